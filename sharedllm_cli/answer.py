@@ -1,0 +1,113 @@
+"""What `ask` returns: the answer, where it stands in the documents, and what was done to find it.
+
+Floor 0: plain data in the shape of `ask --json` (docs/cli.md). Knows no model, no file and no terminal.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Source:
+    """One passage that the answer rests on: its document, page, exact words, and place in the tree.
+
+    `verified` is True where the quote was found in the page's raw extraction. `chunk`, `level` and `node` address the
+    passage's best leaf. `paged` is False for formats without pages, whose `page` means nothing to a reader.
+    """
+
+    document: str
+    page: int
+    page_label: str | None
+    quote: str
+    verified: bool
+    score: float
+    chunk: int
+    level: int
+    node: int
+    paged: bool = True
+
+
+@dataclass(frozen=True)
+class Coverage:
+    """How much of the documents there is, and how much of it the model read (in the tree or verbatim)."""
+
+    tokens: int
+    tokens_read: int
+    chunks: int
+    pages: int
+    pages_without_text: list[int]
+
+
+@dataclass(frozen=True)
+class TreeRead:
+    """What of the tree was given to the upper model; zeros and no ratio where none was."""
+
+    preserved_nodes: int
+    kept_keys: int
+    ratio: float | None
+    policy: str
+
+
+@dataclass(frozen=True)
+class IndexUse:
+    """Whether text and trees were found on disk; where the (first) index lies and how large all are."""
+
+    text_hit: bool
+    trees_hit: bool
+    path: str | None
+    bytes: int
+
+
+@dataclass(frozen=True)
+class ModelUse:
+    """The model that answered. `trained` is the adapter's provenance; `reads_tree`: some gate is open."""
+
+    base: str
+    adapter: str | None
+    trained: bool
+    reads_tree: bool
+    quantize: str
+    device: str
+
+
+@dataclass
+class Timing:
+    """Seconds of each step; `first_token_s` from the question (after loading and indexing) to the first token."""
+
+    load_s: float = 0.0
+    read_s: float = 0.0
+    index_s: float = 0.0
+    search_s: float = 0.0
+    first_token_s: float = 0.0
+    total_s: float = 0.0
+    new_tokens: int = 0
+    tokens_per_s: float = 0.0
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A finished answer."""
+
+    question: str
+    answer: str
+    sources: list[Source]
+    coverage: Coverage
+    tree: TreeRead
+    answered: bool
+    reason: str | None
+    index: IndexUse
+    model: ModelUse
+    timing: Timing
+    peak_bytes: int
+    warnings: list[str] = field(default_factory=list)
+
+    def to_json(self) -> dict[str, Any]:
+        """The object that `ask --json` prints."""
+        data = asdict(self)
+        for source in data["sources"]:
+            del source["paged"]
+        data["memory"] = {"peak_bytes": data.pop("peak_bytes")}
+        data["warnings"] = data.pop("warnings")
+        return data

@@ -1,0 +1,277 @@
+"""Every knob, once: its default, its help and its check. Nothing here reads a file or loads a model.
+
+`TreeConfig` and `InjectionConfig` are the method's configuration (METHOD: terms and sections 2 to 4); `Settings` is
+what a user can set by flag, environment variable or file. The command line and the documentation read the defaults
+and help texts from here and nowhere else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import MISSING, Field, dataclass, field, fields, replace
+from typing import Any, Literal, get_args
+
+from sharedllm_cli.errors import UsageError
+
+Injection = Literal["merged", "additive"]
+Policy = Literal["hybrid", "bm25", "late", "paper-cosine", "right"]
+StoredDtype = Literal["int8", "float16", "bfloat16", "float32"]
+Gates = Literal["layer", "head"]
+
+POLICIES: tuple[str, ...] = get_args(Policy)
+INJECTIONS: tuple[str, ...] = get_args(Injection)
+STORED_DTYPES: tuple[str, ...] = get_args(StoredDtype)
+
+DEFAULT_MODEL = "smollm2-135m-instruct"
+MAX_SOURCES = 8
+"""At most this many sources are shown with an answer."""
+RERANK_LEAVES = 100
+"""The hybrid policy computes late interaction for this many leaves, the best by BM25."""
+LATE_LAYERS = 5
+"""Late interaction compares the hidden states after this many layers of the lower model."""
+
+
+def _positive(name: str, value: int) -> None:
+    if value < 1:
+        raise UsageError(f"{name} must be at least 1, got {value}")
+
+
+@dataclass(frozen=True)
+class TreeConfig:
+    """The shape of the context tree over one chunk.
+
+    `ratios[w - 1]` is α of level w: one key/value is kept of every α tokens of a node at level w. With height 3 and
+    ratios 16, 8, 4 the overall ratio β is 8.
+    """
+
+    chunk_tokens: int = 512
+    height: int = 3
+    ratios: tuple[int, ...] = (16, 8, 4)
+
+    def __post_init__(self) -> None:
+        _positive("chunk size", self.chunk_tokens)
+        _positive("tree height", self.height)
+        if len(self.ratios) != self.height:
+            raise UsageError(f"a tree of height {self.height} needs {self.height} ratios, got {len(self.ratios)}")
+        if any(ratio < 1 for ratio in self.ratios):
+            raise UsageError(f"compression ratios must be at least 1, got {self.ratios}")
+        if self.chunk_tokens < 2**self.height:
+            raise UsageError(
+                f"a chunk of {self.chunk_tokens} tokens can't be split into {2**self.height} leaves",
+                hint="choose a larger chunk size or a lower tree",
+            )
+
+    @property
+    def leaf_ratio(self) -> int:
+        """α of the last level, the finest compressed grain."""
+        return self.ratios[-1]
+
+    def ratio(self, level: int) -> int:
+        """α of a level, 1..height; level 0 (a whole short chunk) is kept as finely as a leaf."""
+        return self.leaf_ratio if level == 0 else self.ratios[level - 1]
+
+
+@dataclass(frozen=True)
+class InjectionConfig:
+    """Where and how the upper model reads the tree.
+
+    Layers `first_layer` to `lower_layers - 1` (counted from 0 at the bottom) read it; the lower model is the bottom
+    `lower_layers` layers (M). `form` is the published additive cross-attention or the merged one (METHOD section 4).
+    """
+
+    form: Injection = "merged"
+    lower_layers: int = 1
+    first_layer: int = 0
+    gates: Gates = "layer"
+
+    def __post_init__(self) -> None:
+        _positive("lower layers", self.lower_layers)
+        if self.form not in INJECTIONS:
+            raise UsageError(f"unknown injection {self.form!r}", hint=f"choose one of {', '.join(INJECTIONS)}")
+        if self.gates not in get_args(Gates):
+            raise UsageError(f"unknown gates {self.gates!r}", hint="choose layer or head")
+        if not 0 <= self.first_layer < self.lower_layers:
+            raise UsageError(f"first injected layer {self.first_layer} is not below M = {self.lower_layers}")
+
+    @property
+    def layers(self) -> range:
+        """The injected layers, bottom first."""
+        return range(self.first_layer, self.lower_layers)
+
+
+@dataclass(frozen=True)
+class Preset:
+    """A published pair of settings: the share of the layers that form the lower model, and the chunk size."""
+
+    name: str
+    layer_fraction: float
+    chunk_tokens: int
+
+    def lower_layers(self, total_layers: int) -> int:
+        """M for a base model of N layers, at least one."""
+        return max(1, int(total_layers * self.layer_fraction))
+
+
+PRESETS: Mapping[str, Preset] = {
+    "paper-sft": Preset("paper-sft", 1 / 2, 512),
+    "paper-lm": Preset("paper-lm", 1 / 8, 1024),
+}
+
+
+def _knob(default: Any, help: str, check: Callable[[Any], str | None] | None = None, choices: tuple[str, ...] = ()) -> Any:
+    return field(default=default, metadata={"help": help, "check": check, "choices": choices})
+
+
+def _at_least(minimum: float) -> Callable[[Any], str | None]:
+    return lambda value: None if value is None or value >= minimum else f"must be at least {minimum:g}"
+
+
+def _device(value: str) -> str | None:
+    kind, _, ordinal = value.partition(":")
+    if kind in ("auto", "cpu", "mps") and not ordinal:
+        return None
+    if kind == "cuda" and (not ordinal or ordinal.isdigit()):
+        return None
+    return "must be auto, cpu, cuda, cuda:0 (a number), or mps"
+
+
+def _fraction(value: float) -> str | None:
+    return None if 0 < value <= 1 else "must be above 0 and at most 1"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a user can set; flag over environment (`SHAREDLLM_…`) over configuration file over these defaults."""
+
+    model: str = _knob(DEFAULT_MODEL, "Base model: a registry name, a folder, a GGUF file or a hub id.")
+    adapter: str | None = _knob(None, "Adapter folder; by default the one shipped for the base model, if any.")
+    device: str = _knob("auto", "Where to run: auto, cpu, cuda, cuda:N or mps.", _device)
+    quantize: str = _knob(
+        "auto",
+        "Weights in 4 or 8 bits; auto is 4bit on CUDA for bases of 1B parameters and more, else none.",
+        choices=("auto", "none", "8bit", "4bit"),
+    )
+    dtype: str = _knob(
+        "auto",
+        "Floating-point type of the computation; auto is float32 on a CPU, bfloat16 on a GPU.",
+        choices=("auto", "float32", "bfloat16", "float16"),
+    )
+    attention: str = _knob("auto", "Attention kernel.", choices=("auto", "sdpa", "flash", "eager"))
+    offline: bool = _knob(False, "Never use the network.")
+    preset: str = _knob("paper-sft", "Named tree settings of the paper.", choices=tuple(PRESETS))
+    lower_layers: int | None = _knob(None, "Layers of the lower model (M); by default the adapter's or preset's.", _at_least(1))
+    chunk_tokens: int | None = _knob(None, "Tokens a chunk; by default the adapter's or preset's.", _at_least(8))
+    tree_height: int = _knob(3, "Levels of the tree below its root (h).", _at_least(1))
+    ratios: str = _knob("16,8,4", "Compression ratio of each level, coarse to fine (α).")
+    injection: str = _knob("merged", "Form of an untrained injection.", choices=INJECTIONS)
+    stored_dtype: str = _knob("int8", "Type in which keys and values are stored on disk.", choices=STORED_DTYPES)
+    index_dir: str | None = _knob(None, "Folder of the indexes; by default in the user's data folder.")
+    policy: str = _knob("hybrid", "How leaves are scored for a question.", choices=POLICIES)
+    evidence_tokens: int = _knob(1024, "Verbatim passages put before the model, in tokens; 0 is the tree alone.", _at_least(0))
+    tree: bool = _knob(True, "Read the context tree (where the adapter reads one).")
+    max_new_tokens: int = _knob(256, "Longest answer, in tokens.", _at_least(1))
+    temperature: float = _knob(0.0, "Sampling temperature; 0 always takes the likeliest token.", _at_least(0))
+    top_p: float = _knob(1.0, "Sample from the smallest set of tokens with this much probability.", _fraction)
+    seed: int = _knob(0, "Seed of the sampling; without effect at temperature 0.", _at_least(0))
+    system: str | None = _knob(None, "System prompt instead of the built-in one.")
+    password: str | None = _knob(None, "Password of an encrypted PDF.")
+
+    def __post_init__(self) -> None:
+        for knob in fields(self):
+            value = getattr(self, knob.name)
+            choices, check = knob.metadata["choices"], knob.metadata["check"]
+            if choices and value not in choices:
+                raise UsageError(f"{flag(knob)} can't be {value!r}", hint=f"choose one of {', '.join(choices)}")
+            if check and (problem := check(value)):
+                raise UsageError(f"{flag(knob)} {problem}, got {value!r}")
+        self.tree_config()
+
+    def tree_config(self) -> TreeConfig:
+        """The tree these settings ask for when no adapter brings its own."""
+        try:
+            ratios = tuple(int(ratio) for ratio in self.ratios.split(","))
+        except ValueError:
+            raise UsageError(f"--ratios must be whole numbers joined by commas, got {self.ratios!r}") from None
+        chunk_tokens = PRESETS[self.preset].chunk_tokens if self.chunk_tokens is None else self.chunk_tokens
+        return TreeConfig(chunk_tokens, self.tree_height, ratios)
+
+    def injection_config(self, total_layers: int) -> InjectionConfig:
+        """The untrained injection these settings ask for, for a base model of N layers; UsageError if M > N."""
+        lower_layers = PRESETS[self.preset].lower_layers(total_layers) if self.lower_layers is None else self.lower_layers
+        if lower_layers > total_layers:
+            raise UsageError(f"--lower-layers {lower_layers} is more than the model's {total_layers} layers")
+        form: Injection = "additive" if self.injection == "additive" else "merged"
+        return InjectionConfig(form=form, lower_layers=lower_layers)
+
+
+def flag(knob: Field[Any]) -> str:
+    """The command-line flag of a knob: `max_new_tokens` is `--max-new-tokens`."""
+    return "--" + knob.name.replace("_", "-")
+
+
+def environment_name(knob: Field[Any]) -> str:
+    """The environment variable of a knob: `model` is `SHAREDLLM_MODEL`."""
+    return "SHAREDLLM_" + knob.name.upper()
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """Settings and where each came from: `flag`, `environment`, `file` or `default`."""
+
+    settings: Settings
+    origins: Mapping[str, str]
+
+
+def resolve(flags: Mapping[str, Any], environment: Mapping[str, str], file: Mapping[str, Any]) -> Resolved:
+    """Merge the four origins of each setting: flag (not None) over environment over file over default.
+
+    Raises UsageError for an unknown key of the file and for a value of the wrong type, naming where it stands.
+    """
+    known = {knob.name: knob for knob in fields(Settings)}
+    for key in file:
+        if key.replace("-", "_") not in known:
+            raise UsageError(f"unknown setting {key!r} in the configuration file", hint=f"known: {', '.join(sorted(known))}")
+    from_file = {key.replace("-", "_"): value for key, value in file.items()}
+    values: dict[str, Any] = {}
+    origins: dict[str, str] = {}
+    for name, knob in known.items():
+        if flags.get(name) is not None:
+            values[name], origins[name] = flags[name], "flag"
+        elif environment.get(environment_name(knob), "") != "":
+            values[name] = _parsed(knob, environment[environment_name(knob)], f"environment variable {environment_name(knob)}")
+            origins[name] = "environment"
+        elif name in from_file:
+            values[name] = _parsed(knob, from_file[name], f"setting {name!r} in the configuration file")
+            origins[name] = "file"
+        else:
+            origins[name] = "default"
+    return Resolved(replace(Settings(), **values), origins)
+
+
+def _parsed(knob: Field[Any], value: Any, where: str) -> Any:
+    """A value of the environment (always text) or the file (typed) as the knob's own type."""
+    kind = str(knob.type).split(" | ")[0]
+    if kind == "bool":
+        if isinstance(value, bool):
+            return value
+        if str(value).lower() in ("1", "true", "yes", "on"):
+            return True
+        if str(value).lower() in ("0", "false", "no", "off"):
+            return False
+        raise UsageError(f"{where} must be true or false, got {value!r}")
+    try:
+        converter: Callable[[Any], Any] = {"int": int, "float": float, "str": str}[kind]
+        if kind == "int" and isinstance(value, float):
+            raise ValueError
+        return converter(value)
+    except (TypeError, ValueError):
+        raise UsageError(f"{where} must be a {'whole number' if kind == 'int' else 'number'}, got {value!r}") from None
+
+
+def default_of(name: str) -> Any:
+    """The default of a setting, for help texts and documentation."""
+    for knob in fields(Settings):
+        if knob.name == name:
+            assert knob.default is not MISSING
+            return knob.default
+    raise KeyError(name)

@@ -1,0 +1,58 @@
+"""How long work tells that it advances. The command line draws it; a library user may ignore it.
+
+Floor 0: knows nobody. Every long step takes a `Reporter` and never prints.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Protocol
+
+
+class Task(Protocol):
+    """One piece of work under way."""
+
+    def advance(self, amount: int) -> None:
+        """`amount` more units are done."""
+
+
+class Reporter(Protocol):
+    """Where progress, remarks and warnings go."""
+
+    def task(self, description: str, total: int, unit: str) -> _TaskContext:
+        """A context manager around work of `total` units (`tokens`, `pages`, `bytes`); yields its `Task`."""
+
+    def note(self, text: str) -> None:
+        """A remark that the user may like to know."""
+
+    def warn(self, text: str) -> None:
+        """Something the user should know."""
+
+
+class _TaskContext(Protocol):
+    def __enter__(self) -> Task: ...
+
+    def __exit__(self, *exception: object) -> bool | None: ...
+
+
+class Silent:
+    """A reporter that says nothing, but keeps the warnings."""
+
+    def __init__(self) -> None:
+        self.warnings: list[str] = []
+
+    @contextmanager
+    def task(self, description: str, total: int, unit: str) -> Iterator[Task]:
+        yield _Ignored()
+
+    def note(self, text: str) -> None:
+        return None
+
+    def warn(self, text: str) -> None:
+        self.warnings.append(text)
+
+
+class _Ignored:
+    def advance(self, amount: int) -> None:
+        return None
