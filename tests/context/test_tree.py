@@ -1,0 +1,158 @@
+"""Laws of the context tree's integers (METHOD sections 1 to 3)."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sharedllm_cli.config import TreeConfig
+from sharedllm_cli.context.tree import ChunkTree, Node, chunk_lengths, kept_positions
+
+DEFAULT = TreeConfig()
+configs = st.integers(1, 4).map(
+    lambda height: TreeConfig(512, height, tuple(2 ** (height + 1 - level) for level in range(height)))
+)
+
+
+@given(total=st.integers(0, 5000), chunk=st.integers(1, 600))
+def test_chunks_tile_the_document_and_only_the_last_is_shorter(total: int, chunk: int) -> None:
+    lengths = chunk_lengths(total, chunk)
+    assert sum(lengths) == total
+    assert all(length == chunk for length in lengths[:-1])
+    assert all(1 <= length <= chunk for length in lengths)
+
+
+@given(length=st.integers(1, 600), ratio=st.integers(1, 40))
+def test_kept_positions_are_the_last_of_each_window(length: int, ratio: int) -> None:
+    expected = [min((i + 1) * ratio, length) - 1 for i in range(-(-length // ratio))]
+    assert kept_positions(length, ratio).tolist() == expected
+    assert expected[-1] == length - 1
+    assert len(set(expected)) == len(expected)
+
+
+@given(length=st.integers(1, 600), config=configs)
+def test_every_level_tiles_the_chunk(length: int, config: TreeConfig) -> None:
+    tree = ChunkTree(length, config)
+    for level, spans in enumerate(tree.levels):
+        assert len(spans) == 2**level
+        assert spans[0].start == 0
+        assert spans[-1].end == length
+        assert all(left.end == right.start for left, right in zip(spans, spans[1:], strict=False))
+        assert all(span.length >= 1 for span in spans)
+
+
+@given(length=st.integers(1, 600), config=configs)
+def test_a_child_halves_its_parent_rounding_down_to_the_left(length: int, config: TreeConfig) -> None:
+    tree = ChunkTree(length, config)
+    for level in range(tree.depth):
+        for index in range(2**level):
+            parent, left = tree.span(level, index), tree.span(level + 1, 2 * index)
+            assert left.length == parent.length // 2
+
+
+@given(
+    config=configs,
+    length=st.integers(1, 600),
+    jitter=st.sampled_from([0.1, 0.2, 3.0]),
+    seed=st.integers(0, 2**32 - 1),
+)
+def test_a_jittered_child_keeps_enough_tokens_to_be_split_further(
+    config: TreeConfig, length: int, jitter: float, seed: int
+) -> None:
+    tree = ChunkTree(length, config, jitter=jitter, random=np.random.default_rng(seed))
+    for level in range(1, tree.depth + 1):
+        spans = tree.levels[level]
+        assert all(span.length >= 2 ** (config.height - level) for span in spans)
+        assert sum(span.length for span in spans) == length
+
+
+def test_jitter_moves_splits_and_its_spread_is_the_asked_one() -> None:
+    random = np.random.default_rng(7)
+    splits = [ChunkTree(512, DEFAULT, jitter=0.1, random=random).span(1, 0).length for _ in range(2000)]
+    # floor(l/2 − ε): half a token below the middle on average
+    assert abs(np.mean(splits) - 255.5) < 4
+    assert abs(np.std(splits) - 51.2) < 4
+
+
+def test_the_same_seed_draws_the_same_tree() -> None:
+    first, second = (ChunkTree(512, DEFAULT, jitter=0.2, random=np.random.default_rng(3)) for _ in range(2))
+    assert first.levels == second.levels
+
+
+def test_jitter_without_a_generator_is_refused() -> None:
+    with pytest.raises(ValueError, match="generator"):
+        ChunkTree(512, DEFAULT, jitter=0.1)
+
+
+def test_an_empty_chunk_is_refused() -> None:
+    with pytest.raises(ValueError, match="at least one token"):
+        ChunkTree(0, DEFAULT)
+
+
+@given(length=st.integers(1, 7))
+def test_a_chunk_too_short_to_split_is_its_root_at_the_leaves_ratio(length: int) -> None:
+    tree = ChunkTree(length, DEFAULT)
+    assert (tree.depth, tree.leaf_count) == (0, 1)
+    assert list(tree.stored_nodes()) == [(0, 0)]
+    assert tree.kept(0, 0).tolist() == kept_positions(length, DEFAULT.leaf_ratio).tolist()
+
+
+def test_a_chunk_of_exactly_two_to_the_height_is_split_into_single_tokens() -> None:
+    tree = ChunkTree(8, DEFAULT)
+    assert tree.depth == 3
+    assert [span.length for span in tree.levels[3]] == [1] * 8
+
+
+@given(length=st.integers(8, 600))
+def test_stored_nodes_are_all_levels_below_the_root(length: int) -> None:
+    tree = ChunkTree(length, DEFAULT)
+    nodes = list(tree.stored_nodes())
+    assert nodes == [(level, index) for level in (1, 2, 3) for index in range(2**level)]
+    for level in (1, 2, 3):
+        assert sum(tree.span(w, i).length for w, i in nodes if w == level) == length
+
+
+@given(length=st.integers(1, 600), config=configs)
+def test_kept_count_counts_what_is_kept_at_the_levels_ratio(length: int, config: TreeConfig) -> None:
+    tree = ChunkTree(length, config)
+    for level, index in tree.stored_nodes():
+        kept = tree.kept(level, index)
+        assert len(kept) == tree.kept_count(level, index) == -(-tree.span(level, index).length // config.ratio(level))
+        assert kept[-1] == tree.span(level, index).length - 1
+
+
+def test_the_stored_nodes_of_a_full_chunk_hold_448_keys_per_1024_tokens() -> None:
+    tree = ChunkTree(1024, TreeConfig(1024))
+    assert sum(tree.kept_count(level, index) for level, index in tree.stored_nodes()) == 448
+
+
+@given(length=st.integers(1, 600), config=configs, data=st.data())
+def test_the_leaf_of_a_token_holds_it_and_lies_below_its_ancestors(
+    length: int, config: TreeConfig, data: st.DataObject
+) -> None:
+    tree = ChunkTree(length, config)
+    token = data.draw(st.integers(0, length - 1))
+    leaf = tree.leaf_at(token)
+    span = tree.span(tree.depth, leaf)
+    assert span.start <= token < span.end
+    for level in range(tree.depth + 1):
+        index = leaf >> (tree.depth - level)
+        assert leaf in tree.leaf_range(level, index)
+        below = tree.leaf_range(level, index)
+        assert tree.span(level, index).start == tree.span(tree.depth, below[0]).start
+        assert tree.span(level, index).end == tree.span(tree.depth, below[-1]).end
+
+
+def test_a_token_outside_the_chunk_has_no_leaf() -> None:
+    for token in (-1, 512):
+        with pytest.raises(IndexError):
+            ChunkTree(512, DEFAULT).leaf_at(token)
+
+
+@given(chunk=st.integers(0, 9), level=st.integers(1, 4), data=st.data())
+def test_siblings_share_a_parent_and_know_each_other(chunk: int, level: int, data: st.DataObject) -> None:
+    node = Node(chunk, level, data.draw(st.integers(0, 2**level - 1)))
+    assert node.sibling.sibling == node != node.sibling
+    assert node.sibling.index // 2 == node.index // 2
