@@ -69,24 +69,8 @@ def leaf_scores(trees: Sequence[ChunkTree], values: Sequence[np.ndarray]) -> Sco
     if wrong := np.flatnonzero(counts != given).tolist():
         chunk = wrong[0]
         raise ValueError(f"chunk {chunk} has {counts[chunk]} leaves, got {given[chunk]} scores")
-    flat = _checked(
-        np.concatenate([np.asarray(v, dtype=np.float64) for v in values]) if trees else [], int(counts.sum())
-    )
-    leaf_starts = np.cumsum(counts) - counts
-    # each chunk as a heap: node (level, index) lies at 2^level − 1 + index; a tree of n leaves has 2n − 1 nodes
-    sizes = 2 * counts - 1
-    heap_starts = np.cumsum(sizes) - sizes
-    heaps = np.empty(int(sizes.sum()), dtype=np.float64)
-    for count in np.unique(counts).tolist():
-        chunks = np.flatnonzero(counts == count)
-        level_values = flat[leaf_starts[chunks, None] + np.arange(count)]
-        width = count
-        while True:
-            heaps[heap_starts[chunks, None] + width - 1 + np.arange(width)] = level_values
-            if width == 1:
-                break
-            width //= 2
-            level_values = level_values.reshape(len(chunks), width, 2).max(axis=2)
+    flat = _checked(np.concatenate([np.zeros(0), *values]), int(counts.sum()))
+    heap_starts, heaps = _heaps(flat, counts)
 
     def score(nodes: Sequence[Node]) -> np.ndarray:
         rows = np.array(nodes, dtype=np.int64).reshape(-1, 3)
@@ -94,6 +78,27 @@ def leaf_scores(trees: Sequence[ChunkTree], values: Sequence[np.ndarray]) -> Sco
         return found
 
     return score
+
+
+def _heaps(leaves: np.ndarray, counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Scores of all nodes from those of all leaves, each chunk as a heap: where each chunk's begins, and all values.
+
+    `counts` are the leaves of each chunk, powers of two. Node (level, index) lies at its chunk's start + 2^level − 1 +
+    index, so a tree of n leaves takes 2n − 1 places.
+    """
+    leaf_starts = np.cumsum(counts) - counts
+    heap_starts = 2 * leaf_starts - np.arange(len(counts))
+    heaps = np.empty(2 * len(leaves) - len(counts), dtype=np.float64)
+    for count in np.unique(counts).tolist():
+        chunks = np.flatnonzero(counts == count)
+        values = leaves[leaf_starts[chunks, None] + np.arange(count)]
+        while True:
+            width = values.shape[1]
+            heaps[heap_starts[chunks, None] + width - 1 + np.arange(width)] = values
+            if width == 1:
+                break
+            values = values.reshape(len(chunks), width // 2, 2).max(axis=2)
+    return heap_starts, heaps
 
 
 def _rows(chunks: np.ndarray, level: int, indices: np.ndarray) -> np.ndarray:

@@ -19,7 +19,7 @@ class Node(NamedTuple):
 
     chunk: int
     level: int
-    index: int
+    index: int  # type: ignore[assignment]  # a place, not the tuple's method of that name
 
     @property
     def sibling(self) -> Node:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -39,7 +41,7 @@ def test_every_level_tiles_the_chunk(length: int, config: TreeConfig) -> None:
         assert len(spans) == 2**level
         assert spans[0].start == 0
         assert spans[-1].end == length
-        assert all(left.end == right.start for left, right in zip(spans, spans[1:], strict=False))
+        assert all(left.end == right.start for left, right in pairwise(spans))
         assert all(span.length >= 1 for span in spans)
 
 
