@@ -1,0 +1,136 @@
+"""The running text X_D as token ids: system prompt, history, verbatim passages and question, with room for the answer.
+
+The frame (role marks, separators) is the tokenizer's own chat template; without one it is a plain form. What people
+wrote (documents, file names, question, history, system prompt) is put into the frame as plain text: a document that
+spells `<|im_end|>` does not end a turn. Knows no model and no file; the passages are chosen elsewhere.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from sharedllm_cli.errors import UsageError
+from sharedllm_cli.generation.frame import Message, encode_conversation, plain_ids
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+NOT_IN_DOCUMENT = "The document does not say."
+"""What the model is asked to say, word for word, when the passages don't hold the answer."""
+
+SYSTEM = (
+    "Answer the question from the document, briefly and in the document's own words. "
+    f"If the document does not hold the answer, say: {NOT_IN_DOCUMENT}"
+)
+
+
+@dataclass(frozen=True)
+class PassageText:
+    """A stretch of a document to stand verbatim in the running text; `score` ranks it, a larger one is kept longer."""
+
+    document: str
+    page: int | None
+    page_label: str | None
+    text: str
+    score: float = 0.0
+
+
+@dataclass(frozen=True)
+class Turn:
+    """One earlier question of the conversation and its answer."""
+
+    question: str
+    answer: str
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """A running text that leaves room for the answer, and what had to go for it.
+
+    `passages` are the kept ones, by their place in the given sequence; `evidence_tokens` counts their words alone,
+    without marks. `text` is what `token_ids` spell, for `--verbose`.
+    """
+
+    token_ids: list[int]
+    text: str
+    passages: tuple[int, ...]
+    evidence_tokens: int
+    dropped_turns: int
+    dropped_passages: int
+
+
+def build(
+    tokenizer: PreTrainedTokenizerBase,
+    *,
+    window: int,
+    max_new_tokens: int,
+    question: str,
+    passages: Sequence[PassageText] = (),
+    history: Sequence[Turn] = (),
+    system: str | None = None,
+) -> Prompt:
+    """Build the running text such that it and `max_new_tokens` fit the window (in tokens).
+
+    If they don't, the oldest turns go first, then the passages with the lowest score (of equal ones the last). The
+    passages stand in the order given. `system` replaces the built-in system prompt; an empty one leaves it out.
+
+    Raises UsageError when the question is empty or does not fit alone, ModelError when the chat template fails.
+    """
+    if not question.strip():
+        raise UsageError("the question is empty")
+    several = len({passage.document for passage in passages}) > 1
+    marked = [_marked(passage, several) for passage in passages]
+    by_rank = sorted(range(len(passages)), key=lambda place: -passages[place].score)
+
+    def attempt(dropped_turns: int, dropped_passages: int) -> tuple[str, list[int], tuple[int, ...]]:
+        kept = tuple(sorted(by_rank[: len(passages) - dropped_passages]))
+        last = question_text(question, [marked[place] for place in kept])
+        messages = _messages(SYSTEM if system is None else system, history[dropped_turns:], last)
+        return *encode_conversation(tokenizer, messages), kept
+
+    def fits(dropped_turns: int, dropped_passages: int) -> bool:
+        return len(attempt(dropped_turns, dropped_passages)[1]) + max_new_tokens <= window
+
+    turns = bisect_left(range(len(history)), True, key=lambda dropped: fits(dropped, 0))
+    out = bisect_left(range(len(passages)), True, key=lambda dropped: fits(turns, dropped))
+    text, token_ids, kept = attempt(turns, out)
+    if len(token_ids) + max_new_tokens > window:
+        raise UsageError(
+            f"the question takes {len(token_ids)} tokens and the answer up to {max_new_tokens}, "
+            f"more than the model's window of {window}",
+            hint="shorten the question or the system prompt, or lower --max-new-tokens",
+        )
+    evidence = sum(len(plain_ids(tokenizer, passages[place].text)) for place in kept)
+    return Prompt(token_ids, text, kept, evidence, turns, out)
+
+
+def question_text(question: str, passages: Sequence[str]) -> str:
+    """The user's message: marked passages, then the question; the question alone where there are no passages."""
+    if not passages:
+        return question.strip()
+    return "\n\n".join([*passages, f"Question: {question.strip()}"])
+
+
+def _marked(passage: PassageText, several: bool) -> str:
+    mark = ", ".join(part for part in (passage.document if several else "", _page_mark(passage)) if part)
+    text = passage.text.strip()
+    return f"[{mark}] {text}" if mark else text
+
+
+def _page_mark(passage: PassageText) -> str:
+    """`page xii (12)`: as printed, then as counted where that differs."""
+    number = "" if passage.page is None else str(passage.page)
+    label = (passage.page_label or "").strip() or number
+    if not label:
+        return ""
+    return f"page {label}" if label == number or not number else f"page {label} ({number})"
+
+
+def _messages(system: str, history: Sequence[Turn], last: str) -> list[Message]:
+    messages = [("system", system.strip())] if system.strip() else []
+    for turn in history:
+        messages += [("user", turn.question.strip()), ("assistant", turn.answer.strip())]
+    return [*messages, ("user", last)]

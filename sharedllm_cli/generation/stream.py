@@ -1,0 +1,135 @@
+"""From logits to tokens to text, one at a time. Knows no model: the next step is a function that it is given."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from sharedllm_cli.errors import UsageError
+from sharedllm_cli.generation.sampling import Sampler
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedTokenizerBase
+
+Finish = Literal["stop", "length", "repetition"]
+
+
+@dataclass(frozen=True)
+class GeneratedToken:
+    """A sampled token. `finish` is set on the last one of an answer and says why it is the last.
+
+    `stop`: the model ended its answer; this token is the stop token and no part of the text. `length`: the answer
+    reached its longest length. `repetition`: the model went round in a loop (`LoopDetector`).
+    """
+
+    token: int
+    finish: Finish | None = None
+
+    @property
+    def in_text(self) -> bool:
+        return self.finish != "stop"
+
+
+def decode_stream(
+    step: Callable[[int], torch.Tensor],
+    first_logits: torch.Tensor,
+    sampler: Sampler,
+    stop_ids: Collection[int],
+    max_new_tokens: int,
+) -> Iterator[GeneratedToken]:
+    """Sample an answer token by token; the last item, and only it, has a finish reason.
+
+    `first_logits` and what `step(token)` returns are logits `[vocabulary]` of the position after the prompt and after
+    that token. `step` is called only when its logits are needed. Raises UsageError when no token is allowed.
+    """
+    if max_new_tokens < 1:
+        raise UsageError(f"--max-new-tokens must be at least 1, got {max_new_tokens}")
+    loop = LoopDetector()
+    logits = first_logits
+    for left in range(max_new_tokens, 0, -1):
+        token = sampler(logits)
+        finish: Finish | None = None
+        if token in stop_ids:
+            finish = "stop"
+        elif loop.closes(token):
+            finish = "repetition"
+        elif left == 1:
+            finish = "length"
+        yield GeneratedToken(token, finish)
+        if finish is not None:
+            return
+        logits = step(token)
+
+
+class LoopDetector:
+    """Notice that a small model repeats itself: the same run of tokens three times in a row.
+
+    A run has 12 to 128 tokens, so a shorter period counts once it has filled three times 12 tokens or more (a single
+    token: 36 times). Short lists, refrains and table rules stay below that.
+    """
+
+    TIMES = 3
+    SHORTEST = 12
+    LONGEST = 128
+
+    def __init__(self) -> None:
+        self._tokens: list[int] = []
+        self._matches = [0] * (self.LONGEST + 1)
+
+    def closes(self, token: int) -> bool:
+        """Add a token; True where it completes a loop. Constant work a token."""
+        tokens, matches = self._tokens, self._matches
+        for period in range(self.SHORTEST, min(self.LONGEST, len(tokens)) + 1):
+            matches[period] = matches[period] + 1 if tokens[-period] == token else 0
+        tokens.append(token)
+        return any(matches[period] >= (self.TIMES - 1) * period for period in range(self.SHORTEST, len(matches)))
+
+
+class TextStream:
+    """Tokens to text pieces that never split a character; joined, they are the one-shot decoding of all tokens.
+
+    Special tokens are left out and spaces are not cleaned up, as in
+    `decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)`. Each step decodes only the tokens since
+    the last piece and that piece's own (which tell whether the next word begins with a space), so the work is linear
+    in the length of the text. Text is held back while it may still change: an unfinished UTF-8 sequence, and a run of
+    byte-fallback tokens (`<0xE2>`), which such tokenizers decode as a whole.
+    """
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
+        self._tokenizer = tokenizer
+        self._special = frozenset(tokenizer.all_special_ids)
+        self._tokens: list[int] = []  # the last piece's tokens, then those not shown yet
+        self._shown_tokens = 0
+        self._shown_text = ""
+
+    def push(self, token: int) -> str:
+        """Add a token; returns the text that is final now, often one word, sometimes nothing."""
+        if token in self._special:
+            return ""
+        self._tokens.append(token)
+        text = self._decode(self._tokens)
+        if text.endswith("\ufffd") or self._is_byte(token):
+            return ""
+        return self._show(text)
+
+    def finish(self) -> str:
+        """What is still held back; call it once, after the last token."""
+        return self._show(self._decode(self._tokens))
+
+    def _show(self, text: str) -> str:
+        piece = text[len(self._shown_text) :]
+        del self._tokens[: self._shown_tokens]
+        self._shown_tokens = len(self._tokens)
+        self._shown_text = self._decode(self._tokens)
+        return piece
+
+    def _is_byte(self, token: int) -> bool:
+        name = self._tokenizer.convert_ids_to_tokens(token)
+        return isinstance(name, str) and len(name) == 6 and name.startswith("<0x") and name.endswith(">")
+
+    def _decode(self, tokens: list[int]) -> str:
+        text = self._tokenizer.decode(tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+        assert isinstance(text, str)
+        return text
