@@ -118,7 +118,9 @@ PRESETS: Mapping[str, Preset] = {
 }
 
 
-def _knob(default: Any, help: str, check: Callable[[Any], str | None] | None = None, choices: tuple[str, ...] = ()) -> Any:
+def _knob(
+    default: Any, help: str, check: Callable[[Any], str | None] | None = None, choices: tuple[str, ...] = ()
+) -> Any:
     return field(default=default, metadata={"help": help, "check": check, "choices": choices})
 
 
@@ -159,15 +161,17 @@ class Settings:
     attention: str = _knob("auto", "Attention kernel.", choices=("auto", "sdpa", "flash", "eager"))
     offline: bool = _knob(False, "Never use the network.")
     preset: str = _knob("paper-sft", "Named tree settings of the paper.", choices=tuple(PRESETS))
-    lower_layers: int | None = _knob(None, "Layers of the lower model (M); by default the adapter's or preset's.", _at_least(1))
-    chunk_tokens: int | None = _knob(None, "Tokens a chunk; by default the adapter's or preset's.", _at_least(8))
+    lower_layers: int | None = _knob(
+        None, "Layers of the lower model (M), else the adapter's or preset's.", _at_least(1)
+    )
+    chunk_tokens: int | None = _knob(None, "Tokens a chunk, else the adapter's or preset's.", _at_least(8))
     tree_height: int = _knob(3, "Levels of the tree below its root (h).", _at_least(1))
     ratios: str = _knob("16,8,4", "Compression ratio of each level, coarse to fine (α).")
     injection: str = _knob("merged", "Form of an untrained injection.", choices=INJECTIONS)
     stored_dtype: str = _knob("int8", "Type in which keys and values are stored on disk.", choices=STORED_DTYPES)
     index_dir: str | None = _knob(None, "Folder of the indexes; by default in the user's data folder.")
     policy: str = _knob("hybrid", "How leaves are scored for a question.", choices=POLICIES)
-    evidence_tokens: int = _knob(1024, "Verbatim passages put before the model, in tokens; 0 is the tree alone.", _at_least(0))
+    evidence_tokens: int = _knob(1024, "Tokens of verbatim passages; 0 is the tree alone.", _at_least(0))
     tree: bool = _knob(True, "Read the context tree (where the adapter reads one).")
     max_new_tokens: int = _knob(256, "Longest answer, in tokens.", _at_least(1))
     temperature: float = _knob(0.0, "Sampling temperature; 0 always takes the likeliest token.", _at_least(0))
@@ -197,7 +201,9 @@ class Settings:
 
     def injection_config(self, total_layers: int) -> InjectionConfig:
         """The untrained injection these settings ask for, for a base model of N layers; UsageError if M > N."""
-        lower_layers = PRESETS[self.preset].lower_layers(total_layers) if self.lower_layers is None else self.lower_layers
+        lower_layers = (
+            PRESETS[self.preset].lower_layers(total_layers) if self.lower_layers is None else self.lower_layers
+        )
         if lower_layers > total_layers:
             raise UsageError(f"--lower-layers {lower_layers} is more than the model's {total_layers} layers")
         form: Injection = "additive" if self.injection == "additive" else "merged"
@@ -230,7 +236,9 @@ def resolve(flags: Mapping[str, Any], environment: Mapping[str, str], file: Mapp
     known = {knob.name: knob for knob in fields(Settings)}
     for key in file:
         if key.replace("-", "_") not in known:
-            raise UsageError(f"unknown setting {key!r} in the configuration file", hint=f"known: {', '.join(sorted(known))}")
+            raise UsageError(
+                f"unknown setting {key!r} in the configuration file", hint=f"known: {', '.join(sorted(known))}"
+            )
     from_file = {key.replace("-", "_"): value for key, value in file.items()}
     values: dict[str, Any] = {}
     origins: dict[str, str] = {}
@@ -238,7 +246,9 @@ def resolve(flags: Mapping[str, Any], environment: Mapping[str, str], file: Mapp
         if flags.get(name) is not None:
             values[name], origins[name] = flags[name], "flag"
         elif environment.get(environment_name(knob), "") != "":
-            values[name] = _parsed(knob, environment[environment_name(knob)], f"environment variable {environment_name(knob)}")
+            values[name] = _parsed(
+                knob, environment[environment_name(knob)], f"environment variable {environment_name(knob)}"
+            )
             origins[name] = "environment"
         elif name in from_file:
             values[name] = _parsed(knob, from_file[name], f"setting {name!r} in the configuration file")

@@ -1,0 +1,309 @@
+"""The adapter: every parameter that is not the base model's, and its folder on disk.
+
+It holds the injections of the injected layers and, where it was trained with them, low-rank additions to the top N−M
+layers (METHOD section 5). The bottom M layers' own keys and values are never altered: stored trees rest on them.
+A folder is `adapter.json` (configuration, base, provenance) and `adapter.safetensors`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from sharedllm_cli.config import InjectionConfig, TreeConfig
+from sharedllm_cli.errors import ModelError, SharedLLMError
+from sharedllm_cli.model.cross_attention import AdditiveInjection, LowRank, MergedInjection
+
+FORMAT_VERSION = 1
+CONFIG_FILE = "adapter.json"
+WEIGHTS_FILE = "adapter.safetensors"
+
+_ATTENTION = ("q_proj", "k_proj", "v_proj", "o_proj")
+_TARGETS = (*_ATTENTION, "gate_proj", "up_proj", "down_proj")
+
+
+@dataclass(frozen=True)
+class LowRankConfig:
+    """Low-rank additions: their rank, scale α (the addition is α / rank · up(down(x))), layers and linear maps.
+
+    On layers of the lower model only `q_proj` and `o_proj` of a merged injection may have one.
+    """
+
+    rank: int
+    alpha: float
+    layers: tuple[int, ...]
+    targets: tuple[str, ...] = ("q_proj", "k_proj", "v_proj", "o_proj")
+
+
+@dataclass(frozen=True)
+class AdapterConfig:
+    """What an adapter was made for and how it reads.
+
+    `shape` is the base model's (layers, hidden size, heads, key/value heads, head dimension): an adapter fits no other.
+    `trained` is its provenance (objective, data, steps, versions, date), None for an untrained one.
+    """
+
+    base: str
+    shape: tuple[int, int, int, int, int]
+    injection: InjectionConfig
+    tree: TreeConfig
+    low_rank: LowRankConfig | None = None
+    base_weights: str | None = None
+    trained: Mapping[str, Any] | None = field(default=None)
+
+    def to_json(self) -> dict[str, Any]:
+        return {"format_version": FORMAT_VERSION, **asdict(self)}
+
+    @staticmethod
+    def from_json(data: Mapping[str, Any]) -> AdapterConfig:
+        """Raises ModelError where the text is not that of an adapter of this format version."""
+        try:
+            version = data["format_version"]
+            if version != FORMAT_VERSION:
+                raise ModelError(f"the adapter has format version {version}, this program reads {FORMAT_VERSION}")
+            low_rank = data["low_rank"]
+            if low_rank is not None:
+                low_rank = LowRankConfig(
+                    low_rank["rank"], low_rank["alpha"], tuple(low_rank["layers"]), tuple(low_rank["targets"])
+                )
+            tree = data["tree"]
+            layers, hidden, heads, key_value_heads, head_dim = data["shape"]
+            return AdapterConfig(
+                base=data["base"],
+                shape=(layers, hidden, heads, key_value_heads, head_dim),
+                injection=InjectionConfig(**data["injection"]),
+                tree=TreeConfig(tree["chunk_tokens"], tree["height"], tuple(tree["ratios"])),
+                low_rank=low_rank,
+                base_weights=data["base_weights"],
+                trained=data["trained"],
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise ModelError(f"{CONFIG_FILE} is not an adapter's configuration: {error}") from error
+
+
+def model_shape(model: PreTrainedModel) -> tuple[int, int, int, int, int]:
+    """Layers, hidden size, heads, key/value heads and head dimension of a base model."""
+    config: Any = model.config
+    head_dim = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    return (
+        config.num_hidden_layers,
+        config.hidden_size,
+        config.num_attention_heads,
+        config.num_key_value_heads,
+        head_dim,
+    )
+
+
+class LowRankLinear(nn.Module):
+    """A linear map of the top layers with its low-rank addition."""
+
+    def __init__(self, wrapped: Any, addition: LowRank) -> None:
+        super().__init__()
+        self.wrapped = wrapped
+        self.addition = addition
+
+    def forward(self, states: Tensor) -> Tensor:
+        output: Tensor = self.wrapped(states) + self.addition(states)
+        return output
+
+
+class Adapter(nn.Module):
+    """The adapter's parameters, built for one base model; zeros and closed gates until loaded or trained."""
+
+    def __init__(self, model: PreTrainedModel, config: AdapterConfig) -> None:
+        super().__init__()
+        _check_fit(model, config)
+        self.config = config
+        layers: Any = model.model.layers
+        self.injections = nn.ModuleDict()
+        self.low_rank = nn.ModuleDict()
+        dtype = model.model.norm.weight.dtype
+        for place in config.injection.layers:
+            layer = getattr(layers[place], "wrapped", layers[place])
+            injection = (
+                MergedInjection(layer, config.injection)
+                if config.injection.form == "merged"
+                else AdditiveInjection(layer, config.injection, dtype)
+            )
+            self.injections[str(place)] = injection.to(layer.input_layernorm.weight.device)
+        for place in config.low_rank.layers if config.low_rank else ():
+            self._add_low_rank(place, getattr(layers[place], "wrapped", layers[place]))
+        self.eval()
+
+    def _add_low_rank(self, place: int, layer: Any) -> None:
+        low_rank = self.config.low_rank
+        assert low_rank is not None
+        device = layer.input_layernorm.weight.device
+        additions = {}
+        for target in low_rank.targets:
+            linear = _linear(layer, target)
+            addition = LowRank(linear.in_features, linear.out_features, low_rank.rank, low_rank.alpha / low_rank.rank)
+            additions[target] = addition.to(device)
+        if place >= self.config.injection.lower_layers:
+            self.low_rank[str(place)] = nn.ModuleDict(additions)
+            return
+        injection = self.injections[str(place)]
+        assert isinstance(injection, MergedInjection)
+        injection.query_low_rank = additions.get("q_proj")
+        injection.output_low_rank = additions.get("o_proj")
+
+    @staticmethod
+    def untrained(
+        model: PreTrainedModel,
+        base: str,
+        injection: InjectionConfig,
+        tree: TreeConfig,
+        *,
+        weights_hash: str | None = None,
+    ) -> Adapter:
+        """A silent adapter for a base model: the tree is not read until it is trained."""
+        adapter = Adapter(model, AdapterConfig(base, model_shape(model), injection, tree, base_weights=weights_hash))
+        adapter.copy_projections(model)
+        return adapter
+
+    def copy_projections(self, model: PreTrainedModel) -> None:
+        """Start additive injections from their layers' own norms and projections (METHOD section 4)."""
+        layers: Any = model.model.layers
+        for place, injection in self.injections.items():
+            if isinstance(injection, AdditiveInjection):
+                layer = layers[int(place)]
+                injection.copy_from(getattr(layer, "wrapped", layer))
+
+    @property
+    def open_layers(self) -> list[int]:
+        """The injected layers whose gate is open, bottom first."""
+        return [int(place) for place, injection in self.injections.items() if injection.is_open]
+
+    @property
+    def reads_tree(self) -> bool:
+        return bool(self.open_layers)
+
+    @property
+    def trained(self) -> bool:
+        return self.config.trained is not None
+
+    def attach_low_rank(self, layers: nn.ModuleList) -> None:
+        """Put the low-rank additions into the top layers."""
+        for place, additions in self.low_rank.items():
+            assert isinstance(additions, nn.ModuleDict)
+            for target, addition in additions.items():
+                owner, name = _owner(layers[int(place)], target)
+                assert isinstance(addition, LowRank)
+                setattr(owner, name, LowRankLinear(getattr(owner, name), addition))
+
+    def detach_low_rank(self, layers: nn.ModuleList) -> None:
+        """Take them out again."""
+        for place, additions in self.low_rank.items():
+            assert isinstance(additions, nn.ModuleDict)
+            for target in additions:
+                owner, name = _owner(layers[int(place)], target)
+                setattr(owner, name, getattr(owner, name).wrapped)
+
+    def save(self, folder: Path, *, trained: Mapping[str, Any] | None = None) -> None:
+        """Write the folder, each file beside and renamed; `trained` becomes the adapter's provenance."""
+        config = self.config if trained is None else replace(self.config, trained=dict(trained))
+        folder.mkdir(parents=True, exist_ok=True)
+        tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in self.state_dict().items()}
+        weights = folder / (WEIGHTS_FILE + ".partial")
+        save_file(tensors, weights)
+        text = folder / (CONFIG_FILE + ".partial")
+        text.write_text(json.dumps(config.to_json(), indent=2) + "\n", encoding="utf-8")
+        for partial, name in ((weights, WEIGHTS_FILE), (text, CONFIG_FILE)):
+            with partial.open("rb") as stream:
+                os.fsync(stream.fileno())
+            partial.replace(folder / name)
+
+    @staticmethod
+    def load(folder: Path, model: PreTrainedModel) -> Adapter:
+        """Read an adapter's folder for a base model; ModelError where it is damaged or made for another shape."""
+        adapter = Adapter(model, read_config(folder))
+        try:
+            tensors = load_file(folder / WEIGHTS_FILE)
+        except (OSError, SafetensorError) as error:
+            raise ModelError(f"the adapter's weights in {folder} can't be read: {error}") from error
+        expected = adapter.state_dict()
+        _check_names(expected, tensors, folder)
+        for name, tensor in tensors.items():
+            if tensor.shape != expected[name].shape:
+                raise ModelError(f"{name} of the adapter in {folder} has shape {tuple(tensor.shape)}")
+            if torch.isnan(tensor).any():
+                raise ModelError(f"{name} of the adapter in {folder} holds values that are not numbers")
+        adapter.load_state_dict(tensors)
+        return adapter
+
+
+def read_config(folder: Path) -> AdapterConfig:
+    """The configuration of an adapter's folder, without its weights."""
+    try:
+        data = json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ModelError(
+            f"{folder} is not an adapter: it has no {CONFIG_FILE}", hint="give --adapter the folder that training wrote"
+        ) from None
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{CONFIG_FILE} in {folder} can't be read: {error}") from error
+    if not isinstance(data, dict):
+        raise ModelError(f"{CONFIG_FILE} in {folder} is not an adapter's configuration")
+    return AdapterConfig.from_json(data)
+
+
+def _check_names(expected: Iterable[str], found: Iterable[str], folder: Path) -> None:
+    missing, strange = set(expected) - set(found), set(found) - set(expected)
+    if missing or strange:
+        name, what = (min(missing), "lacks") if missing else (min(strange), "holds an unknown")
+        raise ModelError(f"the adapter in {folder} {what} {name}")
+
+
+def _check_fit(model: PreTrainedModel, config: AdapterConfig) -> None:
+    shape = model_shape(model)
+    if tuple(config.shape) != shape:
+        raise ModelError(
+            f"the adapter was made for {config.base}, a model of another shape",
+            hint=f"its layers, hidden size, heads are {config.shape}, the model's {shape}",
+        )
+    if config.injection.lower_layers > shape[0]:
+        raise ModelError(f"the adapter's M = {config.injection.lower_layers} is more than the {shape[0]} layers")
+    if config.injection.form == "additive" and config.injection.gates == "head":
+        raise ModelError("gates for each head exist in the merged form only")
+    if config.low_rank is not None:
+        _check_low_rank(config.low_rank, config.injection, shape[0])
+
+
+def _check_low_rank(low_rank: LowRankConfig, injection: InjectionConfig, layers: int) -> None:
+    strange = set(low_rank.targets) - set(_TARGETS)
+    if strange:
+        raise ModelError(f"low-rank weights on {min(strange)} are not known")
+    for place in low_rank.layers:
+        if not 0 <= place < layers:
+            raise ModelError(f"low-rank weights on layer {place} of a model with {layers} layers")
+        shared = place < injection.lower_layers
+        allowed = (
+            injection.form == "merged" and place in injection.layers and set(low_rank.targets) <= {"q_proj", "o_proj"}
+        )
+        if shared and not allowed:
+            raise ModelError(
+                f"low-rank weights on layer {place}, which the lower model shares, would make stored trees stale",
+                hint="there only q_proj and o_proj of a merged injection may have them",
+            )
+
+
+def _owner(layer: Any, target: str) -> tuple[Any, str]:
+    return (layer.self_attn if target in _ATTENTION else layer.mlp), target
+
+
+def _linear(layer: Any, target: str) -> Any:
+    owner, name = _owner(layer, target)
+    linear = getattr(owner, name, None)
+    if linear is None:
+        raise SharedLLMError(f"layer has no {target}")
+    return linear.wrapped if isinstance(linear, LowRankLinear) else linear

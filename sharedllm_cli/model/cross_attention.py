@@ -1,0 +1,276 @@
+"""How an injected layer reads the tree: position-aware cross-attention, in the published and in the merged form.
+
+METHOD section 4. Shapes: B batch, Q running tokens, S kept keys of the tree, H query heads, KV key/value heads, D head
+dimension. Knows no document and no file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from sharedllm_cli.config import InjectionConfig
+from sharedllm_cli.model.lower import CompressedNodes, project_keys_values, sliding_window
+
+_LOGITS_BYTES = 64 * 2**20
+"""Attention is computed over blocks of queries whose logits take at most this much memory."""
+
+
+@dataclass(frozen=True)
+class TreeContext:
+    """What the upper model reads of the tree for one question, ready for attention.
+
+    `keys[j]`, `values[j]` of injected layer j: [1, KV, S, D], keys rotated by their chunk's number k; `rotation`: the
+    cosine and sine [1, 1, D] of position n, the number of chunks, by which every query is rotated.
+    """
+
+    keys: dict[int, Tensor]
+    values: dict[int, Tensor]
+    rotation: tuple[Tensor, Tensor]
+
+    @property
+    def kept_keys(self) -> int:
+        """S, the number of keys that each injected layer sees."""
+        return int(next(iter(self.keys.values())).shape[2])
+
+
+def rotate(states: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:
+    """Rotary position embedding in the half-rotation layout of the Llama families.
+
+    states: [B, heads, L, D]; cosine, sine: [B or 1, L or 1, D].
+    """
+    first, second = states.chunk(2, dim=-1)
+    turned = torch.cat((-second, first), dim=-1)
+    return states * cosine.unsqueeze(1) + turned * sine.unsqueeze(1)
+
+
+def tree_context(
+    nodes: CompressedNodes, chunk_count: int, rotary: nn.Module, layers: Sequence[int], dtype: torch.dtype
+) -> TreeContext:
+    """Rotate the keys of the preserved nodes by their chunk numbers and fix the queries' position n.
+
+    nodes: keys of layers 0..M−1 (M beyond the last injected layer is allowed: a larger index serves a smaller M).
+    """
+    keys = nodes.keys.to(dtype)
+    positions = torch.cat([nodes.chunks, nodes.chunks.new_tensor([chunk_count])]).to(keys.device).unsqueeze(0)
+    cosine, sine = rotary(keys, positions)
+    rotated = {layer: rotate(keys[layer].unsqueeze(0), cosine[:, :-1], sine[:, :-1]) for layer in layers}
+    values = {layer: nodes.values[layer].to(dtype).unsqueeze(0) for layer in layers}
+    return TreeContext(rotated, values, (cosine[:, -1:], sine[:, -1:]))
+
+
+def attend(
+    query: Tensor, keys: Tensor, values: Tensor, scaling: float, mask: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """Grouped-query softmax attention that also returns the log-sum-exp of its logits.
+
+    query: [B, H, Q, D]; keys, values: [B or 1, KV, S, D]; mask: boolean (True = seen) or additive, broadcastable to
+    [B, 1, Q, S]. Returns output [B, H, Q, D] in the query's dtype and log-sum-exp [B, H, Q] in at least float32.
+    """
+    batch, heads, length, _ = query.shape
+    per_query = max(1, batch * heads * keys.shape[2] * 4)
+    block = max(1, _LOGITS_BYTES // per_query)
+    outputs, sums = [], []
+    for start in range(0, length, block):
+        part = mask if mask is None or mask.shape[-2] == 1 else mask[..., start : start + block, :]
+        output, log_sum = _attend_block(query[:, :, start : start + block], keys, values, scaling, part)
+        outputs.append(output)
+        sums.append(log_sum)
+    return torch.cat(outputs, dim=2), torch.cat(sums, dim=2)
+
+
+def _attend_block(
+    query: Tensor, keys: Tensor, values: Tensor, scaling: float, mask: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    batch, heads, length, width = query.shape
+    groups = keys.shape[1]
+    # The heads of a group share their keys: folding them into the rows avoids repeating the keys.
+    folded = (query * scaling).reshape(batch, groups, (heads // groups) * length, width)
+    logits = (folded @ keys.transpose(-1, -2)).view(batch, groups, heads // groups, length, -1)
+    logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+    if mask is not None:
+        mask = mask.unsqueeze(1)
+        logits = logits.masked_fill(~mask, float("-inf")) if mask.dtype == torch.bool else logits + mask
+    log_sum = logits.logsumexp(dim=-1, keepdim=True)
+    weights = (logits - log_sum).exp().to(query.dtype)
+    output = weights.view(batch, groups, (heads // groups) * length, -1) @ values
+    return output.view(batch, heads, length, width), log_sum.view(batch, heads, length)
+
+
+def causal_mask(queries: int, keys: int, window: int | None, device: torch.device) -> Tensor | None:
+    """Boolean [1, 1, Q, S] of what the last Q of S tokens see; None where they see everything."""
+    if queries == 1 and (window is None or keys <= window):
+        return None
+    distance = torch.arange(keys - queries, keys, device=device)[:, None] - torch.arange(keys, device=device)[None, :]
+    seen = distance >= 0
+    if window is not None:
+        seen &= distance < window
+    return seen[None, None]
+
+
+class LowRank(nn.Module):
+    """A low-rank addition to a linear map, x ↦ scale · up(down(x)); starts as zero."""
+
+    def __init__(self, inputs: int, outputs: int, rank: int, scale: float) -> None:
+        super().__init__()
+        self.down = nn.Parameter(torch.empty(rank, inputs))
+        self.up = nn.Parameter(torch.zeros(outputs, rank))
+        self.scale = scale
+        nn.init.kaiming_uniform_(self.down, a=5**0.5)
+
+    def forward(self, states: Tensor) -> Tensor:
+        """states: [..., inputs]. Returns [..., outputs] in the dtype of the states."""
+        down, up = self.down.to(states.dtype), self.up.to(states.dtype)
+        return nn.functional.linear(nn.functional.linear(states, down), up) * self.scale
+
+
+class AdditiveInjection(nn.Module):
+    """The published form: h + tanh(g) · CrossAttn(norm(h), K, V), with its own norm, query and output projections.
+
+    They start as copies of the layer's own; the gate starts at 0 (METHOD section 4).
+    """
+
+    def __init__(self, layer: Any, config: InjectionConfig, dtype: torch.dtype) -> None:
+        super().__init__()
+        attention = layer.self_attn
+        heads, hidden = attention.config.num_attention_heads, attention.config.hidden_size
+        self.head_dim: int = attention.head_dim
+        self.scaling: float = attention.scaling
+        self.eps: float = layer.input_layernorm.variance_epsilon
+        self.norm = nn.Parameter(torch.ones(hidden, dtype=dtype))
+        self.query = nn.Parameter(torch.zeros(heads * self.head_dim, hidden, dtype=dtype))
+        self.query_bias = (
+            nn.Parameter(torch.zeros(heads * self.head_dim, dtype=dtype)) if attention.q_proj.bias is not None else None
+        )
+        self.query_norm = nn.Parameter(torch.ones(self.head_dim, dtype=dtype)) if hasattr(attention, "q_norm") else None
+        self.output = nn.Parameter(torch.zeros(hidden, heads * self.head_dim, dtype=dtype))
+        self.output_bias = nn.Parameter(torch.zeros(hidden, dtype=dtype)) if attention.o_proj.bias is not None else None
+        self.gate = nn.Parameter(torch.zeros((), dtype=torch.float32))
+
+    @torch.no_grad()
+    def copy_from(self, layer: Any) -> None:
+        """Start from the layer's own norm and projections."""
+        attention = layer.self_attn
+        self.norm.copy_(layer.input_layernorm.weight)
+        self.query.copy_(linear_weight(attention.q_proj))
+        self.output.copy_(linear_weight(attention.o_proj))
+        if self.query_bias is not None:
+            self.query_bias.copy_(attention.q_proj.bias)
+        if self.output_bias is not None:
+            self.output_bias.copy_(attention.o_proj.bias)
+        if self.query_norm is not None:
+            self.query_norm.copy_(attention.q_norm.weight)
+
+    @property
+    def is_open(self) -> bool:
+        return bool(self.gate.detach() != 0)
+
+    def forward(self, hidden: Tensor, keys: Tensor, values: Tensor, rotation: tuple[Tensor, Tensor]) -> Tensor:
+        """What the layer adds to its hidden states [B, Q, hidden] between self-attention and MLP."""
+        batch, length, _ = hidden.shape
+        normed = _root_mean_square_norm(hidden, self.norm, self.eps)
+        query = nn.functional.linear(
+            normed, self.query.to(hidden.dtype), None if self.query_bias is None else self.query_bias.to(hidden.dtype)
+        ).view(batch, length, -1, self.head_dim)
+        if self.query_norm is not None:
+            query = _root_mean_square_norm(query, self.query_norm, self.eps)
+        query = rotate(query.transpose(1, 2), *rotation)
+        read, _ = attend(query, keys, values, self.scaling)
+        read = read.transpose(1, 2).reshape(batch, length, -1)
+        output = nn.functional.linear(
+            read, self.output.to(hidden.dtype), None if self.output_bias is None else self.output_bias.to(hidden.dtype)
+        )
+        return torch.tanh(self.gate).to(hidden.dtype) * output
+
+
+class MergedInjection(nn.Module):
+    """The merged form: one softmax over the tree's keys and the layer's own, with the layer's own projections.
+
+    Two attentions joined by their log-sum-exps; the gate is a bias b on the tree's logits, one a layer or one a head,
+    −∞ at the start (METHOD section 4). Low-rank additions to q and o, where the adapter has them, act here alone, so
+    the lower model, which shares the layer, never sees them.
+    """
+
+    def __init__(self, layer: Any, config: InjectionConfig) -> None:
+        super().__init__()
+        heads = layer.self_attn.config.num_attention_heads
+        self.gate = nn.Parameter(torch.full((heads if config.gates == "head" else 1,), float("-inf")))
+        self.query_low_rank: LowRank | None = None
+        self.output_low_rank: LowRank | None = None
+
+    @property
+    def is_open(self) -> bool:
+        return bool((self.gate.detach() > float("-inf")).any())
+
+    def forward(
+        self,
+        normed: Tensor,
+        attention: Any,
+        context: tuple[Tensor, Tensor],
+        rotation: tuple[Tensor, Tensor],
+        position_embeddings: tuple[Tensor, Tensor],
+        attention_mask: Tensor | None,
+        past_key_values: Any,
+    ) -> Tensor:
+        """The layer's attention output [B, Q, hidden] for its normed input [B, Q, hidden].
+
+        context: the tree's rotated keys and values of this layer; rotation: of position n, for the tree's part.
+        """
+        batch, length, _ = normed.shape
+        query = attention.q_proj(normed)
+        if self.query_low_rank is not None:
+            query = query + self.query_low_rank(normed)
+        query = query.view(batch, length, -1, attention.head_dim)
+        if hasattr(attention, "q_norm"):
+            query = attention.q_norm(query)
+        query = query.transpose(1, 2)
+        keys, values = project_keys_values(attention, normed)
+        keys = rotate(keys, *position_embeddings)
+        if past_key_values is not None:
+            keys, values = past_key_values.update(keys, values, attention.layer_idx)
+        mask = attention_mask
+        if mask is None:
+            mask = causal_mask(length, keys.shape[2], sliding_window(attention), keys.device)
+        own, own_sum = attend(rotate(query, *position_embeddings), keys, values, attention.scaling, mask)
+        tree, tree_sum = attend(rotate(query, *rotation), *context, attention.scaling)
+        joined = join(own, own_sum, tree, tree_sum + self.gate.to(tree_sum.dtype)[None, :, None])
+        joined = joined.transpose(1, 2).reshape(batch, length, -1)
+        output: Tensor = attention.o_proj(joined)
+        if self.output_low_rank is not None:
+            output = output + self.output_low_rank(joined)
+        return output
+
+
+def join(first: Tensor, first_sum: Tensor, second: Tensor, second_sum: Tensor) -> Tensor:
+    """Two attentions over disjoint keys as one softmax over both, by their log-sum-exps.
+
+    first, second: [B, H, Q, D]; sums: [B, H, Q].
+    """
+    total = torch.logaddexp(first_sum, second_sum)
+    share = (first_sum - total).exp().unsqueeze(-1).to(first.dtype)
+    other = (second_sum - total).exp().unsqueeze(-1).to(first.dtype)
+    return first * share + second * other
+
+
+def linear_weight(linear: Any) -> Tensor:
+    """The weight of a linear map, dequantised where it is stored in 4 or 8 bits: [outputs, inputs]."""
+    weight = linear.weight
+    if hasattr(weight, "quant_state"):
+        from bitsandbytes.functional import dequantize_4bit
+
+        dequantised: Tensor = dequantize_4bit(weight.data, weight.quant_state)
+        return dequantised
+    if hasattr(weight, "SCB"):
+        weight = weight.data.to(torch.float32) * (weight.SCB.unsqueeze(1) / 127)
+    tensor: Tensor = weight
+    return tensor
+
+
+def _root_mean_square_norm(states: Tensor, weight: Tensor, eps: float) -> Tensor:
+    wide = states.to(torch.promote_types(states.dtype, torch.float32))
+    wide = wide * torch.rsqrt(wide.pow(2).mean(-1, keepdim=True) + eps)
+    return weight.to(states.dtype) * wide.to(states.dtype)

@@ -1,0 +1,174 @@
+"""The lower model: the bottom M layers of the base model, as a compressor of the context tree's nodes.
+
+METHOD section 3. Its weights are the base model's own, loaded once. Knows no document, no tree and no file: it is given
+token ids of nodes of equal length and the positions to keep, and returns their keys and values.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+from transformers.masking_utils import create_causal_mask, create_sliding_window_causal_mask
+
+
+@dataclass(frozen=True)
+class EncodedNodes:
+    """Compressed keys and values of B nodes of equal length.
+
+    `keys`, `values`: [B, M, KV, k, D], keys without rotation; `first_layer`: [B, hidden], the state of each node's last
+    token after one layer and the final norm (the node's vector under the paper's policy).
+    """
+
+    keys: Tensor
+    values: Tensor
+    first_layer: Tensor
+
+
+@dataclass(frozen=True)
+class CompressedNodes:
+    """The keys and values of all preserved nodes, in the order given.
+
+    `keys`, `values`: [M, KV, S, D], keys without rotation; `chunks`: [S], the number of the chunk each key belongs to,
+    counted over all documents of the question.
+    """
+
+    keys: Tensor
+    values: Tensor
+    chunks: Tensor
+
+    @staticmethod
+    def join(parts: Sequence[CompressedNodes]) -> CompressedNodes:
+        """Several selections as one; a document's chunk numbers go on after those of the document before it."""
+        return CompressedNodes(
+            torch.cat([part.keys for part in parts], dim=2),
+            torch.cat([part.values for part in parts], dim=2),
+            torch.cat([part.chunks for part in parts]),
+        )
+
+
+def project_keys_values(attention: Any, normed: Tensor) -> tuple[Tensor, Tensor]:
+    """A layer's keys, before rotation and after the family's key norm, and its values.
+
+    normed: [B, l, hidden], the layer's normed input. Returns two of [B, KV, l, D].
+    """
+    shape = (*normed.shape[:-1], -1, attention.head_dim)
+    keys = attention.k_proj(normed).view(shape)
+    if hasattr(attention, "k_norm"):
+        keys = attention.k_norm(keys)
+    return keys.transpose(1, 2), attention.v_proj(normed).view(shape).transpose(1, 2)
+
+
+def sliding_window(attention: Any) -> int | None:
+    """The window of a layer's own attention, None where it sees everything before it."""
+    config = attention.config
+    owner = config if config.model_type == "mistral" else attention
+    window = getattr(owner, "sliding_window", None)
+    return int(window) if window else None
+
+
+class LowerModel:
+    """The bottom `lower_layers` layers of a base model, frozen, in evaluation mode."""
+
+    def __init__(self, model: PreTrainedModel, lower_layers: int) -> None:
+        decoder: Any = model.model
+        self.config: Any = model.config
+        if not 1 <= lower_layers <= len(decoder.layers):
+            raise ValueError(f"M = {lower_layers} is not within the model's {len(decoder.layers)} layers")
+        self.lower_layers = lower_layers
+        self._embedding: nn.Module = decoder.embed_tokens
+        self._rotary: nn.Module = decoder.rotary_emb
+        self._norm: nn.Module = decoder.norm
+        # An injected layer wraps the layer it injects into; the lower model is the layers as they came.
+        self._layers: list[Any] = [getattr(layer, "wrapped", layer) for layer in decoder.layers[:lower_layers]]
+
+    @property
+    def device(self) -> torch.device:
+        return next(self._embedding.parameters()).device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return next(self._norm.parameters()).dtype
+
+    @property
+    def hidden_size(self) -> int:
+        return int(self.config.hidden_size)
+
+    @property
+    def key_value_heads(self) -> int:
+        return int(self.config.num_key_value_heads)
+
+    @property
+    def head_dim(self) -> int:
+        return int(self._layers[0].self_attn.head_dim)
+
+    @torch.no_grad()
+    def encode(self, token_ids: Tensor, kept: Tensor) -> EncodedNodes:
+        """Encode B nodes of equal length, each alone, and keep the keys and values at the kept positions.
+
+        token_ids: [B, l] integers; kept: [k] positions in 0..l−1. Layer M yields its keys and values only.
+        """
+        hidden, run = self._start(token_ids)
+        kept = kept.to(hidden.device)
+        keys: list[Tensor] = []
+        values: list[Tensor] = []
+        first: Tensor | None = None
+        for place, layer in enumerate(self._layers):
+            # The kept rows alone are projected a second time here: an eighth of a twentieth of a layer's work, which
+            # buys independence from how the family's attention keeps its cache.
+            key, value = project_keys_values(layer.self_attn, layer.input_layernorm(hidden[:, kept]))
+            keys.append(key)
+            values.append(value)
+            if place + 1 < self.lower_layers or place == 0:
+                hidden = run(layer, hidden)
+            if place == 0:
+                first = self._norm(hidden[:, -1])
+        assert first is not None
+        return EncodedNodes(torch.stack(keys, dim=1), torch.stack(values, dim=1), first)
+
+    @torch.no_grad()
+    def states(self, token_ids: Tensor, layers: int) -> Tensor:
+        """Hidden states of B token sequences of equal length after the first `layers` layers (at most M).
+
+        token_ids: [B, l]. Returns [B, l, hidden]; the leaves' and the question's states of late interaction.
+        """
+        hidden, run = self._start(token_ids)
+        for layer in self._layers[:layers]:
+            hidden = run(layer, hidden)
+        return hidden
+
+    def node_vectors(self, token_ids: Tensor) -> Tensor:
+        """The paper's vector of B token sequences: last token after one layer and the final norm, [B, hidden]."""
+        with torch.no_grad():
+            vectors: Tensor = self._norm(self.states(token_ids, 1)[:, -1])
+        return vectors
+
+    def _start(self, token_ids: Tensor) -> tuple[Tensor, Any]:
+        """Embedded tokens and a function that runs one layer over them at positions 0..l−1, causally."""
+        hidden = self._embedding(token_ids.to(self.device))
+        positions = torch.arange(token_ids.shape[1], device=hidden.device).unsqueeze(0)
+        rotation = self._rotary(hidden, positions)
+        arguments = {
+            "config": self.config,
+            "inputs_embeds": hidden,
+            "attention_mask": None,
+            "past_key_values": None,
+            "position_ids": positions,
+        }
+        masks: dict[bool, Any] = {}
+
+        def run(layer: Any, states: Tensor) -> Tensor:
+            window = sliding_window(layer.self_attn)
+            windowed = window is not None and window < token_ids.shape[1]
+            if windowed not in masks:
+                masks[windowed] = (create_sliding_window_causal_mask if windowed else create_causal_mask)(**arguments)
+            output: Tensor = layer(
+                states, attention_mask=masks[windowed], position_ids=positions, position_embeddings=rotation
+            )
+            return output
+
+        return hidden, run

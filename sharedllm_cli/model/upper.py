@@ -1,0 +1,125 @@
+"""The upper model: the whole base model, whose bottom layers read the context tree.
+
+METHOD section 4. Each injected decoder layer is wrapped; the wrapper hands straight through to the layer as it came
+wherever there is nothing to read, so that a closed gate is exactly the base model. Knows no document and no file.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import DynamicCache, PreTrainedModel
+
+from sharedllm_cli.model import cross_attention
+from sharedllm_cli.model.adapter import Adapter
+from sharedllm_cli.model.cross_attention import AdditiveInjection, MergedInjection, TreeContext
+from sharedllm_cli.model.lower import CompressedNodes
+
+
+class InjectedLayer(nn.Module):
+    """A decoder layer that reads the tree when it is given one, and is the layer as it came when it is not.
+
+    The tree arrives as the keyword `tree_context`, which transformers passes through to every layer; there is no state
+    here that could outlive a question.
+    """
+
+    def __init__(self, wrapped: Any, place: int, injection: AdditiveInjection | MergedInjection) -> None:
+        super().__init__()
+        self.wrapped = wrapped
+        self.place = place
+        self.injection = injection
+        if hasattr(wrapped, "attention_type"):  # read by some families' forward to choose the layer's mask
+            self.attention_type = wrapped.attention_type
+
+    def forward(self, hidden_states: Tensor, *, tree_context: TreeContext | None = None, **arguments: Any) -> Tensor:
+        """hidden_states: [B, Q, hidden]; the other arguments are the wrapped layer's own."""
+        if tree_context is None or self.place not in tree_context.keys:
+            plain: Tensor = self.wrapped(hidden_states, **arguments)
+            return plain
+        layer = self.wrapped
+        keys, values = tree_context.keys[self.place], tree_context.values[self.place]
+        normed = layer.input_layernorm(hidden_states)
+        if isinstance(self.injection, MergedInjection):
+            hidden_states = hidden_states + self.injection(
+                normed,
+                layer.self_attn,
+                (keys, values),
+                tree_context.rotation,
+                arguments["position_embeddings"],
+                arguments.get("attention_mask"),
+                arguments.get("past_key_values"),
+            )
+        else:
+            attended, _ = layer.self_attn(hidden_states=normed, **arguments)
+            hidden_states = hidden_states + attended
+            hidden_states = hidden_states + self.injection(hidden_states, keys, values, tree_context.rotation)
+        output: Tensor = hidden_states + layer.mlp(layer.post_attention_layernorm(hidden_states))
+        return output
+
+
+class UpperModel:
+    """A base model with an adapter in place: what decodes the answer."""
+
+    def __init__(self, model: PreTrainedModel, adapter: Adapter) -> None:
+        self.model: Any = model
+        self.adapter = adapter
+        self._layers: nn.ModuleList = self.model.model.layers
+        for place in adapter.config.injection.layers:
+            injection = adapter.injections[str(place)]
+            assert isinstance(injection, AdditiveInjection | MergedInjection)
+            self._layers[place] = InjectedLayer(self._layers[place], place, injection)
+        adapter.attach_low_rank(self._layers)
+
+    def remove(self) -> None:
+        """Take the adapter out again: the base model is left exactly as it came."""
+        self.adapter.detach_low_rank(self._layers)
+        for place in self.adapter.config.injection.layers:
+            layer = self._layers[place]
+            assert isinstance(layer, InjectedLayer)
+            self._layers[place] = layer.wrapped
+
+    @property
+    def reads_tree(self) -> bool:
+        """Whether some gate is open: else no tree has to be built, searched or read."""
+        return self.adapter.reads_tree
+
+    def context(self, nodes: CompressedNodes, chunk_count: int, *, closed_too: bool = False) -> TreeContext | None:
+        """The preserved nodes ready to be read by the layers whose gates are open; None where none is.
+
+        nodes: keys and values of layers 0..M−1 or more; chunk_count: n, over all documents of the question.
+        `closed_too` includes layers with a closed gate, which training needs.
+        """
+        layers = self.adapter.config.injection.layers if closed_too else self.adapter.open_layers
+        if not layers or nodes.chunks.numel() == 0:
+            return None
+        rotary = self.model.model.rotary_emb
+        dtype = self.model.model.norm.weight.dtype
+        return cross_attention.tree_context(nodes, chunk_count, rotary, list(layers), dtype)
+
+    def cache(self) -> DynamicCache:
+        """An empty cache for the running text's own keys and values."""
+        return DynamicCache(config=self.model.config)
+
+    def forward(
+        self, token_ids: Tensor, tree: TreeContext | None, cache: DynamicCache | None = None, *, logits_to_keep: int = 0
+    ) -> Tensor:
+        """Logits of the running text's next tokens.
+
+        token_ids: [B, Q], going on after what the cache holds; returns [B, logits_to_keep or Q, vocabulary].
+        """
+        output = self.model(
+            input_ids=token_ids,
+            past_key_values=cache,
+            use_cache=cache is not None,
+            logits_to_keep=logits_to_keep,
+            tree_context=tree,
+        )
+        logits: Tensor = output.logits
+        return logits
+
+    @torch.inference_mode()
+    def infer(self, token_ids: Tensor, tree: TreeContext | None, cache: DynamicCache) -> Tensor:
+        """Logits [vocabulary] after the last of the tokens [Q], without gradients; the cache grows by Q."""
+        return self.forward(token_ids.unsqueeze(0), tree, cache, logits_to_keep=1)[0, -1]

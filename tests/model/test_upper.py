@@ -1,0 +1,241 @@
+"""An injection that has nothing to read is exactly the base model; low-rank weights never touch the lower model."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from conftest import make_tiny_model
+
+from sharedllm_cli.config import InjectionConfig, TreeConfig
+from sharedllm_cli.errors import ModelError
+from sharedllm_cli.model import cross_attention
+from sharedllm_cli.model.adapter import Adapter, AdapterConfig, LowRankConfig, model_shape, read_config
+from sharedllm_cli.model.cross_attention import attend, join, rotate
+from sharedllm_cli.model.lower import CompressedNodes, LowerModel
+from sharedllm_cli.model.upper import UpperModel
+
+TREE = TreeConfig(16, 2, (4, 2))
+TOKENS = torch.arange(20, 33)
+
+
+def random_nodes(model: Any, layers: int, keys: int = 9, seed: int = 1) -> CompressedNodes:
+    generator = torch.Generator().manual_seed(seed)
+    shape = (layers, model.config.num_key_value_heads, keys, 8)
+    chunks = torch.arange(keys) // 4
+    return CompressedNodes(torch.randn(shape, generator=generator), torch.randn(shape, generator=generator), chunks)
+
+
+def opened(adapter: Adapter, seed: int = 0) -> Adapter:
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for name, parameter in adapter.named_parameters():
+            noise = torch.randn(parameter.shape, generator=generator)
+            if name.endswith("gate"):
+                parameter.copy_(noise)
+            else:
+                parameter.add_(noise * 0.1)
+    return adapter
+
+
+@pytest.mark.parametrize("form", ["merged", "additive"])
+@pytest.mark.parametrize("kernel", ["sdpa", "eager"])
+def test_closed_gates_are_the_base_model_bit_for_bit(family: str, form: Any, kernel: str) -> None:
+    model = make_tiny_model(family, attn_implementation=kernel)
+    with torch.no_grad():
+        plain = model(TOKENS[None]).logits
+        upper = UpperModel(model, Adapter.untrained(model, "tiny", InjectionConfig(form, 3), TREE))
+        context = upper.context(random_nodes(model, 3), 3)
+        assert context is None
+        assert not upper.reads_tree
+        assert torch.equal(upper.forward(TOKENS[None], context), plain)
+        one_gate_open(upper.adapter)
+        half_open = upper.context(random_nodes(model, 3), 3)
+        assert half_open is not None
+        assert list(half_open.keys) == [1], "a closed gate's layer is skipped even when another's is open"
+        assert not torch.equal(upper.forward(TOKENS[None], half_open), plain)
+        assert torch.equal(upper.forward(TOKENS[None], None), plain), "no tree, no trace of one"
+        upper.remove()
+        assert torch.equal(model(TOKENS[None]).logits, plain)
+
+
+def one_gate_open(adapter: Adapter) -> None:
+    with torch.no_grad():
+        adapter.injections["1"].gate.fill_(0.5)
+
+
+@pytest.mark.parametrize("form", ["merged", "additive"])
+def test_cached_decoding_equals_the_full_forward(family: str, form: Any) -> None:
+    model = make_tiny_model(family)
+    upper = UpperModel(model, opened(Adapter.untrained(model, "tiny", InjectionConfig(form, 3), TREE)))
+    context = upper.context(random_nodes(model, 3), 3)
+    cache = upper.cache()
+    with torch.no_grad():
+        whole = upper.forward(TOKENS[None], context)[0]
+        steps = [upper.infer(TOKENS[:5], context, cache)] + [
+            upper.infer(TOKENS[i : i + 1], context, cache) for i in range(5, 13)
+        ]
+    torch.testing.assert_close(torch.stack(steps), whole[4:], atol=1e-5, rtol=1e-5)
+
+
+def test_a_larger_index_serves_a_smaller_model() -> None:
+    model = make_tiny_model("llama")
+    upper = UpperModel(model, opened(Adapter.untrained(model, "tiny", InjectionConfig("merged", 2), TREE)))
+    nodes = random_nodes(model, 4)
+    small = CompressedNodes(nodes.keys[:2], nodes.values[:2], nodes.chunks)
+    with torch.no_grad():
+        assert torch.equal(
+            upper.forward(TOKENS[None], upper.context(nodes, 3)), upper.forward(TOKENS[None], upper.context(small, 3))
+        )
+
+
+def test_lower_model_is_the_bottom_layers_of_the_base(family: str) -> None:
+    """Its keys, rotated by the positions inside the node, are what the base model's own cache holds."""
+    model = make_tiny_model(family)
+    tokens = torch.stack([torch.arange(12), torch.arange(50, 62)])
+    encoded = LowerModel(model, 3).encode(tokens, torch.arange(12))
+    with torch.no_grad():
+        cache = model(tokens, use_cache=True).past_key_values
+        rotation = model.model.rotary_emb(encoded.keys, torch.arange(12)[None])
+    for layer in range(3):
+        torch.testing.assert_close(
+            rotate(encoded.keys[:, layer], *rotation), cache.layers[layer].keys, atol=1e-5, rtol=1e-5
+        )
+        torch.testing.assert_close(encoded.values[:, layer], cache.layers[layer].values, atol=1e-5, rtol=1e-5)
+
+
+def test_lower_model_ignores_an_adapter_in_place() -> None:
+    model = make_tiny_model("llama")
+    tokens, kept = torch.arange(12)[None], torch.tensor([3, 7, 11])
+    before = LowerModel(model, 3).encode(tokens, kept)
+    low_rank = LowRankConfig(2, 4.0, (1, 2), ("q_proj", "o_proj"))
+    config = AdapterConfig("tiny", model_shape(model), InjectionConfig("merged", 3), TREE, low_rank)
+    upper = UpperModel(model, opened(Adapter(model, config)))
+    after = LowerModel(model, 3).encode(tokens, kept)
+    assert torch.equal(before.keys, after.keys)
+    assert torch.equal(before.values, after.values)
+    assert torch.equal(before.first_layer, after.first_layer)
+    upper.remove()
+
+
+def test_low_rank_weights_of_the_top_layers_act_and_leave_again() -> None:
+    model = make_tiny_model("qwen3")
+    config = AdapterConfig(
+        "tiny",
+        model_shape(model),
+        InjectionConfig("merged", 2),
+        TREE,
+        LowRankConfig(3, 6.0, (2, 3), ("v_proj", "up_proj")),
+    )
+    with torch.no_grad():
+        plain = model(TOKENS[None]).logits
+        fresh = UpperModel(model, Adapter(model, config))
+        assert torch.equal(fresh.forward(TOKENS[None], None), plain), "a low-rank addition starts as zero"
+        fresh.remove()
+        adapter = Adapter(model, config)
+        for addition in adapter.low_rank["2"].children():
+            addition.up.normal_()  # type: ignore[union-attr, operator]
+        expected = model.model.layers[2].self_attn.v_proj.weight + 2.0 * (
+            adapter.low_rank["2"]["v_proj"].up @ adapter.low_rank["2"]["v_proj"].down  # type: ignore[index]
+        )
+        upper = UpperModel(model, adapter)
+        states = torch.randn(1, 4, 32)
+        torch.testing.assert_close(model.model.layers[2].self_attn.v_proj(states), states @ expected.T)
+        assert not torch.equal(upper.forward(TOKENS[None], None), plain)
+        upper.remove()
+        assert torch.equal(model(TOKENS[None]).logits, plain)
+
+
+@pytest.mark.parametrize("form", ["merged", "additive"])
+def test_adapter_survives_its_folder(tmp_path: Path, family: str, form: Any) -> None:
+    model = make_tiny_model(family)
+    low_rank = LowRankConfig(2, 2.0, (3,), ("q_proj", "down_proj"))
+    config = AdapterConfig("tiny", model_shape(model), InjectionConfig(form, 2, 1), TREE, low_rank)
+    adapter = opened(Adapter(model, config))
+    adapter.save(tmp_path, trained={"objective": "recite", "steps": 3})
+    again = Adapter.load(tmp_path, model)
+    assert again.trained
+    assert not adapter.trained
+    assert again.config.trained == {"objective": "recite", "steps": 3}
+    assert again.config.injection == config.injection
+    assert again.config.low_rank == low_rank
+    for name, tensor in adapter.state_dict().items():
+        assert torch.equal(tensor, again.state_dict()[name]), name
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["adapter.json", "adapter.safetensors"]
+
+
+def test_foreign_and_damaged_adapters_are_refused(tmp_path: Path) -> None:
+    model = make_tiny_model("llama")
+    with pytest.raises(ModelError, match="not an adapter"):
+        Adapter.load(tmp_path, model)
+    Adapter.untrained(model, "tiny", InjectionConfig("merged", 2), TREE).save(tmp_path)
+    with pytest.raises(ModelError, match="another shape"):
+        Adapter.load(tmp_path, make_tiny_model("llama", num_hidden_layers=3))
+    weights = tmp_path / "adapter.safetensors"
+    whole = weights.read_bytes()
+    weights.write_bytes(whole[:-3])
+    with pytest.raises(ModelError, match="can't be read"):
+        Adapter.load(tmp_path, model)
+    weights.write_bytes(whole)
+    text = json.loads((tmp_path / "adapter.json").read_text())
+    for changes, message in [
+        ({"format_version": 2}, "format version 2"),
+        ({"injection": {**text["injection"], "lower_layers": 1}}, "unknown injections.1"),
+        ({"injection": {**text["injection"], "lower_layers": 3}}, "lacks injections.2"),
+        ({"injection": {"strange": 1}}, "not an adapter's configuration"),
+        ({"shape": [1]}, "not an adapter's configuration"),
+    ]:
+        (tmp_path / "adapter.json").write_text(json.dumps(text | changes))
+        with pytest.raises(ModelError, match=message):
+            Adapter.load(tmp_path, model)
+    (tmp_path / "adapter.json").write_text("[]")
+    with pytest.raises(ModelError, match="not an adapter's configuration"):
+        read_config(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("injection", "low_rank", "message"),
+    [
+        (InjectionConfig("merged", 2), LowRankConfig(2, 2.0, (1,), ("k_proj",)), "stale"),
+        (InjectionConfig("additive", 2), LowRankConfig(2, 2.0, (1,), ("q_proj",)), "stale"),
+        (InjectionConfig("merged", 2, 1), LowRankConfig(2, 2.0, (0,), ("q_proj",)), "stale"),
+        (InjectionConfig("merged", 2), LowRankConfig(2, 2.0, (4,), ("q_proj",)), "layer 4"),
+        (InjectionConfig("merged", 2), LowRankConfig(2, 2.0, (3,), ("lm_head",)), "lm_head"),
+        (InjectionConfig("merged", 5), None, "M = 5"),
+        (InjectionConfig("additive", 2, gates="head"), None, "merged form only"),
+    ],
+)
+def test_adapters_that_can_not_be_meant_are_refused(
+    injection: InjectionConfig, low_rank: LowRankConfig | None, message: str
+) -> None:
+    model = make_tiny_model("llama")
+    with pytest.raises(ModelError, match=message):
+        Adapter(model, AdapterConfig("tiny", model_shape(model), injection, TREE, low_rank))
+
+
+def test_attention_in_blocks_equals_one_block(monkeypatch: pytest.MonkeyPatch) -> None:
+    query, keys, values = torch.randn(2, 4, 11, 8), torch.randn(1, 2, 7, 8), torch.randn(1, 2, 7, 8)
+    mask = torch.rand(1, 1, 11, 7) > 0.3
+    mask[..., 0] = True
+    whole = attend(query, keys, values, 0.3, mask)
+    monkeypatch.setattr(cross_attention, "_LOGITS_BYTES", 1)
+    blocks = attend(query, keys, values, 0.3, mask)
+    expected = torch.nn.functional.scaled_dot_product_attention(
+        query, keys.expand(2, -1, -1, -1), values.expand(2, -1, -1, -1), attn_mask=mask, scale=0.3, enable_gqa=True
+    )
+    for found in (whole, blocks):
+        torch.testing.assert_close(found[0], expected)
+    torch.testing.assert_close(whole[1], blocks[1])
+
+
+def test_joined_attentions_are_one_softmax() -> None:
+    query = torch.randn(1, 4, 5, 8)
+    keys, values = torch.randn(1, 2, 12, 8), torch.randn(1, 2, 12, 8)
+    first, second = (
+        attend(query, keys[:, :, :7], values[:, :, :7], 0.4),
+        attend(query, keys[:, :, 7:], values[:, :, 7:], 0.4),
+    )
+    torch.testing.assert_close(join(*first, *second), attend(query, keys, values, 0.4)[0])
