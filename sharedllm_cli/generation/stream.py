@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedTokenizerBase
 
+_REPLACEMENT = "\ufffd"
+"""What decoders write for bytes that are no character, or not yet one."""
+
 Finish = Literal["stop", "length", "repetition"]
 
 
@@ -99,7 +102,7 @@ class TextStream:
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
         self._tokenizer = tokenizer
-        self._special = frozenset(tokenizer.all_special_ids)
+        self._special = frozenset(number for number, token in tokenizer.added_tokens_decoder.items() if token.special)
         self._tokens: list[int] = []  # the last piece's tokens, then those not shown yet
         self._shown_tokens = 0
         self._shown_text = ""
@@ -109,20 +112,30 @@ class TextStream:
         if token in self._special:
             return ""
         self._tokens.append(token)
-        text = self._decode(self._tokens)
-        if text.endswith("\ufffd") or self._is_byte(token):
+        if self._is_byte(token):
             return ""
-        return self._show(text)
+        text = self._decode(self._tokens)
+        if not text.endswith(_REPLACEMENT):
+            return self._show(len(self._tokens), text)
+        # An unfinished character has at most three bytes: what stands before the last three tokens is final, unless
+        # the place between them lies inside a character.
+        final = len(self._tokens) - 3
+        before = self._decode(self._tokens[:final]) if final > self._shown_tokens else ""
+        if before and before + self._decode(self._tokens[final:]) == text:
+            return self._show(final, before)
+        return ""
 
     def finish(self) -> str:
         """What is still held back; call it once, after the last token."""
-        return self._show(self._decode(self._tokens))
+        return self._show(len(self._tokens), self._decode(self._tokens))
 
-    def _show(self, text: str) -> str:
+    def _show(self, upto: int, text: str) -> str:
         piece = text[len(self._shown_text) :]
-        del self._tokens[: self._shown_tokens]
-        self._shown_tokens = len(self._tokens)
-        self._shown_text = self._decode(self._tokens)
+        if piece:
+            # The next window begins with tokens that have a text: a decoder that strips the first space strips theirs.
+            del self._tokens[: self._shown_tokens]
+            self._shown_tokens = upto - self._shown_tokens
+            self._shown_text = self._decode(self._tokens[: self._shown_tokens])
         return piece
 
     def _is_byte(self, token: int) -> bool:

@@ -1,0 +1,283 @@
+"""Laws of sampling and streaming: what is shown piece by piece is the one-shot decoding, and every end has its reason."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from sharedllm_cli.errors import SharedLLMError, UsageError
+from sharedllm_cli.generation.sampling import Sampler
+from sharedllm_cli.generation.stream import GeneratedToken, LoopDetector, TextStream, decode_stream
+
+WORDS = ["▁", "▁▁", "a", "b", "▁a", "▁the", "é", "▁🙂", "🙂", "�", ".", "▁.", "\n", "️", "漢"]
+
+
+def byte_level() -> Any:
+    from conftest import make_byte_tokenizer
+
+    return make_byte_tokenizer()
+
+
+def _wrapped(vocabulary: dict[str, int], pre_tokenizer: Any, decoder: Any) -> Any:
+    from tokenizers import Tokenizer, models
+    from transformers import PreTrainedTokenizerFast
+
+    tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=[], unk_token="<unk>", byte_fallback=True))
+    tokenizer.pre_tokenizer = pre_tokenizer
+    tokenizer.decoder = decoder
+    tokenizer.add_special_tokens(["<unk>", "<s>", "</s>"])
+    tokenizer.add_tokens(["<tool>"])
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, bos_token="<s>", eos_token="</s>", unk_token="<unk>")
+
+
+def metaspace() -> Any:
+    """Words that begin with ▁, as of SentencePiece; its decoder strips the first word's space."""
+    from tokenizers import decoders, pre_tokenizers
+
+    vocabulary = {word: number for number, word in enumerate(["<unk>", "<s>", "</s>", *WORDS])}
+    return _wrapped(vocabulary, pre_tokenizers.Metaspace(), decoders.Metaspace())
+
+
+def byte_fallback() -> Any:
+    """The decoder of Llama 2 and Mistral: ▁ is a space, <0xE2> a byte, one space stripped at the beginning."""
+    from tokenizers import decoders, pre_tokenizers
+
+    names = ["<unk>", "<s>", "</s>", *(f"<0x{byte:02X}>" for byte in range(256)), *WORDS]
+    decoder = decoders.Sequence(
+        [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
+    )
+    return _wrapped({word: number for number, word in enumerate(names)}, pre_tokenizers.Metaspace(), decoder)
+
+
+TOKENIZERS: dict[str, Callable[[], Any]] = {
+    "byte-level": byte_level,
+    "metaspace": metaspace,
+    "byte-fallback": byte_fallback,
+}
+
+
+@pytest.fixture(scope="module", params=TOKENIZERS)
+def tokenizer(request: pytest.FixtureRequest) -> Any:
+    return TOKENIZERS[request.param]()
+
+
+def one_shot(tokenizer: Any, ids: list[int]) -> str:
+    return str(tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False))
+
+
+def pieces(tokenizer: Any, ids: list[int]) -> list[str]:
+    stream = TextStream(tokenizer)
+    return [*(stream.push(number) for number in ids), stream.finish()]
+
+
+@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_joined_stream_is_the_one_shot_decoding_of_any_ids(tokenizer: Any, data: Any) -> None:
+    ids = data.draw(st.lists(st.integers(0, len(tokenizer) - 1), max_size=40))
+    assert "".join(pieces(tokenizer, ids)) == one_shot(tokenizer, ids)
+
+
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(text=st.text(alphabet="a é🙂漢️‍👩�.\n", max_size=30))
+def test_joined_stream_is_the_text_and_no_piece_splits_a_character(tokenizer: Any, text: str) -> None:
+    ids = tokenizer.encode(text, add_special_tokens=False)
+    shown = pieces(tokenizer, ids)
+    assert "".join(shown) == one_shot(tokenizer, ids)
+    if "�" not in one_shot(tokenizer, ids):
+        assert not any("�" in piece for piece in shown)
+
+
+def test_an_emoji_of_four_byte_tokens_comes_in_one_piece() -> None:
+    tokenizer = byte_level()
+    shown = pieces(tokenizer, tokenizer.encode("a🙂b", add_special_tokens=False))
+    assert [piece for piece in shown if piece] == ["a", "🙂", "b"]
+
+
+def test_text_is_shown_as_soon_as_it_is_whole(tokenizer: Any) -> None:
+    ids = tokenizer.encode("a b a b.", add_special_tokens=False)
+    stream = TextStream(tokenizer)
+    for place, number in enumerate(ids):
+        before = one_shot(tokenizer, ids[:place])
+        assert before + stream.push(number) == one_shot(tokenizer, ids[: place + 1])
+
+
+def test_spaces_between_words_survive_and_the_first_word_has_none() -> None:
+    for make in (metaspace, byte_fallback):
+        tokenizer = make()
+        ids = tokenizer.convert_tokens_to_ids(["▁the", "<s>", "▁a", "b", "▁", "▁the", "<tool>", "▁a"])
+        assert "".join(pieces(tokenizer, ids)) == one_shot(tokenizer, ids)
+        assert one_shot(tokenizer, ids).startswith("the ab  the")
+
+
+@pytest.mark.parametrize("byte", [b"a", b"\x80", b"\xe2"])
+def test_the_work_grows_with_the_text_not_with_its_square(byte: bytes) -> None:
+    """Counted in tokens decoded, for plain text and for bytes that never become a character."""
+    tokenizer = byte_level()
+    decoded = 0
+
+    class Counting(TextStream):
+        def _decode(self, tokens: list[int]) -> str:
+            nonlocal decoded
+            decoded += len(tokens)
+            return super()._decode(tokens)
+
+    character = next(name for name, code in _byte_names().items() if code == byte[0])
+    number = tokenizer.convert_tokens_to_ids(character)
+    stream = Counting(tokenizer)
+    length = 500
+    text = "".join(stream.push(number) for _ in range(length)) + stream.finish()
+    assert text == one_shot(tokenizer, [number] * length)
+    assert decoded < 30 * length
+
+
+def _byte_names() -> dict[str, int]:
+    """ByteLevel's alphabet: printable Latin-1 stands for itself, the other bytes for the characters from U+0100."""
+    printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
+    others = [byte for byte in range(256) if byte not in printable]
+    return {chr(byte): byte for byte in printable} | {chr(256 + place): byte for place, byte in enumerate(others)}
+
+
+# --- sampling
+
+
+def test_temperature_zero_takes_the_likeliest_and_ignores_seed_and_top_p() -> None:
+    logits = torch.randn(50, generator=torch.Generator().manual_seed(1))
+    chosen = {Sampler(0.0, top_p, seed)(logits) for seed in range(20) for top_p in (0.1, 1.0)}
+    assert chosen == {int(logits.argmax())}
+
+
+def test_the_same_seed_draws_the_same_tokens_and_another_seed_others() -> None:
+    logits = torch.zeros(1000)
+
+    def drawn(seed: int) -> list[int]:
+        sampler = Sampler(1.0, 0.9, seed)
+        return [sampler(logits) for _ in range(8)]
+
+    assert drawn(3) == drawn(3)
+    assert drawn(3) != drawn(4)
+
+
+def test_sampling_leaves_the_global_random_state_alone() -> None:
+    before = torch.random.get_rng_state()
+    Sampler(1.0, 0.9, 0)(torch.zeros(10))
+    assert torch.equal(before, torch.random.get_rng_state())
+
+
+@pytest.mark.parametrize(
+    ("top_p", "kept"), [(0.4, {2}), (0.5, {2}), (0.6, {2, 0}), (0.85, {2, 0, 3}), (1.0, {0, 1, 2, 3})]
+)
+def test_top_p_keeps_the_smallest_set_that_reaches_it(top_p: float, kept: set[int]) -> None:
+    sampler = Sampler(1.0, top_p, 0)
+    logits = torch.tensor([0.25, 0.0625, 0.5625, 0.125]).log()
+    assert {sampler(logits) for _ in range(400)} == kept
+
+
+def test_draws_follow_the_probabilities_after_temperature() -> None:
+    logits = torch.tensor([0.8, 0.2]).log() * 2  # at temperature 2: 0.8 and 0.2
+    sampler = Sampler(2.0, 1.0, 0)
+    share = sum(sampler(logits) == 0 for _ in range(4000)) / 4000
+    assert share == pytest.approx(0.8, abs=0.03)
+
+
+def test_a_tiny_temperature_is_greedy_and_does_not_overflow() -> None:
+    assert Sampler(1e-30, 1.0, 0)(torch.tensor([50.0, 100.0, -100.0], dtype=torch.float16)) == 1
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+@pytest.mark.parametrize("bad", [[1.0, float("nan")], [float("-inf")] * 2, [1.0, float("inf")]])
+def test_logits_that_are_no_numbers_are_a_stated_fault(temperature: float, bad: list[float]) -> None:
+    with pytest.raises(SharedLLMError, match="not a number"):
+        Sampler(temperature)(torch.tensor(bad))
+
+
+# --- the stream of tokens
+
+
+def scripted(script: list[int], vocabulary: int = 64) -> tuple[Callable[[int], torch.Tensor], torch.Tensor, list[int]]:
+    """A model that wants to say the script, and the tokens it was asked to go on from."""
+    asked: list[int] = []
+
+    def logits(token: int) -> torch.Tensor:
+        return torch.nn.functional.one_hot(torch.tensor(token), vocabulary).float()
+
+    def step(token: int) -> torch.Tensor:
+        asked.append(token)
+        return logits(script[len(asked)])
+
+    return step, logits(script[0]), asked
+
+
+def run(script: list[int], stop_ids: set[int], max_new_tokens: int) -> tuple[list[GeneratedToken], list[int]]:
+    step, first, asked = scripted(script)
+    return list(decode_stream(step, first, Sampler(), stop_ids, max_new_tokens)), asked
+
+
+def test_a_stop_token_ends_the_answer_and_is_not_its_text() -> None:
+    got, asked = run([5, 6, 2, 7], {2, 3}, 10)
+    assert [(item.token, item.finish) for item in got] == [(5, None), (6, None), (2, "stop")]
+    assert [item.in_text for item in got] == [True, True, False]
+    assert asked == [5, 6]
+
+
+def test_the_longest_answer_is_a_stated_end_and_no_step_is_wasted() -> None:
+    got, asked = run([5, 6, 7, 8], {2}, 3)
+    assert [(item.token, item.finish) for item in got] == [(5, None), (6, None), (7, "length")]
+    assert asked == [5, 6]
+
+
+def test_a_loop_ends_the_answer_with_its_reason() -> None:
+    got, _ = run([1, 2, 3, *([4, 5, 6, 7] * 50)], {60}, 200)
+    assert got[-1].finish == "repetition"
+    assert len(got) == 3 + 36
+
+
+def test_no_room_for_an_answer_is_a_wrong_usage() -> None:
+    with pytest.raises(UsageError):
+        run([1], {2}, 0)
+
+
+def closed_after(tokens: list[int]) -> int | None:
+    loop = LoopDetector()
+    return next((place for place, token in enumerate(tokens) if loop.closes(token)), None)
+
+
+def is_loop(tokens: list[int]) -> bool:
+    return any(
+        tokens[-length:] == tokens[-2 * length : -length] == tokens[-3 * length : -2 * length]
+        for length in range(12, 129)
+        if len(tokens) >= 3 * length
+    )
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.lists(st.integers(0, 3), max_size=20),
+    st.lists(st.integers(0, 3), min_size=1, max_size=30),
+    st.integers(0, 40),
+)
+def test_a_loop_is_the_same_twelve_tokens_or_more_three_times_in_a_row(
+    lead: list[int], period: list[int], times: int
+) -> None:
+    tokens = (lead + period * times)[:200]
+    expected = next((place for place in range(len(tokens)) if is_loop(tokens[: place + 1])), None)
+    assert closed_after(tokens) == expected
+
+
+def test_two_repeats_or_short_lists_are_no_loop() -> None:
+    refrain = list(range(40))
+    assert closed_after(refrain * 2 + [99] + refrain) is None
+    assert closed_after([7] * 35) is None
+
+
+def test_streaming_a_long_answer_is_quick() -> None:
+    tokenizer = byte_level()
+    ids = tokenizer.encode("the quick brown fox. " * 400, add_special_tokens=False)
+    began = time.perf_counter()
+    pieces(tokenizer, ids)
+    assert time.perf_counter() - began < 5
