@@ -1,0 +1,64 @@
+"""Where SharedLLM keeps what it stores: models, indexes and the user's settings.
+
+Floor 0: paths only. Folders are private to the user (0700).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from platformdirs import user_config_dir, user_data_dir
+
+from sharedllm_cli.errors import UsageError
+
+HOME_VARIABLE = "SHAREDLLM_HOME"
+
+
+def home_folder(environment: Mapping[str, str]) -> Path:
+    """The folder of models and indexes: `SHAREDLLM_HOME`, else `sharedllm` in the user's data folder. Not created."""
+    chosen = environment.get(HOME_VARIABLE, "")
+    return _absolute(chosen) if chosen else Path(user_data_dir("sharedllm", appauthor=False))
+
+
+def config_file(environment: Mapping[str, str]) -> Path:
+    """The user's TOML file of settings, which need not exist: in `SHAREDLLM_HOME` if set, else the config folder."""
+    chosen = environment.get(HOME_VARIABLE, "")
+    folder = _absolute(chosen) if chosen else Path(user_config_dir("sharedllm", appauthor=False))
+    return folder / "config.toml"
+
+
+def models_folder(home: Path) -> Path:
+    """Where base models lie below a home folder."""
+    return home / "models"
+
+
+def indexes_folder(home: Path) -> Path:
+    """Where indexes lie below a home folder, unless another folder is asked for."""
+    return home / "indexes"
+
+
+def ensure_private(folder: Path) -> Path:
+    """Create a folder and its missing parents, readable by the user alone; returns it.
+
+    An existing folder keeps its permissions. Raises UsageError where it can't be created.
+    """
+    try:
+        missing = [path for path in (folder, *folder.parents) if not path.exists()]
+        for path in reversed(missing):
+            path.mkdir(mode=0o700, exist_ok=True)
+        if not folder.is_dir():
+            raise NotADirectoryError(20, "not a folder")
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise UsageError(
+            f"can't create the folder {folder}: {reason}", hint=f"set {HOME_VARIABLE} to a folder that you can write to"
+        ) from error
+    return folder
+
+
+def _absolute(text: str) -> Path:
+    try:
+        return Path(text).expanduser().absolute()
+    except RuntimeError:
+        return Path(text).absolute()

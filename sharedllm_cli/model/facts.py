@@ -1,0 +1,139 @@
+"""What a model's `config.json` alone tells: its family, shape and size. Loads neither torch nor transformers.
+
+Here stands the one refusal of models that SharedLLM can't read with: four decoder-only families are supported.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sharedllm_cli.errors import ModelError
+
+ARCHITECTURES: Mapping[str, str] = {
+    "llama": "LlamaForCausalLM",
+    "mistral": "MistralForCausalLM",
+    "qwen2": "Qwen2ForCausalLM",
+    "qwen3": "Qwen3ForCausalLM",
+}
+"""The supported families (`model_type`) and the class that each one's checkpoints are made for."""
+
+FAMILIES: tuple[str, ...] = tuple(ARCHITECTURES)
+SUPPORTED_HINT = f"supported are the families {', '.join(FAMILIES)}, e.g. --model smollm2-135m-instruct"
+
+
+@dataclass(frozen=True)
+class ModelFacts:
+    """The shape of a base model: enough to plan memory, disk and time without loading it.
+
+    `window` is the number of positions the model was trained for; `dtype` the type its weights are stored in.
+    """
+
+    name: str
+    family: str
+    layer_count: int
+    hidden_size: int
+    intermediate_size: int
+    attention_heads: int
+    key_value_heads: int
+    head_dim: int
+    vocabulary_size: int
+    parameter_count: int
+    window: int
+    dtype: str
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """The parsed `config.json` of a model folder; ModelError where it is missing, unreadable or not an object."""
+    path = folder / "config.json"
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ModelError(
+            f"{folder} holds no model: there is no config.json", hint="give the folder that holds config.json and *.safetensors"
+        ) from None
+    except OSError as error:
+        raise ModelError(f"{path} can't be read: {(error.strerror or str(error)).lower()}") from error
+    except ValueError as error:
+        raise ModelError(f"{path} is damaged: it is not valid JSON") from error
+    if not isinstance(config, dict):
+        raise ModelError(f"{path} is damaged: it is not a JSON object")
+    return config
+
+
+def facts_from_config(config: Mapping[str, Any], name: str) -> ModelFacts:
+    """The facts of a supported model; ModelError for every other one (see `check_supported`) and missing values."""
+    family = check_supported(config, name)
+    hidden_size = _count(config, "hidden_size", name)
+    heads = _count(config, "num_attention_heads", name)
+    key_value_heads = _count(config, "num_key_value_heads", name, heads)
+    head_dim = _count(config, "head_dim", name, 128 if family == "qwen3" else hidden_size // heads)
+    if heads % key_value_heads:
+        raise ModelError(f"{name}: {heads} attention heads can't share {key_value_heads} key/value heads")
+    facts = ModelFacts(
+        name=name,
+        family=family,
+        layer_count=_count(config, "num_hidden_layers", name),
+        hidden_size=hidden_size,
+        intermediate_size=_count(config, "intermediate_size", name),
+        attention_heads=heads,
+        key_value_heads=key_value_heads,
+        head_dim=head_dim,
+        vocabulary_size=_count(config, "vocab_size", name),
+        parameter_count=0,
+        window=_count(config, "max_position_embeddings", name),
+        dtype=str(config.get("dtype") or config.get("torch_dtype") or "float32"),
+    )
+    return ModelFacts(**{**facts.__dict__, "parameter_count": _parameter_count(facts, config)})
+
+
+def check_supported(config: Mapping[str, Any], name: str) -> str:
+    """The family of a supported configuration; ModelError with the reason for any other.
+
+    Refused: code of the model's own (`auto_map`), another `model_type`, a class without a language-model head, and
+    weights that are already quantized (their keys and values are not those of the float model).
+    """
+    if config.get("auto_map"):
+        raise ModelError(f"{name} needs Python code of its own to run, which is never executed", hint=SUPPORTED_HINT)
+    family = config.get("model_type")
+    if family not in ARCHITECTURES:
+        what = f"of the family {family!r}" if family else "of no stated family (config.json has no model_type)"
+        raise ModelError(f"{name} is {what}, which is not supported", hint=SUPPORTED_HINT)
+    stated = config.get("architectures") or [ARCHITECTURES[family]]
+    if ARCHITECTURES[family] not in stated:
+        raise ModelError(f"{name} is made for {stated[0]}, not for {ARCHITECTURES[family]}", hint=SUPPORTED_HINT)
+    quantization = config.get("quantization_config")
+    if quantization:
+        method = quantization.get("quant_method", "unknown") if isinstance(quantization, Mapping) else "unknown"
+        raise ModelError(
+            f"{name} is already quantized ({method})", hint="give the unquantized model with --quantize 4bit or 8bit"
+        )
+    return str(family)
+
+
+def _count(config: Mapping[str, Any], key: str, name: str, default: int | None = None) -> int:
+    value = config.get(key)
+    value = default if value is None else value
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise ModelError(f"the config.json of {name} has no usable {key}, got {value!r}")
+    return value
+
+
+def _parameter_count(facts: ModelFacts, config: Mapping[str, Any]) -> int:
+    hidden, inner, head_dim = facts.hidden_size, facts.intermediate_size, facts.head_dim
+    queries, keys = facts.attention_heads * head_dim, facts.key_value_heads * head_dim
+    layer = 2 * hidden * (queries + keys) + 3 * hidden * inner + 2 * hidden
+    attention_bias = bool(config.get("attention_bias")) and facts.family in ("llama", "qwen3")
+    if attention_bias or facts.family == "qwen2":
+        layer += queries + 2 * keys
+    if attention_bias:
+        layer += hidden
+    if config.get("mlp_bias") and facts.family == "llama":
+        layer += 2 * inner + hidden
+    if facts.family == "qwen3":
+        layer += 2 * head_dim
+    embeddings = facts.vocabulary_size * hidden * (1 if config.get("tie_word_embeddings", False) else 2)
+    return facts.layer_count * layer + hidden + embeddings
