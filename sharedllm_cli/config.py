@@ -116,6 +116,8 @@ PRESETS: Mapping[str, Preset] = {
     "paper-sft": Preset("paper-sft", 1 / 2, 512),
     "paper-lm": Preset("paper-lm", 1 / 8, 1024),
 }
+DEFAULT_PRESET = "paper-sft"
+_PRESETS = tuple(PRESETS)
 
 
 def _knob(
@@ -160,13 +162,19 @@ class Settings:
     )
     attention: str = _knob("auto", "Attention kernel.", choices=("auto", "sdpa", "flash", "eager"))
     offline: bool = _knob(False, "Never use the network.")
-    preset: str = _knob("paper-sft", "Named tree settings of the paper.", choices=tuple(PRESETS))
+    preset: str | None = _knob(
+        None, "Named tree settings of the paper, else the adapter's or paper-sft.", choices=_PRESETS
+    )
     lower_layers: int | None = _knob(
         None, "Layers of the lower model (M), else the adapter's or preset's.", _at_least(1)
     )
     chunk_tokens: int | None = _knob(None, "Tokens a chunk, else the adapter's or preset's.", _at_least(8))
-    tree_height: int = _knob(3, "Levels of the tree below its root (h).", _at_least(1))
-    ratios: str = _knob("16,8,4", "Compression ratio of each level, coarse to fine (α).")
+    tree_height: int | None = _knob(
+        None, "Levels of the tree below its root (h), else the adapter's or 3.", _at_least(1)
+    )
+    ratios: str | None = _knob(
+        None, "Compression ratio of each level, coarse to fine (α), else the adapter's or 16,8,4."
+    )
     injection: str = _knob("merged", "Form of an untrained injection.", choices=INJECTIONS)
     stored_dtype: str = _knob("int8", "Type in which keys and values are stored on disk.", choices=STORED_DTYPES)
     index_dir: str | None = _knob(None, "Folder of the indexes; by default in the user's data folder.")
@@ -184,20 +192,30 @@ class Settings:
         for knob in fields(self):
             value = getattr(self, knob.name)
             choices, check = knob.metadata["choices"], knob.metadata["check"]
-            if choices and value not in choices:
+            if choices and value is not None and value not in choices:
                 raise UsageError(f"{flag(knob)} can't be {value!r}", hint=f"choose one of {', '.join(choices)}")
             if check and (problem := check(value)):
                 raise UsageError(f"{flag(knob)} {problem}, got {value!r}")
         self.tree_config()
 
-    def tree_config(self) -> TreeConfig:
-        """The tree these settings ask for when no adapter brings its own."""
-        try:
-            ratios = tuple(int(ratio) for ratio in self.ratios.split(","))
-        except ValueError:
-            raise UsageError(f"--ratios must be whole numbers joined by commas, got {self.ratios!r}") from None
-        chunk_tokens = PRESETS[self.preset].chunk_tokens if self.chunk_tokens is None else self.chunk_tokens
-        return TreeConfig(chunk_tokens, self.tree_height, ratios)
+    def tree_config(self, trained: TreeConfig | None = None) -> TreeConfig:
+        """The tree to build: the one the adapter was trained on, else the preset's; explicit settings over both."""
+        tree = trained if trained is not None and self.preset is None else TreeConfig(self._preset.chunk_tokens)
+        ratios = tree.ratios
+        if self.ratios is not None:
+            try:
+                ratios = tuple(int(ratio) for ratio in self.ratios.split(","))
+            except ValueError:
+                raise UsageError(f"--ratios must be whole numbers joined by commas, got {self.ratios!r}") from None
+        return TreeConfig(
+            tree.chunk_tokens if self.chunk_tokens is None else self.chunk_tokens,
+            tree.height if self.tree_height is None else self.tree_height,
+            ratios,
+        )
+
+    @property
+    def _preset(self) -> Preset:
+        return PRESETS[self.preset or DEFAULT_PRESET]
 
     def injection_config(self, total_layers: int) -> InjectionConfig:
         """The untrained injection these settings ask for, for a base model of N layers; UsageError if M > N."""
