@@ -219,9 +219,7 @@ class Settings:
 
     def injection_config(self, total_layers: int) -> InjectionConfig:
         """The untrained injection these settings ask for, for a base model of N layers; UsageError if M > N."""
-        lower_layers = (
-            PRESETS[self.preset].lower_layers(total_layers) if self.lower_layers is None else self.lower_layers
-        )
+        lower_layers = self._preset.lower_layers(total_layers) if self.lower_layers is None else self.lower_layers
         if lower_layers > total_layers:
             raise UsageError(f"--lower-layers {lower_layers} is more than the model's {total_layers} layers")
         form: Injection = "additive" if self.injection == "additive" else "merged"

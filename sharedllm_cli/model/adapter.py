@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,73 +22,17 @@ from transformers import PreTrainedModel
 
 from sharedllm_cli.config import InjectionConfig, TreeConfig
 from sharedllm_cli.errors import ModelError, SharedLLMError
+from sharedllm_cli.model.adapter_config import (
+    ATTENTION_TARGETS,
+    CONFIG_FILE,
+    TARGETS,
+    AdapterConfig,
+    LowRankConfig,
+    read_config,
+)
 from sharedllm_cli.model.cross_attention import AdditiveInjection, LowRank, MergedInjection
 
-FORMAT_VERSION = 1
-CONFIG_FILE = "adapter.json"
 WEIGHTS_FILE = "adapter.safetensors"
-
-_ATTENTION = ("q_proj", "k_proj", "v_proj", "o_proj")
-_TARGETS = (*_ATTENTION, "gate_proj", "up_proj", "down_proj")
-
-
-@dataclass(frozen=True)
-class LowRankConfig:
-    """Low-rank additions: their rank, scale α (the addition is α / rank · up(down(x))), layers and linear maps.
-
-    On layers of the lower model only `q_proj` and `o_proj` of a merged injection may have one.
-    """
-
-    rank: int
-    alpha: float
-    layers: tuple[int, ...]
-    targets: tuple[str, ...] = ("q_proj", "k_proj", "v_proj", "o_proj")
-
-
-@dataclass(frozen=True)
-class AdapterConfig:
-    """What an adapter was made for and how it reads.
-
-    `shape` is the base model's (layers, hidden size, heads, key/value heads, head dimension): an adapter fits no other.
-    `trained` is its provenance (objective, data, steps, versions, date), None for an untrained one.
-    """
-
-    base: str
-    shape: tuple[int, int, int, int, int]
-    injection: InjectionConfig
-    tree: TreeConfig
-    low_rank: LowRankConfig | None = None
-    base_weights: str | None = None
-    trained: Mapping[str, Any] | None = field(default=None)
-
-    def to_json(self) -> dict[str, Any]:
-        return {"format_version": FORMAT_VERSION, **asdict(self)}
-
-    @staticmethod
-    def from_json(data: Mapping[str, Any]) -> AdapterConfig:
-        """Raises ModelError where the text is not that of an adapter of this format version."""
-        try:
-            version = data["format_version"]
-            if version != FORMAT_VERSION:
-                raise ModelError(f"the adapter has format version {version}, this program reads {FORMAT_VERSION}")
-            low_rank = data["low_rank"]
-            if low_rank is not None:
-                low_rank = LowRankConfig(
-                    low_rank["rank"], low_rank["alpha"], tuple(low_rank["layers"]), tuple(low_rank["targets"])
-                )
-            tree = data["tree"]
-            layers, hidden, heads, key_value_heads, head_dim = data["shape"]
-            return AdapterConfig(
-                base=data["base"],
-                shape=(layers, hidden, heads, key_value_heads, head_dim),
-                injection=InjectionConfig(**data["injection"]),
-                tree=TreeConfig(tree["chunk_tokens"], tree["height"], tuple(tree["ratios"])),
-                low_rank=low_rank,
-                base_weights=data["base_weights"],
-                trained=data["trained"],
-            )
-        except (KeyError, TypeError, ValueError) as error:
-            raise ModelError(f"{CONFIG_FILE} is not an adapter's configuration: {error}") from error
 
 
 def model_shape(model: PreTrainedModel) -> tuple[int, int, int, int, int]:
@@ -242,21 +186,6 @@ class Adapter(nn.Module):
         return adapter
 
 
-def read_config(folder: Path) -> AdapterConfig:
-    """The configuration of an adapter's folder, without its weights."""
-    try:
-        data = json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ModelError(
-            f"{folder} is not an adapter: it has no {CONFIG_FILE}", hint="give --adapter the folder that training wrote"
-        ) from None
-    except (OSError, ValueError) as error:
-        raise ModelError(f"{CONFIG_FILE} in {folder} can't be read: {error}") from error
-    if not isinstance(data, dict):
-        raise ModelError(f"{CONFIG_FILE} in {folder} is not an adapter's configuration")
-    return AdapterConfig.from_json(data)
-
-
 def _check_names(expected: Iterable[str], found: Iterable[str], folder: Path) -> None:
     missing, strange = set(expected) - set(found), set(found) - set(expected)
     if missing or strange:
@@ -280,7 +209,7 @@ def _check_fit(model: PreTrainedModel, config: AdapterConfig) -> None:
 
 
 def _check_low_rank(low_rank: LowRankConfig, injection: InjectionConfig, layers: int) -> None:
-    strange = set(low_rank.targets) - set(_TARGETS)
+    strange = set(low_rank.targets) - set(TARGETS)
     if strange:
         raise ModelError(f"low-rank weights on {min(strange)} are not known")
     for place in low_rank.layers:
@@ -298,7 +227,7 @@ def _check_low_rank(low_rank: LowRankConfig, injection: InjectionConfig, layers:
 
 
 def _owner(layer: Any, target: str) -> tuple[Any, str]:
-    return (layer.self_attn if target in _ATTENTION else layer.mlp), target
+    return (layer.self_attn if target in ATTENTION_TARGETS else layer.mlp), target
 
 
 def _linear(layer: Any, target: str) -> Any:

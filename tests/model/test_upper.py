@@ -13,7 +13,8 @@ from conftest import make_tiny_model
 from sharedllm_cli.config import InjectionConfig, TreeConfig
 from sharedllm_cli.errors import ModelError
 from sharedllm_cli.model import cross_attention
-from sharedllm_cli.model.adapter import Adapter, AdapterConfig, LowRankConfig, model_shape, read_config
+from sharedllm_cli.model.adapter import Adapter, model_shape
+from sharedllm_cli.model.adapter_config import AdapterConfig, LowRankConfig, read_config
 from sharedllm_cli.model.cross_attention import attend, join, rotate
 from sharedllm_cli.model.lower import CompressedNodes, LowerModel
 from sharedllm_cli.model.upper import UpperModel

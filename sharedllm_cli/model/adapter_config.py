@@ -1,0 +1,131 @@
+"""What an adapter was made for, how it reads, and where it lies: its configuration without its weights.
+
+Knows no torch, so that commands which only tell of an adapter stay quick.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import sharedllm_cli
+from sharedllm_cli.config import InjectionConfig, Settings, TreeConfig
+from sharedllm_cli.errors import ModelError
+
+FORMAT_VERSION = 1
+CONFIG_FILE = "adapter.json"
+
+ATTENTION_TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj")
+TARGETS = (*ATTENTION_TARGETS, "gate_proj", "up_proj", "down_proj")
+UNTRAINED = "none"
+"""`--adapter none` asks for the base model with an untrained injection, which reads no tree."""
+
+
+@dataclass(frozen=True)
+class LowRankConfig:
+    """Low-rank additions: their rank, scale α (the addition is α / rank · up(down(x))), layers and linear maps.
+
+    On layers of the lower model only `q_proj` and `o_proj` of a merged injection may have one.
+    """
+
+    rank: int
+    alpha: float
+    layers: tuple[int, ...]
+    targets: tuple[str, ...] = ("q_proj", "k_proj", "v_proj", "o_proj")
+
+
+@dataclass(frozen=True)
+class AdapterConfig:
+    """What an adapter was made for and how it reads.
+
+    `shape` is the base model's (layers, hidden size, heads, key/value heads, head dimension): an adapter fits no other.
+    `trained` is its provenance (objective, data, steps, versions, date), None for an untrained one.
+    """
+
+    base: str
+    shape: tuple[int, int, int, int, int]
+    injection: InjectionConfig
+    tree: TreeConfig
+    low_rank: LowRankConfig | None = None
+    base_weights: str | None = None
+    trained: Mapping[str, Any] | None = field(default=None)
+
+    def to_json(self) -> dict[str, Any]:
+        return {"format_version": FORMAT_VERSION, **asdict(self)}
+
+    @staticmethod
+    def from_json(data: Mapping[str, Any]) -> AdapterConfig:
+        """Raises ModelError where the text is not that of an adapter of this format version."""
+        try:
+            version = data["format_version"]
+            if version != FORMAT_VERSION:
+                raise ModelError(f"the adapter has format version {version}, this program reads {FORMAT_VERSION}")
+            low_rank = data["low_rank"]
+            if low_rank is not None:
+                low_rank = LowRankConfig(
+                    low_rank["rank"], low_rank["alpha"], tuple(low_rank["layers"]), tuple(low_rank["targets"])
+                )
+            tree = data["tree"]
+            layers, hidden, heads, key_value_heads, head_dim = data["shape"]
+            return AdapterConfig(
+                base=data["base"],
+                shape=(layers, hidden, heads, key_value_heads, head_dim),
+                injection=InjectionConfig(**data["injection"]),
+                tree=TreeConfig(tree["chunk_tokens"], tree["height"], tuple(tree["ratios"])),
+                low_rank=low_rank,
+                base_weights=data["base_weights"],
+                trained=data["trained"],
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise ModelError(f"{CONFIG_FILE} is not an adapter's configuration: {error}") from error
+
+
+def read_config(folder: Path) -> AdapterConfig:
+    """The configuration of an adapter's folder, without its weights."""
+    try:
+        data = json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ModelError(
+            f"{folder} is not an adapter: it has no {CONFIG_FILE}", hint="give --adapter the folder that training wrote"
+        ) from None
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{CONFIG_FILE} in {folder} can't be read: {error}") from error
+    if not isinstance(data, dict):
+        raise ModelError(f"{CONFIG_FILE} in {folder} is not an adapter's configuration")
+    return AdapterConfig.from_json(data)
+
+
+def adapter_folder(settings: Settings, base_name: str) -> Path | None:
+    """The adapter's folder: the user's, else the one shipped in the package, else None for an untrained one."""
+    if settings.adapter == UNTRAINED:
+        return None
+    if settings.adapter is not None:
+        return Path(settings.adapter).expanduser()
+    shipped = Path(sharedllm_cli.__file__).parent / "adapters" / base_name
+    return shipped if (shipped / CONFIG_FILE).is_file() else None
+
+
+def adapter_config(settings: Settings, base_name: str) -> AdapterConfig | None:
+    """The configuration of the adapter that would be loaded, without loading anything."""
+    folder = adapter_folder(settings, base_name)
+    return None if folder is None else read_config(folder)
+
+
+def tree_config(settings: Settings, base_name: str) -> TreeConfig:
+    """The tree that documents are cut into under these settings: the adapter's own unless the user asks for another."""
+    config = adapter_config(settings, base_name)
+    return settings.tree_config(None if config is None else config.tree)
+
+
+def lower_layers(settings: Settings, base_name: str, total_layers: int) -> int:
+    """M of the trees to build: the adapter's or preset's; a larger one may be asked for and serves a smaller one."""
+    config = adapter_config(settings, base_name)
+    asked = settings.injection_config(total_layers).lower_layers
+    if config is None:
+        return asked
+    trained = config.injection.lower_layers
+    explicit = settings.lower_layers is not None or settings.preset is not None
+    return max(asked, trained) if explicit else trained

@@ -1,0 +1,57 @@
+"""One set of weights in two roles: the base model, its adapter, and the lower and upper model cut from them.
+
+METHOD section 1. Chooses the adapter (the user's, the one shipped for the base model, or an untrained one).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from sharedllm_cli.config import Settings, TreeConfig
+from sharedllm_cli.model.adapter import Adapter
+from sharedllm_cli.model.adapter_config import adapter_folder, lower_layers, tree_config
+from sharedllm_cli.model.loading import BaseModel, load
+from sharedllm_cli.model.lower import LowerModel
+from sharedllm_cli.model.upper import UpperModel
+from sharedllm_cli.progress import Reporter
+
+
+@dataclass(frozen=True)
+class SharedModel:
+    """A loaded base model with its adapter in place."""
+
+    base: BaseModel
+    upper: UpperModel
+    lower: LowerModel
+    adapter_name: str | None
+    tree: TreeConfig
+
+    @property
+    def adapter(self) -> Adapter:
+        return self.upper.adapter
+
+
+def load_shared(settings: Settings, home: Path, reporter: Reporter) -> SharedModel:
+    """Load base model and adapter once; raises ModelError, UsageError or ResourceError."""
+    base = load(
+        settings.model,
+        home=home,
+        device=settings.device,
+        dtype=settings.dtype,
+        quantize=settings.quantize,
+        attention=settings.attention,
+        offline=settings.offline,
+        reporter=reporter,
+    )
+    folder = adapter_folder(settings, base.name)
+    tree = tree_config(settings, base.name)
+    if folder is None:
+        injection = settings.injection_config(base.layer_count)
+        adapter = Adapter.untrained(base.model, base.name, injection, tree, weights_hash=base.weights_hash)
+    else:
+        adapter = Adapter.load(folder, base.model)
+        if adapter.config.base_weights not in (None, base.weights_hash):
+            reporter.warn(f"the adapter was trained on other weights of {adapter.config.base} than these")
+    lower = LowerModel(base.model, lower_layers(settings, base.name, base.layer_count))
+    return SharedModel(base, UpperModel(base.model, adapter), lower, None if folder is None else folder.name, tree)
