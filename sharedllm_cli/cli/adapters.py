@@ -1,0 +1,50 @@
+"""What is known of an adapter without loading its weights, or those of the base model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sharedllm_cli.config import Settings
+from sharedllm_cli.errors import SharedLLMError
+
+if TYPE_CHECKING:
+    from sharedllm_cli.model.adapter_config import AdapterConfig
+
+UNTRAINED = "none: answers rest on verbatim passages alone"
+
+
+@dataclass(frozen=True)
+class AdapterFacts:
+    """An adapter in a line; `config` is None where there is none or it can't be read, `advice` then says what to do."""
+
+    text: str
+    trained: bool = False
+    advice: str | None = None
+    folder: Path | None = None
+    config: AdapterConfig | None = None
+
+
+def adapter_facts(settings: Settings) -> AdapterFacts:
+    """The adapter that these settings name."""
+    if settings.adapter is None:
+        return AdapterFacts(UNTRAINED)
+    folder = Path(settings.adapter).expanduser()
+    try:
+        from sharedllm_cli.model.adapter_config import read_config
+
+        config = read_config(folder)
+    except SharedLLMError as error:
+        return AdapterFacts(error.message, advice=error.hint, folder=folder)
+    except ImportError as error:
+        return AdapterFacts(f"{folder}, can't be read without {error.name}", folder=folder)
+    what = "untrained" if config.trained is None else "trained" + training_text(config)
+    return AdapterFacts(f"{folder}, {what} for {config.base}", config.trained is not None, None, folder, config)
+
+
+def training_text(config: AdapterConfig) -> str:
+    """What an adapter was trained on, as its provenance tells it."""
+    made = config.trained or {}
+    parts = [f"{name} {made[name]}" for name in ("objective", "data", "steps", "date") if made.get(name)]
+    return f" ({', '.join(parts)})" if parts else ""

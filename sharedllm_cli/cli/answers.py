@@ -1,0 +1,126 @@
+"""How an answer is shown: its text as it comes, then where it stands, then what it took."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from sharedllm_cli.answer import Answer, Source
+from sharedllm_cli.cli.console import Console, harmless, one_line
+from sharedllm_cli.cli.quantities import duration, ranges
+
+if TYPE_CHECKING:
+    from rich.text import Text
+
+SHOWN_WORDS = 60
+"""Words of a quote shown on the screen; --verbose and --json have all of them."""
+INDENT = "     "
+
+
+def receive(console: Console, pieces: Iterator[str | Answer], *, show: bool, stream: bool) -> Answer:
+    """Take an answer from the engine, showing its text on standard output; closes the engine's generator.
+
+    `stream` shows each piece as it comes, otherwise the text is shown whole at the end; `show=False` shows nothing.
+    """
+    answer: Answer | None = None
+    written = ""
+    try:
+        for piece in pieces:
+            if isinstance(piece, Answer):
+                answer = piece
+            elif show and stream:
+                console.write(piece)
+                written = piece or written
+    finally:
+        close = getattr(pieces, "close", None)
+        if close is not None:
+            close()
+        if written and not written.endswith("\n"):
+            console.write("\n")
+    if answer is None:
+        raise RuntimeError("the engine ended without an answer")
+    if show and not written and answer.answer:
+        console.write(answer.answer.rstrip("\n") + "\n")
+    return answer
+
+
+def explain(console: Console, answer: Answer, *, sources: bool, several: bool) -> None:
+    """Below the answer, on standard error: why there is none, the sources, what was read and how fast."""
+    console.warn_all(answer.warnings)
+    if not answer.answered:
+        console.note(answer.reason or "the document doesn't hold the answer")
+    if console.quiet:
+        return
+    if sources:
+        show_sources(console, answer.sources, several=several)
+    console.say("")
+    console.say(" · ".join(effort(answer)), style="dim")
+    if remark := tree_remark(answer):
+        console.say(remark, style="dim")
+
+
+def effort(answer: Answer) -> list[str]:
+    """The parts of the closing line: what was read, how fast, by which model."""
+    coverage, timing = answer.coverage, answer.timing
+    parts = [f"{coverage.tokens_read:,} of {coverage.tokens:,} tokens read"]
+    if coverage.pages > 1:
+        parts.append(f"{coverage.pages:,} pages")
+    if coverage.pages_without_text:
+        parts.append(f"without text: page {ranges(coverage.pages_without_text)}")
+    parts.append(f"first token {duration(timing.first_token_s)}")
+    if timing.new_tokens:
+        parts.append(f"{timing.tokens_per_s:,.1f} tokens/s")
+    return [*parts, f"{one_line(answer.model.base)} on {answer.model.device}"]
+
+
+def tree_remark(answer: Answer) -> str | None:
+    """One line where the tree was not read, and why; None where it was."""
+    if answer.tree.preserved_nodes:
+        return None
+    if answer.model.reads_tree:
+        return "tree not read: answered from verbatim passages alone"
+    kind = "reads no tree" if answer.model.trained else "untrained"
+    return f"adapter {kind}: answered from verbatim passages alone"
+
+
+def show_sources(console: Console, sources: Sequence[Source], *, several: bool, whole: bool = False) -> None:
+    """The passages that the answer rests on: document, page as printed and as counted, the quoted words."""
+    from rich.text import Text
+
+    if not sources:
+        return
+    console.say("")
+    console.say(Text("Sources", style="bold"))
+    width = console.width() - len(INDENT)
+    for number, source in enumerate(sources, 1):
+        console.say(Text.assemble((f"{number:3}  ", "bold cyan"), *_place(console, source, several=several)))
+        quote = Text(f"“{_shown(source.quote, whole=whole or console.verbose)}”", style="italic")
+        for line in quote.wrap(console.rich(console.err), width) if console.err_is_terminal else [quote]:
+            line.rstrip()
+            console.say(Text(INDENT).append_text(line))
+
+
+def _place(console: Console, source: Source, *, several: bool) -> list[Text | str | tuple[str, str]]:
+    parts: list[Text | str | tuple[str, str]] = []
+    if several or not source.paged:
+        parts += [(one_line(source.document), "bold"), "  "]
+    if source.paged:
+        parts += [(page_text(source), "bold"), "  "]
+    if source.verified:
+        parts.append((f"{console.sign('✓', 'ok')} verified", "green"))
+    else:
+        parts.append(("not found word for word", "yellow"))
+    return parts
+
+
+def page_text(source: Source) -> str:
+    """A page as printed and as counted: `page xii (12)`, or `page 12` where they agree."""
+    label = one_line(source.page_label or "")
+    return f"page {source.page}" if label in ("", str(source.page)) else f"page {label} ({source.page})"
+
+
+def _shown(quote: str, *, whole: bool) -> str:
+    words = harmless(quote).split()
+    if whole or len(words) <= SHOWN_WORDS:
+        return " ".join(words)
+    return " ".join(words[:SHOWN_WORDS]) + " …"

@@ -1,0 +1,127 @@
+"""Arguments and options that several commands share, and the checks that a settings field can't make."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from sharedllm_cli.cli.options import OUTPUT, READING
+from sharedllm_cli.cli.session import Call
+from sharedllm_cli.errors import DocumentError, SharedLLMError, UsageError
+
+EXAMPLE = 'sharedllm ask book.pdf "Who wrote the letter?"'
+
+Failures = Sequence[tuple[str, SharedLLMError]]
+
+Documents = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="DOC...",
+        help="Files (PDF, txt, md, rst, html, epub), folders, globs, or - for standard input.",
+        show_default=False,
+    ),
+]
+Pages = Annotated[
+    str | None,
+    typer.Option(
+        "--pages", metavar="A-B", help="Read only these pages, as counted from 1.", rich_help_panel=READING.title
+    ),
+]
+Reindex = Annotated[
+    bool,
+    typer.Option(
+        "--reindex",
+        help="Read the document again, even where an index is on disk.",
+        rich_help_panel=READING.title,
+        show_default=False,
+    ),
+]
+Sources = Annotated[
+    bool,
+    typer.Option("--sources/--no-sources", help="Show where the answer stands in the document.", rich_help_panel=OUTPUT),
+]
+Stream = Annotated[
+    bool, typer.Option("--stream/--no-stream", help="Show the answer while it is written.", rich_help_panel=OUTPUT)
+]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Don't ask before deleting.", show_default=False)]
+
+
+def split_question(arguments: Sequence[str]) -> tuple[list[str], str]:
+    """`DOC... QUESTION` as documents and question; UsageError with an example where one of them is missing."""
+    *documents, question = arguments
+    example = f"for example: {EXAMPLE}"
+    if not documents:
+        missing = "question" if _exists(question) else "document"
+        raise UsageError(f"no {missing} given: {question!r} stands alone", hint=example)
+    if _exists(question):
+        raise UsageError(f"no question given: the last argument, {question!r}, is a file or folder", hint=example)
+    if not question.strip():
+        raise UsageError("the question is empty", hint=example)
+    if _looks_unquoted(documents, question):
+        words = " ".join([*documents[1:], question])
+        raise UsageError(
+            f"{documents[-1]!r} is no document; a question of several words must be quoted",
+            hint=f'sharedllm ask {documents[0]} "{words}"',
+        )
+    return documents, question.strip()
+
+
+def _exists(argument: str) -> bool:
+    with suppress(OSError, ValueError):
+        return Path(argument).expanduser().exists()
+    return False
+
+
+def _looks_unquoted(documents: Sequence[str], question: str) -> bool:
+    """Whether the words after the first document look like a question that lost its quotes."""
+    later = documents[1:]
+    bare = all(word.isalpha() or word.rstrip("?,'").isalpha() for word in later)
+    return bool(later) and bare and not any(_exists(word) for word in later) and " " not in question.strip()
+
+
+def page_span(pages: str | None) -> tuple[int, int] | None:
+    """`A-B` (or `A` alone) as first and last page, as counted from 1; UsageError for anything else."""
+    if pages is None:
+        return None
+    first, dash, last = pages.replace("–", "-").partition("-")
+    hint = "pages are counted from 1; a range looks like 12-30"
+    if not (first.strip().isdecimal() and (not dash or last.strip().isdecimal())):
+        raise UsageError(f"--pages can't be {pages!r}", hint=hint)
+    span = (int(first), int(last) if dash else int(first))
+    if not 1 <= span[0] <= span[1]:
+        raise UsageError(f"--pages {pages} is no range of pages", hint=hint)
+    return span
+
+
+def announce_stdin(call: Call, documents: Sequence[str]) -> None:
+    """Say that a document is expected on the keyboard, lest the command seem to hang."""
+    if "-" in documents and sys.stdin is not None and sys.stdin.isatty():
+        call.console.note("reading a document from standard input; end it with Ctrl-D")
+
+
+def report_failures(call: Call, failures: Failures) -> int:
+    """Tell each document that could not be read; the exit code of a command whose other documents went well."""
+    for name, error in failures:
+        call.console.problem(error, about=name)
+        if call.console.verbose:
+            call.console.traceback(error)
+    return DocumentError.exit_code if failures else 0
+
+
+def failure_text(name: str, error: SharedLLMError) -> str:
+    """A document's failure in one sentence, for the warnings of `--json`."""
+    return error.message if name in error.message else f"{name}: {error.message}"
+
+
+def agreed(call: Call, question: str, yes: bool) -> bool:
+    """Whether something may be deleted: by --yes, or by the user on a terminal; UsageError where nobody can be asked."""
+    if yes:
+        return True
+    if not (sys.stdin is not None and sys.stdin.isatty() and call.console.err_is_terminal):
+        raise UsageError("nothing is deleted without being asked", hint="on no terminal, say so with --yes")
+    return call.console.confirm(question)

@@ -1,0 +1,60 @@
+"""`sharedllm ask`: one question of one or more documents."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from sharedllm_cli.cli.answers import explain, receive
+from sharedllm_cli.cli.arguments import (
+    Pages,
+    Reindex,
+    Sources,
+    Stream,
+    announce_stdin,
+    failure_text,
+    page_span,
+    report_failures,
+    split_question,
+)
+from sharedllm_cli.cli.options import EVERYTHING, takes
+from sharedllm_cli.cli.session import Call
+
+
+@takes(*EVERYTHING)
+def ask(
+    call: Call,
+    arguments: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="DOC... QUESTION",
+            help="Files (PDF, txt, md, rst, html, epub), folders, globs, or - for standard input; last, the question.",
+            show_default=False,
+        ),
+    ],
+    pages: Pages = None,
+    reindex: Reindex = False,
+    sources: Sources = True,
+    stream: Stream = True,
+) -> int:
+    """Answer a question about documents, and show the pages that answer it.
+
+    The last argument is the question. A document is read once; its index is kept for the questions that follow.
+    """
+    documents, question = split_question(arguments)
+    span = page_span(pages)
+    announce_stdin(call, documents)
+    call.console.kept = "finished work is kept; run the same command again to go on"
+    engine = call.engine()
+    library = engine.open(documents, reindex=reindex)
+    code = report_failures(call, library.failures)
+    pieces = engine.ask(library, question, pages=span)
+    answer = receive(call.console, pieces, show=not call.json, stream=stream)
+    if call.json:
+        found = answer.to_json()
+        found["warnings"] += [failure_text(name, error) for name, error in library.failures]
+        call.console.json(found)
+    else:
+        explain(call.console, answer, sources=sources, several=len(library.documents) > 1)
+    return code

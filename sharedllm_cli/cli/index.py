@@ -1,0 +1,77 @@
+"""`sharedllm index`: read documents and compute their trees before any question."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from sharedllm_cli.cli.arguments import Documents, Failures, Reindex, announce_stdin, report_failures
+from sharedllm_cli.cli.options import MODEL, READING, TREE, takes
+from sharedllm_cli.cli.quantities import duration, size
+from sharedllm_cli.cli.session import Call
+
+if TYPE_CHECKING:
+    from sharedllm_cli.engine import IndexOutcome
+
+SHAPING = tuple(name for name in TREE.names if name != "injection")
+"""Settings that shape the stored trees; the injection's form reads the same trees either way."""
+
+
+@takes(*MODEL.names, "index_dir", "password", *SHAPING)
+def index(
+    call: Call,
+    documents: Documents,
+    reindex: Reindex = False,
+    late_states: Annotated[
+        bool,
+        typer.Option(
+            "--late-states",
+            help="Store what `--policy late` compares, so that it need not be computed for each question.",
+            rich_help_panel=READING.title,
+            show_default=False,
+        ),
+    ] = False,
+) -> int:
+    """Read documents and compute their trees, so that questions start at once.
+
+    What is indexed already is skipped; an interrupted run goes on where it stopped.
+    """
+    announce_stdin(call, documents)
+    call.console.kept = "finished chunks are kept; run the same command again to go on"
+    outcomes, failures = call.engine().index(documents, reindex=reindex, late_states=late_states)
+    code = report_failures(call, failures)
+    if call.json:
+        call.console.json(as_json(outcomes, failures))
+    else:
+        for outcome in outcomes:
+            call.console.line(describe(outcome))
+    return code
+
+
+def as_json(outcomes: Sequence[IndexOutcome], failures: Failures) -> dict[str, Any]:
+    """The object of `index --json`."""
+    return {
+        "documents": [{key: _plain(value) for key, value in asdict(outcome).items()} for outcome in outcomes],
+        "failures": failures_json(failures),
+    }
+
+
+def failures_json(failures: Failures) -> list[dict[str, Any]]:
+    """Documents that could not be read, as `--json` tells them."""
+    return [{"name": name, "error": error.message, "hint": error.hint} for name, error in failures]
+
+
+def _plain(value: Any) -> Any:
+    return value if value is None or isinstance(value, bool | int | float | str | list) else str(value)
+
+
+def describe(outcome: IndexOutcome) -> str:
+    """One line about one indexed document."""
+    extent = f"{outcome.tokens:,} tokens in {outcome.chunks:,} chunks, {size(outcome.bytes)}"
+    if outcome.skipped:
+        return f"{outcome.name}: {outcome.reason or 'already indexed'} ({extent})"
+    why = f" ({outcome.reason})" if outcome.reason else ""
+    return f"{outcome.name}: indexed{why}, {extent}, {duration(outcome.seconds)}, {outcome.tokens_per_s:,.0f} tokens/s"

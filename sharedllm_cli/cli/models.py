@@ -1,0 +1,169 @@
+"""`sharedllm models`: base models and adapters on this machine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from sharedllm_cli.cli import completion
+from sharedllm_cli.cli.adapters import AdapterFacts, adapter_facts, training_text
+from sharedllm_cli.cli.arguments import Yes, agreed
+from sharedllm_cli.cli.help import Command, Group
+from sharedllm_cli.cli.options import takes
+from sharedllm_cli.cli.quantities import size
+from sharedllm_cli.cli.session import Call
+from sharedllm_cli.cli.tables import plain, show_facts, show_table
+from sharedllm_cli.errors import ModelError
+
+app = typer.Typer(help="Manage base models and adapters.", cls=Group)
+
+Name = Annotated[
+    str,
+    typer.Argument(metavar="MODEL", help="A name from `models list`.", autocompletion=completion.models),
+]
+
+
+@app.command("list", cls=Command)
+@takes(json=True)
+def list_models(call: Call) -> None:
+    """List the base models that are known by name or installed."""
+    from sharedllm_cli.model.registry import installed, known_models
+
+    here = {model.name: model for model in installed(call.home)}
+    known = {model.name: model for model in known_models()}
+    names = list(dict.fromkeys([*known, *here]))
+    if call.json:
+        call.console.json({"models": [_entry(name, known.get(name), here.get(name)) for name in names]})
+        return
+    rows = []
+    for name in names:
+        model, folder = known.get(name), here.get(name)
+        extent = size(folder.bytes) if folder else f"{size(model.wheel_bytes)} to fetch" if model else ""
+        about = model.description if model else f"from {folder.source}" if folder else ""
+        rows.append((name, "yes" if folder else "no", extent, model.licence if model else "", about))
+    show_table(call.console, ("Model", "Installed", "Size", "Licence", "About"), rows, right="Size")
+
+
+def _entry(name: str, known: Any, here: Any) -> dict[str, Any]:
+    return {
+        "name": name,
+        "installed": here is not None,
+        "path": str(here.path) if here else None,
+        "bytes": here.bytes if here else None,
+        "source": here.source if here else None,
+        "licence": known.licence if known else None,
+        "description": known.description if known else None,
+    }
+
+
+@app.command(cls=Command)
+@takes("offline")
+def pull(call: Call, name: Name) -> None:
+    """Fetch a base model once; afterwards the network is never needed."""
+    from sharedllm_cli.model.pull import pull as fetch
+
+    call.console.kept = "nothing half is left; run the same command again"
+    folder = fetch(name, home=call.home, reporter=call.console, offline=call.settings.offline)
+    if call.json:
+        call.console.json({"name": name, "path": str(folder)})
+    else:
+        call.console.line(f"{name} is ready: {folder}")
+
+
+@app.command(cls=Command)
+@takes()
+def rm(call: Call, name: Name, yes: Yes = False) -> int:
+    """Delete an installed base model; indexes stay."""
+    from sharedllm_cli.model.registry import remove
+
+    if not agreed(call, f"Delete the model {name}?", yes):
+        return 0
+    removed = remove(name, call.home, call.console)
+    if call.json:
+        call.console.json(plain(removed))
+    else:
+        call.console.line(f"deleted {removed.name}, {size(removed.bytes)}")
+    return 0
+
+
+@app.command(cls=Command)
+@takes("adapter")
+def show(
+    call: Call,
+    name: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[MODEL]",
+            help="A name, a folder or a GGUF file; by default the model that questions are asked of.",
+            autocompletion=completion.models,
+            show_default=False,
+        ),
+    ] = None,
+) -> None:
+    """Tell what a base model is, and whether its adapter is trained and on what. Loads no weights."""
+    facts = base_facts(name or call.settings.model, call.home)
+    adapter = adapter_facts(call.settings)
+    if call.json:
+        shown = {"trained": adapter.trained, "folder": adapter.folder, "config": adapter.config}
+        call.console.json({"model": plain(facts), "adapter": plain(shown)})
+        return
+    show_facts(call.console, base_text(facts), title=str(facts["name"]))
+    call.console.result("")
+    show_facts(call.console, adapter_text(adapter), title="Adapter")
+
+
+def base_facts(name: str, home: Path) -> dict[str, Any]:
+    """What is known of a base model by its configuration alone; ModelError where it is not on this machine."""
+    from sharedllm_cli.model.facts import facts_from_config, read_config
+    from sharedllm_cli.model.registry import installed_folder, known_model, provenance
+
+    known = known_model(name)
+    folder = installed_folder(known.name if known else name, home)
+    path = Path(name).expanduser()
+    if folder is None and path.is_dir():
+        folder = path
+    if folder is None and known is None:
+        raise ModelError(
+            f"{name} is no model on this machine", hint="`sharedllm models list` shows the names that are known"
+        )
+    shape = facts_from_config(read_config(folder), name) if folder else known.facts if known else None
+    made = provenance(folder) if folder else None
+    return {
+        **plain(shape),
+        "name": name,
+        "path": folder,
+        "source": made.source if made else None,
+        "licence": made.licence if made else known.licence if known else None,
+        "weights_hash": made.weights_hash if made else None,
+    }
+
+
+def base_text(facts: dict[str, Any]) -> list[tuple[str, str]]:
+    """The facts of a base model for reading."""
+    lines = [
+        ("Family", str(facts["family"])),
+        ("Parameters", f"{facts['parameter_count'] / 1e6:,.0f} M"),
+        ("Layers", str(facts["layer_count"])),
+        ("Heads", f"{facts['attention_heads']}, {facts['key_value_heads']} of keys and values, {facts['head_dim']} wide"),
+        ("Window", f"{facts['window']:,} tokens"),
+        ("Licence", str(facts["licence"] or "not known")),
+        ("Lies in", str(facts["path"] or f"not fetched yet: sharedllm models pull {facts['name']}")),
+    ]
+    return lines + ([("Came from", str(facts["source"]))] if facts["source"] else [])
+
+
+def adapter_text(adapter: AdapterFacts) -> list[tuple[str, str]]:
+    """The facts of an adapter for reading."""
+    if adapter.config is None:
+        return [("Adapter", adapter.text)] + ([("To do", adapter.advice)] if adapter.advice else [])
+    injection, tree = adapter.config.injection, adapter.config.tree
+    layers = f"{injection.first_layer} to {injection.lower_layers - 1}"
+    return [
+        ("Lies in", str(adapter.folder)),
+        ("Made for", adapter.config.base),
+        ("Trained", f"yes{training_text(adapter.config)}" if adapter.trained else "no"),
+        ("Injection", f"{injection.form}, in layers {layers}"),
+        ("Tree", f"chunks of {tree.chunk_tokens:,} tokens, {tree.height} levels, ratios {','.join(map(str, tree.ratios))}"),
+    ]

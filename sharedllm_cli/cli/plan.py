@@ -1,0 +1,59 @@
+"""`sharedllm plan`: what a document would take on this machine, before any work."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from sharedllm_cli.cli.arguments import Documents, announce_stdin, report_failures
+from sharedllm_cli.cli.index import SHAPING, failures_json
+from sharedllm_cli.cli.options import MODEL, takes
+from sharedllm_cli.cli.quantities import duration, size
+from sharedllm_cli.cli.session import Call
+from sharedllm_cli.cli.tables import plain, show_facts, show_table
+
+if TYPE_CHECKING:
+    from sharedllm_cli.engine import PlanRow
+
+HEADINGS = ("Document", "Pages", "Tokens", "Chunks", "Index", "To index", "To answer")
+
+
+@takes(*MODEL.names, "index_dir", "password", *SHAPING)
+def plan(call: Call, documents: Documents) -> int:
+    """Tell what documents would take on this machine: tokens, disk, memory, minutes.
+
+    The documents are read for it; nothing is computed and nothing is written.
+    """
+    announce_stdin(call, documents)
+    rows, failures = call.engine().plan(documents)
+    code = report_failures(call, failures)
+    if call.json:
+        call.console.json({"documents": plain(list(rows)), "failures": failures_json(failures)})
+    elif rows:
+        show(call, rows)
+    return code
+
+
+def show(call: Call, rows: Sequence[PlanRow]) -> None:
+    """The plan as a table, the machine's share below it."""
+    show_table(call.console, HEADINGS, [_row(row) for row in rows], right="Pages,Tokens,Chunks,Index,To index,To answer")
+    weights, memory = max(row.weights_bytes for row in rows), max(row.memory_bytes for row in rows)
+    facts = [("Model", call.settings.model), ("Weights", size(weights)), ("Memory at most", size(memory))]
+    if len(rows) > 1:
+        left = sum(row.index_seconds for row in rows if not row.indexed)
+        facts.append(("All together", f"{sum(row.tokens for row in rows):,} tokens, {duration(left)} to index"))
+    bases = dict.fromkeys(row.basis for row in rows if row.basis)
+    call.console.result("")
+    show_facts(call.console, [*facts, *(("Times from", basis) for basis in bases)])
+
+
+def _row(row: PlanRow) -> tuple[str, ...]:
+    return (
+        row.name,
+        f"{row.pages:,}",
+        f"{row.tokens:,}",
+        f"{row.chunks:,}",
+        size(row.index_bytes),
+        "indexed" if row.indexed else duration(row.index_seconds),
+        duration(row.question_seconds),
+    )

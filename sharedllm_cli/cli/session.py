@@ -1,0 +1,102 @@
+"""One call of the command: its settings, where they came from, its home folder and its console.
+
+The engine is made here and nowhere else, so that a test can put a fake one in its place; nothing heavy is imported
+before a command asks for it.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sharedllm_cli.config import Resolved, Settings, environment_name, flag, resolve
+from sharedllm_cli.errors import UsageError
+from sharedllm_cli.home import config_file, home_folder
+
+if TYPE_CHECKING:
+    from sharedllm_cli.cli.console import Console
+    from sharedllm_cli.engine import Engine
+    from sharedllm_cli.progress import Reporter
+
+
+@dataclass(frozen=True)
+class Call:
+    """What every command gets: the settled settings and the way to talk to the user."""
+
+    resolved: Resolved
+    home: Path
+    console: Console
+    config_path: Path
+    json: bool = False
+
+    @property
+    def settings(self) -> Settings:
+        return self.resolved.settings
+
+    def engine(self) -> Engine:
+        """The engine for this call; making it loads neither model nor document."""
+        return make_engine(self.settings, self.home, self.console)
+
+
+def open_call(
+    console: Console, flags: Mapping[str, Any], *, json: bool = False, quiet: bool = False, verbose: bool = False
+) -> Call:
+    """Settle flags, environment and configuration file into a call; UsageError where one of them can't be meant."""
+    console.quiet, console.verbose = quiet, verbose
+    path = config_file(os.environ)
+    file = read_config(path)
+    try:
+        resolved = resolve(flags, os.environ, file)
+    except UsageError as error:
+        raise UsageError(error.message + _place(error.message, flags, path), hint=error.hint) from None
+    return Call(resolved, home_folder(os.environ), console, path, json)
+
+
+def _place(message: str, flags: Mapping[str, Any], path: Path) -> str:
+    """Where the value that a message refuses was written, if that was not the command line."""
+    if "configuration file" in message:
+        return f" {path}"
+    for knob in fields(Settings):
+        if message.startswith(f"{flag(knob)} ") and flags.get(knob.name) is None:
+            name = environment_name(knob)
+            return f" (environment variable {name})" if os.environ.get(name) else f" (configuration file {path})"
+    return ""
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """The configuration file's settings, empty where there is no file; UsageError where it can't be read."""
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
+        return {}
+    except OSError as error:
+        raise UsageError(f"the configuration file {path} can't be read: {(error.strerror or '').lower()}") from None
+    except ValueError as error:
+        raise UsageError(
+            f"the configuration file {path} is not valid TOML: {error}", hint='a line looks like: model = "name"'
+        ) from None
+
+
+def make_engine(settings: Settings, home: Path, reporter: Reporter) -> Engine:
+    """An engine for these settings."""
+    calm_libraries(verbose=bool(getattr(reporter, "verbose", False)))
+    from sharedllm_cli.engine import Engine
+
+    return Engine(settings, home=home, reporter=reporter)
+
+
+def calm_libraries(*, verbose: bool) -> None:
+    """Keep third-party chatter (load reports, bars, deprecations) off the user's screen unless asked for."""
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    if verbose:
+        return
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    os.environ.setdefault("BITSANDBYTES_NOWELCOME", "1")
+    warnings.filterwarnings("ignore")
