@@ -11,6 +11,8 @@ import pytest
 
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 FAMILIES = ("llama", "mistral", "qwen2", "qwen3")
+USERS_ENVIRONMENT = dict(os.environ)
+"""The environment before `private_home` hides it: where the default model was pulled to."""
 
 
 @pytest.fixture(autouse=True)
@@ -111,6 +113,16 @@ def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path
         return made[key]
 
     return make
+
+
+@pytest.fixture(scope="session")
+def model_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home with indexes of its own and the user's models, so that the default model is pulled at most once."""
+    from sharedllm_cli.home import ensure_private, home_folder, models_folder
+
+    home = tmp_path_factory.mktemp("model-home")
+    models_folder(home).symlink_to(ensure_private(models_folder(home_folder(USERS_ENVIRONMENT))))
+    return home
 
 
 @pytest.fixture(scope="session")
