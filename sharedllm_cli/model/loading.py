@@ -1,0 +1,171 @@
+"""Load a base model: the one set of frozen weights that serves lower and upper model.
+
+transformers builds and fills the model; this page decides what is loaded, checks that every weight came from the
+files, and translates what can go wrong. Nothing here runs code from a model folder.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from sharedllm_cli.errors import ModelError, ResourceError
+from sharedllm_cli.model.checkpoint import weight_files
+from sharedllm_cli.model.facts import ARCHITECTURES, ModelFacts, facts_from_config, read_config
+from sharedllm_cli.model.placement import Placement, place, quantization_config
+from sharedllm_cli.model.references import describe, locate
+from sharedllm_cli.model.registry import provenance
+from sharedllm_cli.model.tokenizer_files import load_tokenizer, quiet_transformers, read_tokenizer
+from sharedllm_cli.model.weights_hash import combined_hash, remembered_hash
+from sharedllm_cli.progress import Reporter, Silent
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerFast
+
+__all__ = ["BaseModel", "ModelFacts", "describe", "load", "load_tokenizer", "weights_hash"]
+
+
+@dataclass(frozen=True)
+class BaseModel:
+    """A loaded base model: in evaluation mode, its parameters frozen.
+
+    `weights_hash` and `tokenizer_hash` identify what trees and adapters were made with; `window` is the number of
+    positions it was trained for; `quantize` is `none`, `8bit` or `4bit`.
+    """
+
+    name: str
+    family: str
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerFast
+    weights_hash: str
+    tokenizer_hash: str
+    device: torch.device
+    dtype: torch.dtype
+    quantize: str
+    window: int
+    facts: ModelFacts
+
+    @property
+    def layer_count(self) -> int:
+        """N, the number of decoder layers."""
+        return self.facts.layer_count
+
+    @property
+    def hidden_size(self) -> int:
+        """Width of the hidden states."""
+        return self.facts.hidden_size
+
+    @property
+    def key_value_heads(self) -> int:
+        """Heads of keys and values (fewer than query heads under grouped-query attention)."""
+        return self.facts.key_value_heads
+
+    @property
+    def head_dim(self) -> int:
+        """Width of one head's key or value."""
+        return self.facts.head_dim
+
+    @property
+    def parameter_count(self) -> int:
+        """Parameters of the model, whatever they are stored in."""
+        return self.facts.parameter_count
+
+
+def load(
+    reference: str,
+    *,
+    home: Path,
+    device: str = "auto",
+    dtype: str = "auto",
+    quantize: str = "auto",
+    attention: str = "auto",
+    offline: bool = False,
+    reporter: Reporter | None = None,
+) -> BaseModel:
+    """Load a base model by name, folder, GGUF file or hub id, fetching or converting it on first use.
+
+    Raises ModelError for a model that can't be had, isn't supported or is damaged, UsageError for a device or kernel
+    that isn't there, ResourceError where it doesn't fit the memory.
+    """
+    located = locate(reference, home=home, offline=offline, reporter=reporter or Silent())
+    facts = facts_from_config(read_config(located.folder), located.name)
+    placement = place(facts, device=device, dtype=dtype, quantize=quantize, attention=attention)
+    files = weight_files(located.folder)
+    tokenizer, tokenizer_hash = read_tokenizer(located.folder)
+    _check_vocabulary(tokenizer, facts)
+    model = _load_weights(located.folder, facts, placement)
+    return BaseModel(
+        name=located.name,
+        family=facts.family,
+        model=model,
+        tokenizer=tokenizer,
+        weights_hash=weights_hash(located.folder, files, home),
+        tokenizer_hash=tokenizer_hash,
+        device=placement.device,
+        dtype=placement.dtype,
+        quantize=placement.quantize,
+        window=facts.window,
+        facts=facts,
+    )
+
+
+def weights_hash(folder: Path, files: list[Path], home: Path) -> str:
+    """The identity of a model's weights.
+
+    For a converted GGUF file it is the file's SHA-256, as long as the converted weights are those that were written;
+    for any other folder the SHA-256 of its weight files. Remembered in `<home>/models/hashes.json`.
+    """
+    made = provenance(folder)
+    if made is not None and {path.name: remembered_hash(path, home) for path in files} == dict(made.files):
+        return made.weights_hash
+    return combined_hash(files, home)
+
+
+def _load_weights(folder: Path, facts: ModelFacts, placement: Placement) -> PreTrainedModel:
+    import transformers
+
+    architecture = getattr(transformers, ARCHITECTURES[facts.family])
+    options: dict[str, Any] = {"dtype": placement.dtype, "attn_implementation": placement.attention}
+    if placement.quantize != "none" or placement.device.type != "cpu":
+        options["device_map"] = {"": placement.device}
+    if (quantization := quantization_config(placement)) is not None:
+        options["quantization_config"] = quantization
+    try:
+        with quiet_transformers():
+            model, report = architecture.from_pretrained(
+                folder, use_safetensors=True, local_files_only=True, output_loading_info=True, **options
+            )
+    except (torch.OutOfMemoryError, MemoryError) as error:
+        raise ResourceError(
+            f"{facts.name} does not fit the memory of {placement.device}", hint="use --quantize 4bit, or a smaller model"
+        ) from error
+    except Exception as error:  # transformers and safetensors raise many kinds for files that don't fit together
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise ModelError(f"the weights of {facts.name} can't be loaded: {reason}") from error
+    _check_complete(report, facts.name)
+    return model.eval().requires_grad_(False)
+
+
+def _check_complete(report: dict[str, Any], name: str) -> None:
+    """ModelError unless every weight of the model came from the files and every weight in the files has a place."""
+    for key, what in (
+        ("missing_keys", "lack"),
+        ("mismatched_keys", "have another shape for"),
+        ("unexpected_keys", "hold unknown"),
+        ("error_msgs", "can't be read:"),
+    ):
+        found = sorted(str(entry) for entry in report.get(key) or ())
+        if found:
+            more = f" and {len(found) - 1} more" if len(found) > 1 else ""
+            raise ModelError(f"the weights of {name} {what} {found[0]}{more}")
+
+
+def _check_vocabulary(tokenizer: PreTrainedTokenizerFast, facts: ModelFacts) -> None:
+    highest = max(tokenizer.get_vocab().values(), default=-1)
+    if highest >= facts.vocabulary_size:
+        raise ModelError(
+            f"the tokenizer of {facts.name} doesn't fit its model: token {highest} of {facts.vocabulary_size}"
+        )

@@ -1,0 +1,118 @@
+"""Where and how a model runs: device, floating-point type, quantization and attention kernel, from what was asked."""
+
+from __future__ import annotations
+
+import importlib.util
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from sharedllm_cli.errors import UsageError
+from sharedllm_cli.model.facts import ModelFacts
+
+_QUANTIZE_FROM = 1_000_000_000
+_KERNELS = {"auto": "sdpa", "sdpa": "sdpa", "eager": "eager", "flash": "flash_attention_2"}
+_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+@dataclass(frozen=True)
+class Placement:
+    """A model's device, computation type, quantization (`none`, `8bit`, `4bit`) and transformers' name of the kernel."""
+
+    device: torch.device
+    dtype: torch.dtype
+    quantize: str
+    attention: str
+
+
+def place(facts: ModelFacts, *, device: str, dtype: str, quantize: str, attention: str) -> Placement:
+    """Settle every `auto` for this machine and model; UsageError for what the machine doesn't have."""
+    where = choose_device(device)
+    how = choose_quantization(quantize, where, facts.parameter_count)
+    kind = choose_dtype(dtype, where)
+    return Placement(where, kind, how, choose_attention(attention, where, kind))
+
+
+def choose_device(asked: str) -> torch.device:
+    """The device asked for. `auto` is the first CUDA GPU if there is one, else the CPU.
+
+    `auto` never takes Apple's mps: its kernels differ from the tested ones, so it is for who asks for it.
+    """
+    if asked == "auto":
+        return torch.device("cuda", 0) if torch.cuda.is_available() else torch.device("cpu")
+    try:
+        device = torch.device(asked)
+    except RuntimeError:
+        raise UsageError(f"unknown device {asked!r}", hint="choose auto, cpu, cuda, cuda:0 or mps") from None
+    if device.type == "cuda":
+        return _cuda(device)
+    if device.type == "mps" and not torch.backends.mps.is_available():
+        raise UsageError("this machine has no mps device", hint="use --device cpu")
+    if device.type not in ("cpu", "mps"):
+        raise UsageError(f"unknown device {asked!r}", hint="choose auto, cpu, cuda, cuda:0 or mps")
+    return device
+
+
+def choose_dtype(asked: str, device: torch.device) -> torch.dtype:
+    """The computation type asked for. `auto` is float32 on a CPU; on a GPU bfloat16, or float16 where it has none."""
+    if asked != "auto":
+        return _DTYPES[asked]
+    if device.type == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
+    return torch.float16 if device.type == "mps" else torch.float32
+
+
+def choose_quantization(asked: str, device: torch.device, parameter_count: int) -> str:
+    """The quantization asked for. `auto` is 4bit on CUDA for models of 1B parameters and more, else none."""
+    if asked == "auto":
+        return "4bit" if device.type == "cuda" and parameter_count >= _QUANTIZE_FROM and _has("bitsandbytes") else "none"
+    if asked != "none" and not _has("bitsandbytes"):
+        raise UsageError(f"--quantize {asked} needs the package bitsandbytes", hint="pip install bitsandbytes")
+    if asked != "none" and device.type == "mps":
+        raise UsageError(f"--quantize {asked} does not run on mps", hint="use --quantize none or --device cpu")
+    return asked
+
+
+def choose_attention(asked: str, device: torch.device, dtype: torch.dtype) -> str:
+    """transformers' name of the attention kernel. `auto` is torch's SDPA, which picks the fastest one it has.
+
+    UsageError where flash-attn is asked for and isn't installed, or can't run on the device or in the type.
+    """
+    if asked == "flash":
+        if not _has("flash_attn"):
+            raise UsageError("--attention flash needs flash-attn", hint="pip install sharedllm-cli[flash]")
+        if device.type != "cuda" or dtype == torch.float32:
+            raise UsageError(
+                "--attention flash runs on CUDA in bfloat16 or float16 only", hint="use --attention sdpa, or --device cuda"
+            )
+    return _KERNELS[asked]
+
+
+def quantization_config(placement: Placement) -> Any:
+    """transformers' BitsAndBytesConfig: NF4 with double quantization, computed in 16 bits; or 8 bits; None for none."""
+    if placement.quantize == "none":
+        return None
+    from transformers import BitsAndBytesConfig
+
+    if placement.quantize == "8bit":
+        return BitsAndBytesConfig(load_in_8bit=True)
+    return BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=torch.bfloat16 if placement.dtype == torch.float32 else placement.dtype,
+    )
+
+
+def _cuda(device: torch.device) -> torch.device:
+    if not torch.cuda.is_available():
+        raise UsageError("this machine has no CUDA GPU that torch can use", hint="use --device cpu, or see sharedllm doctor")
+    ordinal, count = device.index or 0, torch.cuda.device_count()
+    if ordinal >= count:
+        raise UsageError(f"there is no GPU {ordinal}: this machine has {count}", hint=f"use --device cuda:{count - 1}")
+    return torch.device("cuda", ordinal)
+
+
+def _has(package: str) -> bool:
+    return importlib.util.find_spec(package) is not None
