@@ -1,0 +1,104 @@
+"""The languages whose words are stemmed, and the words of each that tell nothing about a passage's subject.
+
+Data and one small guess. Apostrophes separate words (`words.py`), so the lists hold `don` and `t`, `qu` and `l`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from types import MappingProxyType
+
+_ENGLISH = """
+a about after again against all also although am among an and another any are aren as at be because been before being
+between both but by can cannot could couldn d did didn do does doesn doing don during each either else etc for from
+further had hadn has hasn have haven having he her here hers herself him himself his how however i if in into is isn it
+its itself just ll m may me might mine more most much must my myself neither no nor not of off on once one only onto or
+other ought our ours ourselves over own per re s same shall she should shouldn since so some such t than that the their
+theirs them themselves then there these they this those though through thus to too under until up upon us ve very via
+was wasn we were weren what when where whether which while who whom whose why will with within without won would wouldn
+yet you your yours yourself yourselves
+"""
+_GERMAN = """
+ab aber alle allem allen aller alles als also am an andere anderem anderen anderer anderes auch auf aus bei beim bin bis
+bist da dabei dadurch damit dann das dass dasselbe daß dazu dein deine deinem deinen deiner dem den denn der deren
+derselbe des dessen die dies diese dieselbe diesem diesen dieser dieses dir doch dort du durch ein eine einem einen
+einer eines einige einigen er es etwas euch euer eure für gegen gewesen hab habe haben hat hatte hatten hier hin hinter
+ich ihm ihn ihnen ihr ihre ihrem ihren ihrer im in indem ins ist ja jede jedem jeden jeder jedes jene jener jetzt kann
+kein keine keinem keinen keiner können könnte man manche mein meine meinem meinen meiner mich mir mit muss musste nach
+nicht nichts noch nun nur ob oder ohne sehr sein seine seinem seinen seiner selbst sich sie sind so solche soll sollte
+sondern sonst um und uns unser unsere unter viel vom von vor wann war waren warum was weil welche welchem welchen
+welcher welches wenn wer werde werden wie wieder wieviel will wir wird wirst wo wollen wurde wurden während würde würden
+zu zum zur zwar zwischen über
+"""
+_FRENCH = """
+a ai ainsi après as au aucun aucune aussi autre autres aux avait avant avec avez avoir avons c car ce ceci cela celle
+celles celui ces cet cette ceux chaque chez comme comment d dans de depuis des deux donc dont du elle elles en encore
+entre es est et eu eux fait fut il ils j je jusqu l la le lequel les leur leurs lors lorsque lui là m ma mais me mes moi
+moins mon même n ne ni nos notre nous on ont ou où par parce pas pendant peu peut plus pour pourquoi qu quand que quel
+quelle quelles quels qui quoi s sa sans se selon sera ses si soi soit son sont sous sur t ta te tes toi ton tous tout
+toute toutes très tu un une vers voici voilà vos votre vous y à été était étaient être
+"""
+_SPANISH = """
+a al algo algunas algunos ante antes aquel aquella aquellos aquí así aunque bajo bien cada como con contra cual cuales
+cuando cuya cuyo cuál cuáles cuándo cuánto cuántos cómo de del desde donde durante dónde e el ella ellas ellos en entre
+era eran es esa esas ese eso esos esta estaba estas este esto estos está están fue fueron ha habían había han has hasta
+hay la las le les lo los me mi mis mucho muy más ni no nos nosotros nuestra nuestro o os otra otras otro otros para
+pero poco por porque que quien quienes quién qué se sea según ser si sido sin sino sobre son su sus sí también tan tanto
+te tiene tienen toda todas todo todos tu tus tú un una unas uno unos ya y yo él
+"""
+_ITALIAN = """
+a ad agli ai al alla alle allo anche ancora avere aveva c che chi ci come con contro così cui d da dagli dai dal dalla
+dalle dallo degli dei del dell della delle dello di dopo dove due e ed era erano essere fra fu furono già gli ha hai
+hanno ho i il in io l la le lei li lo loro lui ma me mentre mi mia mie miei mio molto ne negli nei nel nella nelle nello
+noi non nostra nostro o ogni per perché però più poi prima qual quale quali quando quanti quanto quella quelle quelli
+quello questa queste questi questo qui s sarà se sei senza si sia siamo solo sono sopra sotto stata stato su sua sue
+sugli sui sul sulla sulle sullo suo suoi tra tu tua tue tuo tutta tutte tutti tutto un una uno v vi voi è
+"""
+_DUTCH = """
+aan al alle alles als altijd andere ben bij daar dan dat de deze die dit doch doen door dus een eens en er ge geen
+geweest haar had hadden heb hebben heeft hem het hier hij hoe hoeveel hun iemand iets ik in is ja je kan kon kunnen
+maar me meer men met mij mijn moet na naar niet niets nog nu of om omdat onder ons ook op over reeds s t te tegen toch
+toen tot u uit uw van veel voor waar waarom wanneer want waren was wat welk welke werd werden wezen wie wij wil worden
+wordt zal ze zelf zich zij zijn zo zonder zou
+"""
+_PORTUGUESE = """
+a ao aos aquela aquele aqueles as até cada com como contra da das de dela dele deles depois desde do dos e ela elas ele
+eles em entre era eram essa essas esse esses esta estas este estes está estão eu foi foram havia há isso isto já la lhe
+mais mas me mesmo meu meus minha muito na nas nem no nos nossa nosso não nós o os ou outra outras outro outros para pela
+pelas pelo pelos per pois por porque porquê qual quais quando quanto quantos que quem quê se seja sem ser será seu seus
+si sobre sua suas são só também te tem ter teu toda todas todo todos tu tua têm um uma umas uns você à às é
+"""
+
+STOP_WORDS: Mapping[str, frozenset[str]] = MappingProxyType(
+    {
+        "english": frozenset(_ENGLISH.split()),
+        "german": frozenset(_GERMAN.split()),
+        "french": frozenset(_FRENCH.split()),
+        "spanish": frozenset(_SPANISH.split()),
+        "italian": frozenset(_ITALIAN.split()),
+        "dutch": frozenset(_DUTCH.split()),
+        "portuguese": frozenset(_PORTUGUESE.split()),
+    }
+)
+"""Stop words by language, the language named as Snowball names its stemmer."""
+
+DEFAULT_LANGUAGE = "english"
+SAMPLE_CHARACTERS = 200_000
+"""A language is guessed from this much of a text at most, half from its beginning and half from its middle."""
+LEAST_SHARE = 0.1
+"""Running text of every language above is a third stop words or more; lists, code and other languages are not."""
+
+_WORD = re.compile(r"[^\W\d_]+")
+
+
+def detect_language(text: str, among: Mapping[str, frozenset[str]] = STOP_WORDS) -> str:
+    """The language whose stop words make up the largest share of the text's words, English where no share says so."""
+    if len(text) > SAMPLE_CHARACTERS:
+        half = SAMPLE_CHARACTERS // 2
+        middle = len(text) // 2
+        text = text[:half] + " " + text[middle : middle + half]
+    words = _WORD.findall(text.lower())
+    counts = {language: sum(word in stop_words for word in words) for language, stop_words in among.items()}
+    best = max(counts, key=lambda language: (counts[language], language == DEFAULT_LANGUAGE))
+    return best if counts[best] > LEAST_SHARE * len(words) else DEFAULT_LANGUAGE

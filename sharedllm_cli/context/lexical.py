@@ -1,0 +1,208 @@
+"""BM25 over the leaves of documents, as statistics that are stored once a document and joined for a question.
+
+A stored index holds counts alone. Document frequencies and the average length are summed over all documents of a
+question, so that scores of leaves of different documents compare. Knows no model and no file.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from sharedllm_cli.context.languages import STOP_WORDS, detect_language
+from sharedllm_cli.context.words import words
+
+K1 = 0.9
+"""How soon further occurrences of a term in a leaf stop counting (BM25's k1)."""
+B = 0.1
+"""How much a leaf's length counts, from 0 (not at all) to 1 (fully) (BM25's b): little, for leaves are equally long."""
+SHARES_BEFORE = (0.5, 0.25)
+"""A term counts in a leaf with this share of its weight one, two leaves earlier: a passage's subject is often named
+in its heading or in the sentences before it (docs/log.md has the measurement)."""
+SHARES_AFTER = (0.3, 0.15)
+"""The same for one, two leaves later."""
+
+
+@dataclass(frozen=True)
+class LexicalIndex:
+    """Which terms occur how often in which leaves of one document.
+
+    `terms` is sorted. The postings of term t are `leaves[pointers[t]:pointers[t + 1]]` (int32, ascending) and as many
+    `frequencies` (int32, at least 1). `lengths` [leaves] (int32) counts all terms of each leaf. `language` names the
+    stemmer and stop words that made the terms.
+    """
+
+    language: str
+    terms: list[str]
+    pointers: np.ndarray
+    leaves: np.ndarray
+    frequencies: np.ndarray
+    lengths: np.ndarray
+
+    @classmethod
+    def build(cls, leaf_texts: Sequence[str], language: str | None = None) -> LexicalIndex:
+        """The index of leaves given by their texts; `language` is detected where it isn't given."""
+        text = "\n".join(leaf_texts)
+        ends = np.cumsum([len(leaf) + 1 for leaf in leaf_texts], dtype=np.int64)
+        return cls.from_text(text, ends, language)
+
+    @classmethod
+    def from_text(cls, text: str, leaf_ends: np.ndarray, language: str | None = None) -> LexicalIndex:
+        """The index of leaves that follow each other in a text; `leaf_ends[i]` is where leaf i ends, in characters.
+
+        A word belongs to the leaf in which it begins, whole even where it ends in the next one: leaves end between
+        tokens, which need not be between words.
+        """
+        language = detect_language(text) if language is None else language
+        leaf_count = len(leaf_ends)
+        numbers: dict[str, int] = {}
+        occurrences: list[int] = []
+        positions: list[int] = []
+        for word in words(text, language):
+            for term in word.terms:
+                occurrences.append(numbers.setdefault(term, len(numbers)))
+                positions.append(word.start)
+        if not leaf_count and occurrences:
+            raise ValueError("a text with words needs leaves")
+        leaves = np.searchsorted(leaf_ends, np.array(positions, dtype=np.int64), side="right").clip(max=leaf_count - 1)
+        terms = sorted(numbers)
+        places = np.empty(len(terms), dtype=np.int64)
+        places[[numbers[term] for term in terms]] = np.arange(len(terms))
+        keys = places[np.array(occurrences, dtype=np.int64)] * max(1, leaf_count) + leaves
+        postings, frequencies = np.unique(keys, return_counts=True)
+        return cls(
+            language=language,
+            terms=terms,
+            pointers=np.searchsorted(postings, np.arange(len(terms) + 1) * max(1, leaf_count)),
+            leaves=(postings % max(1, leaf_count)).astype(np.int32),
+            frequencies=frequencies.astype(np.int32),
+            lengths=np.bincount(leaves, minlength=leaf_count).astype(np.int32),
+        )
+
+    def to_arrays(self) -> tuple[list[str], dict[str, np.ndarray]]:
+        """The sorted terms, and everything else as arrays; `from_arrays` gives back an equal index."""
+        language = np.frombuffer(self.language.encode("ascii"), dtype=np.uint8)
+        return self.terms, {
+            "language": language,
+            "pointers": self.pointers,
+            "leaves": self.leaves,
+            "frequencies": self.frequencies,
+            "lengths": self.lengths,
+        }
+
+    @classmethod
+    def from_arrays(cls, terms: Sequence[str], arrays: Mapping[str, np.ndarray]) -> LexicalIndex:
+        """The index that `to_arrays` took apart (arrays may be memory-mapped)."""
+        return cls(
+            language=bytes(arrays["language"]).decode("ascii"),
+            terms=list(terms),
+            pointers=arrays["pointers"],
+            leaves=arrays["leaves"],
+            frequencies=arrays["frequencies"],
+            lengths=arrays["lengths"],
+        )
+
+    def postings(self, term: str) -> tuple[np.ndarray, np.ndarray]:
+        """The leaves in which a term occurs, and how often in each; both empty where it doesn't occur."""
+        place = bisect_left(self.terms, term)
+        if place == len(self.terms) or self.terms[place] != term:
+            return self.leaves[:0], self.frequencies[:0]
+        span = slice(int(self.pointers[place]), int(self.pointers[place + 1]))
+        return self.leaves[span], self.frequencies[span]
+
+
+@dataclass(frozen=True)
+class LexicalScores:
+    """What a lexical search found.
+
+    `values` holds one float64 array [leaves] for each index asked. `terms` are the question's content words as typed,
+    `matched` those of them that occur in some document.
+    """
+
+    values: list[np.ndarray]
+    terms: list[str]
+    matched: set[str]
+
+
+def scores(
+    question: str,
+    indexes: Sequence[LexicalIndex],
+    *,
+    k1: float = K1,
+    b: float = B,
+    before: Sequence[float] = SHARES_BEFORE,
+    after: Sequence[float] = SHARES_AFTER,
+) -> LexicalScores:
+    """How well each leaf of each document fits a question.
+
+    A leaf's score is the sum over the question's terms of the largest of: the term's BM25 weight in the leaf, and a
+    share of its weight in a leaf shortly before or after. With no shares it is BM25 as Lucene computes it (8.0 and
+    later, without the constant factor k1 + 1), idf · tf / (tf + k1 · (1 − b + b · length / average length)) with
+    idf = ln(1 + (N − df + 0.5) / (df + 0.5)), where N, df and the average length are taken over all indexes together.
+    """
+    typed = _question_words(question, {index.language for index in indexes})
+    terms = _distinct_terms(typed)
+    leaf_count = sum(len(index.lengths) for index in indexes)
+    average_length = sum(int(index.lengths.sum()) for index in indexes) / max(1, leaf_count)
+    norms = [k1 * (1 - b + b * index.lengths / max(1.0, average_length)) for index in indexes]
+    values = [np.zeros(len(index.lengths)) for index in indexes]
+    found: set[str] = set()
+    for term in terms:
+        postings = [index.postings(term.get(index.language, "")) for index in indexes]
+        frequency = sum(len(leaves) for leaves, _ in postings)
+        if not frequency:
+            continue
+        found.update(term.values())
+        idf = float(np.log1p((leaf_count - frequency + 0.5) / (frequency + 0.5)))
+        for value, norm, (leaves, counts) in zip(values, norms, postings, strict=True):
+            _add_term(value, leaves, idf * counts / (counts + norm[leaves]), before, after)
+    matched = {surface for surface, slots in typed if any(found.intersection(slot.values()) for slot in slots)}
+    return LexicalScores(values, list(dict.fromkeys(surface for surface, _ in typed)), matched)
+
+
+def _add_term(
+    value: np.ndarray, leaves: np.ndarray, weights: np.ndarray, before: Sequence[float], after: Sequence[float]
+) -> None:
+    """Adds one term's weights, given at the `leaves` where it occurs, to the scores [leaves] of its document."""
+    weight = np.zeros(len(value))
+    weight[leaves] = weights
+    shares = [(distance + 1, share) for distance, share in enumerate(before)]
+    shares += [(-distance - 1, share) for distance, share in enumerate(after)]
+    touched = leaves
+    for distance, share in shares:
+        inside = (leaves + distance >= 0) & (leaves + distance < len(value))
+        near = leaves[inside] + distance
+        weight[near] = np.maximum(weight[near], share * weights[inside])
+        touched = np.union1d(touched, near)
+    value[touched] += weight[touched]
+
+
+_Slot = Mapping[str, str]
+"""One term of a question: the form that it has in each language of the documents."""
+
+
+def _question_words(question: str, languages: set[str]) -> list[tuple[str, list[_Slot]]]:
+    """The question's content words as typed, each with its terms.
+
+    Stop words of the question's own language go too: an English question about a German text must not look for `the`.
+    """
+    stop_words = STOP_WORDS[detect_language(question)]
+    slots: dict[tuple[int, str], list[dict[str, str]]] = {}
+    for language in sorted(languages):
+        for word in words(question, language):
+            if word.surface.lower() in stop_words:
+                continue
+            forms = slots.setdefault((word.start, word.surface), [])
+            for place, term in enumerate(word.terms):
+                if place == len(forms):
+                    forms.append({})
+                forms[place][language] = term
+    return [(surface, list(forms)) for (_, surface), forms in sorted(slots.items()) if forms]
+
+
+def _distinct_terms(typed: Sequence[tuple[str, Sequence[_Slot]]]) -> list[_Slot]:
+    """Each term once: a word that a question repeats weighs no more."""
+    return list({tuple(sorted(slot.items())): slot for _, slots in typed for slot in slots}.values())

@@ -1,0 +1,155 @@
+"""How leaves are scored for a question: one policy π a name (METHOD section 2), each saying what it needs.
+
+Numbers in, numbers out: states and vectors come from whoever has a model, BM25 from `lexical`. Larger is better.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Literal, Protocol
+
+import numpy as np
+
+from sharedllm_cli.config import POLICIES as NAMES
+from sharedllm_cli.config import RERANK_LEAVES
+from sharedllm_cli.errors import UsageError
+
+BLOCK_TOKENS = 8192
+"""Late interaction compares this many leaf tokens with the question at once, which bounds its memory."""
+
+
+class LeafSource(Protocol):
+    """What can be known about the leaves of all documents of one question; each is computed when a policy asks."""
+
+    @property
+    def leaf_count(self) -> int:
+        """Leaves of all documents together."""
+
+    def lexical(self) -> np.ndarray:
+        """BM25 of every leaf, [leaves]."""
+
+    def late(self, leaves: np.ndarray) -> np.ndarray:
+        """Late interaction of the leaves with these numbers, in their order, [len(leaves)]."""
+
+    def node_cosines(self) -> np.ndarray:
+        """The paper's cosine of every leaf, [leaves]."""
+
+
+@dataclass(frozen=True)
+class LeafPolicy:
+    """A policy and what it needs: BM25, hidden states of the best or of all leaves, one vector for every node.
+
+    `scores(source)` gives a score to every leaf and asks `source` for nothing else than what is declared here. Where
+    `node_vectors` is set the search scores every node by itself (`paper_cosine`); otherwise an inner node's score is
+    the best of its leaves' (`search.leaf_scores`).
+    """
+
+    name: str
+    scores: Callable[[LeafSource], np.ndarray]
+    lexical: bool = False
+    states: Literal["none", "best", "all"] = "none"
+    node_vectors: bool = False
+
+
+def policy(name: str) -> LeafPolicy:
+    """The policy with a name of `config.POLICIES`; UsageError for another."""
+    if name not in POLICIES:
+        raise UsageError(f"unknown policy {name!r}", hint=f"choose one of {', '.join(NAMES)}")
+    return POLICIES[name]
+
+
+def late_interaction(
+    query_states: np.ndarray,
+    leaf_states: Sequence[np.ndarray],
+    centre: np.ndarray | None = None,
+    *,
+    token_weights: np.ndarray | None = None,
+) -> np.ndarray:
+    """For each query token the best cosine with any token of the leaf, averaged over the query tokens: [leaves].
+
+    `query_states` [q, d], `leaf_states` one [l, d] (l >= 1) a leaf. `centre` [d] (the mean state of the documents'
+    tokens) is taken from both first: raw states share one large direction and all look alike. `token_weights` [q]
+    makes the average a weighted one. A state equal to the centre has cosine 0 with everything, and a query without
+    tokens or weight scores every leaf 0. Raises ValueError for a leaf without tokens.
+    """
+    lengths = np.array([len(states) for states in leaf_states], dtype=np.int64)
+    if (lengths == 0).any():
+        raise ValueError("a leaf without tokens has no states to compare")
+    scores = np.zeros(len(lengths))
+    weights = np.ones(len(query_states)) if token_weights is None else np.asarray(token_weights, dtype=np.float64)
+    if not len(lengths) or not weights.sum():
+        return scores
+    query = _unit(query_states, centre)
+    ends = np.cumsum(lengths)
+    first = 0
+    while first < len(lengths):
+        block_end = ends[first] - lengths[first] + BLOCK_TOKENS
+        last = max(first + 1, int(np.searchsorted(ends, block_end, side="right")))
+        cosines = query @ _unit(np.concatenate(leaf_states[first:last]), centre).T
+        leaf_starts = ends[first:last] - lengths[first:last] - (ends[first] - lengths[first])
+        best = np.maximum.reduceat(cosines, leaf_starts, axis=1)
+        scores[first:last] = weights @ best / weights.sum()
+        first = last
+    return scores
+
+
+def paper_cosine(node_vectors: np.ndarray, query_vector: np.ndarray) -> np.ndarray:
+    """Cosine of each node's vector [nodes, d] with the query's [d]: [nodes] (METHOD section 2, the paper's π)."""
+    cosines: np.ndarray = _unit(node_vectors, None) @ _unit(query_vector[None], None)[0]
+    return cosines.astype(np.float64)
+
+
+def best_leaves(scores: np.ndarray, count: int = RERANK_LEAVES) -> np.ndarray:
+    """Numbers of the `count` best leaves (all, where there are fewer), best first, the earlier of equals first."""
+    return np.argsort(-scores, kind="stable")[:count]
+
+
+def combine(lexical: np.ndarray, late: np.ndarray, leaves: np.ndarray) -> np.ndarray:
+    """The hybrid: z-scores of BM25 [leaves] and of late interaction added, [leaves] (METHOD section 2).
+
+    `late[i]` belongs to leaf `leaves[i]`; all other leaves get the smallest of `late`, so that re-ranking can lift a
+    leaf but never one that it has not looked at. Without any late interaction it is BM25 alone.
+    """
+    full = np.full(len(lexical), late.min() if len(late) else 0.0)
+    full[leaves] = late
+    return z_scores(lexical) + z_scores(full)
+
+
+def z_scores(values: np.ndarray) -> np.ndarray:
+    """Values less their mean over their standard deviation; all 0 where they don't differ."""
+    values = np.asarray(values, dtype=np.float64)
+    if not len(values) or values.max() == values.min():
+        return np.zeros(len(values))
+    return (values - values.mean()) / values.std()
+
+
+def _unit(states: np.ndarray, centre: np.ndarray | None) -> np.ndarray:
+    """States [n, d] less the centre, each of length 1 (a zero stays zero), in float32."""
+    states = np.asarray(states, dtype=np.float32)
+    if centre is not None:
+        states = states - np.asarray(centre, dtype=np.float32)
+    lengths = np.linalg.norm(states, axis=1, keepdims=True)
+    return states / np.where(lengths == 0, 1, lengths)
+
+
+def _hybrid(source: LeafSource) -> np.ndarray:
+    lexical = source.lexical()
+    leaves = best_leaves(lexical)
+    return combine(lexical, source.late(leaves), leaves)
+
+
+POLICIES: Mapping[str, LeafPolicy] = MappingProxyType(
+    {
+        made.name: made
+        for made in (
+            LeafPolicy("hybrid", _hybrid, lexical=True, states="best"),
+            LeafPolicy("bm25", lambda source: source.lexical(), lexical=True),
+            LeafPolicy("late", lambda source: source.late(np.arange(source.leaf_count)), states="all"),
+            LeafPolicy("paper-cosine", lambda source: source.node_cosines(), node_vectors=True),
+            LeafPolicy("right", lambda source: np.zeros(source.leaf_count)),
+        )
+    }
+)
+"""Every policy by its name in `config.POLICIES`."""
