@@ -103,7 +103,7 @@ def build(
             f"more than the model's window of {window}",
             hint="shorten the question or the system prompt, or lower --max-new-tokens",
         )
-    evidence = sum(len(plain_ids(tokenizer, passages[place].text)) for place in kept)
+    evidence = sum(len(plain_ids(tokenizer, passages[place].text.strip())) for place in kept)
     return Prompt(token_ids, text, kept, evidence, turns, out)
 
 

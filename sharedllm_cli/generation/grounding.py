@@ -1,0 +1,181 @@
+"""Does an answer stand on what the model was shown? Plain functions over text; no model.
+
+They warn rather than judge: an answer in other words than the document's is no fault, a number or name that the
+passages do not hold may be one. `docs/log.md` says how often they are wrong.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+from sharedllm_cli.context.languages import detect_language
+from sharedllm_cli.context.words import PAIRED_SCRIPT, Word, fold, words
+from sharedllm_cli.generation.prompt import NOT_IN_DOCUMENT
+from sharedllm_cli.generation.stream import Finish
+
+_Kind = Literal["number", "name", "identifier", "ordinary"]
+
+_SOURCE = r"(?:documents?|passages?|texts?|context|stor(?:y|ies)|articles?|pages?|(?:provided |given )?information)"
+_LACKS = (
+    r"(?:(?:does|do|did) not|doesnt|dont|didnt|cannot) "
+    r"(?:say|state|tell|mention|specify|answer|explain|give|provide|contain|hold|include|indicate)"
+)
+_OBJECT = (
+    r"(?: (?:so|it|this|that|(?:an|the|this|that) (?:answer|question|information)(?: to (?:the|this|that) question)?"
+    r"|(?:any|enough) information.*|(?:who|whom|whose|what|when|where|which|why|how|whether|if)\b.*))?"
+)
+_REFUSAL = re.compile(
+    rf"(?:(?:im |i am )?sorry )?(?:but )?(?:the |this |these )?{_SOURCE}(?: (?:provided|given|above))?"
+    rf"(?!.* (?:but|however|although|though) ) {_LACKS}{_OBJECT}"
+    rf"|(?:the answer|it|this|that) (?:is|was) not (?:in|mentioned in|stated in|given in|found in) the {_SOURCE}"
+)
+_SENTENCE_END = re.compile(r"[.!?…。！？]+(?:[\"'”’)]*)(?:\s+|$)|\n+")
+_SPELLED = (
+    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen "
+    "eighteen nineteen twenty"
+)
+_NUMBER_WORDS = {word: str(number) for number, word in enumerate(_SPELLED.split())}
+_SHARED_BEGINNING = 4
+"""Two stems with this many first letters in common (and most of the longer) count as forms of one word."""
+
+_CUT: dict[Finish, str] = {
+    "length": "the answer stops at its longest length (--max-new-tokens)",
+    "repetition": "the answer was stopped because the model began to repeat itself",
+}
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Whether the question counts as answered, if not why, and what the reader should know."""
+
+    answered: bool
+    reason: str | None
+    warnings: tuple[str, ...]
+
+
+def assess(
+    question_terms: Collection[str],
+    matched_terms: Collection[str],
+    answer: str,
+    *,
+    question: str = "",
+    evidence_text: str = "",
+    finish: Finish = "stop",
+    language: str | None = None,
+) -> Verdict:
+    """Judge an answer by what can be known without another model.
+
+    `question_terms` are the question's content terms and `matched_terms` those that occur in the documents
+    (`context/words.py` terms). Not answered: the answer is empty, says that the document does not say, or none of the
+    question's terms occurs anywhere. Warnings name what the documents or the passages do not hold; the passages are
+    checked only where there are any.
+    """
+    language = language or detect_language(evidence_text or question)
+    warnings = [_CUT[finish]] if finish in _CUT else []
+    missing = _missing(question, question_terms, matched_terms, language)
+    if not answer.strip():
+        return Verdict(False, "the model gave no answer", tuple(warnings))
+    if says_not_in_document(answer):
+        return Verdict(False, "the model finds no answer in the passages", tuple(warnings))
+    if question_terms and not set(question_terms) & set(matched_terms):
+        return Verdict(False, f"the documents hold none of the question's words: {', '.join(missing)}", tuple(warnings))
+    if missing:
+        warnings.append(f"words of the question that the documents do not hold: {', '.join(missing)}")
+    if evidence_text.strip():
+        unsupported = unsupported_words(answer, evidence_text, question=question, language=language)
+        if unsupported:
+            warnings.append(f"not in the passages: {', '.join(unsupported)}")
+    return Verdict(True, None, tuple(warnings))
+
+
+def says_not_in_document(answer: str) -> bool:
+    """True where an answer begins with the agreed sentence, or is nothing but a plain variant of it."""
+    said = _bare(answer)
+    if not said:
+        return False
+    first = _SENTENCE_END.split(answer.strip(), maxsplit=1)[0]
+    return _bare(first) == _bare(NOT_IN_DOCUMENT) or _REFUSAL.fullmatch(said) is not None
+
+
+def unsupported_words(answer: str, evidence_text: str, *, question: str = "", language: str | None = None) -> list[str]:
+    """Words of the answer that occur neither in the evidence nor in the question, as typed, each once, in order.
+
+    Numbers, names (capitalised within a sentence) and identifiers always; other content words only when they are most
+    of the answer's. Case, accents, endings and the spelling of small numbers don't matter.
+    """
+    language = language or detect_language(evidence_text)
+    known = _Known(f"{evidence_text}\n{question}", language)
+    claims = [_Claim(word.surface, _terms(word), _kind(word, answer)) for word in words(answer, language)]
+    lacking = [claim for claim in claims if claim.terms and not known.supports(claim)]
+    ordinary = [claim for claim in claims if claim.terms and claim.kind == "ordinary"]
+    mostly_lacking = sum(claim.kind == "ordinary" for claim in lacking) * 2 > len(ordinary)
+    told = [claim.surface for claim in lacking if mostly_lacking or claim.kind != "ordinary"]
+    return list(dict.fromkeys(told))
+
+
+class _Claim(NamedTuple):
+    surface: str
+    terms: tuple[str, ...]
+    kind: _Kind
+
+
+class _Known:
+    """The terms of the evidence, with their beginnings for words in another form."""
+
+    def __init__(self, text: str, language: str) -> None:
+        self.terms = {term for word in words(text, language) for term in _terms(word)}
+        self._beginnings: dict[str, list[str]] = {}
+        for term in self.terms:
+            self._beginnings.setdefault(term[:_SHARED_BEGINNING], []).append(term)
+
+    def supports(self, claim: _Claim) -> bool:
+        """The word itself or all its parts; of a script without spaces any part, since a run is a whole sentence.
+
+        An ordinary word may stand in another form (decided, decision); a name may not (Johnson, Johnston).
+        """
+        held = [term in self.terms or (claim.kind == "ordinary" and self._other_form(term)) for term in claim.terms]
+        if PAIRED_SCRIPT.search(claim.surface):
+            return any(held)
+        return held[0] or (len(held) > 1 and all(held[1:]))
+
+    def _other_form(self, term: str) -> bool:
+        if len(term) < _SHARED_BEGINNING:
+            return False
+        return any(_same_word(term, other) for other in self._beginnings.get(term[:_SHARED_BEGINNING], ()))
+
+
+def _same_word(term: str, other: str) -> bool:
+    shared = next((place for place, (a, b) in enumerate(zip(term, other, strict=False)) if a != b), None)
+    length = min(len(term), len(other)) if shared is None else shared
+    return length * 5 >= max(len(term), len(other)) * 3
+
+
+def _terms(word: Word) -> tuple[str, ...]:
+    spelled = _NUMBER_WORDS.get(word.surface.lower())
+    return (spelled,) if spelled else word.terms
+
+
+def _kind(word: Word, text: str) -> _Kind:
+    surface = word.surface
+    if any(character.isdigit() for character in surface):
+        return "identifier" if any(character.isalpha() for character in surface) else "number"
+    if re.search(r"[_(/:]|[a-z][A-Z]", surface) or surface.startswith("-"):
+        return "identifier"
+    before = text[: word.start].rstrip(" \t\"'“‘([*")
+    begins_sentence = not before or before[-1] in ".!?:…\n"
+    return "name" if surface[0].isupper() and not begins_sentence else "ordinary"
+
+
+def _missing(question: str, terms: Collection[str], matched: Collection[str], language: str) -> list[str]:
+    """The question's words none of whose terms occur, as typed where the question is given."""
+    absent = [term for term in terms if term not in matched]
+    typed = [word.surface for word in words(question, language) if word.terms and set(word.terms) <= set(absent)]
+    return list(dict.fromkeys(typed if question else absent))
+
+
+def _bare(text: str) -> str:
+    """Lower-case words with single spaces; no punctuation, quotes or marks."""
+    return " ".join(re.findall(r"\w+", re.sub("['’]", "", fold(text.lower()))))

@@ -1,0 +1,135 @@
+"""Laws of the plain checks on an answer: conservative, and silent about words that only changed their form."""
+
+from __future__ import annotations
+
+import pytest
+
+from sharedllm_cli.generation.grounding import assess, says_not_in_document, unsupported_words
+from sharedllm_cli.generation.prompt import NOT_IN_DOCUMENT
+
+EVIDENCE = (
+    "In 1066 William crossed the Channel with three ships and 1,024 men. He decided to take Hastings; "
+    "the café was open. Use read.table() to load it, said O'Brien."
+)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        NOT_IN_DOCUMENT,
+        NOT_IN_DOCUMENT.rstrip(".").upper(),
+        f'"{NOT_IN_DOCUMENT}"',
+        f"{NOT_IN_DOCUMENT} However, it may be 5.",
+        "The document doesn't say.",
+        "The passages do not mention it.",
+        "The text does not say who killed him.",
+        "I'm sorry, but the provided information does not specify when.",
+        "The answer is not in the document.",
+    ],
+)
+def test_the_agreed_sentence_and_its_plain_variants_are_a_refusal(answer: str) -> None:
+    assert says_not_in_document(answer)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "",
+        "William.",
+        "The king does not say.",
+        "He told them that the document does not say.",
+        "The passage does not mention a ban, but fines are 5 pounds.",
+        "The document does not say who, but the king did it.",
+        "The document says that smoking is not allowed.",
+        "The text does not mention smoking bans in cities.",
+    ],
+)
+def test_an_answer_about_what_is_not_there_is_no_refusal(answer: str) -> None:
+    assert not says_not_in_document(answer)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "1066",
+        "in 1066, with 1024 men",
+        "3 ships",
+        "THREE SHIPS",
+        "the Cafe",
+        "William's decision to cross",
+        "He uses read.table.",
+        "O'Brien",
+        "",
+    ],
+)
+def test_words_of_the_evidence_in_another_form_are_supported(answer: str) -> None:
+    assert unsupported_words(answer, EVIDENCE) == []
+
+
+@pytest.mark.parametrize(
+    ("answer", "unsupported"),
+    [
+        ("in 1067", ["1067"]),
+        ("William crossed the Channel with Harald.", ["Harald"]),
+        ("he took Hastingsford with three ships, and Harald and Harald", ["Hastingsford", "Harald"]),
+        ("Use read_csv to load it.", ["read_csv"]),
+        ("He decided to take three ships and a sandwich.", []),
+        ("Photosynthesis makes oxygen", ["Photosynthesis", "makes", "oxygen"]),
+    ],
+)
+def test_numbers_names_and_identifiers_are_told_other_words_only_when_they_are_most(
+    answer: str, unsupported: list[str]
+) -> None:
+    assert unsupported_words(answer, EVIDENCE) == unsupported
+
+
+def test_a_name_of_the_question_is_no_claim_of_the_answer() -> None:
+    assert unsupported_words("It was Harald in 1066.", EVIDENCE) == ["Harald"]
+    assert unsupported_words("It was Harald in 1066.", EVIDENCE, question="Did Harald win?") == []
+
+
+def test_scripts_without_spaces_are_not_told_as_one_long_word() -> None:
+    evidence = "北京是中国的首都。"
+    assert unsupported_words("首都是北京。", evidence) == []
+    assert unsupported_words("東京都庁", evidence) == ["東京都庁"]
+
+
+def test_an_empty_answer_and_a_refusal_are_not_answered() -> None:
+    assert assess({"king"}, {"king"}, " \n").reason == "the model gave no answer"
+    refused = assess({"king"}, {"king"}, NOT_IN_DOCUMENT, evidence_text=EVIDENCE)
+    assert not refused.answered
+    assert refused.reason
+
+
+def test_a_question_none_of_whose_words_occur_is_not_answered_and_names_them() -> None:
+    verdict = assess({"presid", "mar"}, set(), "William.", question="Who was the president of Mars?")
+    assert not verdict.answered
+    assert verdict.reason is not None
+    assert "president, Mars" in verdict.reason
+
+
+def test_a_question_without_content_terms_is_not_held_against_the_answer() -> None:
+    assert assess(set(), set(), "William.").answered
+
+
+def test_an_answer_keeps_its_warnings() -> None:
+    verdict = assess(
+        {"william", "mar"},
+        {"william"},
+        "In 1067 he",
+        question="When did William reach Mars?",
+        evidence_text=EVIDENCE,
+        finish="length",
+    )
+    assert verdict.answered
+    assert [warning.rpartition(": ")[2] for warning in verdict.warnings[1:]] == ["Mars", "1067"]
+    assert "--max-new-tokens" in verdict.warnings[0]
+
+
+def test_a_sound_answer_has_no_warning() -> None:
+    verdict = assess({"william"}, {"william"}, "In 1066.", question="When did William cross?", evidence_text=EVIDENCE)
+    assert verdict == type(verdict)(True, None, ())
+
+
+def test_without_passages_nothing_is_said_about_them() -> None:
+    assert assess({"william"}, {"william"}, "In 1067.", question="When, William?").warnings == ()
