@@ -9,6 +9,9 @@ from bisect import bisect_right
 from dataclasses import dataclass, field
 from functools import cached_property
 
+READING_VERSION = "1"
+"""Raised whenever the same bytes of a file would come out as another text, other pages or other raw pages."""
+
 
 @dataclass(frozen=True)
 class Page:

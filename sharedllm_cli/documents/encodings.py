@@ -1,0 +1,98 @@
+"""Bytes to text, when nobody says in which encoding they are."""
+
+from __future__ import annotations
+
+import codecs
+import re
+
+from sharedllm_cli.documents.characters import repair
+from sharedllm_cli.errors import DocumentError
+
+SAMPLE = 1 << 18
+"""So many bytes are looked at to tell an encoding."""
+
+# Longer marks first: the one of UTF-32 begins with the one of UTF-16.
+_MARKS = (
+    (codecs.BOM_UTF8, "utf-8"),
+    (codecs.BOM_UTF32_LE, "utf-32-le"),
+    (codecs.BOM_UTF32_BE, "utf-32-be"),
+    (codecs.BOM_UTF16_LE, "utf-16-le"),
+    (codecs.BOM_UTF16_BE, "utf-16-be"),
+)
+_CONTROLS = re.compile(rb"[\x00-\x08\x0e-\x1a\x1c-\x1f]")
+MOST_CONTROLS = 0.02
+"""A file with a larger share of control bytes is no text."""
+
+
+def decode(data: bytes, name: str, *, declared: str | None = None) -> tuple[str, list[str]]:
+    """The text and any warnings: by byte order mark, as declared (HTML), as UTF-8, or as detected.
+
+    Raises DocumentError for bytes that are no text.
+    """
+    for mark, encoding in _MARKS:
+        if data.startswith(mark):
+            return _with(data[len(mark) :], encoding, name)
+    if declared:
+        try:
+            return data.decode(declared), []
+        except (LookupError, UnicodeDecodeError):  # A wrong declaration is common: go on as if there were none.
+            pass
+    wide = _unmarked_utf16(data)
+    if wide:
+        return _with(data, wide, name)
+    sample = data[:SAMPLE]
+    if b"\0" in sample or len(_CONTROLS.findall(sample)) > MOST_CONTROLS * len(sample):
+        raise DocumentError(
+            f"{name} is a binary file, not a document", hint="give a PDF, txt, md, rst, html or epub file"
+        )
+    try:
+        return data.decode("utf-8"), []
+    except UnicodeDecodeError as failure:
+        # One bad byte in a long UTF-8 text is damage, not another encoding.
+        if failure.start > 0 and _mostly_utf8(data):
+            return _with(data, "utf-8", name)
+    return _with(data, _detected(sample), name)
+
+
+def _with(data: bytes, encoding: str, name: str) -> tuple[str, list[str]]:
+    text = data.decode(encoding, "surrogatepass" if encoding.startswith("utf-16") and len(data) % 2 == 0 else "replace")
+    text = repair(text)
+    lost = text.count("\ufffd")
+    if not lost:
+        return text, []
+    return text, [f"{name}: {lost} character{'s' if lost > 1 else ''} could not be decoded as {encoding}"]
+
+
+def _unmarked_utf16(data: bytes) -> str | None:
+    """UTF-16 without its mark: in most scripts nearly every second byte is 0, always on the same side."""
+    sample = data[:4096]
+    if len(sample) < 4 or len(data) % 2:
+        return None
+    even, odd = sample[0::2].count(0), sample[1::2].count(0)
+    half = len(sample) // 2
+    if odd > 0.4 * half and even == 0:
+        return "utf-16-le"
+    if even > 0.4 * half and odd == 0:
+        return "utf-16-be"
+    return None
+
+
+def _mostly_utf8(data: bytes) -> bool:
+    text = data[:SAMPLE].decode("utf-8", "replace")
+    sound = sum(character > "\x7f" and character != "\ufffd" for character in text)
+    return sound > 10 * text.count("\ufffd")
+
+
+def _detected(sample: bytes) -> str:
+    from charset_normalizer import from_bytes
+
+    matches = from_bytes(sample)
+    best = matches.best()
+    # Several code pages of Europe fit most texts equally; the Western one is by far the likeliest where it fits.
+    if best is None or any("cp1252" in match.could_be_from_charset for match in matches):
+        try:
+            sample.decode("cp1252")
+        except UnicodeDecodeError:
+            return "latin-1"
+        return "cp1252"
+    return best.encoding

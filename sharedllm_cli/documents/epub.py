@@ -1,0 +1,178 @@
+"""The text of an epub: each item of its spine is a page, labelled by its title in the table of contents.
+
+An epub is a zip of XHTML from anywhere: nothing is unpacked to disk, no entity or address outside it is followed, and
+no more is unpacked than a book can hold.
+"""
+
+from __future__ import annotations
+
+import posixpath
+import zipfile
+from dataclasses import dataclass
+from io import BytesIO
+from urllib.parse import unquote
+
+from lxml import etree
+
+from sharedllm_cli.documents import markup
+from sharedllm_cli.documents.encodings import decode
+from sharedllm_cli.documents.extraction import ExtractedPage, Extraction
+from sharedllm_cli.documents.pages import OutlineEntry
+from sharedllm_cli.errors import DocumentError
+
+LARGEST_MEMBER = 64 << 20
+LARGEST_WHOLE = 512 << 20
+"""Bytes that are unpacked at most, of one member and of all: the text of a thousand books."""
+
+_FONT_OBFUSCATION = ("http://www.idpf.org/2008/embedding", "http://ns.adobe.com/pdf/enc#RC")
+
+
+@dataclass(frozen=True)
+class _Package:
+    """The spine's members in reading order, and where the table of contents lies."""
+
+    spine: tuple[str, ...]
+    navigation: str | None
+    ncx: str | None
+
+
+def extract(data: bytes, name: str) -> Extraction:
+    """Everything readable in an epub. Raises DocumentError for one that is damaged, protected or too large."""
+    try:
+        with zipfile.ZipFile(BytesIO(data)) as archive:
+            return _Book(archive, name).extract()
+    except (zipfile.BadZipFile, NotImplementedError, OSError) as failure:
+        raise DocumentError(f"{name} is a damaged epub", hint="fetch it again") from failure
+
+
+class _Book:
+    def __init__(self, archive: zipfile.ZipFile, name: str) -> None:
+        self.archive = archive
+        self.name = name
+        self.unpacked = 0
+
+    def extract(self) -> Extraction:
+        package = self._package()
+        self._refuse_protected(package)
+        titles = self._titles(package)
+        pages: list[ExtractedPage] = []
+        warnings: list[str] = []
+        for number, member in enumerate(package.spine, 1):
+            try:
+                text, remarks = decode(self._read(member), f"{self.name}, {member}")
+                warnings += remarks
+                raw = markup.from_html(text).text
+            except (KeyError, zipfile.BadZipFile, RuntimeError, EOFError, etree.LxmlError):
+                warnings.append(f"{self.name}: part {number} ({member}) is missing or damaged")
+                raw = ""
+            except DocumentError as failure:
+                if self.unpacked > LARGEST_WHOLE:
+                    raise
+                warnings.append(failure.message)
+                raw = ""
+            pages.append(ExtractedPage(raw, next((title for title, _, target in titles if target == member), None)))
+        number_of = {member: number for number, member in reversed(list(enumerate(package.spine, 1)))}
+        outline = tuple(
+            OutlineEntry(title, level, number_of[target]) for title, level, target in titles if target in number_of
+        )
+        return Extraction(tuple(pages), True, reflow=False, layout=True, outline=outline, warnings=tuple(warnings))
+
+    def _read(self, member: str) -> bytes:
+        """One member's bytes, within the bounds; KeyError where there is none."""
+        with self.archive.open(member) as stream:
+            data = stream.read(LARGEST_MEMBER + 1)
+        self.unpacked += len(data)
+        if len(data) > LARGEST_MEMBER or self.unpacked > LARGEST_WHOLE:
+            self.unpacked = LARGEST_WHOLE + 1
+            raise DocumentError(f"{self.name} unpacks to more than a book can hold")
+        return data
+
+    def _xml(self, member: str) -> etree._Element:
+        """A member's root element, read without entities, schemas or network."""
+        parser = etree.XMLParser(
+            resolve_entities=False, no_network=True, load_dtd=False, huge_tree=False, recover=True, remove_comments=True
+        )
+        try:
+            root = etree.fromstring(self._read(member), parser)
+        except (KeyError, zipfile.BadZipFile, RuntimeError, EOFError, etree.LxmlError, ValueError) as failure:
+            raise DocumentError(f"{self.name} is a damaged epub ({member})", hint="fetch it again") from failure
+        if root is None:
+            raise DocumentError(f"{self.name} is a damaged epub ({member})", hint="fetch it again")
+        return root
+
+    def _package(self) -> _Package:
+        container = self._xml("META-INF/container.xml")
+        path = next((_attribute(item, "full-path") for item in container.iter("{*}rootfile")), "")
+        root = self._xml(path)
+        folder = posixpath.dirname(path)
+        manifest: dict[str, str] = {}
+        navigation = ncx = None
+        for item in root.iter("{*}item"):
+            member = _member(folder, _attribute(item, "href"))
+            manifest[_attribute(item, "id")] = member
+            if "nav" in _attribute(item, "properties").split():
+                navigation = member
+            if _attribute(item, "media-type") == "application/x-dtbncx+xml":
+                ncx = member
+        order = [manifest.get(_attribute(item, "idref")) for item in root.iter("{*}itemref")]
+        spine = tuple(member for member in order if member is not None)
+        if not spine:
+            raise DocumentError(f"{self.name} is a damaged epub: it lists no text", hint="fetch it again")
+        return _Package(spine, navigation, ncx)
+
+    def _refuse_protected(self, package: _Package) -> None:
+        if "META-INF/encryption.xml" not in self.archive.namelist():
+            return
+        for entry in self._xml("META-INF/encryption.xml").iter("{*}EncryptedData"):
+            method = next((_attribute(item, "Algorithm") for item in entry.iter("{*}EncryptionMethod")), "")
+            members = {unquote(_attribute(item, "URI")) for item in entry.iter("{*}CipherReference")}
+            if method not in _FONT_OBFUSCATION and members & set(package.spine):
+                raise DocumentError(f"{self.name} is copy-protected (DRM), so its text can't be read")
+
+    def _titles(self, package: _Package) -> list[tuple[str, int, str]]:
+        """The table of contents as (title, level, member); empty where there is none, or a damaged one."""
+        try:
+            if package.navigation:
+                return self._from_navigation(package.navigation)
+            return self._from_ncx(package.ncx) if package.ncx else []
+        except DocumentError:
+            return []
+
+    def _from_navigation(self, member: str) -> list[tuple[str, int, str]]:
+        root, folder = self._xml(member), posixpath.dirname(member)
+        tables = [nav for nav in root.iter("{*}nav") if "toc" in _attribute(nav, "type").split()]
+        links = (tables[0] if tables else root).iter("{*}a")
+        return [
+            (
+                _text(link),
+                max(1, sum(1 for above in link.iterancestors() if etree.QName(above).localname == "ol")),
+                _member(folder, _attribute(link, "href")),
+            )
+            for link in links
+            if _text(link)
+        ]
+
+    def _from_ncx(self, member: str) -> list[tuple[str, int, str]]:
+        root, folder = self._xml(member), posixpath.dirname(member)
+        titles: list[tuple[str, int, str]] = []
+        for point in root.iter("{*}navPoint"):
+            title = next((_text(label) for label in point.iter("{*}navLabel")), "")
+            source = next((_attribute(content, "src") for content in point.iter("{*}content")), "")
+            level = 1 + sum(1 for above in point.iterancestors() if etree.QName(above).localname == "navPoint")
+            if title and source:
+                titles.append((title, level, _member(folder, source)))
+        return titles
+
+
+def _attribute(element: etree._Element, name: str) -> str:
+    """An attribute by its local name, whatever its namespace; empty where there is none."""
+    return next((str(value) for key, value in element.attrib.items() if etree.QName(key).localname == name), "")
+
+
+def _text(element: etree._Element) -> str:
+    return " ".join("".join(element.itertext()).split())
+
+
+def _member(folder: str, address: str) -> str:
+    """The archive's member that an address names; one that leads out of the archive names none."""
+    return posixpath.normpath(posixpath.join(folder, unquote(address.partition("#")[0])))

@@ -1,0 +1,205 @@
+"""From the pages as extracted to one readable text: words joined, paragraphs joined, running heads gone.
+
+`normalise` never invents and never reorders: all it does is drop running heads, feet and page numbers
+(running_heads.py), resolve characters (characters.py), and turn line ends into spaces, nothing, or line ends. Knows no file format.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+from sharedllm_cli.documents import running_heads
+from sharedllm_cli.documents.characters import LINE_END_HYPHENS, clean
+
+PROSE_SHARE = 0.35
+"""Lines are joined only where this share of the lines after a full one starts small: prose, not tables."""
+
+_LIST_ITEM = re.compile(r"(?:[!»•◦▪▸‣·●○■□*✓–—−+-]|\(?\d{1,3}[.)]|\(?[A-Za-z][.)]|\d+(?:\.\d+)+\.?|[IVX]+[.)])\s")
+_CODE = re.compile(r"[>$#%+]\s|.*(?:<-|:=|==|&&|\|\||[{}]$|\)\s?;$)")
+_SENTENCE_END = re.compile(r"[.!?…][\"'”’»)\]]*$")
+_TRAILING_MARK = re.compile(r"[,.;:)\]](?:\s|$)")
+_BROKEN_ADDRESS = re.compile(r"(?:://\S*[./_=&?]|\w@\S*[.]|[^\s/]?/)$")
+_HEAD_FRAGMENT = re.compile(r"[^\W\d_][\w'’-]*$")
+_TAIL_FRAGMENT = re.compile(r"[\w'’]+(?:-\w+)*")
+_WORD = re.compile(r"[^\W\d_]+(?:-[^\W\d_]+)*")
+_NO_SPACE_BETWEEN = re.compile("[\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\u3001-\u303f\uff01-\uff60]")
+# What keeps its hyphen although nothing else in the document tells.
+_KEPT_PREFIXES = frozenset({"self", "well", "ex", "half", "quasi", "all"})
+_CONJUNCTIONS = frozenset({"and", "or", "to", "und", "oder", "bzw", "et", "ou", "y", "o", "e"})
+
+
+@dataclass(frozen=True)
+class NormalisedText:
+    """The joined text, the span of each page in it (they tile it), and the page numbers found printed."""
+
+    text: str
+    spans: tuple[tuple[int, int], ...]
+    printed_numbers: tuple[str | None, ...]
+
+
+def normalise(
+    pages: Sequence[str], *, running: bool = True, reflow: bool = True, layout: bool = False
+) -> NormalisedText:
+    """One text out of the pages' raw ones; never raises.
+
+    `running`: drop running heads, feet and page numbers. `reflow`: join words broken at line ends and the lines of a
+    paragraph, over page breaks too. `layout`: keep indentation and column gaps (for text files).
+    """
+    lines = [clean(page, layout=layout).split("\n") for page in pages]
+    found = running_heads.bodies(lines) if running else [running_heads.Body(0, len(page), None) for page in lines]
+    kept = [_without_blank_edges(page[body.first : body.last]) for page, body in zip(lines, found, strict=True)]
+    texts = _Joiner(kept).join() if reflow else _as_lines(kept)
+    spans: list[tuple[int, int]] = []
+    start = 0
+    for text in texts:
+        spans.append((start, start + len(text)))
+        start += len(text)
+    return NormalisedText("".join(texts), tuple(spans), tuple(body.printed_number for body in found))
+
+
+def _without_blank_edges(lines: list[str]) -> list[str]:
+    filled = [place for place, line in enumerate(lines) if line.strip()]
+    return lines[filled[0] : filled[-1] + 1] if filled else []
+
+
+def _as_lines(pages: Sequence[list[str]]) -> list[str]:
+    texts = ["\n".join(lines) for lines in pages]
+    last = max((place for place, text in enumerate(texts) if text), default=0)
+    return [text + "\n\n" if text and place < last else text for place, text in enumerate(texts)]
+
+
+class _Joiner:
+    """Joins lines into paragraphs. Widths and the share of prose are taken page by page, words from all pages."""
+
+    def __init__(self, pages: Sequence[list[str]]) -> None:
+        self.pages = pages
+        self.words = _words_within_lines(pages)
+
+    def join(self) -> list[str]:
+        """The pages' texts, each with what separates it from the next."""
+        texts: list[list[str]] = [[] for _ in self.pages]
+        before: tuple[int, str] | None = None  # the page and the words of the last line that was not blank
+        blank = False
+        measures = [_Measure(lines) for lines in self.pages]
+        for index, lines in enumerate(self.pages):
+            for line in lines:
+                if not line.strip():
+                    blank = True
+                    continue
+                if before is not None:
+                    page, words = before
+                    crosses = page != index
+                    cut, separator = self._seam(words, line, measures[page], blank=blank, crosses=crosses)
+                    texts[page][-1] = texts[page][-1][: len(texts[page][-1]) - cut] + separator
+                    # After a word or a paragraph was joined on, the new line continues without its indentation.
+                    line = line if "\n" in separator else line.lstrip()
+                texts[index].append(line)
+                before, blank = (index, line), False
+        return ["".join(pieces) for pieces in texts]
+
+    def _seam(self, before: str, after: str, measure: _Measure, *, blank: bool, crosses: bool) -> tuple[int, str]:
+        """How many characters of the line before go, and what stands between it and the line after."""
+        if blank and not crosses:
+            return 0, "\n\n"
+        broken = self._broken_word(before, after.lstrip())
+        if broken is not None:
+            return broken
+        if measure.prose and not _set_apart(before, after):
+            if crosses and _runs_over(before, after):
+                return 0, _space(before, after)
+            if not crosses and _continues(before, after, measure.width):
+                return 0, _space(before, after)
+        return 0, "\n\n" if crosses else "\n"
+
+    def _broken_word(self, before: str, after: str) -> tuple[int, str] | None:
+        """The seam inside a word that a hyphen breaks at the line end; None where there is none."""
+        if before[-1:] not in LINE_END_HYPHENS or not before[:-1]:
+            return None
+        head, tail = _HEAD_FRAGMENT.search(before[:-1]), _TAIL_FRAGMENT.match(after)
+        if head is None or tail is None:
+            return None
+        if before[-1] == "\u00ad":
+            return 1, ""
+        if tail[0].casefold() in _CONJUNCTIONS and head[0].casefold() + tail[0].casefold() not in self.words:
+            return 0, " "
+        return (0, "") if self._keeps_hyphen(head[0], tail[0]) else (1, "")
+
+    def _keeps_hyphen(self, head: str, tail: str) -> bool:
+        joined, hyphenated = (head + tail).casefold(), f"{head}-{tail}".casefold()
+        if self.words[joined] or self.words[hyphenated]:
+            return self.words[hyphenated] > self.words[joined]
+        if "-" in head or "-" in tail or head.casefold() in _KEPT_PREFIXES:
+            return True
+        # A capital or digit starts a new part of a compound, unless the whole word is in capitals.
+        return not tail[0].islower() and not (head.isupper() and tail.isupper() and len(head) > 1)
+
+
+class _Measure:
+    """How full the lines of a page are, and whether they are prose."""
+
+    def __init__(self, lines: Sequence[str]) -> None:
+        lengths = sorted(len(line.strip()) for line in lines if line.strip())
+        self.width = lengths[int(len(lengths) * 0.8)] if lengths else 0
+        after_full = [
+            after.lstrip()[:1]
+            for line, after in pairwise(lines)
+            if after.strip() and len(line.strip()) >= 0.8 * self.width and not _LIST_ITEM.match(after.lstrip())
+        ]
+        small = sum(_starts_small(start) for start in after_full)
+        overlong = sum(length > 1.4 * self.width for length in lengths)
+        self.prose = bool(small) and small >= PROSE_SHARE * len(after_full) and overlong <= 0.1 * len(lengths)
+
+
+def _starts_small(text: str) -> bool:
+    """Whether the text goes on in mid-sentence as far as its first letter tells (caseless scripts always do)."""
+    return text[:1].isalpha() and not text[:1].isupper()
+
+
+def _set_apart(before: str, after: str) -> bool:
+    """Lines that are never joined to each other: code, list items, indented lines."""
+    return bool(
+        after[:1].isspace() or _LIST_ITEM.match(after) or _CODE.match(before.lstrip()) or _CODE.match(after)
+    ) or before.endswith(" ...")
+
+
+def _continues(before: str, after: str, width: int) -> bool:
+    """Whether a line goes on in the next one of the same page."""
+    length = len(before.strip())
+    if _TRAILING_MARK.match(after) and before[-1:].isalnum():
+        return True
+    if before.endswith(":"):
+        return False
+    if _starts_small(after) and not _SENTENCE_END.search(before):
+        return length >= 0.6 * width
+    if len(after) <= 4:
+        return False
+    return length >= (0.92 if _SENTENCE_END.search(before) else 0.8) * width
+
+
+def _runs_over(before: str, after: str) -> bool:
+    """Whether a sentence runs over the page break."""
+    return _starts_small(after) and not _SENTENCE_END.search(before) and not before.endswith((":", ";"))
+
+
+def _space(before: str, after: str) -> str:
+    if _BROKEN_ADDRESS.search(before) and after[:1].isalnum():
+        return ""
+    if _TRAILING_MARK.match(after) and before[-1:].isalnum():
+        return ""
+    return "" if _NO_SPACE_BETWEEN.match(before[-1:]) and _NO_SPACE_BETWEEN.match(after[:1]) else " "
+
+
+def _words_within_lines(pages: Iterable[Iterable[str]]) -> Counter[str]:
+    """How often each word, with its hyphens, stands unbroken in the document; empty where no line ends in a hyphen."""
+    lines = [line for page in pages for line in page]
+    if not any(line[-1:] in LINE_END_HYPHENS for line in lines if line):
+        return Counter()
+    words: Counter[str] = Counter()
+    for line in lines:
+        whole = line[: line.rfind(" ") + 1] if line[-1:] in LINE_END_HYPHENS else line
+        words.update(word.casefold() for word in _WORD.findall(whole))
+    return words

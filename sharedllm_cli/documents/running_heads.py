@@ -1,0 +1,227 @@
+"""Which lines at the top and the bottom of pages are running heads, feet and page numbers.
+
+A line is dropped only where it stands at the page's edge (or next to lines dropped there), so what remains of a page is
+one contiguous piece, and only on evidence from several pages: the same words on a real share of them, or a number that
+counts with the pages. Knows lines of text and page indices, nothing else.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+EDGE_LINES = 3
+"""Running heads and feet are sought among this many lines at each edge of a page."""
+LONGEST = 120
+"""A longer line is never a running head."""
+REPEATED_SHARE = 0.2
+"""Words that stand at the same edge of this share of all pages (and of at least three) are a running head."""
+COUNTED_SHARE = 0.4
+"""A number that counts with the pages is a page number if it does so on this share of the pages between its first and
+last, and on at least three (a line that is nothing but the number: two)."""
+
+_NUMBER = re.compile(r"\d{1,6}")
+_FIRST_NUMBER = re.compile(r"\W*(\d{1,5}|[ivxlc]{1,7})\b", re.IGNORECASE)
+_LAST_NUMBER = re.compile(r"\b(\d{1,5}|[ivxlc]{1,7})\W*$", re.IGNORECASE)
+_NUMBER_OF = re.compile(r"(\d{1,5})\s*(?:/|of|von|de|di|sur)\s*\d+\W*$", re.IGNORECASE)
+_BARE = re.compile(
+    r"\W*(?:(?:page|p\.|pg\.?|seite|página|pagina|стр\.?)\s*)?(?:\d{1,5}|[ivxlc]{1,7})(?:\s*(?:/|of|von|de|di|sur)\s*\d{1,5})?\W*",
+    re.IGNORECASE,
+)
+# "Chapter 3" at the top of page 3 is a heading that happens to count with the pages, not a running head.
+_NUMBERED_HEADING = re.compile(
+    r"\W*(?:chapter|section|part|article|question|exercise|problem|lesson|lecture|unit|table|figure|appendix|slide|day|"
+    r"week|step|item|act|scene|book|kapitel|teil|chapitre|capítulo)\s*\W*#\W*",
+    re.IGNORECASE,
+)
+_ROMAN = re.compile(r"(?=.)(?:c{0,3})(?:xc|xl|l?x{0,3})(?:ix|iv|v?i{0,3})")
+_ROMAN_DIGITS = {"i": 1, "v": 5, "x": 10, "l": 50, "c": 100}
+
+
+@dataclass(frozen=True)
+class Body:
+    """What remains of a page: its lines `[first, last)`, and the page number printed on it, where one was found."""
+
+    first: int
+    last: int
+    printed_number: str | None
+
+
+@dataclass(frozen=True)
+class _Line:
+    """A line near a page's edge, and the evidence that it could be part of."""
+
+    text: str
+    place: int
+    words: str
+    counters: tuple[tuple[str, object], ...]
+    numbers: tuple[tuple[str, str, int], ...]
+    bare: bool
+
+
+@dataclass
+class _Evidence:
+    """Pages on which each key was seen, for one edge."""
+
+    words: dict[str, set[int]] = field(default_factory=lambda: defaultdict(set))
+    counters: dict[object, set[int]] = field(default_factory=lambda: defaultdict(set))
+    numbers: dict[tuple[str, int], set[int]] = field(default_factory=lambda: defaultdict(set))
+    bare: dict[tuple[str, int], set[int]] = field(default_factory=lambda: defaultdict(set))
+
+
+def bodies(pages: Sequence[Sequence[str]]) -> list[Body]:
+    """For each page (its lines, top first) the lines that remain when running heads, feet and page numbers are gone."""
+    count = len(pages)
+    if count < 2:
+        return [Body(0, len(lines), None) for lines in pages]
+    tops = [[_describe(lines, place, index) for place in _edge(lines, 1)] for index, lines in enumerate(pages)]
+    feet = [[_describe(lines, place, index) for place in _edge(lines, -1)] for index, lines in enumerate(pages)]
+    inner = Counter(_squeeze(line) for lines in pages for line in lines[EDGE_LINES:-EDGE_LINES])
+    top, foot = _Judge(tops, count, inner), _Judge(feet, count, inner)
+    result = []
+    for index, lines in enumerate(pages):
+        dropped_top, dropped_foot = top.dropped(index), foot.dropped(index)
+        first = max(dropped_top, default=-1) + 1
+        last = min(dropped_foot, default=len(lines))
+        number = top.printed_number(index) or foot.printed_number(index)
+        result.append(Body(min(first, last), last, number))
+    return result
+
+
+class _Judge:
+    """Decides for the lines at one edge of all pages, from the evidence of all of them."""
+
+    def __init__(self, edges: list[list[_Line]], page_count: int, inner: Counter[str]) -> None:
+        self.edges = edges
+        self.page_count = page_count
+        self.inner = inner
+        evidence = _Evidence()
+        for index, lines in enumerate(edges):
+            for line in lines:
+                if line.words:
+                    evidence.words[line.words].add(index)
+                for counter in line.counters:
+                    evidence.counters[counter].add(index)
+                for _, kind, offset in line.numbers:
+                    evidence.numbers[kind, offset].add(index)
+                    if line.bare:
+                        evidence.bare[kind, offset].add(index)
+        self.counting = {key for key, seen in evidence.numbers.items() if _counts(seen, 3)}
+        self.counting_bare = {key for key, seen in evidence.bare.items() if _counts(seen, 2)}
+        self.number_ranges = {key: evidence.numbers[key] for key in self.counting | self.counting_bare}
+        least = max(3, REPEATED_SHARE * page_count)
+        self.counters = {key for key, seen in evidence.counters.items() if len(seen) >= least}
+        self.repeated = {words for words, seen in evidence.words.items() if len(seen) >= least}
+        self.kept_once = self._local_runs(evidence)
+        self.blocks_seen: set[tuple[str, ...]] = set()
+
+    def _local_runs(self, evidence: _Evidence) -> dict[str, set[int]]:
+        """Words that repeat over at least three neighbouring pages only (the head of one chapter), and where to drop.
+
+        Such a line may be the heading of a table that runs on, so its first occurrence stays unless the same words
+        stand elsewhere within a page.
+        """
+        runs: dict[str, set[int]] = {}
+        for words, seen in evidence.words.items():
+            if words in self.repeated or len(seen) < 3:
+                continue
+            run: list[int] = []
+            for index in [*sorted(seen), self.page_count + 9]:
+                if run and index - run[-1] > 2:
+                    if len(run) >= 3:
+                        runs.setdefault(words, set()).update(run if self.inner[words] else run[1:])
+                    run = []
+                run.append(index)
+        return runs
+
+    def dropped(self, index: int) -> list[int]:
+        """Places of the page's lines to drop at this edge: contiguous from the edge inwards."""
+        places: list[int] = []
+        words: list[str] = []
+        for line in self.edges[index]:
+            if not self._runs(line, index):
+                break
+            places.append(line.place)
+            words.append(line.words)
+        # As many repeated lines as we look at are perhaps a form that goes on: its first copy stays.
+        if len(words) == EDGE_LINES and all(words) and tuple(words) not in self.blocks_seen:
+            self.blocks_seen.add(tuple(words))
+            return []
+        return places
+
+    def _runs(self, line: _Line, index: int) -> bool:
+        if line.words in self.repeated or index in self.kept_once.get(line.words, ()):
+            return True
+        if any(counter in self.counters for counter in line.counters):
+            return True
+        keys = {(kind, offset) for _, kind, offset in line.numbers}
+        return bool(keys & self.counting) or (line.bare and bool(keys & self.counting_bare))
+
+    def printed_number(self, index: int) -> str | None:
+        """The page number printed at this edge, or the one that its neighbours imply."""
+        for line in self.edges[index]:
+            for text, kind, offset in line.numbers:
+                if (kind, offset) in self.counting or (line.bare and (kind, offset) in self.counting_bare):
+                    return text
+        for (kind, offset), seen in self.number_ranges.items():
+            if kind == "arabic" and min(seen) < index < max(seen):
+                return str(index + offset)
+        return None
+
+
+def _counts(seen: set[int], least: int) -> bool:
+    return len(seen) >= least and len(seen) >= COUNTED_SHARE * (max(seen) - min(seen) + 1)
+
+
+def _edge(lines: Sequence[str], direction: int) -> Iterator[int]:
+    """Places of the outermost lines that are not blank, from the edge inwards."""
+    places = range(len(lines)) if direction > 0 else range(len(lines) - 1, -1, -1)
+    found = 0
+    for place in places:
+        if lines[place].strip():
+            yield place
+            found += 1
+            if found == EDGE_LINES:
+                return
+
+
+def _squeeze(line: str) -> str:
+    return "".join(line.split()).casefold()
+
+
+def _describe(lines: Sequence[str], place: int, index: int) -> _Line:
+    text = lines[place].strip()
+    if len(text) > LONGEST:
+        return _Line(text, place, "", (), (), False)
+    words = _squeeze(text) if sum(character.isalpha() for character in text) >= 3 else ""
+    counters = []
+    for match in _NUMBER.finditer(text):
+        masked = f"{text[: match.start()]}#{text[match.end() :]}"
+        if not _NUMBERED_HEADING.fullmatch(masked) and any(character.isalpha() for character in masked):
+            counters.append((_squeeze(masked), int(match[0]) - index))
+    numbers = [] if _NUMBERED_HEADING.fullmatch(_NUMBER.sub("#", text)) else list(_page_numbers(text, index))
+    return _Line(text, place, words, tuple(counters), tuple(numbers), bool(_BARE.fullmatch(text)))
+
+
+def _page_numbers(text: str, index: int) -> Iterator[tuple[str, str, int]]:
+    """Numbers at the line's start and end that could be the page's: as printed, kind, and lead over the index."""
+    for match in (
+        _FIRST_NUMBER.match(text),
+        _LAST_NUMBER.search(text),
+        _NUMBER_OF.search(text),
+    ):
+        if match is None:
+            continue
+        printed = match[1]
+        if printed.isdigit():
+            yield printed, "arabic", int(printed) - index
+        elif printed in (printed.lower(), printed.upper()) and _ROMAN.fullmatch(printed.lower()):
+            yield printed, "roman", _roman_value(printed.lower()) - index
+
+
+def _roman_value(numeral: str) -> int:
+    values = [_ROMAN_DIGITS[digit] for digit in numeral]
+    following = [*values[1:], 0]
+    return sum(-value if value < after else value for value, after in zip(values, following, strict=True))

@@ -1,0 +1,193 @@
+"""Which files the user means: files, folders, globs, standard input.
+
+Opens nothing: a file's content is for readers.py.
+"""
+
+from __future__ import annotations
+
+import difflib
+import glob
+import os
+import re
+import stat
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from sharedllm_cli.errors import DocumentError
+
+SUFFIXES: dict[str, str] = {
+    ".pdf": "pdf",
+    ".txt": "text",
+    ".text": "text",
+    ".md": "markdown",
+    ".markdown": "markdown",
+    ".mkd": "markdown",
+    ".rst": "rst",
+    ".rest": "rst",
+    ".html": "html",
+    ".htm": "html",
+    ".xhtml": "html",
+    ".epub": "epub",
+}
+"""What a folder is searched for, and the kind that each suffix promises (content tells first, see readers.py)."""
+
+STANDARD_INPUT = "standard input"
+
+
+@dataclass(frozen=True)
+class SourceFile:
+    """One document to read: the name shown to the user, and where it lies (None: standard input)."""
+
+    name: str
+    path: Path | None
+
+    @property
+    def is_stdin(self) -> bool:
+        return self.path is None
+
+
+def expand(arguments: Sequence[str], failures: list[DocumentError] | None = None) -> list[SourceFile]:
+    """The documents that the arguments name, in their order, each once (by resolved path).
+
+    A folder gives its files of known kinds, at any depth, in natural order (`page 2` before `page 10`), hidden ones
+    left out; a pattern that the shell left alone is matched here, `**` included; `-` is standard input. Names are the
+    shortest ends of paths that tell the files apart.
+
+    Raises DocumentError for an argument that names nothing; with `failures` given, appends it there and goes on.
+    """
+    found: dict[object, SourceFile] = {}
+    for argument in arguments:
+        try:
+            for path in _paths(argument):
+                key = path.resolve() if path else None
+                found.setdefault(key, SourceFile(path.name if path else STANDARD_INPUT, path))
+        except DocumentError as failure:
+            if failures is None:
+                raise
+            failures.append(failure)
+    return _named(list(found.values()))
+
+
+def _paths(argument: str) -> Iterator[Path | None]:
+    if argument == "-":
+        yield None
+        return
+    path = _path(argument)
+    kind = _kind(path, argument)
+    if kind == "folder":
+        yield from _folder(path)
+    elif kind == "file":
+        yield path
+    elif glob.has_magic(argument):
+        yield from _matches(argument)
+    else:
+        raise DocumentError(f"{argument} does not exist", hint=_nearest(path))
+
+
+def _path(argument: str) -> Path:
+    path = Path(argument)
+    if argument.startswith("~"):
+        try:
+            return path.expanduser()
+        except RuntimeError:  # no such user: the name is taken as it stands
+            return path
+    return path
+
+
+def _kind(path: Path, argument: str) -> str:
+    """`file` (a pipe too), `folder` or `missing`."""
+    if not argument or "\0" in argument:
+        raise DocumentError("the name of a document is empty or not a name", hint="name a file, a folder or -")
+    try:
+        mode = path.stat().st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        return "missing"
+    except OSError as failure:
+        raise DocumentError(f"{argument} can't be opened ({_reason(failure)})") from failure
+    if stat.S_ISDIR(mode):
+        return "folder"
+    if stat.S_ISREG(mode) or stat.S_ISFIFO(mode):
+        return "file"
+    raise DocumentError(f"{argument} is a device or socket, not a document")
+
+
+def _reason(failure: OSError) -> str:
+    return (failure.strerror or type(failure).__name__).lower()
+
+
+def _folder(folder: Path) -> list[Path]:
+    def unreadable(failure: OSError) -> None:
+        raise DocumentError(f"the folder {failure.filename} can't be opened ({_reason(failure)})") from failure
+
+    files: list[Path] = []
+    for place, folders, names in os.walk(folder, onerror=unreadable):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        files += [
+            Path(place, name) for name in names if not name.startswith(".") and Path(name).suffix.lower() in SUFFIXES
+        ]
+    if not files:
+        raise DocumentError(
+            f"the folder {folder} holds no document", hint=f"looked for files ending in {' '.join(sorted(SUFFIXES))}"
+        )
+    return sorted(files, key=_natural)
+
+
+def _matches(pattern: str) -> list[Path]:
+    matched = sorted((Path(match) for match in glob.glob(str(_path(pattern)), recursive=True)), key=_natural)
+    # `notes/*` means the documents among what it matches; `*.log` means exactly those files.
+    suffix = Path(pattern).suffix
+    named = bool(suffix) and not glob.has_magic(suffix)
+    files: list[Path] = []
+    for path in matched:
+        if path.is_dir() and "**" not in pattern:
+            files += [file for file in _quietly(path) if file not in files]
+        elif path.is_file() and (named or path.suffix.lower() in SUFFIXES):
+            files.append(path)
+    if not files:
+        raise DocumentError(f"no document matches {pattern}", hint=f"documents end in {' '.join(sorted(SUFFIXES))}")
+    return files
+
+
+def _quietly(folder: Path) -> list[Path]:
+    """A folder's files; none for a folder without any, since a pattern did not ask for it by name."""
+    try:
+        return _folder(folder)
+    except DocumentError:
+        return []
+
+
+def _natural(path: Path) -> list[list[tuple[int, int, str]]]:
+    """Sorts numbers within names by value, and a folder's own files with its subfolders by name."""
+    return [
+        [(0, int(piece), "") if piece.isdecimal() else (1, 0, piece.casefold()) for piece in re.split(r"(\d+)", part)]
+        for part in path.parts
+    ]
+
+
+def _nearest(path: Path) -> str | None:
+    folder = path.parent
+    if not folder.is_dir():
+        return f"there is no folder {folder}"
+    try:
+        names = [entry.name for entry in os.scandir(folder) if not entry.name.startswith(".")]
+    except OSError:
+        return None
+    by_fold = {name.casefold(): name for name in names}
+    near = difflib.get_close_matches(path.name.casefold(), by_fold, n=1, cutoff=0.6)
+    return f"did you mean {folder / by_fold[near[0]]}?" if near else None
+
+
+def _named(files: list[SourceFile]) -> list[SourceFile]:
+    """Names made longer by a folder at a time, from the right, until they tell the files apart."""
+    depth = dict.fromkeys(range(len(files)), 1)
+    parts = [file.path.absolute().parts if file.path else (file.name,) for file in files]
+    while True:
+        names = ["/".join(parts[place][-depth[place] :]) for place in range(len(files))]
+        count = Counter(names)
+        growing = [place for place in depth if count[names[place]] > 1 and depth[place] < len(parts[place])]
+        if not growing:
+            return [replace(file, name=name) for file, name in zip(files, names, strict=True)]
+        for place in growing:
+            depth[place] += 1
