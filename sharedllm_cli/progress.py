@@ -6,7 +6,7 @@ Floor 0: knows nobody. Every long step takes a `Reporter` and never prints.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Protocol
 
 
@@ -20,7 +20,7 @@ class Task(Protocol):
 class Reporter(Protocol):
     """Where progress, remarks and warnings go."""
 
-    def task(self, description: str, total: int, unit: str) -> _TaskContext:
+    def task(self, description: str, total: int, unit: str) -> AbstractContextManager[Task]:
         """A context manager around work of `total` units (`tokens`, `pages`, `bytes`); yields its `Task`."""
 
     def note(self, text: str) -> None:
@@ -28,12 +28,6 @@ class Reporter(Protocol):
 
     def warn(self, text: str) -> None:
         """Something the user should know."""
-
-
-class _TaskContext(Protocol):
-    def __enter__(self) -> Task: ...
-
-    def __exit__(self, *exception: object) -> bool | None: ...
 
 
 class Silent:

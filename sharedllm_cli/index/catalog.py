@@ -1,0 +1,318 @@
+"""All indexes under a root folder: what there is, whether it is whole, and what could go.
+
+What `sharedllm indexes list · show · verify · rm · prune` asks. Reads manifests; opens no tensor and no model, and
+never touches what this room has not written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from sharedllm_cli.errors import UsageError
+from sharedllm_cli.index import durable, parts
+from sharedllm_cli.index.manifest import (
+    FORMAT_VERSION,
+    MANIFEST,
+    Manifest,
+    UnreadableManifestError,
+    read_manifest,
+)
+from sharedllm_cli.index.stamps import STAMPS, DamagedFileError, Stamps, stamp_of
+from sharedllm_cli.index.usage import USAGE, Usage, last_used, read_usage
+from sharedllm_cli.progress import Reporter, Task
+
+_SHORTEST_PREFIX = 4
+_DAY_SECONDS = 86400
+
+
+@dataclass(frozen=True)
+class PartEntry:
+    """One part of a document's index. `complete` is False for an unfinished build; `problem` tells a bad manifest.
+
+    `key` and `facts` are the manifest's: number of tokens, chunk size, model, M, stored type, …
+    """
+
+    name: str
+    kind: str
+    complete: bool
+    bytes: int
+    made: str | None
+    format_version: int | None
+    key: dict[str, Any]
+    facts: dict[str, Any]
+    problem: str | None = None
+
+    @property
+    def model(self) -> str | None:
+        """Name of the base model of trees or states."""
+        name = self.facts.get("base_name")
+        return None if name is None else str(name)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """The index of one document. Dates are ISO 8601 in UTC; `tokens` is None while no leaves are stored."""
+
+    name: str
+    folder: Path
+    content_hash: str | None
+    source: str | None
+    pages: int | None
+    tokens: int | None
+    bytes: int
+    parts: tuple[PartEntry, ...]
+    made: str | None
+    used: str | None
+
+    @property
+    def complete(self) -> bool:
+        """Whether every part is finished and has a readable manifest."""
+        return all(part.complete and part.problem is None for part in self.parts)
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Something `verify` found: a file, relative to the document's folder, and what is wrong with it."""
+
+    file: str
+    what: str
+
+
+@dataclass(frozen=True)
+class Prunable:
+    """Something that could be deleted and why: a whole document's index (`part` is None), one part of it, or what an
+    interrupted writer left of a part (`leftover`).
+    """
+
+    entry: Entry
+    part: str | None
+    why: str
+    bytes: int
+    leftover: bool = False
+
+
+def entries(root: Path) -> list[Entry]:
+    """Every document's index under a root, by name; other files and folders there are passed over."""
+    if not root.is_dir():
+        return []
+    found = [_entry(folder) for folder in sorted(root.iterdir()) if parts.is_document_folder(folder)]
+    return sorted(found, key=lambda entry: (entry.name.casefold(), entry.folder.name))
+
+
+def _entry(folder: Path) -> Entry:
+    usage: Usage | None = None
+    with suppress(DamagedFileError):
+        usage = read_usage(folder)
+    found = (*map(_finished, parts.finished_parts(folder)), *_unfinished(folder))
+    facts = {part.kind: part.facts for part in reversed(found) if part.complete}
+    text = facts.get("text", {})
+    used = last_used(folder)
+    dates = [part.made for part in found if part.made]
+    return Entry(
+        name=usage.name if usage else str(text.get("name", folder.name)),
+        folder=folder,
+        content_hash=usage.content_hash if usage else _hash_of(folder),
+        source=usage.path if usage else text.get("path"),
+        pages=text.get("pages"),
+        tokens=facts.get("leaves", {}).get("tokens"),
+        bytes=parts.folder_bytes(folder),
+        parts=found,
+        made=min(dates, default=None),
+        used=None if used is None else datetime.fromtimestamp(used, UTC).isoformat(timespec="seconds"),
+    )
+
+
+def _hash_of(folder: Path) -> str | None:
+    for part in parts.finished_parts(folder):
+        with suppress(UnreadableManifestError):
+            return read_manifest(part).content_hash
+    return None
+
+
+def _finished(part: Path) -> PartEntry:
+    size = sum(path.stat().st_size for path in part.iterdir() if path.is_file())
+    kind = part.name.partition("-")[0]
+    try:
+        manifest = read_manifest(part)
+    except UnreadableManifestError as problem:
+        return PartEntry(part.name, kind, True, size, None, None, {}, {}, problem.message)
+    version = manifest.format_version
+    problem_text = (
+        None if version == FORMAT_VERSION else f"format version {version}, this release reads {FORMAT_VERSION}"
+    )
+    return PartEntry(
+        part.name, kind, True, size, manifest.made_at, version, dict(manifest.key), dict(manifest.facts), problem_text
+    )
+
+
+def _unfinished(folder: Path) -> list[PartEntry]:
+    found = []
+    for name, paths in parts.leftovers(folder).items():
+        files = [file for path in paths for file in (path.iterdir() if path.is_dir() else [path]) if file.is_file()]
+        size = sum(file.stat().st_size for file in files)
+        found.append(PartEntry(name, name.partition("-")[0], False, size, None, None, {}, {}))
+    return found
+
+
+def find(root: Path, text: str) -> Entry:
+    """The one index that a user means: by folder or document name, source path, the file itself, or hash prefix.
+
+    Raises UsageError where none or several fit.
+    """
+    known = entries(root)
+    path = Path(text).expanduser()
+    absolute = str(path.absolute())
+    content_hash = None
+    with suppress(OSError):
+        content_hash = durable.sha256_of(path)
+    prefix = text.lower() if len(text) >= _SHORTEST_PREFIX else None
+    rules: tuple[Callable[[Entry], bool], ...] = (
+        lambda entry: entry.folder.name == text or str(entry.folder) == absolute,
+        lambda entry: content_hash is not None and entry.content_hash == content_hash,
+        lambda entry: entry.source == absolute,
+        lambda entry: entry.name == text,
+        lambda entry: prefix is not None and (entry.content_hash or "").startswith(prefix),
+    )
+    for rule in rules:
+        fitting = [entry for entry in known if rule(entry)]
+        if len(fitting) == 1:
+            return fitting[0]
+        if fitting:
+            folders = ", ".join(entry.folder.name for entry in fitting)
+            raise UsageError(f"{text!r} fits {len(fitting)} indexes", hint=f"name one of them: {folders}")
+    raise UsageError(f"there is no index of {text!r}", hint="sharedllm indexes list shows what there is")
+
+
+def verify(entry: Entry, reporter: Reporter) -> list[Problem]:
+    """Read every byte of a document's index and compare it with the manifests; an empty list: all is whole."""
+    problems = [*_bookkeeping_problems(entry.folder), *_leftover_problems(entry.folder)]
+    stamps = None if any(problem.file == STAMPS for problem in problems) else Stamps(entry.folder)
+    found = parts.finished_parts(entry.folder)
+    if not any(part.name == "text" for part in found):
+        problems.append(Problem("text", "is missing"))
+    with reporter.task(f"verifying {entry.name}", entry.bytes, "bytes") as task:
+        for part in found:
+            problems += _part_problems(part, entry.content_hash, stamps, task)
+    if stamps:
+        stamps.save()
+    return problems
+
+
+def _bookkeeping_problems(folder: Path) -> list[Problem]:
+    problems = []
+    readers: dict[str, Callable[[Path], object]] = {STAMPS: Stamps, USAGE: read_usage}
+    for name, read in readers.items():
+        try:
+            read(folder)
+        except DamagedFileError as problem:
+            problems.append(Problem(name, problem.what))
+    return problems
+
+
+def _leftover_problems(folder: Path) -> list[Problem]:
+    return [
+        Problem(name, "was not finished; the next `sharedllm index` goes on, `sharedllm indexes prune` deletes it")
+        for name in parts.leftovers(folder)
+        if not parts.is_being_written(folder, name)
+    ]
+
+
+def _part_problems(part: Path, content_hash: str | None, stamps: Stamps | None, task: Task) -> list[Problem]:
+    try:
+        manifest = read_manifest(part)
+    except UnreadableManifestError:
+        return [Problem(f"{part.name}/{MANIFEST}", "is missing, damaged or not ours")]
+    problems = _manifest_problems(part, manifest, content_hash)
+    for name, fact in manifest.files.items():
+        path, label = part / name, f"{part.name}/{name}"
+        try:
+            stamp = stamp_of(path)
+            digest = durable.sha256_of(path, task.advance)
+        except OSError:
+            problems.append(Problem(label, "is missing or can't be read"))
+            continue
+        if stamp[0] != fact.size:
+            problems.append(Problem(label, f"has {stamp[0]} bytes instead of {fact.size}"))
+        elif digest != fact.sha256:
+            problems.append(Problem(label, "differs from what was written"))
+        elif stamps:
+            stamps.remember(part, name, stamp)
+    known = {MANIFEST, *manifest.files}
+    strange = sorted(path.name for path in part.iterdir() if path.name not in known and not path.name.startswith("."))
+    return [*problems, *(Problem(f"{part.name}/{name}", "does not belong to the index") for name in strange)]
+
+
+def _manifest_problems(part: Path, manifest: Manifest, content_hash: str | None) -> list[Problem]:
+    label = f"{part.name}/{MANIFEST}"
+    if manifest.format_version != FORMAT_VERSION:
+        return [Problem(label, f"has format version {manifest.format_version}, this release reads {FORMAT_VERSION}")]
+    problems = []
+    if content_hash is not None and manifest.content_hash != content_hash:
+        problems.append(Problem(label, "belongs to another document"))
+    expected = "text" if manifest.kind == "text" else f"{manifest.kind}-{manifest.fingerprint[:12]}"
+    if part.name != expected:
+        problems.append(Problem(label, f"belongs to another part ({expected})"))
+    return problems
+
+
+def remove(entry: Entry) -> None:
+    """Delete a document's index, whole or damaged. Raises UsageError while another process writes it."""
+    parts.delete_document(entry.folder)
+
+
+def prunable(root: Path, older_than_days: float | None = None) -> list[Prunable]:
+    """What could go: unfinished builds that nobody works on, parts of an older format, indexes of documents whose
+    file is gone or has changed, and, where days are given, indexes not used for so long. Nothing is deleted.
+    """
+    found = []
+    for entry in entries(root):
+        why = _reason(entry, older_than_days)
+        if why and not any(parts.is_being_written(entry.folder, part.name) for part in entry.parts):
+            found.append(Prunable(entry, None, why, entry.bytes))
+            continue
+        for part in entry.parts:
+            if not part.complete and not parts.is_being_written(entry.folder, part.name):
+                found.append(Prunable(entry, part.name, "its building was interrupted", part.bytes, leftover=True))
+            elif part.complete and part.format_version is not None and part.format_version < FORMAT_VERSION:
+                found.append(Prunable(entry, part.name, f"has format version {part.format_version}", part.bytes))
+    return found
+
+
+def _reason(entry: Entry, older_than_days: float | None) -> str | None:
+    """Why a whole document's index could go, None where it should stay."""
+    if entry.source is not None and (why := _source_reason(Path(entry.source), entry.content_hash)):
+        return why
+    used = last_used(entry.folder)
+    if older_than_days is not None and used is not None:
+        days = (datetime.now(UTC).timestamp() - used) / _DAY_SECONDS
+        if days > older_than_days:
+            return f"was not used for {days:.0f} days"
+    return None
+
+
+def _source_reason(path: Path, content_hash: str | None) -> str | None:
+    """Why the file that an index was made of no longer calls for it; None where it does or can't be read."""
+    with suppress(OSError):
+        if not path.exists():
+            return f"{path} is gone"
+        if content_hash and durable.sha256_of(path) != content_hash:
+            return f"{path} has changed"
+    return None
+
+
+def prune(items: Sequence[Prunable]) -> None:
+    """Delete what `prunable` found, or some of it. Raises UsageError while another process writes it."""
+    for item in items:
+        if item.part is None:
+            remove(item.entry)
+        elif item.leftover:
+            parts.delete_leftovers(item.entry.folder, item.part)
+        else:
+            parts.delete_part(item.entry.folder, item.part)
+        if not parts.finished_parts(item.entry.folder) and not parts.leftovers(item.entry.folder):
+            remove(item.entry)

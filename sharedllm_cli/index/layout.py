@@ -1,0 +1,133 @@
+"""Where each node's keys and values lie on disk, as integers: shards, slots, and the bytes they will take.
+
+A slot is one kept position: keys and values of M layers. The slots of a node are contiguous, nodes follow each other
+in the order of `ChunkTree.stored_nodes`, chunks in the document's. Nothing of this is stored: it follows from the
+lengths of the chunks, the tree's configuration and the number of chunks a shard. Knows no tensor and no file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from sharedllm_cli.config import StoredDtype, TreeConfig
+from sharedllm_cli.context.tree import ChunkTree, Node
+
+SHARD_BYTES = 64 * 2**20
+"""A shard holds as many chunks as fit into this, and at least one."""
+_BYTES = {"int8": 1, "float16": 2, "bfloat16": 2, "float32": 4}
+_SCALE_BYTES = 2
+_CHECKSUM_BYTES = 2 * 4
+_VECTOR_BYTES = 2
+
+
+class LowerShape(NamedTuple):
+    """What of the lower model shapes the stored numbers: M, KV heads, head dimension, hidden size."""
+
+    lower_layers: int
+    key_value_heads: int
+    head_dim: int
+    hidden_size: int
+
+
+class Place(NamedTuple):
+    """A node on disk: its shard, its number within the shard, and its slots `[first_slot, end_slot)` there."""
+
+    shard: int
+    node: int
+    first_slot: int
+    end_slot: int
+
+
+class TreesLayout:
+    """The places of all stored nodes of a document's trees.
+
+    `chunk_nodes`, `chunk_slots`: stored nodes and slots before each chunk, and behind them the totals.
+    """
+
+    def __init__(self, trees: Sequence[ChunkTree], chunks_per_shard: int) -> None:
+        self.trees = trees
+        self.chunks_per_shard = chunks_per_shard
+        # Chunks of one length have the same nodes: worked out once a length, not once a chunk.
+        self._slots: dict[int, dict[tuple[int, int], tuple[int, int, int]]] = {}
+        nodes, slots = [0], [0]
+        for tree in trees:
+            places = self._slots.setdefault(tree.length, {}) or self._place(tree)
+            nodes.append(len(places))
+            slots.append(max(end for _, _, end in places.values()))
+        self.chunk_nodes = np.cumsum(nodes)
+        self.chunk_slots = np.cumsum(slots)
+
+    def _place(self, tree: ChunkTree) -> dict[tuple[int, int], tuple[int, int, int]]:
+        places = self._slots[tree.length]
+        slot = 0
+        for number, (level, index) in enumerate(tree.stored_nodes()):
+            kept = tree.kept_count(level, index)
+            places[level, index] = (number, slot, slot + kept)
+            slot += kept
+        return places
+
+    @property
+    def shard_count(self) -> int:
+        return -(-len(self.trees) // self.chunks_per_shard)
+
+    def shard_chunks(self, shard: int) -> range:
+        """The chunks whose nodes lie in a shard."""
+        first = shard * self.chunks_per_shard
+        return range(first, min(first + self.chunks_per_shard, len(self.trees)))
+
+    def shard_size(self, shard: int) -> tuple[int, int]:
+        """How many nodes and slots a shard holds."""
+        chunks = self.shard_chunks(shard)
+        nodes = self.chunk_nodes[chunks.stop] - self.chunk_nodes[chunks.start]
+        return int(nodes), int(self.chunk_slots[chunks.stop] - self.chunk_slots[chunks.start])
+
+    def shard_nodes(self, shard: int) -> list[Node]:
+        """The nodes of a shard, in the order in which they are stored."""
+        return [
+            Node(chunk, level, index)
+            for chunk in self.shard_chunks(shard)
+            for level, index in self._slots[self.trees[chunk].length]
+        ]
+
+    def place(self, node: Node) -> Place:
+        """Where a node lies. Raises KeyError for one that no search preserves (the root of a chunk that is split)."""
+        number, first, end = self._slots[self.trees[node.chunk].length][node.level, node.index]
+        shard = node.chunk // self.chunks_per_shard
+        start = shard * self.chunks_per_shard
+        slots = int(self.chunk_slots[node.chunk] - self.chunk_slots[start])
+        nodes = int(self.chunk_nodes[node.chunk] - self.chunk_nodes[start])
+        return Place(shard, nodes + number, slots + first, slots + end)
+
+
+def shard_name(shard: int) -> str:
+    return f"keys-values-{shard:05d}.safetensors"
+
+
+def slot_bytes(shape: LowerShape, stored_dtype: StoredDtype) -> int:
+    """Bytes of one slot: 2·M·KV vectors of D numbers, and a scale each where they are 8-bit integers."""
+    vectors = 2 * shape.lower_layers * shape.key_value_heads
+    return vectors * (shape.head_dim * _BYTES[stored_dtype] + (_SCALE_BYTES if stored_dtype == "int8" else 0))
+
+
+def node_bytes(shape: LowerShape) -> int:
+    """Bytes of a node besides its slots: two checksums and its vector."""
+    return _CHECKSUM_BYTES + _VECTOR_BYTES * shape.hidden_size
+
+
+def chunks_per_shard(config: TreeConfig, shape: LowerShape, stored_dtype: StoredDtype) -> int:
+    """How many full chunks fit into a shard, at least one."""
+    layout = TreesLayout([ChunkTree(config.chunk_tokens, config)], 1)
+    nodes, slots = layout.shard_size(0)
+    one_chunk = nodes * node_bytes(shape) + slots * slot_bytes(shape, stored_dtype)
+    return max(1, SHARD_BYTES // one_chunk)
+
+
+def predicted_bytes(lengths: Sequence[int], config: TreeConfig, shape: LowerShape, stored_dtype: StoredDtype) -> int:
+    """Bytes that the trees of chunks of these lengths take on disk, but for the files' headers (a few hundred each)."""
+    trees = {length: ChunkTree(length, config) for length in set(lengths)}
+    layout = TreesLayout([trees[length] for length in lengths], max(1, len(lengths)))
+    slots, nodes = int(layout.chunk_slots[-1]), int(layout.chunk_nodes[-1])
+    return slots * slot_bytes(shape, stored_dtype) + nodes * node_bytes(shape)

@@ -1,0 +1,241 @@
+"""What made a part of an index, and the proof that it is still what was made.
+
+A part (text, leaves, trees, states) is a folder of plain files and a `manifest.json`. Its key holds everything that
+shapes its numbers; the key's SHA-256 is the part's fingerprint, twelve characters of it stand in the folder's name
+(docs/index-format.md). Knows keys and manifests; opens no other file.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+from sharedllm_cli import __version__
+from sharedllm_cli.config import StoredDtype, TreeConfig
+from sharedllm_cli.documents.pages import Document
+from sharedllm_cli.errors import StoredIndexError
+from sharedllm_cli.index import durable
+
+FORMAT = "sharedllm-index"
+FORMAT_VERSION = 1
+ENCODING = "per-node"
+"""Every node is encoded alone (METHOD section 3)."""
+TERMS_VERSION = "1"
+"""Raised when the words of a leaf would become other terms (context/words.py, context/languages.py)."""
+MANIFEST = "manifest.json"
+Kind = Literal["text", "leaves", "trees", "states"]
+PART_NAME = re.compile(r"text|(?:leaves|trees|states)-[0-9a-f]{12}")
+_LIBRARIES = ("numpy", "safetensors", "snowballstemmer", "tokenizers", "torch", "transformers")
+
+
+@dataclass(frozen=True)
+class TextKey:
+    """What shapes the text part: the document's bytes and the version of its reading."""
+
+    kind: ClassVar[Kind] = "text"
+    content_hash: str
+    reader_version: str
+
+    def identity(self) -> dict[str, Any]:
+        return {"content_hash": self.content_hash, "reader_version": self.reader_version}
+
+
+@dataclass(frozen=True)
+class LeavesKey:
+    """What shapes the leaves: the normalised text, the tokenizer, and the tree's chunk size and height."""
+
+    kind: ClassVar[Kind] = "leaves"
+    text_hash: str
+    tokenizer_hash: str
+    tree: TreeConfig
+
+    def identity(self) -> dict[str, Any]:
+        return {
+            "text_hash": self.text_hash,
+            "tokenizer_hash": self.tokenizer_hash,
+            "chunk_tokens": self.tree.chunk_tokens,
+            "height": self.tree.height,
+            "terms_version": TERMS_VERSION,
+        }
+
+
+@dataclass(frozen=True)
+class TreesKey:
+    """What shapes the trees: the leaves, the lower model's weights and number of layers (M), and how they are kept.
+
+    `weights_hash` must cover everything of the base model that shapes its numbers, its configuration too. `base_name`
+    is what the user calls the model: it is recorded, but the same weights under another name are the same trees.
+    `quantize` is that of the weights that computed the trees, `stored_dtype` that of the numbers on disk.
+    """
+
+    kind: ClassVar[Kind] = "trees"
+    leaves: LeavesKey
+    base_name: str
+    weights_hash: str
+    lower_layers: int
+    stored_dtype: StoredDtype
+    quantize: str
+
+    def identity(self) -> dict[str, Any]:
+        return {
+            **self.leaves.identity(),
+            "ratios": list(self.leaves.tree.ratios),
+            "weights_hash": self.weights_hash,
+            "lower_layers": self.lower_layers,
+            "encoding": ENCODING,
+            "stored_dtype": self.stored_dtype,
+            "quantize": self.quantize,
+        }
+
+
+@dataclass(frozen=True)
+class StatesKey:
+    """What shapes stored late-interaction states: the leaves, the weights, and after how many layers they are taken."""
+
+    kind: ClassVar[Kind] = "states"
+    leaves: LeavesKey
+    base_name: str
+    weights_hash: str
+    layers: int
+
+    def identity(self) -> dict[str, Any]:
+        return {**self.leaves.identity(), "weights_hash": self.weights_hash, "layers": self.layers}
+
+
+Key = TextKey | LeavesKey | TreesKey | StatesKey
+
+
+def text_hash(document: Document) -> str:
+    """SHA-256 of the document's normalised text: what leaves and trees are made from."""
+    return hashlib.sha256(document.text.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def fingerprint(key: Key) -> str:
+    """SHA-256, in hex, of a part's kind, the format's version and everything that shapes the part."""
+    return _fingerprint(key.kind, key.identity())
+
+
+def _fingerprint(kind: str, identity: Mapping[str, Any], version: int = FORMAT_VERSION) -> str:
+    shaped = {"format_version": version, "part": kind, "key": dict(identity)}
+    return hashlib.sha256(durable.canonical_json(shaped)).hexdigest()
+
+
+def part_name(key: Key) -> str:
+    """The name of a part's folder: `text`, or its kind and the first twelve characters of its fingerprint."""
+    return "text" if isinstance(key, TextKey) else f"{key.kind}-{fingerprint(key)[:12]}"
+
+
+@dataclass(frozen=True)
+class FileFact:
+    """Size in bytes and SHA-256 of a file as it was written."""
+
+    size: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """A part's manifest: what it is of, what made it, and every file of it.
+
+    `facts` are small things worth knowing without opening the part: number of tokens, name of the base model, …
+    """
+
+    kind: Kind
+    content_hash: str
+    key: Mapping[str, Any]
+    facts: Mapping[str, Any]
+    files: Mapping[str, FileFact]
+    made: Mapping[str, str]
+    format_version: int = FORMAT_VERSION
+
+    @property
+    def made_at(self) -> str:
+        """Date and time of making, ISO 8601 in UTC."""
+        return str(self.made.get("at", ""))
+
+    @property
+    def fingerprint(self) -> str:
+        return _fingerprint(self.kind, self.key, self.format_version)
+
+    def to_bytes(self) -> bytes:
+        """The sealed file `manifest.json`."""
+        return durable.sealed(
+            {
+                "format": FORMAT,
+                "format_version": self.format_version,
+                "part": self.kind,
+                "content_hash": self.content_hash,
+                "fingerprint": self.fingerprint,
+                "key": dict(self.key),
+                "facts": dict(self.facts),
+                "files": {name: {"bytes": fact.size, "sha256": fact.sha256} for name, fact in self.files.items()},
+                "made": dict(self.made),
+            }
+        )
+
+
+def new_manifest(key: Key, content_hash: str, facts: Mapping[str, Any], files: Mapping[str, FileFact]) -> Manifest:
+    """A manifest of today, by this release and these libraries."""
+    return Manifest(key.kind, content_hash, key.identity(), facts, dict(sorted(files.items())), _made_by())
+
+
+def _made_by() -> dict[str, str]:
+    made = {
+        "at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "sharedllm": __version__,
+        "python": platform.python_version(),
+    }
+    for library in _LIBRARIES:
+        try:
+            made[library] = metadata.version(library)
+        except metadata.PackageNotFoundError:
+            continue
+    return made
+
+
+class UnreadableManifestError(StoredIndexError):
+    """A manifest that is missing, damaged or not of this tool; `parts.py` says of which index."""
+
+
+class ForeignManifestError(UnreadableManifestError):
+    """A manifest that some other program wrote."""
+
+
+def read_manifest(part: Path) -> Manifest:
+    """The manifest of a part's folder, proved by its own seal.
+
+    Raises UnreadableManifestError where it is missing, is not of this tool, or one byte of it differs.
+    A manifest of another format version is returned as far as it can be understood: its caller decides.
+    """
+    path = part / MANIFEST
+    try:
+        data = path.read_bytes()
+    except OSError as problem:
+        raise UnreadableManifestError(f"{path} can't be read: {problem.strerror}") from problem
+    value = durable.unsealed(data)
+    if value is None and durable.carries_seal(data):
+        raise UnreadableManifestError(f"{path} is damaged")
+    if value is None or value.get("format") != FORMAT:
+        raise ForeignManifestError(f"{path} was not written by sharedllm")
+    try:
+        manifest = Manifest(
+            value["part"],
+            value["content_hash"],
+            value["key"],
+            value.get("facts", {}),
+            {name: FileFact(fact["bytes"], fact["sha256"]) for name, fact in value["files"].items()},
+            value.get("made", {}),
+            value["format_version"],
+        )
+    except (KeyError, TypeError, AttributeError) as problem:
+        raise UnreadableManifestError(f"{path} lacks {problem}") from problem
+    if manifest.format_version == FORMAT_VERSION and manifest.fingerprint != value["fingerprint"]:
+        raise UnreadableManifestError(f"{path} carries a fingerprint that is not its key's")
+    return manifest

@@ -1,0 +1,256 @@
+"""Nodes for the upper model: computed when asked (`LiveNodes`) or read from disk, memory-mapped (`StoredNodes`).
+
+Both give the same numbers in the same order; the test that says so is the strongest of the index. Nodes are addressed
+within their document; `JoinedNodes` numbers the chunks of several documents through (METHOD section 4).
+"""
+
+from __future__ import annotations
+
+import zlib
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+from pathlib import Path
+from typing import Protocol
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from sharedllm_cli.config import StoredDtype
+from sharedllm_cli.context.tree import Node
+from sharedllm_cli.errors import StoredIndexError
+from sharedllm_cli.index import parts
+from sharedllm_cli.index.encoding import Encoder, NodeEncoder, lower_shape
+from sharedllm_cli.index.layout import LowerShape, Place, TreesLayout, shard_name
+from sharedllm_cli.index.leaves import Leaves
+from sharedllm_cli.index.packing import Packed, raw_bytes, tensor_dtype, unpack
+from sharedllm_cli.model.lower import CompressedNodes
+from sharedllm_cli.progress import Reporter, Silent
+
+VALUES, SCALES, CHECKSUMS, VECTORS = "values", "scales", "checksums", "node_vectors"
+_PIECE_SLOTS = 1024
+"""So many slots are unpacked at a time: what is held twice stays small."""
+
+
+class CompressedSource(Protocol):
+    """What the engine asks of nodes, live or stored."""
+
+    def compressed(self, nodes: Sequence[Node]) -> CompressedNodes:
+        """Keys and values of the nodes, in the order given."""
+
+    def node_vectors(self, nodes: Sequence[Node]) -> Tensor:
+        """The vectors of the nodes for the paper's policy, [nodes, hidden] float32."""
+
+
+class _Gathered:
+    """Keys and values [M, KV, S, D] under assembly: a stretch of slots for each asked node, in the order asked."""
+
+    def __init__(
+        self, leaves: Leaves, nodes: Sequence[Node], shape: LowerShape, device: torch.device, dtype: torch.dtype
+    ) -> None:
+        counts = [leaves.trees[node.chunk].kept_count(node.level, node.index) for node in nodes]
+        self.starts = [0, *accumulate(counts)]
+        self._device = device
+        chunks = torch.tensor([node.chunk for node in nodes], dtype=torch.long)
+        self._chunks = torch.repeat_interleave(chunks, torch.tensor(counts, dtype=torch.long)).to(device)
+        size = (2, shape.lower_layers, shape.key_value_heads, self.starts[-1], shape.head_dim)
+        self._slots = torch.empty(size, dtype=dtype, device=device)
+
+    def put(self, places: Sequence[int], packed: Packed) -> None:
+        """The packed slots of some of the asked nodes, node after node."""
+        scales = None if packed.scales is None else packed.scales.to(self._device)
+        exact = unpack(Packed(packed.values.to(self._device), scales))
+        targets = [torch.arange(self.starts[place], self.starts[place + 1]) for place in places]
+        self._slots[:, :, :, torch.cat(targets).to(self._device)] = exact.permute(1, 2, 3, 0, 4).to(self._slots.dtype)
+
+    def result(self) -> CompressedNodes:
+        return CompressedNodes(self._slots[0], self._slots[1], self._chunks)
+
+
+class LiveNodes:
+    """Nodes run through the lower model when they are asked for; nothing is kept.
+
+    With `stored_dtype` the numbers are rounded as an index of that type would round them.
+    """
+
+    def __init__(
+        self,
+        lower: Encoder,
+        leaves: Leaves,
+        *,
+        stored_dtype: StoredDtype = "float32",
+        dtype: torch.dtype | None = None,
+        batch_tokens: int | None = None,
+        reporter: Reporter | None = None,
+    ) -> None:
+        self._leaves = leaves
+        self._shape = lower_shape(lower)
+        self._device = lower.device
+        self._dtype = dtype or lower.dtype
+        self._encoder = NodeEncoder(lower, leaves, stored_dtype, reporter or Silent(), batch_tokens)
+
+    def compressed(self, nodes: Sequence[Node]) -> CompressedNodes:
+        """Keys and values of the nodes, in the order given."""
+        gathered = _Gathered(self._leaves, nodes, self._shape, self._device, self._dtype)
+        for batch in self._encoder.encode(nodes):
+            gathered.put(batch.places, batch.packed)
+        return gathered.result()
+
+    def node_vectors(self, nodes: Sequence[Node]) -> Tensor:
+        """[nodes, hidden] float32, rounded as on disk."""
+        return self._encoder.vectors(nodes).float()
+
+
+@dataclass(frozen=True)
+class _Shard:
+    """The mapped tensors of one file; nothing is read before it is touched."""
+
+    path: Path
+    values: Tensor
+    scales: Tensor | None
+    checksums: Tensor
+    vectors: Tensor
+
+    def slots(self, place: Place) -> Packed:
+        """A node's slots, proved by their checksum."""
+        values = self.values[place.first_slot : place.end_slot]
+        scales = None if self.scales is None else self.scales[place.first_slot : place.end_slot]
+        if slots_checksum(values, scales) != int(self.checksums[place.node, 0]):
+            raise parts.damaged(self.path.parents[1], self.path)
+        return Packed(values, scales)
+
+    def vector(self, number: int) -> Tensor:
+        """A node's vector, proved by its checksum."""
+        if zlib.crc32(raw_bytes(self.vectors[number])) != int(self.checksums[number, 1]):
+            raise parts.damaged(self.path.parents[1], self.path)
+        return self.vectors[number]
+
+
+def slots_checksum(values: Tensor, scales: Tensor | None) -> int:
+    """CRC-32 over the bytes of a node's values, then of its scales."""
+    checksum = zlib.crc32(raw_bytes(values))
+    return checksum if scales is None else zlib.crc32(raw_bytes(scales), checksum)
+
+
+class StoredNodes:
+    """Nodes of a finished trees part: a question reads only those that it selects, each proved by its checksum.
+
+    Numbers are handed out as `dtype` on `device`; 8-bit ones are multiplied out in float32 first.
+    Raises StoredIndexError where a shard's tensors are not what leaves and model ask for, or a node's bytes changed.
+    """
+
+    def __init__(
+        self,
+        part: Path,
+        layout: TreesLayout,
+        leaves: Leaves,
+        shape: LowerShape,
+        stored_dtype: StoredDtype,
+        *,
+        device: torch.device | str = "cpu",
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
+        self.part = part
+        self.shape = shape
+        self.stored_dtype = stored_dtype
+        self._layout = layout
+        self._leaves = leaves
+        self._device = torch.device(device)
+        self._dtype = dtype
+        self._shards: dict[int, _Shard] = {}
+
+    def compressed(self, nodes: Sequence[Node]) -> CompressedNodes:
+        """Keys and values of the nodes, in the order given."""
+        gathered = _Gathered(self._leaves, nodes, self.shape, self._device, self._dtype)
+        places = [self._layout.place(node) for node in nodes]
+        for piece in self._pieces(places):
+            packed = [self._shard(places[number].shard).slots(places[number]) for number in piece]
+            scales = [slots.scales for slots in packed if slots.scales is not None]
+            joined = Packed(torch.cat([slots.values for slots in packed]), torch.cat(scales) if scales else None)
+            gathered.put(piece, joined)
+        return gathered.result()
+
+    def node_vectors(self, nodes: Sequence[Node]) -> Tensor:
+        """[nodes, hidden] float32."""
+        found = torch.empty(len(nodes), self.shape.hidden_size, dtype=torch.float16)
+        for number, node in enumerate(nodes):
+            place = self._layout.place(node)
+            found[number] = self._shard(place.shard).vector(place.node)
+        return found.float()
+
+    def _pieces(self, places: Sequence[Place]) -> Iterator[list[int]]:
+        """The numbers of the nodes in pieces of about `_PIECE_SLOTS` slots."""
+        piece: list[int] = []
+        slots = 0
+        for number, place in enumerate(places):
+            piece.append(number)
+            slots += place.end_slot - place.first_slot
+            if slots >= _PIECE_SLOTS:
+                yield piece
+                piece, slots = [], 0
+        if piece:
+            yield piece
+
+    def _shard(self, number: int) -> _Shard:
+        if number not in self._shards:
+            self._shards[number] = self._map(number)
+        return self._shards[number]
+
+    def _map(self, number: int) -> _Shard:
+        path = self.part / shard_name(number)
+        try:
+            with safe_open(path, framework="pt") as file:
+                found: dict[str, Tensor] = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        except (OSError, SafetensorError):
+            raise parts.damaged(self.part.parent, path) from None
+        nodes, slots = self._layout.shard_size(number)
+        layers, heads, size, hidden = self.shape
+        expected: dict[str, tuple[tuple[int, ...], torch.dtype]] = {
+            VALUES: ((slots, 2, layers, heads, size), tensor_dtype(self.stored_dtype)),
+            CHECKSUMS: ((nodes, 2), torch.uint32),
+            VECTORS: ((nodes, hidden), torch.float16),
+        }
+        if self.stored_dtype == "int8":
+            expected[SCALES] = ((slots, 2, layers, heads), torch.float16)
+        if {name: (tuple(tensor.shape), tensor.dtype) for name, tensor in found.items()} != expected:
+            raise StoredIndexError(
+                f"{self.part.parent.name}/{self.part.name}/{path.name} does not hold the trees of this document",
+                hint="rebuild it with --reindex",
+            )
+        return _Shard(path, found[VALUES], found.get(SCALES), found[CHECKSUMS], found[VECTORS])
+
+
+class JoinedNodes:
+    """The nodes of several documents as one: chunks are numbered through, in the order of the documents."""
+
+    def __init__(self, sources: Sequence[CompressedSource], chunk_counts: Sequence[int]) -> None:
+        self._sources = sources
+        self._first_chunks = list(accumulate(chunk_counts, initial=0))[:-1]
+
+    def compressed(self, nodes: Sequence[Node]) -> CompressedNodes:
+        """Keys and values of the nodes, in the order given; at least one node."""
+        found = []
+        for source, local in self._runs(nodes):
+            part = self._sources[source].compressed(local)
+            found.append(CompressedNodes(part.keys, part.values, part.chunks + self._first_chunks[source]))
+        return CompressedNodes.join(found)
+
+    def node_vectors(self, nodes: Sequence[Node]) -> Tensor:
+        """[nodes, hidden] float32; at least one node."""
+        return torch.cat([self._sources[source].node_vectors(local) for source, local in self._runs(nodes)])
+
+    def _runs(self, nodes: Sequence[Node]) -> Iterator[tuple[int, list[Node]]]:
+        """Stretches of nodes of one document, addressed within it."""
+        run: list[Node] = []
+        current = -1
+        for node in nodes:
+            source = bisect_right(self._first_chunks, node.chunk) - 1
+            if source != current and run:
+                yield current, run
+                run = []
+            current = source
+            run.append(node._replace(chunk=node.chunk - self._first_chunks[source]))
+        if run:
+            yield current, run
