@@ -21,7 +21,9 @@ from sharedllm_cli.model.weights_hash import file_hash, remember, remembered_has
 from sharedllm_cli.progress import Reporter
 
 
-def convert(path: Path, folder: Path, *, name: str, source: str, licence: str, gguf_hash: str, reporter: Reporter) -> None:
+def convert(
+    path: Path, folder: Path, *, name: str, source: str, licence: str, gguf_hash: str, reporter: Reporter
+) -> None:
     """Write the model of a GGUF file into an empty folder, with its `model.json`.
 
     The weights' identity is the GGUF file's hash: the conversion is a function of it. Raises ModelError for a file
@@ -52,7 +54,7 @@ def convert(path: Path, folder: Path, *, name: str, source: str, licence: str, g
 
 
 def converted_folder(path: Path, home: Path, reporter: Reporter) -> Path:
-    """The model folder of a user's GGUF file, converted on first use into the home folder under a name from its hash."""
+    """The model folder of a GGUF file, converted on first use into the home folder under a name from its hash."""
     with path.open("rb") as file:
         if file.read(4) != b"GGUF":
             raise ModelError(

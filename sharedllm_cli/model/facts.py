@@ -53,7 +53,8 @@ def read_config(folder: Path) -> dict[str, Any]:
         config = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ModelError(
-            f"{folder} holds no model: there is no config.json", hint="give the folder that holds config.json and *.safetensors"
+            f"{folder} holds no model: there is no config.json",
+            hint="give the folder that holds config.json and *.safetensors",
         ) from None
     except OSError as error:
         raise ModelError(f"{path} can't be read: {(error.strerror or str(error)).lower()}") from error
@@ -98,7 +99,7 @@ def check_supported(config: Mapping[str, Any], name: str) -> str:
     """
     if config.get("auto_map"):
         raise ModelError(f"{name} needs Python code of its own to run, which is never executed", hint=SUPPORTED_HINT)
-    family = config.get("model_type")
+    family = str(config.get("model_type") or "")
     if family not in ARCHITECTURES:
         what = f"of the family {family!r}" if family else "of no stated family (config.json has no model_type)"
         raise ModelError(f"{name} is {what}, which is not supported", hint=SUPPORTED_HINT)
@@ -111,7 +112,7 @@ def check_supported(config: Mapping[str, Any], name: str) -> str:
         raise ModelError(
             f"{name} is already quantized ({method})", hint="give the unquantized model with --quantize 4bit or 8bit"
         )
-    return str(family)
+    return family
 
 
 def _count(config: Mapping[str, Any], key: str, name: str, default: int | None = None) -> int:

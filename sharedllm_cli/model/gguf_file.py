@@ -54,7 +54,8 @@ class GGUFFile:
         self.architecture = str(self.value("general.architecture", ""))
         if self.architecture not in ("llama", "qwen2", "qwen3"):
             raise ModelError(
-                f"{path} holds a model of the architecture {self.architecture!r}, which is not supported", hint=SUPPORTED_HINT
+                f"{path} holds a model of the architecture {self.architecture!r}, which is not supported",
+                hint=SUPPORTED_HINT,
             )
         if self.value(f"{self.architecture}.expert_count", 0):
             raise ModelError(f"{path} holds a mixture of experts, which is not supported", hint=SUPPORTED_HINT)
@@ -67,7 +68,7 @@ class GGUFFile:
         return default if field is None else field.contents()
 
     def shape_value(self, key: str, default: Any = None) -> Any:
-        """A value under the architecture's own prefix, e.g. `llama.block_count`; ModelError if missing without default."""
+        """A value under the architecture's own prefix, e.g. `llama.block_count`; ModelError if it is missing."""
         value = self.value(f"{self.architecture}.{key}", default)
         if value is None:
             raise ModelError(f"{self.path} is damaged: it doesn't state {self.architecture}.{key}")
@@ -242,17 +243,18 @@ def _rope_parameters(file: GGUFFile, head_dim: int) -> dict[str, Any]:
 
 def _llama3_parameters(path: Path, theta: float, factors: np.ndarray, head_dim: int) -> dict[str, Any]:
     """The published Llama 3 scaling that yields the file's frequency factors; ModelError where none does."""
+    factor = _shortest(factors.max())
     parameters = {
         "rope_type": "llama3",
         "rope_theta": theta,
-        "factor": _shortest(factors.max()),
+        "factor": factor,
         "low_freq_factor": 1.0,
         "high_freq_factor": 4.0,
         "original_max_position_embeddings": 8192,
     }
     wavelengths = 2 * math.pi * theta ** (np.arange(0, head_dim, 2) / head_dim)
     smooth = np.clip((8192 / wavelengths - 1.0) / (4.0 - 1.0), 0.0, 1.0)
-    expected = 1 / ((1 - smooth) / parameters["factor"] + smooth)
+    expected = 1 / ((1 - smooth) / factor + smooth)
     if expected.shape != factors.shape or not np.allclose(expected, factors, rtol=1e-3):
         raise ModelError(f"{path} scales its positions in a way that is not supported")
     return parameters

@@ -37,7 +37,8 @@ _WANTED = (
 
 def is_hub_id(reference: str) -> bool:
     """Whether a reference has the form of a hub id: `organisation/name`."""
-    return re.fullmatch(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", reference) is not None and not reference.endswith(".gguf")
+    part = r"[A-Za-z0-9][\w.-]*"
+    return re.fullmatch(f"{part}/{part}", reference) is not None and not reference.endswith(".gguf")
 
 
 def hub_folder(hub_id: str, *, offline: bool, reporter: Reporter) -> Path:
@@ -134,7 +135,7 @@ def _cached(hub_id: str) -> Path | None:
 @contextmanager
 def _without_bars() -> Iterator[None]:
     """The hub client draws no bars of its own: progress goes through the reporter."""
-    from huggingface_hub.utils import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
+    from huggingface_hub.utils.tqdm import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
 
     if are_progress_bars_disabled() or os.environ.get("HF_HUB_DISABLE_PROGRESS_BARS"):
         yield
@@ -156,12 +157,14 @@ def _hub_errors(hub_id: str) -> Iterator[None]:
         raise
     except GatedRepoError as error:
         raise ModelError(
-            f"{hub_id} asks you to accept its terms first", hint=f"accept them on the page of {hub_id}, then run `hf auth login`"
+            f"{hub_id} asks you to accept its terms first",
+            hint=f"accept them on the page of {hub_id}, then run `hf auth login`",
         ) from error
     except RepositoryNotFoundError as error:
         raise ModelError(f"there is no model {hub_id} on the hub, or it is private", hint="check the name") from error
     except Exception as error:  # the client's network library, and so its exceptions, differ between its versions
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise ModelError(
-            f"{hub_id} can't be fetched from the hub: {reason}", hint="check the network, or give a local folder with --model"
+            f"{hub_id} can't be fetched from the hub: {reason}",
+            hint="check the network, or give a local folder with --model",
         ) from error

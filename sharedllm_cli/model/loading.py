@@ -140,13 +140,15 @@ def _load_weights(folder: Path, facts: ModelFacts, placement: Placement) -> PreT
             )
     except (torch.OutOfMemoryError, MemoryError) as error:
         raise ResourceError(
-            f"{facts.name} does not fit the memory of {placement.device}", hint="use --quantize 4bit, or a smaller model"
+            f"{facts.name} does not fit the memory of {placement.device}",
+            hint="use --quantize 4bit, or a smaller model",
         ) from error
     except Exception as error:  # transformers and safetensors raise many kinds for files that don't fit together
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise ModelError(f"the weights of {facts.name} can't be loaded: {reason}") from error
     _check_complete(report, facts.name)
-    return model.eval().requires_grad_(False)
+    frozen: PreTrainedModel = model.eval().requires_grad_(False)
+    return frozen
 
 
 def _check_complete(report: dict[str, Any], name: str) -> None:
@@ -164,7 +166,7 @@ def _check_complete(report: dict[str, Any], name: str) -> None:
 
 
 def _check_vocabulary(tokenizer: PreTrainedTokenizerFast, facts: ModelFacts) -> None:
-    highest = max(tokenizer.get_vocab().values(), default=-1)
+    highest = max(tokenizer.backend_tokenizer.get_vocab_size() - 1, *tokenizer.added_tokens_decoder, -1)
     if highest >= facts.vocabulary_size:
         raise ModelError(
             f"the tokenizer of {facts.name} doesn't fit its model: token {highest} of {facts.vocabulary_size}"

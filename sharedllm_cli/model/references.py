@@ -77,5 +77,6 @@ def _expanded(reference: str) -> Path:
 def _unknown(reference: str) -> ModelError:
     names = ", ".join(model.name for model in known_models())
     return ModelError(
-        f"there is no model {reference!r}", hint=f"give a known name ({names}), a folder, a .gguf file or a hub id (organisation/name)"
+        f"there is no model {reference!r}",
+        hint=f"give a known name ({names}), a folder, a .gguf file or a hub id (organisation/name)",
     )

