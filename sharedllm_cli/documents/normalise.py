@@ -1,7 +1,8 @@
 """From the pages as extracted to one readable text: words joined, paragraphs joined, running heads gone.
 
 `normalise` never invents and never reorders: all it does is drop running heads, feet and page numbers
-(running_heads.py), resolve characters (characters.py), and turn line ends into spaces, nothing, or line ends. Knows no file format.
+(running_heads.py), resolve characters (characters.py), and turn line ends into spaces, nothing, or line ends. Knows no
+file format.
 """
 
 from __future__ import annotations

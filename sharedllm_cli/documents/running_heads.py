@@ -11,9 +11,10 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import takewhile
 
-EDGE_LINES = 3
-"""Running heads and feet are sought among this many lines at each edge of a page."""
+EDGE_LINES = 4
+"""Running heads and feet are sought among this many lines at each edge of a page, and have fewer than so many."""
 LONGEST = 120
 """A longer line is never a running head."""
 REPEATED_SHARE = 0.2
@@ -22,6 +23,10 @@ COUNTED_SHARE = 0.4
 """A number that counts with the pages is a page number if it does so on this share of the pages between its first and
 last, and on at least three (a line that is nothing but the number: two)."""
 
+LEAST_REMAINING = 0.5
+"""Nothing is dropped where less than this share of the document's characters would remain."""
+
+_DIGITS = re.compile(r"\d+")
 _NUMBER = re.compile(r"\d{1,6}")
 _FIRST_NUMBER = re.compile(r"\W*(\d{1,5}|[ivxlc]{1,7})\b", re.IGNORECASE)
 _LAST_NUMBER = re.compile(r"\b(\d{1,5}|[ivxlc]{1,7})\W*$", re.IGNORECASE)
@@ -53,9 +58,9 @@ class Body:
 class _Line:
     """A line near a page's edge, and the evidence that it could be part of."""
 
-    text: str
     place: int
     words: str
+    pattern: str
     counters: tuple[tuple[str, object], ...]
     numbers: tuple[tuple[str, str, int], ...]
     bare: bool
@@ -78,8 +83,17 @@ def bodies(pages: Sequence[Sequence[str]]) -> list[Body]:
         return [Body(0, len(lines), None) for lines in pages]
     tops = [[_describe(lines, place, index) for place in _edge(lines, 1)] for index, lines in enumerate(pages)]
     feet = [[_describe(lines, place, index) for place in _edge(lines, -1)] for index, lines in enumerate(pages)]
-    inner = Counter(_squeeze(line) for lines in pages for line in lines[EDGE_LINES:-EDGE_LINES])
+    inner = Counter(_pattern(line) for lines in pages for line in lines[EDGE_LINES:-EDGE_LINES])
     top, foot = _Judge(tops, count, inner), _Judge(feet, count, inner)
+    result = _remaining(pages, top, foot)
+    # Where little else would remain, the lines that repeat are the document itself (labels, tickets, short slides).
+    if _letters(pages, result) < LEAST_REMAINING * sum(len(line) for lines in pages for line in lines):
+        top.numbers_only = foot.numbers_only = True
+        result = _remaining(pages, top, foot)
+    return result
+
+
+def _remaining(pages: Sequence[Sequence[str]], top: _Judge, foot: _Judge) -> list[Body]:
     result = []
     for index, lines in enumerate(pages):
         dropped_top, dropped_foot = top.dropped(index), foot.dropped(index)
@@ -88,6 +102,10 @@ def bodies(pages: Sequence[Sequence[str]]) -> list[Body]:
         number = top.printed_number(index) or foot.printed_number(index)
         result.append(Body(min(first, last), last, number))
     return result
+
+
+def _letters(pages: Sequence[Sequence[str]], found: Sequence[Body]) -> int:
+    return sum(len(line) for lines, body in zip(pages, found, strict=True) for line in lines[body.first : body.last])
 
 
 class _Judge:
@@ -115,7 +133,7 @@ class _Judge:
         self.counters = {key for key, seen in evidence.counters.items() if len(seen) >= least}
         self.repeated = {words for words, seen in evidence.words.items() if len(seen) >= least}
         self.kept_once = self._local_runs(evidence)
-        self.blocks_seen: set[tuple[str, ...]] = set()
+        self.numbers_only = False
 
     def _local_runs(self, evidence: _Evidence) -> dict[str, set[int]]:
         """Words that repeat over at least three neighbouring pages only (the head of one chapter), and where to drop.
@@ -131,33 +149,36 @@ class _Judge:
             for index in [*sorted(seen), self.page_count + 9]:
                 if run and index - run[-1] > 2:
                     if len(run) >= 3:
-                        runs.setdefault(words, set()).update(run if self.inner[words] else run[1:])
+                        runs.setdefault(words, set()).update(run if self.inner[_pattern(words)] else run[1:])
                     run = []
                 run.append(index)
         return runs
 
     def dropped(self, index: int) -> list[int]:
         """Places of the page's lines to drop at this edge: contiguous from the edge inwards."""
-        places: list[int] = []
-        words: list[str] = []
-        for line in self.edges[index]:
-            if not self._runs(line, index):
-                break
-            places.append(line.place)
-            words.append(line.words)
-        # As many repeated lines as we look at are perhaps a form that goes on: its first copy stays.
-        if len(words) == EDGE_LINES and all(words) and tuple(words) not in self.blocks_seen:
-            self.blocks_seen.add(tuple(words))
-            return []
-        return places
+        edge = self.edges[index]
+        places = list(takewhile(lambda line: self._is_number(line) or self._repeats(line, index), edge))
+        # As many repeated lines as we look at go on below: they are a form, or the same text on every page.
+        if self.numbers_only or len(places) == EDGE_LINES:
+            places = list(takewhile(self._is_number, edge))
+        return [line.place for line in places]
 
-    def _runs(self, line: _Line, index: int) -> bool:
-        if line.words in self.repeated or index in self.kept_once.get(line.words, ()):
-            return True
-        if any(counter in self.counters for counter in line.counters):
-            return True
+    def _is_number(self, line: _Line) -> bool:
+        """Whether the line is the page number and nothing else."""
         keys = {(kind, offset) for _, kind, offset in line.numbers}
-        return bool(keys & self.counting) or (line.bare and bool(keys & self.counting_bare))
+        return line.bare and bool(keys & (self.counting | self.counting_bare))
+
+    def _repeats(self, line: _Line, index: int) -> bool:
+        """Whether the line's words stand on many pages, or come with a number that counts with the pages."""
+        # What stands within pages as often is text: rows of a table, a numbered list.
+        if self.inner[line.pattern] >= 3:
+            return False
+        return (
+            line.words in self.repeated
+            or index in self.kept_once.get(line.words, ())
+            or any(counter in self.counters for counter in line.counters)
+            or any((kind, offset) in self.counting for _, kind, offset in line.numbers)
+        )
 
     def printed_number(self, index: int) -> str | None:
         """The page number printed at this edge, or the one that its neighbours imply."""
@@ -191,10 +212,15 @@ def _squeeze(line: str) -> str:
     return "".join(line.split()).casefold()
 
 
+def _pattern(line: str) -> str:
+    """The line with its numbers masked."""
+    return _DIGITS.sub("#", _squeeze(line))
+
+
 def _describe(lines: Sequence[str], place: int, index: int) -> _Line:
     text = lines[place].strip()
     if len(text) > LONGEST:
-        return _Line(text, place, "", (), (), False)
+        return _Line(place, "", "", (), (), False)
     words = _squeeze(text) if sum(character.isalpha() for character in text) >= 3 else ""
     counters = []
     for match in _NUMBER.finditer(text):
@@ -202,7 +228,7 @@ def _describe(lines: Sequence[str], place: int, index: int) -> _Line:
         if not _NUMBERED_HEADING.fullmatch(masked) and any(character.isalpha() for character in masked):
             counters.append((_squeeze(masked), int(match[0]) - index))
     numbers = [] if _NUMBERED_HEADING.fullmatch(_NUMBER.sub("#", text)) else list(_page_numbers(text, index))
-    return _Line(text, place, words, tuple(counters), tuple(numbers), bool(_BARE.fullmatch(text)))
+    return _Line(place, words, _pattern(text), tuple(counters), tuple(numbers), bool(_BARE.fullmatch(text)))
 
 
 def _page_numbers(text: str, index: int) -> Iterator[tuple[str, str, int]]:
