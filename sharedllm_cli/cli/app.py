@@ -118,5 +118,3 @@ def _report(problem: SharedLLMError, cause: BaseException, console: Console) -> 
         console.traceback(cause)
     console.problem(problem)
     return problem.exit_code
-
-

@@ -16,6 +16,8 @@ from sharedllm_cli.errors import DocumentError, SharedLLMError, UsageError
 
 EXAMPLE = 'sharedllm ask book.pdf "Who wrote the letter?"'
 
+DELETING = "Deleting"
+
 Failures = Sequence[tuple[str, SharedLLMError]]
 
 Documents = Annotated[
@@ -43,12 +45,16 @@ Reindex = Annotated[
 ]
 Sources = Annotated[
     bool,
-    typer.Option("--sources/--no-sources", help="Show where the answer stands in the document.", rich_help_panel=OUTPUT),
+    typer.Option(
+        "--sources/--no-sources", help="Show where the answer stands in the document.", rich_help_panel=OUTPUT
+    ),
 ]
 Stream = Annotated[
     bool, typer.Option("--stream/--no-stream", help="Show the answer while it is written.", rich_help_panel=OUTPUT)
 ]
-Yes = Annotated[bool, typer.Option("--yes", "-y", help="Don't ask before deleting.", show_default=False)]
+Yes = Annotated[
+    bool, typer.Option("--yes", "-y", help="Don't ask before deleting.", show_default=False, rich_help_panel=DELETING)
+]
 
 
 def split_question(arguments: Sequence[str]) -> tuple[list[str], str]:
@@ -119,7 +125,7 @@ def failure_text(name: str, error: SharedLLMError) -> str:
 
 
 def agreed(call: Call, question: str, yes: bool) -> bool:
-    """Whether something may be deleted: by --yes, or by the user on a terminal; UsageError where nobody can be asked."""
+    """Whether something may be deleted: by --yes or by the user at a terminal; UsageError where nobody can be asked."""
     if yes:
         return True
     if not (sys.stdin is not None and sys.stdin.isatty() and call.console.err_is_terminal):

@@ -128,6 +128,10 @@ class Console:
         self.out.write(one_line(text) + "\n")
         self.out.flush()
 
+    def line_indented(self, text: str) -> None:
+        """A detail below a line of a result."""
+        self.out.write(f"  {one_line(text)}\n")
+
     def json(self, value: Any, *, one_line: bool = False) -> None:
         """An object of `--json`."""
         self.out.write(to_json(value, indent=None if one_line else 2) + "\n")
@@ -161,7 +165,9 @@ class Console:
 
     def problem(self, error: SharedLLMError, *, about: str | None = None) -> None:
         """An error as one line `error: …` and, where there is a way out, one line `hint: …`."""
-        self._labelled("error", f"{about}: {error.message}" if about and about not in error.message else error.message, "bold red")
+        self._labelled(
+            "error", f"{about}: {error.message}" if about and about not in error.message else error.message, "bold red"
+        )
         if error.hint:
             self._labelled("hint", error.hint, "bold")
 

@@ -8,7 +8,7 @@ from dataclasses import asdict, fields
 from typing import TYPE_CHECKING, Any
 
 from sharedllm_cli.cli.console import one_line
-from sharedllm_cli.cli.options import EVERYTHING, takes
+from sharedllm_cli.cli.options import MODEL, takes
 from sharedllm_cli.cli.session import Call, calm_libraries
 from sharedllm_cli.cli.tables import show_table
 from sharedllm_cli.config import Settings, environment_name
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 SIGNS = {"ok": ("✓", "ok", "green"), "note": ("·", "--", "cyan"), "problem": ("✗", "!!", "bold red")}
 
 
-@takes(*EVERYTHING)
+@takes(*MODEL.names, "index_dir")
 def doctor(call: Call) -> None:
     """Look at this machine: what is there, what is missing and what to do about it, where each setting comes from."""
     from sharedllm_cli.cli.machine import examine

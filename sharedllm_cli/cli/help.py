@@ -14,10 +14,21 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-import typer
 from typer.core import TyperCommand, TyperGroup
 
-ORDER = ("Arguments", "Commands", "Documents", "Housekeeping", "Reading", "Answer", "Output", "Model", "Tree", "Options")
+ORDER = (
+    "Arguments",
+    "Commands",
+    "Deleting",
+    "Documents",
+    "Housekeeping",
+    "Reading",
+    "Answer",
+    "Output",
+    "Model",
+    "Tree",
+    "Options",
+)
 WIDEST = 100
 NAMES = 30
 """Columns for the names of options; a longer name stands on a line of its own."""
@@ -43,7 +54,7 @@ class Page:
     epilog: str = ""
 
 
-def describe(command: TyperCommand | TyperGroup, context: typer.Context) -> Page:
+def describe(command: TyperCommand | TyperGroup, context: Any) -> Page:
     """The help page of a command."""
     sections: dict[str, list[Entry]] = {}
     for title, entry in _entries(command, context):
@@ -57,7 +68,7 @@ def describe(command: TyperCommand | TyperGroup, context: typer.Context) -> Page
     )
 
 
-def _usage(command: Any, context: typer.Context) -> str:
+def _usage(command: Any, context: Any) -> str:
     words = [context.command_path]
     if isinstance(command, TyperGroup):
         return " ".join([*words, "COMMAND …"])
@@ -65,7 +76,7 @@ def _usage(command: Any, context: typer.Context) -> str:
     return " ".join([*words, "[OPTIONS]"])
 
 
-def _entries(command: Any, context: typer.Context) -> Iterator[tuple[str, Entry]]:
+def _entries(command: Any, context: Any) -> Iterator[tuple[str, Entry]]:
     for parameter in command.get_params(context):
         help_text = " ".join((parameter.help or "").split())
         if parameter.param_type_name == "argument":
@@ -77,12 +88,12 @@ def _entries(command: Any, context: typer.Context) -> Iterator[tuple[str, Entry]
     if isinstance(command, TyperGroup):
         for name, child in command.commands.items():
             first = inspect.cleandoc(child.help or "").split("\n\n")[0]
-            panel = child.rich_help_panel
+            panel: Any = getattr(child, "rich_help_panel", None)
             yield panel if isinstance(panel, str) else "Commands", Entry(name, name, " ".join(first.split()))
 
 
 def _argument_name(parameter: Any) -> str:
-    return parameter.metavar or parameter.name.upper()
+    return str(parameter.metavar or parameter.name.upper())
 
 
 def _option_names(parameter: Any) -> str:
@@ -121,7 +132,7 @@ def _write(page: Page) -> None:
 
 def lay_out(page: Page, width: int, *, coloured: bool) -> Iterator[str]:
     """The lines of a help page."""
-    bold, cyan, dim = (("\x1b[1m{}\x1b[0m", "\x1b[36m{}\x1b[0m", "\x1b[2m{}\x1b[0m") if coloured else ("{}",) * 3)
+    bold, cyan, dim = ("\x1b[1m{}\x1b[0m", "\x1b[36m{}\x1b[0m", "\x1b[2m{}\x1b[0m") if coloured else ("{}",) * 3
     yield f"{bold.format('Usage:')} {page.usage}"
     for paragraph in page.paragraphs:
         yield ""

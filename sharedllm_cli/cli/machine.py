@@ -85,17 +85,37 @@ def _torch() -> Iterator[Finding]:
 
 def _libraries(settings: Settings) -> Iterator[Finding]:
     version = _version("transformers")
-    yield Finding("transformers", version or "not installed", "ok" if version else "problem", None if version else _pip("transformers"))
+    yield Finding(
+        "transformers",
+        version or "not installed",
+        "ok" if version else "problem",
+        None if version else _pip("transformers"),
+    )
     version = _version("bitsandbytes")
     wanted = settings.quantize in ("4bit", "8bit")
     missing: State = "problem" if wanted else "note"
-    yield Finding("bitsandbytes", version or "not installed: no --quantize", "ok" if version else missing, None if version else _pip("bitsandbytes"))
+    yield Finding(
+        "bitsandbytes",
+        version or "not installed: no --quantize",
+        "ok" if version else missing,
+        None if version else _pip("bitsandbytes"),
+    )
     version = _version("flash-attn")
     wanted = settings.attention == "flash"
     advice = "python -m pip install 'sharedllm-cli[flash]' (needs CUDA to build)" if wanted else None
-    yield Finding("flash-attn", version or "not installed: torch's own kernels serve", "ok" if version or not wanted else "problem", advice)
+    yield Finding(
+        "flash-attn",
+        version or "not installed: torch's own kernels serve",
+        "ok" if version or not wanted else "problem",
+        advice,
+    )
     pip = util.find_spec("pip") is not None
-    yield Finding("pip", (_version("pip") or "installed") if pip else "not installed: models come from the hub", "ok" if pip else "note", None if pip else "python -m ensurepip")
+    yield Finding(
+        "pip",
+        (_version("pip") or "installed") if pip else "not installed: models come from the hub",
+        "ok" if pip else "note",
+        None if pip else "python -m ensurepip",
+    )
 
 
 def _version(name: str) -> str | None:
@@ -137,7 +157,9 @@ def _model(settings: Settings, home: Path) -> Iterator[Finding]:
         yield Finding("model", text, state, f"sharedllm models pull {name}")
     else:
         advice = "`sharedllm models list` shows the names that are known"
-        yield Finding("model", f"{name}, neither installed nor known by name (a hub id is fetched when used)", "note", advice)
+        yield Finding(
+            "model", f"{name}, neither installed nor known by name (a hub id is fetched when used)", "note", advice
+        )
 
 
 def _adapter(settings: Settings) -> Iterator[Finding]:
@@ -157,8 +179,8 @@ def _storage(settings: Settings, home: Path) -> Iterator[Finding]:
             continue
         free = shutil.disk_usage(there).free
         little = free < LITTLE_DISK
-        advice = "`sharedllm indexes prune` frees space" if little else None
-        yield Finding(topic, f"{folder}, {size(free)} free", "problem" if little else "ok", advice)
+        freeing = "`sharedllm indexes prune` frees space" if little else None
+        yield Finding(topic, f"{folder}, {size(free)} free", "problem" if little else "ok", freeing)
 
 
 def _environment(environment: Mapping[str, str]) -> Iterator[Finding]:

@@ -146,7 +146,10 @@ def base_text(facts: dict[str, Any]) -> list[tuple[str, str]]:
         ("Family", str(facts["family"])),
         ("Parameters", f"{facts['parameter_count'] / 1e6:,.0f} M"),
         ("Layers", str(facts["layer_count"])),
-        ("Heads", f"{facts['attention_heads']}, {facts['key_value_heads']} of keys and values, {facts['head_dim']} wide"),
+        (
+            "Heads",
+            f"{facts['attention_heads']}, {facts['key_value_heads']} of keys and values, {facts['head_dim']} wide",
+        ),
         ("Window", f"{facts['window']:,} tokens"),
         ("Licence", str(facts["licence"] or "not known")),
         ("Lies in", str(facts["path"] or f"not fetched yet: sharedllm models pull {facts['name']}")),
@@ -165,5 +168,8 @@ def adapter_text(adapter: AdapterFacts) -> list[tuple[str, str]]:
         ("Made for", adapter.config.base),
         ("Trained", f"yes{training_text(adapter.config)}" if adapter.trained else "no"),
         ("Injection", f"{injection.form}, in layers {layers}"),
-        ("Tree", f"chunks of {tree.chunk_tokens:,} tokens, {tree.height} levels, ratios {','.join(map(str, tree.ratios))}"),
+        (
+            "Tree",
+            f"chunks of {tree.chunk_tokens:,} tokens, {tree.height} levels, ratios {','.join(map(str, tree.ratios))}",
+        ),
     ]

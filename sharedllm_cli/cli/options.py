@@ -15,7 +15,7 @@ from typing import Annotated, Any
 
 import typer
 
-from sharedllm_cli.cli.session import Call, open_call
+from sharedllm_cli.cli.session import open_call
 from sharedllm_cli.config import Settings, flag
 from sharedllm_cli.errors import UsageError
 

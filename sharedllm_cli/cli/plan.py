@@ -36,7 +36,9 @@ def plan(call: Call, documents: Documents) -> int:
 
 def show(call: Call, rows: Sequence[PlanRow]) -> None:
     """The plan as a table, the machine's share below it."""
-    show_table(call.console, HEADINGS, [_row(row) for row in rows], right="Pages,Tokens,Chunks,Index,To index,To answer")
+    show_table(
+        call.console, HEADINGS, [_row(row) for row in rows], right="Pages,Tokens,Chunks,Index,To index,To answer"
+    )
     weights, memory = max(row.weights_bytes for row in rows), max(row.memory_bytes for row in rows)
     facts = [("Model", call.settings.model), ("Weights", size(weights)), ("Memory at most", size(memory))]
     if len(rows) > 1:

@@ -1,0 +1,190 @@
+"""An engine that knows its answers by heart: the command line is tested without a model, in milliseconds.
+
+`python tests/cli/fake_engine.py ask …` runs the whole command with it, in a process of its own.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from sharedllm_cli.answer import Answer, Coverage, IndexUse, ModelUse, Source, Timing, TreeRead
+from sharedllm_cli.cli import session
+from sharedllm_cli.config import Settings
+from sharedllm_cli.errors import DocumentError, SharedLLMError
+
+PIECES = ("The lamp ", "is lit ", "at dusk.")
+
+
+@dataclass
+class FakeDocument:
+    name: str
+    path: str | None
+    pages: int = 12
+    tokens: int = 5000
+    chunks: int = 10
+    paged: bool = True
+    pages_without_text: tuple[int, ...] = ()
+    text_hit: bool = True
+    index_path: Path | None = None
+
+
+@dataclass
+class FakeLibrary:
+    documents: list[FakeDocument]
+    failures: list[tuple[str, SharedLLMError]]
+
+
+@dataclass
+class FakeOutcome:
+    name: str
+    path: str | None
+    index_path: Path
+    pages: int = 12
+    tokens: int = 5000
+    chunks: int = 10
+    bytes: int = 12_500_000
+    seconds: float = 8.0
+    tokens_per_s: float = 625.0
+    skipped: bool = False
+    reason: str | None = None
+
+
+@dataclass
+class FakePlanRow:
+    name: str
+    pages: int = 12
+    tokens: int = 5000
+    chunks: int = 10
+    index_bytes: int = 12_500_000
+    weights_bytes: int = 538_000_000
+    memory_bytes: int = 1_200_000_000
+    index_seconds: float = 90.0
+    question_seconds: float = 2.5
+    indexed: bool = False
+    basis: str = "a matrix product timed here"
+
+
+def make_source(**changes: Any) -> Source:
+    values: dict[str, Any] = {
+        "document": "book.pdf",
+        "page": 12,
+        "page_label": "xii",
+        "quote": "The lamp is lit at dusk and put out at dawn.",
+        "verified": True,
+        "score": 0.83,
+        "chunk": 3,
+        "level": 3,
+        "node": 5,
+    }
+    return Source(**(values | changes))
+
+
+def make_answer(question: str = "When is the lamp lit?", **changes: Any) -> Answer:
+    values: dict[str, Any] = {
+        "question": question,
+        "answer": "".join(PIECES),
+        "sources": [make_source()],
+        "coverage": Coverage(5000, 1024, 10, 12, []),
+        "tree": TreeRead(0, 0, None, "hybrid"),
+        "answered": True,
+        "reason": None,
+        "index": IndexUse(True, False, "/index/book", 12_500_000),
+        "model": ModelUse("smollm2-135m-instruct", None, False, False, "none", "cpu"),
+        "timing": Timing(first_token_s=1.25, total_s=2.0, new_tokens=6, tokens_per_s=14.5),
+        "peak_bytes": 700_000_000,
+        "warnings": [],
+    }
+    return Answer(**(values | changes))
+
+
+@dataclass
+class Script:
+    """What the fake engine does, and what it was asked to do."""
+
+    pieces: Sequence[str] = PIECES
+    changes: dict[str, Any] = field(default_factory=dict)
+    failures: list[tuple[str, SharedLLMError]] = field(default_factory=list)
+    error: BaseException | None = None
+    late_error: BaseException | None = None
+    delay: float = 0.0
+    settings: list[Settings] = field(default_factory=list)
+    calls: list[tuple[str, Any]] = field(default_factory=list)
+    closed: int = 0
+
+    def make(self, settings: Settings, home: Path, reporter: Any) -> FakeEngine:
+        self.settings.append(settings)
+        return FakeEngine(self, settings, home, reporter)
+
+
+class FakeEngine:
+    def __init__(self, script: Script, settings: Settings, home: Path, reporter: Any) -> None:
+        self.script, self.settings, self.home, self.reporter = script, settings, home, reporter
+
+    def _begin(self, call: str, value: Any) -> None:
+        self.script.calls.append((call, value))
+        if self.script.error is not None:
+            raise self.script.error
+
+    def open(self, arguments: Sequence[str], *, reindex: bool = False) -> FakeLibrary:
+        self._begin("open", (list(arguments), reindex))
+        failed = {name for name, _ in self.script.failures}
+        with self.reporter.task("reading", 12, "pages") as task:
+            task.advance(12)
+        documents = [FakeDocument(Path(name).name, name) for name in arguments if name not in failed]
+        return FakeLibrary(documents, list(self.script.failures))
+
+    def ask(
+        self, library: FakeLibrary, question: str, *, history: Sequence[Any] = (), pages: tuple[int, int] | None = None
+    ) -> Iterator[str | Answer]:
+        self.script.calls.append(("ask", (question, [(turn.question, turn.answer) for turn in history], pages)))
+        try:
+            for piece in self.script.pieces:
+                yield piece
+                time.sleep(self.script.delay)
+            if self.script.late_error is not None:
+                raise self.script.late_error
+            yield make_answer(question, **({"answer": "".join(self.script.pieces)} | self.script.changes))
+        finally:
+            self.script.closed += 1
+
+    def index(
+        self, arguments: Sequence[str], *, reindex: bool = False, late_states: bool = False
+    ) -> tuple[list[FakeOutcome], list[tuple[str, SharedLLMError]]]:
+        self._begin("index", (list(arguments), reindex, late_states))
+        failed = {name for name, _ in self.script.failures}
+        done = [
+            FakeOutcome(Path(name).name, name, self.home / "indexes" / "a") for name in arguments if name not in failed
+        ]
+        return done, list(self.script.failures)
+
+    def plan(self, arguments: Sequence[str]) -> tuple[list[FakePlanRow], list[tuple[str, SharedLLMError]]]:
+        self._begin("plan", list(arguments))
+        return [FakePlanRow(Path(name).name) for name in arguments], list(self.script.failures)
+
+
+SCRIPTS: dict[str, Callable[[], Script]] = {
+    "plain": Script,
+    "slow": lambda: Script(pieces=("The lamp ",) * 400, delay=0.05),
+    "long": lambda: Script(pieces=("The lamp is lit at dusk.\n",) * 20_000),
+    "stuck": lambda: Script(error=KeyboardInterrupt()),
+    "failing": lambda: Script(failures=[("bad.pdf", DocumentError("bad.pdf is damaged", hint="get another copy"))]),
+}
+
+
+def main() -> None:
+    """Run the command of this process's arguments with the script that FAKE_ENGINE names."""
+    import os
+
+    from sharedllm_cli.cli.app import main as command
+
+    session.make_engine = SCRIPTS[os.environ.get("FAKE_ENGINE", "plain")]().make  # type: ignore[assignment]
+    command(sys.argv[1:])
+
+
+if __name__ == "__main__":
+    main()
