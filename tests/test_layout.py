@@ -105,7 +105,7 @@ def imported_rooms(path: Path) -> set[str]:
 class WithoutTypes(ast.NodeTransformer):
     """Leaves out `if TYPE_CHECKING:`, whose imports are never run: a type may be named where no library may be used."""
 
-    def visit_If(self, node: ast.If) -> ast.AST:  # noqa: N802
+    def visit_If(self, node: ast.If) -> ast.AST:
         return ast.Pass() if ast.unparse(node.test) == "TYPE_CHECKING" else self.generic_visit(node)
 
 
