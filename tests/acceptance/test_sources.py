@@ -73,8 +73,9 @@ def test_evidence_stands_on_its_page(document: str, shared_pdfs: Path) -> None:
 def test_the_passage_that_answers_is_among_the_sources(document: str, shared_pdfs: Path, model_home: Path) -> None:
     from sharedllm_cli.config import Settings
     from sharedllm_cli.engine import Engine
+    from sharedllm_cli.progress import Silent
 
-    engine = Engine(Settings(max_new_tokens=4), home=model_home)
+    engine = Engine(Settings(max_new_tokens=4), home=model_home, reporter=Silent())
     library = engine.open([str(shared_pdfs / document)])
     outcome = []
     for question in QUESTIONS[document]:
