@@ -29,8 +29,8 @@ def receive(console: Console, pieces: Iterator[str | Answer], *, show: bool, str
             if isinstance(piece, Answer):
                 answer = piece
             elif show and stream:
-                console.write(piece)
                 written = piece or written
+                console.write(piece)
     finally:
         close = getattr(pieces, "close", None)
         if close is not None:

@@ -95,8 +95,16 @@ def _invoke(arguments: list[str], console: Console) -> int:
             arguments = ["--help"]
         elif not arguments[0].startswith("-"):
             raise _unknown_command(arguments[0], list(command.commands), path)
-    with command.make_context(" ".join(path), arguments, obj=console, help_option_names=HELP_NAMES) as context:
-        return command.invoke(context) or 0
+    try:
+        with command.make_context(" ".join(path), arguments, obj=console, help_option_names=HELP_NAMES) as context:
+            return command.invoke(context) or 0
+    except UsageError as error:
+        error.hint = error.hint or _help_hint(" ".join(path))
+        raise
+
+
+def _help_hint(path: str) -> str:
+    return f"see: {path} --help"
 
 
 def _unknown_command(word: str, known: list[str], path: list[str]) -> UsageError:
@@ -110,7 +118,7 @@ def usage_error(error: TyperException) -> UsageError:
     message = error.format_message().strip().rstrip(".")
     context = getattr(error, "ctx", None)
     path = context.command_path if context is not None else NAME
-    return UsageError(message[:1].lower() + message[1:], hint=f"see: {path} --help")
+    return UsageError(message[:1].lower() + message[1:], hint=_help_hint(path))
 
 
 def _report(problem: SharedLLMError, cause: BaseException, console: Console) -> int:

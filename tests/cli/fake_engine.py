@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -14,6 +15,8 @@ from typing import Any
 
 from sharedllm_cli.answer import Answer, Coverage, IndexUse, ModelUse, Source, Timing, TreeRead
 from sharedllm_cli.cli import session
+from sharedllm_cli.cli.app import run
+from sharedllm_cli.cli.console import Console
 from sharedllm_cli.config import Settings
 from sharedllm_cli.errors import DocumentError, SharedLLMError
 
@@ -174,6 +177,36 @@ SCRIPTS: dict[str, Callable[[], Script]] = {
     "stuck": lambda: Script(error=KeyboardInterrupt()),
     "failing": lambda: Script(failures=[("bad.pdf", DocumentError("bad.pdf is damaged", hint="get another copy"))]),
 }
+
+
+@dataclass
+class Ran:
+    """What a call of the command left: its exit code, standard output and standard error."""
+
+    code: int
+    out: str
+    err: str
+
+
+def call(script: Script, *arguments: str, terminal: bool = False) -> Ran:
+    """Call the command in this process with a fake engine; `terminal` makes both streams claim to be one."""
+    out, err = Stream(terminal), Stream(terminal)
+    before = session.make_engine
+    session.make_engine = script.make  # type: ignore[assignment]
+    try:
+        code = run(list(arguments), Console(out, err))
+    finally:
+        session.make_engine = before
+    return Ran(code, out.getvalue(), err.getvalue())
+
+
+class Stream(io.StringIO):
+    def __init__(self, terminal: bool) -> None:
+        super().__init__()
+        self._terminal = terminal
+
+    def isatty(self) -> bool:
+        return self._terminal
 
 
 def main() -> None:

@@ -1,0 +1,191 @@
+"""Transcripts of `ask`: what goes where, and what the exit code says."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from fake_engine import Ran, Script, call, make_source
+
+from sharedllm_cli.answer import Coverage, ModelUse, TreeRead
+from sharedllm_cli.errors import DocumentError
+
+KEYS = {
+    "": {"question", "answer", "sources", "coverage", "tree", "answered", "reason"}
+    | {"index", "model", "timing", "memory", "warnings"},
+    "coverage": {"tokens", "tokens_read", "chunks", "pages", "pages_without_text"},
+    "tree": {"preserved_nodes", "kept_keys", "ratio", "policy"},
+    "index": {"text_hit", "trees_hit", "path", "bytes"},
+    "model": {"base", "adapter", "trained", "reads_tree", "quantize", "device"},
+    "timing": {"load_s", "read_s", "index_s", "search_s", "first_token_s", "total_s", "new_tokens", "tokens_per_s"},
+    "memory": {"peak_bytes"},
+}
+SOURCE_KEYS = {"document", "page", "page_label", "quote", "verified", "score", "chunk", "level", "node"}
+
+
+@pytest.fixture
+def book(tmp_path: Path) -> str:
+    path = tmp_path / "book.pdf"
+    path.write_text("The lamp is lit at dusk.")
+    return str(path)
+
+
+def test_standard_output_holds_the_answer_alone(book: str) -> None:
+    ran = call(Script(), "ask", book, "When is the lamp lit?")
+    assert (ran.code, ran.out) == (0, "The lamp is lit at dusk.\n")
+    assert "page xii (12)" in ran.err
+    assert "“The lamp is lit at dusk and put out at dawn.”" in ran.err
+    assert "answered from verbatim passages alone" in ran.err
+
+
+def test_quiet_leaves_only_the_answer(book: str) -> None:
+    ran = call(Script(), "ask", book, "When?", "--quiet")
+    assert (ran.out, ran.err) == ("The lamp is lit at dusk.\n", "")
+
+
+def test_quiet_still_warns(book: str) -> None:
+    ran = call(Script(changes={"warnings": ["3 old turns were left out"]}), "ask", book, "When?", "-q")
+    assert ran.err == "warning: 3 old turns were left out\n"
+
+
+@pytest.mark.parametrize("flag", ["--stream", "--no-stream"])
+def test_streamed_or_not_the_text_is_the_same(book: str, flag: str) -> None:
+    assert call(Script(), "ask", book, "When?", flag).out == "The lamp is lit at dusk.\n"
+
+
+def test_no_sources(book: str) -> None:
+    ran = call(Script(), "ask", book, "When?", "--no-sources")
+    assert "page" not in ran.err.replace("12 pages", "")
+
+
+def test_json_is_one_object_with_the_promised_keys(book: str) -> None:
+    ran = call(Script(), "ask", book, "When?", "--json")
+    found = json.loads(ran.out)
+    assert set(found) == KEYS[""]
+    for part, keys in KEYS.items():
+        if part:
+            assert set(found[part]) == keys, part
+    assert set(found["sources"][0]) == SOURCE_KEYS
+    assert found["answer"] == "The lamp is lit at dusk."
+    assert ran.err == ""
+
+
+def test_unanswered_is_no_failure_and_says_why(book: str) -> None:
+    script = Script(pieces=("The document does not say.",), changes={"answered": False, "reason": "no passage has “moon”"})
+    ran = call(script, "ask", book, "Is the moon lit?")
+    assert ran.code == 0
+    assert "note: no passage has “moon”\n" in ran.err
+
+
+def test_one_bad_document_is_told_and_the_rest_answered(book: str) -> None:
+    bad = DocumentError("bad.pdf is damaged", hint="get another copy")
+    ran = call(Script(failures=[("bad.pdf", bad)]), "ask", book, "bad.pdf", "When is it?")
+    assert (ran.code, ran.out) == (3, "The lamp is lit at dusk.\n")
+    assert ran.err.startswith("error: bad.pdf is damaged\nhint: get another copy\n")
+    ran = call(Script(failures=[("bad.pdf", bad)]), "ask", book, "bad.pdf", "When is it?", "--json")
+    assert (ran.code, json.loads(ran.out)["warnings"]) == (3, ["bad.pdf is damaged"])
+
+
+def test_sources_name_their_document_when_there_are_several(book: str, tmp_path: Path) -> None:
+    other = tmp_path / "other.pdf"
+    other.write_text("x")
+    assert "book.pdf  page" in call(Script(), "ask", book, str(other), "When?").err
+    assert "book.pdf  page" not in call(Script(), "ask", book, "When?").err
+
+
+@pytest.mark.parametrize(
+    ("label", "shown"), [("xii", "page xii (12)"), ("12", "page 12 "), (None, "page 12 "), ("", "page 12 ")]
+)
+def test_page_as_printed_and_as_counted(book: str, label: str | None, shown: str) -> None:
+    assert shown in call(Script(changes={"sources": [make_source(page_label=label)]}), "ask", book, "When?").err
+
+
+def test_a_format_without_pages_names_none(book: str) -> None:
+    script = Script(changes={"sources": [make_source(paged=False, page=1, document="notes.md")]})
+    err = call(script, "ask", book, "When?").err
+    assert "notes.md" in err
+    assert "page 1" not in err
+
+
+def test_a_quote_not_found_word_for_word_is_marked(book: str) -> None:
+    err = call(Script(changes={"sources": [make_source(verified=False)]}), "ask", book, "When?").err
+    assert "not found word for word" in err
+    assert "✓" not in err
+
+
+def test_a_long_quote_is_shortened_visibly_and_whole_with_verbose(book: str) -> None:
+    words = " ".join(f"word{number}" for number in range(100))
+    script = Script(changes={"sources": [make_source(quote=words)]})
+    assert "word59 …”" in call(script, "ask", book, "When?").err
+    assert "word99”" in call(script, "ask", book, "When?", "--verbose").err
+
+
+def test_pages_without_text_are_named(book: str) -> None:
+    err = call(Script(changes={"coverage": Coverage(5000, 1024, 10, 12, [4, 7, 8, 9])}), "ask", book, "When?").err
+    assert "without text: page 4, 7–9" in err
+
+
+@pytest.mark.parametrize(
+    ("trained", "reads", "nodes", "remark"),
+    [
+        (False, False, 0, "adapter untrained: answered from verbatim passages alone"),
+        (True, False, 0, "adapter reads no tree: answered from verbatim passages alone"),
+        (True, True, 0, "tree not read: answered from verbatim passages alone"),
+        (True, True, 40, None),
+    ],
+)
+def test_the_last_line_tells_whether_the_tree_was_read(
+    book: str, trained: bool, reads: bool, nodes: int, remark: str | None
+) -> None:
+    model = ModelUse("base", "adapter", trained, reads, "none", "cpu")
+    ran = call(Script(changes={"model": model, "tree": TreeRead(nodes, nodes * 16, 8.0, "hybrid")}), "ask", book, "When?")
+    assert (remark in ran.err) if remark else ("verbatim" not in ran.err)
+
+
+def test_pages_and_reindex_arrive(book: str) -> None:
+    script = Script()
+    call(script, "ask", book, "When?", "--pages", "3-9", "--reindex")
+    assert script.calls == [("open", ([book], True)), ("ask", ("When?", [], (3, 9)))]
+
+
+@pytest.mark.parametrize("pages", ["x", "9-3", "0-2", "-3", "3-", "1-2-3", "", "1,2"])
+def test_pages_that_are_no_range(book: str, pages: str) -> None:
+    ran = call(Script(), "ask", book, "When?", f"--pages={pages}")
+    assert ran.code == 2
+    assert ran.err.startswith("error: --pages")
+    assert ran.err.count("\n") == 2
+
+
+def usage_mistake(ran: Ran) -> str:
+    assert ran.code == 2
+    assert ran.out == ""
+    error, hint, end = ran.err.split("\n")
+    assert error.startswith("error: ")
+    assert hint.startswith("hint: ")
+    assert end == ""
+    return ran.err
+
+
+def test_no_question(book: str) -> None:
+    assert "no question given" in usage_mistake(call(Script(), "ask", book))
+    assert "no question given" in usage_mistake(call(Script(), "ask", book, book))
+    assert "no document given" in usage_mistake(call(Script(), "ask", "When is the lamp lit?"))
+    assert "the question is empty" in usage_mistake(call(Script(), "ask", book, "  "))
+    assert 'sharedllm ask book.pdf "' in usage_mistake(call(Script(), "ask", book))
+
+
+def test_a_question_that_lost_its_quotes(book: str) -> None:
+    error = usage_mistake(call(Script(), "ask", book, "when", "is", "it", "lit?"))
+    assert f'sharedllm ask {book} "when is it lit?"' in error
+
+
+def test_a_missing_document_is_the_engine_s_to_tell(book: str) -> None:
+    ran = call(Script(error=DocumentError("there is no file gone.pdf")), "ask", "gone.pdf", "When is it?")
+    assert (ran.code, ran.err) == (3, "error: there is no file gone.pdf\n")
+
+
+def test_the_engine_s_generator_is_closed(book: str) -> None:
+    script = Script()
+    call(script, "ask", book, "When?")
+    assert script.closed == 1

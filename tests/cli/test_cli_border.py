@@ -1,0 +1,137 @@
+"""The one border: every error is a line, a hint and an exit code; the terminal is given back whatever happens."""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from fake_engine import Script, call
+
+from sharedllm_cli import __version__, errors
+
+COMMAND = [sys.executable, str(Path(__file__).with_name("fake_engine.py"))]
+
+
+class OutOfMemoryError(RuntimeError):
+    """Named as torch names it."""
+
+
+@pytest.fixture
+def book(tmp_path: Path) -> str:
+    path = tmp_path / "book.pdf"
+    path.write_text("x")
+    return str(path)
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (errors.SharedLLMError("it broke"), 1),
+        (errors.DocumentError("it broke"), 3),
+        (errors.ModelError("it broke"), 4),
+        (errors.StoredIndexError("it broke"), 5),
+        (errors.ResourceError("it broke"), 6),
+        (MemoryError(), 6),
+        (OutOfMemoryError("CUDA out of memory"), 6),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"), 6),
+        (OSError(errno.ENOSPC, "No space left on device"), 6),
+        (KeyError("surprise"), 1),
+        (KeyboardInterrupt(), 130),
+    ],
+)
+def test_every_error_has_its_exit_code_and_no_traceback(book: str, error: BaseException, code: int) -> None:
+    ran = call(Script(error=error), "ask", book, "When?")
+    assert ran.code == code
+    assert ran.out == ""
+    assert "Traceback" not in ran.err
+    assert 1 <= ran.err.count("\n") <= 2
+    assert ran.err.startswith("interrupted: " if code == 130 else "error: ")
+
+
+def test_a_hint_stands_on_a_line_of_its_own(book: str) -> None:
+    ran = call(Script(error=errors.ModelError("no such model", hint="try\nanother")), "ask", book, "When?")
+    assert ran.err == "error: no such model\nhint: try another\n"
+
+
+def test_verbose_shows_the_traceback_too(book: str) -> None:
+    ran = call(Script(error=KeyError("surprise")), "ask", book, "When?", "--verbose")
+    assert "Traceback (most recent call last)" in ran.err
+    assert "error: something went wrong inside sharedllm: KeyError: 'surprise'" in ran.err
+
+
+def test_an_error_amid_the_answer_ends_the_line_first(book: str) -> None:
+    ran = call(Script(late_error=errors.ModelError("the model stumbled")), "ask", book, "When?")
+    assert (ran.code, ran.out) == (4, "The lamp is lit at dusk.\n")
+    assert ran.err == "error: the model stumbled\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["aks"], "did you mean: sharedllm ask"),
+        (["xyzzy"], "one of: ask, chat"),
+        (["models", "lst"], "did you mean: sharedllm models list"),
+        (["ask", "a", "b", "--modle", "x"], "--modle"),
+        (["ask"], "sharedllm ask --help"),
+        (["ask", "a", "b?", "--seed", "x"], "--seed must be a whole number, got 'x'"),
+        (["ask", "a", "b?", "--top-p", "2"], "--top-p must be above 0 and at most 1"),
+        (["ask", "a", "b?", "--policy", "best"], "choose one of hybrid"),
+        (["index"], "sharedllm index --help"),
+    ],
+)
+def test_wrong_usage(arguments: list[str], says: str) -> None:
+    ran = call(Script(), *arguments)
+    assert ran.code == 2
+    assert ran.err.startswith("error: ")
+    assert "\nhint: " in ran.err
+    assert says in ran.err
+    assert ran.err.count("\n") == 2
+
+
+def test_version_and_no_command(capsys: pytest.CaptureFixture[str]) -> None:
+    assert call(Script(), "--version").code == 0
+    assert capsys.readouterr().out == f"sharedllm {__version__}\n"
+    assert call(Script()).code == 0
+    assert capsys.readouterr().out.startswith("Usage: sharedllm COMMAND")
+    assert call(Script(), "models").code == 0
+    assert "pull" in capsys.readouterr().out
+
+
+def start(*arguments: str, script: str, **streams: int) -> subprocess.Popen[str]:
+    environment = os.environ | {"FAKE_ENGINE": script}
+    return subprocess.Popen([*COMMAND, *arguments], env=environment, text=True, encoding="utf-8", **streams)
+
+
+def test_control_c_stops_a_running_answer(book: str) -> None:
+    process = start("ask", book, "When?", script="slow", stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert process.stdout is not None
+    assert process.stdout.read(9) == "The lamp "
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=20)
+    assert process.returncode == 130
+    assert out.endswith("\n")
+    assert err == "interrupted: finished work is kept; run the same command again to go on\n"
+
+
+def test_a_reader_that_goes_away_is_no_error(book: str) -> None:
+    process = start("ask", book, "When?", script="long", stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert process.stdout is not None
+    assert process.stderr is not None
+    process.stdout.readline()
+    process.stdout.close()
+    assert process.stderr.read() == ""
+    assert process.wait(timeout=20) == 141
+
+
+def test_a_terminal_that_can_only_do_ascii(book: str) -> None:
+    environment = os.environ | {"PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"}
+    ran = subprocess.run([*COMMAND, "ask", book, "When?"], env=environment, capture_output=True, timeout=20, check=False)
+    assert ran.returncode == 0
+    assert b"ok verified" in ran.stderr
+
+
