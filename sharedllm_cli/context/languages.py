@@ -89,7 +89,7 @@ SAMPLE_CHARACTERS = 200_000
 LEAST_SHARE = 0.1
 """Running text of every language above is a third stop words or more; lists, code and other languages are not."""
 
-_WORD = re.compile(r"[^\W\d_]+")
+_WORD = re.compile(r"[^\W\d_]{2,}")  # single letters are names of variables as often as words
 
 
 def detect_language(text: str, among: Mapping[str, frozenset[str]] = STOP_WORDS) -> str:

@@ -12,13 +12,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sharedllm_cli.context.languages import STOP_WORDS, detect_language
+from sharedllm_cli.context.languages import DEFAULT_LANGUAGE, STOP_WORDS, detect_language
 from sharedllm_cli.context.words import words
 
 K1 = 0.9
 """How soon further occurrences of a term in a leaf stop counting (BM25's k1)."""
-B = 0.1
-"""How much a leaf's length counts, from 0 (not at all) to 1 (fully) (BM25's b): little, for leaves are equally long."""
+B = 0.0
+"""How much a leaf's length counts, from 0 (not at all) to 1 (fully) (BM25's b): leaves are equally long in tokens."""
 SHARES_BEFORE = (0.5, 0.25)
 """A term counts in a leaf with this share of its weight one, two leaves earlier: a passage's subject is often named
 in its heading or in the sentences before it (docs/log.md has the measurement)."""
@@ -146,8 +146,8 @@ def scores(
     typed = _question_words(question, {index.language for index in indexes})
     terms = _distinct_terms(typed)
     leaf_count = sum(len(index.lengths) for index in indexes)
-    average_length = sum(int(index.lengths.sum()) for index in indexes) / max(1, leaf_count)
-    norms = [k1 * (1 - b + b * index.lengths / max(1.0, average_length)) for index in indexes]
+    average_length = sum(int(index.lengths.sum()) for index in indexes) / max(1, leaf_count) or 1.0
+    norms = [k1 * (1 - b + b * index.lengths / average_length) for index in indexes]
     values = [np.zeros(len(index.lengths)) for index in indexes]
     found: set[str] = set()
     for term in terms:
@@ -187,15 +187,17 @@ _Slot = Mapping[str, str]
 def _question_words(question: str, languages: set[str]) -> list[tuple[str, list[_Slot]]]:
     """The question's content words as typed, each with its terms.
 
-    Stop words of the question's own language go too: an English question about a German text must not look for `the`.
+    Stop words of the question's own language go too, be it English or one of the documents': an English question about
+    a German text must not look for `the`.
     """
-    stop_words = STOP_WORDS[detect_language(question)]
+    candidates = {language: STOP_WORDS[language] for language in languages | {DEFAULT_LANGUAGE}}
+    stop_words = STOP_WORDS[detect_language(question, candidates)]
     slots: dict[tuple[int, str], list[dict[str, str]]] = {}
     for language in sorted(languages):
         for word in words(question, language):
             if word.surface.lower() in stop_words:
                 continue
-            forms = slots.setdefault((word.start, word.surface), [])
+            forms = slots.setdefault((word.start, word.surface.rstrip("(")), [])
             for place, term in enumerate(word.terms):
                 if place == len(forms):
                     forms.append({})

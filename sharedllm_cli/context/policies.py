@@ -98,12 +98,13 @@ def late_interaction(
 def paper_cosine(node_vectors: np.ndarray, query_vector: np.ndarray) -> np.ndarray:
     """Cosine of each node's vector [nodes, d] with the query's [d]: [nodes] (METHOD section 2, the paper's π)."""
     cosines: np.ndarray = _unit(node_vectors, None) @ _unit(query_vector[None], None)[0]
-    return cosines.astype(np.float64)
+    return np.asarray(cosines, dtype=np.float64)
 
 
 def best_leaves(scores: np.ndarray, count: int = RERANK_LEAVES) -> np.ndarray:
     """Numbers of the `count` best leaves (all, where there are fewer), best first, the earlier of equals first."""
-    return np.argsort(-scores, kind="stable")[:count]
+    best: np.ndarray = np.argsort(-scores, kind="stable")[:count]
+    return best
 
 
 def combine(lexical: np.ndarray, late: np.ndarray, leaves: np.ndarray) -> np.ndarray:
@@ -114,7 +115,8 @@ def combine(lexical: np.ndarray, late: np.ndarray, leaves: np.ndarray) -> np.nda
     """
     full = np.full(len(lexical), late.min() if len(late) else 0.0)
     full[leaves] = late
-    return z_scores(lexical) + z_scores(full)
+    added: np.ndarray = z_scores(lexical) + z_scores(full)
+    return added
 
 
 def z_scores(values: np.ndarray) -> np.ndarray:
@@ -122,7 +124,7 @@ def z_scores(values: np.ndarray) -> np.ndarray:
     values = np.asarray(values, dtype=np.float64)
     if not len(values) or values.max() == values.min():
         return np.zeros(len(values))
-    return (values - values.mean()) / values.std()
+    return np.asarray((values - values.mean()) / values.std())
 
 
 def _unit(states: np.ndarray, centre: np.ndarray | None) -> np.ndarray:
@@ -131,7 +133,7 @@ def _unit(states: np.ndarray, centre: np.ndarray | None) -> np.ndarray:
     if centre is not None:
         states = states - np.asarray(centre, dtype=np.float32)
     lengths = np.linalg.norm(states, axis=1, keepdims=True)
-    return states / np.where(lengths == 0, 1, lengths)
+    return np.asarray(states / np.where(lengths == 0, 1, lengths))
 
 
 def _hybrid(source: LeafSource) -> np.ndarray:

@@ -113,7 +113,8 @@ def _part_terms(part: str, language: str) -> Iterator[str]:
             else:
                 yield from _part_terms(run, language)
     elif part not in STOP_WORDS[language]:
-        yield fold(_stem(part, language))
+        # English writes accents or not as it likes; elsewhere the stemmer's rules need them
+        yield fold(_stem(fold(part) if language == "english" else part, language))
 
 
 def fold(text: str) -> str:

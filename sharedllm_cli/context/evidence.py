@@ -1,0 +1,270 @@
+"""From scores of leaves to the passages that the model reads word by word, and to the quotes shown as sources.
+
+Counts are exact, in the documents' own tokens. Knows no model and no file; text only to cut where sentences end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import zip_longest
+
+import numpy as np
+
+from sharedllm_cli.config import MAX_SOURCES
+from sharedllm_cli.context.boundaries import Boundary, TokenText
+from sharedllm_cli.context.tree import Span
+
+MISFITS = 8
+"""So many leaves in a row that don't fit the rest of the budget end the search for one that does."""
+
+
+@dataclass(frozen=True)
+class Passage:
+    """Tokens `[first_token, end_token)` of a document (by its place in the question), and why they were chosen.
+
+    `score` is the best score of the leaves chosen in it, `best_leaf` that leaf's place in the document.
+    """
+
+    document: int
+    first_token: int
+    end_token: int
+    score: float
+    best_leaf: int
+
+    @property
+    def length(self) -> int:
+        return self.end_token - self.first_token
+
+
+def select(
+    scores: Sequence[np.ndarray],
+    documents: Sequence[TokenText],
+    budget_tokens: int,
+    *,
+    allowed: Sequence[Sequence[tuple[int, int]] | None] | None = None,
+    spread: bool = False,
+) -> list[Passage]:
+    """Passages of at most `budget_tokens` tokens together, in document order.
+
+    `scores[d]` [leaves] belongs to `documents[d]`. Leaves are taken best first; each is widened by up to half its
+    length on either side to where a sentence or paragraph begins and ends, and neighbours become one passage. A passage
+    never begins or ends inside a word. Everything is taken where it fits. `allowed[d]` are the token ranges of a
+    document that may be read (None: all of it): passages stay inside them. `spread` is for questions about no place in
+    particular (`what is this about?`): the beginning, the end and leaves evenly between; scores that are all equal
+    are treated so, too.
+    """
+    ranges = [
+        _joined(len(document), None if allowed is None else allowed[place]) for place, document in enumerate(documents)
+    ]
+    everything = [(place, span) for place, spans in enumerate(ranges) for span in spans]
+    selection = _Selection(scores, documents)
+    if sum(span.length for _, span in everything) <= budget_tokens:
+        for place, span in everything:
+            selection.add(place, span)
+        return selection.passages()
+    values = np.concatenate([np.zeros(0), *scores])
+    if spread or values.max(initial=0.0) == values.min(initial=0.0):
+        order = _spread_order(documents, ranges, budget_tokens)
+    else:
+        order = _best_first(scores, documents, ranges)
+    _fill(selection, order, ranges, budget_tokens)
+    return selection.passages()
+
+
+def rank(
+    passages: Sequence[Passage], scores: Sequence[np.ndarray], documents: Sequence[TokenText], limit: int = MAX_SOURCES
+) -> list[Passage]:
+    """The passages' best leaves as quotes, best first, at most `limit`.
+
+    A quote is one leaf widened to whole sentences, at most two leaves long and inside its passage; no two overlap. Of a
+    leaf that scores no better than the worst leaf of all nothing is quoted, unless that holds for every leaf.
+    """
+    inside = [(passage, leaf) for passage in passages for leaf in _held(documents[passage.document], passage)]
+    worst = min((float(values.min()) for values in scores if len(values)), default=0.0)
+    telling = [(passage, leaf) for passage, leaf in inside if scores[passage.document][leaf] > worst]
+    chosen = telling or [(passage, passage.best_leaf) for passage in passages]
+    quotes: list[Passage] = []
+    for passage, leaf in sorted(chosen, key=lambda pair: -float(scores[pair[0].document][pair[1]])):
+        if len(quotes) == limit:
+            break
+        document = documents[passage.document]
+        span = _widened(document, _leaf_span(document, leaf), Span(passage.first_token, passage.end_token))
+        if span and not _overlaps(span, quotes, passage.document):
+            quotes.append(Passage(passage.document, *span, float(scores[passage.document][leaf]), leaf))
+    return quotes
+
+
+class _Selection:
+    """Which tokens of each document are taken, and for which leaves."""
+
+    def __init__(self, scores: Sequence[np.ndarray], documents: Sequence[TokenText]) -> None:
+        self.scores = scores
+        self.documents = documents
+        self.taken: dict[int, np.ndarray] = {}
+        self.tokens = 0
+
+    def cost(self, document: int, span: Span) -> int:
+        """Tokens of the span that are not taken yet."""
+        taken = self.taken.get(document)
+        return span.length if taken is None else span.length - int(taken[span.start : span.end].sum())
+
+    def add(self, document: int, span: Span) -> None:
+        self.tokens += self.cost(document, span)
+        taken = self.taken.setdefault(document, np.zeros(len(self.documents[document]), dtype=bool))
+        taken[span.start : span.end] = True
+
+    def passages(self) -> list[Passage]:
+        """The runs of taken tokens, each with the best leaf that lies mostly in it (or touches it)."""
+        found = []
+        for place in sorted(self.taken):
+            edges = np.flatnonzero(np.diff(np.concatenate([[0], self.taken[place].astype(np.int8), [0]])))
+            for first, end in edges.reshape(-1, 2).tolist():
+                held = _held(self.documents[place], Span(first, end))
+                best = max(held, key=lambda leaf: float(self.scores[place][leaf]))
+                found.append(Passage(place, first, end, float(self.scores[place][best]), best))
+        return found
+
+
+def _fill(
+    selection: _Selection, order: Iterator[tuple[int, Span]], ranges: Sequence[Sequence[Span]], budget_tokens: int
+) -> None:
+    """Takes leaves in order, widened where that fits and as they are where only that does, until the budget is used."""
+    misfits: list[tuple[int, Span, Span]] = []
+    for place, leaf in order:
+        document = selection.documents[place]
+        for allowed in ranges[place]:
+            inside = Span(max(leaf.start, allowed.start), min(leaf.end, allowed.end))
+            if inside.length <= 0 or not selection.cost(place, inside):
+                continue
+            room = budget_tokens - selection.tokens
+            shapes = (_widened(document, inside, allowed), _trimmed(document, inside, allowed, inside.length))
+            fitting = [shape for shape in shapes if shape and 0 < selection.cost(place, shape) <= room]
+            if fitting:
+                selection.add(place, fitting[0])
+                misfits.clear()
+            else:
+                misfits.append((place, inside, allowed))
+        if selection.tokens >= budget_tokens or len(misfits) >= MISFITS:
+            break
+    if not selection.tokens:
+        # the budget is smaller than a leaf: as much of the best as fits
+        for place, inside, allowed in misfits:
+            short = _trimmed(selection.documents[place], inside, allowed, budget_tokens)
+            if short:
+                selection.add(place, short)
+                return
+
+
+def _widened(document: TokenText, inside: Span, allowed: Span) -> Span | None:
+    """The span, stretched by up to half a leaf on either side to the nearest best boundary; None if it has none."""
+    reach = max(1, inside.length // 2)
+    earliest, latest = max(allowed.start, inside.start - reach), min(allowed.end, inside.end + reach)
+    start = _edge(document, range(inside.start, earliest - 1, -1), allowed)
+    end = _edge(document, range(inside.end, latest + 1), allowed)
+    if start is None:
+        start = _edge(document, range(inside.start + 1, inside.end), allowed)
+    if end is None:
+        end = _edge(document, range(inside.end - 1, inside.start, -1), allowed)
+    return Span(start, end) if start is not None and end is not None and start < end else None
+
+
+def _trimmed(document: TokenText, inside: Span, allowed: Span, length: int) -> Span | None:
+    """At most `length` tokens of the span, from a word's beginning to a word's end; None if there is none."""
+    walls = (allowed.start, allowed.end)
+    edges = range(inside.start, inside.end + 1)
+    words = [token for token in edges if token in walls or document.boundary(token) >= Boundary.WORD]
+    last = max((token for token in words if token - words[0] <= length), default=inside.start)
+    return Span(words[0], last) if words and words[0] < last else None
+
+
+def _edge(document: TokenText, tokens: range, allowed: Span) -> int | None:
+    """The best token of a range to cut at; the walls of what is allowed are always good enough."""
+    found = document.best(tokens)
+    walls = (allowed.start, allowed.end)
+    return found if found is not None else next((token for token in tokens if token in walls), None)
+
+
+def _overlaps(span: Span, quotes: Sequence[Passage], document: int) -> bool:
+    """Whether an earlier quote of the document has some of the same tokens."""
+    same = (quote for quote in quotes if quote.document == document)
+    return any(quote.first_token < span.end and span.start < quote.end_token for quote in same)
+
+
+def _held(document: TokenText, span: Passage | Span) -> list[int]:
+    """Numbers of the leaves that lie at least half in a span of tokens, or of the one with the most tokens in it."""
+    first, end = (span.first_token, span.end_token) if isinstance(span, Passage) else span
+    lengths = document.leaves[:, 1] - document.leaves[:, 0]
+    shared = np.minimum(document.leaves[:, 1], end) - np.maximum(document.leaves[:, 0], first)
+    held: list[int] = np.flatnonzero((2 * shared >= lengths) | (shared == shared.max())).tolist()
+    return held
+
+
+def _leaf_span(document: TokenText, leaf: int) -> Span:
+    return Span(*document.leaves[leaf].tolist())
+
+
+def _joined(tokens: int, allowed: Sequence[tuple[int, int]] | None) -> list[Span]:
+    """Allowed ranges within the document, ascending, those that touch joined, empty ones left out."""
+    joined: list[Span] = []
+    for first, end in sorted([(0, tokens)] if allowed is None else allowed):
+        first, end = max(0, first), min(tokens, end)
+        if first >= end:
+            continue
+        if joined and first <= joined[-1].end:
+            joined[-1] = Span(joined[-1].start, max(end, joined[-1].end))
+        else:
+            joined.append(Span(first, end))
+    return joined
+
+
+def _leaves_within(document: TokenText, ranges: Sequence[Span]) -> np.ndarray:
+    """Numbers of the leaves that touch an allowed range, ascending."""
+    touched = np.zeros(len(document.leaves), dtype=bool)
+    for span in ranges:
+        touched |= (document.leaves[:, 0] < span.end) & (document.leaves[:, 1] > span.start)
+    return np.flatnonzero(touched)
+
+
+def _best_first(
+    scores: Sequence[np.ndarray], documents: Sequence[TokenText], ranges: Sequence[Sequence[Span]]
+) -> Iterator[tuple[int, Span]]:
+    """(document, leaf's tokens), best score first; of equals the one that stands first."""
+    leaves = [_leaves_within(document, spans) for document, spans in zip(documents, ranges, strict=True)]
+    places = np.repeat(np.arange(len(documents)), [len(found) for found in leaves])
+    numbers = np.concatenate([np.zeros(0, dtype=np.int64), *leaves])
+    values = np.concatenate([np.zeros(0), *(values[found] for values, found in zip(scores, leaves, strict=True))])
+    for position in np.argsort(-values, kind="stable").tolist():
+        place = int(places[position])
+        yield place, _leaf_span(documents[place], int(numbers[position]))
+
+
+def _spread_order(
+    documents: Sequence[TokenText], ranges: Sequence[Sequence[Span]], budget_tokens: int
+) -> Iterator[tuple[int, Span]]:
+    """(document, leaf's tokens) for evidence from everywhere: the documents in turn, each by `_spread_leaves`."""
+    share = budget_tokens / max(1, sum(bool(spans) for spans in ranges))
+    queues = []
+    for place, (document, spans) in enumerate(zip(documents, ranges, strict=True)):
+        leaves = _leaves_within(document, spans).tolist()
+        typical = len(document) / max(1, len(document.leaves))
+        queues.append([(place, leaves[k]) for k in _spread_leaves(len(leaves), share / max(1.0, typical))])
+    for turn in zip_longest(*queues):
+        for entry in turn:
+            if entry is not None:
+                yield entry[0], _leaf_span(documents[entry[0]], entry[1])
+
+
+def _spread_leaves(count: int, room: float) -> list[int]:
+    """All of `count` leaves in the order in which about `room` of them tell most about a document as a whole.
+
+    The first half of the room goes to the beginning (title, abstract, introduction), then the end, then as many places
+    evenly between as still fit when each is widened to sentences, those that halve the largest gap first.
+    """
+    beginning = min(count, max(1, int(room / 2)))
+    between = max(0, int((room - beginning - 1) * 2 / 3))
+    grid = np.linspace(beginning, count - 1, between + 2)[1:-1].round().astype(int).tolist() if between else []
+    # the middle first, then the middles of both halves, …: even wherever the budget ends
+    halving = sorted(range(len(grid)), key=lambda k: int(f"{k + 1:032b}"[::-1], 2))
+    order = [*range(beginning), count - 1, *(grid[k] for k in halving), *range(count)]
+    return [leaf for leaf in dict.fromkeys(order) if 0 <= leaf < count]

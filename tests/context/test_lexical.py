@@ -1,0 +1,154 @@
+"""BM25: equal to the formula written plainly, joined over documents as if they were one, and stored exactly."""
+
+from __future__ import annotations
+
+import math
+import time
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sharedllm_cli.context.lexical import K1, LexicalIndex, scores
+from sharedllm_cli.context.words import words
+
+VOCABULARY = ["whale", "ship", "harpoon", "captain", "running", "sea", "the", "of", "lm()", "1,024"]
+leaf_texts = st.lists(st.lists(st.sampled_from(VOCABULARY), max_size=8).map(" ".join), min_size=1, max_size=6)
+questions = st.lists(st.sampled_from([*VOCABULARY, "unknown", "what"]), max_size=5).map(" ".join)
+
+
+def plain_bm25(question: str, documents: list[list[str]], k1: float, b: float) -> list[list[float]]:
+    """Lucene's BM25 in plain Python over all leaves of all documents."""
+    leaves = [[[t for w in words(leaf, "english") for t in w.terms] for leaf in document] for document in documents]
+    every = [leaf for document in leaves for leaf in document]
+    average = sum(map(len, every)) / len(every) or 1.0
+    asked = {term for word in words(question, "english") for term in word.terms}
+
+    def one(leaf: list[str]) -> float:
+        total = 0.0
+        for term in asked:
+            df, tf = sum(term in other for other in every), leaf.count(term)
+            if tf:
+                idf = math.log(1 + (len(every) - df + 0.5) / (df + 0.5))
+                total += idf * tf / (tf + k1 * (1 - b + b * len(leaf) / average))
+        return total
+
+    return [[one(leaf) for leaf in document] for document in leaves]
+
+
+def build(leaves: list[str]) -> LexicalIndex:
+    return LexicalIndex.build(leaves, "english")
+
+
+@given(documents=st.lists(leaf_texts, min_size=1, max_size=3), question=questions, b=st.sampled_from([0.0, 0.4, 1.0]))
+def test_without_shares_it_is_bm25_over_all_documents(documents: list[list[str]], question: str, b: float) -> None:
+    found = scores(question, [build(leaves) for leaves in documents], b=b, before=(), after=())
+    for values, expected in zip(found.values, plain_bm25(question, documents, K1, b), strict=True):
+        np.testing.assert_allclose(values, expected, atol=1e-12)
+
+
+@given(documents=st.lists(leaf_texts, min_size=2, max_size=3), question=questions)
+def test_joined_statistics_are_those_of_one_big_index(documents: list[list[str]], question: str) -> None:
+    apart = scores(question, [build(leaves) for leaves in documents], b=0.4, before=(), after=())
+    together = scores(question, [build([leaf for leaves in documents for leaf in leaves])], b=0.4, before=(), after=())
+    np.testing.assert_allclose(np.concatenate(apart.values), together.values[0], atol=1e-12)
+    assert (apart.terms, apart.matched) == (together.terms, together.matched)
+
+
+@given(leaves=leaf_texts, question=questions)
+def test_a_neighbours_term_counts_by_its_share(leaves: list[str], question: str) -> None:
+    """Each term's weight in a leaf is the largest of its own and its neighbours' shares; terms add up."""
+    index = build(leaves)
+    shares = {-2: 0.25, -1: 0.5, 0: 1.0, 1: 0.3, 2: 0.15}
+    expected = np.zeros(len(leaves))
+    for term in set(question.split()):
+        single = scores(term, [index], before=(), after=()).values[0]
+        for leaf in range(len(leaves)):
+            near = [share * single[leaf + d] for d, share in shares.items() if 0 <= leaf + d < len(leaves)]
+            expected[leaf] += max(near)
+    np.testing.assert_allclose(scores(question, [index]).values[0], expected, atol=1e-12)
+
+
+def test_the_shares_fall_off_before_and_after_and_stop_at_the_documents_edge() -> None:
+    leaves = ["x y"] * 7
+    leaves[3] = "whale"
+    values = scores("whale", [build(leaves), build(["z"])]).values
+    np.testing.assert_allclose(values[0] / values[0].max(), [0, 0.15, 0.3, 1, 0.5, 0.25, 0])
+    assert values[1].tolist() == [0]
+
+
+@given(leaves=leaf_texts)
+def test_arrays_round_trip(leaves: list[str]) -> None:
+    index = build(leaves)
+    terms, arrays = index.to_arrays()
+    again = LexicalIndex.from_arrays(list(terms), {name: array.copy() for name, array in arrays.items()})
+    assert again.to_arrays()[0] == terms == sorted(terms)
+    assert again.language == index.language
+    for name, array in again.to_arrays()[1].items():
+        np.testing.assert_array_equal(array, arrays[name])
+        assert array.dtype == arrays[name].dtype
+    assert arrays["leaves"].dtype == arrays["frequencies"].dtype == arrays["lengths"].dtype == np.int32
+
+
+@given(leaves=leaf_texts)
+def test_postings_count_every_occurrence_once(leaves: list[str]) -> None:
+    index = build(leaves)
+    counts = [[t for w in words(leaf, "english") for t in w.terms] for leaf in leaves]
+    assert index.lengths.tolist() == [len(terms) for terms in counts]
+    assert index.terms == sorted({term for terms in counts for term in terms})
+    for term in index.terms:
+        held, frequencies = index.postings(term)
+        assert dict(zip(held.tolist(), frequencies.tolist(), strict=True)) == {
+            leaf: terms.count(term) for leaf, terms in enumerate(counts) if term in terms
+        }
+    assert index.postings("nowhere")[0].tolist() == []
+
+
+def test_a_word_cut_by_a_leafs_end_belongs_to_the_leaf_in_which_it_begins() -> None:
+    index = LexicalIndex.from_text("a white whale swims", np.array([11, 19]))  # a white wha|le swims
+    assert index.postings("whale")[0].tolist() == [0]
+    assert index.postings("swim")[0].tolist() == [1]
+
+
+def test_nothing_is_indexed_of_nothing() -> None:
+    assert scores("whale", []).values == []
+    assert scores("whale", [LexicalIndex.build([])]).values[0].tolist() == []
+    assert scores("whale", [LexicalIndex.build([""])]).values[0].tolist() == [0]
+    with pytest.raises(ValueError, match="needs leaves"):
+        LexicalIndex.from_text("whale", np.array([], dtype=np.int64))
+
+
+def test_it_reports_the_content_words_as_typed_and_which_of_them_occur() -> None:
+    found = scores("What does lm() do with the Whales and unicorns?", [build(["a whale", "lm(x) is called"])])
+    assert found.terms == ["lm", "Whales", "unicorns"]
+    assert found.matched == {"lm", "Whales"}
+    assert scores("what is this about?", [build(["a whale"])]).terms == []
+
+
+def test_a_question_is_stemmed_in_each_documents_own_language() -> None:
+    english = LexicalIndex.build(["the houses of the town", "nothing of it"], "english")
+    german = LexicalIndex.build(["von den Häusern der Stadt", "und sonst nichts"], "german")
+    found = scores("Häuser houses", [english, german])
+    assert found.values[0][0] > found.values[0][1]
+    assert found.values[1][0] > found.values[1][1]
+    assert found.matched == {"Häuser", "houses"}
+
+
+def test_an_english_question_about_a_german_text_does_not_look_for_english_stop_words() -> None:
+    german = LexicalIndex.build(["das Haus", "in the the the"], "german")
+    assert scores("what is the rent of the flat", [german]).terms == ["rent", "flat"]
+
+
+def test_the_language_is_found_when_it_is_not_given() -> None:
+    assert LexicalIndex.build(["Das ist nicht das Haus,", "in dem wir mit den Kindern wohnen."]).language == "german"
+
+
+def test_a_million_tokens_are_asked_in_a_moment() -> None:
+    random = np.random.default_rng(0)
+    index = LexicalIndex.build(
+        [" ".join(f"w{n}" for n in random.zipf(1.3, 45).clip(max=20_000)) for _ in range(16_384)]
+    )
+    started = time.perf_counter()
+    scores("w1 w2 w3 w40 w500 w6000", [index])
+    assert time.perf_counter() - started < 1
