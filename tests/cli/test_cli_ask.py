@@ -72,7 +72,9 @@ def test_json_is_one_object_with_the_promised_keys(book: str) -> None:
 
 
 def test_unanswered_is_no_failure_and_says_why(book: str) -> None:
-    script = Script(pieces=("The document does not say.",), changes={"answered": False, "reason": "no passage has “moon”"})
+    script = Script(
+        pieces=("The document does not say.",), changes={"answered": False, "reason": "no passage has “moon”"}
+    )
     ran = call(script, "ask", book, "Is the moon lit?")
     assert ran.code == 0
     assert "note: no passage has “moon”\n" in ran.err
@@ -139,7 +141,9 @@ def test_the_last_line_tells_whether_the_tree_was_read(
     book: str, trained: bool, reads: bool, nodes: int, remark: str | None
 ) -> None:
     model = ModelUse("base", "adapter", trained, reads, "none", "cpu")
-    ran = call(Script(changes={"model": model, "tree": TreeRead(nodes, nodes * 16, 8.0, "hybrid")}), "ask", book, "When?")
+    ran = call(
+        Script(changes={"model": model, "tree": TreeRead(nodes, nodes * 16, 8.0, "hybrid")}), "ask", book, "When?"
+    )
     assert (remark in ran.err) if remark else ("verbatim" not in ran.err)
 
 

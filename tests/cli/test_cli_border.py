@@ -130,8 +130,8 @@ def test_a_reader_that_goes_away_is_no_error(book: str) -> None:
 
 def test_a_terminal_that_can_only_do_ascii(book: str) -> None:
     environment = os.environ | {"PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"}
-    ran = subprocess.run([*COMMAND, "ask", book, "When?"], env=environment, capture_output=True, timeout=20, check=False)
+    ran = subprocess.run(
+        [*COMMAND, "ask", book, "When?"], env=environment, capture_output=True, timeout=20, check=False
+    )
     assert ran.returncode == 0
     assert b"ok verified" in ran.stderr
-
-

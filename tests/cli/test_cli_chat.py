@@ -1,0 +1,166 @@
+"""Scripted conversations: history, slash commands, and how a chat ends."""
+
+from __future__ import annotations
+
+import io
+import json
+import stat
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fake_engine import Ran, Script, call, make_answer
+
+from sharedllm_cli.cli import chat as chat_module
+from sharedllm_cli.cli.keyboard import open_keyboard, private_file
+from sharedllm_cli.errors import ModelError
+
+ANSWER = "The lamp is lit at dusk."
+
+
+def talk(script: Script, monkeypatch: pytest.MonkeyPatch, *lines: str, flags: tuple[str, ...] = ()) -> Ran:
+    monkeypatch.setattr("sys.stdin", io.StringIO("".join(f"{line}\n" for line in lines)))
+    return call(script, "chat", "book.pdf", *flags)
+
+
+def asked(script: Script) -> list[Any]:
+    return [value for name, value in script.calls if name == "ask"]
+
+
+def test_each_question_sees_the_ones_before_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    script = Script()
+    ran = talk(script, monkeypatch, "When?", "", "And why?")
+    assert (ran.code, ran.out) == (0, f"{ANSWER}\n{ANSWER}\n")
+    assert asked(script) == [("When?", [], None), ("And why?", [("When?", ANSWER)], None)]
+
+
+def test_clear_forgets(monkeypatch: pytest.MonkeyPatch) -> None:
+    script = Script()
+    talk(script, monkeypatch, "When?", "/clear", "And why?")
+    assert asked(script)[1] == ("And why?", [], None)
+
+
+def test_quit_leaves_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    script = Script()
+    assert talk(script, monkeypatch, "/quit", "When?").code == 0
+    assert asked(script) == []
+
+
+def test_slash_commands_write_to_standard_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    ran = talk(Script(), monkeypatch, "/help", "/docs", "/sources")
+    assert ran.out == ""
+    for word in chat_module.COMMANDS:
+        assert word in ran.err
+    assert "book.pdf: 12 pages, 5,000 tokens in 10 chunks" in ran.err
+    assert "no sources yet" in ran.err
+
+
+def test_sources_quotes_in_full(monkeypatch: pytest.MonkeyPatch) -> None:
+    long = " ".join(["word"] * 100 + ["end"])
+    script = Script(
+        changes={
+            "sources": [make_answer().sources[0].__class__(**{**make_answer().sources[0].__dict__, "quote": long})]
+        }
+    )
+    ran = talk(script, monkeypatch, "When?", "/sources", flags=("--no-sources",))
+    assert "word end”" in ran.err
+
+
+def test_an_unknown_command_is_told_and_the_chat_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    ran = talk(Script(), monkeypatch, "/sing", "When?")
+    assert "error: there is no command /sing\nhint: one of: /help" in ran.err
+    assert (ran.code, ran.out) == (2, f"{ANSWER}\n")
+
+
+def test_a_failed_question_is_told_and_not_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    script = Script(late_error=ModelError("the model stumbled"))
+    ran = talk(script, monkeypatch, "When?", "Why?")
+    assert ran.code == 4
+    assert ran.err.count("error: the model stumbled") == 2
+    assert asked(script)[1] == ("Why?", [], None)
+
+
+def test_json_is_one_object_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    ran = talk(Script(), monkeypatch, "When?", "Why?", flags=("--json",))
+    assert [json.loads(line)["question"] for line in ran.out.splitlines()] == ["When?", "Why?"]
+    assert ran.err == ""
+
+
+def test_a_document_can_t_come_from_standard_input(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO("x"))
+    ran = call(Script(), "chat", "-")
+    assert ran.code == 2
+    assert "hint: save the document to a file" in ran.err
+
+
+def test_pages_arrive(monkeypatch: pytest.MonkeyPatch) -> None:
+    script = Script()
+    talk(script, monkeypatch, "When?", flags=("--pages", "2-3"))
+    assert asked(script) == [("When?", [], (2, 3))]
+
+
+class Typist:
+    """A person at the prompt who presses Ctrl-C during the first answer."""
+
+    interactive = True
+
+    def __init__(self, *lines: str) -> None:
+        self._lines = lines
+
+    def lines(self) -> Any:
+        yield from self._lines
+
+
+class Impatient(Script):
+    """Interrupts the first answer after its first piece."""
+
+    def make(self, *arguments: Any) -> Any:
+        engine = super().make(*arguments)
+        plain = engine.ask
+
+        def ask(*values: Any, **named: Any) -> Any:
+            pieces = plain(*values, **named)
+            yield next(pieces)
+            if len(asked(self)) == 1:
+                try:
+                    raise KeyboardInterrupt
+                finally:
+                    pieces.close()
+            yield from pieces
+
+        engine.ask = ask
+        return engine
+
+
+def test_control_c_stops_the_answer_and_keeps_the_conversation(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(chat_module, "open_keyboard", lambda *_: Typist("When?", "And why?"))
+    script = Impatient()
+    ran = call(script, "chat", "book.pdf")
+    assert ran.code == 0
+    assert ran.out == f"The lamp \n{ANSWER}\n"
+    assert "stopped" in ran.err
+    assert asked(script)[1] == ("And why?", [("When?", "The lamp ")], None)
+    assert script.closed == 2
+
+
+def test_control_c_in_a_pipe_ends_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    ran = talk(Impatient(), monkeypatch, "When?", "And why?")
+    assert ran.code == 130
+
+
+def test_history_is_private(tmp_path: Path) -> None:
+    path = tmp_path / "chat-history"
+    path.write_text("old")
+    path.chmod(0o644)
+    assert stat.S_IMODE(private_file(path).stat().st_mode) == 0o600
+    assert path.read_text() == "old"
+    assert stat.S_IMODE(private_file(tmp_path / "new").stat().st_mode) == 0o600
+
+
+def test_a_pipe_is_read_line_by_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    from sharedllm_cli.cli.console import Console
+
+    monkeypatch.setattr("sys.stdin", io.StringIO("a\nb\n"))
+    keyboard = open_keyboard(Console(), tmp_path, [])
+    assert not keyboard.interactive
+    assert list(keyboard.lines()) == ["a\n", "b\n"]

@@ -1,0 +1,151 @@
+"""What reaches the screen: nothing that a terminal obeys, no colour where none is wanted, no bar left behind."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from time import sleep
+
+import pytest
+from fake_engine import Script, Stream, call, make_source
+
+from sharedllm_cli.cli.console import Console, harmless, to_json
+from sharedllm_cli.cli.quantities import amount, duration, ranges, size
+from sharedllm_cli.errors import DocumentError
+
+REFRESHES_A_SECOND = 10
+HOSTILE = "[bold]x[/bold]\x1b[2J\x1b]0;owned\x07\x9b31m\r\u202eevil\x00\x7f :smile: [/]"
+OBEYED = ["\x1b", "\x07", "\x9b", "\r", "\u202e", "\x00", "\x7f"]
+
+
+@pytest.fixture
+def book(tmp_path: Path) -> str:
+    path = tmp_path / "book.pdf"
+    path.write_text("x")
+    return str(path)
+
+
+def hostile_script() -> Script:
+    source = make_source(document=HOSTILE, page_label=HOSTILE, quote=HOSTILE)
+    bad = DocumentError(f"{HOSTILE} is damaged", hint=HOSTILE)
+    return Script(
+        pieces=(HOSTILE, "\x1b", "[31m"),
+        changes={"sources": [source], "warnings": [HOSTILE], "answered": False, "reason": HOSTILE},
+        failures=[(HOSTILE, bad)],
+    )
+
+
+def test_hostile_text_is_shown_and_not_obeyed(book: str) -> None:
+    ran = call(hostile_script(), "ask", book, "When is it?")
+    for stream in (ran.out, ran.err):
+        assert not [character for character in OBEYED if character in stream]
+        assert "[bold]x[/bold]" in stream
+        assert ":smile:" in stream
+
+
+def test_hostile_text_on_a_terminal_adds_no_sequence_of_its_own(book: str) -> None:
+    ran = call(hostile_script(), "ask", book, "When is it?", terminal=True)
+    for stream in (ran.out, ran.err):
+        assert "\x1b]0" not in stream
+        assert "\x1b[2J" not in stream
+        assert "\x07" not in stream
+    assert "\x1b" not in ran.out
+
+
+def test_json_of_hostile_text_is_escaped_and_unchanged(book: str) -> None:
+    ran = call(hostile_script(), "ask", book, "When is it?", "--json")
+    assert not [character for character in OBEYED if character in ran.out]
+    assert json.loads(ran.out)["sources"][0]["quote"] == HOSTILE
+
+
+def test_lone_surrogates_do_not_break_json() -> None:
+    text = to_json({"quote": "a\ud800b"})
+    text.encode("utf-8")
+    assert json.loads(text) == {"quote": "a\ud800b"}
+
+
+def test_line_feeds_and_tabs_stay() -> None:
+    assert harmless("a\n\tb") == "a\n\tb"
+
+
+@pytest.mark.parametrize("arguments", [["ask", "BOOK", "When?"], ["plan", "BOOK"], ["doctor"], ["models", "list"]])
+def test_no_escape_codes_without_a_terminal(book: str, arguments: list[str]) -> None:
+    ran = call(Script(), *(book if word == "BOOK" else word for word in arguments))
+    assert "\x1b" not in ran.out + ran.err
+
+
+def test_colour_on_a_terminal_and_none_with_no_color(book: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    monkeypatch.setenv("TERM", "xterm-256color")
+    assert "\x1b[32m✓ verified" in call(Script(), "ask", book, "When?", terminal=True).err
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert "\x1b[32m" not in call(Script(), "ask", book, "When?", terminal=True).err
+    monkeypatch.delenv("NO_COLOR")
+    monkeypatch.setenv("TERM", "dumb")
+    assert "\x1b" not in call(Script(), "ask", book, "When?", terminal=True).err
+
+
+def bars(monkeypatch: pytest.MonkeyPatch) -> tuple[Console, Stream]:
+    monkeypatch.setenv("TERM", "xterm")
+    err = Stream(terminal=True)
+    return Console(Stream(terminal=True), err), err
+
+
+def test_a_bar_tells_its_unit_and_gives_the_cursor_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    console, err = bars(monkeypatch)
+    with console.task("reading book.pdf", 1000, "tokens") as task:
+        task.advance(1000)
+        sleep(2 / REFRESHES_A_SECOND)
+    drawn = err.getvalue()
+    assert "1,000 of 1,000 tokens" in drawn
+    assert drawn.count("\x1b[?25l") == drawn.count("\x1b[?25h") == 1
+
+
+def work_until_interrupted(console: Console) -> None:
+    with console.task("reading", 10, "pages"), console.task("fetching", 98_400_000, "bytes") as task:
+        task.advance(49_200_000)
+        sleep(2 / REFRESHES_A_SECOND)
+        raise KeyboardInterrupt
+
+
+def test_two_bars_at_once_and_an_interrupt_give_the_cursor_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    console, err = bars(monkeypatch)
+    with pytest.raises(KeyboardInterrupt):
+        work_until_interrupted(console)
+    assert "49.2 of 98.4 MB" in err.getvalue()
+    assert err.getvalue().count("\x1b[?25l") == err.getvalue().count("\x1b[?25h") == 1
+    with console.task("again", 1, "pages"):
+        pass
+    assert err.getvalue().count("\x1b[?25h") == 2
+
+
+@pytest.mark.parametrize("quiet", [False, True])
+def test_no_bar_without_a_terminal_or_with_quiet(quiet: bool) -> None:
+    err = Stream(terminal=quiet)
+    console = Console(Stream(terminal=False), err)
+    console.quiet = quiet
+    with console.task("reading", 10, "pages") as task:
+        task.advance(10)
+    assert err.getvalue() == ""
+
+
+def test_a_warning_is_said_once() -> None:
+    err = Stream(terminal=False)
+    console = Console(Stream(terminal=False), err)
+    console.warn("page 4 has no text")
+    console.warn_all(["page 4 has no text", "page 5 has no text"])
+    assert err.getvalue() == "warning: page 4 has no text\nwarning: page 5 has no text\n"
+
+
+def test_quantities() -> None:
+    assert [duration(seconds) for seconds in (0.04, 9.94, 59.4, 200, 3900)] == [
+        "0.0 s",
+        "9.9 s",
+        "59 s",
+        "3 min 20 s",
+        "1 h 05 min",
+    ]
+    assert [size(number) for number in (512, 331_000_000, 3_500_000_000)] == ["512 B", "331 MB", "3.5 GB"]
+    assert amount(98_400_000, "bytes") == "98.4 MB"
+    assert amount(131072, "tokens") == "131,072 tokens"
+    assert ranges([9, 4, 7, 8]) == "4, 7–9"

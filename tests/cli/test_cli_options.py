@@ -1,0 +1,146 @@
+"""Every setting is an option, and every option arrives where it acts."""
+
+from __future__ import annotations
+
+import inspect
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fake_engine import Script, call
+from typer.main import get_command
+
+from sharedllm_cli.cli.app import app
+from sharedllm_cli.cli.options import EVERYTHING, GROUPS, group_of
+from sharedllm_cli.config import Settings, environment_name, flag
+
+OTHER_VALUES: dict[str, Any] = {
+    "model": "./tiny",
+    "adapter": "./adapter",
+    "device": "cuda:1",
+    "quantize": "8bit",
+    "dtype": "bfloat16",
+    "attention": "eager",
+    "offline": True,
+    "preset": "paper-lm",
+    "lower_layers": 7,
+    "chunk_tokens": 256,
+    "tree_height": 2,
+    "ratios": "8,4,2",
+    "injection": "additive",
+    "stored_dtype": "float16",
+    "index_dir": "elsewhere",
+    "policy": "bm25",
+    "evidence_tokens": 99,
+    "tree": False,
+    "max_new_tokens": 17,
+    "temperature": 0.7,
+    "top_p": 0.9,
+    "seed": 42,
+    "system": "Answer in French.",
+    "password": "secret",
+}
+"""A value of each setting that is not its default. `tree_height` needs ratios to match, given beside it."""
+
+COMPANIONS = {"tree_height": {"ratios": "8,4"}}
+
+
+def as_flags(name: str, value: Any) -> list[str]:
+    knob = {knob.name: knob for knob in fields(Settings)}[name]
+    if isinstance(value, bool):
+        return [flag(knob) if value else flag(knob).replace("--", "--no-", 1)]
+    return [flag(knob), str(value)]
+
+
+def test_the_values_cover_every_setting_and_are_not_the_defaults() -> None:
+    assert set(OTHER_VALUES) == {knob.name for knob in fields(Settings)}
+    for name, value in OTHER_VALUES.items():
+        assert value != getattr(Settings(), name)
+
+
+@pytest.mark.parametrize("command", ["ask", "chat"])
+@pytest.mark.parametrize("name", OTHER_VALUES)
+def test_every_flag_arrives_in_the_engine_s_settings(
+    command: str, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stdin", __import__("io").StringIO(""))
+    (tmp_path / "book.pdf").write_text("x")
+    arguments = [command, str(tmp_path / "book.pdf"), *(["When?"] if command == "ask" else [])]
+    wanted = {name: OTHER_VALUES[name], **COMPANIONS.get(name, {})}
+    for setting, value in wanted.items():
+        arguments += as_flags(setting, value)
+    script = Script()
+    ran = call(script, *arguments)
+    assert ran.code == 0, ran.err
+    [settings] = script.settings
+    for setting, value in wanted.items():
+        assert getattr(settings, setting) == value
+    untouched = {knob.name for knob in fields(Settings)} - set(wanted)
+    assert all(getattr(settings, other) == getattr(Settings(), other) for other in untouched)
+
+
+def test_ask_offers_every_setting_and_the_groups_hold_each_once() -> None:
+    assert sorted(EVERYTHING) == sorted(knob.name for knob in fields(Settings))
+    assert len(EVERYTHING) == sum(len(group.names) for group in GROUPS)
+    ask = get_command(app).commands["ask"]  # type: ignore[attr-defined]
+    offered = {parameter.name: parameter for parameter in ask.params}
+    for knob in fields(Settings):
+        option = offered[knob.name]
+        assert option.default is None
+        assert option.help == knob.metadata["help"]
+        assert option.rich_help_panel == group_of(knob.name)
+
+
+def test_no_command_has_an_option_that_its_function_does_not_take() -> None:
+    root = get_command(app)
+    for command in root.commands.values():  # type: ignore[attr-defined]
+        for parameter in command.params if not hasattr(command, "commands") else ():
+            assert parameter.name in inspect.signature(command.callback).parameters
+
+
+def ask_with(script: Script, tmp_path: Path, *flags: str) -> Any:
+    (tmp_path / "book.pdf").write_text("x")
+    return call(script, "ask", str(tmp_path / "book.pdf"), "When?", *flags)
+
+
+def test_flag_over_environment_over_file_over_default(
+    tmp_path: Path, private_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script = Script()
+    (private_home / "config.toml").write_text("seed = 1\nmax-new-tokens = 11\ntop_p = 0.5\n")
+    monkeypatch.setenv("SHAREDLLM_SEED", "2")
+    monkeypatch.setenv("SHAREDLLM_MAX_NEW_TOKENS", "12")
+    ask_with(script, tmp_path, "--seed", "3")
+    [settings] = script.settings
+    assert (settings.seed, settings.max_new_tokens, settings.top_p) == (3, 12, 0.5)
+    assert settings.evidence_tokens == Settings().evidence_tokens
+
+
+def test_a_switch_of_the_file_can_be_switched_back(tmp_path: Path, private_home: Path) -> None:
+    (private_home / "config.toml").write_text("offline = true\ntree = false\n")
+    script = Script()
+    ask_with(script, tmp_path)
+    ask_with(script, tmp_path, "--no-offline", "--tree")
+    assert [(one.offline, one.tree) for one in script.settings] == [(True, False), (False, True)]
+
+
+@pytest.mark.parametrize(
+    "text", ["modle = 'x'", "seed = 'x'", "policy = 'best'", "seed = -1", "seed = ", "[ask]\nseed = 1", "\xff"]
+)
+def test_a_mistake_in_the_file_names_the_file(tmp_path: Path, private_home: Path, text: str) -> None:
+    path = private_home / "config.toml"
+    path.write_bytes(text.encode("latin-1"))
+    ran = ask_with(Script(), tmp_path)
+    assert ran.code == 2
+    assert str(path) in ran.err
+
+
+def test_a_mistake_in_the_environment_names_the_variable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for knob in fields(Settings):
+        if knob.metadata["choices"] or knob.name == "seed":
+            monkeypatch.setenv(environment_name(knob), "nonsense")
+            ran = ask_with(Script(), tmp_path)
+            assert ran.code == 2
+            assert environment_name(knob) in ran.err
+            monkeypatch.delenv(environment_name(knob))
