@@ -19,19 +19,21 @@ from sharedllm_cli.generation.stream import Finish
 _Kind = Literal["number", "name", "identifier", "ordinary"]
 
 _SOURCE = r"(?:documents?|passages?|texts?|context|stor(?:y|ies)|articles?|pages?|(?:provided |given )?information)"
-_LACKS = (
-    r"(?:(?:does|do|did) not|doesnt|dont|didnt|cannot) "
-    r"(?:say|state|tell|mention|specify|answer|explain|give|provide|contain|hold|include|indicate)"
+_SUBJECT = rf"(?:(?:im |i am )?sorry )?(?:but )?(?:the |this |these )?{_SOURCE}(?: (?:provided|given|above))?"
+_NOT = r"(?!.* (?:but|however|although|though) ) (?:(?:does|do|did) not|doesnt|dont|didnt|cannot)"
+_NO_ANSWER = re.compile(
+    rf"{_SUBJECT}{_NOT} (?:give|provide|contain|hold|include|offer|have)"
+    r"(?: (?:a|an|any|enough|the|this|that|specific|detailed|clear|direct|explicit|exact|sufficient))*"
+    r" (?:answer|information)\b.*"
 )
-_OBJECT = (
+"""A first sentence that refuses, whatever follows."""
+_DOES_NOT_SAY = re.compile(
+    rf"{_SUBJECT}{_NOT} (?:say|state|tell|mention|specify|answer|explain|give|provide|contain|hold|include|indicate)"
     r"(?: (?:so|it|this|that|(?:an|the|this|that) (?:answer|question|information)(?: to (?:the|this|that) question)?"
-    r"|(?:any|enough) information.*|(?:who|whom|whose|what|when|where|which|why|how|whether|if)\b.*))?"
-)
-_REFUSAL = re.compile(
-    rf"(?:(?:im |i am )?sorry )?(?:but )?(?:the |this |these )?{_SOURCE}(?: (?:provided|given|above))?"
-    rf"(?!.* (?:but|however|although|though) ) {_LACKS}{_OBJECT}"
+    r"|(?:who|whom|whose|what|when|where|which|why|how|whether|if)\b.*))?"
     rf"|(?:the answer|it|this|that) (?:is|was) not (?:in|mentioned in|stated in|given in|found in) the {_SOURCE}"
 )
+"""A refusal only where it is the whole answer: it could be a part of the answer as well."""
 _SENTENCE_END = re.compile(r"[.!?…。！？]+(?:[\"'”’)]*)(?:\s+|$)|\n+")
 _SPELLED = (
     "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen "
@@ -92,12 +94,11 @@ def assess(
 
 
 def says_not_in_document(answer: str) -> bool:
-    """True where an answer begins with the agreed sentence, or is nothing but a plain variant of it."""
-    said = _bare(answer)
-    if not said:
-        return False
-    first = _SENTENCE_END.split(answer.strip(), maxsplit=1)[0]
-    return _bare(first) == _bare(NOT_IN_DOCUMENT) or _REFUSAL.fullmatch(said) is not None
+    """True where an answer begins with the agreed sentence, or is or begins with a plain variant of it."""
+    first = _bare(_SENTENCE_END.split(answer.strip(), maxsplit=1)[0])
+    if first == _bare(NOT_IN_DOCUMENT) or _NO_ANSWER.fullmatch(first):
+        return True
+    return _DOES_NOT_SAY.fullmatch(_bare(answer)) is not None
 
 
 def unsupported_words(answer: str, evidence_text: str, *, question: str = "", language: str | None = None) -> list[str]:

@@ -26,6 +26,8 @@ SYSTEM = (
     f"If the document does not hold the answer, say: {NOT_IN_DOCUMENT}"
 )
 
+_QUESTION = "Question:"
+
 
 @dataclass(frozen=True)
 class PassageText:
@@ -51,7 +53,8 @@ class Prompt:
     """A running text that leaves room for the answer, and what had to go for it.
 
     `passages` are the kept ones, by their place in the given sequence; `evidence_tokens` counts their words alone,
-    without marks. `text` is what `token_ids` spell, for `--verbose`.
+    without marks. `text` is what `token_ids` spell, for `--verbose`. A model without a chat template has no token that
+    ends its answer and goes on to ask itself: `stop_texts` are where its answer is over (`stream.StopText`).
     """
 
     token_ids: list[int]
@@ -60,6 +63,7 @@ class Prompt:
     evidence_tokens: int
     dropped_turns: int
     dropped_passages: int
+    stop_texts: tuple[str, ...] = ()
 
 
 def build(
@@ -104,14 +108,15 @@ def build(
             hint="shorten the question or the system prompt, or lower --max-new-tokens",
         )
     evidence = sum(len(plain_ids(tokenizer, passages[place].text.strip())) for place in kept)
-    return Prompt(token_ids, text, kept, evidence, turns, out)
+    stop_texts = () if tokenizer.chat_template else (f"\n{_QUESTION}",)
+    return Prompt(token_ids, text, kept, evidence, turns, out, stop_texts)
 
 
 def question_text(question: str, passages: Sequence[str]) -> str:
     """The user's message: marked passages, then the question; the question alone where there are no passages."""
     if not passages:
         return question.strip()
-    return "\n\n".join([*passages, f"Question: {question.strip()}"])
+    return "\n\n".join([*passages, f"{_QUESTION} {question.strip()}"])
 
 
 def _marked(passage: PassageText, several: bool) -> str:

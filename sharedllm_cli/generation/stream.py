@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedTokenizerBase
 
+_BYTE = re.compile("<0x[0-9A-F]{2}>")
 _REPLACEMENT = "\ufffd"
 """What decoders write for bytes that are no character, or not yet one."""
 
@@ -90,6 +92,40 @@ class LoopDetector:
         return any(matches[period] >= (self.TIMES - 1) * period for period in range(self.SHORTEST, len(matches)))
 
 
+class StopText:
+    """Cut a streamed answer where a stop text begins (`Prompt.stop_texts`): there a model without turns goes on alone.
+
+    Text that may be a stop text's beginning is held back until it is none. Once `found`, nothing more is shown.
+    """
+
+    def __init__(self, stop_texts: Collection[str]) -> None:
+        self._stop_texts = tuple(stop_texts)
+        self._held = ""
+        self.found = False
+
+    def push(self, piece: str) -> str:
+        """Add text; returns what can be shown now."""
+        if self.found:
+            return ""
+        self._held += piece
+        places = [self._held.find(text) for text in self._stop_texts if text in self._held]
+        self.found = bool(places)
+        return self._show(min(places, default=len(self._held) - self._possible()))
+
+    def finish(self) -> str:
+        """What was held back and turned out to be no stop text; call it once, at the end."""
+        return "" if self.found else self._show(len(self._held))
+
+    def _show(self, upto: int) -> str:
+        piece, self._held = self._held[:upto], self._held[upto:]
+        return piece
+
+    def _possible(self) -> int:
+        """Length of the longest end of the held text that begins a stop text."""
+        starts = (text[:length] for text in self._stop_texts for length in range(1, len(text)))
+        return max((len(start) for start in starts if self._held.endswith(start)), default=0)
+
+
 class TextStream:
     """Tokens to text pieces that never split a character; joined, they are the one-shot decoding of all tokens.
 
@@ -109,10 +145,11 @@ class TextStream:
 
     def push(self, token: int) -> str:
         """Add a token; returns the text that is final now, often one word, sometimes nothing."""
-        if token in self._special:
+        name = self._tokenizer.convert_ids_to_tokens(token)
+        if token in self._special or not isinstance(name, str):  # models pad their vocabulary with ids of no text
             return ""
         self._tokens.append(token)
-        if self._is_byte(token):
+        if _BYTE.fullmatch(name):
             return ""
         text = self._decode(self._tokens)
         if not text.endswith(_REPLACEMENT):
@@ -137,10 +174,6 @@ class TextStream:
             self._shown_tokens = upto - self._shown_tokens
             self._shown_text = self._decode(self._tokens[: self._shown_tokens])
         return piece
-
-    def _is_byte(self, token: int) -> bool:
-        name = self._tokenizer.convert_ids_to_tokens(token)
-        return isinstance(name, str) and len(name) == 6 and name.startswith("<0x") and name.endswith(">")
 
     def _decode(self, tokens: list[int]) -> str:
         text = self._tokenizer.decode(tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False)

@@ -25,6 +25,8 @@ EVIDENCE = (
         "The text does not say who killed him.",
         "I'm sorry, but the provided information does not specify when.",
         "The answer is not in the document.",
+        "The document does not contain a specific answer to this question. It does not mention the name.",
+        "The text does not provide enough information to tell. It names the king.",
     ],
 )
 def test_the_agreed_sentence_and_its_plain_variants_are_a_refusal(answer: str) -> None:
@@ -40,6 +42,7 @@ def test_the_agreed_sentence_and_its_plain_variants_are_a_refusal(answer: str) -
         "He told them that the document does not say.",
         "The passage does not mention a ban, but fines are 5 pounds.",
         "The document does not say who, but the king did it.",
+        "The document does not provide an answer to the first question, but the second is 5.",
         "The document says that smoking is not allowed.",
         "The text does not mention smoking bans in cities.",
     ],

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from sharedllm_cli.errors import SharedLLMError, UsageError
 from sharedllm_cli.generation.sampling import Sampler
-from sharedllm_cli.generation.stream import GeneratedToken, LoopDetector, TextStream, decode_stream
+from sharedllm_cli.generation.stream import GeneratedToken, LoopDetector, StopText, TextStream, decode_stream
 
-WORDS = ["▁", "▁▁", "a", "b", "▁a", "▁the", "é", "▁🙂", "🙂", "�", ".", "▁.", "\n", "️", "漢"]
+WORDS = ["▁", "▁▁", "a", "b", "▁a", "▁the", "é", "▁🙂", "🙂", "�", ".", "▁.", "\n", "️", "漢", ""]
 
 
 def _wrapped(vocabulary: dict[str, int], pre_tokenizer: Any, decoder: Any) -> Any:
@@ -67,7 +67,8 @@ def pieces(tokenizer: Any, ids: list[int]) -> list[str]:
 @settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_joined_stream_is_the_one_shot_decoding_of_any_ids(tokenizer: Any, data: Any) -> None:
-    ids = data.draw(st.lists(st.integers(0, len(tokenizer) - 1), max_size=40))
+    """A model's vocabulary may be padded: ids beyond the tokenizer's have no text."""
+    ids = data.draw(st.lists(st.integers(0, len(tokenizer) + 9), max_size=40))
     assert "".join(pieces(tokenizer, ids)) == one_shot(tokenizer, ids)
 
 
@@ -100,6 +101,14 @@ def test_spaces_between_words_survive_and_the_first_word_has_none() -> None:
         ids = tokenizer.convert_tokens_to_ids(["▁the", "<s>", "▁a", "b", "▁", "▁the", "<tool>", "▁a"])
         assert "".join(pieces(tokenizer, ids)) == one_shot(tokenizer, ids)
         assert one_shot(tokenizer, ids).startswith("the ab  the")
+
+
+def test_tokens_without_text_do_not_eat_the_next_words_space() -> None:
+    for make in (metaspace, byte_fallback):
+        tokenizer = make()
+        ids = tokenizer.convert_tokens_to_ids(["▁the", "", "▁a"])
+        for without_text in (ids[1], len(tokenizer) + 3, tokenizer.eos_token_id):
+            assert pieces(tokenizer, [ids[0], without_text, ids[2]]) == ["the", "", " a", ""]
 
 
 @pytest.mark.parametrize("byte", [b"a", b"\x80", b"\xe2"])
@@ -259,3 +268,26 @@ def test_two_repeats_or_short_lists_are_no_loop() -> None:
     refrain = list(range(40))
     assert closed_after(refrain * 2 + [99] + refrain) is None
     assert closed_after([7] * 35) is None
+
+
+@given(st.lists(st.text(alphabet="ab\n", max_size=4), max_size=8), st.sampled_from([("\nab",), ("a\n", "bb"), ()]))
+def test_a_stop_text_cuts_the_answer_however_the_pieces_fall(parts: list[str], stops: tuple[str, ...]) -> None:
+    stop = StopText(stops)
+    shown = [stop.push(part) for part in parts]
+    whole = "".join(parts)
+    places = [whole.find(text) for text in stops if text in whole]
+    assert stop.found == bool(places)
+    assert "".join(shown) + stop.finish() == (whole[: min(places)] if places else whole)
+
+
+def test_text_that_can_be_no_stop_text_is_shown_at_once() -> None:
+    stop = StopText(("\nQuestion:",))
+    assert [stop.push(part) for part in ("It", " is.\n", "Quest", "s.\n\n", "Question", ": x")] == [
+        "It",
+        " is.",
+        "",
+        "\nQuests.\n",
+        "",
+        "",
+    ]
+    assert stop.found
