@@ -89,7 +89,8 @@ def rank(
         if len(quotes) == limit:
             break
         document = documents[passage.document]
-        span = _widened(document, _leaf_span(document, leaf), Span(passage.first_token, passage.end_token))
+        walls = Span(passage.first_token, passage.end_token)
+        span = _widened(document, _inside(_leaf_span(document, leaf), walls), walls)
         if span and not _overlaps(span, quotes, passage.document):
             quotes.append(Passage(passage.document, *span, float(scores[passage.document][leaf]), leaf))
     return quotes
@@ -134,7 +135,7 @@ def _fill(
     for place, leaf in order:
         document = selection.documents[place]
         for allowed in ranges[place]:
-            inside = Span(max(leaf.start, allowed.start), min(leaf.end, allowed.end))
+            inside = _inside(leaf, allowed)
             if inside.length <= 0 or not selection.cost(place, inside):
                 continue
             room = budget_tokens - selection.tokens
@@ -198,6 +199,11 @@ def _held(document: TokenText, span: Passage | Span) -> list[int]:
     shared = np.minimum(document.leaves[:, 1], end) - np.maximum(document.leaves[:, 0], first)
     held: list[int] = np.flatnonzero((2 * shared >= lengths) | (shared == shared.max())).tolist()
     return held
+
+
+def _inside(leaf: Span, walls: Span) -> Span:
+    """The part of a leaf between two walls (of no length or less where it lies outside)."""
+    return Span(max(leaf.start, walls.start), min(leaf.end, walls.end))
 
 
 def _leaf_span(document: TokenText, leaf: int) -> Span:
