@@ -1,0 +1,91 @@
+"""From passages, given in tokens, to the words and pages of the documents: the evidence and the sources.
+
+Knows opened documents and numbers; no model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from sharedllm_cli.answer import Source
+from sharedllm_cli.config import MAX_SOURCES
+from sharedllm_cli.context.boundaries import TokenText
+from sharedllm_cli.context.evidence import Passage
+from sharedllm_cli.documents import quotes
+from sharedllm_cli.errors import UsageError
+from sharedllm_cli.generation.prompt import PassageText
+from sharedllm_cli.reading.library import OpenDocument
+
+
+def token_text(opened: OpenDocument) -> TokenText:
+    """A document as evidence selection sees it: characters, tokens and leaves."""
+    leaves = opened.leaves
+    spans = np.array([leaves.leaf_span(leaf) for leaf in range(leaves.leaf_count)], dtype=np.int64).reshape(-1, 2)
+    return TokenText(opened.document.text, leaves.tokens.starts, leaves.tokens.ends, spans)
+
+
+def characters(opened: OpenDocument, first_token: int, end_token: int) -> tuple[int, int]:
+    """The span of some tokens in the document's text, without white space at either end."""
+    tokens, text = opened.leaves.tokens, opened.document.text
+    start, end = int(tokens.starts[first_token]), int(tokens.ends[end_token - 1])
+    words = text[start:end]
+    start += len(words) - len(words.lstrip())
+    return start, start + len(words.strip())
+
+
+def page_tokens(opened: OpenDocument, pages: tuple[int, int]) -> list[tuple[int, int]]:
+    """The token ranges that stand on pages A to B (as counted); UsageError where the document has no such page."""
+    first, last = pages
+    if not opened.paged:
+        raise UsageError(f"--pages: {opened.name} has no pages")
+    wanted = [page for page in opened.document.pages if first <= page.number <= last]
+    if not wanted:
+        raise UsageError(f"--pages {first}-{last}: {opened.name} has only {opened.pages} pages")
+    starts = opened.leaves.tokens.starts
+    span = np.searchsorted(starts, [wanted[0].start, wanted[-1].end])
+    return [(int(span[0]), int(span[1]))]
+
+
+def passage_text(opened: OpenDocument, passage: Passage) -> list[PassageText]:
+    """A passage as it stands in the running text: one piece a page, so that every word knows its page."""
+    start, end = characters(opened, passage.first_token, passage.end_token)
+    pieces = []
+    for page, first, last in opened.document.page_spans(start, end):
+        text = opened.document.text[first:last].strip()
+        number = page.number if opened.paged else None
+        if text:
+            pieces.append(PassageText(opened.name, number, page.label, text, passage.score))
+    return pieces
+
+
+def sources(documents: Sequence[OpenDocument], ranked: Sequence[Passage]) -> list[Source]:
+    """The quotes as sources, best first, at most eight; one that crosses a page break is one source a page.
+
+    A quote is verified against the page's raw extraction (docs/cli.md: `verified`).
+    """
+    found: list[Source] = []
+    for passage in ranked:
+        opened = documents[passage.document]
+        node = opened.leaves.leaf_node(passage.best_leaf)
+        start, end = characters(opened, passage.first_token, passage.end_token)
+        for page, first, last in opened.document.page_spans(start, end):
+            quote = opened.document.text[first:last].strip()
+            if not quote or len(found) == MAX_SOURCES:
+                continue
+            found.append(
+                Source(
+                    document=opened.name,
+                    page=page.number,
+                    page_label=page.label,
+                    quote=quote,
+                    verified=quotes.verify(quote, page.raw),
+                    score=round(passage.score, 4),
+                    chunk=node.chunk,
+                    level=node.level,
+                    node=node.index,
+                    paged=opened.paged,
+                )
+            )
+    return found
