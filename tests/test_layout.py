@@ -20,11 +20,11 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "sharedllm_cli"
 
 FLOORS: tuple[frozenset[str], ...] = (
-    frozenset({"config", "errors", "answer", "progress", "home"}),
+    frozenset({"config", "errors", "answer", "progress", "home", "memory"}),
     frozenset({"documents", "model"}),
     frozenset({"context"}),
     frozenset({"generation", "index"}),
-    frozenset({"reading"}),
+    frozenset({"planning", "reading"}),
     frozenset({"engine", "training"}),
     frozenset({"cli"}),
 )
