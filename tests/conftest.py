@@ -11,6 +11,7 @@ import pytest
 
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 FAMILIES = ("llama", "mistral", "qwen2", "qwen3")
+TEST_HOME = os.environ.get("SHAREDLLM_TEST_HOME")
 USERS_ENVIRONMENT = dict(os.environ)
 """The environment before `private_home` hides it: where the default model was pulled to."""
 
@@ -132,3 +133,24 @@ def shared_pdfs() -> Path:
     if not folder.is_dir():
         pytest.skip("../shared/pdfs is not here")
     return folder
+
+
+@pytest.fixture(scope="session")
+def default_model_home(request: pytest.FixtureRequest) -> Path:
+    """A home folder that holds the default model: `SHAREDLLM_TEST_HOME`, or one in pytest's cache, pulled into once.
+
+    Where it can't be had (no network), the test is skipped, except in CI.
+    """
+    from sharedllm_cli.config import DEFAULT_MODEL
+    from sharedllm_cli.errors import ModelError
+    from sharedllm_cli.model.pull import pull
+    from sharedllm_cli.progress import Silent
+
+    home = Path(TEST_HOME) if TEST_HOME else Path(request.config.cache.mkdir("sharedllm-home"))
+    try:
+        pull(DEFAULT_MODEL, home, Silent())
+    except ModelError as problem:
+        if os.environ.get("CI"):
+            raise
+        pytest.skip(f"the default model can't be had here: {problem}")
+    return home

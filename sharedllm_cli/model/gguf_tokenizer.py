@@ -74,7 +74,9 @@ def tokenizer_from_gguf(file: GGUFFile) -> Tokenizer:
             tokenizer = _sentencepiece(file, tokens)
         else:
             raise ModelError(f"{file.path} holds a tokenizer of the kind {kind!r}, which is not supported")
-    except (ValueError, IndexError, TypeError) as error:
+    except ModelError:
+        raise
+    except Exception as error:  # the tokenizers library raises bare Exception for merges that don't fit the vocabulary
         raise ModelError(f"{file.path} holds a damaged vocabulary: {error}") from error
     _add_special_tokens(tokenizer, tokens, file.value("tokenizer.ggml.token_type", []))
     begin = file.value("tokenizer.ggml.bos_token_id")

@@ -6,6 +6,7 @@ files, and translates what can go wrong. Nothing here runs code from a model fol
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -133,6 +134,8 @@ def _load_weights(folder: Path, facts: ModelFacts, placement: Placement) -> PreT
         options["device_map"] = {"": placement.device}
     if (quantization := quantization_config(placement)) is not None:
         options["quantization_config"] = quantization
+        # bitsandbytes tells at every layer of every forward pass that it rounds its input: that is what was asked for
+        logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
     try:
         with quiet_transformers():
             model, report = architecture.from_pretrained(

