@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from sharedllm_cli.config import Settings
-from sharedllm_cli.errors import SharedLLMError
+from sharedllm_cli.errors import ModelError
+from sharedllm_cli.model.adapter_config import AdapterConfig, adapter_folder, read_config
 
-if TYPE_CHECKING:
-    from sharedllm_cli.model.adapter_config import AdapterConfig
-
-UNTRAINED = "none: answers rest on verbatim passages alone"
+NO_ADAPTER = "none: answers rest on verbatim passages alone"
 
 
 @dataclass(frozen=True)
@@ -26,19 +23,15 @@ class AdapterFacts:
     config: AdapterConfig | None = None
 
 
-def adapter_facts(settings: Settings) -> AdapterFacts:
-    """The adapter that these settings name."""
-    if settings.adapter is None:
-        return AdapterFacts(UNTRAINED)
-    folder = Path(settings.adapter).expanduser()
+def adapter_facts(settings: Settings, base_name: str) -> AdapterFacts:
+    """The adapter that these settings choose for a base model."""
+    folder = adapter_folder(settings, base_name)
+    if folder is None:
+        return AdapterFacts(NO_ADAPTER)
     try:
-        from sharedllm_cli.model.adapter_config import read_config
-
         config = read_config(folder)
-    except SharedLLMError as error:
+    except ModelError as error:
         return AdapterFacts(error.message, advice=error.hint, folder=folder)
-    except ImportError as error:
-        return AdapterFacts(f"{folder}, can't be read without {error.name}", folder=folder)
     what = "untrained" if config.trained is None else "trained" + training_text(config)
     return AdapterFacts(f"{folder}, {what} for {config.base}", config.trained is not None, None, folder, config)
 

@@ -165,7 +165,7 @@ def _model(settings: Settings, home: Path) -> Iterator[Finding]:
 def _adapter(settings: Settings) -> Iterator[Finding]:
     from sharedllm_cli.cli.adapters import adapter_facts
 
-    facts = adapter_facts(settings)
+    facts = adapter_facts(settings, settings.model.lower())
     yield Finding("adapter", facts.text, "ok" if facts.trained else "note", facts.advice)
 
 

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from sharedllm_cli.cli import completion
-from sharedllm_cli.cli.adapters import AdapterFacts, adapter_facts, training_text
 from sharedllm_cli.cli.arguments import Yes, agreed
 from sharedllm_cli.cli.help import Command, Group
 from sharedllm_cli.cli.options import takes
 from sharedllm_cli.cli.quantities import size
 from sharedllm_cli.cli.session import Call
 from sharedllm_cli.cli.tables import plain, show_facts, show_table
-from sharedllm_cli.errors import ModelError
+
+if TYPE_CHECKING:
+    from sharedllm_cli.cli.adapters import AdapterFacts
 
 app = typer.Typer(help="Manage base models and adapters.", cls=Group)
 
@@ -89,7 +90,7 @@ def rm(call: Call, name: Name, yes: Yes = False) -> int:
 
 
 @app.command(cls=Command)
-@takes("adapter")
+@takes("adapter", "offline")
 def show(
     call: Call,
     name: Annotated[
@@ -103,8 +104,10 @@ def show(
     ] = None,
 ) -> None:
     """Tell what a base model is, and whether its adapter is trained and on what. Loads no weights."""
-    facts = base_facts(name or call.settings.model, call.home)
-    adapter = adapter_facts(call.settings)
+    from sharedllm_cli.cli.adapters import adapter_facts
+
+    facts = base_facts(name or call.settings.model, call.home, offline=call.settings.offline)
+    adapter = adapter_facts(call.settings, facts["name"])
     if call.json:
         shown = {"trained": adapter.trained, "folder": adapter.folder, "config": adapter.config}
         call.console.json({"model": plain(facts), "adapter": plain(shown)})
@@ -114,26 +117,18 @@ def show(
     show_facts(call.console, adapter_text(adapter), title="Adapter")
 
 
-def base_facts(name: str, home: Path) -> dict[str, Any]:
-    """What is known of a base model by its configuration alone; ModelError where it is not on this machine."""
-    from sharedllm_cli.model.facts import facts_from_config, read_config
+def base_facts(name: str, home: Path, *, offline: bool) -> dict[str, Any]:
+    """What is known of a base model by its configuration alone; ModelError where it can't be had or isn't supported."""
+    from sharedllm_cli.model.references import describe
     from sharedllm_cli.model.registry import installed_folder, known_model, provenance
 
     known = known_model(name)
     folder = installed_folder(known.name if known else name, home)
-    path = Path(name).expanduser()
-    if folder is None and path.is_dir():
-        folder = path
-    if folder is None and known is None:
-        raise ModelError(
-            f"{name} is no model on this machine", hint="`sharedllm models list` shows the names that are known"
-        )
-    shape = facts_from_config(read_config(folder), name) if folder else known.facts if known else None
     made = provenance(folder) if folder else None
+    path = folder or (Path(name).expanduser().absolute() if Path(name).expanduser().exists() else None)
     return {
-        **plain(shape),
-        "name": name,
-        "path": folder,
+        **plain(describe(name, home, offline=offline)),
+        "path": str(path) if path else None,
         "source": made.source if made else None,
         "licence": made.licence if made else known.licence if known else None,
         "weights_hash": made.weights_hash if made else None,
@@ -159,6 +154,8 @@ def base_text(facts: dict[str, Any]) -> list[tuple[str, str]]:
 
 def adapter_text(adapter: AdapterFacts) -> list[tuple[str, str]]:
     """The facts of an adapter for reading."""
+    from sharedllm_cli.cli.adapters import training_text
+
     if adapter.config is None:
         return [("Adapter", adapter.text)] + ([("To do", adapter.advice)] if adapter.advice else [])
     injection, tree = adapter.config.injection, adapter.config.tree
