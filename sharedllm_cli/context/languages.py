@@ -83,6 +83,18 @@ STOP_WORDS: Mapping[str, frozenset[str]] = MappingProxyType(
 )
 """Stop words by language, the language named as Snowball names its stemmer."""
 
+_GENERAL = """
+about article book chapter content contents describe document documents explain file general gist give idea ideas key
+main outline overall overview paper pdf point points purpose report short story subject sum summaries summarise
+summarize summary talk takeaways tell text theme themes title tldr topic topics whole dokument buch artikel bericht
+geht hauptaussage inhalt kurz thema titel zusammenfassen zusammenfassung fasse zusammen livre résumé résume résumer
+texte sujet thème titre contenu résumez parle principal documento libro resumen resume resumir texto tema título
+contenido trata riassunto riassumi riassumere testo argomento titolo contenuto parla boek samenvatting samenvatten vat
+samen tekst onderwerp inhoud gaat livro resumo resuma assunto conteúdo fala
+"""
+GENERAL_WORDS = frozenset(_GENERAL.split())
+"""Words of questions about a document as a whole: one of these and stop words alone asks about no place in it."""
+
 DEFAULT_LANGUAGE = "english"
 SAMPLE_CHARACTERS = 200_000
 """A language is guessed from this much of a text at most, half from its beginning and half from its middle."""

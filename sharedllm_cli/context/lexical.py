@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sharedllm_cli.context.languages import DEFAULT_LANGUAGE, STOP_WORDS, detect_language
+from sharedllm_cli.context.languages import DEFAULT_LANGUAGE, GENERAL_WORDS, STOP_WORDS, detect_language
 from sharedllm_cli.context.words import words
 
 K1 = 0.9
@@ -119,7 +119,8 @@ class LexicalScores:
     """What a lexical search found.
 
     `values` holds one float64 array [leaves] for each index asked. `terms` are the question's content words as typed,
-    `matched` those of them that occur in some document.
+    `matched` those of them that occur in some document. Both are empty for a question about the whole (`summarise this
+    document`): its few words tell no place, and evidence is better spread (`evidence.select`).
     """
 
     values: list[np.ndarray]
@@ -160,7 +161,10 @@ def scores(
         for value, norm, (leaves, counts) in zip(values, norms, postings, strict=True):
             _add_term(value, leaves, idf * counts / (counts + norm[leaves]), before, after)
     matched = {surface for surface, slots in typed if any(found.intersection(slot.values()) for slot in slots)}
-    return LexicalScores(values, list(dict.fromkeys(surface for surface, _ in typed)), matched)
+    surfaces = list(dict.fromkeys(surface for surface, _ in typed))
+    if all(surface.lower() in GENERAL_WORDS for surface in surfaces):
+        return LexicalScores(values, [], set())
+    return LexicalScores(values, surfaces, matched)
 
 
 def _add_term(

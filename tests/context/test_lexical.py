@@ -123,7 +123,22 @@ def test_it_reports_the_content_words_as_typed_and_which_of_them_occur() -> None
     found = scores("What does lm() do with the Whales and unicorns?", [build(["a whale", "lm(x) is called"])])
     assert found.terms == ["lm", "Whales", "unicorns"]
     assert found.matched == {"lm", "Whales"}
-    assert scores("what is this about?", [build(["a whale"])]).terms == []
+
+
+@pytest.mark.parametrize(
+    ("question", "whole"),
+    [
+        ("what is this about?", True),
+        ("Summarise the main points of this document.", True),
+        ("", True),
+        ("What is the main cause of the fire?", False),
+        ("Summarize what the document says about whales", False),
+    ],
+)
+def test_a_question_about_the_whole_has_no_content_words(question: str, whole: bool) -> None:
+    found = scores(question, [build(["the main whale document", "the cause"])])
+    assert (not found.terms) is whole
+    assert (not found.matched) is whole
 
 
 def test_a_question_is_stemmed_in_each_documents_own_language() -> None:
@@ -149,6 +164,6 @@ def test_a_million_tokens_are_asked_in_a_moment() -> None:
     index = LexicalIndex.build(
         [" ".join(f"w{n}" for n in random.zipf(1.3, 45).clip(max=20_000)) for _ in range(16_384)]
     )
-    started = time.perf_counter()
+    started = time.process_time()
     scores("w1 w2 w3 w40 w500 w6000", [index])
-    assert time.perf_counter() - started < 1
+    assert time.process_time() - started < 0.5

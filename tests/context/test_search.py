@@ -137,8 +137,7 @@ def test_leaf_scores_refuses_what_does_not_fit_the_trees() -> None:
 def test_a_million_words_are_searched_within_a_second() -> None:
     trees = [ChunkTree(64, DEFAULT)] * 16_384
     values = list(np.random.default_rng(0).random((16_384, 8)))
-    started = time.perf_counter()
+    started = time.process_time()
     nodes = search(trees, leaf_scores(trees, values))
     assert len(nodes) == 4 * 16_384
-    # a second is the promise on an idle machine; a busy one gets some more
-    assert time.perf_counter() - started < 3
+    assert time.process_time() - started < 1.5
