@@ -32,6 +32,8 @@ def tokenize(text: str, tokenizer: Any) -> Tokens:
 
     Text that spells a special token (`<|im_end|>`) is plain text: a document can't end a turn of the conversation.
     """
+    backend = tokenizer.backend_tokenizer
+    recognised = backend.encode_special_tokens
     encoded = tokenizer(
         text,
         add_special_tokens=False,
@@ -42,6 +44,7 @@ def tokenize(text: str, tokenizer: Any) -> Tokens:
         truncation=False,
         verbose=False,
     )
+    backend.encode_special_tokens = recognised  # the flag outlives the call: a prompt must still have its marks
     ids = np.asarray(encoded["input_ids"], dtype=np.int32)
     offsets = np.asarray(encoded["offset_mapping"], dtype=np.int32).reshape(-1, 2)
     # A tokenizer may give (0, 0) to a token of its own making (a prefixed space): it stands where its neighbour ends.

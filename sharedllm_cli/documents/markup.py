@@ -237,6 +237,8 @@ class _Writer:
         if not simple:
             self._break()
         elif tag.find_previous_sibling(["td", "th"]) is not None and "".join(self._line).strip():
+            while self._line and not self._line[-1].strip():
+                self._line.pop()
             self._line.append(" | ")
         self._cells.append(simple)
 

@@ -27,7 +27,9 @@ LEAST_REMAINING = 0.5
 """Nothing is dropped where less than this share of the document's characters would remain."""
 
 _DIGITS = re.compile(r"\d+")
-_NUMBER = re.compile(r"\d{1,6}")
+_NUMBER = re.compile(r"(?<![^\W_])\d{1,6}(?![^\W_])")
+_SENTENCE = re.compile(r"[^\W\d_][.!?,;:]$")
+_COUNTED = re.compile(r"\s*(?:/|of|von|de|di|sur)\s*\d", re.IGNORECASE)
 _FIRST_NUMBER = re.compile(r"\W*(\d{1,5}|[ivxlc]{1,7})\b", re.IGNORECASE)
 _LAST_NUMBER = re.compile(r"\b(\d{1,5}|[ivxlc]{1,7})\W*$", re.IGNORECASE)
 _NUMBER_OF = re.compile(r"(\d{1,5})\s*(?:/|of|von|de|di|sur)\s*\d+\W*$", re.IGNORECASE)
@@ -126,10 +128,11 @@ class _Judge:
                     evidence.numbers[kind, offset].add(index)
                     if line.bare:
                         evidence.bare[kind, offset].add(index)
-        self.counting = {key for key, seen in evidence.numbers.items() if _counts(seen, 3)}
-        self.counting_bare = {key for key, seen in evidence.bare.items() if _counts(seen, 2)}
-        self.number_ranges = {key: evidence.numbers[key] for key in self.counting | self.counting_bare}
         least = max(3, REPEATED_SHARE * page_count)
+        self.counting_bare = {key for key, seen in evidence.bare.items() if _counts(seen, 2)}
+        # Footnotes count with the pages too, for a while: only on a real share of all pages is it their number.
+        self.counting = {key for key, seen in evidence.numbers.items() if _counts(seen, 3) and len(seen) >= least}
+        self.number_ranges = {key: evidence.numbers[key] for key in self.counting | self.counting_bare}
         self.counters = {key for key, seen in evidence.counters.items() if len(seen) >= least}
         self.repeated = {words for words, seen in evidence.words.items() if len(seen) >= least}
         self.kept_once = self._local_runs(evidence)
@@ -157,7 +160,15 @@ class _Judge:
     def dropped(self, index: int) -> list[int]:
         """Places of the page's lines to drop at this edge: contiguous from the edge inwards."""
         edge = self.edges[index]
-        places = list(takewhile(lambda line: self._is_number(line) or self._repeats(line, index), edge))
+        surely = any(self._is_number(line) or self._counts_surely(line) for line in edge)
+        places = list(
+            takewhile(
+                lambda line: (
+                    self._is_number(line) or self._repeats(line, index) or (not surely and self._counts_perhaps(line))
+                ),
+                edge,
+            )
+        )
         # As many repeated lines as we look at go on below: they are a form, or the same text on every page.
         if self.numbers_only or len(places) == EDGE_LINES:
             places = list(takewhile(self._is_number, edge))
@@ -169,16 +180,21 @@ class _Judge:
         return line.bare and bool(keys & (self.counting | self.counting_bare))
 
     def _repeats(self, line: _Line, index: int) -> bool:
-        """Whether the line's words stand on many pages, or come with a number that counts with the pages."""
-        # What stands within pages as often is text: rows of a table, a numbered list.
-        if self.inner[line.pattern] >= 3:
-            return False
-        return (
-            line.words in self.repeated
-            or index in self.kept_once.get(line.words, ())
-            or any(counter in self.counters for counter in line.counters)
-            or any((kind, offset) in self.counting for _, kind, offset in line.numbers)
-        )
+        """Whether the line's words stand on many pages, alone or with a number that counts with the pages."""
+        if line.words in self.repeated or index in self.kept_once.get(line.words, ()):
+            return not self._is_text(line)
+        return self._counts_surely(line)
+
+    def _counts_surely(self, line: _Line) -> bool:
+        return any(counter in self.counters for counter in line.counters) and not self._is_text(line)
+
+    def _counts_perhaps(self, line: _Line) -> bool:
+        """Whether other words come with the page number on each page: the title of a section, as a rule."""
+        return any((kind, offset) in self.counting for _, kind, offset in line.numbers) and not self._is_text(line)
+
+    def _is_text(self, line: _Line) -> bool:
+        """Whether such lines stand within pages as well: rows of a table, a numbered list."""
+        return self.inner[line.pattern] >= 3
 
     def printed_number(self, index: int) -> str | None:
         """The page number printed at this edge, or the one that its neighbours imply."""
@@ -221,14 +237,27 @@ def _describe(lines: Sequence[str], place: int, index: int) -> _Line:
     text = lines[place].strip()
     if len(text) > LONGEST:
         return _Line(place, "", "", (), (), False)
-    words = _squeeze(text) if sum(character.isalpha() for character in text) >= 3 else ""
+    words = "".join(text.split()) if sum(character.isalpha() for character in text) >= 3 else ""
     counters = []
-    for match in _NUMBER.finditer(text):
+    for match in _outer_numbers(text):
         masked = f"{text[: match.start()]}#{text[match.end() :]}"
         if not _NUMBERED_HEADING.fullmatch(masked) and any(character.isalpha() for character in masked):
             counters.append((_squeeze(masked), int(match[0]) - index))
     numbers = [] if _NUMBERED_HEADING.fullmatch(_NUMBER.sub("#", text)) else list(_page_numbers(text, index))
     return _Line(place, words, _pattern(text), tuple(counters), tuple(numbers), bool(_BARE.fullmatch(text)))
+
+
+def _outer_numbers(text: str) -> Iterator[re.Match[str]]:
+    """Numbers among the first and last two words of a line that is no sentence: where a head has its page number."""
+    if _SENTENCE.search(text):
+        return
+    for match in _NUMBER.finditer(text):
+        if (
+            len(text[: match.start()].split()) <= 1
+            or len(text[match.end() :].split()) <= 1
+            or _COUNTED.match(text, match.end())
+        ):
+            yield match
 
 
 def _page_numbers(text: str, index: int) -> Iterator[tuple[str, str, int]]:

@@ -47,7 +47,7 @@ def rewritten(data: bytes, **changes: object) -> bytes:
         writer.set_page_label(start, stop, style=style)
     parent: object = None
     for title, page, below in changes.get("outline", ()):  # type: ignore[attr-defined]
-        item = writer.add_outline_item(title, page_number=page, parent=parent if below else None)
+        item = writer.add_outline_item(title=title, page_number=page, parent=parent if below else None)
         parent = parent if below else item
     if "password" in changes:
         writer.encrypt(str(changes["password"]), algorithm=str(changes.get("algorithm", "AES-256")))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import random
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pypdf
@@ -136,10 +137,8 @@ def test_random_damage_never_raises_anything_else() -> None:
         data = bytearray(whole)
         for _ in range(dice.randint(1, 40)):
             data[dice.randrange(9, len(data))] = dice.randrange(256)
-        try:
+        with suppress(DocumentError):
             assert read(bytes(data)).text.strip()
-        except DocumentError as failure:
-            assert failure.message
 
 
 def test_a_damaged_page_is_named_and_the_rest_read(monkeypatch: pytest.MonkeyPatch) -> None:

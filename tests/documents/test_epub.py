@@ -1,0 +1,140 @@
+"""An epub's spine items are its pages; a hostile or broken one does no harm."""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from sharedllm_cli.documents import epub, readers
+from sharedllm_cli.documents.pages import Document
+from sharedllm_cli.documents.sources import SourceFile
+from sharedllm_cli.errors import DocumentError
+
+CONTAINER = (
+    '<container xmlns="urn:oasis:names:tc:opendocument:xmlns:container"><rootfiles>'
+    '<rootfile full-path="OPS/book.opf"/></rootfiles></container>'
+)
+OPF = """<package xmlns="http://www.idpf.org/2007/opf"><manifest>
+<item id="one" href="ch%20one.xhtml" media-type="application/xhtml+xml"/>
+<item id="two" href="text/two.xhtml" media-type="application/xhtml+xml"/>
+<item id="nav" href="nav.xhtml" properties="nav" media-type="application/xhtml+xml"/>
+<item id="ncx" href="toc.ncx" media-type="application/x-dtbncx+xml"/>
+</manifest><spine><itemref idref="one"/><itemref idref="two"/></spine></package>"""
+NAV = """<html xmlns="http://www.w3.org/1999/xhtml" xmlns:epub="http://www.idpf.org/2007/ops"><body>
+<nav epub:type="toc"><ol><li><a href="ch%20one.xhtml">Chapter  One</a><ol><li>
+<a href="text/two.xhtml#x">Two</a></li></ol>
+</li></ol></nav></body></html>"""
+NCX = """<ncx xmlns="http://www.daisy.org/z3986/2005/ncx/"><navMap>
+<navPoint><navLabel><text>First</text></navLabel><content src="ch%20one.xhtml"/>
+<navPoint><navLabel><text>Second</text></navLabel><content src="text/two.xhtml#s"/></navPoint></navPoint></navMap>
+</ncx>"""
+PAGE = (
+    '<?xml version="1.0"?><html xmlns="http://www.w3.org/1999/xhtml"><head><title/></head><body><p>{}</p></body></html>'
+)
+
+
+def make_epub(**changes: str | bytes | None) -> bytes:
+    members: dict[str, str | bytes | None] = {
+        "mimetype": "application/epub+zip",
+        "META-INF/container.xml": CONTAINER,
+        "OPS/book.opf": OPF,
+        "OPS/nav.xhtml": NAV,
+        "OPS/toc.ncx": NCX,
+        "OPS/ch one.xhtml": PAGE.format("The first chapter&#160;says apple."),
+        "OPS/text/two.xhtml": PAGE.format("The second says pear."),
+    }
+    members |= {name.replace("__", "/").replace("_dot_", "."): value for name, value in changes.items()}
+    target = io.BytesIO()
+    with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as book:
+        for name, value in members.items():
+            if value is not None:
+                book.writestr(name, value)
+    return target.getvalue()
+
+
+def read(data: bytes) -> Document:
+    return readers.read(SourceFile("made.epub", Path("made.epub")), data=data)
+
+
+def test_spine_items_are_pages_labelled_by_the_table_of_contents() -> None:
+    document = read(make_epub())
+    assert document.paged
+    assert [(page.number, page.label) for page in document.pages] == [(1, "Chapter One"), (2, "Two")]
+    assert document.page_at(document.text.index("pear")).number == 2
+    assert [(entry.title, entry.level, entry.page) for entry in document.outline] == [
+        ("Chapter One", 1, 1),
+        ("Two", 2, 2),
+    ]
+    assert document.kind == "epub"
+
+
+def test_the_older_table_of_contents() -> None:
+    data = make_epub(**{"OPS/nav.xhtml": None, "OPS/book.opf": OPF.replace(' properties="nav"', "")})
+    assert [(entry.title, entry.level, entry.page) for entry in read(data).outline] == [
+        ("First", 1, 1),
+        ("Second", 2, 2),
+    ]
+
+
+def test_a_missing_part_is_told_and_the_rest_read() -> None:
+    document = read(make_epub(**{"OPS/text/two.xhtml": None}))
+    assert "apple" in document.text
+    assert any("part 2" in warning for warning in document.warnings)
+    assert document.pages_without_text == (2,)
+
+
+def test_no_entity_is_followed(tmp_path: Path) -> None:
+    secret = tmp_path / "secret"
+    secret.write_text("SECRET")
+    attack = f'<!DOCTYPE x [<!ENTITY e SYSTEM "file://{secret}">]>'
+    nav = NAV.replace("Chapter  One", "Chapter &e;")
+    page = PAGE.format("apple &e;").replace("<html", f"{attack}<html", 1)
+    document = read(make_epub(**{"OPS/nav.xhtml": attack + nav, "OPS/ch one.xhtml": page}))
+    assert "SECRET" not in document.text + str(document.outline)
+
+
+def test_paths_out_of_the_archive_name_nothing() -> None:
+    opf = OPF.replace("ch%20one.xhtml", "../../../../etc/passwd")
+    document = read(make_epub(**{"OPS/book.opf": opf}))
+    assert "root:" not in document.text
+    assert any("part 1" in warning for warning in document.warnings)
+
+
+def test_a_bomb_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(epub, "LARGEST_MEMBER", 100_000)
+    with pytest.raises(DocumentError, match="more than a book"):
+        read(make_epub(**{"OPS/ch one.xhtml": b"x" * 1_000_000}))
+
+
+def test_protected_books_are_refused() -> None:
+    encryption = (
+        '<encryption xmlns:enc="http://www.w3.org/2001/04/xmlenc#"><enc:EncryptedData>'
+        '<enc:EncryptionMethod Algorithm="{}"/><enc:CipherData><enc:CipherReference URI="OPS/ch%20one.xhtml"/>'
+        "</enc:CipherData></enc:EncryptedData></encryption>"
+    )
+    with pytest.raises(DocumentError, match="DRM"):
+        read(make_epub(**{"META-INF/encryption.xml": encryption.format("aes256-cbc")}))
+    fonts = encryption.format("http://www.idpf.org/2008/embedding")
+    assert "apple" in read(make_epub(**{"META-INF/encryption.xml": fonts})).text
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"META-INF/container.xml": "<x/>"},
+        {"OPS/book.opf": "not xml"},
+        {"OPS/book.opf": "<package/>"},
+        {"OPS/book.opf": None},
+    ],
+)
+def test_broken_books_are_one_clear_error(changes: dict[str, str | None]) -> None:
+    with pytest.raises(DocumentError, match="damaged epub"):
+        read(make_epub(**changes))
+
+
+def test_a_cut_file_is_an_error() -> None:
+    with pytest.raises(DocumentError, match="damaged"):
+        read(make_epub()[:200])

@@ -1,0 +1,67 @@
+"""A quote is verified where it stands, and only there."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sharedllm_cli.documents.quotes import verify
+
+RAW = (
+    "Running Head 12\r\nThe eﬃcient ﬁsherman had S\ufffePlus and pack\ufffeages, a well-\r\nknown state-of-the-art\r\n"
+    "net (see p. 3),\u00a0and x² + 1.5 = 7 . . . . . . . . 45\r\n"
+    "He co-\r\noperated – or re-signed – in 1990-\r\n1995. Non-"
+)
+
+
+@pytest.mark.parametrize(
+    "quote",
+    [
+        "The efficient fisherman had S-Plus and packages",
+        "The efficient fisherman\nhad S-Plus",
+        "a well-known state-of-the-art net",
+        "a wellknown state-of-the-art net",
+        "net (see p. 3), and x² + 1.5 = 7 ... 45",
+        "He cooperated – or re-signed – in 1990-1995.",
+        "packages, a",
+        "ages, a well",
+        "1990-1995. Non-",
+        "1990-1995. Non",
+    ],
+)
+def test_what_setting_changes_is_passed_over(quote: str) -> None:
+    assert verify(quote, RAW)
+
+
+@pytest.mark.parametrize(
+    "quote",
+    [
+        "The efficient fishermen had",
+        "The Efficient fisherman",
+        "efficient had fisherman",
+        "the state of the-art net",
+        "state-ofthe-art net",
+        "and x2 + 1.5",
+        "and x² + 15 = 7",
+        "x² - 1.5",
+        "or resigned",
+        "fish-erman",
+        "see p. 3) and",
+        "packages and more",
+        "",
+        "   ",
+        "-",
+    ],
+)
+def test_a_change_is_never_passed_over(quote: str) -> None:
+    assert not verify(quote, RAW)
+
+
+@given(st.text(max_size=80), st.integers(0, 79), st.integers(1, 40))
+def test_every_piece_of_a_page_is_on_it(page: str, start: int, length: int) -> None:
+    from sharedllm_cli.documents.characters import clean
+
+    piece = clean(page)[start : start + length]
+    if any(character.isalnum() for character in clean(piece)):
+        assert verify(piece, page)

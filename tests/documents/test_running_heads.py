@@ -1,0 +1,130 @@
+"""Running heads, feet and page numbers go; body text never does."""
+
+from __future__ import annotations
+
+import random
+
+from sharedllm_cli.documents.normalise import normalise
+from sharedllm_cli.documents.running_heads import bodies
+
+WORDS = [
+    "heron",
+    "water",
+    "morning",
+    "bank",
+    "patience",
+    "fisherman",
+    "flood",
+    "letter",
+    "garden",
+    "winter",
+    "copper",
+    "silver",
+    "table",
+    "window",
+    "road",
+]
+
+
+def body(page: int, lines: int = 12) -> list[str]:
+    dice = random.Random(page)
+    return [" ".join(dice.choice(WORDS) for _ in range(9)) + "." for _ in range(lines)]
+
+
+def kept(pages: list[list[str]]) -> list[list[str]]:
+    return [lines[found.first : found.last] for lines, found in zip(pages, bodies(pages), strict=True)]
+
+
+def test_heads_with_numbers_and_feet() -> None:
+    pages = [[f"A Short History {n + 1}", *body(n), "Draft of 3 May"] for n in range(10)]
+    assert kept(pages) == [body(n) for n in range(10)]
+
+
+def test_odd_and_even_heads() -> None:
+    pages = [[f"{n} The Author" if n % 2 == 0 else f"The Title of the Book {n}", *body(n)] for n in range(20, 40)]
+    assert kept(pages) == [body(n) for n in range(20, 40)]
+
+
+def test_heads_that_name_the_section_of_each_page() -> None:
+    pages = [[*body(n), f"{n} Chapter {n // 3}. {WORDS[n // 3].title()}"] for n in range(1, 16)]
+    assert kept(pages) == [body(n) for n in range(1, 16)]
+
+
+def test_chapter_openings_without_a_head_lose_nothing() -> None:
+    pages = [[*([] if n % 5 == 0 else ["My Title"]), *body(n), str(n + 1)] for n in range(15)]
+    assert kept(pages) == [body(n) for n in range(15)]
+
+
+def test_page_numbers_in_many_forms() -> None:
+    for form in ("{}", "- {} -", "Page {}", "Page {} of 9", "{}/9", "[{}]", "Seite {}"):
+        pages = [[*body(n), form.format(n + 1)] for n in range(9)]
+        assert kept(pages) == [body(n) for n in range(9)], form
+        assert [found.printed_number for found in bodies(pages)] == [str(n + 1) for n in range(9)]
+
+
+def test_roman_front_matter_then_arabic() -> None:
+    numbers = ["i", "ii", "iii", "iv", *map(str, range(1, 9))]
+    pages = [[*body(n), number] for n, number in enumerate(numbers)]
+    assert kept(pages) == [body(n) for n in range(12)]
+    assert [found.printed_number for found in bodies(pages)] == numbers
+
+
+def test_an_unnumbered_page_between_numbered_ones_has_its_number() -> None:
+    pages = [[*body(n), *([str(n + 7)] if n != 4 else [])] for n in range(9)]
+    assert bodies(pages)[4].printed_number == "11"
+
+
+def test_two_pages_with_numbers() -> None:
+    pages = [[*body(n), f"{n + 1}"] for n in range(2)]
+    assert kept(pages) == [body(n) for n in range(2)]
+
+
+def test_one_page_and_short_documents_lose_no_words() -> None:
+    assert kept([["Title", "1"]]) == [["Title", "1"]]
+    pages = [["My Title", *body(n)] for n in range(2)]
+    assert kept(pages) == pages
+
+
+def test_numbered_headings_are_no_heads() -> None:
+    pages = [[f"Chapter {n + 1}", *body(n)] for n in range(8)]
+    assert kept(pages) == pages
+
+
+def test_tables_over_pages_keep_their_rows() -> None:
+    pages = [[f"{n * 20 + row} {WORDS[row % 15]} 12.{row}" for row in range(20)] for n in range(6)]
+    assert kept(pages) == pages
+    lines = [[f"This is line {row} of page {n}." for row in range(30)] for n in range(6)]
+    assert kept(lines) == lines
+
+
+def test_the_same_text_on_every_page_stays() -> None:
+    pages = [[*body(0), f"{n + 1}"] for n in range(6)]
+    assert kept(pages) == [body(0)] * 6
+    assert kept([["Ticket of admission", "Row 5", "Seat"]] * 5) == [["Ticket of admission", "Row 5", "Seat"]] * 5
+
+
+def test_footnotes_that_count_with_the_pages_for_a_while_stay() -> None:
+    pages = [[*body(n), *([f"{n - 3} See the note on {WORDS[n]}."] if 5 <= n < 8 else [])] for n in range(30)]
+    assert kept(pages) == pages
+
+
+def test_years_and_amounts_at_the_edges_stay() -> None:
+    pages = [[*body(n), f"The total was {1900 + 7 * n}"] for n in range(8)]
+    assert kept(pages) == pages
+
+
+def test_the_heading_of_a_table_that_runs_on_stands_once() -> None:
+    pages = [["Name Age Town", *body(n)] if 3 <= n < 7 else body(n) for n in range(40)]
+    text = normalise(["\n".join(lines) for lines in pages]).text
+    assert text.count("Name Age Town") == 1
+
+
+def test_a_sentence_reads_on_past_head_and_foot() -> None:
+    def page(n: int) -> str:
+        first = f"and so the {WORDS[n]} began, which was long enough to need a line or more of print,"
+        last = f"it was then that the long sentence of the {WORDS[n + 1]} went on to the next page"
+        return "\n".join([f"The Book {n}", first, *body(n), last, str(n)])
+
+    text = normalise([page(n) for n in range(1, 8)]).text
+    assert f"the {WORDS[3]} went on to the next page and so the {WORDS[3]} began" in text
+    assert "The Book" not in text
