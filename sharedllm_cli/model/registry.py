@@ -40,7 +40,7 @@ class KnownModel:
     gguf_bytes: int
     converted_bytes: int
     hub_id: str
-    hub_revision: str
+    hub_revision: str | None
     facts: ModelFacts
 
 
@@ -91,7 +91,7 @@ _KNOWN = (
         gguf_bytes=98_362_432,
         converted_bytes=541_000_000,
         hub_id="HuggingFaceTB/SmolLM2-135M-Instruct",
-        hub_revision="main",
+        hub_revision=None,
         facts=ModelFacts(
             name="smollm2-135m-instruct",
             family="llama",
