@@ -52,7 +52,7 @@ LIBRARIES: dict[str, frozenset[str]] = {
     "safetensors": frozenset({"index", "model"}),
     "snowballstemmer": frozenset({"context"}),
     "tokenizers": frozenset({"model"}),
-    "torch": frozenset({"engine", "generation", "index", "model", "reading", "training"}),
+    "torch": frozenset({"engine", "generation", "index", "model", "planning", "reading", "training"}),
     "transformers": frozenset({"generation", "model"}),
     "typer": frozenset({"cli"}),
 }

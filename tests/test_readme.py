@@ -14,7 +14,9 @@ import pytest
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
 PAGES = [README, *sorted((ROOT / "docs").rglob("*.md"))]
-SHELLS = {"sh", "bash", "console", "shell"}
+SHELLS = {"", "sh", "bash", "console", "shell"}
+USAGE = re.compile(r"\[OPTIONS\]|COMMAND|…")
+"""Marks a line that shows the form of a command instead of a command."""
 CONNECTORS = {"|", "&&", "||", ";", ">", "2>"}
 
 
@@ -23,10 +25,11 @@ def ci_run(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def shell_lines(page: Path) -> Iterator[str]:
-    """Every line of the page's fenced shell blocks, without a leading prompt, continued lines joined."""
-    for language, block in re.findall(r"^```(\w+)\n(.*?)^```", page.read_text("utf-8"), re.MULTILINE | re.DOTALL):
+    """Every command line of the page's fenced shell blocks, without its prompt, continued lines joined."""
+    for language, block in re.findall(r"^```(\w*)\n(.*?)^```", page.read_text("utf-8"), re.MULTILINE | re.DOTALL):
         if language in SHELLS:
-            yield from (line.removeprefix("$ ") for line in block.replace("\\\n", " ").splitlines())
+            lines = (line.removeprefix("$ ") for line in block.replace("\\\n", " ").splitlines())
+            yield from (line for line in lines if "sharedllm" in line and not USAGE.search(line))
 
 
 def tool_calls(line: str) -> Iterator[list[str]]:
