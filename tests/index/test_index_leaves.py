@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
 from typing import Any
 
@@ -21,7 +22,7 @@ def test_leaves_tile_the_tokens_in_order(byte_tokenizer: Any, characters: int) -
     spans = [leaves.leaf_span(leaf) for leaf in range(leaves.leaf_count)]
     assert spans[0][0] == 0
     assert spans[-1][1] == leaves.token_count == len(document.text.encode())
-    assert all(before[1] == after[0] for before, after in zip(spans, spans[1:], strict=False))
+    assert all(before[1] == after[0] for before, after in itertools.pairwise(spans))
 
 
 def test_numbers_and_addresses_of_leaves_agree(byte_tokenizer: Any) -> None:
