@@ -2,9 +2,9 @@
 
     open    read the documents, or find their text and leaves on disk      reading/library.py
     score   every leaf of every document for the question                  reading/scoring.py
-    choose  verbatim passages within a budget; nodes of the trees          context/evidence.py, context/search.py
-    read    running text and tree with the upper model                     generation/, model/upper.py
-    answer  with pages, exact words, and what was not found                reading/sources.py, generation/grounding.py
+    choose  verbatim passages within a budget, and the sources             reading/choosing.py
+    search  the trees; their preserved nodes made ready to be read         reading/trees.py
+    decode  running text and tree with the upper model                     generation/, model/upper.py
 
 Nothing is computed that is not used: with an adapter that reads no tree, `ask` builds none. Knows no terminal.
 """
@@ -12,38 +12,34 @@ Nothing is computed that is not used: with an adapter that reads no tree, `ask` 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from time import perf_counter
 
 import torch
 
-from sharedllm_cli.answer import Answer, Coverage, IndexUse, ModelUse, Source, Timing, TreeRead
-from sharedllm_cli.config import LATE_LAYERS, Settings
-from sharedllm_cli.context import evidence
-from sharedllm_cli.context.search import search
+from sharedllm_cli.answer import Answer, Coverage, IndexUse, ModelUse, Timing
+from sharedllm_cli.config import Settings
 from sharedllm_cli.errors import SharedLLMError, UsageError
 from sharedllm_cli.generation import prompt as prompts
-from sharedllm_cli.generation.grounding import assess
+from sharedllm_cli.generation.grounding import Verdict, assess
 from sharedllm_cli.generation.prompt import NOT_IN_DOCUMENT, PassageText, Prompt, Turn
 from sharedllm_cli.generation.sampling import Sampler
 from sharedllm_cli.generation.stream import Finish, TextStream, decode_stream
 from sharedllm_cli.home import indexes_folder
-from sharedllm_cli.index.manifest import StatesKey, TreesKey
-from sharedllm_cli.index.nodes import CompressedSource, JoinedNodes, LiveNodes, StoredNodes
 from sharedllm_cli.index.store import IndexStore
 from sharedllm_cli.memory import peak_bytes
 from sharedllm_cli.model.cross_attention import TreeContext
-from sharedllm_cli.model.lower import CompressedNodes
 from sharedllm_cli.model.shared import SharedModel, load_shared
-from sharedllm_cli.planning import Plan, PlanRow, plan_documents
+from sharedllm_cli.planning import PlanRow, plan_documents
 from sharedllm_cli.progress import Reporter
+from sharedllm_cli.reading.choosing import Chosen, choose, score_with_history
 from sharedllm_cli.reading.library import Library, OpenDocument, Shelf
 from sharedllm_cli.reading.scoring import QuestionLeaves, Scored, leaf_states, score
-from sharedllm_cli.reading.sources import page_tokens, passage_text, sources, token_text
+from sharedllm_cli.reading.trees import TreeReading, Trees
 
-__all__ = ["Engine", "IndexOutcome", "Library", "OpenDocument", "Plan", "PlanRow"]
+__all__ = ["Engine", "IndexOutcome", "Library", "OpenDocument", "PlanRow"]
 
 
 @dataclass(frozen=True)
@@ -61,29 +57,6 @@ class IndexOutcome:
     tokens_per_s: float
     skipped: bool
     reason: str | None
-
-
-@dataclass(frozen=True)
-class _Found:
-    """What of the documents is put before the model for a question."""
-
-    scored: Scored
-    passages: list[PassageText]
-    passage_tokens: int
-    sources: list[Source]
-    whole: bool
-    """Whether all that may be read stands verbatim in the running text."""
-
-
-@dataclass(frozen=True)
-class _Read:
-    """The tree of a question: what the upper model reads, and what is told of it."""
-
-    context: TreeContext | None
-    told: TreeRead
-    tokens: int
-    hit: bool
-    seconds: float
 
 
 class Engine:
@@ -104,6 +77,16 @@ class Engine:
         shared = load_shared(self.settings, self.home, self.reporter)
         self._load_seconds = perf_counter() - started
         return shared
+
+    @cached_property
+    def trees(self) -> Trees:
+        """The trees of documents for the loaded model."""
+        return Trees(self.store, self.shared, self.settings, self.reporter)
+
+    @property
+    def reads_tree(self) -> bool:
+        """Whether questions read the tree: some gate is open and the user has not switched it off."""
+        return self.settings.tree and self.shared.upper.reads_tree
 
     def facts(self) -> ModelUse:
         """The model as `ask --json` tells of it."""
@@ -148,12 +131,11 @@ class Engine:
 
     def _index_one(self, opened: OpenDocument, late_states: bool) -> IndexOutcome:
         started = perf_counter()
-        key = self._trees_key(opened)
-        states_key = self._states_key(opened)
-        reason = self.store.explain_new(opened.path, opened.content_hash, [key])
-        skipped = self.store.open_trees(opened.content_hash, key, opened.leaves) is not None
+        reason = self.trees.why_new(opened)
+        skipped = self.trees.find(opened) is not None
         if not skipped:
-            self.store.build_trees(opened.content_hash, key, opened.leaves, self.shared.lower, self.reporter)
+            self.trees.build(opened)
+        states_key = self.trees.states_key(opened)
         if late_states and self.store.read_states(opened.content_hash, states_key) is None:
             skipped = False
             with self.reporter.task(f"states of {opened.name}", opened.tokens, "tokens") as task:
@@ -192,57 +174,43 @@ class Engine:
         """Answer a question: pieces of text as they come, then one `Answer`. Closing the iterator stops the answer."""
         if not question.strip():
             raise UsageError("the question is empty")
-        _ = self.shared
-        self.reporter.warnings.clear()
+        if not self.settings.evidence_tokens and not self.reads_tree:
+            raise UsageError(
+                "with --evidence-tokens 0 and no tree the model would read nothing of the document",
+                hint="leave --evidence-tokens above 0, or use an adapter that reads the tree",
+            )
         timing = Timing(load_s=self._load_seconds, read_s=library.read_seconds)
+        self.reporter.warnings.clear()
+        documents = library.documents
         started = perf_counter()
-        with torch.inference_mode():
-            found = self._find(library, question, history, pages)
-            timing.search_s = perf_counter() - started
-            if self._hopeless(found):
-                yield NOT_IN_DOCUMENT
-                timing.first_token_s = timing.total_s = perf_counter() - started
-                empty = _Read(None, TreeRead(0, 0, None, self.settings.policy), 0, False, 0.0)
-                yield self._answer(library, question, NOT_IN_DOCUMENT, found, None, empty, "stop", timing)
-                return
-            tree = self._read_tree(library, found.scored, pages)
+        scored = score_with_history(lambda text: self._score(documents, text), question, history)
+        by_words = self.settings.policy in ("hybrid", "bm25", "right")
+        chosen = choose(documents, scored, self.settings.evidence_tokens, pages=pages, by_words=by_words)
+        timing.search_s = perf_counter() - started
+        if chosen.hopeless and not self.reads_tree:
+            yield NOT_IN_DOCUMENT
+            timing.first_token_s = timing.total_s = perf_counter() - started
+            yield self._no_answer(library, question, chosen, timing)
+            return
+        tree = TreeReading.none(self.settings.policy)
+        if self.reads_tree:
+            tree = self.trees.read(documents, scored, pages)
             timing.index_s = tree.seconds
-            prompt = self._prompt(question, found.passages, history)
-            text = ""
-            finish: Finish = "stop"
-            for piece, ended in self._decode(prompt, tree.context):
-                if not timing.new_tokens:
-                    timing.first_token_s = perf_counter() - started - timing.index_s
-                timing.new_tokens += 1
-                text, finish = text + piece, ended or finish
-                if piece:
-                    yield piece
+        prompt = self._prompt(question, chosen.passages, history)
+        text = ""
+        finish: Finish = "stop"
+        for piece, ended in self._decode(prompt, tree.context):
+            if not timing.new_tokens:
+                timing.first_token_s = perf_counter() - started - timing.index_s
+            timing.new_tokens += 1
+            text, finish = text + piece, ended or finish
+            if piece:
+                yield piece
         timing.total_s = perf_counter() - started
         spent = timing.total_s - timing.index_s - timing.first_token_s
         timing.tokens_per_s = (timing.new_tokens - 1) / spent if timing.new_tokens > 1 else 0.0
-        yield self._answer(library, question, text, found, prompt, tree, finish, timing)
-
-    def _find(self, library: Library, question: str, history: Sequence[Turn], pages: tuple[int, int] | None) -> _Found:
-        """Score all leaves and choose the passages that stand verbatim in the running text."""
-        documents = library.documents
-        allowed = [None if pages is None else page_tokens(opened, pages) for opened in documents]
-        scored = self._score(documents, question)
-        if history and len(scored.lexical.matched) < 2:
-            # A question that leans on the one before it ("and when?") is looked for together with it.
-            scored = self._score(documents, f"{history[-1].question} {question}")
-        texts = [token_text(opened) for opened in documents]
-        spread = not scored.lexical.matched and self.settings.policy in ("hybrid", "bm25", "right")
-        budget = self.settings.evidence_tokens
-        chosen = evidence.select(scored.leaves, texts, budget, allowed=allowed, spread=spread) if budget else []
-        quotable = chosen or evidence.select(scored.leaves, texts, _QUOTE_TOKENS, allowed=allowed, spread=spread)
-        ranked = evidence.rank(quotable, scored.leaves, texts)
-        tokens = sum(passage.length for passage in chosen)
-        readable = sum(
-            opened.tokens if ranges is None else sum(end - first for first, end in ranges)
-            for opened, ranges in zip(documents, allowed, strict=True)
-        )
-        pieces = [piece for passage in chosen for piece in passage_text(documents[passage.document], passage)]
-        return _Found(scored, pieces, tokens, sources(documents, ranked), tokens >= readable)
+        verdict = self._verdict(question, text, chosen, prompt, tree, finish)
+        yield self._answer(library, question, text, chosen, tree, verdict, timing)
 
     def _score(self, documents: Sequence[OpenDocument], question: str) -> Scored:
         tokenizer = self.shared.base.tokenizer
@@ -250,74 +218,11 @@ class Engine:
         leaves = [opened.leaves for opened in documents]
         late = self.settings.policy == "late"
         stored = [
-            self.store.read_states(opened.content_hash, self._states_key(opened)) if late else None
+            self.store.read_states(opened.content_hash, self.trees.states_key(opened)) if late else None
             for opened in documents
         ]
-        source = QuestionLeaves(question, ids, leaves, self.shared.lower, lambda: self._vectors(documents), stored)
+        source = QuestionLeaves(question, ids, leaves, self.shared.lower, lambda: self.trees.vectors(documents), stored)
         return score(source, leaves, self.settings.policy)
-
-    def _vectors(self, documents: Sequence[OpenDocument]) -> CompressedSource:
-        """Where the paper's node vectors come from: stored trees, else the lower model's first layer."""
-        found: list[CompressedSource] = []
-        for opened in documents:
-            trees = self._open_trees(opened)
-            found.append(trees or LiveNodes(self.shared.lower, opened.leaves, reporter=self.reporter))
-        return JoinedNodes(found, [opened.chunks for opened in documents])
-
-    def _hopeless(self, found: _Found) -> bool:
-        """Whether nothing of the question occurs in documents that the model could only see parts of."""
-        matches = found.scored.lexical
-        return bool(matches.terms) and not matches.matched and not found.whole and not self.settings_read_tree
-
-    @property
-    def settings_read_tree(self) -> bool:
-        """Whether questions read the tree: the user has not switched it off and some gate is open."""
-        return self.settings.tree and self.shared.upper.reads_tree
-
-    def _read_tree(self, library: Library, scored: Scored, pages: tuple[int, int] | None) -> _Read:
-        """Search the trees and make their preserved nodes ready to be read; builds them where they are missing."""
-        policy = self.settings.policy
-        if not self.settings_read_tree:
-            return _Read(None, TreeRead(0, 0, None, policy), 0, False, 0.0)
-        documents = library.documents
-        started = perf_counter()
-        opened_trees = [self._open_trees(opened) for opened in documents]
-        hit = all(trees is not None for trees in opened_trees)
-        stored = [trees or self._build_trees(opened) for opened, trees in zip(documents, opened_trees, strict=True)]
-        seconds = 0.0 if hit else perf_counter() - started
-        chunks = _readable_chunks(documents, pages)
-        trees = [tree for opened in documents for tree in opened.leaves.trees]
-        number = {chunk: place for place, chunk in enumerate(chunks)}
-        nodes = [node for node in search(trees, scored.nodes) if node.chunk in number]
-        kept = JoinedNodes(stored, [opened.chunks for opened in documents]).compressed(nodes)
-        # Positions are those of the chunks that are read (METHOD section 4), not of those that were left out.
-        renumbered = torch.tensor([number[int(chunk)] for chunk in kept.chunks], device=kept.chunks.device)
-        context = self.shared.upper.context(CompressedNodes(kept.keys, kept.values, renumbered), len(chunks))
-        tokens = sum(trees[chunk].length for chunk in chunks)
-        keys = int(kept.chunks.numel())
-        told = TreeRead(len(nodes), keys, round(tokens / keys, 2) if keys else None, policy)
-        return _Read(context, told, tokens, hit, seconds)
-
-    def _open_trees(self, opened: OpenDocument) -> StoredNodes | None:
-        base = self.shared.base
-        return self.store.open_trees(
-            opened.content_hash, self._trees_key(opened), opened.leaves, device=base.device, dtype=base.dtype
-        )
-
-    def _build_trees(self, opened: OpenDocument) -> StoredNodes:
-        base = self.shared.base
-        key = self._trees_key(opened)
-        if reason := self.store.explain_new(opened.path, opened.content_hash, [key]):
-            self.reporter.note(f"{opened.name} is indexed anew: {reason}")
-        return self.store.build_trees(
-            opened.content_hash,
-            key,
-            opened.leaves,
-            self.shared.lower,
-            self.reporter,
-            device=base.device,
-            dtype=base.dtype,
-        )
 
     def _prompt(self, question: str, passages: Sequence[PassageText], history: Sequence[Turn]) -> Prompt:
         base = self.shared.base
@@ -365,33 +270,43 @@ class Engine:
         listed = configured if isinstance(configured, list) else [configured]
         return frozenset(int(token) for token in (*listed, base.tokenizer.eos_token_id) if token is not None)
 
+    def _verdict(
+        self, question: str, text: str, chosen: Chosen, prompt: Prompt, tree: TreeReading, finish: Finish
+    ) -> Verdict:
+        """Whether the question counts as answered; words are held against the passages only where they are all read."""
+        matches = chosen.scored.lexical
+        kept = [chosen.passages[place].text for place in prompt.passages]
+        return assess(
+            matches.terms,
+            matches.terms if chosen.whole else matches.matched,
+            text,
+            question=question,
+            evidence_text="" if tree.context is not None else "\n".join(kept),
+            finish=finish,
+        )
+
+    def _no_answer(self, library: Library, question: str, chosen: Chosen, timing: Timing) -> Answer:
+        """The answer to a question none of whose words occurs: nothing was put before the model."""
+        words = ", ".join(chosen.scored.lexical.terms)
+        verdict = Verdict(False, f"the documents hold none of the question's words: {words}", ())
+        nothing = Chosen(chosen.scored, [], 0, [], whole=False)
+        none_read = TreeReading.none(self.settings.policy)
+        return self._answer(library, question, NOT_IN_DOCUMENT, nothing, none_read, verdict, timing)
+
     def _answer(
         self,
         library: Library,
         question: str,
         text: str,
-        found: _Found,
-        prompt: Prompt | None,
-        tree: _Read,
-        finish: Finish,
+        chosen: Chosen,
+        tree: TreeReading,
+        verdict: Verdict,
         timing: Timing,
     ) -> Answer:
         documents = library.documents
-        kept = [found.passages[place] for place in prompt.passages] if prompt else []
-        matches = found.scored.lexical
-        matched = matches.terms if found.whole else matches.matched
-        verdict = assess(
-            matches.terms,
-            matched,
-            text,
-            question=question,
-            evidence_text="" if tree.context is not None else "\n".join(passage.text for passage in kept),
-            finish=finish,
-        )
-        hopeless = prompt is None
         coverage = Coverage(
             tokens=library.tokens,
-            tokens_read=tree.tokens or (found.passage_tokens if prompt else 0),
+            tokens_read=tree.tokens or chosen.tokens,
             chunks=library.chunks,
             pages=sum(opened.pages for opened in documents),
             pages_without_text=[page for opened in documents for page in opened.pages_without_text],
@@ -402,55 +317,20 @@ class Engine:
             path=str(documents[0].index_path),
             bytes=sum(self.store.bytes(opened.content_hash) for opened in documents),
         )
-        reason = f"the documents hold none of the question's words: {', '.join(matches.terms)}" if hopeless else None
         return Answer(
             question=question,
             answer=text.strip(),
-            sources=[] if hopeless else found.sources,
+            sources=chosen.sources,
             coverage=coverage,
             tree=tree.told,
-            answered=False if hopeless else verdict.answered,
-            reason=reason or verdict.reason,
+            answered=verdict.answered,
+            reason=verdict.reason,
             index=index,
             model=self.facts(),
-            timing=replace(timing),
+            timing=timing,
             peak_bytes=peak_bytes(),
-            warnings=[*self.reporter.warnings, *(() if hopeless else verdict.warnings)],
+            warnings=[*self.reporter.warnings, *verdict.warnings],
         )
-
-    def _trees_key(self, opened: OpenDocument) -> TreesKey:
-        shared = self.shared
-        return TreesKey(
-            opened.leaves_key,
-            shared.base.name,
-            shared.base.weights_hash,
-            shared.lower.lower_layers,
-            self.settings.stored_dtype,  # type: ignore[arg-type]
-            shared.base.quantize,
-        )
-
-    def _states_key(self, opened: OpenDocument) -> StatesKey:
-        base = self.shared.base
-        layers = min(LATE_LAYERS, self.shared.lower.lower_layers)
-        return StatesKey(opened.leaves_key, base.name, base.weights_hash, layers)
-
-
-_QUOTE_TOKENS = 512
-"""With no verbatim evidence the sources are quoted from this many tokens of the best leaves."""
-
-
-def _readable_chunks(documents: Sequence[OpenDocument], pages: tuple[int, int] | None) -> list[int]:
-    """The chunks that may be read, numbered through all documents: all, or those that touch the pages asked for."""
-    chunks: list[int] = []
-    first_chunk = 0
-    for opened in documents:
-        leaves = opened.leaves
-        ranges = [(0, opened.tokens)] if pages is None else page_tokens(opened, pages)
-        for place, (start, tree) in enumerate(zip(leaves.chunk_starts, leaves.trees, strict=True)):
-            if any(start < end and first < start + tree.length for first, end in ranges):
-                chunks.append(first_chunk + place)
-        first_chunk += opened.chunks
-    return chunks
 
 
 class _Remembering:

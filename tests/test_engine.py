@@ -134,18 +134,21 @@ def test_second_question_reads_no_file_and_compresses_nothing(
 
 
 def test_the_tree_is_read(model: str, private_home: Path, story: str, open_adapter: str) -> None:
-    """With no verbatim evidence the logits differ with and without the tree, so what is built is what is read."""
     engine = make(model, private_home, adapter=open_adapter, evidence_tokens=0)
     _, answer = ask(engine, [story], "Who lights the northern beacon?")
     chunks = answer.coverage.chunks
     assert answer.tree.preserved_nodes == 4 * chunks
     assert answer.tree.ratio == pytest.approx(8.0, rel=0.05)
     assert answer.sources, "sources are shown though nothing stands verbatim"
-    without = make(model, private_home, adapter=open_adapter, evidence_tokens=0, tree=False)
-    _, plain = ask(without, [story], "Who lights the northern beacon?")
+
+
+def test_the_tree_can_be_switched_off(model: str, private_home: Path, story: str, open_adapter: str) -> None:
+    question = "Who lights the northern beacon?"
+    _, answer = ask(make(model, private_home, adapter=open_adapter), [story], question)
+    _, plain = ask(make(model, private_home, adapter=open_adapter, tree=False), [story], question)
     assert plain.tree.preserved_nodes == 0
     assert plain.model.reads_tree, "the adapter reads trees, the user switched it off"
-    assert plain.answer != answer.answer
+    assert plain.answer != answer.answer, "the tree that was read made a difference"
 
 
 @pytest.mark.parametrize("policy", ["hybrid", "bm25", "late", "paper-cosine", "right"])
@@ -325,6 +328,16 @@ def test_closing_the_answer_stops_it(
     done = len(steps)
     pieces.close()  # type: ignore[attr-defined]
     assert len(steps) == done
+
+
+def test_a_model_that_would_read_nothing_is_refused(
+    model: str, private_home: Path, story: str, open_adapter: str
+) -> None:
+    untrained = make(model, private_home, evidence_tokens=0)
+    switched_off = make(model, private_home, adapter=open_adapter, evidence_tokens=0, tree=False)
+    for engine in (untrained, switched_off):
+        with pytest.raises(UsageError, match="read nothing"):
+            next(engine.ask(engine.open([story]), "Who lights the beacon?"))
 
 
 def test_empty_question_is_wrong_usage(model: str, private_home: Path, story: str) -> None:

@@ -1,0 +1,77 @@
+"""What of the documents stands verbatim before the model for a question, and what is shown as its sources."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from sharedllm_cli.answer import Source
+from sharedllm_cli.context import evidence
+from sharedllm_cli.generation.prompt import PassageText, Turn
+from sharedllm_cli.reading.library import OpenDocument
+from sharedllm_cli.reading.scoring import Scored
+from sharedllm_cli.reading.sources import page_tokens, passage_text, sources, token_text
+
+QUOTE_TOKENS = 512
+"""With no verbatim evidence the sources are quoted from this many tokens of the best leaves."""
+_LEANING = 2
+"""A question with fewer words than this that the documents hold is looked for together with the one before it."""
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """The passages for a question, in document order, a piece a page, and the sources, best first.
+
+    `tokens` counts the passages' tokens; `whole`: all that may be read stands in them.
+    """
+
+    scored: Scored
+    passages: list[PassageText]
+    tokens: int
+    sources: list[Source]
+    whole: bool
+
+    @property
+    def hopeless(self) -> bool:
+        """None of the question's words occurs in documents of which the model could see passages only."""
+        matches = self.scored.lexical
+        return bool(matches.terms) and not matches.matched and not self.whole
+
+
+def score_with_history(score: Callable[[str], Scored], question: str, history: Sequence[Turn]) -> Scored:
+    """Scores for a question; one that leans on the question before it (`and when?`) is looked for with it."""
+    scored = score(question)
+    if history and len(scored.lexical.matched) < _LEANING:
+        return score(f"{history[-1].question} {question}")
+    return scored
+
+
+def choose(
+    documents: Sequence[OpenDocument],
+    scored: Scored,
+    budget_tokens: int,
+    *,
+    pages: tuple[int, int] | None = None,
+    by_words: bool = True,
+) -> Chosen:
+    """Choose passages within a budget of tokens, and the quotes to show.
+
+    `pages` bounds both to pages A to B; `by_words` says that the scores rest on the question's words, so that without
+    any of them the passages are spread over the documents.
+    """
+    allowed = [None if pages is None else page_tokens(opened, pages) for opened in documents]
+    texts = [token_text(opened) for opened in documents]
+    spread = by_words and not scored.lexical.matched
+
+    def select(budget: int) -> list[evidence.Passage]:
+        return evidence.select(scored.leaves, texts, budget, allowed=allowed, spread=spread)
+
+    passages = select(budget_tokens) if budget_tokens else []
+    ranked = evidence.rank(passages or select(QUOTE_TOKENS), scored.leaves, texts)
+    tokens = sum(passage.length for passage in passages)
+    readable = sum(
+        opened.tokens if ranges is None else sum(end - first for first, end in ranges)
+        for opened, ranges in zip(documents, allowed, strict=True)
+    )
+    pieces = [piece for passage in passages for piece in passage_text(documents[passage.document], passage)]
+    return Chosen(scored, pieces, tokens, sources(documents, ranked), tokens >= readable)

@@ -1,0 +1,142 @@
+"""The trees of the opened documents: found on disk or built, searched for a question, and made ready to be read."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from time import perf_counter
+
+import torch
+
+from sharedllm_cli.answer import TreeRead
+from sharedllm_cli.config import LATE_LAYERS, Settings, StoredDtype
+from sharedllm_cli.context.search import search
+from sharedllm_cli.index.manifest import StatesKey, TreesKey
+from sharedllm_cli.index.nodes import CompressedSource, JoinedNodes, LiveNodes, StoredNodes
+from sharedllm_cli.index.store import IndexStore
+from sharedllm_cli.model.cross_attention import TreeContext
+from sharedllm_cli.model.lower import CompressedNodes
+from sharedllm_cli.model.shared import SharedModel
+from sharedllm_cli.progress import Reporter
+from sharedllm_cli.reading.library import OpenDocument
+from sharedllm_cli.reading.scoring import Scored
+from sharedllm_cli.reading.sources import page_tokens
+
+
+LONG_TOKENS = 16384
+"""Building the trees of a longer document takes a processor a minute or more, which is worth a word beforehand."""
+
+
+@dataclass(frozen=True)
+class TreeReading:
+    """The tree of a question: what the upper model reads of it, and what is told of that.
+
+    `tokens` are those that it compresses; `hit`: all trees were on disk; `seconds` went into building those that were
+    not.
+    """
+
+    context: TreeContext | None
+    told: TreeRead
+    tokens: int
+    hit: bool
+    seconds: float
+
+    @staticmethod
+    def none(policy: str) -> TreeReading:
+        """No tree is read."""
+        return TreeReading(None, TreeRead(0, 0, None, policy), 0, False, 0.0)
+
+
+class Trees:
+    """Trees of documents for one model, kept in a store."""
+
+    def __init__(self, store: IndexStore, shared: SharedModel, settings: Settings, reporter: Reporter) -> None:
+        self._store = store
+        self._shared = shared
+        self._stored_dtype: StoredDtype = settings.stored_dtype  # type: ignore[assignment]
+        self._policy = settings.policy
+        self._reporter = reporter
+
+    def key(self, opened: OpenDocument) -> TreesKey:
+        """What identifies the trees of a document for this model."""
+        base, lower = self._shared.base, self._shared.lower
+        return TreesKey(
+            opened.leaves_key, base.name, base.weights_hash, lower.lower_layers, self._stored_dtype, base.quantize
+        )
+
+    def states_key(self, opened: OpenDocument) -> StatesKey:
+        """What identifies the stored late-interaction states of a document for this model."""
+        base = self._shared.base
+        layers = min(LATE_LAYERS, self._shared.lower.lower_layers)
+        return StatesKey(opened.leaves_key, base.name, base.weights_hash, layers)
+
+    def find(self, opened: OpenDocument) -> StoredNodes | None:
+        """The stored trees, None where there are none; StoredIndexError where they are damaged."""
+        base = self._shared.base
+        key = self.key(opened)
+        return self._store.open_trees(opened.content_hash, key, opened.leaves, device=base.device, dtype=base.dtype)
+
+    def why_new(self, opened: OpenDocument) -> str | None:
+        """Why trees that are on disk can't serve; None where there never were any, or they do."""
+        return self._store.explain_new(opened.path, opened.content_hash, [self.key(opened)])
+
+    def build(self, opened: OpenDocument) -> StoredNodes:
+        """Build the trees, going on where an interrupted run stopped; ResourceError where disk or memory is short."""
+        base, lower = self._shared.base, self._shared.lower
+        key = self.key(opened)
+        return self._store.build_trees(
+            opened.content_hash, key, opened.leaves, lower, self._reporter, device=base.device, dtype=base.dtype
+        )
+
+    def vectors(self, documents: Sequence[OpenDocument]) -> CompressedSource:
+        """Where the paper's node vectors come from: stored trees, else the lower model's first layer."""
+        found: list[CompressedSource] = [
+            self.find(opened) or LiveNodes(self._shared.lower, opened.leaves, reporter=self._reporter)
+            for opened in documents
+        ]
+        return JoinedNodes(found, [opened.chunks for opened in documents])
+
+    def read(
+        self, documents: Sequence[OpenDocument], scored: Scored, pages: tuple[int, int] | None = None
+    ) -> TreeReading:
+        """Search the trees of all documents and rotate their preserved nodes; builds the trees that are missing.
+
+        `pages` bounds the reading to the chunks that touch pages A to B.
+        """
+        found = [self.find(opened) for opened in documents]
+        hit = all(nodes is not None for nodes in found)
+        started = perf_counter()
+        stored = [nodes or self._build_told(opened) for opened, nodes in zip(documents, found, strict=True)]
+        seconds = 0.0 if hit else perf_counter() - started
+        trees = [tree for opened in documents for tree in opened.leaves.trees]
+        chunks = _readable_chunks(documents, pages)
+        number = {chunk: place for place, chunk in enumerate(chunks)}
+        nodes = [node for node in search(trees, scored.nodes) if node.chunk in number]
+        kept = JoinedNodes(stored, [opened.chunks for opened in documents]).compressed(nodes)
+        # Positions number the chunks that are read (METHOD section 4), not those that were left out.
+        places = torch.tensor([number[chunk] for chunk in kept.chunks.tolist()], device=kept.chunks.device)
+        context = self._shared.upper.context(CompressedNodes(kept.keys, kept.values, places), len(chunks))
+        tokens, keys = sum(trees[chunk].length for chunk in chunks), len(places)
+        told = TreeRead(len(nodes), keys, round(tokens / keys, 2), self._policy)
+        return TreeReading(context, told, tokens, hit, seconds)
+
+    def _build_told(self, opened: OpenDocument) -> StoredNodes:
+        if reason := self.why_new(opened):
+            self._reporter.note(f"{opened.name} is indexed anew: {reason}")
+        if opened.tokens > LONG_TOKENS:
+            self._reporter.note(f"{opened.name} is long and is indexed once; --no-tree answers from passages at once")
+        return self.build(opened)
+
+
+def _readable_chunks(documents: Sequence[OpenDocument], pages: tuple[int, int] | None) -> list[int]:
+    """The chunks that may be read, numbered through all documents: all, or those that touch the pages asked for."""
+    chunks: list[int] = []
+    first_chunk = 0
+    for opened in documents:
+        leaves = opened.leaves
+        ranges = [(0, opened.tokens)] if pages is None else page_tokens(opened, pages)
+        for place, (start, tree) in enumerate(zip(leaves.chunk_starts, leaves.trees, strict=True)):
+            if any(start < end and first < start + tree.length for first, end in ranges):
+                chunks.append(first_chunk + place)
+        first_chunk += opened.chunks
+    return chunks
