@@ -22,7 +22,6 @@ from sharedllm_cli.reading.library import OpenDocument
 from sharedllm_cli.reading.scoring import Scored
 from sharedllm_cli.reading.sources import page_tokens
 
-
 LONG_TOKENS = 16384
 """Building the trees of a longer document takes a processor a minute or more, which is worth a word beforehand."""
 
