@@ -39,5 +39,5 @@ def adapter_facts(settings: Settings, base_name: str) -> AdapterFacts:
 def training_text(config: AdapterConfig) -> str:
     """What an adapter was trained on, as its provenance tells it."""
     made = config.trained or {}
-    parts = [f"{name} {made[name]}" for name in ("objective", "data", "steps", "date") if made.get(name)]
-    return f" ({', '.join(parts)})" if parts else ""
+    told = [f"{name} {value}" for name, value in made.items() if isinstance(value, str | int | float)]
+    return f" ({', '.join(told)})" if told else ""

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from sharedllm_cli.answer import Answer, Source
 from sharedllm_cli.cli.console import Console, harmless, one_line
+from sharedllm_cli.cli.excerpts import excerpt
 from sharedllm_cli.cli.quantities import duration, ranges
 
 if TYPE_CHECKING:
     from rich.text import Text
 
-SHOWN_WORDS = 60
-"""Words of a quote shown on the screen; --verbose and --json have all of them."""
 INDENT = "     "
 
 
@@ -22,37 +21,39 @@ def receive(console: Console, pieces: Iterator[str | Answer], *, show: bool, str
 
     `stream` shows each piece as it comes, otherwise the text is shown whole at the end; `show=False` shows nothing.
     """
-    answer: Answer | None = None
     written = ""
     try:
-        for piece in pieces:
-            if isinstance(piece, Answer):
-                answer = piece
-            elif show and stream:
+        with console.waiting("reading and thinking"):
+            piece = next(pieces, None)
+        while isinstance(piece, str):
+            if show and stream:
                 written = piece or written
                 console.write(piece)
+            piece = next(pieces, None)
     finally:
         close = getattr(pieces, "close", None)
         if close is not None:
             close()
         if written and not written.endswith("\n"):
             console.write("\n")
-    if answer is None:
+    if piece is None:
         raise RuntimeError("the engine ended without an answer")
-    if show and not written and answer.answer:
-        console.write(answer.answer.rstrip("\n") + "\n")
-    return answer
+    if show and not written and piece.answer:
+        console.write(piece.answer.rstrip("\n") + "\n")
+    return piece
 
 
 def explain(console: Console, answer: Answer, *, sources: bool, several: bool) -> None:
     """Below the answer, on standard error: why there is none, the sources, what was read and how fast."""
+    if answer.warnings or not answer.answered:
+        console.say("")
     console.warn_all(answer.warnings)
     if not answer.answered:
         console.note(answer.reason or "the document doesn't hold the answer")
     if console.quiet:
         return
     if sources:
-        show_sources(console, answer.sources, several=several)
+        show_sources(console, answer, several=several, whole=console.verbose)
     console.say("")
     console.say(" · ".join(effort(answer)), style="dim")
     if remark := tree_remark(answer):
@@ -83,21 +84,35 @@ def tree_remark(answer: Answer) -> str | None:
     return f"adapter {kind}: answered from verbatim passages alone"
 
 
-def show_sources(console: Console, sources: Sequence[Source], *, several: bool, whole: bool = False) -> None:
-    """The passages that the answer rests on: document, page as printed and as counted, the quoted words."""
+def show_sources(console: Console, answer: Answer, *, several: bool, whole: bool = False) -> None:
+    """The passages that the answer rests on: document, page as printed and as counted, the quoted words.
+
+    `several`: name the document of each; `whole`: quote in full, not the stretch around what was asked.
+    """
     from rich.text import Text
 
-    if not sources:
+    if not answer.sources:
         return
     console.say("")
     console.say(Text("Sources", style="bold"))
     width = console.width() - len(INDENT)
-    for number, source in enumerate(sources, 1):
+    for number, source in enumerate(answer.sources, 1):
         console.say(Text.assemble((f"{number:3}  ", "bold cyan"), *_place(console, source, several=several)))
-        quote = Text(f"“{_shown(source.quote, whole=whole or console.verbose)}”", style="italic")
+        quote = _quote(source, answer, whole=whole)
         for line in quote.wrap(console.rich(console.err), width) if console.err_is_terminal else [quote]:
             line.rstrip()
             console.say(Text(INDENT).append_text(line))
+
+
+def _quote(source: Source, answer: Answer, *, whole: bool) -> Text:
+    from rich.text import Text
+
+    shown = excerpt(harmless(source.quote), answer.question, answer.answer, whole=whole)
+    text = Text("“… " if shown.cut_before else "“")
+    for number, (word, wanted) in enumerate(zip(shown.words, shown.wanted, strict=True)):
+        text.append(" " if number else "")
+        text.append(word, style="bold" if wanted else "")
+    return text.append(" …”" if shown.cut_after else "”")
 
 
 def _place(console: Console, source: Source, *, several: bool) -> list[Text | str | tuple[str, str]]:
@@ -117,10 +132,3 @@ def page_text(source: Source) -> str:
     """A page as printed and as counted: `page xii (12)`, or `page 12` where they agree."""
     label = one_line(source.page_label or "")
     return f"page {source.page}" if label in ("", str(source.page)) else f"page {label} ({source.page})"
-
-
-def _shown(quote: str, *, whole: bool) -> str:
-    words = harmless(quote).split()
-    if whole or len(words) <= SHOWN_WORDS:
-        return " ".join(words)
-    return " ".join(words[:SHOWN_WORDS]) + " …"

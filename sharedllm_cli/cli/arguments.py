@@ -6,13 +6,16 @@ import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from sharedllm_cli.cli.options import OUTPUT, READING
 from sharedllm_cli.cli.session import Call
 from sharedllm_cli.errors import DocumentError, SharedLLMError, UsageError
+
+if TYPE_CHECKING:
+    from sharedllm_cli.engine import Engine, Library
 
 EXAMPLE = 'sharedllm ask book.pdf "Who wrote the letter?"'
 
@@ -110,13 +113,26 @@ def announce_stdin(call: Call, documents: Sequence[str]) -> None:
         call.console.note("reading a document from standard input; end it with Ctrl-D")
 
 
-def report_failures(call: Call, failures: Failures) -> int:
-    """Tell each document that could not be read; the exit code of a command whose other documents went well."""
+def open_documents(call: Call, documents: Sequence[str], *, reindex: bool) -> tuple[Engine, Library]:
+    """The engine with its model loaded and the documents open; those that can't be read are told at once."""
+    engine = call.engine()
+    with call.console.waiting("loading the model"):
+        library = engine.open(documents, reindex=reindex)
+    report_failures(call, library.failures)
+    return engine, library
+
+
+def exit_code(failures: Failures) -> int:
+    """The exit code of a command that did its work for the documents that could be read."""
+    return DocumentError.exit_code if failures else 0
+
+
+def report_failures(call: Call, failures: Failures) -> None:
+    """Tell each document that could not be read."""
     for name, error in failures:
         call.console.problem(error, about=name)
         if call.console.verbose:
             call.console.traceback(error)
-    return DocumentError.exit_code if failures else 0
 
 
 def failure_text(name: str, error: SharedLLMError) -> str:

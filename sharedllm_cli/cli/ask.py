@@ -13,9 +13,10 @@ from sharedllm_cli.cli.arguments import (
     Sources,
     Stream,
     announce_stdin,
+    exit_code,
     failure_text,
+    open_documents,
     page_span,
-    report_failures,
     split_question,
 )
 from sharedllm_cli.cli.options import EVERYTHING, takes
@@ -46,9 +47,7 @@ def ask(
     span = page_span(pages)
     announce_stdin(call, documents)
     call.console.kept = "finished work is kept; run the same command again to go on"
-    engine = call.engine()
-    library = engine.open(documents, reindex=reindex)
-    code = report_failures(call, library.failures)
+    engine, library = open_documents(call, documents, reindex=reindex)
     pieces = engine.ask(library, question, pages=span)
     answer = receive(call.console, pieces, show=not call.json, stream=stream)
     if call.json:
@@ -57,4 +56,4 @@ def ask(
         call.console.json(found)
     else:
         explain(call.console, answer, sources=sources, several=len(library.documents) > 1)
-    return code
+    return exit_code(library.failures)

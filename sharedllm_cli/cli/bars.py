@@ -14,6 +14,7 @@ from sharedllm_cli.cli.quantities import amount, count, duration
 if TYPE_CHECKING:
     from rich.console import Console as RichConsole
     from rich.progress import Task as RichTask
+    from rich.progress_bar import ProgressBar
 
 LONG = 2.0
 """Seconds from which on a finished task leaves a line behind."""
@@ -34,7 +35,7 @@ class Bars:
             self._progress = Progress(
                 SpinnerColumn(style="cyan", finished_text=" "),
                 TextColumn("{task.description}", markup=False),
-                BarColumn(bar_width=28, complete_style="cyan", finished_style="cyan"),
+                KnownBar(bar_width=28, complete_style="cyan", finished_style="cyan"),
                 Measure(),
                 console=self.console,
                 transient=True,
@@ -89,13 +90,20 @@ class Bar:
         return f"{self._description} · {amount(self._done, self._unit)} in {duration(seconds)} · {rate}/s"
 
 
+class KnownBar(BarColumn):
+    """A bar where the end is known; elsewhere the spinner is sign of life enough."""
+
+    def render(self, task: RichTask) -> ProgressBar | Text:  # type: ignore[override]
+        return Text("") if task.total is None else super().render(task)
+
+
 class Measure(ProgressColumn):
     """Done of all, the rate and the time left, in the task's own unit."""
 
     def render(self, task: RichTask) -> Text:
         unit = str(task.fields.get("unit", ""))
         if not task.total:
-            return Text(amount(task.completed, unit) if task.completed else "", style="dim")
+            return Text(amount(task.completed, unit) if task.completed else duration(task.elapsed or 0.0), style="dim")
         parts = [f"{count(task.completed, unit)} of {amount(task.total, unit)}"]
         if task.speed and not task.finished:
             parts.append(f"{amount(task.speed, unit)}/s")

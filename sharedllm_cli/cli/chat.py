@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from sharedllm_cli.answer import Answer
 from sharedllm_cli.cli.answers import explain, receive, show_sources
-from sharedllm_cli.cli.arguments import Documents, Pages, Reindex, Sources, Stream, page_span, report_failures
+from sharedllm_cli.cli.arguments import Documents, Pages, Reindex, Sources, Stream, exit_code, open_documents, page_span
 from sharedllm_cli.cli.keyboard import Keyboard, open_keyboard
 from sharedllm_cli.cli.options import EVERYTHING, takes
 from sharedllm_cli.cli.quantities import ranges
@@ -40,11 +40,9 @@ def chat(
             hint="save the document to a file first",
         )
     span = page_span(pages)
-    engine = call.engine()
-    library = engine.open(documents, reindex=reindex)
-    code = report_failures(call, library.failures)
+    engine, library = open_documents(call, documents, reindex=reindex)
     conversation = Conversation(call, engine, library, span, sources=sources, stream=stream)
-    return conversation.run(open_keyboard(call.console, call.home, list(COMMANDS))) or code
+    return conversation.run(open_keyboard(call.console, call.home, list(COMMANDS))) or exit_code(library.failures)
 
 
 @dataclass
@@ -122,7 +120,7 @@ class Conversation:
         if self.last is None or not self.last.sources:
             self.call.console.say("no sources yet: ask a question first" if self.last is None else "no sources")
             return
-        show_sources(self.call.console, self.last.sources, several=len(self.library.documents) > 1, whole=True)
+        show_sources(self.call.console, self.last, several=len(self.library.documents) > 1, whole=True)
 
     def show_documents(self) -> None:
         for document in self.library.documents:

@@ -200,6 +200,10 @@ class Console:
             self._bars = Bars(self.rich(self.err) if drawn else None)
         return Bar(self._bars, one_line(description), total, unit)
 
+    def waiting(self, description: str) -> Bar:
+        """A context manager around work whose length nobody knows: on a terminal a sign of life with the seconds."""
+        return self.task(description, 0, "")
+
     def confirm(self, question: str) -> bool:
         """Ask yes or no on the terminal; no answer is no."""
         self._print(f"{one_line(question)} [y/N] ", style="bold")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from sharedllm_cli.cli.arguments import Documents, Failures, Reindex, announce_stdin, report_failures
+from sharedllm_cli.cli.arguments import Documents, Failures, Reindex, announce_stdin, exit_code, report_failures
 from sharedllm_cli.cli.options import MODEL, READING, TREE, takes
 from sharedllm_cli.cli.quantities import duration, size
 from sharedllm_cli.cli.session import Call
@@ -42,13 +42,13 @@ def index(
     announce_stdin(call, documents)
     call.console.kept = "finished chunks are kept; run the same command again to go on"
     outcomes, failures = call.engine().index(documents, reindex=reindex, late_states=late_states)
-    code = report_failures(call, failures)
+    report_failures(call, failures)
     if call.json:
         call.console.json(as_json(outcomes, failures))
     else:
         for outcome in outcomes:
             call.console.line(describe(outcome))
-    return code
+    return exit_code(failures)
 
 
 def as_json(outcomes: Sequence[IndexOutcome], failures: Failures) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from sharedllm_cli.cli.arguments import Documents, announce_stdin, report_failures
+from sharedllm_cli.cli.arguments import Documents, announce_stdin, exit_code, report_failures
 from sharedllm_cli.cli.index import SHAPING, failures_json
 from sharedllm_cli.cli.options import MODEL, takes
 from sharedllm_cli.cli.quantities import duration, size
@@ -26,12 +26,12 @@ def plan(call: Call, documents: Documents) -> int:
     """
     announce_stdin(call, documents)
     rows, failures = call.engine().plan(documents)
-    code = report_failures(call, failures)
+    report_failures(call, failures)
     if call.json:
         call.console.json({"documents": plain(list(rows)), "failures": failures_json(failures)})
     elif rows:
         show(call, rows)
-    return code
+    return exit_code(failures)
 
 
 def show(call: Call, rows: Sequence[PlanRow]) -> None:

@@ -40,7 +40,8 @@ class Call:
 
     def engine(self) -> Engine:
         """The engine for this call; making it loads neither model nor document."""
-        return make_engine(self.settings, self.home, self.console)
+        with self.console.waiting("starting"):
+            return make_engine(self.settings, self.home, self.console)
 
 
 def open_call(

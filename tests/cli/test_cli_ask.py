@@ -119,7 +119,8 @@ def test_a_quote_not_found_word_for_word_is_marked(book: str) -> None:
 def test_a_long_quote_is_shortened_visibly_and_whole_with_verbose(book: str) -> None:
     words = " ".join(f"word{number}" for number in range(100))
     script = Script(changes={"sources": [make_source(quote=words)]})
-    assert "word59 …”" in call(script, "ask", book, "When?").err
+    assert "word44 …”" in call(script, "ask", book, "When?").err
+    assert "“… word55" in call(script, "ask", book, "Where is word99?").err
     assert "word99”" in call(script, "ask", book, "When?", "--verbose").err
 
 

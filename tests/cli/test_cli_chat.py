@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fake_engine import Ran, Script, call, make_answer
+from fake_engine import Ran, Script, call, make_source
 
 from sharedllm_cli.cli import chat as chat_module
 from sharedllm_cli.cli.keyboard import open_keyboard, private_file
@@ -57,11 +57,7 @@ def test_slash_commands_write_to_standard_error(monkeypatch: pytest.MonkeyPatch)
 
 def test_sources_quotes_in_full(monkeypatch: pytest.MonkeyPatch) -> None:
     long = " ".join(["word"] * 100 + ["end"])
-    script = Script(
-        changes={
-            "sources": [make_answer().sources[0].__class__(**{**make_answer().sources[0].__dict__, "quote": long})]
-        }
-    )
+    script = Script(changes={"sources": [make_source(quote=long)]})
     ran = talk(script, monkeypatch, "When?", "/sources", flags=("--no-sources",))
     assert "word end”" in ran.err
 

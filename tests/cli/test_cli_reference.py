@@ -1,0 +1,29 @@
+"""docs/cli.md is what the commands say of themselves."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from pathlib import Path
+
+from sharedllm_cli.cli.app import INTERRUPTED
+from sharedllm_cli.cli.reference import EXIT_CODES, reference
+from sharedllm_cli.config import Settings, environment_name, flag
+from sharedllm_cli.errors import SharedLLMError
+
+PAGE = Path(__file__).parents[2] / "docs" / "cli.md"
+
+
+def test_the_page_is_the_generator_s_output() -> None:
+    assert PAGE.read_text(encoding="utf-8") == reference(), "run: python -m sharedllm_cli.cli.reference > docs/cli.md"
+
+
+def test_every_setting_stands_there_with_flag_and_variable() -> None:
+    page = reference()
+    for knob in fields(Settings):
+        assert f"{flag(knob)}" in page
+        assert f"`{environment_name(knob)}`" in page
+
+
+def test_every_exit_code_is_explained() -> None:
+    codes = {kind.exit_code for kind in (SharedLLMError, *SharedLLMError.__subclasses__())}
+    assert set(EXIT_CODES) == codes | {0, INTERRUPTED}
