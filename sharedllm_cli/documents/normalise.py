@@ -112,7 +112,7 @@ class _Joiner:
         if measure.prose and not _set_apart(before, after):
             if crosses and _runs_over(before, after):
                 return 0, _space(before, after)
-            if not crosses and _continues(before, after, measure.width):
+            if not crosses and _continues(before, after, measure):
                 return 0, _space(before, after)
         return 0, "\n\n" if crosses else "\n"
 
@@ -150,6 +150,10 @@ class _Measure:
             for line, after in pairwise(lines)
             if after.strip() and len(line.strip()) >= 0.8 * self.width and not _LIST_ITEM.match(after.lstrip())
         ]
+        before_small = [len(line.strip()) for line, after in pairwise(lines) if _starts_small(after)]
+        full = sum(length >= 0.8 * self.width for length in before_small)
+        # Among glossaries and code small letters start lines after short lines too: only full ones are joined there.
+        self.least = (0.6 if full >= 0.7 * len(before_small) else 0.85) * self.width
         small = sum(_starts_small(start) for start in after_full)
         overlong = sum(length > 1.4 * self.width for length in lengths)
         self.prose = bool(small) and small >= PROSE_SHARE * len(after_full) and overlong <= 0.1 * len(lengths)
@@ -167,7 +171,7 @@ def _set_apart(before: str, after: str) -> bool:
     ) or before.endswith(" ...")
 
 
-def _continues(before: str, after: str, width: int) -> bool:
+def _continues(before: str, after: str, measure: _Measure) -> bool:
     """Whether a line goes on in the next one of the same page."""
     length = len(before.strip())
     if _TRAILING_MARK.match(after) and before[-1:].isalnum():
@@ -175,10 +179,10 @@ def _continues(before: str, after: str, width: int) -> bool:
     if before.endswith(":"):
         return False
     if _starts_small(after) and not _SENTENCE_END.search(before):
-        return length >= 0.6 * width
+        return length >= measure.least
     if len(after) <= 4:
         return False
-    return length >= (0.92 if _SENTENCE_END.search(before) else 0.8) * width
+    return length >= (0.92 if _SENTENCE_END.search(before) else 0.8) * measure.width
 
 
 def _runs_over(before: str, after: str) -> bool:

@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 FEW_CHARACTERS = 200
 """Images are looked for on pages with less text than this: they may be scans with a printed stamp."""
 
+LONGEST_LINE = 500
+"""A page of more characters than this in a single line has lost its line ends."""
+
 
 def extract(data: bytes, name: str, *, password: str | None, reporter: Reporter) -> Extraction:
     """Everything readable in a PDF, page by page as extracted.
@@ -64,6 +67,8 @@ def _pages(
                 found = second.page(index)
                 sound = sound or found is not None
                 raw = found or ""
+            elif _lost_its_lines(raw):
+                raw = _with_lines(second.page(index), raw)
             if not sound:
                 damaged.append(index + 1)
             pages.append(ExtractedPage(raw, _label(document, index), images))
@@ -86,6 +91,18 @@ def _page(document: pypdfium2.PdfDocument, index: int) -> tuple[str, bool, bool]
         return raw, pypdfium2.raw.FPDF_PAGEOBJ_IMAGE in kinds, not kinds
     finally:
         page.close()
+
+
+def _lost_its_lines(raw: str) -> bool:
+    """PDFium finds no line ends on some pages that are turned by 90 degrees."""
+    return len(raw) > LONGEST_LINE and "\n" not in raw
+
+
+def _with_lines(other: str | None, raw: str) -> str:
+    """pypdf's text of such a page if it holds as much, with line ends."""
+    if other is None or "\n" not in other.strip():
+        return raw
+    return other if len("".join(other.split())) >= 0.9 * len("".join(raw.split())) else raw
 
 
 def _label(document: pypdfium2.PdfDocument, index: int) -> str | None:

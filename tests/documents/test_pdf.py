@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import random
 import time
+import warnings
 from contextlib import suppress
 from pathlib import Path
 
@@ -183,7 +184,11 @@ def test_pypdf_reads_alone_what_pdfium_refuses(monkeypatch: pytest.MonkeyPatch) 
 def test_pypdf_is_silent(caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]) -> None:
     with caplog.at_level(logging.DEBUG), pytest.raises(DocumentError):
         read(b"%PDF-1.4\n1 0 obj\n<< /Type /Catalog /Pages 9 0 R>>\nendobj\ntrailer << /Root 1 0 R >>\n%%EOF")
+    with caplog.at_level(logging.DEBUG), warnings.catch_warnings(record=True) as heard, pdf._quiet():
+        logging.getLogger("pypdf._reader").warning("an oddity of the file")
+        warnings.warn("another", stacklevel=1)
     assert not [record for record in caplog.records if record.name.startswith("pypdf")]
+    assert not heard
     assert capfd.readouterr() == ("", "")
     assert logging.getLogger("pypdf").level == logging.NOTSET
 
@@ -275,3 +280,10 @@ def test_pdfium_and_pypdf_agree_on_labels_and_outline(shared_pdfs: Path) -> None
         document = readers.read(SourceFile(name, shared_pdfs / name))
         reader = pypdf.PdfReader(shared_pdfs / name)
         assert [page.label for page in document.pages] == reader.page_labels
+
+
+def test_a_turned_table_keeps_its_rows(shared_pdfs: Path) -> None:
+    """PDFium finds no line ends on this page; pypdf does."""
+    document = readers.read(SourceFile("rotated_page.pdf", shared_pdfs / "rotated_page.pdf"))
+    assert "\n2011 2012 2013 2014 2015" in document.text
+    assert "\nSocial Security ... 725 773" in document.text

@@ -58,6 +58,10 @@ def test_a_change_is_never_passed_over(quote: str) -> None:
     assert not verify(quote, RAW)
 
 
+def test_a_later_place_may_be_the_right_one() -> None:
+    assert verify("he resigned", "First he re-signed, and a year after he resigned.")
+
+
 @given(st.text(max_size=80), st.integers(0, 79), st.integers(1, 40))
 def test_every_piece_of_a_page_is_on_it(page: str, start: int, length: int) -> None:
     from sharedllm_cli.documents.characters import clean

@@ -90,6 +90,11 @@ def test_numbered_headings_are_no_heads() -> None:
     assert kept(pages) == pages
 
 
+def test_sentences_that_count_with_the_pages_stay() -> None:
+    pages = [[f"All of this stands on the page {n + 1}.", *body(n)] for n in range(8)]
+    assert kept(pages) == pages
+
+
 def test_tables_over_pages_keep_their_rows() -> None:
     pages = [[f"{n * 20 + row} {WORDS[row % 15]} 12.{row}" for row in range(20)] for n in range(6)]
     assert kept(pages) == pages
