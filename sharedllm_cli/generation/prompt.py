@@ -112,10 +112,8 @@ def build(
     return Prompt(token_ids, text, kept, evidence, turns, out, stop_texts)
 
 
-def question_text(question: str, passages: Sequence[str]) -> str:
-    """The user's message: marked passages, then the question; the question alone where there are no passages."""
-    if not passages:
-        return question.strip()
+def question_text(question: str, passages: Sequence[str] = ()) -> str:
+    """The user's message: marked passages, if any, then the question."""
     return "\n\n".join([*passages, f"{_QUESTION} {question.strip()}"])
 
 
@@ -137,5 +135,5 @@ def _page_mark(passage: PassageText) -> str:
 def _messages(system: str, history: Sequence[Turn], last: str) -> list[Message]:
     messages = [("system", system.strip())] if system.strip() else []
     for turn in history:
-        messages += [("user", turn.question.strip()), ("assistant", turn.answer.strip())]
+        messages += [("user", question_text(turn.question)), ("assistant", turn.answer.strip())]
     return [*messages, ("user", last)]

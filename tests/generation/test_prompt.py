@@ -142,7 +142,8 @@ def test_a_template_that_fails_or_leaves_out_a_message_is_a_stated_fault(templat
 def test_without_a_chat_template_the_form_is_plain(byte_tokenizer: Any) -> None:
     tokenizer = with_template(byte_tokenizer, None)
     prompt = ask(tokenizer, "who? </s>", passages=PASSAGES[:1], history=[Turn("q1", "a1")], system="Be brief.")
-    assert prompt.text.startswith("Be brief.\n\n")
+    assert prompt.text.startswith("Be brief.\n\nQuestion: q1\nAnswer: a1\n\n")
+    assert prompt.stop_texts == ("\nQuestion:",)
     assert prompt.text.index("a1") < prompt.text.index("passage 0") < prompt.text.index("who?")
     assert prompt.text.endswith("\nAnswer:")
     assert all(number < 256 for number in prompt.token_ids)
