@@ -95,6 +95,26 @@ def late_interaction(
     return scores
 
 
+def token_weights(query_ids: np.ndarray, leaf_ids: Sequence[np.ndarray]) -> np.ndarray:
+    """How much each token of a question tells a leaf from others, [q]: the idf of BM25 over the leaves' token ids.
+
+    `leaf_ids` holds one integer array a leaf, over all documents. As `token_weights` of `late_interaction` it keeps
+    `what`, `the` and `?` from deciding (docs/log.md has the measurement).
+    """
+    query_ids = np.asarray(query_ids)
+    if not len(leaf_ids) or not len(query_ids):
+        return np.ones(len(query_ids))
+    lengths = np.array([len(ids) for ids in leaf_ids])
+    leaves = np.repeat(np.arange(len(leaf_ids)), lengths)
+    distinct, place = np.unique(query_ids, return_inverse=True)
+    ids = np.concatenate(leaf_ids)
+    asked = np.isin(ids, distinct)
+    pairs = np.unique(np.stack([np.searchsorted(distinct, ids[asked]), leaves[asked]]), axis=1)
+    held = np.bincount(pairs[0], minlength=len(distinct))[place]
+    weights: np.ndarray = np.log1p((len(leaf_ids) - held + 0.5) / (held + 0.5))
+    return weights
+
+
 def paper_cosine(node_vectors: np.ndarray, query_vector: np.ndarray) -> np.ndarray:
     """Cosine of each node's vector [nodes, d] with the query's [d]: [nodes] (METHOD section 2, the paper's π)."""
     cosines: np.ndarray = _unit(node_vectors, None) @ _unit(query_vector[None], None)[0]

@@ -63,6 +63,21 @@ def test_a_large_common_direction_hides_what_differs_unless_it_is_taken_out() ->
     assert np.ptp(late_interaction(query, leaves, common)) > 0.5
 
 
+@given(
+    leaves=st.lists(st.lists(st.integers(0, 5), max_size=6), min_size=1, max_size=6),
+    query=st.lists(st.integers(0, 7), max_size=6),
+)
+def test_token_weights_are_the_idf_of_the_leaves_that_hold_the_token(leaves: list[list[int]], query: list[int]) -> None:
+    arrays = [np.array(leaf, dtype=np.int32) for leaf in leaves]
+    df = [sum(token in leaf for leaf in leaves) for token in query]
+    expected = [np.log(1 + (len(leaves) - n + 0.5) / (n + 0.5)) for n in df]
+    np.testing.assert_allclose(policies.token_weights(np.array(query, dtype=np.int32), arrays), expected)
+
+
+def test_token_weights_without_leaves_are_even() -> None:
+    assert policies.token_weights(np.array([3, 4]), []).tolist() == [1, 1]
+
+
 def test_paper_cosine() -> None:
     vectors = np.array([[1.0, 0.0], [0.0, 2.0], [3.0, 3.0], [0.0, 0.0], [-1.0, 0.0]])
     np.testing.assert_allclose(paper_cosine(vectors, np.array([5.0, 0.0])), [1, 0, 2**-0.5, 0, -1], atol=1e-6)
