@@ -28,7 +28,7 @@ LEAST_REMAINING = 0.5
 
 _DIGITS = re.compile(r"\d+")
 _NUMBER = re.compile(r"(?<![^\W_])\d{1,6}(?![^\W_])")
-_SENTENCE = re.compile(r"[^\W\d_][.!?,;:]$")
+_SENTENCE = re.compile(r"\w[\"'”’)\]]?[.!?,;:][\"'”’)\]]?$")
 _COUNTED = re.compile(r"\s*(?:/|of|von|de|di|sur)\s*\d", re.IGNORECASE)
 _FIRST_NUMBER = re.compile(r"\W*(\d{1,5}|[ivxlc]{1,7})\b", re.IGNORECASE)
 _LAST_NUMBER = re.compile(r"\b(\d{1,5}|[ivxlc]{1,7})\W*$", re.IGNORECASE)
@@ -238,19 +238,20 @@ def _describe(lines: Sequence[str], place: int, index: int) -> _Line:
     if len(text) > LONGEST:
         return _Line(place, "", "", (), (), False)
     words = "".join(text.split()) if sum(character.isalpha() for character in text) >= 3 else ""
+    bare = bool(_BARE.fullmatch(text))
+    # A sentence that names its own page is text.
+    counting = bare or not (_SENTENCE.search(text) or _NUMBERED_HEADING.fullmatch(_NUMBER.sub("#", text)))
     counters = []
-    for match in _outer_numbers(text):
+    for match in _outer_numbers(text) if counting else ():
         masked = f"{text[: match.start()]}#{text[match.end() :]}"
-        if not _NUMBERED_HEADING.fullmatch(masked) and any(character.isalpha() for character in masked):
+        if any(character.isalpha() for character in masked):
             counters.append((_squeeze(masked), int(match[0]) - index))
-    numbers = [] if _NUMBERED_HEADING.fullmatch(_NUMBER.sub("#", text)) else list(_page_numbers(text, index))
-    return _Line(place, words, _pattern(text), tuple(counters), tuple(numbers), bool(_BARE.fullmatch(text)))
+    numbers = tuple(_page_numbers(text, index)) if counting else ()
+    return _Line(place, words, _pattern(text), tuple(counters), numbers, bare)
 
 
 def _outer_numbers(text: str) -> Iterator[re.Match[str]]:
-    """Numbers among the first and last two words of a line that is no sentence: where a head has its page number."""
-    if _SENTENCE.search(text):
-        return
+    """Numbers among the first and last two words of a line: where a head has its page number."""
     for match in _NUMBER.finditer(text):
         if (
             len(text[: match.start()].split()) <= 1

@@ -172,3 +172,11 @@ def test_chinese_lines_are_joined_without_spaces() -> None:
 
 def test_blank_lines_stay_paragraph_breaks() -> None:
     assert normalise(["one\n\n\n\ntwo"]).text == "one\n\ntwo"
+
+
+def test_code_after_a_full_line_stands_alone() -> None:
+    page = (
+        PARAGRAPHS
+        + "\nTo see what the mean of these observations may be, one has to give the command of\n> mean(observations)"
+    )
+    assert normalise([page]).text.endswith("\n> mean(observations)")
