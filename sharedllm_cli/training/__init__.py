@@ -1,0 +1,1 @@
+"""Training an adapter: data, objective, loop, checkpoints, and how well its answers do."""

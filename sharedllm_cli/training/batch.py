@@ -1,0 +1,81 @@
+"""Samples side by side as tensors, padded on the right, with the mask that keeps their branches apart."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sharedllm_cli.training.sample import NO_TARGET, SHARED, Sample
+
+PADDING = -1
+"""The branch number of padding, which nothing sees."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """B samples of up to L tokens.
+
+    `token_ids`, `positions`, `branches`: [B, L]. What is learned: `rows`, `columns` and `targets`, [T] each.
+    """
+
+    token_ids: Tensor
+    positions: Tensor
+    branches: Tensor
+    rows: Tensor
+    columns: Tensor
+    targets: Tensor
+
+    @staticmethod
+    def of(samples: Sequence[Sample], device: torch.device) -> Batch:
+        """Lay samples side by side; padding gets token 0, and is seen by nobody."""
+        length = max(len(sample) for sample in samples)
+
+        def padded(arrays: Sequence[np.ndarray], filler: int) -> Tensor:
+            whole = np.full((len(samples), length), filler, dtype=np.int64)
+            for row, array in zip(whole, arrays, strict=True):
+                row[: len(array)] = array
+            return torch.from_numpy(whole).to(device)
+
+        targets = padded([sample.targets for sample in samples], NO_TARGET)
+        rows, columns = (targets != NO_TARGET).nonzero(as_tuple=True)
+        return Batch(
+            padded([sample.token_ids for sample in samples], 0),
+            padded([sample.positions for sample in samples], 0),
+            padded([sample.branches for sample in samples], PADDING),
+            rows,
+            columns,
+            targets[rows, columns],
+        )
+
+    def mask(self, window: int | None = None) -> Tensor | None:
+        """Boolean [B, 1, L, L]: True where a token (row) sees another (column); None where plain causal masks do.
+
+        A token sees itself, the shared beginning and the earlier tokens of its own branch, `window` positions back at
+        most. Padding sees itself, for a row that sees nothing has no softmax.
+        """
+        length = self.token_ids.shape[1]
+        plain = bool((self.branches <= 1).all()) and bool((self.branches >= SHARED).all())
+        if plain and bool((self.branches == self.branches[:, :1]).all()) and (window is None or length <= window):
+            return None
+        place = torch.arange(length, device=self.branches.device)
+        earlier = place[:, None] >= place[None, :]
+        seer, seen = self.branches[:, :, None], self.branches[:, None, :]
+        mask = earlier & ((seen == seer) | (seen == SHARED)) & (seen != PADDING)
+        if window is not None:
+            mask &= self.positions[:, :, None] - self.positions[:, None, :] < window
+        return (mask | torch.eye(length, dtype=torch.bool, device=mask.device)).unsqueeze(1)
+
+
+def by_length(samples: Sequence[Sample], tokens: int) -> list[list[Sample]]:
+    """Samples of like length together, at most `tokens` a group with its padding (a longer sample stands alone)."""
+    groups: list[list[Sample]] = []
+    for sample in sorted(samples, key=len, reverse=True):
+        if groups and len(groups[-1][0]) * (len(groups[-1]) + 1) <= tokens:
+            groups[-1].append(sample)
+        else:
+            groups.append([sample])
+    return groups

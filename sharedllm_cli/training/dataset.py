@@ -1,0 +1,286 @@
+"""Question-answering samples, made from documents as `ask` would read them: each number and seed gives one sample.
+
+Sample i depends on the seed and i alone, so that a resumed run and several processes draw exactly the same ones. Mostly
+the evidence is what BM25 finds; where it misses the answer, the answer's leaves are put in. About a sixth of the
+questions can't be answered from their passages and are to be met with NOT_IN_DOCUMENT. Knows no model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from sharedllm_cli.config import TreeConfig
+from sharedllm_cli.context import evidence, lexical
+from sharedllm_cli.context.evidence import Passage
+from sharedllm_cli.errors import DocumentError
+from sharedllm_cli.generation.prompt import NOT_IN_DOCUMENT, PassageText
+from sharedllm_cli.progress import Reporter
+from sharedllm_cli.reading.sources import passage_text
+from sharedllm_cli.training.located import LocatedDocument, LocatedQuestion, locate
+from sharedllm_cli.training.records import DataFile, Record, read_records
+from sharedllm_cli.training.sample import Sample, question_answers
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+_ATTEMPTS = 50
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """How samples are made. Shares are of samples, unless said otherwise."""
+
+    least_evidence: int = 256
+    most_evidence: int = 1024
+    most_questions: int = 6
+    """Questions that share their passages, at most."""
+    hard_unanswerable: float = 0.4
+    """The first question's answer is taken out of its own best passages."""
+    foreign_question: float = 0.3
+    """A question of another document of the same file stands among them."""
+    left_missed: float = 0.3
+    """Where BM25 misses the answer it is not put in: the question is unanswerable as it would be in use."""
+    second_document: float = 0.2
+    """The passages come from two documents, which their marks name."""
+    named_title: float = 0.7
+    """Of these, how often the question names its document's title."""
+    paged: float = 0.5
+    """Of the documents, how many have pages, which stand in their passages' marks."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A question as it is asked over some passages, its accepted answers, and whether the passages answer it."""
+
+    question: str
+    answer: str
+    answers: tuple[str, ...]
+    answerable: bool
+
+
+@dataclass(frozen=True)
+class Case:
+    """Passages as they stand in the running text, and what is asked of them."""
+
+    passages: list[PassageText]
+    asked: list[Asked]
+
+
+@dataclass(frozen=True)
+class Split:
+    """The documents of one file as they are used: the last ones are held back, those before them validate."""
+
+    training: list[Record]
+    validation: list[Record]
+
+    @staticmethod
+    def of(records: Sequence[Record], *, hold_back: int, validation: int, path: str) -> Split:
+        end = len(records) - hold_back
+        middle = end - validation
+        if middle < 1:
+            raise DocumentError(
+                f"{path} has {len(records)} documents, too few to keep {hold_back + validation} of them out"
+            )
+        return Split(list(records[:middle]), list(records[middle:end]))
+
+
+class Documents:
+    """Documents of several files with weights; a document is cut and searched when it is first drawn."""
+
+    def __init__(
+        self,
+        files: Sequence[tuple[float, Sequence[Record]]],
+        tokenizer: PreTrainedTokenizerBase,
+        tree: TreeConfig,
+        *,
+        paged: float = Mixture.paged,
+    ) -> None:
+        self._paged = paged
+        self._tokenizer = tokenizer
+        self._tree = tree
+        self._records = [list(records) for _, records in files]
+        weights = np.array([weight for weight, _ in files], dtype=np.float64)
+        self._files = np.cumsum(weights / weights.sum())
+        # A document is drawn as often as it has questions, up to a limit: one long article must not fill the run.
+        counts = [
+            np.array([min(len(record.questions), 40) for record in own], dtype=np.float64) for own in self._records
+        ]
+        if not all(count.sum() for count in counts):
+            raise DocumentError("a data file holds no question with an answer")
+        self._within = [np.cumsum(count / count.sum()) for count in counts]
+        self._located: dict[tuple[int, int], LocatedDocument] = {}
+
+    def draw(self, random: np.random.Generator, file: int | None = None) -> tuple[int, LocatedDocument]:
+        """A document, and the number of its file."""
+        if file is None:
+            file = int(np.searchsorted(self._files, random.random(), side="right"))
+            file = min(file, len(self._records) - 1)
+        place = int(np.searchsorted(self._within[file], random.random(), side="right"))
+        place = min(place, len(self._records[file]) - 1)
+        if (file, place) not in self._located:
+            paged = np.random.default_rng([file, place]).random() < self._paged
+            record = self._records[file][place]
+            self._located[file, place] = locate(record, self._tokenizer, self._tree, paged=bool(paged))
+        return file, self._located[file, place]
+
+
+class QuestionSamples:
+    """Samples of the objective `qa`: `samples[i]`, for any i, is made from the seed and i."""
+
+    def __init__(
+        self,
+        documents: Documents,
+        tokenizer: PreTrainedTokenizerBase,
+        *,
+        seed: int,
+        window: int,
+        mixture: Mixture | None = None,
+    ) -> None:
+        self._documents = documents
+        self._tokenizer = tokenizer
+        self._seed = seed
+        self._window = window
+        self._mixture = mixture or Mixture()
+
+    def __getitem__(self, number: int) -> Sample:
+        for attempt in range(_ATTEMPTS):
+            case = self._case(np.random.default_rng([self._seed, number, attempt]))
+            if case is None:
+                continue
+            asked = [(one.question, one.answer) for one in case.asked]
+            sample = question_answers(self._tokenizer, case.passages, asked, self._window)
+            if sample is not None:
+                return sample
+        raise DocumentError("no sample can be made of the data: too few answers stand in their documents")
+
+    def case(self, number: int) -> Case:
+        """What sample `number` asks, before it is put into tokens."""
+        for attempt in range(_ATTEMPTS):
+            if case := self._case(np.random.default_rng([self._seed, number, attempt])):
+                return case
+        raise DocumentError("no sample can be made of the data: too few answers stand in their documents")
+
+    def _case(self, random: np.random.Generator) -> Case | None:
+        mixture = self._mixture
+        file, document = self._documents.draw(random)
+        if not document.questions:
+            return None
+        first = document.questions[int(random.integers(len(document.questions)))]
+        other = None
+        if document.title and random.random() < mixture.second_document:
+            _, other = self._documents.draw(random, file)
+            other = None if other is document or not other.title else other
+        budget = int(random.integers(mixture.least_evidence, mixture.most_evidence + 1))
+        hide = not first.needs_all and random.random() < mixture.hard_unanswerable
+        documents = [document] if other is None or first.needs_all else [document, other]
+        drawing = _Drawing(documents, first, budget, random, mixture)
+        if not drawing.choose(hide):
+            return None
+        asked = drawing.asked()
+        if random.random() < mixture.foreign_question:
+            _, stranger = self._documents.draw(random, file)
+            asked += drawing.foreign(stranger)
+        return Case(drawing.texts(), asked)
+
+
+class _Drawing:
+    """The making of one case: which passages stand, and who of the document's questions is answered by them."""
+
+    def __init__(
+        self,
+        documents: list[LocatedDocument],
+        first: LocatedQuestion,
+        budget: int,
+        random: np.random.Generator,
+        mixture: Mixture,
+    ) -> None:
+        self.document = documents[0]
+        self.first = first
+        self._documents = documents
+        self._budget = budget
+        self._random = random
+        self._mixture = mixture
+        self._scores = lexical.scores(first.question, [one.leaves.lexical for one in documents]).values
+        self._passages: list[Passage] = []
+        self._whole: frozenset[int] = frozenset()
+        self._touched: frozenset[int] = frozenset()
+
+    def choose(self, hide: bool) -> bool:
+        """Choose the passages; False where nothing sensible can be made of this question."""
+        first = self.first
+        if hide:
+            near = frozenset(leaf + step for leaf in first.holding for step in (-1, 0, 1))
+            self._select(self._scores[0], without=near)
+            return bool(self._touched) and first.hidden_from(self._touched)
+        self._select(self._scores[0])
+        if self._answers(first):
+            return True
+        if first.hidden_from(self._touched) and self._random.random() < self._mixture.left_missed:
+            return bool(self._touched)
+        if not first.needs_all:
+            raised = self._scores[0].copy()
+            raised[list(first.gold)] += 1.0 + max(float(values.max(initial=0.0)) for values in self._scores)
+            self._select(raised)
+        return self._answers(first)
+
+    def _select(self, scores: np.ndarray, without: frozenset[int] = frozenset()) -> None:
+        allowed = [self.document.ranges_without(without) if without else None, *[None] * (len(self._documents) - 1)]
+        texts = [one.tokens for one in self._documents]
+        self._passages = evidence.select([scores, *self._scores[1:]], texts, self._budget, allowed=allowed)
+        spans = [(one.first_token, one.end_token) for one in self._passages if one.document == 0]
+        self._whole, self._touched = self.document.held(spans)
+
+    def _answers(self, one: LocatedQuestion) -> bool:
+        return one.answered_by(self._whole, self.document.leaves.leaf_count)
+
+    def asked(self) -> list[Asked]:
+        """The first question, then others that the same passages answer."""
+        there = [one for one in self.document.questions if one is not self.first and self._answers(one)]
+        order = self._random.permutation(len(there))[: self._mixture.most_questions - 1]
+        chosen = [self.first, *(there[int(place)] for place in order)]
+        return [self._as_asked(one, self._answers(one)) for one in chosen]
+
+    def foreign(self, stranger: LocatedDocument) -> list[Asked]:
+        """A question of another document whose answer's words stand in none of the passages."""
+        if stranger in self._documents or not stranger.questions:
+            return []
+        one = stranger.questions[int(self._random.integers(len(stranger.questions)))]
+        shown = " ".join(" ".join(passage.text for passage in self.texts()).lower().split())
+        if one.needs_all or one.answer.lower().rstrip(".") in shown:
+            return []
+        return [Asked(one.question, NOT_IN_DOCUMENT, one.answers, False)]
+
+    def texts(self) -> list[PassageText]:
+        """The passages as the prompt takes them: named, with their pages and scores."""
+        return [
+            piece
+            for passage in self._passages
+            for piece in passage_text(self._documents[passage.document].opened, passage)
+        ]
+
+    def _as_asked(self, one: LocatedQuestion, answerable: bool) -> Asked:
+        question = one.question
+        if len(self._documents) > 1 and self._random.random() < self._mixture.named_title:
+            question = _naming(question, self.document.title, self._random)
+        return Asked(question, one.answer if answerable else NOT_IN_DOCUMENT, one.answers, answerable)
+
+
+def _naming(question: str, title: str, random: np.random.Generator) -> str:
+    """The question with its document's title in it, as a user with several documents would ask."""
+    forms = (f'In "{title}": {question}', f"{title}: {question}", f"{question.rstrip('? ')} (in {title})?")
+    return forms[int(random.integers(len(forms)))]
+
+
+def load_splits(
+    files: Sequence[DataFile], *, hold_back: int, validation: int, skip_bad_lines: bool, reporter: Reporter
+) -> list[tuple[float, Split]]:
+    """Read all data files and split each by document; see `Split` and `read_records` for what is raised."""
+    made = []
+    for file in files:
+        records = read_records(file.path, skip_bad_lines=skip_bad_lines, reporter=reporter)
+        made.append((file.weight, Split.of(records, hold_back=hold_back, validation=validation, path=str(file.path))))
+    return made

@@ -1,0 +1,155 @@
+"""Training and question-answering data on disk: JSON Lines, one document a line, plain, .gz or .xz.
+
+`{"doc_id": …, "title": …, "document": …, "qas": [{"id": …, "question": …, "answers": [… ]}]}`; other keys are ignored.
+Knows no tokenizer and no model.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import json
+import lzma
+import zlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+from sharedllm_cli.errors import DocumentError, UsageError
+from sharedllm_cli.progress import Reporter
+
+
+@dataclass(frozen=True)
+class Question:
+    """A question of one document and its accepted answers, the first the preferred one."""
+
+    question_id: str
+    question: str
+    answers: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Record:
+    """One line of a data file: a document and what is asked of it."""
+
+    doc_id: str
+    title: str
+    document: str
+    questions: tuple[Question, ...]
+
+
+@dataclass(frozen=True)
+class DataFile:
+    """A data file and its weight: how often samples are drawn from it, relative to the other files."""
+
+    path: Path
+    weight: float = 1.0
+
+    @staticmethod
+    def parse(text: str) -> DataFile:
+        """`F.jsonl.xz` or `F.jsonl.xz=0.5`; raises UsageError where the weight is no positive number."""
+        name, sign, weight = text.rpartition("=")
+        if not sign:
+            return DataFile(Path(text))
+        try:
+            value = float(weight)
+        except ValueError:
+            return DataFile(Path(text))
+        if not 0 < value < float("inf"):
+            raise UsageError(f"the weight of {name} must be a positive number, got {weight}")
+        return DataFile(Path(name), value)
+
+    def fingerprint(self) -> str:
+        """SHA-256 of the file's bytes, in hex: recorded with what was trained on it."""
+        with _translated(self.path), self.path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def read_records(path: Path, *, skip_bad_lines: bool, reporter: Reporter) -> list[Record]:
+    """All documents of a data file.
+
+    A bad line is named with file, line number and reason: as a warning where bad lines are skipped, else as a
+    DocumentError. Raises DocumentError too where the file can't be read or holds no document.
+    """
+    records: list[Record] = []
+    with _translated(path), _opened(path) as file:
+        for number, line in enumerate(file, start=1):
+            if not line.strip():
+                continue
+            try:
+                records.append(_record(line))
+            except ValueError as problem:
+                message = f"{path}, line {number}: {problem}"
+                if not skip_bad_lines:
+                    hint = "mend the line, or leave bad ones out with --skip-bad-lines"
+                    raise DocumentError(message, hint=hint) from None
+                reporter.warn(f"{message}; skipped")
+    if not records:
+        raise DocumentError(f"{path} holds no document")
+    return records
+
+
+class _translated:
+    """Foreign errors of reading a data file as DocumentError."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, FileNotFoundError):
+            raise DocumentError(f"there is no data file {self._path}") from None
+        if isinstance(error, UnicodeDecodeError):
+            raise DocumentError(f"{self._path} is not UTF-8 text") from error
+        if isinstance(error, OSError | EOFError | lzma.LZMAError | zlib.error):
+            raise DocumentError(f"{self._path} can't be read: {error}") from error
+
+
+def _opened(path: Path) -> IO[bytes]:
+    if path.suffix == ".xz":
+        return lzma.open(path, "rb")
+    if path.suffix == ".gz":
+        return gzip.open(path, "rb")  # type: ignore[return-value]
+    return path.open("rb")
+
+
+def _record(line: bytes) -> Record:
+    """One line as a record; ValueError with the reason where it is none."""
+    try:
+        data = json.loads(line)
+    except UnicodeDecodeError:
+        raise ValueError("it is not UTF-8 text") from None
+    except json.JSONDecodeError as problem:
+        raise ValueError(f"it is not JSON ({problem.msg} at column {problem.colno})") from None
+    if not isinstance(data, dict):
+        raise ValueError("it is not a JSON object")
+    document = _text(data, "document")
+    if not document.strip():
+        raise ValueError("its document is empty")
+    questions = data.get("qas", [])
+    if not isinstance(questions, list):
+        raise ValueError("its qas is not a list")
+    return Record(_text(data, "doc_id"), str(data.get("title") or "").strip(), document, tuple(_questions(questions)))
+
+
+def _questions(entries: list[Any]) -> Iterator[Question]:
+    for place, entry in enumerate(entries, start=1):
+        if not isinstance(entry, dict):
+            raise ValueError(f"question {place} is not a JSON object")
+        answers = entry.get("answers")
+        if not isinstance(answers, list) or not all(isinstance(answer, str) for answer in answers):
+            raise ValueError(f"question {place} has no list of answers")
+        cleaned = tuple(" ".join(answer.split()) for answer in answers if answer.strip())
+        question = _text(entry, "question", f"question {place}").strip()
+        if question and cleaned:
+            yield Question(str(entry.get("id", place)), question, cleaned)
+
+
+def _text(data: Mapping[str, Any], key: str, owner: str = "it") -> str:
+    value = data.get(key)
+    if not isinstance(value, str):
+        raise ValueError(f"{owner} has no text {key!r}")
+    return value

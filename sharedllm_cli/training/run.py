@@ -1,0 +1,170 @@
+"""One training run from its request to its adapter: what `sharedllm train` does.
+
+Base model, data and adapter are put together here; the loop is trainer.py's.
+"""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from sharedllm_cli import __version__
+from sharedllm_cli.config import Settings
+from sharedllm_cli.errors import UsageError
+from sharedllm_cli.model.adapter import Adapter, AdapterConfig, LowRankConfig, model_shape
+from sharedllm_cli.model.loading import BaseModel, load
+from sharedllm_cli.model.upper import UpperModel
+from sharedllm_cli.progress import Reporter
+from sharedllm_cli.training.dataset import Documents, Mixture, QuestionSamples, load_splits
+from sharedllm_cli.training.forward import TrainedUpper
+from sharedllm_cli.training.objective import AnswerTokens
+from sharedllm_cli.training.records import DataFile
+from sharedllm_cli.training.sample import Sample
+from sharedllm_cli.training.trainer import Ending, Pace, Schedule, Trainer, Validation
+
+OBJECTIVES = ("qa",)
+TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+_LIBRARIES = ("torch", "transformers", "accelerate", "safetensors")
+
+
+@dataclass(frozen=True)
+class Request:
+    """What to train, on what, and where to.
+
+    `hold_back` documents at the end of every file are never looked at (they are for measuring afterwards); the
+    `validation` documents before them are never learned from, their loss is followed.
+    """
+
+    data: tuple[DataFile, ...]
+    run: Path
+    objective: str = "qa"
+    rank: int = 16
+    hold_back: int = 5
+    validation: int = 5
+    validation_samples: int = 32
+    skip_bad_lines: bool = False
+    schedule: Schedule = field(default_factory=Schedule)
+    pace: Pace = field(default_factory=Pace)
+    mixture: Mixture = field(default_factory=Mixture)
+    resume: bool = False
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run ended, and the folder of its adapter."""
+
+    ending: Ending
+    adapter: Path
+    steps: int
+    targets: int
+    tokens: int
+    seconds: float
+
+
+def run(request: Request, settings: Settings, *, home: Path, reporter: Reporter) -> Outcome:
+    """Train an adapter as requested.
+
+    Raises UsageError for a request that can't be meant, DocumentError for data that can't be read, ModelError for a
+    base model that can't be had, StoredIndexError for a damaged checkpoint.
+    """
+    _check(request)
+    splits = load_splits(
+        request.data,
+        hold_back=request.hold_back,
+        validation=request.validation,
+        skip_bad_lines=request.skip_bad_lines,
+        reporter=reporter,
+    )
+    base = load(
+        settings.model,
+        home=home,
+        device=settings.device,
+        dtype=settings.dtype,
+        quantize=settings.quantize,
+        attention="sdpa",  # the branches of a sample are kept apart by a mask, which flash attention does not take
+        offline=settings.offline,
+        reporter=reporter,
+    )
+    adapter = new_adapter(base, settings, rank=request.rank, seed=request.schedule.seed)
+    tree = adapter.config.tree
+
+    def samples(part: str, seed: int) -> QuestionSamples:
+        files = [(weight, getattr(split, part)) for weight, split in splits if getattr(split, part)]
+        documents = Documents(files, base.tokenizer, tree, paged=request.mixture.paged)
+        return QuestionSamples(documents, base.tokenizer, seed=seed, window=base.window, mixture=request.mixture)
+
+    validation: list[Sample] = []
+    if request.validation:
+        unseen = samples("validation", request.schedule.seed + 1)
+        validation = [unseen[number] for number in range(request.validation_samples)]
+    trainer = Trainer(
+        TrainedUpper(UpperModel(base.model, adapter)),
+        AnswerTokens(),
+        samples("training", request.schedule.seed),
+        request.run,
+        request.schedule,
+        pace=request.pace,
+        validation=Validation(validation),
+        provenance=_provenance(request, base),
+        reporter=reporter,
+    )
+    if request.resume and not trainer.resume():
+        reporter.note(f"there is no checkpoint in {request.run}: training begins")
+    ending = trainer.train()
+    done = trainer.position
+    return Outcome(ending, request.run / "adapter", done.step, done.targets, done.tokens, done.seconds)
+
+
+def new_adapter(base: BaseModel, settings: Settings, *, rank: int, seed: int) -> Adapter:
+    """An adapter that reads no tree, with low-rank weights on every layer above the lower model's."""
+    injection = settings.injection_config(base.layer_count)
+    layers = tuple(range(injection.lower_layers, base.layer_count))
+    if not layers:
+        raise UsageError(
+            "the lower model takes all layers: none is left to be trained", hint="choose a smaller --lower-layers"
+        )
+    config = AdapterConfig(
+        base.name,
+        model_shape(base.model),
+        injection,
+        settings.tree_config(),
+        LowRankConfig(rank, 2.0 * rank, layers, TARGETS),
+        base_weights=base.weights_hash,
+    )
+    torch.manual_seed(seed)
+    return Adapter(base.model, config)
+
+
+def _check(request: Request) -> None:
+    if request.objective not in OBJECTIVES:
+        raise UsageError(f"unknown objective {request.objective!r}", hint=f"choose one of {', '.join(OBJECTIVES)}")
+    if not request.data:
+        raise UsageError("there is nothing to train on", hint="give one or more files with --data")
+    if request.rank < 1 or request.hold_back < 0 or request.validation < 0:
+        raise UsageError("the rank must be at least 1, numbers of documents at least 0")
+    if not request.resume and (request.run / "checkpoints").is_dir():
+        raise UsageError(
+            f"{request.run} holds a training run already", hint="go on with it by --resume, or choose another folder"
+        )
+
+
+def _provenance(request: Request, base: BaseModel) -> Mapping[str, Any]:
+    """What makes the run what it is: recorded in the adapter, and equal in every resumed part of it."""
+    return {
+        "base": {"name": base.name, "weights": base.weights_hash, "dtype": str(base.dtype), "quantize": base.quantize},
+        "data": [
+            {"file": file.path.name, "weight": file.weight, "sha256": file.fingerprint()} for file in request.data
+        ],
+        "hold_back": request.hold_back,
+        "validation": request.validation,
+        "mixture": asdict(request.mixture),
+        "rank": request.rank,
+        "versions": {"sharedllm-cli": __version__} | {name: version(name) for name in _LIBRARIES},
+        "started": datetime.datetime.now(datetime.UTC).date().isoformat(),
+    }

@@ -1,0 +1,259 @@
+"""The training loop, on Hugging Face Accelerate: one CPU, one GPU, or several by `accelerate launch`, the same code.
+
+Every step draws its samples by number, so a run is a function of its configuration: train 4 is train 2, resume,
+train 2. Knows no data and no loss; both come as an `Objective` and its `Samples`.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import signal
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from types import FrameType
+from typing import Any, Literal
+
+import torch
+from accelerate import Accelerator
+
+from sharedllm_cli.errors import UsageError
+from sharedllm_cli.progress import Reporter, Task
+from sharedllm_cli.training import checkpoint
+from sharedllm_cli.training.batch import by_length
+from sharedllm_cli.training.checkpoint import Position
+from sharedllm_cli.training.forward import TrainedUpper
+from sharedllm_cli.training.objective import Objective, Samples
+from sharedllm_cli.training.sample import Sample
+
+METRICS = "metrics.jsonl"
+Ending = Literal["finished", "time", "interrupted"]
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How long and how fast: steps in all, samples a step (over all processes), and the learning rate's course."""
+
+    steps: int = 400
+    samples: int = 4
+    learning_rate: float = 5e-4
+    warmup: float = 0.05
+    weight_decay: float = 0.0
+    clip: float = 1.0
+    batch_tokens: int = 1
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if min(self.steps, self.samples) < 1 or not 0 <= self.warmup < 1 or self.learning_rate <= 0:
+            raise UsageError("steps, samples and learning rate must be positive, the warm-up a share below 1")
+
+    def rate(self, step: int) -> float:
+        """Learning rate of a step (from 0): a linear rise, then a cosine to a tenth."""
+        warm = max(1, round(self.steps * self.warmup))
+        if step < warm:
+            return self.learning_rate * (step + 1) / warm
+        done = (step - warm) / max(1, self.steps - warm)
+        return self.learning_rate * (0.1 + 0.9 * 0.5 * (1 + math.cos(math.pi * min(1.0, done))))
+
+
+@dataclass(frozen=True)
+class Pace:
+    """When to stop, to write and to look, in seconds of work."""
+
+    max_seconds: float = math.inf
+    checkpoint_seconds: float = 300.0
+    validate_seconds: float = 600.0
+
+
+@dataclass
+class Validation:
+    """Fixed samples whose loss is followed; they are never learned from."""
+
+    samples: Sequence[Sample] = field(default_factory=list)
+
+
+class Trainer:
+    """Trains an adapter in place. `provenance` goes into every adapter that is written, with where the run stood."""
+
+    def __init__(
+        self,
+        model: TrainedUpper,
+        objective: Objective,
+        samples: Samples,
+        run: Path,
+        schedule: Schedule,
+        *,
+        pace: Pace | None = None,
+        validation: Validation | None = None,
+        provenance: dict[str, Any] | None = None,
+        reporter: Reporter,
+    ) -> None:
+        device = next(model.base.parameters()).device
+        self._accelerator = Accelerator(cpu=device.type == "cpu")
+        self._parameters = model.trained_parameters()
+        optimizer = torch.optim.AdamW(
+            self._parameters.values(), lr=schedule.learning_rate, betas=(0.9, 0.999), weight_decay=schedule.weight_decay
+        )
+        self._adapter = model.adapter
+        self._objective = objective
+        self._samples = samples
+        self._run = run
+        self._schedule = schedule
+        self._pace = pace or Pace()
+        self._validation = validation or Validation()
+        self._provenance = provenance or {}
+        self._reporter = reporter
+        self._interrupted = False
+        self.position = Position()
+        self._optimizer: Any = optimizer
+        self._model: Any = self._accelerator.prepare_model(model)
+
+    @property
+    def configuration(self) -> dict[str, Any]:
+        """What a resumed run must have in common with the run before."""
+        return {"objective": self._objective.name, "schedule": asdict(self._schedule), **self._provenance}
+
+    def resume(self) -> bool:
+        """Go on from the newest checkpoint; False where there is none."""
+        found = checkpoint.checkpoints(self._run)
+        if not found:
+            return False
+        self.position = checkpoint.load(found[-1], self._adapter, self._optimizer, self._parameters, self.configuration)
+        return True
+
+    def train(self) -> Ending:
+        """Train until the steps are done, the time is up or the user interrupts; a checkpoint is left in each case."""
+        self._run.mkdir(parents=True, exist_ok=True)
+        ending: Ending = "finished"
+        last_saved = last_looked = time.monotonic()
+        self._validate()
+        with self._interruptible(), self._reporter.task("Training", self._schedule.steps, "steps") as task:
+            task.advance(self.position.step)
+            while self.position.step < self._schedule.steps:
+                self._step(task)
+                if time.monotonic() - last_saved >= self._pace.checkpoint_seconds:
+                    self.save()
+                    last_saved = time.monotonic()
+                if time.monotonic() - last_looked >= self._pace.validate_seconds:
+                    self._validate()
+                    last_looked = time.monotonic()
+                if reason := self._reason_to_stop():
+                    ending = reason
+                    break
+        self.save()
+        self._validate()
+        return ending
+
+    def save(self) -> None:
+        """Write a checkpoint, and the adapter as it is now into the run's `adapter` folder."""
+        if self._accelerator.is_main_process:
+            checkpoint.save(
+                self._run, self.position, self._adapter, self._optimizer, self._parameters, self.configuration
+            )
+            trained = {**self.configuration, "position": asdict(self.position)}
+            self._adapter.save(self._run / checkpoint.ADAPTER, trained=trained)
+        self._accelerator.wait_for_everyone()
+
+    def _reason_to_stop(self) -> Ending | None:
+        """Why to stop now; all processes decide alike."""
+        late = self.position.seconds >= self._pace.max_seconds
+        votes = torch.tensor([float(self._interrupted), float(late)], device=self._accelerator.device)
+        interrupted, late_votes = self._accelerator.reduce(votes, "sum").tolist()
+        return "interrupted" if interrupted else "time" if late_votes else None
+
+    def _step(self, task: Task) -> None:
+        started = time.monotonic()
+        drawn = self._draw()
+        targets = self._total(sum(sample.target_count for sample in drawn))
+        rate = self._schedule.rate(self.position.step)
+        for group in self._optimizer.param_groups:
+            group["lr"] = rate
+        groups = by_length(drawn, self._schedule.batch_tokens)
+        loss = 0.0
+        for place, group in enumerate(groups):
+            with self._synchronised(place + 1 == len(groups)):
+                total, _ = self._objective.loss(self._model, group, self._accelerator.device)
+                # Processes average their gradients; the mean over all targets is wanted.
+                self._accelerator.backward(total * (self._accelerator.num_processes / targets))
+                loss += float(total.detach())
+        norm = float(self._accelerator.clip_grad_norm_(list(self._parameters.values()), self._schedule.clip))
+        self._optimizer.step()
+        self._optimizer.zero_grad(set_to_none=True)
+        tokens = self._total(sum(len(sample) for sample in drawn))
+        seconds = time.monotonic() - started
+        now = self.position
+        self.position = Position(
+            now.step + 1,
+            now.next_sample + self._schedule.samples,
+            now.targets + targets,
+            now.tokens + tokens,
+            now.seconds + seconds,
+        )
+        loss = self._total(loss) / targets
+        self._record(loss=loss, learning_rate=rate, gradient_norm=norm, tokens_per_s=tokens / seconds)
+        task.advance(1)
+
+    def _draw(self) -> list[Sample]:
+        """This process's share of the step's samples."""
+        first = self.position.next_sample
+        rank, processes = self._accelerator.process_index, self._accelerator.num_processes
+        if self._schedule.samples % processes:
+            raise UsageError(f"{self._schedule.samples} samples a step can't be shared by {processes} processes")
+        return [self._samples[first + place] for place in range(rank, self._schedule.samples, processes)]
+
+    def _total(self, value: float) -> Any:
+        """The sum over all processes, an int where it was one."""
+        if self._accelerator.num_processes == 1:
+            return value
+        wide = torch.tensor(float(value), dtype=torch.float32, device=self._accelerator.device)
+        return type(value)(self._accelerator.reduce(wide, "sum").item())
+
+    @contextmanager
+    def _synchronised(self, last: bool) -> Iterator[None]:
+        """Processes exchange gradients once a step, with its last batch."""
+        if last or self._accelerator.num_processes == 1:
+            yield
+        else:
+            with self._accelerator.no_sync(self._model):
+                yield
+
+    def _validate(self) -> None:
+        if not self._validation.samples or not self._accelerator.is_main_process:
+            return
+        model = self._accelerator.unwrap_model(self._model)
+        losses, counts = 0.0, 0
+        with torch.no_grad():
+            for group in by_length(self._validation.samples, self._schedule.batch_tokens):
+                loss, count = self._objective.loss(model, group, self._accelerator.device)
+                losses, counts = losses + float(loss), counts + count
+        self._record(validation_loss=losses / counts)
+        self._reporter.note(f"step {self.position.step}: validation loss {losses / counts:.3f} an answer token")
+
+    def _record(self, **values: float) -> None:
+        if not self._accelerator.is_main_process:
+            return
+        line = {**asdict(replace(self.position, seconds=round(self.position.seconds, 2))), **values}
+        with (self._run / METRICS).open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")
+
+    @contextmanager
+    def _interruptible(self) -> Iterator[None]:
+        """Ctrl-C ends the run after the step under way; a second one at once."""
+
+        def stop(number: int, frame: FrameType | None) -> None:
+            self._interrupted = True
+            signal.signal(signal.SIGINT, before)
+
+        before: Callable[[int, FrameType | None], Any] | int | None
+        try:
+            before = signal.signal(signal.SIGINT, stop)
+        except ValueError:  # not the main thread: whoever runs it there interrupts in its own way
+            yield
+            return
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGINT, before)
