@@ -9,6 +9,7 @@ from sharedllm_cli.answer import Answer, Source
 from sharedllm_cli.cli.console import Console, harmless, one_line
 from sharedllm_cli.cli.excerpts import excerpt
 from sharedllm_cli.cli.quantities import duration, ranges
+from sharedllm_cli.config import MAX_SOURCES
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -43,7 +44,7 @@ def receive(console: Console, pieces: Iterator[str | Answer], *, show: bool, str
     return piece
 
 
-def explain(console: Console, answer: Answer, *, sources: bool, several: bool) -> None:
+def explain(console: Console, answer: Answer, *, sources: bool, several: bool, at_most: int = MAX_SOURCES) -> None:
     """Below the answer, on standard error: why there is none, the sources, what was read and how fast."""
     if answer.warnings or not answer.answered:
         console.say("")
@@ -53,7 +54,7 @@ def explain(console: Console, answer: Answer, *, sources: bool, several: bool) -
     if console.quiet:
         return
     if sources:
-        show_sources(console, answer, several=several, whole=console.verbose)
+        show_sources(console, answer, several=several, whole=console.verbose, at_most=at_most)
     console.say("")
     console.say(" · ".join(effort(answer)), style="dim")
     if remark := tree_remark(answer):
@@ -84,7 +85,9 @@ def tree_remark(answer: Answer) -> str | None:
     return f"adapter {kind}: answered from verbatim passages alone"
 
 
-def show_sources(console: Console, answer: Answer, *, several: bool, whole: bool = False) -> None:
+def show_sources(
+    console: Console, answer: Answer, *, several: bool, whole: bool = False, at_most: int = MAX_SOURCES
+) -> None:
     """The passages that the answer rests on: document, page as printed and as counted, the quoted words.
 
     `several`: name the document of each; `whole`: quote in full, not the stretch around what was asked.
@@ -96,12 +99,14 @@ def show_sources(console: Console, answer: Answer, *, several: bool, whole: bool
     console.say("")
     console.say(Text("Sources", style="bold"))
     width = console.width() - len(INDENT)
-    for number, source in enumerate(answer.sources, 1):
+    for number, source in enumerate(answer.sources[:at_most], 1):
         console.say(Text.assemble((f"{number:3}  ", "bold cyan"), *_place(console, source, several=several)))
         quote = _quote(source, answer, whole=whole)
         for line in quote.wrap(console.rich(console.err), width) if console.err_is_terminal else [quote]:
             line.rstrip()
             console.say(Text(INDENT).append_text(line))
+    if len(answer.sources) > at_most:
+        console.say(f"{INDENT}{len(answer.sources) - at_most} more: /sources", style="dim")
 
 
 def _quote(source: Source, answer: Answer, *, whole: bool) -> Text:

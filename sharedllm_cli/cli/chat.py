@@ -13,11 +13,15 @@ from sharedllm_cli.cli.keyboard import Keyboard, open_keyboard
 from sharedllm_cli.cli.options import EVERYTHING, takes
 from sharedllm_cli.cli.quantities import ranges
 from sharedllm_cli.cli.session import Call
+from sharedllm_cli.config import MAX_SOURCES
 from sharedllm_cli.errors import SharedLLMError, UsageError
 
 if TYPE_CHECKING:
     from sharedllm_cli.engine import Engine, Library
     from sharedllm_cli.generation.prompt import Turn
+
+FIRST_SOURCES = 3
+"""Sources shown below each answer of a chat at a terminal; `/sources` has all."""
 
 
 @takes(*EVERYTHING)
@@ -87,22 +91,24 @@ class Conversation:
         from sharedllm_cli.generation.prompt import Turn
 
         console = self.call.console
-        shown = Shown(self.engine.ask(self.library, question, history=self.turns, pages=self.pages))
+        heard = Heard(self.engine.ask(self.library, question, history=self.turns, pages=self.pages))
         try:
-            answer = receive(console, shown.pieces(), show=not self.call.json, stream=self.stream)
+            answer = receive(console, heard.pieces(), show=not self.call.json, stream=self.stream)
         except KeyboardInterrupt:
             if not interactive:
                 raise
             console.say("stopped", style="yellow")
-            if shown.text.strip():
-                self.turns.append(Turn(question, shown.text))
+            if heard.text.strip():
+                self.turns.append(Turn(question, heard.text))
             return
         self.turns.append(Turn(question, answer.answer))
         self.last = answer
         if self.call.json:
             console.json(answer.to_json(), one_line=True)
         else:
-            explain(console, answer, sources=self.sources, several=len(self.library.documents) > 1)
+            several = len(self.library.documents) > 1
+            shown = FIRST_SOURCES if interactive and not console.verbose else MAX_SOURCES
+            explain(console, answer, sources=self.sources, several=several, at_most=shown)
 
     def command(self, line: str) -> None:
         """A line that starts with a slash; UsageError for an unknown one."""
@@ -152,7 +158,7 @@ COMMANDS: dict[str, tuple[str, Callable[[Conversation], None]]] = {
 }
 
 
-class Shown:
+class Heard:
     """Passes an answer's pieces on and remembers their text, so that a stopped answer stays part of what was said."""
 
     def __init__(self, pieces: Iterator[str | Answer]) -> None:

@@ -25,7 +25,7 @@ class Excerpt:
 
 
 def excerpt(quote: str, *texts: str, whole: bool = False) -> Excerpt:
-    """The stretch of a quote that holds most of the words of `texts` (question, answer), the earliest of equals."""
+    """The stretch of a quote around most of the words of `texts` (question, answer); its beginning where it has none."""
     words = quote.split()
     sought = stems(" ".join(texts).split())
     wanted = [bool(stems([word]) & sought) for word in words]
@@ -40,8 +40,11 @@ def _best_start(wanted: Sequence[bool]) -> int:
     sums = [0]
     for hit in wanted:
         sums.append(sums[-1] + hit)
-    starts = range(len(wanted) - WORDS + 1)
-    return max(starts, key=lambda start: (sums[start + WORDS] - sums[start], -start))
+    hits = [sums[start + WORDS] - sums[start] for start in range(len(wanted) - WORDS + 1)]
+    first = last = hits.index(max(hits))
+    while last + 1 < len(hits) and hits[last + 1] == hits[first]:
+        last += 1
+    return (first + last) // 2 if hits[first] else 0
 
 
 def stems(words: Iterable[str]) -> set[str]:

@@ -9,6 +9,7 @@ import pytest
 from fake_engine import Ran, Script, call, make_source
 
 from sharedllm_cli.answer import Coverage, ModelUse, TreeRead
+from sharedllm_cli.cli.excerpts import WORDS, excerpt
 from sharedllm_cli.errors import DocumentError
 
 KEYS = {
@@ -122,6 +123,25 @@ def test_a_long_quote_is_shortened_visibly_and_whole_with_verbose(book: str) -> 
     assert "word44 …”" in call(script, "ask", book, "When?").err
     assert "“… word55" in call(script, "ask", book, "Where is word99?").err
     assert "word99”" in call(script, "ask", book, "When?", "--verbose").err
+
+
+def test_the_words_asked_for_stand_within_what_is_shown() -> None:
+    words = [f"filler{number}" for number in range(200)]
+    words[120] = "extinguished,"
+    shown = excerpt(" ".join(words), "When is it extinguished?", "")
+    assert [word for word, wanted in zip(shown.words, shown.wanted, strict=True) if wanted] == ["extinguished,"]
+    assert len(shown.words) == WORDS
+    assert shown.words[WORDS // 2] == "extinguished,"
+    assert (shown.cut_before, shown.cut_after) == (True, True)
+
+
+@pytest.mark.parametrize("place", [0, 1, 60, 198, 199])
+def test_an_excerpt_never_leaves_the_quote(place: int) -> None:
+    words = ["filler"] * 200
+    words[place] = "lighthouse"
+    shown = excerpt(" ".join(words), "lighthouses")
+    assert len(shown.words) == WORDS
+    assert sum(shown.wanted) == 1
 
 
 def test_pages_without_text_are_named(book: str) -> None:

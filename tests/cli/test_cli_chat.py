@@ -139,6 +139,13 @@ def test_control_c_stops_the_answer_and_keeps_the_conversation(monkeypatch: pyte
     assert script.closed == 2
 
 
+def test_at_a_terminal_three_sources_are_shown_and_the_rest_offered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(chat_module, "open_keyboard", lambda *_: Typist("When?"))
+    ran = call(Script(changes={"sources": [make_source()] * 8}), "chat", "book.pdf")
+    assert ran.err.count("page xii (12)") == 3
+    assert "5 more: /sources" in ran.err
+
+
 def test_control_c_in_a_pipe_ends_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
     ran = talk(Impatient(), monkeypatch, "When?", "And why?")
     assert ran.code == 130
