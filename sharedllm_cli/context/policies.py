@@ -16,6 +16,9 @@ from sharedllm_cli.config import POLICIES as NAMES
 from sharedllm_cli.config import RERANK_LEAVES
 from sharedllm_cli.errors import UsageError
 
+LATE_SHARE_AFTER, LATE_SHARE_BEFORE = 0.7, 0.5
+"""In the hybrid a leaf has at least these shares of the late interaction of the leaf before it and of the one after it
+(docs/log.md has the measurement)."""
 BLOCK_TOKENS = 8192
 """Late interaction compares this many leaf tokens with the question at once, which bounds its memory."""
 
@@ -131,11 +134,17 @@ def combine(lexical: np.ndarray, late: np.ndarray, leaves: np.ndarray) -> np.nda
     """The hybrid: z-scores of BM25 [leaves] and of late interaction added, [leaves] (METHOD section 2).
 
     `late[i]` belongs to leaf `leaves[i]`; all other leaves get the smallest of `late`, so that re-ranking can lift a
-    leaf but never one that it has not looked at. Without any late interaction it is BM25 alone.
+    leaf but never one that it has not looked at. A leaf that was looked at counts for its neighbours, too (these shares
+    of what it has above the smallest). Without any late interaction it is BM25 alone.
     """
-    full = np.full(len(lexical), late.min() if len(late) else 0.0)
-    full[leaves] = late
-    added: np.ndarray = z_scores(lexical) + z_scores(full)
+    above = np.zeros(len(lexical))
+    above[leaves] = late - late.min() if len(late) else 0.0
+    looked_at = np.zeros(len(lexical), dtype=bool)
+    looked_at[leaves] = True
+    shared = above.copy()
+    shared[1:] = np.maximum(shared[1:], LATE_SHARE_AFTER * above[:-1])
+    shared[:-1] = np.maximum(shared[:-1], LATE_SHARE_BEFORE * above[1:])
+    added: np.ndarray = z_scores(lexical) + z_scores(np.where(looked_at, shared, 0.0))
     return added
 
 

@@ -87,7 +87,12 @@ class QuestionLeaves:
         query = self._lower.states(torch.tensor([self._question_ids]), layers)[0].float().cpu().numpy()
         states = self._states(leaves, layers)
         centre = np.concatenate(states).mean(axis=0, dtype=np.float32)
-        return policies.late_interaction(query, states, centre)
+        weights = policies.token_weights(np.array(self._question_ids), self._leaf_ids)
+        return policies.late_interaction(query, states, centre, token_weights=weights)
+
+    @cached_property
+    def _leaf_ids(self) -> list[np.ndarray]:
+        return [self._token_ids(leaf) for leaf in range(self.leaf_count)]
 
     def node_cosines(self) -> np.ndarray:
         """The paper's cosine of every leaf."""

@@ -9,7 +9,16 @@ from hypothesis import strategies as st
 
 from sharedllm_cli import config
 from sharedllm_cli.context import policies
-from sharedllm_cli.context.policies import POLICIES, best_leaves, combine, late_interaction, paper_cosine, z_scores
+from sharedllm_cli.context.policies import (
+    LATE_SHARE_AFTER,
+    LATE_SHARE_BEFORE,
+    POLICIES,
+    best_leaves,
+    combine,
+    late_interaction,
+    paper_cosine,
+    z_scores,
+)
 from sharedllm_cli.errors import UsageError
 
 
@@ -100,7 +109,15 @@ def test_the_best_leaves_come_first_and_the_earlier_of_equals() -> None:
 def test_the_hybrid_adds_z_scores_and_gives_the_others_the_smallest_late_score() -> None:
     lexical = np.array([4.0, 3.0, 2.0, 1.0])
     found = combine(lexical, np.array([0.2, 0.6]), np.array([0, 1]))
-    np.testing.assert_allclose(found, z_scores(lexical) + z_scores(np.array([0.2, 0.6, 0.2, 0.2])))
+    # Leaf 0 has a share of leaf 1's; leaf 2, its other neighbour, was not looked at and keeps the smallest.
+    late = np.array([0.4 * LATE_SHARE_BEFORE, 0.4, 0.0, 0.0])
+    np.testing.assert_allclose(found, z_scores(lexical) + z_scores(late))
+
+
+def test_late_interaction_counts_for_the_neighbours_on_either_side() -> None:
+    late = np.array([0.0, 0.0, 1.0, 0.0, 0.0])
+    found = combine(np.zeros(5), late, np.arange(5))
+    np.testing.assert_allclose(found, z_scores(np.array([0, LATE_SHARE_BEFORE, 1, LATE_SHARE_AFTER, 0])))
 
 
 @given(values=st.lists(st.floats(0, 10), min_size=1, max_size=30))
@@ -109,7 +126,6 @@ def test_the_hybrid_falls_back_to_what_tells_leaves_apart(values: list[float]) -
     none = np.array([], dtype=int)
     np.testing.assert_allclose(combine(lexical, np.array([]), none), z_scores(lexical))
     np.testing.assert_allclose(combine(lexical, np.full(len(every), 0.3), every), z_scores(lexical))
-    np.testing.assert_allclose(combine(np.zeros(len(every)), lexical, every), z_scores(lexical))
 
 
 class RecordingSource:
