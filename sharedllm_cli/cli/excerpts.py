@@ -25,7 +25,7 @@ class Excerpt:
 
 
 def excerpt(quote: str, *texts: str, whole: bool = False) -> Excerpt:
-    """The stretch of a quote around most of the words of `texts` (question, answer); its beginning where it has none."""
+    """The stretch of a quote around most of the words of `texts` (question, answer); else its beginning."""
     words = quote.split()
     sought = stems(" ".join(texts).split())
     wanted = [bool(stems([word]) & sought) for word in words]

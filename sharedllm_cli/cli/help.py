@@ -16,12 +16,17 @@ from typing import Any
 
 from typer.core import TyperCommand, TyperGroup
 
+OWN = "…"
+"""Stands for every section that only one command has."""
 ORDER = (
     "Arguments",
     "Commands",
     "Deleting",
     "Documents",
+    "Training",
+    "Evaluation",
     "Housekeeping",
+    OWN,
     "Reading",
     "Answer",
     "Output",
@@ -59,7 +64,7 @@ def describe(command: TyperCommand | TyperGroup, context: Any) -> Page:
     sections: dict[str, list[Entry]] = {}
     for title, entry in _entries(command, context):
         sections.setdefault(title, []).append(entry)
-    ordered = sorted(sections.items(), key=lambda item: ORDER.index(item[0]))
+    ordered = sorted(sections.items(), key=lambda item: ORDER.index(item[0] if item[0] in ORDER else OWN))
     return Page(
         usage=_usage(command, context),
         paragraphs=tuple(" ".join(text.split()) for text in inspect.cleandoc(command.help or "").split("\n\n")),
@@ -99,7 +104,9 @@ def _argument_name(parameter: Any) -> str:
 def _option_names(parameter: Any) -> str:
     shown = sorted([*parameter.opts, *parameter.secondary_opts], key=lambda name: name.startswith("--"))
     text = ", ".join(shown)
-    return text if parameter.is_flag or not parameter.metavar else f"{text} {parameter.metavar}"
+    if parameter.is_flag:
+        return text
+    return f"{text} {parameter.metavar or ('X' if isinstance(parameter.default, float) else 'N')}"
 
 
 def _default(parameter: Any) -> str | None:
@@ -107,7 +114,9 @@ def _default(parameter: Any) -> str | None:
         return parameter.show_default
     if parameter.is_flag and parameter.secondary_opts and parameter.default is True:
         return str(parameter.opts[0]).removeprefix("--")
-    return None
+    if parameter.show_default and isinstance(parameter.default, int | float | str) and not parameter.is_flag:
+        return f"{parameter.default:g}" if isinstance(parameter.default, float) else str(parameter.default)
+    return "required" if parameter.required else None
 
 
 class Command(TyperCommand):
@@ -149,10 +158,11 @@ def lay_out(page: Page, width: int, *, coloured: bool) -> Iterator[str]:
 
 
 def _entry_lines(entry: Entry, column: int, width: int, cyan: str, dim: str) -> Iterator[str]:
-    text = entry.help + (f" [default: {entry.default}]" if entry.default else "")
+    tail = {None: "", "required": " [required]"}.get(entry.default, f" [default: {entry.default}]")
+    text = entry.help + tail
     lines = textwrap.wrap(text, max(20, width - column), break_on_hyphens=False) or [""]
-    if entry.default:
-        lines = _dimmed_tail(lines, len(entry.default) + 11, dim)
+    if tail:
+        lines = _dimmed_tail(lines, len(tail) - 1, dim)
     names = f"  {cyan.format(entry.names)}"
     if len(entry.names) + 4 > column:
         yield names

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
@@ -149,18 +150,16 @@ def verify(call: Call, which: Several = None) -> int:
         call.console.json({"indexes": told})
     else:
         for entry, found in results:
-            call.console.line(f"{entry.name}: {'whole' if not found else 'damaged'}")
+            call.console.line(f"{entry.name}: {'whole' if not found else 'not whole'}")
             for problem in found:
                 call.console.line_indented(f"{problem.file} {problem.what}")
     damaged = [entry for entry, found in results if found]
     if not damaged:
         return 0
-    sources = " ".join(entry.source or entry.name for entry in damaged)
-    call.console.problem(
-        StoredIndexError(
-            f"{len(damaged)} of {len(results)} indexes damaged", hint=f"sharedllm index --reindex {sources}"
-        )
-    )
+    unfinished = all(problem.what.startswith("was not finished") for _, found in results for problem in found)
+    sources = shlex.join(entry.source or entry.name for entry in damaged)
+    hint = f"sharedllm index {sources}" if unfinished else f"sharedllm index --reindex {sources}"
+    call.console.problem(StoredIndexError(f"{len(damaged)} of {len(results)} indexes not whole", hint=hint))
     return StoredIndexError.exit_code
 
 

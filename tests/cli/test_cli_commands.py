@@ -100,7 +100,7 @@ def test_verify_finds_a_flipped_byte(stored: Path) -> None:
     victim.write_bytes(data)
     ran = call(Script(), "indexes", "verify", "book.txt")
     assert ran.code == 5
-    assert ran.out.startswith("book.txt: damaged\n  text/")
+    assert ran.out.startswith("book.txt: not whole\n  text/")
     assert "hint: sharedllm index --reindex" in ran.err
     ran = call(Script(), "indexes", "verify", "--json")
     assert ran.code == 5
