@@ -17,8 +17,9 @@ from safetensors.torch import load_file, save_file
 
 from sharedllm_cli.errors import ModelError, UsageError
 from sharedllm_cli.model import placement
+from sharedllm_cli.model.checkpoint import weight_files
 from sharedllm_cli.model.facts import facts_from_config
-from sharedllm_cli.model.loading import describe, load, load_tokenizer
+from sharedllm_cli.model.loading import describe, load, load_tokenizer, weights_hash
 from sharedllm_cli.progress import Silent
 
 WIDE = {"hidden_size": 64, "head_dim": 16, "intermediate_size": 128}
@@ -397,3 +398,13 @@ def test_facts_come_from_either_name_of_the_type() -> None:
     facts = facts_from_config(shape, "m")
     assert (facts.dtype, facts.key_value_heads, facts.head_dim) == ("bfloat16", 4, 128)
     assert facts_from_config(shape | {"model_type": "llama", "dtype": "float16"}, "m").head_dim == 8
+
+
+def test_weights_hash_knows_the_configuration(folder: Path, tmp_path: Path) -> None:
+    """Two folders with the same weights and another rotary base compute other keys: their indexes must not mix."""
+    files = weight_files(folder)
+    before = weights_hash(folder, files, tmp_path / "home")
+    config = json.loads((folder / "config.json").read_text())
+    config["rms_norm_eps"] = 0.5
+    (folder / "config.json").write_text(json.dumps(config))
+    assert weights_hash(folder, files, tmp_path / "home") != before
