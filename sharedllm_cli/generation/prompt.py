@@ -21,11 +21,9 @@ if TYPE_CHECKING:
 NOT_IN_DOCUMENT = "The document does not say."
 """What the model is asked to say, word for word, when the passages don't hold the answer."""
 
-SYSTEM = (
-    "Answer the question from the document, briefly and in the document's own words. "
-    f"If the document does not hold the answer, say: {NOT_IN_DOCUMENT}"
-)
-
+SYSTEM = f"You answer questions about a document. If it does not hold the answer, you say: {NOT_IN_DOCUMENT}"
+RULE = "Answer in a few words from the text."
+"""Stands after the question: a small model keeps to it there, not in the system prompt (docs/log.md)."""
 _QUESTION = "Question:"
 
 
@@ -79,7 +77,8 @@ def build(
     """Build the running text such that it and `max_new_tokens` fit the window (in tokens).
 
     If they don't, the oldest turns go first, then the passages with the lowest score (of equal ones the last). The
-    passages stand in the order given. `system` replaces the built-in system prompt; an empty one leaves it out.
+    passages stand in the order given. `system` replaces the built-in system prompt and the rule after the question; an
+    empty one leaves both out.
 
     Raises UsageError when the question is empty or does not fit alone, ModelError when the chat template fails.
     """
@@ -91,7 +90,7 @@ def build(
 
     def attempt(dropped_turns: int, dropped_passages: int) -> tuple[str, list[int], tuple[int, ...]]:
         kept = tuple(sorted(by_rank[: len(passages) - dropped_passages]))
-        last = question_text(question, [marked[place] for place in kept])
+        last = question_text(question, [marked[place] for place in kept], rule=RULE if system is None else "")
         messages = _messages(SYSTEM if system is None else system, history[dropped_turns:], last)
         return *encode_conversation(tokenizer, messages), kept
 
@@ -112,9 +111,10 @@ def build(
     return Prompt(token_ids, text, kept, evidence, turns, out, stop_texts)
 
 
-def question_text(question: str, passages: Sequence[str] = ()) -> str:
-    """The user's message: marked passages, if any, then the question."""
-    return "\n\n".join([*passages, f"{_QUESTION} {question.strip()}"])
+def question_text(question: str, passages: Sequence[str] = (), *, rule: str = "") -> str:
+    """The user's message: marked passages, if any, then the question and how to answer it."""
+    asked = f"{_QUESTION} {question.strip()}"
+    return "\n\n".join([*passages, f"{asked}\n{rule}" if rule else asked])
 
 
 def _marked(passage: PassageText, several: bool) -> str:
