@@ -62,8 +62,13 @@ class _Gathered:
         """The packed slots of some of the asked nodes, node after node."""
         scales = None if packed.scales is None else packed.scales.to(self._device)
         exact = unpack(Packed(packed.values.to(self._device), scales))
+        ordered = exact.permute(1, 2, 3, 0, 4).to(self._slots.dtype)
+        first, last = places[0], places[-1]
+        if list(places) == list(range(first, last + 1)):
+            self._slots[:, :, :, self.starts[first] : self.starts[last + 1]] = ordered
+            return
         targets = [torch.arange(self.starts[place], self.starts[place + 1]) for place in places]
-        self._slots[:, :, :, torch.cat(targets).to(self._device)] = exact.permute(1, 2, 3, 0, 4).to(self._slots.dtype)
+        self._slots[:, :, :, torch.cat(targets).to(self._device)] = ordered
 
     def result(self) -> CompressedNodes:
         return CompressedNodes(self._slots[0], self._slots[1], self._chunks)
