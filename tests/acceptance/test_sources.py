@@ -75,7 +75,7 @@ def test_the_passage_that_answers_is_among_the_sources(document: str, shared_pdf
     from sharedllm_cli.engine import Engine
     from sharedllm_cli.progress import Silent
 
-    engine = Engine(Settings(max_new_tokens=4), home=model_home, reporter=Silent())
+    engine = Engine(Settings(max_new_tokens=1), home=model_home, reporter=Silent())
     library = engine.open([str(shared_pdfs / document)])
     outcome = []
     for question in QUESTIONS[document]:
