@@ -1,4 +1,4 @@
-"""The upper model as it is trained: gradients only where something can learn, logits only where something is to be said.
+"""The upper model as it is trained: gradients only where something can learn, logits only where something is said.
 
 Layers below the lowest one with trained weights run without gradients (METHOD section 5: the lower model is frozen),
 and of the vocabulary's logits, a third of a small model's work, only those at targets are computed.

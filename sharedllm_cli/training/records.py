@@ -12,6 +12,7 @@ import json
 import lzma
 import zlib
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -90,22 +91,17 @@ def read_records(path: Path, *, skip_bad_lines: bool, reporter: Reporter) -> lis
     return records
 
 
-class _translated:
+@contextmanager
+def _translated(path: Path) -> Iterator[None]:
     """Foreign errors of reading a data file as DocumentError."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, FileNotFoundError):
-            raise DocumentError(f"there is no data file {self._path}") from None
-        if isinstance(error, UnicodeDecodeError):
-            raise DocumentError(f"{self._path} is not UTF-8 text") from error
-        if isinstance(error, OSError | EOFError | lzma.LZMAError | zlib.error):
-            raise DocumentError(f"{self._path} can't be read: {error}") from error
+    try:
+        yield
+    except FileNotFoundError:
+        raise DocumentError(f"there is no data file {path}") from None
+    except UnicodeDecodeError as error:
+        raise DocumentError(f"{path} is not UTF-8 text") from error
+    except (OSError, EOFError, lzma.LZMAError, zlib.error) as error:
+        raise DocumentError(f"{path} can't be read: {error}") from error
 
 
 def _opened(path: Path) -> IO[bytes]:

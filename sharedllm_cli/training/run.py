@@ -5,7 +5,6 @@ Base model, data and adapter are put together here; the loop is trainer.py's.
 
 from __future__ import annotations
 
-import datetime
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
@@ -47,7 +46,7 @@ class Request:
     rank: int = 16
     hold_back: int = 5
     validation: int = 5
-    validation_samples: int = 32
+    validation_samples: int = 8
     skip_bad_lines: bool = False
     schedule: Schedule = field(default_factory=Schedule)
     pace: Pace = field(default_factory=Pace)
@@ -166,5 +165,4 @@ def _provenance(request: Request, base: BaseModel) -> Mapping[str, Any]:
         "mixture": asdict(request.mixture),
         "rank": request.rank,
         "versions": {"sharedllm-cli": __version__} | {name: version(name) for name in _LIBRARIES},
-        "started": datetime.datetime.now(datetime.UTC).date().isoformat(),
     }

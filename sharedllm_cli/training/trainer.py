@@ -6,6 +6,7 @@ train 2. Knows no data and no loss; both come as an `Objective` and its `Samples
 
 from __future__ import annotations
 
+import datetime
 import json
 import math
 import signal
@@ -153,7 +154,8 @@ class Trainer:
             checkpoint.save(
                 self._run, self.position, self._adapter, self._optimizer, self._parameters, self.configuration
             )
-            trained = {**self.configuration, "position": asdict(self.position)}
+            written = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+            trained = {**self.configuration, "position": asdict(self.position), "written": written}
             self._adapter.save(self._run / checkpoint.ADAPTER, trained=trained)
         self._accelerator.wait_for_everyone()
 
