@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from fake_engine import Ran, Script, call, make_source
+from fake_engine import Ran, Script, Stream, call, make_source
 
-from sharedllm_cli.answer import Coverage, ModelUse, TreeRead
+from sharedllm_cli.answer import Answer, Coverage, ModelUse, TreeRead
+from sharedllm_cli.cli.answers import receive
+from sharedllm_cli.cli.console import Console
 from sharedllm_cli.cli.excerpts import WORDS, excerpt
 from sharedllm_cli.errors import DocumentError
 
@@ -210,7 +213,20 @@ def test_a_missing_document_is_the_engine_s_to_tell(book: str) -> None:
     assert (ran.code, ran.err) == (3, "error: there is no file gone.pdf\n")
 
 
-def test_the_engine_s_generator_is_closed(book: str) -> None:
-    script = Script()
-    call(script, "ask", book, "When?")
-    assert script.closed == 1
+def test_the_engine_s_generator_is_closed_when_showing_its_text_fails() -> None:
+    state = []
+
+    def pieces() -> Iterator[str | Answer]:
+        try:
+            yield "The lamp"
+        finally:
+            state.append("closed")
+
+    class Broken(Stream):
+        def write(self, text: str) -> int:
+            raise KeyboardInterrupt
+
+    held = pieces()
+    with pytest.raises(KeyboardInterrupt):
+        receive(Console(Broken(terminal=False), Stream(terminal=False)), held, show=True, stream=True)
+    assert state == ["closed"]
