@@ -154,7 +154,9 @@ class _Finder:
                 holding = frozenset().union(*places)
                 return LocatedQuestion(question.question, answer, question.answers, gold, holding)
         near = self._in_other_words(question.question, short[0])
-        return near and LocatedQuestion(question.question, short[0], question.answers, near, near)
+        if near is None:
+            return None
+        return LocatedQuestion(question.question, short[0], question.answers, near, near)
 
     def _occurrences(self, answer: str) -> Iterator[frozenset[int]]:
         """The leaves of every place where the answer stands word for word, whatever the white space and case."""

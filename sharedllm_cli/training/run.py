@@ -16,7 +16,9 @@ import torch
 from sharedllm_cli import __version__
 from sharedllm_cli.config import Settings
 from sharedllm_cli.errors import UsageError
-from sharedllm_cli.model.adapter import Adapter, AdapterConfig, LowRankConfig, model_shape
+from sharedllm_cli.generation import prompt
+from sharedllm_cli.model.adapter import Adapter, model_shape
+from sharedllm_cli.model.adapter_config import AdapterConfig, LowRankConfig
 from sharedllm_cli.model.loading import BaseModel, load
 from sharedllm_cli.model.upper import UpperModel
 from sharedllm_cli.progress import Reporter
@@ -160,6 +162,8 @@ def _provenance(request: Request, base: BaseModel) -> Mapping[str, Any]:
         "data": [
             {"file": file.path.name, "weight": file.weight, "sha256": file.fingerprint()} for file in request.data
         ],
+        # An adapter learns to answer this very prompt: changed words make it another one's.
+        "prompt": {"system": prompt.SYSTEM, "rule": prompt.RULE, "refusal": prompt.NOT_IN_DOCUMENT},
         "hold_back": request.hold_back,
         "validation": request.validation,
         "mixture": asdict(request.mixture),

@@ -91,7 +91,8 @@ def branched(prompts: Sequence[Sequence[int]], answers: Sequence[Sequence[int]])
         positions += range(shared, shared + len(own))
         branches += [number] * len(own)
         targets += [*[NO_TARGET] * (len(asked) - shared - 1), *answer]
-    return Sample(*(np.array(values, dtype=np.int64) for values in (token_ids, positions, branches, targets)))
+    arrays = [np.array(values, dtype=np.int64) for values in (token_ids, positions, branches, targets)]
+    return Sample(arrays[0], arrays[1], arrays[2], arrays[3])
 
 
 def _shared_beginning(prompts: Sequence[Sequence[int]]) -> int:

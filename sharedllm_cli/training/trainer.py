@@ -11,7 +11,7 @@ import json
 import math
 import signal
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -19,7 +19,7 @@ from types import FrameType
 from typing import Any, Literal
 
 import torch
-from accelerate import Accelerator
+from accelerate import Accelerator  # type: ignore[import-untyped,unused-ignore]
 
 from sharedllm_cli.errors import UsageError
 from sharedllm_cli.progress import Reporter, Task
@@ -89,7 +89,7 @@ class Trainer:
         *,
         pace: Pace | None = None,
         validation: Validation | None = None,
-        provenance: dict[str, Any] | None = None,
+        provenance: Mapping[str, Any] | None = None,
         reporter: Reporter,
     ) -> None:
         device = next(model.base.parameters()).device
