@@ -84,38 +84,20 @@ def _torch() -> Iterator[Finding]:
 
 
 def _libraries(settings: Settings) -> Iterator[Finding]:
-    version = _version("transformers")
-    yield Finding(
-        "transformers",
-        version or "not installed",
-        "ok" if version else "problem",
-        None if version else _pip("transformers"),
-    )
-    version = _version("bitsandbytes")
-    wanted = settings.quantize in ("4bit", "8bit")
-    missing: State = "problem" if wanted else "note"
-    yield Finding(
-        "bitsandbytes",
-        version or "not installed: no --quantize",
-        "ok" if version else missing,
-        None if version else _pip("bitsandbytes"),
-    )
-    version = _version("flash-attn")
-    wanted = settings.attention == "flash"
-    advice = "python -m pip install 'sharedllm-cli[flash]' (needs CUDA to build)" if wanted else None
-    yield Finding(
-        "flash-attn",
-        version or "not installed: torch's own kernels serve",
-        "ok" if version or not wanted else "problem",
-        advice,
-    )
-    pip = util.find_spec("pip") is not None
-    yield Finding(
-        "pip",
-        (_version("pip") or "installed") if pip else "not installed: models come from the hub",
-        "ok" if pip else "note",
-        None if pip else "python -m ensurepip",
-    )
+    quantized, flash = settings.quantize in ("4bit", "8bit"), settings.attention == "flash"
+    yield _library("transformers", "not installed", _pip("transformers"), needed=True)
+    yield _library("bitsandbytes", "not installed: no --quantize", _pip("bitsandbytes"), needed=quantized)
+    extra = "python -m pip install 'sharedllm-cli[flash]' (needs CUDA to build)" if flash else None
+    yield _library("flash-attn", "not installed: torch's own kernels serve", extra, needed=flash)
+    if util.find_spec("pip") is None:
+        yield Finding("pip", "not installed: models come from the hub", "note", "python -m ensurepip")
+    else:
+        yield Finding("pip", _version("pip") or "installed")
+
+
+def _library(name: str, absent: str, advice: str | None, *, needed: bool) -> Finding:
+    version = _version(name)
+    return Finding(name, version) if version else Finding(name, absent, "problem" if needed else "note", advice)
 
 
 def _version(name: str) -> str | None:
