@@ -23,10 +23,11 @@ from sharedllm_cli.answer import Answer, Coverage, IndexUse, ModelUse, Timing
 from sharedllm_cli.config import Settings
 from sharedllm_cli.errors import SharedLLMError, UsageError
 from sharedllm_cli.generation import prompt as prompts
+from sharedllm_cli.generation.frame import plain_ids
 from sharedllm_cli.generation.grounding import Verdict, assess
 from sharedllm_cli.generation.prompt import NOT_IN_DOCUMENT, PassageText, Prompt, Turn
 from sharedllm_cli.generation.sampling import Sampler
-from sharedllm_cli.generation.stream import Finish, TextStream, decode_stream
+from sharedllm_cli.generation.stream import Finish, StopText, TextStream, decode_stream
 from sharedllm_cli.home import indexes_folder
 from sharedllm_cli.index.store import IndexStore
 from sharedllm_cli.memory import peak_bytes
@@ -203,6 +204,7 @@ class Engine:
             if not timing.new_tokens:
                 timing.first_token_s = perf_counter() - started - timing.index_s
             timing.new_tokens += 1
+            piece = piece if text else piece.lstrip()
             text, finish = text + piece, ended or finish
             if piece:
                 yield piece
@@ -213,8 +215,7 @@ class Engine:
         yield self._answer(library, question, text, chosen, tree, verdict, timing)
 
     def _score(self, documents: Sequence[OpenDocument], question: str) -> Scored:
-        tokenizer = self.shared.base.tokenizer
-        ids = tokenizer(question, add_special_tokens=False, split_special_tokens=True)["input_ids"]
+        ids = plain_ids(self.shared.base.tokenizer, question)
         leaves = [opened.leaves for opened in documents]
         late = self.settings.policy == "late"
         stored = [
@@ -257,11 +258,15 @@ class Engine:
             self._stop_ids,
             settings.max_new_tokens,
         )
+        stop = StopText(prompt.stop_texts)
         for generated in tokens:
-            piece = stream.push(generated.token) if generated.in_text else ""
-            if generated.finish is not None:
-                piece += stream.finish()
-            yield piece, generated.finish
+            piece = stop.push(stream.push(generated.token)) if generated.in_text else ""
+            finish: Finish | None = "stop" if stop.found else generated.finish
+            if finish is not None and not stop.found:
+                piece += stop.push(stream.finish()) + stop.finish()
+            yield piece, finish
+            if finish is not None:
+                return
 
     @cached_property
     def _stop_ids(self) -> frozenset[int]:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from conftest import make_tiny_model
+from conftest import make_byte_tokenizer, make_tiny_model
 
 from sharedllm_cli import engine as engine_module
 from sharedllm_cli.answer import Answer
@@ -302,6 +304,32 @@ def test_plan_tells_before_any_work(
     assert after.tokens == outcome.tokens
     trees = sum(path.stat().st_size for path in (private_home / "indexes").glob("*/trees-*/*.safetensors"))
     assert after.index_bytes == pytest.approx(trees, rel=0.05)
+
+
+def test_a_model_without_a_chat_template_answers_once(
+    model_folder: Callable[..., Path], private_home: Path, story: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would go on with a question of its own: the answer ends where that begins."""
+    folder = tmp_path / "templateless"
+    shutil.copytree(model_folder("llama", **SHAPE), folder)
+    for path in (folder / "chat_template.jinja", folder / "tokenizer_config.json"):
+        if path.suffix == ".jinja":
+            path.unlink(missing_ok=True)
+        else:
+            told = json.loads(path.read_text())
+            told.pop("chat_template", None)
+            path.write_text(json.dumps(told))
+    said = iter([*b" Marten.\n\nQuestion: And who", 257])
+    monkeypatch.setattr(engine_module, "Sampler", lambda *_: lambda _: byte_id(next(said)))
+    text, answer = ask(make(str(folder), private_home, max_new_tokens=60), [story], "Who lights the beacon?")
+    assert text == "Marten.\n"
+    assert answer.answer == "Marten."
+    assert not any("longest length" in warning for warning in answer.warnings)
+
+
+def byte_id(value: int) -> int:
+    tokenizer = make_byte_tokenizer()
+    return value if value > 255 else int(tokenizer(chr(value), add_special_tokens=False)["input_ids"][0])
 
 
 def test_temperature_zero_ignores_the_seed(model: str, private_home: Path, story: str) -> None:
