@@ -81,12 +81,12 @@ def train(
 ) -> int:
     """Train an adapter for a base model, to answer in the document's own words.
 
-    The run can be interrupted and resumed; resumed, it does exactly what it would have done. On several devices:
+    The run can be interrupted and resumed; resumed, it does exactly what it would have done. On several GPUs:
     `accelerate launch -m sharedllm_cli train …`.
     """
     calm_libraries(verbose=call.console.verbose)
     from sharedllm_cli.training.records import DataFile
-    from sharedllm_cli.training.run import Request, run
+    from sharedllm_cli.training.run import Request, is_main_process, run
     from sharedllm_cli.training.trainer import Pace, Schedule
 
     call.console.kept = "go on with --resume"
@@ -105,7 +105,7 @@ def train(
         resume=resume,
     )
     outcome = run(request, call.settings, home=call.home, reporter=call.console)
-    return _tell(call, request, outcome)
+    return _tell(call, request, outcome) if is_main_process() else 0
 
 
 def _tell(call: Call, request: Request, outcome: Outcome) -> int:

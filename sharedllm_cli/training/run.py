@@ -5,6 +5,7 @@ Base model, data and adapter are put together here; the loop is trainer.py's.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
@@ -21,7 +22,7 @@ from sharedllm_cli.model.adapter import Adapter, model_shape
 from sharedllm_cli.model.adapter_config import AdapterConfig, LowRankConfig
 from sharedllm_cli.model.loading import BaseModel, load
 from sharedllm_cli.model.upper import UpperModel
-from sharedllm_cli.progress import Reporter
+from sharedllm_cli.progress import Reporter, Silent
 from sharedllm_cli.training.dataset import Documents, Mixture, QuestionSamples, load_splits
 from sharedllm_cli.training.forward import TrainedUpper
 from sharedllm_cli.training.objective import AnswerTokens
@@ -75,6 +76,8 @@ def run(request: Request, settings: Settings, *, home: Path, reporter: Reporter)
     base model that can't be had, StoredIndexError for a damaged checkpoint.
     """
     _check(request)
+    if not is_main_process():
+        reporter = Silent()
     splits = load_splits(
         request.data,
         hold_back=request.hold_back,
@@ -85,7 +88,7 @@ def run(request: Request, settings: Settings, *, home: Path, reporter: Reporter)
     base = load(
         settings.model,
         home=home,
-        device=settings.device,
+        device=_own_device(settings.device),
         dtype=settings.dtype,
         quantize=settings.quantize,
         attention="sdpa",  # the branches of a sample are kept apart by a mask, which flash attention does not take
@@ -140,6 +143,19 @@ def new_adapter(base: BaseModel, settings: Settings, *, rank: int, seed: int) ->
     )
     torch.manual_seed(seed)
     return Adapter(base.model, config)
+
+
+def is_main_process() -> bool:
+    """Whether this process is the only one or the first of those that `accelerate launch` or `torchrun` started."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+def _own_device(device: str) -> str:
+    """The device asked for; where several processes share a machine's GPUs, each has its own."""
+    rank = os.environ.get("LOCAL_RANK")
+    if rank is not None and device in ("auto", "cuda") and torch.cuda.is_available():
+        return f"cuda:{rank}"
+    return device
 
 
 def _check(request: Request) -> None:
