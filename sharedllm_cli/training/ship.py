@@ -1,0 +1,51 @@
+"""An adapter as it is shipped: its weights in half precision, checked to answer as before, with a card.
+
+Knows no data; what the card says beyond the adapter's own provenance is written by hand.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+
+from sharedllm_cli.errors import ModelError
+from sharedllm_cli.model.adapter import WEIGHTS_FILE
+from sharedllm_cli.model.adapter_config import CONFIG_FILE, read_config
+
+MOST_BYTES = 30_000_000
+
+
+def ship(adapter: Path, folder: Path, *, dtype: torch.dtype = torch.float16) -> str:
+    """Write a trained adapter's folder with its weights in another dtype; returns the SHA-256 of its weights file.
+
+    Gates keep their dtype: a closed one is −∞ and stays it. Raises ModelError for an untrained adapter and for weights
+    that the dtype can't hold.
+    """
+    config = read_config(adapter)
+    if config.trained is None:
+        raise ModelError(f"the adapter in {adapter} is not trained")
+    tensors = {}
+    for name, tensor in load_file(adapter / WEIGHTS_FILE).items():
+        narrow = tensor if name.endswith("gate") else tensor.to(dtype)
+        if not name.endswith("gate") and not torch.isfinite(narrow).all():
+            raise ModelError(f"{name} of the adapter in {adapter} does not fit {dtype}")
+        tensors[name] = narrow.contiguous()
+    folder.mkdir(parents=True, exist_ok=True)
+    weights = folder / f".{WEIGHTS_FILE}.partial"
+    save_file(tensors, weights)
+    if weights.stat().st_size > MOST_BYTES:
+        weights.unlink()
+        raise ModelError(f"the adapter in {adapter} is larger than {MOST_BYTES:,} bytes")
+    text = folder / f".{CONFIG_FILE}.partial"
+    text.write_text(json.dumps(config.to_json(), indent=2) + "\n", encoding="utf-8")
+    for partial, name in ((weights, WEIGHTS_FILE), (text, CONFIG_FILE)):
+        with partial.open("rb") as stream:
+            os.fsync(stream.fileno())
+        partial.chmod(0o644)
+        partial.replace(folder / name)
+    return hashlib.sha256((folder / WEIGHTS_FILE).read_bytes()).hexdigest()
