@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import make_byte_tokenizer, make_tiny_model
+from tiny_models import make_byte_tokenizer, make_tiny_model
 
 from sharedllm_cli import engine as engine_module
 from sharedllm_cli.answer import Answer

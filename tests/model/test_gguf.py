@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import make_tiny_model
 from tiny_gguf import TEMPLATE, write_gguf
+from tiny_models import make_tiny_model
 
 from sharedllm_cli.errors import ModelError
 from sharedllm_cli.model import gguf_file

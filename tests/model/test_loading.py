@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import make_byte_tokenizer, make_tiny_model
 from safetensors.torch import load_file, save_file
+from tiny_models import make_byte_tokenizer, make_tiny_model
 
 from sharedllm_cli.errors import ModelError, UsageError
 from sharedllm_cli.model import placement

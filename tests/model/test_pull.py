@@ -14,8 +14,8 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from conftest import make_byte_tokenizer, make_tiny_model
 from tiny_gguf import sha256, write_gguf, write_wheel
+from tiny_models import make_byte_tokenizer, make_tiny_model
 
 from sharedllm_cli.errors import ModelError, ResourceError, UsageError
 from sharedllm_cli.model import registry, wheel

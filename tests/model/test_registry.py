@@ -6,8 +6,8 @@ import os
 from pathlib import Path
 
 import pytest
-from conftest import make_tiny_model
 from tiny_gguf import sha256, write_gguf
+from tiny_models import make_tiny_model
 
 from sharedllm_cli.config import DEFAULT_MODEL
 from sharedllm_cli.errors import ModelError

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import make_tiny_model
 from reference import Reference, preserved, split
+from tiny_models import make_tiny_model
 
 from sharedllm_cli.config import InjectionConfig, TreeConfig
 from sharedllm_cli.context.search import leaf_scores, search
