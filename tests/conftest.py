@@ -11,7 +11,6 @@ import pytest
 from tiny_models import FAMILIES, make_byte_tokenizer, make_tiny_model
 
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-TEST_HOME = os.environ.get("SHAREDLLM_TEST_HOME")
 USERS_ENVIRONMENT = dict(os.environ)
 """The environment before `private_home` hides it: where the default model was pulled to."""
 
@@ -55,16 +54,6 @@ def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path
 
 
 @pytest.fixture(scope="session")
-def model_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A home with indexes of its own and the user's models, so that the default model is pulled at most once."""
-    from sharedllm_cli.home import ensure_private, home_folder, models_folder
-
-    home = tmp_path_factory.mktemp("model-home")
-    models_folder(home).symlink_to(ensure_private(models_folder(home_folder(USERS_ENVIRONMENT))))
-    return home
-
-
-@pytest.fixture(scope="session")
 def shared_pdfs() -> Path:
     """The folder of real PDFs beside the project; skips where there is none."""
     folder = Path(__file__).parents[2] / "shared" / "pdfs"
@@ -74,17 +63,19 @@ def shared_pdfs() -> Path:
 
 
 @pytest.fixture(scope="session")
-def default_model_home(request: pytest.FixtureRequest) -> Path:
-    """A home folder that holds the default model: `SHAREDLLM_TEST_HOME`, or one in pytest's cache, pulled into once.
+def default_model_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home with indexes of its own and the user's models, the default one among them: it is pulled at most once.
 
     Where it can't be had (no network), the test is skipped, except in CI.
     """
     from sharedllm_cli.config import DEFAULT_MODEL
     from sharedllm_cli.errors import ModelError
+    from sharedllm_cli.home import ensure_private, home_folder, models_folder
     from sharedllm_cli.model.pull import pull
     from sharedllm_cli.progress import Silent
 
-    home = Path(TEST_HOME) if TEST_HOME else Path(request.config.cache.mkdir("sharedllm-home"))
+    home = tmp_path_factory.mktemp("model-home")
+    models_folder(home).symlink_to(ensure_private(models_folder(home_folder(USERS_ENVIRONMENT))))
     try:
         pull(DEFAULT_MODEL, home, Silent())
     except ModelError as problem:

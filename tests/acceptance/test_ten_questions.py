@@ -70,12 +70,14 @@ def test_evidence_stands_on_its_page(document: str, shared_pdfs: Path) -> None:
 
 @pytest.mark.model
 @pytest.mark.parametrize("document", sorted(QUESTIONS))
-def test_the_passage_that_answers_is_among_the_sources(document: str, shared_pdfs: Path, model_home: Path) -> None:
+def test_the_passage_that_answers_is_among_the_sources(
+    document: str, shared_pdfs: Path, default_model_home: Path
+) -> None:
     from sharedllm_cli.config import Settings
     from sharedllm_cli.engine import Engine
     from sharedllm_cli.progress import Silent
 
-    engine = Engine(Settings(max_new_tokens=1), home=model_home, reporter=Silent())
+    engine = Engine(Settings(max_new_tokens=1), home=default_model_home, reporter=Silent())
     library = engine.open([str(shared_pdfs / document)])
     outcome = []
     for question in QUESTIONS[document]:
