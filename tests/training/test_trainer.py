@@ -65,6 +65,22 @@ def test_training_four_steps_is_two_and_two_resumed(data_file: Path, settings: S
     assert len(losses[0]) == 4
 
 
+def test_every_sample_is_drawn_once_and_in_order(
+    data_file: Path, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: list[int] = []
+    make = QuestionSamples.__getitem__
+
+    def counting(samples: QuestionSamples, number: int) -> Any:
+        drawn.append(number)
+        return make(samples, number)
+
+    monkeypatch.setattr(QuestionSamples, "__getitem__", counting)
+    train(data_file, settings, tmp_path / "run", validation=0, pace=Pace(max_seconds=0.0))
+    train(data_file, settings, tmp_path / "run", validation=0, resume=True)
+    assert drawn == list(range(8))
+
+
 def test_an_interrupted_run_leaves_a_checkpoint(
     data_file: Path, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
