@@ -232,6 +232,11 @@ def test_question_without_any_word_of_the_document_is_not_answered(
     assert answer.coverage.tokens_read == 0
 
 
+def test_words_that_no_document_holds_are_named_as_typed(model: str, private_home: Path, story: str) -> None:
+    _, answer = ask(make(model, private_home, evidence_tokens=120), [story], "Do Zeppelins or ships light the beacon?")
+    assert any("Zeppelins" in warning and "ships" not in warning for warning in answer.warnings)
+
+
 def test_leaning_question_is_looked_for_with_the_one_before(model: str, private_home: Path, story: str) -> None:
     engine = make(model, private_home, evidence_tokens=120)
     history = [Turn("Who lights the northern beacon?", "Old Marten.")]

@@ -59,8 +59,8 @@ class Verdict:
 
 
 def assess(
-    question_terms: Collection[str],
-    matched_terms: Collection[str],
+    question_words: Collection[str],
+    matched_words: Collection[str],
     answer: str,
     *,
     question: str = "",
@@ -70,19 +70,18 @@ def assess(
 ) -> Verdict:
     """Judge an answer by what can be known without another model.
 
-    `question_terms` are the question's content terms and `matched_terms` those that occur in the documents
-    (`context/words.py` terms). Not answered: the answer is empty, says that the document does not say, or none of the
-    question's terms occurs anywhere. Warnings name what the documents or the passages do not hold; the passages are
-    checked only where there are any.
+    `question_words` are the question's content words as typed and `matched_words` those that the documents hold
+    (`terms` and `matched` of `context/lexical.py: LexicalScores`). Not answered: the answer is empty, says that the
+    document does not say, or none of the question's words occurs anywhere. Warnings name what the documents or the
+    passages do not hold; the passages are checked only where there are any.
     """
-    language = language or detect_language(evidence_text or question)
     warnings = [_CUT[finish]] if finish in _CUT else []
-    missing = _missing(question, question_terms, matched_terms, language)
+    missing = [word for word in question_words if word not in matched_words]
     if not answer.strip():
         return Verdict(False, "the model gave no answer", tuple(warnings))
     if says_not_in_document(answer):
         return Verdict(False, "the model finds no answer in the passages", tuple(warnings))
-    if question_terms and not set(question_terms) & set(matched_terms):
+    if question_words and len(missing) == len(question_words):
         return Verdict(False, f"the documents hold none of the question's words: {', '.join(missing)}", tuple(warnings))
     if missing:
         warnings.append(f"words of the question that the documents do not hold: {', '.join(missing)}")
@@ -168,13 +167,6 @@ def _kind(word: Word, text: str) -> _Kind:
     before = text[: word.start].rstrip(" \t\"'“‘([*")
     begins_sentence = not before or before[-1] in ".!?:…\n"
     return "name" if surface[0].isupper() and not begins_sentence else "ordinary"
-
-
-def _missing(question: str, terms: Collection[str], matched: Collection[str], language: str) -> list[str]:
-    """The question's words none of whose terms occur, as typed where the question is given."""
-    absent = [term for term in terms if term not in matched]
-    typed = [word.surface for word in words(question, language) if word.terms and set(word.terms) <= set(absent)]
-    return list(dict.fromkeys(typed if question else absent))
 
 
 def _bare(text: str) -> str:

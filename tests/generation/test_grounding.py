@@ -105,7 +105,7 @@ def test_an_empty_answer_and_a_refusal_are_not_answered() -> None:
 
 
 def test_a_question_none_of_whose_words_occur_is_not_answered_and_names_them() -> None:
-    verdict = assess({"presid", "mar"}, set(), "William.", question="Who was the president of Mars?")
+    verdict = assess(["president", "Mars"], set(), "William.", question="Who was the president of Mars?")
     assert not verdict.answered
     assert verdict.reason is not None
     assert "president, Mars" in verdict.reason
@@ -117,8 +117,8 @@ def test_a_question_without_content_terms_is_not_held_against_the_answer() -> No
 
 def test_an_answer_keeps_its_warnings() -> None:
     verdict = assess(
-        {"william", "mar"},
-        {"william"},
+        ["William", "reach", "Mars"],
+        {"William", "reach"},
         "In 1067 he",
         question="When did William reach Mars?",
         evidence_text=EVIDENCE,
@@ -130,9 +130,9 @@ def test_an_answer_keeps_its_warnings() -> None:
 
 
 def test_a_sound_answer_has_no_warning() -> None:
-    verdict = assess({"william"}, {"william"}, "In 1066.", question="When did William cross?", evidence_text=EVIDENCE)
+    verdict = assess(["William"], {"William"}, "In 1066.", question="When did William cross?", evidence_text=EVIDENCE)
     assert verdict == type(verdict)(True, None, ())
 
 
 def test_without_passages_nothing_is_said_about_them() -> None:
-    assert assess({"william"}, {"william"}, "In 1067.", question="When, William?").warnings == ()
+    assert assess(["William"], {"William"}, "In 1067.", question="When, William?").warnings == ()
