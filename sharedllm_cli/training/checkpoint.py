@@ -21,7 +21,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from sharedllm_cli.errors import StoredIndexError, UsageError
-from sharedllm_cli.model.adapter import Adapter
+from sharedllm_cli.model.adapter import WEIGHTS_FILE, Adapter
 
 FOLDER = "checkpoints"
 ADAPTER = "adapter"
@@ -92,7 +92,7 @@ def load(
     try:
         state = json.loads((folder / STATE).read_text(encoding="utf-8"))
         tensors = load_file(folder / OPTIMIZER)
-        weights = load_file(folder / ADAPTER / "adapter.safetensors")
+        weights = load_file(folder / ADAPTER / WEIGHTS_FILE)
         if state["format_version"] != FORMAT_VERSION:
             raise ValueError(f"format version {state['format_version']}")
         position = Position(**state["position"])

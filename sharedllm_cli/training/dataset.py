@@ -7,7 +7,7 @@ questions can't be answered from their passages and are to be met with NOT_IN_DO
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 _ATTEMPTS = 50
+_KEPT_DOCUMENTS = 2000
+"""So many documents are kept cut and searched; others are cut again when they are drawn again."""
 
 
 @dataclass(frozen=True)
@@ -124,6 +126,8 @@ class Documents:
         if (file, place) not in self._located:
             paged = np.random.default_rng([file, place]).random() < self._paged
             record = self._records[file][place]
+            if len(self._located) >= _KEPT_DOCUMENTS:
+                del self._located[next(iter(self._located))]
             self._located[file, place] = locate(record, self._tokenizer, self._tree, paged=bool(paged))
         return file, self._located[file, place]
 
@@ -147,21 +151,23 @@ class QuestionSamples:
         self._mixture = mixture or Mixture()
 
     def __getitem__(self, number: int) -> Sample:
-        for attempt in range(_ATTEMPTS):
-            case = self._case(np.random.default_rng([self._seed, number, attempt]))
-            if case is None:
-                continue
+        for case in self._cases(number):
             asked = [(one.question, one.answer) for one in case.asked]
             sample = question_answers(self._tokenizer, case.passages, asked, self._window)
             if sample is not None:
                 return sample
-        raise DocumentError("no sample can be made of the data: too few answers stand in their documents")
+        raise AssertionError
 
     def case(self, number: int) -> Case:
         """What sample `number` asks, before it is put into tokens."""
+        return next(self._cases(number))
+
+    def _cases(self, number: int) -> Iterator[Case]:
+        """One case after another for a sample, in case one can't be used; DocumentError after many."""
         for attempt in range(_ATTEMPTS):
-            if case := self._case(np.random.default_rng([self._seed, number, attempt])):
-                return case
+            case = self._case(np.random.default_rng([self._seed, number, attempt]))
+            if case is not None:
+                yield case
         raise DocumentError("no sample can be made of the data: too few answers stand in their documents")
 
     def _case(self, random: np.random.Generator) -> Case | None:

@@ -23,11 +23,15 @@ from sharedllm_cli.progress import Reporter
 
 @dataclass(frozen=True)
 class Question:
-    """A question of one document and its accepted answers, the first the preferred one."""
+    """A question of one document and its accepted answers, the first the preferred one; none where it has no answer.
+
+    `evidence` are spans of characters of the document that hold the answer, where the data name any.
+    """
 
     question_id: str
     question: str
     answers: tuple[str, ...]
+    evidence: tuple[tuple[int, int], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -67,8 +71,8 @@ class DataFile:
             return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def read_records(path: Path, *, skip_bad_lines: bool, reporter: Reporter) -> list[Record]:
-    """All documents of a data file.
+def read_records(path: Path, *, skip_bad_lines: bool, reporter: Reporter, unanswerable: bool = False) -> list[Record]:
+    """All documents of a data file; questions without any answer are kept only where `unanswerable` asks for them.
 
     A bad line is named with file, line number and reason: as a warning where bad lines are skipped, else as a
     DocumentError. Raises DocumentError too where the file can't be read or holds no document.
@@ -79,7 +83,7 @@ def read_records(path: Path, *, skip_bad_lines: bool, reporter: Reporter) -> lis
             if not line.strip():
                 continue
             try:
-                records.append(_record(line))
+                records.append(_record(line, unanswerable))
             except ValueError as problem:
                 message = f"{path}, line {number}: {problem}"
                 if not skip_bad_lines:
@@ -112,7 +116,7 @@ def _opened(path: Path) -> IO[bytes]:
     return path.open("rb")
 
 
-def _record(line: bytes) -> Record:
+def _record(line: bytes, unanswerable: bool) -> Record:
     """One line as a record; ValueError with the reason where it is none."""
     try:
         data = json.loads(line)
@@ -128,10 +132,11 @@ def _record(line: bytes) -> Record:
     questions = data.get("qas", [])
     if not isinstance(questions, list):
         raise ValueError("its qas is not a list")
-    return Record(_text(data, "doc_id"), str(data.get("title") or "").strip(), document, tuple(_questions(questions)))
+    kept = tuple(one for one in _questions(questions, len(document)) if one.answers or unanswerable)
+    return Record(_text(data, "doc_id"), str(data.get("title") or "").strip(), document, kept)
 
 
-def _questions(entries: list[Any]) -> Iterator[Question]:
+def _questions(entries: list[Any], characters: int) -> Iterator[Question]:
     for place, entry in enumerate(entries, start=1):
         if not isinstance(entry, dict):
             raise ValueError(f"question {place} is not a JSON object")
@@ -140,8 +145,23 @@ def _questions(entries: list[Any]) -> Iterator[Question]:
             raise ValueError(f"question {place} has no list of answers")
         cleaned = tuple(" ".join(answer.split()) for answer in answers if answer.strip())
         question = _text(entry, "question", f"question {place}").strip()
-        if question and cleaned:
-            yield Question(str(entry.get("id", place)), question, cleaned)
+        if question:
+            evidence = _evidence(entry.get("evidence"), characters, place)
+            yield Question(str(entry.get("id", place)), question, cleaned, evidence)
+
+
+def _evidence(spans: Any, characters: int, place: int) -> tuple[tuple[int, int], ...]:
+    if not isinstance(spans, list | None):
+        raise ValueError(f"question {place} has evidence that is no list of [start, end]")
+    found = []
+    for span in spans or ():
+        if not (isinstance(span, list) and len(span) == 2 and all(type(edge) is int for edge in span)):
+            raise ValueError(f"question {place} has evidence that is no [start, end]")
+        start, end = span
+        if not 0 <= start < end <= characters:
+            raise ValueError(f"question {place} has evidence outside its document: {span}")
+        found.append((start, end))
+    return tuple(found)
 
 
 def _text(data: Mapping[str, Any], key: str, owner: str = "it") -> str:

@@ -62,7 +62,7 @@ class Schedule:
 
 @dataclass(frozen=True)
 class Pace:
-    """When to stop, to write and to look, in seconds of work."""
+    """When to stop, to write and to look: in seconds of this part of the run."""
 
     max_seconds: float = math.inf
     checkpoint_seconds: float = 300.0
@@ -108,6 +108,7 @@ class Trainer:
         self._provenance = provenance or {}
         self._reporter = reporter
         self._interrupted = False
+        self._stop_at = math.inf
         self.position = Position()
         self._optimizer: Any = optimizer
         self._model: Any = self._accelerator.prepare_model(model)
@@ -123,12 +124,14 @@ class Trainer:
         if not found:
             return False
         self.position = checkpoint.load(found[-1], self._adapter, self._optimizer, self._parameters, self.configuration)
+        self._forget_later_metrics()
         return True
 
     def train(self) -> Ending:
         """Train until the steps are done, the time is up or the user interrupts; a checkpoint is left in each case."""
         self._run.mkdir(parents=True, exist_ok=True)
         ending: Ending = "finished"
+        self._stop_at = self.position.seconds + self._pace.max_seconds
         last_saved = last_looked = time.monotonic()
         self._validate()
         with self._interruptible(), self._reporter.task("Training", self._schedule.steps, "steps") as task:
@@ -161,7 +164,7 @@ class Trainer:
 
     def _reason_to_stop(self) -> Ending | None:
         """Why to stop now; all processes decide alike."""
-        late = self.position.seconds >= self._pace.max_seconds
+        late = self.position.seconds >= self._stop_at
         votes = torch.tensor([float(self._interrupted), float(late)], device=self._accelerator.device)
         interrupted, late_votes = self._accelerator.reduce(votes, "sum").tolist()
         return "interrupted" if interrupted else "time" if late_votes else None
@@ -240,6 +243,14 @@ class Trainer:
         line = {**asdict(replace(self.position, seconds=round(self.position.seconds, 2))), **values}
         with (self._run / METRICS).open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
+
+    def _forget_later_metrics(self) -> None:
+        """Drop the metrics of steps that a killed run made after its last checkpoint: they are made again."""
+        path = self._run / METRICS
+        if self._accelerator.is_main_process and path.exists():
+            lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+            kept = [line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= self.position.step]
+            path.write_text("".join(kept), encoding="utf-8")
 
     @contextmanager
     def _interruptible(self) -> Iterator[None]:

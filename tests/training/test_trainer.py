@@ -49,7 +49,7 @@ def metrics(folder: Path) -> list[dict[str, Any]]:
 
 def test_training_four_steps_is_two_and_two_resumed(data_file: Path, settings: Settings, tmp_path: Path) -> None:
     train(data_file, settings, tmp_path / "whole")
-    # A budget of no time stops after one step; a resumed part has its own budget added.
+    # A budget of no time stops after one step; every part has its own budget.
     first = train(data_file, settings, tmp_path / "parts", pace=Pace(max_seconds=0.0))
     assert (first.ending, first.steps) == ("time", 1)
     second = train(data_file, settings, tmp_path / "parts", pace=Pace(max_seconds=0.0), resume=True)
@@ -63,6 +63,19 @@ def test_training_four_steps_is_two_and_two_resumed(data_file: Path, settings: S
     losses = [[line["loss"] for line in metrics(tmp_path / name) if "loss" in line] for name in ("whole", "parts")]
     assert losses[0] == losses[1]
     assert len(losses[0]) == 4
+
+
+def test_a_killed_run_goes_on_from_its_checkpoint(data_file: Path, settings: Settings, tmp_path: Path) -> None:
+    train(data_file, settings, tmp_path / "whole", validation=0)
+    train(data_file, settings, tmp_path / "killed", validation=0, pace=Pace(checkpoint_seconds=0.0))
+    last = checkpoint.checkpoints(tmp_path / "killed")[-1]
+    last.rename(last.with_name(f".{last.name}.partial"))
+    with (tmp_path / "killed" / "metrics.jsonl").open("a", encoding="utf-8") as file:
+        file.write('{"step": 5, "lo')
+    train(data_file, settings, tmp_path / "killed", validation=0, resume=True)
+    assert [line["step"] for line in metrics(tmp_path / "killed")] == [1, 2, 3, 4]
+    whole, killed = weights(tmp_path / "whole"), weights(tmp_path / "killed")
+    assert all(torch.equal(tensor, killed[name]) for name, tensor in whole.items())
 
 
 def test_every_sample_is_drawn_once_and_in_order(
