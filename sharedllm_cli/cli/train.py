@@ -70,6 +70,16 @@ def train(
             "--batch-tokens", help="Samples stand side by side up to this many tokens.", rich_help_panel=COURSE
         ),
     ] = 1,
+    start: Annotated[
+        Path | None,
+        typer.Option(
+            "--from",
+            metavar="FOLDER",
+            help="Adapter to go on from; its rank and layers stay.",
+            show_default=False,
+            rich_help_panel=COURSE,
+        ),
+    ] = None,
     seed: Annotated[int, typer.Option("--seed", help="Seed of weights and samples.", rich_help_panel=COURSE)] = 0,
     max_minutes: Annotated[
         float | None,
@@ -94,6 +104,7 @@ def train(
         tuple(DataFile.parse(file) for file in data),
         out,
         objective=objective,
+        start=start,
         rank=rank,
         hold_back=hold_back,
         validation=validation,

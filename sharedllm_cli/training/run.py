@@ -5,6 +5,7 @@ Base model, data and adapter are put together here; the loop is trainer.py's.
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -18,8 +19,8 @@ from sharedllm_cli import __version__
 from sharedllm_cli.config import Settings
 from sharedllm_cli.errors import UsageError
 from sharedllm_cli.generation import prompt
-from sharedllm_cli.model.adapter import Adapter, model_shape
-from sharedllm_cli.model.adapter_config import AdapterConfig, LowRankConfig
+from sharedllm_cli.model.adapter import WEIGHTS_FILE, Adapter, model_shape
+from sharedllm_cli.model.adapter_config import AdapterConfig, LowRankConfig, read_config
 from sharedllm_cli.model.loading import BaseModel, load
 from sharedllm_cli.model.upper import UpperModel
 from sharedllm_cli.progress import Reporter, Silent
@@ -40,12 +41,14 @@ class Request:
     """What to train, on what, and where to.
 
     `hold_back` documents at the end of every file are never looked at (they are for measuring afterwards); the
-    `validation` documents before them are never learned from, their loss is followed.
+    `validation` documents before them are never learned from, their loss is followed. `start` is the folder of an adapter
+    to go on from (its rank and layers stay); without one a new adapter is made.
     """
 
     data: tuple[DataFile, ...]
     run: Path
     objective: str = "qa"
+    start: Path | None = None
     rank: int = 16
     hold_back: int = 5
     validation: int = 5
@@ -95,7 +98,10 @@ def run(request: Request, settings: Settings, *, home: Path, reporter: Reporter)
         offline=settings.offline,
         reporter=reporter,
     )
-    adapter = new_adapter(base, settings, rank=request.rank, seed=request.schedule.seed)
+    if request.start is None:
+        adapter = new_adapter(base, settings, rank=request.rank, seed=request.schedule.seed)
+    else:
+        adapter = Adapter.load(request.start, base.model)
     tree = adapter.config.tree
 
     def samples(part: str, seed: int) -> QuestionSamples:
@@ -145,6 +151,12 @@ def new_adapter(base: BaseModel, settings: Settings, *, rank: int, seed: int) ->
     return Adapter(base.model, config)
 
 
+def _started_from(folder: Path) -> dict[str, Any]:
+    """The adapter that a run began with: the hash of its weights, and what had made it."""
+    weights = (folder / WEIGHTS_FILE).read_bytes()
+    return {"sha256": hashlib.sha256(weights).hexdigest(), "trained": read_config(folder).trained}
+
+
 def is_main_process() -> bool:
     """Whether this process is the only one or the first of those that `accelerate launch` or `torchrun` started."""
     return os.environ.get("RANK", "0") == "0"
@@ -180,6 +192,7 @@ def _provenance(request: Request, base: BaseModel) -> Mapping[str, Any]:
         ],
         # An adapter learns to answer this very prompt: changed words make it another one's.
         "prompt": {"system": prompt.SYSTEM, "rule": prompt.RULE, "refusal": prompt.NOT_IN_DOCUMENT},
+        "start": None if request.start is None else _started_from(request.start),
         "hold_back": request.hold_back,
         "validation": request.validation,
         "mixture": asdict(request.mixture),

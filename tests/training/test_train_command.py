@@ -58,7 +58,7 @@ def test_every_flag_arrives(tiny_arguments: list[str], monkeypatch: pytest.Monke
     monkeypatch.setattr(training_run, "run", keep)
     flags = ["--data", "b.jsonl.xz=0.5", "--hold-back", "7", "--validation", "8", "--skip-bad-lines", "--steps", "9"]
     flags += ["--samples", "10", "--learning-rate", "0.25", "--rank", "11", "--batch-tokens", "12", "--seed", "13"]
-    flags += ["--max-minutes", "2", "--resume", "--objective", "qa", "--chunk-tokens", "128"]
+    flags += ["--max-minutes", "2", "--resume", "--from", "there", "--objective", "qa", "--chunk-tokens", "128"]
     code, _, err = call(*tiny_arguments, *flags)
     assert code == 0, err
     ((request, settings),) = seen
@@ -67,6 +67,7 @@ def test_every_flag_arrives(tiny_arguments: list[str], monkeypatch: pytest.Monke
     schedule = request.schedule
     assert (schedule.steps, schedule.samples, schedule.batch_tokens, schedule.seed) == (9, 10, 12, 13)
     assert (schedule.learning_rate, request.rank, request.pace.max_seconds) == (0.25, 11, 120.0)
+    assert request.start == Path("there")
     assert (settings.chunk_tokens, settings.lower_layers) == (128, 2)
 
 

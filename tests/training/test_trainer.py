@@ -78,6 +78,17 @@ def test_a_killed_run_goes_on_from_its_checkpoint(data_file: Path, settings: Set
     assert all(torch.equal(tensor, killed[name]) for name, tensor in whole.items())
 
 
+def test_a_run_goes_on_from_an_adapter_and_says_so(data_file: Path, settings: Settings, tmp_path: Path) -> None:
+    first = train(data_file, settings, tmp_path / "first")
+    train(data_file, settings, tmp_path / "second", start=first.adapter, rank=7)
+    trained = read_config(tmp_path / "second" / "adapter").trained
+    assert trained is not None
+    assert trained["start"]["trained"]["position"]["step"] == 4
+    looked = [metrics(tmp_path / name) for name in ("first", "second")]
+    assert looked[1][0]["validation_loss"] == looked[0][-1]["validation_loss"]
+    assert weights(tmp_path / "second").keys() == weights(tmp_path / "first").keys()
+
+
 def test_every_sample_is_drawn_once_and_in_order(
     data_file: Path, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
