@@ -41,8 +41,8 @@ class Request:
     """What to train, on what, and where to.
 
     `hold_back` documents at the end of every file are never looked at (they are for measuring afterwards); the
-    `validation` documents before them are never learned from, their loss is followed. `start` is the folder of an adapter
-    to go on from (its rank and layers stay); without one a new adapter is made.
+    `validation` documents before them are never learned from, their loss is followed. `start` is the folder of an
+    adapter to go on from (its rank and layers stay); without one a new adapter is made.
     """
 
     data: tuple[DataFile, ...]
