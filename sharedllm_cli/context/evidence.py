@@ -17,6 +17,9 @@ from sharedllm_cli.context.tree import Span
 
 MISFITS = 8
 """So many leaves in a row that don't fit the rest of the budget end the search for one that does."""
+SHORT_LEAF = 24
+"""Tokens of about a sentence. A short document's leaves have a few tokens each, half of which reach no sentence's end:
+they are widened by what they lack of this instead."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +51,8 @@ def select(
     """Passages of at most `budget_tokens` tokens together, in document order.
 
     `scores[d]` [leaves] belongs to `documents[d]`. Leaves are taken best first; each is widened by up to half its
-    length on either side to where a sentence or paragraph begins and ends, and neighbours become one passage. A passage
+    length (`SHORT_LEAF` for the shortest) on either side to where a sentence or paragraph begins and ends, and
+    neighbours become one passage. A passage
     never begins or ends inside a word. Everything is taken where it fits. `allowed[d]` are the token ranges of a
     document that may be read (None: all of it): passages stay inside them. `spread` is for questions about no place in
     particular (`what is this about?`): the beginning, the end and leaves evenly between; scores that are all equal
@@ -77,7 +81,8 @@ def rank(
 ) -> list[Passage]:
     """The passages' best leaves as quotes, best first, at most `limit`.
 
-    A quote is one leaf widened to whole sentences, at most two leaves long and inside its passage; no two overlap. Of a
+    A quote is one leaf widened to whole sentences, at most two leaves long (or `SHORT_LEAF` tokens on either side) and
+    inside its passage; no two overlap. Of a
     leaf that scores no better than the worst leaf of all nothing is quoted, unless that holds for every leaf.
     """
     inside = [(passage, leaf) for passage in passages for leaf in _held(documents[passage.document], passage)]
@@ -159,7 +164,7 @@ def _fill(
 
 def _widened(document: TokenText, inside: Span, allowed: Span) -> Span | None:
     """The span, stretched by up to half a leaf on either side to the nearest best boundary; None if it has none."""
-    reach = max(1, inside.length // 2)
+    reach = max(inside.length // 2, SHORT_LEAF - inside.length)
     earliest, latest = max(allowed.start, inside.start - reach), min(allowed.end, inside.end + reach)
     start = _edge(document, range(inside.start, earliest - 1, -1), allowed)
     end = _edge(document, range(inside.end, latest + 1), allowed)

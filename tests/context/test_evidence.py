@@ -210,6 +210,18 @@ def test_quotes_are_short_best_first_inside_passages_and_apart(
         seen |= tokens
 
 
+def test_a_short_document_is_quoted_in_whole_sentences_though_its_leaves_are_a_few_words() -> None:
+    text = "The harbour is old. The ferry to Inish leaves at seven from the third pier. A ticket costs twelve euros."
+    document = token_text(text, leaf=6)
+    scores = np.zeros(len(document.leaves))
+    scores[[2, 4]] = [2.0, 1.0]
+    quotes = rank(select([scores], [document], len(document)), [scores], [document])
+    assert [words_of(document, quote.first_token, quote.end_token) for quote in quotes] == [
+        "The ferry to Inish leaves at seven from the third pier.",
+        "A ticket costs twelve euros.",
+    ]
+
+
 def test_a_whole_document_is_quoted_where_it_tells_something() -> None:
     document = token_text(prose(400))
     scores = np.zeros(len(document.leaves))
