@@ -12,7 +12,7 @@ Nothing is computed that is not used: with an adapter that reads no tree, `ask` 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from time import perf_counter
@@ -27,7 +27,7 @@ from sharedllm_cli.generation.frame import plain_ids
 from sharedllm_cli.generation.grounding import Verdict, assess
 from sharedllm_cli.generation.prompt import NOT_IN_DOCUMENT, PassageText, Prompt, Turn
 from sharedllm_cli.generation.sampling import Sampler
-from sharedllm_cli.generation.stream import Finish, StopText, TextStream, decode_stream
+from sharedllm_cli.generation.stream import Finish, RepeatedLine, StopText, TextStream, decode_stream
 from sharedllm_cli.home import indexes_folder
 from sharedllm_cli.index.store import IndexStore
 from sharedllm_cli.memory import peak_bytes
@@ -35,9 +35,10 @@ from sharedllm_cli.model.cross_attention import TreeContext
 from sharedllm_cli.model.shared import SharedModel, load_shared
 from sharedllm_cli.planning import PlanRow, plan_documents
 from sharedllm_cli.progress import Reporter
-from sharedllm_cli.reading.choosing import Chosen, choose, score_with_history
+from sharedllm_cli.reading.choosing import Chosen, choose, looked_for
 from sharedllm_cli.reading.library import Library, OpenDocument, Shelf
 from sharedllm_cli.reading.scoring import QuestionLeaves, Scored, leaf_states, score
+from sharedllm_cli.reading.sources import page_tokens
 from sharedllm_cli.reading.trees import TreeReading, Trees
 
 __all__ = ["Engine", "IndexOutcome", "Library", "OpenDocument", "PlanRow"]
@@ -108,6 +109,7 @@ class Engine:
 
         Raises the first failure where none could be read, StoredIndexError where an index is damaged.
         """
+        self.reporter.warnings.clear()
         base = self.shared.base
         started = perf_counter()
         shelf = Shelf(
@@ -120,6 +122,7 @@ class Engine:
         )
         library = shelf.open(arguments, reindex=reindex)
         library.read_seconds = perf_counter() - started
+        library.warnings = list(self.reporter.warnings)
         return library
 
     def index(
@@ -183,21 +186,26 @@ class Engine:
         timing = Timing(load_s=self._load_seconds, read_s=library.read_seconds)
         self.reporter.warnings.clear()
         documents = library.documents
+        allowed = [page_tokens(opened, pages) for opened in documents]
         started = perf_counter()
-        scored = score_with_history(lambda text: self._score(documents, text), question, history)
+        # Before the search: the paper's policy scores nodes by what the trees hold.
+        trees = self.trees.open(documents) if self.reads_tree else None
+        timing.index_s = trees.seconds if trees else 0.0
+        scored = self._score(documents, looked_for(question, history, documents))
         by_words = self.settings.policy in ("hybrid", "bm25", "right")
-        chosen = choose(documents, scored, self.settings.evidence_tokens, pages=pages, by_words=by_words)
-        timing.search_s = perf_counter() - started
-        if chosen.hopeless and not self.reads_tree:
+        chosen = choose(documents, scored, self.settings.evidence_tokens, allowed=allowed, by_words=by_words)
+        timing.search_s = perf_counter() - started - timing.index_s
+        if chosen.hopeless and not trees:
             yield NOT_IN_DOCUMENT
             timing.first_token_s = timing.total_s = perf_counter() - started
             yield self._no_answer(library, question, chosen, timing)
             return
         tree = TreeReading.none(self.settings.policy)
-        if self.reads_tree:
-            tree = self.trees.read(documents, scored, pages)
-            timing.index_s = tree.seconds
+        if trees:
+            tree = self.trees.read(documents, trees, scored, allowed)
         prompt = self._prompt(question, chosen.passages, history)
+        if prompt.dropped_passages:
+            chosen = replace(chosen, tokens=prompt.evidence_tokens, whole=False)
         text = ""
         finish: Finish = "stop"
         for piece, ended in self._decode(prompt, tree.context):
@@ -241,6 +249,7 @@ class Engine:
             self.reporter.warn(f"the oldest {turns} of the conversation no longer fit the window and were left out")
         if prompt.dropped_passages:
             self.reporter.warn(f"{prompt.dropped_passages} passages did not fit the window and were left out")
+        self.reporter.detail("the running text", prompt.text)
         return prompt
 
     def _decode(self, prompt: Prompt, tree: TreeContext | None) -> Iterator[tuple[str, Finish | None]]:
@@ -258,12 +267,17 @@ class Engine:
             self._stop_ids,
             settings.max_new_tokens,
         )
-        stop = StopText(prompt.stop_texts)
+        stop, repeated = StopText(prompt.stop_texts), RepeatedLine()
         for generated in tokens:
             piece = stop.push(stream.push(generated.token)) if generated.in_text else ""
             finish: Finish | None = "stop" if stop.found else generated.finish
             if finish is not None and not stop.found:
                 piece += stop.push(stream.finish()) + stop.finish()
+            piece = repeated.push(piece)
+            if repeated.found:
+                finish = "repetition"
+            elif finish is not None:
+                piece += repeated.finish()
             yield piece, finish
             if finish is not None:
                 return
@@ -334,17 +348,18 @@ class Engine:
             model=self.facts(),
             timing=timing,
             peak_bytes=peak_bytes(),
-            warnings=[*self.reporter.warnings, *verdict.warnings],
+            warnings=list(dict.fromkeys([*library.warnings, *self.reporter.warnings, *verdict.warnings])),
         )
 
 
 class _Remembering:
-    """The user's reporter, which also keeps the warnings of a question for its answer."""
+    """The user's reporter, which also keeps the warnings of opening and of a question for the answer."""
 
     def __init__(self, reporter: Reporter) -> None:
         self._reporter = reporter
         self.task = reporter.task
         self.note = reporter.note
+        self.detail = reporter.detail
         self.warnings: list[str] = []
 
     def warn(self, text: str) -> None:

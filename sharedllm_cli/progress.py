@@ -29,6 +29,9 @@ class Reporter(Protocol):
     def warn(self, text: str) -> None:
         """Something the user should know."""
 
+    def detail(self, title: str, text: str) -> None:
+        """Something long, under a title, for a user who asked to see everything."""
+
 
 class Silent:
     """A reporter that says nothing, but keeps the warnings."""
@@ -45,6 +48,9 @@ class Silent:
 
     def warn(self, text: str) -> None:
         self.warnings.append(text)
+
+    def detail(self, title: str, text: str) -> None:
+        return None
 
 
 class _Ignored:

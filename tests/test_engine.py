@@ -172,11 +172,7 @@ def test_stored_states_serve_the_late_policy(
     assert not failures
     assert not outcomes[0].skipped
     assert engine.index([story], late_states=True)[0][0].skipped
-    seen: list[int] = []
-    states = LowerModel.states
-    monkeypatch.setattr(
-        LowerModel, "states", lambda self, ids, layers: seen.append(ids.numel()) or states(self, ids, layers)
-    )
+    seen = record_states(monkeypatch)
     _, answer = ask(engine, [story], "Who lights the beacon?")
     assert seen == [len("Who lights the beacon?")], "only the question goes through the lower model"
     assert [source.quote for source in answer.sources] == live
@@ -237,11 +233,63 @@ def test_words_that_no_document_holds_are_named_as_typed(model: str, private_hom
     assert any("Zeppelins" in warning and "ships" not in warning for warning in answer.warnings)
 
 
-def test_leaning_question_is_looked_for_with_the_one_before(model: str, private_home: Path, story: str) -> None:
+def test_leaning_question_is_looked_for_with_the_one_before(
+    model: str, private_home: Path, story: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     engine = make(model, private_home, evidence_tokens=120)
     history = [Turn("Who lights the northern beacon?", "Old Marten.")]
+    seen = record_states(monkeypatch)
     _, answer = ask(engine, [story], "And when?", history=history)
     assert "northern beacon" in answer.sources[0].quote
+    assert len("And when?") not in seen, "leaves are scored for what is looked for, and for nothing else"
+
+
+def record_states(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many tokens went through the lower model for late interaction, call by call."""
+    seen: list[int] = []
+    states = LowerModel.states
+    monkeypatch.setattr(
+        LowerModel, "states", lambda self, ids, layers: seen.append(ids.numel()) or states(self, ids, layers)
+    )
+    return seen
+
+
+def test_the_papers_policy_uses_the_vectors_of_the_trees_it_builds(
+    model: str, private_home: Path, story: str, open_adapter: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = record_states(monkeypatch)
+    question = "Who lights the beacon?"
+    _, answer = ask(make(model, private_home, adapter=open_adapter, policy="paper-cosine"), [story], question)
+    assert not answer.index.trees_hit
+    assert seen == [len(question)], "no node goes through the first layer a second time"
+
+
+def test_warnings_of_reading_stand_in_the_answer(model: str, private_home: Path, tmp_path: Path) -> None:
+    damaged = tmp_path / "damaged.txt"
+    damaged.write_bytes(("Übermäßig späte Gäste. " * 40).encode() + b"\xff" + STORY.encode())
+    engine = make(model, private_home)
+    for _ in range(2):
+        _, answer = ask(engine, [str(damaged)], "Who lights the beacon?")
+        assert sum("could not be decoded" in warning for warning in answer.warnings) == 1
+
+
+def test_passages_that_do_not_fit_the_window_are_not_counted_as_read(
+    model_folder: Callable[..., Path], private_home: Path, story: str
+) -> None:
+    small = str(model_folder("llama", max_position_embeddings=500))
+    _, answer = ask(make(small, private_home, evidence_tokens=300), [story], "Who pays marks for the granary?")
+    assert any("did not fit" in warning for warning in answer.warnings)
+    assert 0 < answer.coverage.tokens_read < 250
+
+
+def test_the_running_text_is_told_as_a_detail(model: str, private_home: Path, story: str) -> None:
+    told: list[tuple[str, str]] = []
+    reporter = Silent()
+    reporter.detail = lambda title, text: told.append((title, text))  # type: ignore[method-assign]
+    ask(make(model, private_home, reporter), [story], "Who lights the beacon?")
+    assert [title for title, _ in told] == ["the running text"]
+    assert "Who lights the beacon?" in told[0][1]
+    assert "[page 1] The harbour master" in told[0][1]
 
 
 def test_conversation_that_outgrows_the_window_says_so(

@@ -159,6 +159,13 @@ class Console:
             self.warned.add(text)
             self._labelled("warning", text, "yellow")
 
+    def detail(self, title: str, text: str) -> None:
+        """A long text under its title, with --verbose; its lines stay as they are."""
+        from rich.text import Text
+
+        if self.verbose:
+            self._print(Text.assemble((f"{one_line(title)}:\n", "bold"), harmless(text).rstrip("\n")))
+
     def warn_all(self, texts: Iterable[str]) -> None:
         for text in texts:
             self.warn(text)

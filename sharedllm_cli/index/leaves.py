@@ -48,6 +48,13 @@ class Leaves:
     def leaf_count(self) -> int:
         return self.first_leaves[-1]
 
+    @cached_property
+    def leaf_spans(self) -> np.ndarray:
+        """First and end token of every leaf, counted through the document: int64 [leaves, 2]; they tile its tokens."""
+        within = {tree.length: np.array(tree.levels[-1], dtype=np.int64) for tree in self.trees}
+        spans = [start + within[tree.length] for start, tree in zip(self.chunk_starts, self.trees, strict=True)]
+        return np.concatenate([np.zeros((0, 2), dtype=np.int64), *spans])
+
     def leaf_node(self, leaf: int) -> Node:
         """The address of a leaf in its chunk's tree. Raises IndexError for a leaf that is not there."""
         if not 0 <= leaf < self.leaf_count:
@@ -68,7 +75,8 @@ class Leaves:
 
     def leaf_span(self, leaf: int) -> tuple[int, int]:
         """First and end token of a leaf, counted through the document."""
-        return self.node_span(self.leaf_node(leaf))
+        first, end = self.leaf_spans[leaf].tolist()
+        return first, end
 
     def leaf_at(self, token: int) -> int:
         """The leaf that holds a token of the document. Raises IndexError for a token that is not there."""

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sharedllm_cli.answer import Source
-from sharedllm_cli.context import evidence
+from sharedllm_cli.context import evidence, lexical
 from sharedllm_cli.generation.prompt import PassageText, Turn
 from sharedllm_cli.reading.library import OpenDocument
 from sharedllm_cli.reading.scoring import Scored
-from sharedllm_cli.reading.sources import page_tokens, passage_text, sources, token_text
+from sharedllm_cli.reading.sources import TokenRanges, passage_text, sources, token_text
 
 QUOTE_TOKENS = 512
 """With no verbatim evidence the sources are quoted from this many tokens of the best leaves."""
@@ -38,12 +38,12 @@ class Chosen:
         return bool(matches.terms) and not matches.matched and not self.whole
 
 
-def score_with_history(score: Callable[[str], Scored], question: str, history: Sequence[Turn]) -> Scored:
-    """Scores for a question; one that leans on the question before it (`and when?`) is looked for with it."""
-    scored = score(question)
-    if history and len(scored.lexical.matched) < _LEANING:
-        return score(f"{history[-1].question} {question}")
-    return scored
+def looked_for(question: str, history: Sequence[Turn], documents: Sequence[OpenDocument]) -> str:
+    """What is searched for: the question, together with the one before it where it leans on that (`and when?`)."""
+    if not history:
+        return question
+    matches = lexical.scores(question, [opened.leaves.lexical for opened in documents])
+    return question if len(matches.matched) >= _LEANING else f"{history[-1].question} {question}"
 
 
 def choose(
@@ -51,15 +51,15 @@ def choose(
     scored: Scored,
     budget_tokens: int,
     *,
-    pages: tuple[int, int] | None = None,
+    allowed: Sequence[TokenRanges | None] | None = None,
     by_words: bool = True,
 ) -> Chosen:
     """Choose passages within a budget of tokens, and the quotes to show.
 
-    `pages` bounds both to pages A to B; `by_words` says that the scores rest on the question's words, so that without
+    `allowed` bounds both to some tokens of each document (None: all); `by_words` says that the scores rest on the question's words, so that without
     any of them the passages are spread over the documents.
     """
-    allowed = [None if pages is None else page_tokens(opened, pages) for opened in documents]
+    allowed = allowed or [None] * len(documents)
     texts = [token_text(opened) for opened in documents]
     spread = by_words and not scored.lexical.matched
 

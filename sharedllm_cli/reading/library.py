@@ -69,11 +69,15 @@ class OpenDocument:
 
 @dataclass
 class Library:
-    """The opened documents in the order given, and those that could not be read with the reason."""
+    """The opened documents in the order given, and those that could not be read with the reason.
+
+    `warnings` are those of opening (damaged pages, an adapter of other weights): every answer repeats them.
+    """
 
     documents: list[OpenDocument]
     failures: list[tuple[str, SharedLLMError]] = field(default_factory=list)
     read_seconds: float = 0.0
+    warnings: list[str] = field(default_factory=list)
 
     @property
     def tokens(self) -> int:

@@ -6,7 +6,7 @@ each computed only when the policy asks for it. Leaves and chunks are numbered t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -32,18 +32,11 @@ _LARGEST_HALF = 65504.0
 
 @dataclass(frozen=True)
 class Scored:
-    """Scores of a question: one array [leaves] a document, a score of nodes for the search, and what BM25 matched.
-
-    `informed` is False where no leaf stands out from any other, as for a question without a word of the documents.
-    """
+    """Scores of a question: one array [leaves] a document, a score of nodes for the search, and what BM25 matched."""
 
     leaves: list[np.ndarray]
     nodes: Score
     lexical: LexicalScores
-
-    @property
-    def informed(self) -> bool:
-        return any(len(values) and values.max() > values.min() for values in self.leaves)
 
 
 class QuestionLeaves:
@@ -86,13 +79,12 @@ class QuestionLeaves:
         layers = min(LATE_LAYERS, self._lower.lower_layers)
         query = self._lower.states(torch.tensor([self._question_ids]), layers)[0].float().cpu().numpy()
         states = self._states(leaves, layers)
-        centre = np.concatenate(states).mean(axis=0, dtype=np.float32)
-        weights = policies.token_weights(np.array(self._question_ids), self._leaf_ids)
+        # Leaf by leaf: all states of a long document stand in memory once, not twice.
+        total = sum(one.sum(axis=0, dtype=np.float64) for one in states)
+        centre = np.asarray(total / sum(len(one) for one in states), dtype=np.float32)
+        every_leaf = [ids for document in self._documents for ids in _leaf_ids(document)]
+        weights = policies.token_weights(np.array(self._question_ids), every_leaf)
         return policies.late_interaction(query, states, centre, token_weights=weights)
-
-    @cached_property
-    def _leaf_ids(self) -> list[np.ndarray]:
-        return [self._token_ids(leaf) for leaf in range(self.leaf_count)]
 
     def node_cosines(self) -> np.ndarray:
         """The paper's cosine of every leaf."""
@@ -106,33 +98,34 @@ class QuestionLeaves:
 
     def cosine(self, nodes: Sequence[Node]) -> np.ndarray:
         """The paper's cosine of some nodes, their chunks numbered through all documents."""
-        query = self._lower.node_vectors(torch.tensor([self._question_ids]))[0].float().cpu().numpy()
-        return policies.paper_cosine(self._nodes().node_vectors(nodes).cpu().numpy(), query)
+        return policies.paper_cosine(self._vectors.node_vectors(nodes).cpu().numpy(), self._question_vector)
+
+    @cached_property
+    def _vectors(self) -> CompressedSource:
+        return self._nodes()
+
+    @cached_property
+    def _question_vector(self) -> np.ndarray:
+        """[hidden]; the search asks once a level."""
+        vector: np.ndarray = self._lower.node_vectors(torch.tensor([self._question_ids]))[0].float().cpu().numpy()
+        return vector
 
     def _states(self, leaves: np.ndarray, layers: int) -> list[np.ndarray]:
+        """States of some leaves in their order, [tokens of the leaf, hidden] each; half precision where stored so."""
         found: dict[int, np.ndarray] = {}
-        by_length: dict[int, list[int]] = {}
+        missing: dict[int, np.ndarray] = {}
         for leaf in leaves.tolist():
             place, local = self._local(leaf)
             stored = self._stored_states[place]
             if stored is not None:
-                found[leaf] = stored.leaf(local).astype(np.float32)
+                found[leaf] = stored.leaf(local)
             else:
                 start, end = self._documents[place].leaf_span(local)
-                by_length.setdefault(end - start, []).append(leaf)
-        for length, alike in by_length.items():
-            step = max(1, _BATCH_TOKENS // length)
-            for first in range(0, len(alike), step):
-                batch = alike[first : first + step]
-                token_ids = torch.tensor(np.stack([self._token_ids(leaf) for leaf in batch]), dtype=torch.long)
-                states = self._lower.states(token_ids, layers).float().cpu().numpy()
-                found.update(zip(batch, states, strict=True))
+                missing[leaf] = self._documents[place].tokens.ids[start:end]
+        numbers = list(missing)
+        for batch, states in _states_in_batches(self._lower, list(missing.values()), layers):
+            found.update(zip([numbers[one] for one in batch], states, strict=True))
         return [found[leaf] for leaf in leaves.tolist()]
-
-    def _token_ids(self, leaf: int) -> np.ndarray:
-        place, local = self._local(leaf)
-        start, end = self._documents[place].leaf_span(local)
-        return self._documents[place].tokens.ids[start:end]
 
     def _local(self, leaf: int) -> tuple[int, int]:
         place = int(np.searchsorted(self._first, leaf, side="right")) - 1
@@ -159,19 +152,31 @@ def score(source: QuestionLeaves, documents: Sequence[Leaves], policy_name: str)
 def leaf_states(leaves: Leaves, lower: LowerModel, advance: Callable[[int], None]) -> LeafStates:
     """States of every token of a document, leaf by leaf, for `--policy late` (`index --late-states`)."""
     layers = min(LATE_LAYERS, lower.lower_layers)
-    spans = [leaves.leaf_span(leaf) for leaf in range(leaves.leaf_count)]
+    spans = leaves.leaf_spans
     states = np.empty((leaves.token_count, lower.hidden_size), dtype=np.float16)
-    by_length: dict[int, list[tuple[int, int]]] = {}
-    for span in spans:
-        by_length.setdefault(span[1] - span[0], []).append(span)
+    for batch, found in _states_in_batches(lower, _leaf_ids(leaves), layers):
+        for (start, end), rows in zip(spans[batch].tolist(), found, strict=True):
+            states[start:end] = rows.clip(-_LARGEST_HALF, _LARGEST_HALF).astype(np.float16)
+        advance(found.shape[0] * found.shape[1])
+    return LeafStates(states, np.array([0, *spans[:, 1]], dtype=np.int32))
+
+
+def _leaf_ids(leaves: Leaves) -> list[np.ndarray]:
+    """The token ids of every leaf."""
+    ids = leaves.tokens.ids
+    return [ids[start:end] for start, end in leaves.leaf_spans.tolist()]
+
+
+def _states_in_batches(
+    lower: LowerModel, sequences: Sequence[np.ndarray], layers: int
+) -> Iterator[tuple[list[int], np.ndarray]]:
+    """States of token sequences, those of equal length together: their places, and [B, l, hidden] float32."""
+    by_length: dict[int, list[int]] = {}
+    for place, ids in enumerate(sequences):
+        by_length.setdefault(len(ids), []).append(place)
     for length, alike in by_length.items():
         step = max(1, _BATCH_TOKENS // length)
         for first in range(0, len(alike), step):
             batch = alike[first : first + step]
-            ids = np.stack([leaves.tokens.ids[start:end] for start, end in batch])
-            found = lower.states(torch.tensor(ids, dtype=torch.long), layers).float().cpu().numpy()
-            for (start, end), rows in zip(batch, found, strict=True):
-                states[start:end] = rows.clip(-_LARGEST_HALF, _LARGEST_HALF).astype(np.float16)
-            advance(length * len(batch))
-    boundaries = np.array([0, *(end for _, end in spans)], dtype=np.int32)
-    return LeafStates(states, boundaries)
+            token_ids = torch.tensor(np.stack([sequences[place] for place in batch]), dtype=torch.long)
+            yield batch, lower.states(token_ids, layers).float().cpu().numpy()

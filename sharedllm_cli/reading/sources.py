@@ -19,11 +19,14 @@ from sharedllm_cli.generation.prompt import PassageText
 from sharedllm_cli.reading.library import OpenDocument
 
 
+TokenRanges = list[tuple[int, int]]
+"""Stretches of a document's tokens, `[first, end)` each."""
+
+
 def token_text(opened: OpenDocument) -> TokenText:
     """A document as evidence selection sees it: characters, tokens and leaves."""
     leaves = opened.leaves
-    spans = np.array([leaves.leaf_span(leaf) for leaf in range(leaves.leaf_count)], dtype=np.int64).reshape(-1, 2)
-    return TokenText(opened.document.text, leaves.tokens.starts, leaves.tokens.ends, spans)
+    return TokenText(opened.document.text, leaves.tokens.starts, leaves.tokens.ends, leaves.leaf_spans)
 
 
 def characters(opened: OpenDocument, first_token: int, end_token: int) -> tuple[int, int]:
@@ -35,8 +38,10 @@ def characters(opened: OpenDocument, first_token: int, end_token: int) -> tuple[
     return start, start + len(words.strip())
 
 
-def page_tokens(opened: OpenDocument, pages: tuple[int, int]) -> list[tuple[int, int]]:
-    """The token ranges that stand on pages A to B (as counted); UsageError where the document has no such page."""
+def page_tokens(opened: OpenDocument, pages: tuple[int, int] | None) -> TokenRanges | None:
+    """The tokens that stand on pages A to B (as counted), None for no bounds; UsageError where there is no such page."""
+    if pages is None:
+        return None
     first, last = pages
     if not opened.paged:
         raise UsageError(f"--pages: {opened.name} has no pages")

@@ -20,30 +20,37 @@ from sharedllm_cli.model.shared import SharedModel
 from sharedllm_cli.progress import Reporter
 from sharedllm_cli.reading.library import OpenDocument
 from sharedllm_cli.reading.scoring import Scored
-from sharedllm_cli.reading.sources import page_tokens
+from sharedllm_cli.reading.sources import TokenRanges
 
 LONG_TOKENS = 16384
 """Building the trees of a longer document takes a processor a minute or more, which is worth a word beforehand."""
 
 
 @dataclass(frozen=True)
+class OpenTrees:
+    """The trees of all documents of a question. `hit`: all were on disk; `seconds` went into building the others."""
+
+    nodes: list[StoredNodes]
+    hit: bool
+    seconds: float
+
+
+@dataclass(frozen=True)
 class TreeReading:
     """The tree of a question: what the upper model reads of it, and what is told of that.
 
-    `tokens` are those that it compresses; `hit`: all trees were on disk; `seconds` went into building those that were
-    not.
+    `tokens` are those that it compresses; `hit`: all trees were on disk.
     """
 
     context: TreeContext | None
     told: TreeRead
     tokens: int
     hit: bool
-    seconds: float
 
     @staticmethod
     def none(policy: str) -> TreeReading:
         """No tree is read."""
-        return TreeReading(None, TreeRead(0, 0, None, policy), 0, False, 0.0)
+        return TreeReading(None, TreeRead(0, 0, None, policy), 0, False)
 
 
 class Trees:
@@ -55,6 +62,7 @@ class Trees:
         self._stored_dtype: StoredDtype = settings.stored_dtype  # type: ignore[assignment]
         self._policy = settings.policy
         self._reporter = reporter
+        self._told_of_vectors = False
 
     def key(self, opened: OpenDocument) -> TreesKey:
         """What identifies the trees of a document for this model."""
@@ -88,36 +96,50 @@ class Trees:
         )
 
     def vectors(self, documents: Sequence[OpenDocument]) -> CompressedSource:
-        """Where the paper's node vectors come from: stored trees, else the lower model's first layer."""
+        """Where the paper's node vectors come from: stored trees, else the lower model's first layer, each time anew."""
+        stored = [self.find(opened) for opened in documents]
+        if None in stored and not self._told_of_vectors:
+            self._told_of_vectors = True
+            self._reporter.note(
+                "paper-cosine runs every leaf through one layer at every question until `sharedllm index` has stored"
+                " the trees"
+            )
         found: list[CompressedSource] = [
-            self.find(opened) or LiveNodes(self._shared.lower, opened.leaves, reporter=self._reporter)
-            for opened in documents
+            nodes or LiveNodes(self._shared.lower, opened.leaves, reporter=self._reporter)
+            for opened, nodes in zip(documents, stored, strict=True)
         ]
         return JoinedNodes(found, [opened.chunks for opened in documents])
 
-    def read(
-        self, documents: Sequence[OpenDocument], scored: Scored, pages: tuple[int, int] | None = None
-    ) -> TreeReading:
-        """Search the trees of all documents and rotate their preserved nodes; builds the trees that are missing.
-
-        `pages` bounds the reading to the chunks that touch pages A to B.
-        """
+    def open(self, documents: Sequence[OpenDocument]) -> OpenTrees:
+        """The trees of all documents; builds those that are missing, ResourceError where disk or memory is short."""
         found = [self.find(opened) for opened in documents]
-        hit = all(nodes is not None for nodes in found)
+        hit = None not in found
         started = perf_counter()
-        stored = [nodes or self._build_told(opened) for opened, nodes in zip(documents, found, strict=True)]
-        seconds = 0.0 if hit else perf_counter() - started
+        nodes = [stored or self._build_told(opened) for opened, stored in zip(documents, found, strict=True)]
+        return OpenTrees(nodes, hit, 0.0 if hit else perf_counter() - started)
+
+    def read(
+        self,
+        documents: Sequence[OpenDocument],
+        opened_trees: OpenTrees,
+        scored: Scored,
+        allowed: Sequence[TokenRanges | None],
+    ) -> TreeReading:
+        """Search the trees of all documents and rotate their preserved nodes.
+
+        `allowed` bounds the reading to the chunks that touch some tokens of each document (None: all).
+        """
         trees = [tree for opened in documents for tree in opened.leaves.trees]
-        chunks = _readable_chunks(documents, pages)
+        chunks = _readable_chunks(documents, allowed)
         number = {chunk: place for place, chunk in enumerate(chunks)}
         nodes = [node for node in search(trees, scored.nodes) if node.chunk in number]
-        kept = JoinedNodes(stored, [opened.chunks for opened in documents]).compressed(nodes)
+        kept = JoinedNodes(opened_trees.nodes, [opened.chunks for opened in documents]).compressed(nodes)
         # Positions number the chunks that are read (METHOD section 4), not those that were left out.
         places = torch.tensor([number[chunk] for chunk in kept.chunks.tolist()], device=kept.chunks.device)
         context = self._shared.upper.context(CompressedNodes(kept.keys, kept.values, places), len(chunks))
         tokens, keys = sum(trees[chunk].length for chunk in chunks), len(places)
         told = TreeRead(len(nodes), keys, round(tokens / keys, 2), self._policy)
-        return TreeReading(context, told, tokens, hit, seconds)
+        return TreeReading(context, told, tokens, opened_trees.hit)
 
     def _build_told(self, opened: OpenDocument) -> StoredNodes:
         if reason := self.why_new(opened):
@@ -127,13 +149,13 @@ class Trees:
         return self.build(opened)
 
 
-def _readable_chunks(documents: Sequence[OpenDocument], pages: tuple[int, int] | None) -> list[int]:
-    """The chunks that may be read, numbered through all documents: all, or those that touch the pages asked for."""
+def _readable_chunks(documents: Sequence[OpenDocument], allowed: Sequence[TokenRanges | None]) -> list[int]:
+    """The chunks that may be read, numbered through all documents: all, or those that touch the tokens allowed."""
     chunks: list[int] = []
     first_chunk = 0
-    for opened in documents:
+    for opened, bounds in zip(documents, allowed, strict=True):
         leaves = opened.leaves
-        ranges = [(0, opened.tokens)] if pages is None else page_tokens(opened, pages)
+        ranges = [(0, opened.tokens)] if bounds is None else bounds
         for place, (start, tree) in enumerate(zip(leaves.chunk_starts, leaves.trees, strict=True)):
             if any(start < end and first < start + tree.length for first, end in ranges):
                 chunks.append(first_chunk + place)

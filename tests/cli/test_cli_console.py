@@ -149,3 +149,16 @@ def test_quantities() -> None:
     assert amount(98_400_000, "bytes") == "98.4 MB"
     assert amount(131072, "tokens") == "131,072 tokens"
     assert ranges([9, 4, 7, 8]) == "4, 7–9"
+
+
+def test_a_detail_is_shown_whole_and_only_with_verbose() -> None:
+    err = Stream()
+    console = Console(Stream(), err)
+    console.detail("the running text", "hidden")
+    console.verbose = True
+    console.detail("the running text", f"[page 1] first{HOSTILE}\n" + "long " * 60)
+    shown = err.getvalue()
+    assert shown.startswith("the running text:\n[page 1] first[bold]x[/bold]")
+    assert "hidden" not in shown
+    assert "long " * 59 in shown
+    assert not any(character in shown for character in OBEYED)

@@ -100,3 +100,6 @@ class Progress:
 
     def warn(self, text: str) -> None:
         self.notes.append(text)
+
+    def detail(self, title: str, text: str) -> None:
+        self.notes.append(text)
