@@ -21,9 +21,9 @@ import torch
 
 from sharedllm_cli.answer import Answer, Coverage, IndexUse, ModelUse, Timing
 from sharedllm_cli.config import Settings
+from sharedllm_cli.documents.chunking import plain_ids
 from sharedllm_cli.errors import SharedLLMError, UsageError
 from sharedllm_cli.generation import prompt as prompts
-from sharedllm_cli.generation.frame import plain_ids
 from sharedllm_cli.generation.grounding import Verdict, assess
 from sharedllm_cli.generation.prompt import NOT_IN_DOCUMENT, PassageText, Prompt, Turn
 from sharedllm_cli.generation.sampling import Sampler

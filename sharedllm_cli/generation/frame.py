@@ -13,11 +13,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from jinja2 import TemplateError
 
+from sharedllm_cli.documents.chunking import control_ids, plain_ids
 from sharedllm_cli.errors import ModelError
 
 if TYPE_CHECKING:
@@ -48,34 +48,6 @@ def encode_conversation(tokenizer: PreTrainedTokenizerBase, messages: Sequence[M
     if found == control_tokens(frame)[1]:
         return text, ids
     return text, _encode_stretches(tokenizer, frame, contents, control)
-
-
-def control_ids(tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:
-    """Tokens that mean more to the model than their text: special ones, and those that the chat template writes."""
-    template = tokenizer.chat_template if isinstance(tokenizer.chat_template, str) else ""
-    return frozenset(
-        number
-        for number, token in tokenizer.added_tokens_decoder.items()
-        if token.special or (token.content.strip() and token.content in template)
-    )
-
-
-def plain_ids(tokenizer: PreTrainedTokenizerBase, text: str, control: frozenset[int] | None = None) -> list[int]:
-    """Encode text such that it yields no control token, whatever it spells."""
-    control = control_ids(tokenizer) if control is None else control
-    ids: list[int] = tokenizer.encode(text, add_special_tokens=False, split_special_tokens=True)
-    if control.isdisjoint(ids):
-        return ids
-    # `split_special_tokens` leaves added tokens that aren't marked special (Qwen's </think>): cut inside each of them.
-    spelled = sorted((tokenizer.added_tokens_decoder[number].content for number in control), key=len, reverse=True)
-    found = re.finditer("|".join(map(re.escape, spelled)), text)
-    cuts = [0, *(match.start() + 1 for match in found), len(text)]
-    parts = (text[start:end] for start, end in pairwise(cuts) if start < end)
-    return [
-        number
-        for part in parts
-        for number in tokenizer.encode(part, add_special_tokens=False, split_special_tokens=True)
-    ]
 
 
 def _encode_stretches(

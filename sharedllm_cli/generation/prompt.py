@@ -12,8 +12,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from sharedllm_cli.documents.chunking import plain_ids
 from sharedllm_cli.errors import UsageError
-from sharedllm_cli.generation.frame import Message, encode_conversation, plain_ids
+from sharedllm_cli.generation.frame import Message, encode_conversation
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

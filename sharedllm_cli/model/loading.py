@@ -117,7 +117,8 @@ def weights_hash(folder: Path, files: list[Path], home: Path) -> str:
     """The identity of a model's weights.
 
     For a converted GGUF file it is the file's SHA-256, as long as the converted weights are those that were written;
-    for any other folder the SHA-256 of its weight files and its `config.json`. Remembered in `<home>/models/hashes.json`.
+    for any other folder the SHA-256 of its weight files and its `config.json`. Remembered in
+    `<home>/models/hashes.json`.
     """
     made = provenance(folder)
     if made is not None and {path.name: remembered_hash(path, home) for path in files} == dict(made.files):

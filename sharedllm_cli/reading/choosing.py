@@ -56,8 +56,8 @@ def choose(
 ) -> Chosen:
     """Choose passages within a budget of tokens, and the quotes to show.
 
-    `allowed` bounds both to some tokens of each document (None: all); `by_words` says that the scores rest on the question's words, so that without
-    any of them the passages are spread over the documents.
+    `allowed` bounds both to some tokens of each document (None: all). `by_words` says that the scores rest on the
+    question's words, so that without any of them the passages are spread over the documents.
     """
     allowed = allowed or [None] * len(documents)
     texts = [token_text(opened) for opened in documents]

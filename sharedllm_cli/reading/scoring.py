@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from sharedllm_cli.index.nodes import CompressedSource
     from sharedllm_cli.model.lower import LowerModel
 
-_BATCH_TOKENS = 4096
+_BATCH_TOKENS = 512
+"""States are computed in batches whose activations stay in a processor's cache."""
 _LARGEST_HALF = 65504.0
 
 

@@ -18,7 +18,6 @@ from sharedllm_cli.errors import UsageError
 from sharedllm_cli.generation.prompt import PassageText
 from sharedllm_cli.reading.library import OpenDocument
 
-
 TokenRanges = list[tuple[int, int]]
 """Stretches of a document's tokens, `[first, end)` each."""
 
@@ -39,7 +38,7 @@ def characters(opened: OpenDocument, first_token: int, end_token: int) -> tuple[
 
 
 def page_tokens(opened: OpenDocument, pages: tuple[int, int] | None) -> TokenRanges | None:
-    """The tokens that stand on pages A to B (as counted), None for no bounds; UsageError where there is no such page."""
+    """The tokens on pages A to B (as counted), None for no bounds; UsageError for pages that aren't there."""
     if pages is None:
         return None
     first, last = pages

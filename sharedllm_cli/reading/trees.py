@@ -96,7 +96,7 @@ class Trees:
         )
 
     def vectors(self, documents: Sequence[OpenDocument]) -> CompressedSource:
-        """Where the paper's node vectors come from: stored trees, else the lower model's first layer, each time anew."""
+        """Where the paper's node vectors come from: stored trees, else the lower model, each time anew."""
         stored = [self.find(opened) for opened in documents]
         if None in stored and not self._told_of_vectors:
             self._told_of_vectors = True

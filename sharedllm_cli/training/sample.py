@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from sharedllm_cli.documents.chunking import plain_ids
 from sharedllm_cli.errors import ModelError
 from sharedllm_cli.generation import prompt
-from sharedllm_cli.generation.frame import plain_ids
 from sharedllm_cli.generation.prompt import PassageText
 
 if TYPE_CHECKING:

@@ -152,8 +152,8 @@ def test_quantities() -> None:
 
 
 def test_a_detail_is_shown_whole_and_only_with_verbose() -> None:
-    err = Stream()
-    console = Console(Stream(), err)
+    err = Stream(False)
+    console = Console(Stream(False), err)
     console.detail("the running text", "hidden")
     console.verbose = True
     console.detail("the running text", f"[page 1] first{HOSTILE}\n" + "long " * 60)

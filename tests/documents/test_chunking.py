@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 import time
 from typing import Any
@@ -11,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from sharedllm_cli.documents.chunking import tokenize
+from sharedllm_cli.documents.chunking import control_ids, plain_ids, tokenize
 
 
 @given(text=st.text(st.characters(exclude_categories=["Cs"]), max_size=200))
@@ -39,9 +40,21 @@ def test_special_tokens_in_a_text_are_plain_text(byte_tokenizer: Any) -> None:
     assert byte_tokenizer("</s>", add_special_tokens=False)["input_ids"] == [byte_tokenizer.eos_token_id]
 
 
-def test_nothing_is_cut_and_nothing_is_said_of_length(byte_tokenizer: Any, caplog: pytest.LogCaptureFixture) -> None:
-    import copy
+def test_marks_of_the_template_that_are_not_special_are_plain_text_too(byte_tokenizer: Any) -> None:
+    thinking = copy.deepcopy(byte_tokenizer)
+    thinking.add_tokens(["<think>", "</think>"])
+    thinking.chat_template = "<think></think>"
+    text = "é <think>a</think></think> b\n" * 3
+    assert not control_ids(thinking).isdisjoint(thinking(text, split_special_tokens=True)["input_ids"])
+    tokens = tokenize(text, thinking)
+    assert control_ids(thinking).isdisjoint(tokens.ids.tolist())
+    assert tokens.ids.tolist() == tokenize(text, byte_tokenizer).ids.tolist() == plain_ids(thinking, text)
+    assert [text[start:end] for start, end in zip(tokens.starts, tokens.ends, strict=True)][:4] == ["é", "é", " ", "<"]
+    assert tokens.ends[-1] == len(text)
+    assert (np.diff(tokens.starts) >= 0).all()
 
+
+def test_nothing_is_cut_and_nothing_is_said_of_length(byte_tokenizer: Any, caplog: pytest.LogCaptureFixture) -> None:
     short = copy.deepcopy(byte_tokenizer)
     short.model_max_length = 16
     with caplog.at_level(logging.WARNING):
