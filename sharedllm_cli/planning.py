@@ -12,7 +12,7 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-from sharedllm_cli.config import RERANK_LEAVES, Settings, StoredDtype, TreeConfig
+from sharedllm_cli.config import LATE_LAYERS, RERANK_LEAVES, Settings, StoredDtype, TreeConfig
 from sharedllm_cli.context.tree import chunk_lengths
 from sharedllm_cli.documents import readers
 from sharedllm_cli.documents.chunking import tokenize
@@ -132,7 +132,7 @@ def _row(
     passes = 2 * per_layer * layers * tree.height
     weights = facts.parameter_count * _bytes_of_weight(settings)
     running = settings.evidence_tokens + 256
-    search = min(RERANK_LEAVES * tree.chunk_tokens // 2**tree.height, tokens) * 5
+    search = min(RERANK_LEAVES * tree.chunk_tokens // 2**tree.height, tokens) * LATE_LAYERS
     question = 2 * per_layer * (running * facts.layer_count + search)
     kept = tokens // 8 * 2 * layers * facts.key_value_heads * facts.head_dim * 4
     cache = (running + settings.max_new_tokens) * 2 * facts.layer_count * facts.key_value_heads * facts.head_dim * 4
