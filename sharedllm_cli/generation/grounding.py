@@ -34,6 +34,8 @@ _DOES_NOT_SAY = re.compile(
     rf"|(?:the answer|it|this|that) (?:is|was) not (?:in|mentioned in|stated in|given in|found in) the {_SOURCE}"
 )
 """A refusal only where it is the whole answer: it could be a part of the answer as well."""
+_ANNOUNCED = re.compile(r".*\b(?:answer|question)\b.*:", re.IGNORECASE)
+"""`The answer to this question is:`, and nothing after it."""
 _SENTENCE_END = re.compile(r"[.!?…。！？]+(?:[\"'”’)]*)(?:\s+|$)|\n+")
 _SPELLED = (
     "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen "
@@ -71,9 +73,9 @@ def assess(
     """Judge an answer by what can be known without another model.
 
     `question_words` are the question's content words as typed and `matched_words` those that the documents hold
-    (`terms` and `matched` of `context/lexical.py: LexicalScores`). Not answered: the answer is empty, says that the
-    document does not say, or none of the question's words occurs anywhere. Warnings name what the documents or the
-    passages do not hold; the passages are checked only where there are any.
+    (`terms` and `matched` of `context/lexical.py: LexicalScores`). Not answered: the answer is empty, is announced and
+    not given, says that the document does not say, or none of the question's words occurs anywhere. Warnings name what
+    the documents or the passages do not hold; the passages are checked only where there are any.
     """
     warnings = [_CUT[finish]] if finish in _CUT else []
     missing = [word for word in question_words if word not in matched_words]
@@ -81,6 +83,8 @@ def assess(
         return Verdict(False, "the model gave no answer", tuple(warnings))
     if says_not_in_document(answer):
         return Verdict(False, "the model finds no answer in the passages", tuple(warnings))
+    if _ANNOUNCED.fullmatch(answer.strip()):
+        return Verdict(False, "the model announced an answer and gave none", tuple(warnings))
     if question_words and len(missing) == len(question_words):
         return Verdict(False, f"the documents hold none of the question's words: {', '.join(missing)}", tuple(warnings))
     if missing:
@@ -88,7 +92,7 @@ def assess(
     if evidence_text.strip():
         unsupported = unsupported_words(answer, evidence_text, question=question, language=language)
         if unsupported:
-            warnings.append(f"not in the passages: {', '.join(unsupported)}")
+            warnings.append(f"words of the answer that the passages do not hold: {', '.join(unsupported)}")
     return Verdict(True, None, tuple(warnings))
 
 

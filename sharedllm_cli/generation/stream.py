@@ -126,6 +126,55 @@ class StopText:
         return max((len(start) for start in starts if self._held.endswith(start)), default=0)
 
 
+class RepeatedLine:
+    """Cut a streamed answer where a small model writes one line over and over: three times with only blank between.
+
+    Such a line is shown once: text that may be its repetition is held back until it is none. A line of fewer than
+    `SHORTEST` characters (a bracket, a table's rule) may be repeated. Longer loops are `LoopDetector`'s.
+    """
+
+    TIMES = 3
+    SHORTEST = 20
+
+    def __init__(self) -> None:
+        self._line = ""
+        self._last = ""
+        self._times = 1
+        self._held = ""
+        self.found = False
+
+    def push(self, piece: str) -> str:
+        """Add text; returns what can be shown now. Once `found`, nothing more is shown."""
+        shown = ""
+        for part in piece.splitlines(keepends=True):
+            if not self.found:
+                shown += self._add(part)
+        return shown
+
+    def finish(self) -> str:
+        """What was held back and turned out to be no loop; call it once, at the end."""
+        return "" if self.found else self._show()
+
+    def _add(self, part: str) -> str:
+        self._line += part
+        self._held += part
+        line = self._line.strip()
+        repeats = len(self._last) >= self.SHORTEST and self._last.startswith(line)
+        if not part.endswith(("\n", "\r")):
+            return "" if repeats else self._show()
+        self._line = ""
+        if not line:
+            return "" if repeats else self._show()
+        self._times = self._times + 1 if repeats and line == self._last else 1
+        self._last = line
+        self.found = self._times == self.TIMES
+        return "" if self._times > 1 else self._show()
+
+    def _show(self) -> str:
+        text, self._held = self._held, ""
+        return text
+
+
 class TextStream:
     """Tokens to text pieces that never split a character; joined, they are the one-shot decoding of all tokens.
 

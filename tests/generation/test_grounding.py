@@ -104,6 +104,13 @@ def test_an_empty_answer_and_a_refusal_are_not_answered() -> None:
     assert refused.reason
 
 
+def test_an_answer_that_is_announced_and_not_given_is_none() -> None:
+    verdict = assess({"king"}, {"king"}, "The answer to this question is:", finish="repetition")
+    assert verdict.reason == "the model announced an answer and gave none"
+    assert assess({"king"}, {"king"}, "The answer to this question is: William").answered
+    assert assess({"king"}, {"king"}, "The answer to this question is:\n\nWilliam").answered
+
+
 def test_a_question_none_of_whose_words_occur_is_not_answered_and_names_them() -> None:
     verdict = assess(["president", "Mars"], set(), "William.", question="Who was the president of Mars?")
     assert not verdict.answered

@@ -12,7 +12,14 @@ from hypothesis import strategies as st
 
 from sharedllm_cli.errors import SharedLLMError, UsageError
 from sharedllm_cli.generation.sampling import Sampler
-from sharedllm_cli.generation.stream import GeneratedToken, LoopDetector, StopText, TextStream, decode_stream
+from sharedllm_cli.generation.stream import (
+    GeneratedToken,
+    LoopDetector,
+    RepeatedLine,
+    StopText,
+    TextStream,
+    decode_stream,
+)
 
 WORDS = ["▁", "▁▁", "a", "b", "▁a", "▁the", "é", "▁🙂", "🙂", "�", ".", "▁.", "\n", "️", "漢", ""]
 
@@ -291,3 +298,40 @@ def test_text_that_can_be_no_stop_text_is_shown_at_once() -> None:
         "",
     ]
     assert stop.found
+
+
+LONG_LINES = ["The answer to this question is:", "The answer to this question is no.", "}", ""]
+
+
+def cut_at_repetition(text: str) -> str:
+    """The text up to the end of a long line that follows itself twice, blank lines aside; else all of it."""
+    lines = text.splitlines(keepends=True)
+    full = [place for place, line in enumerate(lines) if line.strip() and line.endswith("\n")]
+    for one, two, three in zip(full, full[1:], full[2:], strict=False):
+        if len(lines[one].strip()) >= RepeatedLine.SHORTEST and lines[one] == lines[two] == lines[three]:
+            return "".join(lines[: one + 1])
+    return text
+
+
+@given(st.lists(st.sampled_from(LONG_LINES), max_size=8), st.booleans(), st.data())
+def test_a_line_written_over_and_over_is_shown_once_however_the_pieces_fall(
+    lines: list[str], ended: bool, data: st.DataObject
+) -> None:
+    text = "\n".join(lines) + "\n" * ended
+    repeated = RepeatedLine()
+    shown, rest = "", text
+    while rest:
+        size = data.draw(st.integers(1, len(rest)))
+        shown += repeated.push(rest[:size])
+        rest = rest[size:]
+    expected = cut_at_repetition(text)
+    assert repeated.found == (expected != text)
+    shown += repeated.finish()
+    assert shown.rstrip() == expected.rstrip()
+    assert repeated.found or shown == text
+
+
+def test_a_line_that_repeats_nothing_is_shown_as_it_comes() -> None:
+    repeated = RepeatedLine()
+    pieces = ["The lamp was lit", " at dusk.\n", "The lamp was", " out", " by dawn."]
+    assert [repeated.push(piece) for piece in pieces] == [*pieces[:2], "", "The lamp was out", " by dawn."]
