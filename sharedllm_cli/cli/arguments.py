@@ -64,13 +64,13 @@ def split_question(arguments: Sequence[str]) -> tuple[list[str], str]:
     """`DOC... QUESTION` as documents and question; UsageError with an example where one of them is missing."""
     *documents, question = arguments
     example = f"for example: {EXAMPLE}"
+    if not question.strip():
+        raise UsageError("the question is empty", hint=example)
     if not documents:
         missing = "question" if _exists(question) else "document"
         raise UsageError(f"no {missing} given: {question!r} stands alone", hint=example)
     if _exists(question):
         raise UsageError(f"no question given: the last argument, {question!r}, is a file or folder", hint=example)
-    if not question.strip():
-        raise UsageError("the question is empty", hint=example)
     if _looks_unquoted(documents, question):
         words = " ".join([*documents[1:], question])
         raise UsageError(

@@ -199,7 +199,8 @@ def test_no_question(book: str) -> None:
     assert "no question given" in usage_mistake(call(Script(), "ask", book))
     assert "no question given" in usage_mistake(call(Script(), "ask", book, book))
     assert "no document given" in usage_mistake(call(Script(), "ask", "When is the lamp lit?"))
-    assert "the question is empty" in usage_mistake(call(Script(), "ask", book, "  "))
+    for empty in ("  ", ""):
+        assert "the question is empty" in usage_mistake(call(Script(), "ask", book, empty))
     assert 'sharedllm ask book.pdf "' in usage_mistake(call(Script(), "ask", book))
 
 
