@@ -307,7 +307,8 @@ class Engine:
     def _no_answer(self, library: Library, question: str, chosen: Chosen, timing: Timing) -> Answer:
         """The answer to a question none of whose words occurs: nothing was put before the model."""
         words = ", ".join(chosen.scored.lexical.terms)
-        verdict = Verdict(False, f"the documents hold none of the question's words: {words}", ())
+        why = f"the documents hold none of the question's words: {words} (ask in the documents' language and words)"
+        verdict = Verdict(False, why, ())
         nothing = Chosen(chosen.scored, [], 0, [], whole=False)
         none_read = TreeReading.none(self.settings.policy)
         return self._answer(library, question, NOT_IN_DOCUMENT, nothing, none_read, verdict, timing)

@@ -6,7 +6,7 @@ Data and one small guess. Apostrophes separate words (`words.py`), so the lists 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from types import MappingProxyType
 
 _ENGLISH = """
@@ -90,10 +90,17 @@ summarize summary talk takeaways tell text theme themes title tldr topic topics 
 geht hauptaussage inhalt kurz thema titel zusammenfassen zusammenfassung fasse zusammen livre résumé résume résumer
 texte sujet thème titre contenu résumez parle principal documento libro resumen resume resumir texto tema título
 contenido trata riassunto riassumi riassumere testo argomento titolo contenuto parla boek samenvatting samenvatten vat
-samen tekst onderwerp inhoud gaat livro resumo resuma assunto conteúdo fala
+samen tekst onderwerp inhoud gaat livro resumo resuma assunto conteúdo fala worum handelt cosa
 """
 GENERAL_WORDS = frozenset(_GENERAL.split())
 """Words of questions about a document as a whole: one of these and stop words alone asks about no place in it."""
+_GENERAL_IN_OTHER_SCRIPTS = re.compile(
+    r"(?:문서|글|책|텍스트|보고서|논문|기사|이야기).*(?:무엇|무슨|뭐|어떤|내용|주제|요약|관한)"
+    r"|(?:文書|文章|書類|本|記事|論文|資料|テキスト).*(?:何|なに|内容|主題|テーマ|要約|概要)"
+    r"|(?:文件|文档|文檔|文章|书|書|论文|論文|报告|報告|文本).*(?:什么|什麼|内容|內容|主题|主題|关于|關於|总结|總結|概括|摘要)"
+    r"|(?:总结|總結|概括|要約|요약).*(?:文件|文档|文檔|文章|文書|문서)"
+)
+"""The same where words carry particles or stand without spaces between them."""
 
 DEFAULT_LANGUAGE = "english"
 SAMPLE_CHARACTERS = 200_000
@@ -114,3 +121,15 @@ def detect_language(text: str, among: Mapping[str, frozenset[str]] = STOP_WORDS)
     counts = {language: sum(word in stop_words for word in words) for language, stop_words in among.items()}
     best = max(counts, key=lambda language: (counts[language], language == DEFAULT_LANGUAGE))
     return best if counts[best] > LEAST_SHARE * len(words) else DEFAULT_LANGUAGE
+
+
+def asks_about_the_whole(question: str, content_words: Collection[str], matched: Collection[str]) -> bool:
+    """Whether a question asks about no place in a document (`what is this about?`), in whatever language it is put.
+
+    `content_words` are the question's, as typed, less the stop words of the documents' languages (those of its own
+    language tell as little); `matched` are those of them that the documents hold.
+    """
+    own = STOP_WORDS[detect_language(question)]
+    if all(word.lower() in GENERAL_WORDS or word.lower() in own for word in content_words):
+        return True
+    return not matched and _GENERAL_IN_OTHER_SCRIPTS.search(question) is not None

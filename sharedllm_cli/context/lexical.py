@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sharedllm_cli.context.languages import DEFAULT_LANGUAGE, GENERAL_WORDS, STOP_WORDS, detect_language
+from sharedllm_cli.context.languages import DEFAULT_LANGUAGE, STOP_WORDS, asks_about_the_whole, detect_language
 from sharedllm_cli.context.words import words
 
 K1 = 0.9
@@ -162,7 +162,7 @@ def scores(
             _add_term(value, leaves, idf * counts / (counts + norm[leaves]), before, after)
     matched = {surface for surface, slots in typed if any(found.intersection(slot.values()) for slot in slots)}
     surfaces = list(dict.fromkeys(surface for surface, _ in typed))
-    if all(surface.lower() in GENERAL_WORDS for surface in surfaces):
+    if asks_about_the_whole(question, surfaces, matched):
         return LexicalScores(values, [], set())
     return LexicalScores(values, surfaces, matched)
 

@@ -141,6 +141,25 @@ def test_a_question_about_the_whole_has_no_content_words(question: str, whole: b
     assert (not found.matched) is whole
 
 
+@pytest.mark.parametrize(
+    ("question", "whole"),
+    [
+        ("Worum geht es in diesem Dokument?", True),
+        ("De quoi parle ce document ?", True),
+        ("¿De qué trata este documento?", True),
+        ("Di cosa parla questo documento?", True),
+        ("이 문서는 무엇에 관한 것입니까?", True),
+        ("この文書は何についてのものですか", True),
+        ("这份文件是关于什么的？", True),
+        ("Wer gewann die Weltmeisterschaft?", False),
+        ("이 회사의 매출은 얼마입니까?", False),
+    ],
+)
+@pytest.mark.parametrize("text", ["the main whale document", "회사 보고 요약", "von den Häusern der Stadt und sonst"])
+def test_a_question_about_the_whole_is_one_in_every_language(question: str, whole: bool, text: str) -> None:
+    assert (not scores(question, [build([text])]).terms) is whole
+
+
 def test_a_question_is_stemmed_in_each_documents_own_language() -> None:
     english = LexicalIndex.build(["the houses of the town", "nothing of it"], "english")
     german = LexicalIndex.build(["von den Häusern der Stadt", "und sonst nichts"], "german")
