@@ -87,14 +87,14 @@ def plan_documents(
     layers = lower_layers(settings, facts.name, facts.layer_count)
     local = _local_model(settings, facts, home)
     machine = _measure()
-    missing: list[DocumentError] = []
+    missing: list[tuple[str, DocumentError]] = []
     plan = Plan()
     for source in expand(arguments, missing):
         try:
             plan.rows.append(_row(source, settings, facts, tree, layers, local, machine, store, reporter))
         except DocumentError as failure:
             plan.failures.append((source.name, failure))
-    plan.failures += [(failure.message.split(" ", 1)[0], failure) for failure in missing]
+    plan.failures += missing
     if not plan.rows and plan.failures:
         raise plan.failures[0][1]
     return plan
@@ -125,7 +125,7 @@ def _row(
         tokens = len(tokenize(document.text, local.tokenizer))
         leaves = LeavesKey(text_hash(document), local.tokenizer_hash, tree)
         key = TreesKey(leaves, facts.name, local.weights_hash, layers, stored, local.quantize)
-        indexed = store.has(content_hash, key)
+        indexed = store.has_trees(content_hash, key)
     lengths = chunk_lengths(tokens, tree.chunk_tokens)
     shape = LowerShape(layers, facts.key_value_heads, facts.head_dim, facts.hidden_size)
     per_layer = layer_parameters(facts)

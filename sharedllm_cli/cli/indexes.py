@@ -156,7 +156,7 @@ def verify(call: Call, which: Several = None) -> int:
     damaged = [entry for entry, found in results if found]
     if not damaged:
         return 0
-    unfinished = all(problem.what.startswith("was not finished") for _, found in results for problem in found)
+    unfinished = all(problem.unfinished for _, found in results for problem in found)
     sources = shlex.join(entry.source or entry.name for entry in damaged)
     hint = f"sharedllm index {sources}" if unfinished else f"sharedllm index --reindex {sources}"
     call.console.problem(StoredIndexError(f"{len(damaged)} of {len(results)} indexes not whole", hint=hint))

@@ -17,6 +17,9 @@ import snowballstemmer  # type: ignore[import-untyped,unused-ignore]
 
 from sharedllm_cli.context.languages import STOP_WORDS
 
+TERMS_VERSION = "1"
+"""Raised when the same text would give other terms (here, or by the stop words of languages.py)."""
+
 _PAIRED = (
     "\u0e00-\u0eff\u0f00-\u0fff\u1000-\u109f\u1780-\u17ff"  # Thai, Lao, Tibetan, Burmese, Khmer
     "\u1100-\u11ff\u3040-\u30ff\u3130-\u318f\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff\ua960-\ua97f\uac00-\ud7ff\uf900-\ufaff"

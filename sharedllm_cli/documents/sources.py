@@ -48,14 +48,15 @@ class SourceFile:
         return self.path is None
 
 
-def expand(arguments: Sequence[str], failures: list[DocumentError] | None = None) -> list[SourceFile]:
+def expand(arguments: Sequence[str], failures: list[tuple[str, DocumentError]] | None = None) -> list[SourceFile]:
     """The documents that the arguments name, in their order, each once (by resolved path).
 
     A folder gives its files of known kinds, at any depth, in natural order (`page 2` before `page 10`), hidden ones
     left out; a pattern that the shell left alone is matched here, `**` included; `-` is standard input. Names are the
     shortest ends of paths that tell the files apart.
 
-    Raises DocumentError for an argument that names nothing; with `failures` given, appends it there and goes on.
+    Raises DocumentError for an argument that names nothing; with `failures` given, appends argument and
+    error there and goes on.
     """
     found: dict[object, SourceFile] = {}
     for argument in arguments:
@@ -66,7 +67,7 @@ def expand(arguments: Sequence[str], failures: list[DocumentError] | None = None
         except DocumentError as failure:
             if failures is None:
                 raise
-            failures.append(failure)
+            failures.append((argument, failure))
     return _named(list(found.values()))
 
 

@@ -77,10 +77,14 @@ class Entry:
 
 @dataclass(frozen=True)
 class Problem:
-    """Something `verify` found: a file, relative to the document's folder, and what is wrong with it."""
+    """Something `verify` found: a file, relative to the document's folder, and what is wrong with it.
+
+    `unfinished` is a build that the next `sharedllm index` goes on with; everything else calls for a new one.
+    """
 
     file: str
     what: str
+    unfinished: bool = False
 
 
 @dataclass(frozen=True)
@@ -216,7 +220,9 @@ def _bookkeeping_problems(folder: Path) -> list[Problem]:
 
 def _leftover_problems(folder: Path) -> list[Problem]:
     return [
-        Problem(name, "was not finished; the next `sharedllm index` goes on, `sharedllm indexes prune` deletes it")
+        Problem(
+            name, "was not finished; the next `sharedllm index` goes on, `sharedllm indexes prune` deletes it", True
+        )
         for name in parts.leftovers(folder)
         if not parts.is_being_written(folder, name)
     ]
@@ -254,9 +260,8 @@ def _manifest_problems(part: Path, manifest: Manifest, content_hash: str | None)
     problems = []
     if content_hash is not None and manifest.content_hash != content_hash:
         problems.append(Problem(label, "belongs to another document"))
-    expected = "text" if manifest.kind == "text" else f"{manifest.kind}-{manifest.fingerprint[:12]}"
-    if part.name != expected:
-        problems.append(Problem(label, f"belongs to another part ({expected})"))
+    if part.name != manifest.part_name:
+        problems.append(Problem(label, f"belongs to another part ({manifest.part_name})"))
     return problems
 
 

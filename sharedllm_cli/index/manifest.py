@@ -19,6 +19,7 @@ from typing import Any, ClassVar, Literal
 
 from sharedllm_cli import __version__
 from sharedllm_cli.config import StoredDtype, TreeConfig
+from sharedllm_cli.context.words import TERMS_VERSION
 from sharedllm_cli.documents.pages import Document
 from sharedllm_cli.errors import StoredIndexError
 from sharedllm_cli.index import durable
@@ -27,8 +28,6 @@ FORMAT = "sharedllm-index"
 FORMAT_VERSION = 1
 ENCODING = "per-node"
 """Every node is encoded alone (METHOD section 3)."""
-TERMS_VERSION = "1"
-"""Raised when the words of a leaf would become other terms (context/words.py, context/languages.py)."""
 MANIFEST = "manifest.json"
 Kind = Literal["text", "leaves", "trees", "states"]
 PART_NAME = re.compile(r"text|(?:leaves|trees|states)-[0-9a-f]{12}")
@@ -57,12 +56,15 @@ class LeavesKey:
     tree: TreeConfig
 
     def identity(self) -> dict[str, Any]:
+        return {**self.splitting(), "terms_version": TERMS_VERSION}
+
+    def splitting(self) -> dict[str, Any]:
+        """What decides which tokens each node holds: trees and states rest on it, and on no term of a leaf."""
         return {
             "text_hash": self.text_hash,
             "tokenizer_hash": self.tokenizer_hash,
             "chunk_tokens": self.tree.chunk_tokens,
             "height": self.tree.height,
-            "terms_version": TERMS_VERSION,
         }
 
 
@@ -85,7 +87,7 @@ class TreesKey:
 
     def identity(self) -> dict[str, Any]:
         return {
-            **self.leaves.identity(),
+            **self.leaves.splitting(),
             "ratios": list(self.leaves.tree.ratios),
             "weights_hash": self.weights_hash,
             "lower_layers": self.lower_layers,
@@ -106,7 +108,7 @@ class StatesKey:
     layers: int
 
     def identity(self) -> dict[str, Any]:
-        return {**self.leaves.identity(), "weights_hash": self.weights_hash, "layers": self.layers}
+        return {**self.leaves.splitting(), "weights_hash": self.weights_hash, "layers": self.layers}
 
 
 Key = TextKey | LeavesKey | TreesKey | StatesKey
@@ -129,7 +131,11 @@ def _fingerprint(kind: str, identity: Mapping[str, Any], version: int = FORMAT_V
 
 def part_name(key: Key) -> str:
     """The name of a part's folder: `text`, or its kind and the first twelve characters of its fingerprint."""
-    return "text" if isinstance(key, TextKey) else f"{key.kind}-{fingerprint(key)[:12]}"
+    return _part_name(key.kind, fingerprint(key))
+
+
+def _part_name(kind: str, fingerprint: str) -> str:
+    return "text" if kind == "text" else f"{kind}-{fingerprint[:12]}"
 
 
 @dataclass(frozen=True)
@@ -163,6 +169,11 @@ class Manifest:
     @property
     def fingerprint(self) -> str:
         return _fingerprint(self.kind, self.key, self.format_version)
+
+    @property
+    def part_name(self) -> str:
+        """The name that the part's folder must have."""
+        return _part_name(self.kind, self.fingerprint)
 
     def to_bytes(self) -> bytes:
         """The sealed file `manifest.json`."""

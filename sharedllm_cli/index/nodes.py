@@ -142,8 +142,9 @@ def slots_checksum(values: Tensor, scales: Tensor | None) -> int:
 class StoredNodes:
     """Nodes of a finished trees part: a question reads only those that it selects, each proved by its checksum.
 
-    Numbers are handed out as `dtype` on `device`; 8-bit ones are multiplied out in float32 first.
-    Raises StoredIndexError where a shard's tensors are not what leaves and model ask for, or a node's bytes changed.
+    Numbers are handed out as `dtype` on `device`, those of the bottom `lower_layers` layers (all that are stored,
+    unless said); 8-bit ones are multiplied out in float32 first. Raises StoredIndexError where a shard's tensors are
+    not what leaves and model ask for, or a node's bytes changed.
     """
 
     def __init__(
@@ -154,11 +155,13 @@ class StoredNodes:
         shape: LowerShape,
         stored_dtype: StoredDtype,
         *,
+        lower_layers: int | None = None,
         device: torch.device | str = "cpu",
         dtype: torch.dtype = torch.float32,
     ) -> None:
         self.part = part
         self.shape = shape
+        self._asked = shape._replace(lower_layers=lower_layers or shape.lower_layers)
         self.stored_dtype = stored_dtype
         self._layout = layout
         self._leaves = leaves
@@ -168,10 +171,11 @@ class StoredNodes:
 
     def compressed(self, nodes: Sequence[Node]) -> CompressedNodes:
         """Keys and values of the nodes, in the order given."""
-        gathered = _Gathered(self._leaves, nodes, self.shape, self._device, self._dtype)
+        gathered = _Gathered(self._leaves, nodes, self._asked, self._device, self._dtype)
+        layers = self._asked.lower_layers
         places = [self._layout.place(node) for node in nodes]
         for piece in self._pieces(places):
-            packed = [self._shard(places[number].shard).slots(places[number]) for number in piece]
+            packed = [self._shard(places[number].shard).slots(places[number]).bottom(layers) for number in piece]
             scales = [slots.scales for slots in packed if slots.scales is not None]
             joined = Packed(torch.cat([slots.values for slots in packed]), torch.cat(scales) if scales else None)
             gathered.put(piece, joined)

@@ -24,6 +24,10 @@ class Packed(NamedTuple):
     values: Tensor
     scales: Tensor | None
 
+    def bottom(self, layers: int) -> Packed:
+        """The bottom layers alone: each vector has a scale of its own, so nothing else changes."""
+        return Packed(self.values[:, :, :layers], None if self.scales is None else self.scales[:, :, :layers])
+
 
 def tensor_dtype(stored_dtype: StoredDtype) -> torch.dtype:
     """The type of the tensor `values`."""

@@ -18,6 +18,7 @@ import re
 import shlex
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -32,6 +33,7 @@ from sharedllm_cli.index.manifest import (
     ForeignManifestError,
     Key,
     Manifest,
+    TreesKey,
     UnreadableManifestError,
     fingerprint,
     new_manifest,
@@ -138,9 +140,8 @@ def prove(folder: Path, part: Path, content_hash: str | None, stamps: Stamps) ->
     if content_hash is not None and manifest.content_hash != content_hash:
         raise _foreign(folder, part, "belongs to another document")
     if manifest.format_version == FORMAT_VERSION:
-        expected = "text" if manifest.kind == "text" else f"{manifest.kind}-{manifest.fingerprint[:12]}"
-        if part.name != expected:
-            raise _foreign(folder, part, f"holds another part ({expected})")
+        if part.name != manifest.part_name:
+            raise _foreign(folder, part, f"holds another part ({manifest.part_name})")
         try:
             stamps.check(part, manifest)
         except DamagedFileError as problem:
@@ -181,15 +182,31 @@ def find_part(folder: Path, key: Key, content_hash: str) -> Manifest | None:
     return manifest
 
 
+def deeper_trees(folder: Path, key: TreesKey) -> TreesKey | None:
+    """The key of finished trees that differ in a larger M alone: their layers 1..M are those asked for (METHOD 5).
+
+    The smallest that will do; None where there are none. Nothing is proved: opening them does.
+    """
+    deeper: list[int] = []
+    for part in finished_parts(folder):
+        with suppress(UnreadableManifestError):
+            manifest = read_manifest(part)
+            layers = manifest.key.get("lower_layers", 0)
+            if layers > key.lower_layers and manifest.key == replace(key, lower_layers=layers).identity():
+                deeper.append(layers)
+    return replace(key, lower_layers=min(deeper)) if deeper else None
+
+
 @contextmanager
 def writer(folder: Path, name: str, reporter: Reporter) -> Iterator[None]:
     """Hold the lock of a part; waits for another process, with a note."""
     lock = FileLock(folder / f".{name}.lock", mode=durable.PRIVATE_FILE)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        reporter.note(f"another process is writing the index of {shown_name(folder)}; waiting for it")
-        lock.acquire(poll_interval=0.1)
+    with durable.writing(folder):
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            reporter.note(f"another process is writing the index of {shown_name(folder)}; waiting for it")
+            lock.acquire(poll_interval=0.1)
     try:
         yield
     finally:
@@ -322,7 +339,8 @@ def _locked(folder: Path, names: list[str]) -> Iterator[None]:
         for name in names:
             lock = FileLock(folder / f".{name}.lock", mode=durable.PRIVATE_FILE)
             try:
-                lock.acquire(timeout=0)
+                with durable.writing(folder):
+                    lock.acquire(timeout=0)
             except Timeout:
                 raise UsageError(
                     f"the index of {shown_name(folder)} is being written by another process",

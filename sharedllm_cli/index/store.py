@@ -125,10 +125,12 @@ class IndexStore:
     ) -> StoredNodes | None:
         """The stored trees with a key, memory-mapped, their numbers given as `dtype` (float32) on `device`.
 
-        None where there are none or their building was interrupted. Raises StoredIndexError where they are damaged.
+        Trees of a larger M serve too: layers 1..M are handed out of them. None where there are none or their building
+        was interrupted. Raises StoredIndexError where they are damaged.
         """
-        found = self._found(content_hash, key)
-        if found is None:
+        stored = self._serving(content_hash, key)
+        found = self._found(content_hash, stored) if stored else None
+        if stored is None or found is None:
             return None
         import torch
 
@@ -138,8 +140,16 @@ class IndexStore:
         folder, manifest = found
         layout = TreesLayout(leaves.trees, manifest.facts["chunks_per_shard"])
         shape = LowerShape(**manifest.facts["shape"])
-        part = folder / part_name(key)
-        return StoredNodes(part, layout, leaves, shape, key.stored_dtype, device=device, dtype=dtype or torch.float32)
+        return StoredNodes(
+            folder / manifest.part_name,
+            layout,
+            leaves,
+            shape,
+            key.stored_dtype,
+            lower_layers=key.lower_layers,
+            device=device,
+            dtype=dtype or torch.float32,
+        )
 
     def build_trees(
         self,
@@ -168,10 +178,16 @@ class IndexStore:
         assert nodes is not None
         return nodes
 
-    def has(self, content_hash: str, key: Key) -> bool:
-        """Whether a finished part with this key is stored; it is not proved."""
+    def has_trees(self, content_hash: str, key: TreesKey) -> bool:
+        """Whether finished trees that serve a key are stored (of its M or a larger one); they are not proved."""
+        return self._serving(content_hash, key) is not None
+
+    def _serving(self, content_hash: str, key: TreesKey) -> TreesKey | None:
+        """The key of the stored trees to open for a key: its own, or one of a larger M."""
         folder = self.folder(content_hash)
-        return folder is not None and (folder / part_name(key)).is_dir()
+        if folder is None:
+            return None
+        return key if (folder / part_name(key)).is_dir() else parts.deeper_trees(folder, key)
 
     def explain_new(self, path: str | None, content_hash: str, keys: Sequence[Key] = ()) -> str | None:
         """Why parts with these keys have to be made though the document was indexed before; None where it was not."""

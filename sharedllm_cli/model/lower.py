@@ -44,6 +44,8 @@ class CompressedNodes:
     @staticmethod
     def join(parts: Sequence[CompressedNodes]) -> CompressedNodes:
         """Several selections as one; a document's chunk numbers go on after those of the document before it."""
+        if len(parts) == 1:  # one document: its keys and values stand in memory once
+            return parts[0]
         return CompressedNodes(
             torch.cat([part.keys for part in parts], dim=2),
             torch.cat([part.values for part in parts], dim=2),

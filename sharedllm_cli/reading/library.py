@@ -114,9 +114,9 @@ class Shelf:
         A document that can't be read is a failure of its own and the rest go on; raises the first failure where no
         document could be read, and StoredIndexError where an index is damaged.
         """
-        missing: list[DocumentError] = []
+        missing: list[tuple[str, DocumentError]] = []
         sources = expand(arguments, missing)
-        library = Library([], [(_argument(failure), failure) for failure in missing])
+        library = Library([], [*missing])
         for source in sources:
             try:
                 opened = self._open_one(source, reindex)
@@ -143,6 +143,7 @@ class Shelf:
             if not reindex and (reason := self._store.explain_new(path, content_hash)):
                 self._reporter.note(f"{source.name} is read anew: {reason}")
             document = readers.read(source, password=self._password, reporter=self._reporter, data=data)
+            content_hash = document.content_hash  # of the bytes that were read, should the file just have changed
             self._store.write_text(document)
         else:
             document = replace(document, name=source.name, path=path)
@@ -160,8 +161,3 @@ class Shelf:
         folder = self._store.folder(content_hash)
         assert folder is not None
         return OpenDocument(document, leaves, key, text_hit, folder)
-
-
-def _argument(failure: DocumentError) -> str:
-    """What a failure to find a document calls it: the message begins with the argument."""
-    return failure.message.split(" ", 1)[0]

@@ -61,10 +61,10 @@ def test_a_killed_build_goes_on_to_the_same_bytes(
     again = IndexStore(killed / moment)
     assert again.read_text(document.content_hash) == document
     assert again.open_trees(document.content_hash, key, leaves) is None
-    assert not again.has(document.content_hash, key)
+    assert not again.has_trees(document.content_hash, key)
     entry = catalog.find(killed / moment, document.name)
     assert not entry.complete
-    assert any("not finished" in problem.what for problem in catalog.verify(entry, Silent()))
+    assert any(problem.unfinished for problem in catalog.verify(entry, Silent()))
 
     progress = Progress()
     resumed = again.build_trees(document.content_hash, key, leaves, lower, progress)

@@ -257,7 +257,7 @@ def test_a_text_of_an_earlier_reading_is_made_anew(copy: IndexStore, monkeypatch
     copy.write_text(DOCUMENT)
     assert copy.read_text(DOCUMENT.content_hash) == DOCUMENT
     # the text came out the same, so its leaves and trees go on serving
-    assert copy.has(DOCUMENT.content_hash, trees_key(DOCUMENT))
+    assert copy.has_trees(DOCUMENT.content_hash, trees_key(DOCUMENT))
 
 
 def test_the_index_of_another_program_is_refused_with_a_hint(copy: IndexStore) -> None:
@@ -292,7 +292,7 @@ def test_a_part_under_another_ones_name_is_refused(copy: IndexStore) -> None:
     [
         ({"weights_hash": "1" * 64, "base_name": "large"}, r"another model \(tiny, now large\)"),
         ({"weights_hash": "1" * 64}, r"the weights of tiny have changed"),
-        ({"lower_layers": 2}, r"number of lower layers \(3, now 2\)"),
+        ({"lower_layers": 4}, r"number of lower layers \(3, now 4\)"),
         ({"stored_dtype": "float16"}, r"stored type \(int8, now float16\)"),
         ({"quantize": "4bit"}, r"quantization \(none, now 4bit\)"),
         ({"leaves": leaves_key(DOCUMENT, TreeConfig(32, 3, (16, 8, 4)))}, r"chunk size \(64, now 32\)"),
@@ -305,7 +305,7 @@ def test_another_configuration_is_another_part_and_says_why(
 ) -> None:
     key = trees_key(DOCUMENT, **changes)
     assert part_name(key) != part_name(trees_key(DOCUMENT))
-    assert not copy.has(DOCUMENT.content_hash, key)
+    assert not copy.has_trees(DOCUMENT.content_hash, key)
     explained = copy.explain_new(DOCUMENT.path, DOCUMENT.content_hash, [key])
     assert explained is not None
     assert re.search(why, explained), explained

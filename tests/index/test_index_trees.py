@@ -10,17 +10,20 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from index_samples import TREE, Progress, all_nodes, leaves_key, sample_document, text_and_leaves, trees_key
+from index_samples import TREE, Progress, all_nodes, leaves_key, load_lower, sample_document, text_and_leaves, trees_key
 
 from sharedllm_cli.config import STORED_DTYPES, StoredDtype, TreeConfig
 from sharedllm_cli.context.search import search
 from sharedllm_cli.errors import ModelError, ResourceError
 from sharedllm_cli.index import layout as layout_module
+from sharedllm_cli.index import manifest as manifest_module
 from sharedllm_cli.index.encoding import lower_shape
 from sharedllm_cli.index.layout import TreesLayout, chunks_per_shard, predicted_bytes
+from sharedllm_cli.index.manifest import fingerprint
 from sharedllm_cli.index.nodes import JoinedNodes, LiveNodes, StoredNodes
 from sharedllm_cli.index.packing import pack, round_vectors, unpack
 from sharedllm_cli.index.store import IndexStore
+from sharedllm_cli.model.lower import CompressedNodes
 
 
 def built(store: IndexStore, lower: Any, tokenizer: Any, stored_dtype: StoredDtype = "int8") -> tuple[Any, StoredNodes]:
@@ -47,6 +50,41 @@ def test_disk_equals_memory(
     assert torch.equal(from_disk.values, from_memory.values)
     assert torch.equal(from_disk.chunks, from_memory.chunks)
     assert torch.equal(stored.node_vectors(nodes), live.node_vectors(nodes))
+
+
+@pytest.mark.parametrize("stored_dtype", STORED_DTYPES)
+def test_trees_of_a_larger_m_serve_a_smaller_one(
+    store: IndexStore, lower: Any, byte_tokenizer: Any, model_folder: Any, stored_dtype: StoredDtype
+) -> None:
+    leaves, deep = built(store, lower, byte_tokenizer, stored_dtype)
+    document = sample_document()
+    key = trees_key(document, stored_dtype, lower_layers=2)
+    assert store.has_trees(document.content_hash, key)
+    served = store.open_trees(document.content_hash, key, leaves)
+    assert served is not None
+    assert served.part == deep.part
+    nodes = all_nodes(leaves)
+    shallow = LiveNodes(load_lower(model_folder("llama"), 2), leaves, stored_dtype=stored_dtype)
+    assert torch.equal(served.compressed(nodes).keys, shallow.compressed(nodes).keys)
+    assert torch.equal(served.compressed(nodes).values, shallow.compressed(nodes).values)
+    assert torch.equal(served.node_vectors(nodes), shallow.node_vectors(nodes))
+    for other in ({"lower_layers": 4}, {"lower_layers": 2, "quantize": "4bit"}, {"lower_layers": 2, "base_name": "x"}):
+        serves = store.has_trees(document.content_hash, trees_key(document, stored_dtype, **other))
+        assert serves == ("base_name" in other), "nothing else may differ"
+
+
+def test_a_single_documents_nodes_are_not_copied(store: IndexStore, lower: Any, byte_tokenizer: Any) -> None:
+    leaves, stored = built(store, lower, byte_tokenizer)
+    found = stored.compressed(all_nodes(leaves))
+    assert CompressedNodes.join([found]).keys.data_ptr() == found.keys.data_ptr()
+
+
+def test_other_words_of_the_leaves_leave_the_trees_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = fingerprint(trees_key(sample_document())), fingerprint(leaves_key(sample_document()))
+    monkeypatch.setattr(manifest_module, "TERMS_VERSION", "another")
+    after = fingerprint(trees_key(sample_document())), fingerprint(leaves_key(sample_document()))
+    assert after[0] == before[0], "the trees know tokens, no terms"
+    assert after[1] != before[1]
 
 
 def test_a_node_is_what_the_lower_model_gives_for_its_tokens_alone(
