@@ -42,6 +42,8 @@ _SPELLED = (
     "eighteen nineteen twenty"
 )
 _NUMBER_WORDS = {word: str(number) for number, word in enumerate(_SPELLED.split())}
+_ABOUT_ITSELF = "answer question document text passage"
+"""Words with which an answer speaks of itself (`the answer to this question is`) claim nothing."""
 _SHARED_BEGINNING = 4
 """Two stems with this many first letters in common (and most of the longer) count as forms of one word."""
 
@@ -111,7 +113,7 @@ def unsupported_words(answer: str, evidence_text: str, *, question: str = "", la
     of the answer's. Case, accents, endings and the spelling of small numbers don't matter.
     """
     language = language or detect_language(evidence_text)
-    known = _Known(f"{evidence_text}\n{question}", language)
+    known = _Known(f"{evidence_text}\n{question}\n{_ABOUT_ITSELF}", language)
     claims = [_Claim(word.surface, _terms(word), _kind(word, answer)) for word in words(answer, language)]
     lacking = [claim for claim in claims if claim.terms and not known.supports(claim)]
     ordinary = [claim for claim in claims if claim.terms and claim.kind == "ordinary"]

@@ -91,6 +91,10 @@ def test_a_name_of_the_question_is_no_claim_of_the_answer() -> None:
     assert unsupported_words("It was Harald in 1066.", EVIDENCE, question="Did Harald win?") == []
 
 
+def test_words_of_an_answer_about_itself_are_no_claim() -> None:
+    assert unsupported_words("The answer to the question is: 1.50.", EVIDENCE) == ["1.50"]
+
+
 def test_scripts_without_spaces_are_not_told_as_one_long_word() -> None:
     evidence = "北京是中国的首都。"
     assert unsupported_words("首都是北京。", evidence) == []
