@@ -199,7 +199,7 @@ def test_quotes_are_short_best_first_inside_passages_and_apart(
     assert [q.score for q in quotes] == sorted((q.score for q in quotes), reverse=True)
     seen: set[tuple[int, int]] = set()
     for quote in quotes:
-        assert 0 < quote.length <= 2 * LEAF
+        assert 0 < quote.length <= 3 * LEAF
         assert whole_words(documents[quote.document], quote)
         assert any(
             p.document == quote.document and p.first_token <= quote.first_token and quote.end_token <= p.end_token
@@ -228,6 +228,20 @@ def test_a_whole_document_is_quoted_where_it_tells_something() -> None:
     scores[[3, 20, 11]] = [1.0, 3.0, 2.0]
     quotes = rank(select([scores], [document], len(document)), [scores], [document])
     assert [quote.best_leaf for quote in quotes] == [20, 11, 3]
+
+
+def test_eight_quotes_show_nearly_all_of_the_evidence() -> None:
+    document = token_text(prose(12000), leaf=64)
+    random = np.random.default_rng(3)
+    shown, chosen = 0, 0
+    for _ in range(20):
+        places, leaves = random.permutation(len(document.leaves))[:5], np.arange(len(document.leaves))
+        # A question is answered at a few places, and leaves around each of them have a share of its score.
+        scores = np.max([random.random() * 0.7 ** np.abs(leaves - place) for place in places], axis=0)
+        passages = select([scores], [document], 16 * 64)
+        shown += sum(quote.length for quote in rank(passages, [scores], [document]))
+        chosen += sum(passage.length for passage in passages)
+    assert shown > 0.8 * chosen
 
 
 def test_where_no_leaf_tells_more_than_another_each_passage_is_quoted_once() -> None:
