@@ -14,7 +14,7 @@ from typer.exceptions import TyperException
 from typer.main import get_command
 
 from sharedllm_cli import __version__
-from sharedllm_cli.cli import ask, chat, doctor, index, indexes, models, plan, train
+from sharedllm_cli.cli import ask, chat, doctor, eval, index, indexes, models, plan, train
 from sharedllm_cli.cli.console import Console, make_console
 from sharedllm_cli.cli.failures import broken_pipe, translate
 from sharedllm_cli.cli.help import Command, Group
@@ -49,6 +49,7 @@ def _register() -> None:
     for name, function in (("ask", ask.ask), ("chat", chat.chat), ("index", index.index), ("plan", plan.plan)):
         app.command(name, cls=Command, rich_help_panel="Documents")(function)
     app.command("train", cls=Command, rich_help_panel="Training")(train.train)
+    app.add_typer(eval.app, name="eval", rich_help_panel="Evaluation")
     app.add_typer(indexes.app, name="indexes", rich_help_panel="Housekeeping")
     app.add_typer(models.app, name="models", rich_help_panel="Housekeeping")
     app.command("doctor", cls=Command, rich_help_panel="Housekeeping")(doctor.doctor)

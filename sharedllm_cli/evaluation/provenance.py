@@ -1,0 +1,53 @@
+"""What shapes an evaluation's numbers, as it is recorded with them and must be the same where a run is resumed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from importlib.metadata import version
+from typing import Any
+
+from sharedllm_cli import __version__
+from sharedllm_cli.config import Settings
+from sharedllm_cli.generation import prompt
+from sharedllm_cli.index import durable
+from sharedllm_cli.model.adapter import WEIGHTS_FILE
+from sharedllm_cli.model.adapter_config import adapter_folder
+from sharedllm_cli.model.shared import SharedModel
+from sharedllm_cli.training.records import DataFile
+
+_LIBRARIES = ("torch", "transformers", "numpy")
+
+
+def data_facts(files: Sequence[DataFile], *, join: int, limit: int, seed: int) -> dict[str, Any]:
+    """The data files by name and content, and how questions are drawn from them."""
+    named = [{"file": file.path.name, "sha256": file.fingerprint()} for file in files]
+    return {"files": named, "join": join, "limit": limit, "seed": seed}
+
+
+def model_facts(shared: SharedModel, settings: Settings) -> dict[str, Any]:
+    """The base model and adapter by their weights, and how they compute."""
+    base, adapter = shared.base, shared.adapter
+    folder = adapter_folder(settings, base.name)
+    return {
+        "base": base.name,
+        "weights": base.weights_hash,
+        "adapter": None if folder is None else str(folder),
+        "adapter_weights": None if folder is None else durable.sha256_of(folder / WEIGHTS_FILE),
+        "trained": adapter.trained,
+        "reads_tree": shared.upper.reads_tree,
+        "injection": asdict(adapter.config.injection),
+        "lower_layers": shared.lower.lower_layers,
+        "tree": asdict(shared.tree),
+        "device": str(base.device),
+        "dtype": str(base.dtype),
+        "quantize": base.quantize,
+    }
+
+
+def program_facts() -> dict[str, Any]:
+    """The words put before the model, and the versions that computed."""
+    return {
+        "prompt": {"system": prompt.SYSTEM, "rule": prompt.RULE, "refusal": prompt.NOT_IN_DOCUMENT},
+        "versions": {"sharedllm-cli": __version__} | {name: version(name) for name in _LIBRARIES},
+    }

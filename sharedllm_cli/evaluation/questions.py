@@ -1,0 +1,136 @@
+"""What is asked: documents of data files, joined into longer ones, and a drawn selection of their questions.
+
+Joined documents stand one after the other, each below its title; a question then names the title of its own, as a
+user with one long document would. Knows no model; of the tokenizer only that documents are cut with it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sharedllm_cli.config import TreeConfig
+from sharedllm_cli.documents.pages import Document, Page
+from sharedllm_cli.errors import DocumentError, UsageError
+from sharedllm_cli.generation.grounding import says_not_in_document
+from sharedllm_cli.index.leaves import build_leaves
+from sharedllm_cli.index.manifest import LeavesKey, text_hash
+from sharedllm_cli.progress import Reporter
+from sharedllm_cli.reading.library import OpenDocument
+from sharedllm_cli.training.records import DataFile, Question, Record, read_records
+
+_GAP = "\n\n"
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A question of a joined document.
+
+    `key` is the same in every run over the same data: data file, document and question. `text` is the question as it is
+    asked; `evidence` are spans of characters of the joined document.
+    """
+
+    key: str
+    text: str
+    answers: tuple[str, ...]
+    evidence: tuple[tuple[int, int], ...] = ()
+
+    @property
+    def answerable(self) -> bool:
+        """False where the data give no answer, or give as the answer that the document does not say."""
+        return bool(self.answers) and not says_not_in_document(self.answers[0])
+
+
+@dataclass(frozen=True)
+class JoinedDocument:
+    """One long document, and all that is asked of it."""
+
+    name: str
+    text: str
+    asked: tuple[Asked, ...]
+
+
+@dataclass(frozen=True)
+class Selection:
+    """The questions that a run asks, document by document; `candidates` were those that it could draw from."""
+
+    documents: tuple[JoinedDocument, ...]
+    chosen: tuple[tuple[int, Asked], ...]
+    candidates: int
+
+    def by_document(self) -> Iterator[tuple[int, list[Asked]]]:
+        """The number of each document that is asked anything, and what it is asked."""
+        for place, pairs in groupby(self.chosen, key=lambda pair: pair[0]):
+            yield place, [asked for _, asked in pairs]
+
+
+def read_joined(
+    files: Sequence[DataFile], *, join: int, skip_bad_lines: bool, reporter: Reporter
+) -> tuple[JoinedDocument, ...]:
+    """The documents of all files, each `join` of a file that follow each other as one (the last may have fewer).
+
+    Raises DocumentError where a file can't be read, UsageError where `join` is not positive.
+    """
+    if join < 1:
+        raise UsageError(f"--join must be at least 1, got {join}")
+    joined: list[JoinedDocument] = []
+    for file in files:
+        records = read_records(file.path, skip_bad_lines=skip_bad_lines, reporter=reporter, unanswerable=True)
+        for first in range(0, len(records), join):
+            joined.append(_joined(f"{file.path.name}:{first + 1}", records[first : first + join], several=join > 1))
+    return tuple(joined)
+
+
+def _joined(name: str, records: Sequence[Record], *, several: bool) -> JoinedDocument:
+    pieces: list[str] = []
+    asked: list[Asked] = []
+    length = 0
+    for place, record in enumerate(records):
+        heading = record.title + _GAP if several and record.title else ""
+        start = length + len(heading)
+        pieces.append(heading + record.document)
+        length += len(pieces[-1]) + len(_GAP)
+        title = record.title if several else ""
+        asked += [_asked(f"{name}+{place}", number, one, title, start) for number, one in enumerate(record.questions)]
+    return JoinedDocument(name, _GAP.join(pieces), tuple(asked))
+
+
+def _asked(owner: str, number: int, question: Question, title: str, start: int) -> Asked:
+    text = f'In "{title}": {question.question}' if title else question.question
+    evidence = tuple((start + first, start + end) for first, end in question.evidence)
+    return Asked(f"{owner}/{number}:{question.question_id}", text, question.answers, evidence)
+
+
+def select(
+    documents: Sequence[JoinedDocument], *, limit: int, seed: int, wanted: Callable[[int, Asked], bool] | None = None
+) -> Selection:
+    """Draw `limit` questions (all, where there are no more) from those that are wanted, in the documents' order.
+
+    `wanted` is given the document's number and the question. Raises DocumentError where there is none.
+    """
+    candidates = [
+        (place, one)
+        for place, document in enumerate(documents)
+        for one in document.asked
+        if wanted is None or wanted(place, one)
+    ]
+    if not candidates:
+        raise DocumentError("the data hold no question that can be asked")
+    drawn = np.random.default_rng(seed).permutation(len(candidates))[:limit]
+    chosen = tuple(candidates[place] for place in sorted(drawn.tolist()))
+    return Selection(tuple(documents), chosen, len(candidates))
+
+
+def opened(document: JoinedDocument, tokenizer: Any, tokenizer_hash: str, tree: TreeConfig) -> OpenDocument:
+    """A joined document as `ask` opens a file of plain text, in memory: its leaves are cut here, nothing is stored."""
+    content_hash = hashlib.sha256(document.text.encode("utf-8", "surrogatepass")).hexdigest()
+    page = Page(1, None, 0, len(document.text), document.text)
+    read = Document(document.name, None, "text", content_hash, document.text, (page,), paged=False)
+    leaves = build_leaves(read, tokenizer, tree)
+    return OpenDocument(read, leaves, LeavesKey(text_hash(read), tokenizer_hash, tree), False, Path())

@@ -1,0 +1,84 @@
+"""What is asked: joined documents keep their words and spans, and the drawing depends on the seed alone."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sharedllm_cli.config import TreeConfig
+from sharedllm_cli.errors import DocumentError
+from sharedllm_cli.evaluation.questions import JoinedDocument, opened, read_joined, select
+from sharedllm_cli.progress import Silent
+from sharedllm_cli.training.records import DataFile
+
+
+def joined(path: Path, join: int) -> tuple[JoinedDocument, ...]:
+    return read_joined([DataFile(path)], join=join, skip_bad_lines=False, reporter=Silent())
+
+
+def test_joined_documents_stand_below_their_titles_and_questions_name_them(lights_file: Path) -> None:
+    first, second = joined(lights_file, 3)
+    records = [json.loads(line) for line in lights_file.read_text().splitlines()]
+    assert first.text == "\n\n".join(f"{one['title']}\n\n{one['document']}" for one in records[:3])
+    assert second.text == f"Skerry 3\n\n{records[3]['document']}", "the last one has what is left, nothing is dropped"
+    assert [one.text for one in first.asked[:4:3]] == [
+        'In "Skerry 0": When was the lamp lit?',
+        'In "Skerry 1": When was the lamp lit?',
+    ]
+    alone = joined(lights_file, 1)
+    assert [one.text for one in alone] == [one["document"] for one in records]
+    assert alone[1].asked[0].text == "When was the lamp lit?"
+
+
+def test_evidence_moves_with_its_document(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    lines = []
+    for title, text in (("One", "aaa bbb"), ("", "ccc ddd"), ("Three", "eee fff")):
+        qas = [{"id": "1", "question": "Which?", "answers": [], "evidence": [[4, 7]]}]
+        lines.append(json.dumps({"doc_id": title, "title": title, "document": text, "qas": qas}))
+    path.write_text("\n".join(lines))
+    (document,) = joined(path, 3)
+    spans = [one.evidence[0] for one in document.asked]
+    assert [document.text[start:end] for start, end in spans] == ["bbb", "ddd", "fff"]
+    assert [one.text for one in document.asked] == ['In "One": Which?', "Which?", 'In "Three": Which?']
+
+
+@pytest.mark.parametrize("evidence", [3, [3], [[1, 2, 3]], [["a", "b"]], [[2, 1]], [[0, 99]]])
+def test_evidence_outside_the_document_is_a_bad_line(tmp_path: Path, evidence: Any) -> None:
+    path = tmp_path / "a.jsonl"
+    qas = [{"id": "1", "question": "Which?", "answers": ["b"], "evidence": evidence}]
+    path.write_text(json.dumps({"doc_id": "a", "title": "", "document": "a b c", "qas": qas}))
+    with pytest.raises(DocumentError, match=r"line 1: question 1 has evidence"):
+        joined(path, 1)
+
+
+def test_an_answer_that_says_there_is_none_is_none(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    answers: list[list[str]] = [["It is red."], [], ["The document does not say."]]
+    qas = [{"id": str(place), "question": "Which?", "answers": one} for place, one in enumerate(answers)]
+    path.write_text(json.dumps({"doc_id": "a", "title": "", "document": "a b c", "qas": qas}))
+    assert [one.answerable for one in joined(path, 1)[0].asked] == [True, False, False]
+
+
+def test_the_seed_draws_and_the_order_is_the_documents(lights_file: Path) -> None:
+    documents = joined(lights_file, 1)
+    draws = {seed: [one.key for _, one in select(documents, limit=5, seed=seed).chosen] for seed in range(4)}
+    assert draws[0] == [one.key for _, one in select(documents, limit=5, seed=0).chosen]
+    assert len({tuple(keys) for keys in draws.values()}) > 1
+    everything = [one.key for document in documents for one in document.asked]
+    for keys in draws.values():
+        assert keys == sorted(set(keys), key=everything.index)
+    assert len(select(documents, limit=99, seed=0).chosen) == len(everything) == 12
+    with pytest.raises(DocumentError):
+        select(documents, limit=5, seed=0, wanted=lambda place, one: False)
+
+
+def test_a_document_is_opened_whole_and_without_a_file(lights_file: Path, byte_tokenizer: Any) -> None:
+    document = joined(lights_file, 4)[0]
+    found = opened(document, byte_tokenizer, "hash", TreeConfig(64, 2, (8, 4)))
+    assert found.document.text == document.text
+    assert found.tokens == len(document.text.encode())
+    assert not found.paged
