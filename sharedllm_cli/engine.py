@@ -24,10 +24,11 @@ from sharedllm_cli.config import Settings
 from sharedllm_cli.documents.chunking import plain_ids
 from sharedllm_cli.errors import SharedLLMError, UsageError
 from sharedllm_cli.generation import prompt as prompts
+from sharedllm_cli.generation.answering import answer_pieces, stop_ids
 from sharedllm_cli.generation.grounding import Verdict, assess
 from sharedllm_cli.generation.prompt import NOT_IN_DOCUMENT, PassageText, Prompt, Turn
 from sharedllm_cli.generation.sampling import Sampler
-from sharedllm_cli.generation.stream import Finish, RepeatedLine, StopText, TextStream, decode_stream
+from sharedllm_cli.generation.stream import Finish, decode_stream
 from sharedllm_cli.home import indexes_folder
 from sharedllm_cli.index.store import IndexStore
 from sharedllm_cli.memory import peak_bytes
@@ -258,7 +259,6 @@ class Engine:
         settings = self.settings
         cache = upper.cache()
         first = upper.infer(torch.tensor(prompt.token_ids, device=device), tree, cache)
-        stream = TextStream(self.shared.base.tokenizer)
         sampler = Sampler(settings.temperature, settings.top_p, settings.seed)
         tokens = decode_stream(
             lambda token: upper.infer(torch.tensor([token], device=device), tree, cache),
@@ -267,27 +267,12 @@ class Engine:
             self._stop_ids,
             settings.max_new_tokens,
         )
-        stop, repeated = StopText(prompt.stop_texts), RepeatedLine()
-        for generated in tokens:
-            piece = stop.push(stream.push(generated.token)) if generated.in_text else ""
-            finish: Finish | None = "stop" if stop.found else generated.finish
-            if finish is not None and not stop.found:
-                piece += stop.push(stream.finish()) + stop.finish()
-            piece = repeated.push(piece)
-            if repeated.found:
-                finish = "repetition"
-            elif finish is not None:
-                piece += repeated.finish()
-            yield piece, finish
-            if finish is not None:
-                return
+        yield from answer_pieces(tokens, self.shared.base.tokenizer, prompt.stop_texts)
 
     @cached_property
     def _stop_ids(self) -> frozenset[int]:
         base = self.shared.base
-        configured = getattr(base.model.generation_config, "eos_token_id", None)
-        listed = configured if isinstance(configured, list) else [configured]
-        return frozenset(int(token) for token in (*listed, base.tokenizer.eos_token_id) if token is not None)
+        return stop_ids(base.model.generation_config, base.tokenizer)
 
     def _verdict(
         self, question: str, text: str, chosen: Chosen, prompt: Prompt, tree: TreeReading, finish: Finish
