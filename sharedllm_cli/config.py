@@ -8,7 +8,7 @@ and help texts from here and nowhere else.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import MISSING, Field, dataclass, field, fields, replace
+from dataclasses import Field, dataclass, field, fields, replace
 from typing import Any, Literal, get_args
 
 from sharedllm_cli.errors import UsageError
@@ -66,6 +66,12 @@ class TreeConfig:
     def leaf_ratio(self) -> int:
         """α of the last level, the finest compressed grain."""
         return self.ratios[-1]
+
+    @property
+    def overall_ratio(self) -> float:
+        """β: the tokens of a chunk over the keys kept of it, 8 with the ratios above (METHOD section 1)."""
+        last = 1 / (2**self.height * self.leaf_ratio)
+        return 1 / (last + sum(1 / (2**level * self.ratio(level)) for level in range(1, self.height + 1)))
 
     def ratio(self, level: int) -> int:
         """α of a level, 1..height; level 0 (a whole short chunk) is kept as finely as a leaf."""
@@ -293,12 +299,3 @@ def _parsed(knob: Field[Any], value: Any, where: str) -> Any:
         return converter(value)
     except (TypeError, ValueError):
         raise UsageError(f"{where} must be a {'whole number' if kind == 'int' else 'number'}, got {value!r}") from None
-
-
-def default_of(name: str) -> Any:
-    """The default of a setting, for help texts and documentation."""
-    for knob in fields(Settings):
-        if knob.name == name:
-            assert knob.default is not MISSING
-            return knob.default
-    raise KeyError(name)

@@ -25,7 +25,7 @@ from sharedllm_cli.model.adapter_config import lower_layers, tree_config
 from sharedllm_cli.model.checkpoint import weight_files
 from sharedllm_cli.model.facts import ModelFacts
 from sharedllm_cli.model.loading import weights_hash
-from sharedllm_cli.model.placement import place
+from sharedllm_cli.model.placement import Placement, place
 from sharedllm_cli.model.references import describe
 from sharedllm_cli.model.registry import installed_folder
 from sharedllm_cli.model.tokenizer_files import read_tokenizer
@@ -35,6 +35,10 @@ OVER_FLOOR = 1.6
 """Indexing takes this many times its floor (docs/log.md has the measurement)."""
 CHARACTERS_PER_TOKEN = 3.5
 """Guessed where the model's tokenizer is not here yet."""
+_FRAME_TOKENS = 256
+"""Room for question, system prompt and page marks beside the evidence."""
+_QUANTIZED_BYTES = {"8bit": 1.0, "4bit": 0.52}
+"""Bytes of one weight of the layers' matrices; embeddings and norms stay in the type of the computation."""
 _PROCESS_BYTES = 700 * 2**20
 """Python, torch and transformers before any weights."""
 
@@ -69,7 +73,6 @@ class _LocalModel:
     tokenizer: Any
     tokenizer_hash: str
     weights_hash: str
-    quantize: str
 
 
 @dataclass(frozen=True)
@@ -78,20 +81,29 @@ class _Machine:
     basis: str
 
 
+@dataclass(frozen=True)
+class _Ground:
+    """What all documents of a plan have in common; `layers` is M, `local` None where the model is not here yet."""
+
+    settings: Settings
+    facts: ModelFacts
+    placement: Placement
+    tree: TreeConfig
+    layers: int
+    local: _LocalModel | None
+    machine: _Machine
+
+
 def plan_documents(
     arguments: Sequence[str], settings: Settings, home: Path, store: IndexStore, reporter: Reporter
 ) -> Plan:
     """Plan every document that the arguments name; raises the first failure where none could be read."""
-    facts = describe(settings.model, home, offline=settings.offline)
-    tree = tree_config(settings, facts.name)
-    layers = lower_layers(settings, facts.name, facts.layer_count)
-    local = _local_model(settings, facts, home)
-    machine = _measure()
+    ground = _ground(settings, home)
     missing: list[tuple[str, DocumentError]] = []
     plan = Plan()
     for source in expand(arguments, missing):
         try:
-            plan.rows.append(_row(source, settings, facts, tree, layers, local, machine, store, reporter))
+            plan.rows.append(_row(source, ground, store, reporter))
         except DocumentError as failure:
             plan.failures.append((source.name, failure))
     plan.failures += missing
@@ -100,42 +112,38 @@ def plan_documents(
     return plan
 
 
-def _row(
-    source: SourceFile,
-    settings: Settings,
-    facts: ModelFacts,
-    tree: TreeConfig,
-    layers: int,
-    local: _LocalModel | None,
-    machine: _Machine,
-    store: IndexStore,
-    reporter: Reporter,
-) -> PlanRow:
+def _ground(settings: Settings, home: Path) -> _Ground:
+    facts = describe(settings.model, home, offline=settings.offline)
+    placement = place(
+        facts, device=settings.device, dtype=settings.dtype, quantize=settings.quantize, attention=settings.attention
+    )
+    tree = tree_config(settings, facts.name)
+    layers = lower_layers(settings, facts.name, facts.layer_count)
+    return _Ground(settings, facts, placement, tree, layers, _local_model(settings, home), _measure(placement))
+
+
+def _row(source: SourceFile, ground: _Ground, store: IndexStore, reporter: Reporter) -> PlanRow:
+    settings, facts, tree, layers = ground.settings, ground.facts, ground.tree, ground.layers
     content_hash, data = readers.content_hash(source)
     document = store.read_text(content_hash) or readers.read(
         source, password=settings.password, reporter=reporter, data=data
     )
-    basis = machine.basis
+    basis = ground.machine.basis
     indexed = False
     stored: StoredDtype = settings.stored_dtype  # type: ignore[assignment]
-    if local is None:
+    if ground.local is None:
         tokens = round(len(document.text) / CHARACTERS_PER_TOKEN)
         basis += "; tokens guessed from characters, since the model is not here yet"
     else:
-        tokens = len(tokenize(document.text, local.tokenizer))
-        leaves = LeavesKey(text_hash(document), local.tokenizer_hash, tree)
-        key = TreesKey(leaves, facts.name, local.weights_hash, layers, stored, local.quantize)
+        tokens = len(tokenize(document.text, ground.local.tokenizer))
+        leaves = LeavesKey(text_hash(document), ground.local.tokenizer_hash, tree)
+        quantize = ground.placement.quantize
+        key = TreesKey(leaves, facts.name, ground.local.weights_hash, layers, stored, quantize)
         indexed = store.has_trees(content_hash, key)
     lengths = chunk_lengths(tokens, tree.chunk_tokens)
     shape = LowerShape(layers, facts.key_value_heads, facts.head_dim, facts.hidden_size)
-    per_layer = layer_parameters(facts)
-    passes = 2 * per_layer * layers * tree.height
-    weights = facts.parameter_count * _bytes_of_weight(settings)
-    running = settings.evidence_tokens + 256
-    search = min(RERANK_LEAVES * tree.chunk_tokens // 2**tree.height, tokens) * LATE_LAYERS
-    question = 2 * per_layer * (running * facts.layer_count + search)
-    kept = tokens // 8 * 2 * layers * facts.key_value_heads * facts.head_dim * 4
-    cache = (running + settings.max_new_tokens) * 2 * facts.layer_count * facts.key_value_heads * facts.head_dim * 4
+    passes = 2 * layer_parameters(facts) * layers * tree.height
+    weights = _weights_bytes(facts, ground.placement)
     return PlanRow(
         name=source.name,
         pages=len(document.pages),
@@ -143,9 +151,9 @@ def _row(
         chunks=len(lengths),
         index_bytes=predicted_bytes(lengths, tree, shape, stored),
         weights_bytes=weights,
-        memory_bytes=_PROCESS_BYTES + weights + 2 * kept + cache,
-        index_seconds=OVER_FLOOR * tokens * passes / machine.operations_per_second,
-        question_seconds=OVER_FLOOR * question / machine.operations_per_second,
+        memory_bytes=_PROCESS_BYTES + weights + _question_bytes(ground, tokens),
+        index_seconds=OVER_FLOOR * tokens * passes / ground.machine.operations_per_second,
+        question_seconds=OVER_FLOOR * _question_operations(ground, tokens) / ground.machine.operations_per_second,
         indexed=indexed,
         basis=basis,
     )
@@ -157,31 +165,49 @@ def layer_parameters(facts: ModelFacts) -> int:
     return 2 * facts.hidden_size * (queries + keys) + 3 * facts.hidden_size * facts.intermediate_size
 
 
-def _bytes_of_weight(settings: Settings) -> int:
-    return 2 if settings.dtype in ("bfloat16", "float16") else 4
+def _question_operations(ground: _Ground, tokens: int) -> int:
+    """The running text through all layers, and the re-ranked leaves through the first few."""
+    running = ground.settings.evidence_tokens + _FRAME_TOKENS
+    leaf_tokens = ground.tree.chunk_tokens // 2**ground.tree.height
+    ranked = min(RERANK_LEAVES * leaf_tokens, tokens) * min(LATE_LAYERS, ground.layers)
+    return 2 * layer_parameters(ground.facts) * (running * ground.facts.layer_count + ranked)
 
 
-def _local_model(settings: Settings, facts: ModelFacts, home: Path) -> _LocalModel | None:
+def _question_bytes(ground: _Ground, tokens: int) -> int:
+    """Keys and values of a question: the tree's (as read and as rotated), and the running text's of all layers."""
+    facts, settings = ground.facts, ground.settings
+    position: int = 2 * facts.key_value_heads * facts.head_dim * ground.placement.dtype.itemsize
+    kept = int(tokens / ground.tree.overall_ratio) * ground.layers
+    running = settings.evidence_tokens + _FRAME_TOKENS + settings.max_new_tokens
+    return position * (2 * kept + running * facts.layer_count)
+
+
+def _weights_bytes(facts: ModelFacts, placement: Placement) -> int:
+    matrices = layer_parameters(facts) * facts.layer_count
+    of_one = _QUANTIZED_BYTES.get(placement.quantize, placement.dtype.itemsize)
+    return int(matrices * of_one) + (facts.parameter_count - matrices) * placement.dtype.itemsize
+
+
+def _local_model(settings: Settings, home: Path) -> _LocalModel | None:
     """What of the model is on this machine, None where it is not: planning fetches and converts nothing."""
     folder = installed_folder(settings.model, home) or Path(settings.model).expanduser()
     if not folder.is_dir():
         return None
-    placement = place(
-        facts, device=settings.device, dtype=settings.dtype, quantize=settings.quantize, attention=settings.attention
-    )
     tokenizer, tokenizer_hash = read_tokenizer(folder)
-    return _LocalModel(tokenizer, tokenizer_hash, weights_hash(folder, weight_files(folder), home), placement.quantize)
+    return _LocalModel(tokenizer, tokenizer_hash, weights_hash(folder, weight_files(folder), home))
 
 
-def _measure() -> _Machine:
-    """Rate of float32 matrix products of a layer's size on this processor, operations a second."""
+def _measure(placement: Placement) -> _Machine:
+    """Rate of matrix products of a layer's size where and in which type the model would run, operations a second."""
     import torch
 
-    left, right = torch.randn(1024, 1024), torch.randn(1024, 1024)
+    size = 1024 if placement.device.type == "cpu" else 4096
+    square = torch.randn(size, size, device=placement.device, dtype=placement.dtype)
     rates = []
     for _ in range(6):
         started = perf_counter()
-        left @ right
-        rates.append(2 * 1024**3 / (perf_counter() - started))
+        float((square @ square)[0, 0])  # a number is asked for, so that a GPU has to finish
+        rates.append(2 * size**3 / (perf_counter() - started))
     rate = max(rates)
-    return _Machine(rate, f"matrix products at {rate / 1e9:,.0f} GFLOP/s on this processor")
+    where = "this processor" if placement.device.type == "cpu" else str(placement.device)
+    return _Machine(rate, f"matrix products at {rate / 1e9:,.0f} GFLOP/s on {where}")

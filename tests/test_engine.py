@@ -360,6 +360,15 @@ def test_plan_tells_before_any_work(
     assert after.index_bytes == pytest.approx(trees, rel=0.05)
 
 
+def test_a_plan_counts_the_type_that_the_model_runs_in(model: str, private_home: Path, story: str) -> None:
+    wide = make(model, private_home).plan([story])[0][0]
+    half = make(model, private_home, dtype="bfloat16").plan([story])[0][0]
+    assert half.weights_bytes == wide.weights_bytes // 2
+    assert half.memory_bytes < wide.memory_bytes
+    coarse = make(model, private_home, ratios="64,32,16").plan([story])[0][0]
+    assert coarse.memory_bytes < wide.memory_bytes, "what is kept follows from the ratios"
+
+
 def test_a_model_without_a_chat_template_answers_once(
     model_folder: Callable[..., Path], private_home: Path, story: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -6,7 +6,7 @@ All chunks are searched side by side, one level a step. Knows no model, no tenso
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
@@ -14,16 +14,6 @@ from sharedllm_cli.context.tree import ChunkTree, Node
 
 Score = Callable[[Sequence[Node]], np.ndarray]
 """Scores of some nodes, larger is better: one number a node, in the nodes' order."""
-
-
-class NodeSource(Protocol):
-    """Where the trees' nodes come from: computed now (training, building) or read from disk (asking)."""
-
-    def scores(self, nodes: Sequence[Node], query: Any) -> np.ndarray:
-        """How well each node fits the query, [nodes]."""
-
-    def compressed(self, nodes: Sequence[Node]) -> Any:
-        """The kept keys and values of the nodes, in the nodes' order."""
 
 
 def search(trees: Sequence[ChunkTree], score: Score) -> list[Node]:

@@ -21,11 +21,6 @@ class Node(NamedTuple):
     level: int
     index: int  # type: ignore[assignment]  # a place, not the tuple's method of that name
 
-    @property
-    def sibling(self) -> Node:
-        """The other child of the same parent."""
-        return Node(self.chunk, self.level, self.index ^ 1)
-
 
 class Span(NamedTuple):
     """Tokens `[start, end)`, counted from the chunk's first token."""
@@ -116,9 +111,3 @@ class ChunkTree:
         """The leaves below a node, by their place among the chunk's leaves."""
         width = 2 ** (self.depth - level)
         return range(index * width, (index + 1) * width)
-
-    def leaf_at(self, token: int) -> int:
-        """The leaf that holds a token of the chunk."""
-        if not 0 <= token < self.length:
-            raise IndexError(f"token {token} is outside the chunk of {self.length}")
-        return next(place for place, span in enumerate(self.levels[-1]) if span.start <= token < span.end)

@@ -43,10 +43,6 @@ class SourceFile:
     name: str
     path: Path | None
 
-    @property
-    def is_stdin(self) -> bool:
-        return self.path is None
-
 
 def expand(arguments: Sequence[str], failures: list[tuple[str, DocumentError]] | None = None) -> list[SourceFile]:
     """The documents that the arguments name, in their order, each once (by resolved path).

@@ -62,12 +62,6 @@ class Leaves:
         chunk = bisect_right(self.first_leaves, leaf) - 1
         return Node(chunk, self.trees[chunk].depth, leaf - self.first_leaves[chunk])
 
-    def node_leaves(self, node: Node) -> range:
-        """The leaves below a node (of a leaf: itself), by their numbers in the document."""
-        below = self.trees[node.chunk].leaf_range(node.level, node.index)
-        first = self.first_leaves[node.chunk]
-        return range(first + below.start, first + below.stop)
-
     def node_span(self, node: Node) -> tuple[int, int]:
         """First and end token of a node, counted through the document."""
         span = self.trees[node.chunk].span(node.level, node.index)
@@ -77,13 +71,6 @@ class Leaves:
         """First and end token of a leaf, counted through the document."""
         first, end = self.leaf_spans[leaf].tolist()
         return first, end
-
-    def leaf_at(self, token: int) -> int:
-        """The leaf that holds a token of the document. Raises IndexError for a token that is not there."""
-        if not 0 <= token < self.token_count:
-            raise IndexError(f"token {token} is not one of {self.token_count}")
-        chunk = bisect_right(self.chunk_starts, token) - 1
-        return self.first_leaves[chunk] + self.trees[chunk].leaf_at(token - self.chunk_starts[chunk])
 
     def leaf_characters(self, leaf: int, document: Document) -> tuple[int, int]:
         """Span of the leaf's text in the document's, without white space at either end; empty where there is no other.

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sharedllm_cli.config import TreeConfig
-from sharedllm_cli.context.tree import ChunkTree, Node, chunk_lengths, kept_positions
+from sharedllm_cli.context.tree import ChunkTree, chunk_lengths, kept_positions
 
 DEFAULT = TreeConfig()
 configs = st.integers(1, 4).map(
@@ -131,30 +131,21 @@ def test_the_stored_nodes_of_a_full_chunk_hold_448_keys_per_1024_tokens() -> Non
 
 
 @given(length=st.integers(1, 600), config=configs, data=st.data())
-def test_the_leaf_of_a_token_holds_it_and_lies_below_its_ancestors(
-    length: int, config: TreeConfig, data: st.DataObject
-) -> None:
+def test_a_leaf_lies_below_its_ancestors(length: int, config: TreeConfig, data: st.DataObject) -> None:
     tree = ChunkTree(length, config)
-    token = data.draw(st.integers(0, length - 1))
-    leaf = tree.leaf_at(token)
-    span = tree.span(tree.depth, leaf)
-    assert span.start <= token < span.end
+    leaf = data.draw(st.integers(0, tree.leaf_count - 1))
     for level in range(tree.depth + 1):
         index = leaf >> (tree.depth - level)
-        assert leaf in tree.leaf_range(level, index)
         below = tree.leaf_range(level, index)
+        assert leaf in below
         assert tree.span(level, index).start == tree.span(tree.depth, below[0]).start
         assert tree.span(level, index).end == tree.span(tree.depth, below[-1]).end
 
 
-def test_a_token_outside_the_chunk_has_no_leaf() -> None:
-    for token in (-1, 512):
-        with pytest.raises(IndexError):
-            ChunkTree(512, DEFAULT).leaf_at(token)
-
-
-@given(chunk=st.integers(0, 9), level=st.integers(1, 4), data=st.data())
-def test_siblings_share_a_parent_and_know_each_other(chunk: int, level: int, data: st.DataObject) -> None:
-    node = Node(chunk, level, data.draw(st.integers(0, 2**level - 1)))
-    assert node.sibling.sibling == node != node.sibling
-    assert node.sibling.index // 2 == node.index // 2
+@pytest.mark.parametrize(
+    ("config", "beta"), [(DEFAULT, 8), (TreeConfig(512, 2, (16, 8)), 32 / 3), (TreeConfig(64, 1, (4,)), 4)]
+)
+def test_beta_is_what_a_full_chunk_keeps(config: TreeConfig, beta: float) -> None:
+    tree = ChunkTree(config.chunk_tokens, config)
+    kept = sum(tree.kept_count(level, 0) for level in range(1, config.height + 1)) + tree.kept_count(config.height, 0)
+    assert config.overall_ratio == pytest.approx(beta) == config.chunk_tokens / kept

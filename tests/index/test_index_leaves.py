@@ -29,9 +29,8 @@ def test_numbers_and_addresses_of_leaves_agree(byte_tokenizer: Any) -> None:
     leaves = build_leaves(sample_document(), byte_tokenizer, TREE)
     for leaf in range(leaves.leaf_count):
         node = leaves.leaf_node(leaf)
-        assert list(leaves.node_leaves(node)) == [leaf]
-        first, end = leaves.leaf_span(leaf)
-        assert {leaves.leaf_at(token) for token in range(first, end)} == {leaf}
+        assert leaves.first_leaves[node.chunk] + node.index == leaf
+        assert leaves.node_span(node) == leaves.leaf_span(leaf)
     with pytest.raises(IndexError):
         leaves.leaf_node(leaves.leaf_count)
     per_chunk = leaves.by_chunk(np.arange(leaves.leaf_count))
