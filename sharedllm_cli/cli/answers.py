@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from sharedllm_cli.answer import Answer, Source
 from sharedllm_cli.cli.console import Console, harmless, one_line
 from sharedllm_cli.cli.excerpts import excerpt
-from sharedllm_cli.cli.quantities import duration, ranges
+from sharedllm_cli.cli.quantities import duration, page_list
 from sharedllm_cli.config import MAX_SOURCES
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ def effort(answer: Answer) -> list[str]:
     if coverage.pages > 1:
         parts.append(f"{coverage.pages:,} pages")
     if coverage.pages_without_text:
-        parts.append(f"without text: page {ranges(coverage.pages_without_text)}")
+        parts.append(f"without text: {page_list(coverage.pages_without_text)}")
     parts.append(f"first token {duration(timing.first_token_s)}")
     if timing.new_tokens:
         parts.append(f"{timing.tokens_per_s:,.1f} tokens/s")

@@ -72,6 +72,8 @@ def split_question(arguments: Sequence[str]) -> tuple[list[str], str]:
     if _exists(question):
         raise UsageError(f"no question given: the last argument, {question!r}, is a file or folder", hint=example)
     if _looks_unquoted(documents, question):
+        if not _exists(documents[0]) and documents[0].isalpha():
+            raise UsageError("no document given, and a question of several words must be quoted", hint=example)
         words = " ".join([*documents[1:], question])
         raise UsageError(
             f"{documents[-1]!r} is no document; a question of several words must be quoted",

@@ -11,7 +11,7 @@ from sharedllm_cli.cli.answers import explain, receive, show_sources
 from sharedllm_cli.cli.arguments import Documents, Pages, Reindex, Sources, Stream, exit_code, open_documents, page_span
 from sharedllm_cli.cli.keyboard import Keyboard, open_keyboard
 from sharedllm_cli.cli.options import EVERYTHING, takes
-from sharedllm_cli.cli.quantities import ranges
+from sharedllm_cli.cli.quantities import number_of, page_list
 from sharedllm_cli.cli.session import Call
 from sharedllm_cli.config import MAX_SOURCES
 from sharedllm_cli.errors import SharedLLMError, UsageError
@@ -130,11 +130,11 @@ class Conversation:
 
     def show_documents(self) -> None:
         for document in self.library.documents:
-            pages = f"{document.pages:,} pages, " if document.paged else ""
-            silent = list(document.pages_without_text)
-            missing = f", no text on page {ranges(silent)}" if silent else ""
-            extent = f"{pages}{document.tokens:,} tokens in {document.chunks:,} chunks{missing}"
-            self.call.console.say_plain(f"  {document.name}: {extent}")
+            extent = [number_of(document.pages, "page")] if document.paged else []
+            extent.append(f"{number_of(document.tokens, 'token')} in {number_of(document.chunks, 'chunk')}")
+            if silent := list(document.pages_without_text):
+                extent.append(f"no text on {page_list(silent)}")
+            self.call.console.say_plain(f"  {document.name}: {', '.join(extent)}")
 
     def clear(self) -> None:
         self.turns.clear()

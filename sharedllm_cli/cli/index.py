@@ -10,7 +10,7 @@ import typer
 
 from sharedllm_cli.cli.arguments import Documents, Failures, Reindex, announce_stdin, exit_code, report_failures
 from sharedllm_cli.cli.options import MODEL, READING, TREE, takes
-from sharedllm_cli.cli.quantities import duration, size
+from sharedllm_cli.cli.quantities import duration, number_of, size
 from sharedllm_cli.cli.session import Call
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ def _plain(value: Any) -> Any:
 
 def describe(outcome: IndexOutcome) -> str:
     """One line about one indexed document."""
-    extent = f"{outcome.tokens:,} tokens in {outcome.chunks:,} chunks, {size(outcome.bytes)}"
+    extent = f"{number_of(outcome.tokens, 'token')} in {number_of(outcome.chunks, 'chunk')}, {size(outcome.bytes)}"
     if outcome.skipped:
         return f"{outcome.name}: {outcome.reason or 'already indexed'} ({extent})"
     why = f" ({outcome.reason})" if outcome.reason else ""

@@ -15,6 +15,11 @@ def amount(value: float, unit: str) -> str:
     return f"{count(value, unit)} {'MB' if unit == 'bytes' else unit}".rstrip()
 
 
+def number_of(count: int, noun: str) -> str:
+    """A number of things in the grammatical number that goes with it: `1 chunk`, `1,024 chunks`."""
+    return f"{count:,} {noun}" + ("" if count == 1 else "s")
+
+
 def duration(seconds: float) -> str:
     """Seconds as people say them: `0.4 s`, `12 s`, `3 min 20 s`, `1 h 05 min`."""
     if seconds < 9.95:
@@ -34,6 +39,11 @@ def size(number: float) -> str:
             value = number / scale
             return f"{value:.1f} {unit}" if value < 10 else f"{value:,.0f} {unit}"
     return f"{number:.0f} B"
+
+
+def page_list(numbers: list[int]) -> str:
+    """Pages by their numbers: `page 4`, `pages 4, 7–9`."""
+    return f"{'page' if len(set(numbers)) == 1 else 'pages'} {ranges(numbers)}"
 
 
 def ranges(numbers: list[int]) -> str:

@@ -149,7 +149,7 @@ def test_an_excerpt_never_leaves_the_quote(place: int) -> None:
 
 def test_pages_without_text_are_named(book: str) -> None:
     err = call(Script(changes={"coverage": Coverage(5000, 1024, 10, 12, [4, 7, 8, 9])}), "ask", book, "When?").err
-    assert "without text: page 4, 7–9" in err
+    assert "without text: pages 4, 7–9" in err
 
 
 @pytest.mark.parametrize(
@@ -207,6 +207,7 @@ def test_no_question(book: str) -> None:
 def test_a_question_that_lost_its_quotes(book: str) -> None:
     error = usage_mistake(call(Script(), "ask", book, "when", "is", "it", "lit?"))
     assert f'sharedllm ask {book} "when is it lit?"' in error
+    assert "no document given" in usage_mistake(call(Script(), "ask", "when", "is", "it", "lit?"))
 
 
 def test_a_missing_document_is_the_engine_s_to_tell(book: str) -> None:

@@ -10,7 +10,7 @@ import pytest
 from fake_engine import Script, Stream, call, make_source
 
 from sharedllm_cli.cli.console import Console, harmless, to_json
-from sharedllm_cli.cli.quantities import amount, duration, ranges, size
+from sharedllm_cli.cli.quantities import amount, duration, number_of, page_list, ranges, size
 from sharedllm_cli.errors import DocumentError
 
 REFRESHES_A_SECOND = 10
@@ -138,6 +138,8 @@ def test_a_warning_is_said_once() -> None:
 
 
 def test_quantities() -> None:
+    assert [number_of(count, "chunk") for count in (0, 1, 1024)] == ["0 chunks", "1 chunk", "1,024 chunks"]
+    assert [page_list(numbers) for numbers in ([4], [4, 7, 8])] == ["page 4", "pages 4, 7–8"]
     assert [duration(seconds) for seconds in (0.04, 9.94, 59.4, 200, 3900)] == [
         "0.0 s",
         "9.9 s",
