@@ -184,8 +184,10 @@ def _question_bytes(ground: _Ground, tokens: int) -> int:
 
 def _weights_bytes(facts: ModelFacts, placement: Placement) -> int:
     matrices = layer_parameters(facts) * facts.layer_count
-    of_one = _QUANTIZED_BYTES.get(placement.quantize, placement.dtype.itemsize)
-    return int(matrices * of_one) + (facts.parameter_count - matrices) * placement.dtype.itemsize
+    itemsize: int = placement.dtype.itemsize
+    return int(matrices * _QUANTIZED_BYTES.get(placement.quantize, itemsize)) + itemsize * (
+        facts.parameter_count - matrices
+    )
 
 
 def _local_model(settings: Settings, home: Path) -> _LocalModel | None:
