@@ -168,7 +168,7 @@ def layer_parameters(facts: ModelFacts) -> int:
 def _question_operations(ground: _Ground, tokens: int) -> int:
     """The running text through all layers, and the re-ranked leaves through the first few."""
     running = ground.settings.evidence_tokens + _FRAME_TOKENS
-    leaf_tokens = ground.tree.chunk_tokens // 2**ground.tree.height
+    leaf_tokens: int = ground.tree.chunk_tokens // 2**ground.tree.height
     ranked = min(RERANK_LEAVES * leaf_tokens, tokens) * min(LATE_LAYERS, ground.layers)
     return 2 * layer_parameters(ground.facts) * (running * ground.facts.layer_count + ranked)
 
@@ -184,10 +184,9 @@ def _question_bytes(ground: _Ground, tokens: int) -> int:
 
 def _weights_bytes(facts: ModelFacts, placement: Placement) -> int:
     matrices = layer_parameters(facts) * facts.layer_count
-    itemsize: int = placement.dtype.itemsize
-    return int(matrices * _QUANTIZED_BYTES.get(placement.quantize, itemsize)) + itemsize * (
-        facts.parameter_count - matrices
-    )
+    plain: int = placement.dtype.itemsize
+    of_one = _QUANTIZED_BYTES.get(placement.quantize, plain)
+    return int(matrices * of_one) + plain * (facts.parameter_count - matrices)
 
 
 def _local_model(settings: Settings, home: Path) -> _LocalModel | None:
