@@ -75,9 +75,9 @@ def assess(
     """Judge an answer by what can be known without another model.
 
     `question_words` are the question's content words as typed and `matched_words` those that the documents hold
-    (`terms` and `matched` of `context/lexical.py: LexicalScores`). Not answered: the answer is empty, is announced and
-    not given, says that the document does not say, or none of the question's words occurs anywhere. Warnings name what
-    the documents or the passages do not hold; the passages are checked only where there are any.
+    (`terms` and `matched` of `context/lexical.py: LexicalScores`). Not answered: the answer is empty, announced and not
+    given, the question again, says that the document does not say, or none of the question's words occurs anywhere.
+    Warnings name what the documents or the passages do not hold; the passages are checked only where there are any.
     """
     warnings = [_CUT[finish]] if finish in _CUT else []
     missing = [word for word in question_words if word not in matched_words]
@@ -87,6 +87,8 @@ def assess(
         return Verdict(False, "the model finds no answer in the passages", tuple(warnings))
     if _ANNOUNCED.fullmatch(answer.strip()):
         return Verdict(False, "the model announced an answer and gave none", tuple(warnings))
+    if _echoes(answer, question):
+        return Verdict(False, "the model repeated the question and gave no answer", tuple(warnings))
     if question_words and len(missing) == len(question_words):
         return Verdict(False, f"the documents hold none of the question's words: {', '.join(missing)}", tuple(warnings))
     if missing:
@@ -104,6 +106,13 @@ def says_not_in_document(answer: str) -> bool:
     if first == _bare(NOT_IN_DOCUMENT) or _NO_ANSWER.fullmatch(first):
         return True
     return _DOES_NOT_SAY.fullmatch(_bare(answer)) is not None
+
+
+def _echoes(answer: str, question: str) -> bool:
+    """True where every line of an answer is the question (`Question: …`, `Answer: …`)."""
+    asked = _bare(question)
+    lines = (_bare(line).removeprefix("question ").removeprefix("answer ") for line in answer.splitlines())
+    return bool(asked) and all(line in (asked, "question", "answer", "") for line in lines)
 
 
 def unsupported_words(answer: str, evidence_text: str, *, question: str = "", language: str | None = None) -> list[str]:

@@ -115,6 +115,15 @@ def test_an_answer_that_is_announced_and_not_given_is_none() -> None:
     assert assess({"king"}, {"king"}, "The answer to this question is:\n\nWilliam").answered
 
 
+def test_the_question_again_is_no_answer() -> None:
+    question = "Who was the king?"
+    echo = "Question: Who was the king?\nAnswer: Who was the king?\n\nQuestion:"
+    assert assess(["king"], {"king"}, echo, question=question).reason == (
+        "the model repeated the question and gave no answer"
+    )
+    assert assess(["king"], {"king"}, "Question: Who was the king?\nAnswer: William", question=question).answered
+
+
 def test_a_question_none_of_whose_words_occur_is_not_answered_and_names_them() -> None:
     verdict = assess(["president", "Mars"], set(), "William.", question="Who was the president of Mars?")
     assert not verdict.answered
