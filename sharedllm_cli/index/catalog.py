@@ -56,7 +56,10 @@ class PartEntry:
 
 @dataclass(frozen=True)
 class Entry:
-    """The index of one document. Dates are ISO 8601 in UTC; `tokens` is None while no leaves are stored."""
+    """The index of one document. Dates are ISO 8601 in UTC; `tokens` is None while no leaves are stored.
+
+    `source` is the file it was asked for last, `elsewhere` those before, with the same content then.
+    """
 
     name: str
     folder: Path
@@ -68,6 +71,7 @@ class Entry:
     parts: tuple[PartEntry, ...]
     made: str | None
     used: str | None
+    elsewhere: tuple[str, ...] = ()
 
     @property
     def complete(self) -> bool:
@@ -128,6 +132,7 @@ def _entry(folder: Path) -> Entry:
         parts=found,
         made=min(dates, default=None),
         used=None if used is None else datetime.fromtimestamp(used, UTC).isoformat(timespec="seconds"),
+        elsewhere=usage.elsewhere if usage else (),
     )
 
 
@@ -291,7 +296,9 @@ def prunable(root: Path, older_than_days: float | None = None) -> list[Prunable]
 def _reason(entry: Entry, older_than_days: float | None) -> str | None:
     """Why a whole document's index could go, None where it should stay."""
     if entry.source is not None and (why := _source_reason(Path(entry.source), entry.content_hash)):
-        return why
+        others = (_source_reason(Path(other), entry.content_hash) for other in entry.elsewhere)
+        if all(others):
+            return why
     used = last_used(entry.folder)
     if older_than_days is not None and used is not None:
         days = (datetime.now(UTC).timestamp() - used) / _DAY_SECONDS

@@ -93,7 +93,7 @@ class IndexStore:
         folder = self.folder(content_hash)
         if folder is not None:
             absolute = None if path is None else str(Path(path).absolute())
-            usage.write_usage(folder, usage.Usage(name, absolute, content_hash))
+            usage.write_usage(folder, name, absolute, content_hash)
 
     def read_leaves(self, content_hash: str, key: LeavesKey) -> Leaves | None:
         """The stored leaves with a key, None where there are none. Raises StoredIndexError where they are damaged."""

@@ -93,6 +93,22 @@ def test_what_is_prunable_and_why(store: IndexStore, tmp_path: Path) -> None:
     assert [entry.name for entry in catalog.entries(store.root)] == ["standard input", "stays.txt"]
 
 
+def test_an_index_stays_while_one_of_several_files_holds_its_bytes(store: IndexStore, tmp_path: Path) -> None:
+    document = stored_file(store, tmp_path / "first.txt", "gulls")
+    copies = [tmp_path / "copy.txt", tmp_path / "other.txt"]
+    for copy in copies:
+        copy.write_text("gulls")
+        store.seen(document.content_hash, copy.name, str(copy))
+    (entry,) = catalog.entries(store.root)
+    assert (entry.name, entry.elsewhere) == ("other.txt", (str(copies[0]), str(tmp_path / "first.txt")))
+    copies[0].unlink()
+    copies[1].write_text("terns")
+    assert catalog.prunable(store.root) == []
+    (tmp_path / "first.txt").unlink()
+    (item,) = catalog.prunable(store.root)
+    assert "other.txt has changed" in item.why
+
+
 def test_other_files_in_the_root_are_neither_listed_nor_touched(store: IndexStore, tmp_path: Path) -> None:
     document = stored_file(store, tmp_path / "log.txt", "gulls")
     foreign = [store.root / "notes.txt", store.root / "photos-0123456789abcdef" / "text" / "text.txt"]
