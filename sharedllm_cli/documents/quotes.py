@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 
 from sharedllm_cli.documents.characters import clean
 
@@ -16,6 +17,9 @@ _LINE_END_HYPHEN = re.compile(f"(?<=\\w)[{_HYPHENS}][ \\t]*\\n\\s*(?=\\w)")
 _PAGE_END_HYPHEN = re.compile(f"(?<=\\w)[{_HYPHENS}]\\s*$")
 _ROWS = re.compile(r"([._=*~─━═])\1{3,}")
 _OPTIONAL = "\x00"
+_MARKS = re.compile(f"[{_HYPHENS}{_OPTIONAL}]+")
+_REMEMBERED_PAGES = 16
+"""A format without pages is one page of any length, and all of a question's quotes stand on it."""
 
 
 @dataclass(frozen=True)
@@ -32,9 +36,12 @@ def verify(quote: str, raw_page: str) -> bool:
 
     False for a quote without any character that counts.
     """
-    wanted, page = _canonical(quote), _canonical(raw_page)
+    wanted = _canonical(quote)
     if not wanted.characters:
         return False
+    if "".join(quote.split()) in _without_space(raw_page):
+        return True
+    page = _canonical_page(raw_page)
     start = page.characters.find(wanted.characters)
     while start >= 0:
         if _same_hyphens(wanted, page, start):
@@ -43,21 +50,32 @@ def verify(quote: str, raw_page: str) -> bool:
     return False
 
 
+@lru_cache(_REMEMBERED_PAGES)
+def _without_space(raw_page: str) -> str:
+    return "".join(raw_page.split())
+
+
+@lru_cache(_REMEMBERED_PAGES)
+def _canonical_page(raw_page: str) -> _Canonical:
+    return _canonical(raw_page)
+
+
 def _canonical(text: str) -> _Canonical:
     text = clean(text).replace("…", "...")
     text = _PAGE_END_HYPHEN.sub(_OPTIONAL, _LINE_END_HYPHEN.sub(_OPTIONAL, text))
     text = _ROWS.sub(r"\1\1\1", "".join(text.split()))
-    characters: list[str] = []
     hyphens: dict[int, int] = {}
     optional: set[int] = set()
-    for character in text:
-        if character == _OPTIONAL:
-            optional.add(len(characters))
-        elif character in _HYPHENS:
-            hyphens[len(characters)] = hyphens.get(len(characters), 0) + 1
-        else:
-            characters.append(character)
-    return _Canonical("".join(characters), hyphens, frozenset(optional))
+    marks = 0
+    for found in _MARKS.finditer(text):
+        place = found.start() - marks
+        marks += len(found[0])
+        printed = len(found[0]) - found[0].count(_OPTIONAL)
+        if printed:
+            hyphens[place] = printed
+        if printed < len(found[0]):
+            optional.add(place)
+    return _Canonical(_MARKS.sub("", text), hyphens, frozenset(optional))
 
 
 def _same_hyphens(wanted: _Canonical, page: _Canonical, start: int) -> bool:

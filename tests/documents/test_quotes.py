@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -69,3 +71,15 @@ def test_every_piece_of_a_page_is_on_it(page: str, start: int, length: int) -> N
     piece = clean(page)[start : start + length]
     if any(character.isalnum() for character in clean(piece)):
         assert verify(piece, page)
+
+
+def test_many_quotes_of_one_long_page_are_soon_verified() -> None:
+    page = "The keeper re-lit the lamp, co-\noperated and wrote. " * 20_000
+    quotes = [f"keeper re-lit the lamp, {'coop' if plain else 'co-op'}erated" for plain in (True, False)] * 4
+    started = time.perf_counter()
+    verify(quotes[0], page)
+    first = time.perf_counter() - started
+    started = time.perf_counter()
+    assert all(verify(quote, page) for quote in quotes)
+    assert time.perf_counter() - started < first + 0.2, "the page is read once, not once a quote"
+    assert not verify("keeper re-lit the lamps", page)
