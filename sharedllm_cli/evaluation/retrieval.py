@@ -1,37 +1,27 @@
 """`eval retrieval`: how often a policy has the leaf that holds the answer's words among its best.
 
-Documents are cut and leaves scored by the code that `ask` uses; no index is written. Hidden states and node vectors are
-computed once a document instead of once a question: states in float16, as `index --late-states` would store them.
+Documents are cut and leaves scored by the code that `ask` uses; no index is written.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from sharedllm_cli.config import POLICIES, Settings
-from sharedllm_cli.context import policies
-from sharedllm_cli.context.tree import Node
-from sharedllm_cli.documents.chunking import plain_ids
 from sharedllm_cli.errors import UsageError
 from sharedllm_cli.evaluation.metrics import estimate
 from sharedllm_cli.evaluation.provenance import data_facts, model_facts, program_facts
 from sharedllm_cli.evaluation.questions import Asked, JoinedDocument, Selection, opened, read_joined, select
 from sharedllm_cli.evaluation.recall import answer_span, gold_leaves, recall_at
 from sharedllm_cli.evaluation.runner import Run
-from sharedllm_cli.index.nodes import LiveNodes
-from sharedllm_cli.index.states import LeafStates
-from sharedllm_cli.model.lower import CompressedNodes
+from sharedllm_cli.evaluation.scoring import DocumentScorer
 from sharedllm_cli.model.shared import SharedModel, load_shared
 from sharedllm_cli.progress import Reporter
-from sharedllm_cli.reading.library import OpenDocument
-from sharedllm_cli.reading.scoring import QuestionLeaves, leaf_states, score
 from sharedllm_cli.training.records import DataFile
 
 RECALL_AT = (1, 8)
@@ -84,7 +74,7 @@ def retrieval(request: Request, settings: Settings, *, home: Path, reporter: Rep
     run = Run(request.out, config, resume=request.resume)
     with reporter.task("Searching", len(selection.chosen), "questions") as task:
         for place, asked in selection.by_document():
-            _ask_document(run, documents[place], asked, request.policies, shared, reporter)
+            _ask_document(run, documents[place], asked, request.policies, shared)
             task.advance(len(asked))
     metrics = _metrics(run, selection, request)
     run.finish(metrics)
@@ -97,70 +87,20 @@ def _ask_document(
     asked: Sequence[Asked],
     policy_names: Sequence[str],
     shared: SharedModel,
-    reporter: Reporter,
 ) -> None:
     left = [one for one in asked if one.key not in run]
     if not left:
         return
-    scorer = DocumentScorer(
-        opened(document, shared.base.tokenizer, shared.base.tokenizer_hash, shared.tree), shared, reporter
-    )
+    scorer = DocumentScorer(opened(document, shared.base.tokenizer, shared.base.tokenizer_hash, shared.tree), shared)
     for one in left:
         gold = gold_leaves(scorer.opened, answer_span(one, document.text))
-        found = {name: _recalls(scorer.scores(one.text, name), gold) for name in policy_names}
+        found = {name: _recalls(scorer(one.text, name).leaves[0], gold) for name in policy_names}
         leaves = scorer.opened.leaves.leaf_count
         run.add(one.key, {"question": one.text, "gold": sorted(gold), "leaves": leaves, "recall": found})
 
 
 def _recalls(scores: np.ndarray, gold: frozenset[int]) -> dict[str, float]:
     return {f"recall_at_{k}": recall_at(scores, gold, k) for k in RECALL_AT}
-
-
-@dataclass
-class DocumentScorer:
-    """Scores the leaves of one document for many questions; what does not depend on the question is kept."""
-
-    opened: OpenDocument
-    shared: SharedModel
-    reporter: Reporter
-    _states: LeafStates | None = field(default=None, init=False)
-    _vectors: RememberedVectors | None = field(default=None, init=False)
-
-    def scores(self, question: str, policy_name: str) -> np.ndarray:
-        """A number for each leaf, as the policy gives it."""
-        ids = plain_ids(self.shared.base.tokenizer, question)
-        states = self._leaf_states() if policies.policy(policy_name).states != "none" else None
-        source = QuestionLeaves(question, ids, [self.opened.leaves], self.shared.lower, self._node_vectors, [states])
-        return score(source, [self.opened.leaves], policy_name).leaves[0]
-
-    def _leaf_states(self) -> LeafStates:
-        if self._states is None:
-            self._states = leaf_states(self.opened.leaves, self.shared.lower, lambda tokens: None)
-        return self._states
-
-    def _node_vectors(self) -> RememberedVectors:
-        if self._vectors is None:
-            self._vectors = RememberedVectors(LiveNodes(self.shared.lower, self.opened.leaves))
-        return self._vectors
-
-
-class RememberedVectors:
-    """Nodes whose vectors are computed once, when they are first asked for."""
-
-    def __init__(self, nodes: LiveNodes) -> None:
-        self._nodes = nodes
-        self._known: dict[Node, Tensor] = {}
-
-    def compressed(self, nodes: Sequence[Node]) -> CompressedNodes:
-        """Keys and values of the nodes, in the order given."""
-        return self._nodes.compressed(nodes)
-
-    def node_vectors(self, nodes: Sequence[Node]) -> Tensor:
-        """[nodes, hidden] float32."""
-        missing = [node for node in nodes if node not in self._known]
-        if missing:
-            self._known.update(zip(missing, self._nodes.node_vectors(missing), strict=True))
-        return torch.stack([self._known[node] for node in nodes])
 
 
 def _metrics(run: Run, selection: Selection, request: Request) -> dict[str, Any]:

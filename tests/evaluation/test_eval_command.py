@@ -11,6 +11,7 @@ import pytest
 
 from sharedllm_cli.cli.app import run
 from sharedllm_cli.cli.console import Console
+from sharedllm_cli.evaluation import answers as answers_module
 from sharedllm_cli.evaluation import retrieval as retrieval_module
 
 
@@ -71,3 +72,38 @@ def test_a_mistake_is_one_line_and_its_exit_code(tiny: list[str], flags: list[st
     assert (found, out) == (code, "")
     assert words in err
     assert "Traceback" not in err
+
+
+QA = ["--lower-layers", "2", "--max-new-tokens", "3", "--limit", "2"]
+
+
+def test_qa_prints_one_object_or_a_table(tiny: list[str], tmp_path: Path) -> None:
+    code, out, err = call("qa", *tiny, *QA, "--out", str(tmp_path / "a"), "--json")
+    assert code == 0, err
+    told = json.loads(out)
+    assert list(told["arms"]) == ["closed", "truncate", "bm25", "sharedllm", "full", "tree", "tree-wrong"]
+    assert told == json.loads((tmp_path / "a" / "metrics.json").read_text())
+    assert "the arm tree is left out" in err
+    code, out, _ = call("qa", *tiny, *QA, "--out", str(tmp_path / "b"), "--arms", "closed,tree")
+    assert code == 0
+    assert [line.split()[0] for line in out.splitlines() if line[:1].isalpha()] == ["Arm", "closed", "tree"]
+
+
+def test_every_flag_of_qa_arrives(tiny: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[Any] = []
+
+    def keep(request: Any, settings: Any, **others: Any) -> Any:
+        seen.append((request, settings))
+        return {"arms": {}}
+
+    monkeypatch.setattr(answers_module, "answers", keep)
+    flags = ["--arms", "full, tree", "--limit", "3", "--seed", "4", "--join", "5", "--no-adapter", "--out", "folder"]
+    flags += ["--resume", "--skip-bad-lines", "--policy", "late", "--evidence-tokens", "6", "--no-tree"]
+    flags += ["--max-new-tokens", "7", "--system", "Be brief.", "--stored-dtype", "float16", "--index-dir", "there"]
+    code, _, err = call("qa", *tiny, *flags)
+    assert code == 0, err
+    ((request, settings),) = seen
+    assert (request.arms, request.limit, request.seed, request.join) == (("full", "tree"), 3, 4, 5)
+    assert (request.out, request.resume, request.skip_bad_lines, request.adapter) == (Path("folder"), True, True, False)
+    assert (settings.policy, settings.evidence_tokens, settings.tree, settings.max_new_tokens) == ("late", 6, False, 7)
+    assert (settings.system, settings.stored_dtype, settings.index_dir) == ("Be brief.", "float16", "there")

@@ -1,0 +1,254 @@
+"""`eval qa`: what answers are worth by what the model could read, every arm on the same questions and weights."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import combinations
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+from sharedllm_cli.config import Settings
+from sharedllm_cli.documents.chunking import plain_ids
+from sharedllm_cli.errors import UsageError
+from sharedllm_cli.evaluation import metrics
+from sharedllm_cli.evaluation.answering import Answerer
+from sharedllm_cli.evaluation.arms import ARMS, Arm, DocumentReader, Question
+from sharedllm_cli.evaluation.provenance import data_facts, model_facts, program_facts
+from sharedllm_cli.evaluation.questions import Asked, JoinedDocument, Selection, opened, read_joined, select
+from sharedllm_cli.evaluation.runner import Run, interval_json
+from sharedllm_cli.generation.prompt import NOT_IN_DOCUMENT
+from sharedllm_cli.index.store import IndexStore
+from sharedllm_cli.model.adapter_config import UNTRAINED
+from sharedllm_cli.model.shared import SharedModel, load_shared
+from sharedllm_cli.progress import Reporter
+from sharedllm_cli.training.records import DataFile
+from sharedllm_cli.training.scoring import refused
+
+INDEXES = "indexes"
+READING = ("policy", "evidence_tokens", "tree", "max_new_tokens", "system", "stored_dtype")
+"""The settings that shape what is read and answered, beside the model's."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """Which arms answer what, and where to."""
+
+    data: tuple[DataFile, ...]
+    out: Path
+    arms: tuple[str, ...] = tuple(ARMS)
+    limit: int = 200
+    seed: int = 0
+    join: int = 1
+    adapter: bool = True
+    resume: bool = False
+    skip_bad_lines: bool = False
+
+    def __post_init__(self) -> None:
+        if not self.data:
+            raise UsageError("there is nothing to ask", hint="give one or more files with --data")
+        if not self.arms or len(set(self.arms)) < len(self.arms):
+            raise UsageError("--arms names no arm, or one twice")
+        for name in self.arms:
+            if name not in ARMS:
+                raise UsageError(f"unknown arm {name!r}", hint=f"choose among {', '.join(ARMS)}")
+
+
+def answers(request: Request, settings: Settings, *, home: Path, reporter: Reporter) -> dict[str, Any]:
+    """Ask every arm every question and compare; returns the object of `eval qa --json`.
+
+    Raises DocumentError for data that can't be read, UsageError for a request that can't be meant or leaves no arm,
+    ModelError for a model that can't be had, ResourceError where trees don't fit the disk.
+    """
+    if not request.adapter:
+        settings = replace(settings, adapter=UNTRAINED)
+    documents = read_joined(request.data, join=request.join, skip_bad_lines=request.skip_bad_lines, reporter=reporter)
+    selection = select(documents, limit=request.limit, seed=request.seed)
+    shared = load_shared(settings, home, reporter)
+    left_out = _left_out(request.arms, shared, settings, len(documents))
+    for name, reason in left_out.items():
+        reporter.warn(f"the arm {name} is left out: {reason}")
+    arms = [ARMS[name] for name in request.arms if name not in left_out]
+    if not arms:
+        raise UsageError("no arm is left to be measured", hint=f"choose others of {', '.join(ARMS)}")
+    config = {
+        "command": "eval qa",
+        "arms": list(request.arms),
+        "data": data_facts(request.data, join=request.join, limit=request.limit, seed=request.seed),
+        "model": model_facts(shared, settings),
+        "settings": {name: getattr(settings, name) for name in READING},
+        **program_facts(),
+    }
+    run = Run(request.out, config, resume=request.resume)
+    root = request.out / INDEXES if settings.index_dir is None else Path(settings.index_dir)
+    evaluation = _Evaluation(run, documents, shared, settings, IndexStore(root, reporter), reporter)
+    with reporter.task("Answering", len(selection.chosen) * len(arms), "answers") as task:
+        for place, asked in selection.by_document():
+            for _ in evaluation.ask_document(place, asked, arms):
+                task.advance(1)
+    found = _metrics(run, selection, arms, left_out, request.seed)
+    if any(of.get("rouge_l", 0) is None for of in found["arms"].values()):
+        reporter.warn("ROUGE-L is not computed: the library rouge-score is not installed (the extra `eval`)")
+    run.finish(found)
+    return found
+
+
+def _left_out(names: Sequence[str], shared: SharedModel, settings: Settings, documents: int) -> dict[str, str]:
+    """The arms that can't be measured, and why."""
+    reasons = {}
+    reads_tree = settings.tree and shared.upper.reads_tree
+    for arm in (ARMS[name] for name in names):
+        blind = arm.name == "bm25" or (arm.name == "sharedllm" and not reads_tree)
+        if arm.needs_tree and not shared.upper.reads_tree:
+            reasons[arm.name] = "the adapter reads no tree, so it would be closed again"
+        elif arm.wrong and documents < 2:
+            reasons[arm.name] = "there is no other document whose tree could be read"
+        elif blind and not settings.evidence_tokens:
+            reasons[arm.name] = "with --evidence-tokens 0 it would be closed again"
+    return reasons
+
+
+class _Evaluation:
+    def __init__(
+        self,
+        run: Run,
+        documents: Sequence[JoinedDocument],
+        shared: SharedModel,
+        settings: Settings,
+        store: IndexStore,
+        reporter: Reporter,
+    ) -> None:
+        self._run = run
+        self._documents = documents
+        self._shared = shared
+        self._settings = settings
+        self._store = store
+        self._reporter = reporter
+        self._answerer = Answerer(shared, settings.max_new_tokens)
+        self._readers: dict[int, DocumentReader] = {}
+
+    def ask_document(self, place: int, asked: Sequence[Asked], arms: Sequence[Arm]) -> Iterator[None]:
+        """Answer all questions of a document by all arms; yields after each."""
+        following = (place + 1) % len(self._documents)
+        # The wrong tree is the next document's, which is likely to be asked next.
+        self._readers = {kept: reader for kept, reader in self._readers.items() if kept in (place, following)}
+        for one in asked:
+            for arm in arms:
+                key = f"{arm.name} {one.key}"
+                if key not in self._run:
+                    self._run.add(key, self._answered(self._reader(following if arm.wrong else place), arm, one))
+                yield
+
+    def _reader(self, place: int) -> DocumentReader:
+        if place not in self._readers:
+            base = self._shared.base
+            document = opened(self._documents[place], base.tokenizer, base.tokenizer_hash, self._shared.tree)
+            self._readers[place] = DocumentReader(document, self._shared, self._settings, self._store, self._reporter)
+        return self._readers[place]
+
+    def _answered(self, reader: DocumentReader, arm: Arm, asked: Asked) -> dict[str, Any]:
+        """One line of predictions; its `answer` is None where the document does not fit."""
+        gold = plain_ids(self._shared.base.tokenizer, asked.answers[0]) if asked.answerable else []
+        question = Question(asked.text, max(self._settings.max_new_tokens, len(gold)))
+        line: dict[str, Any] = {
+            "arm": arm.name,
+            "question": asked.text,
+            "answers": list(asked.answers),
+            "answerable": asked.answerable,
+        }
+        if arm.needs_tree or (arm.name == "sharedllm" and reader.reads_tree):
+            _ = reader.nodes  # built before the clock starts
+        started = perf_counter()
+        read = arm.read(reader, question)
+        if read is None:
+            return {**line, "answer": None, "document_tokens": reader.opened.tokens}
+        search_s = perf_counter() - started
+        found = self._answerer.answer(read.prompt.token_ids, read.tree, gold, read.prompt.stop_texts)
+        return {
+            **line,
+            "answer": NOT_IN_DOCUMENT if read.hopeless else found.answer,
+            "nll": found.nll,
+            "gold_tokens": len(gold),
+            "first_token_s": search_s if read.hopeless else search_s + found.first_token_s,
+            "prompt_tokens": len(read.prompt.token_ids),
+            "evidence_tokens": read.prompt.evidence_tokens,
+            "tree_keys": read.tree_keys,
+            "document_tokens": reader.opened.tokens,
+        }
+
+
+def _metrics(
+    run: Run, selection: Selection, arms: Sequence[Arm], left_out: dict[str, str], seed: int
+) -> dict[str, Any]:
+    keys = [asked.key for _, asked in selection.chosen]
+    tables = {arm.name: _ArmTable(arm.name, [run[f"{arm.name} {key}"] for key in keys], seed) for arm in arms}
+    found: dict[str, Any] = {name: table.metrics() for name, table in tables.items()}
+    found |= {name: {"n": 0, "left_out": reason} for name, reason in left_out.items()}
+    answerable = sum(asked.answerable for _, asked in selection.chosen)
+    return {
+        "arms": found,
+        "differences": [_difference(one, other, seed) for other, one in combinations(tables.values(), 2)],
+        "questions": {"asked": len(keys), "answerable": answerable, "candidates": selection.candidates},
+        "documents": {"asked": len({place for place, _ in selection.chosen}), "in_data": len(selection.documents)},
+    }
+
+
+class _ArmTable:
+    """What an arm answered, question by question; a question whose document did not fit is not among them."""
+
+    def __init__(self, name: str, lines: Sequence[dict[str, Any]], seed: int) -> None:
+        self.name = name
+        self._seed = seed
+        self._given = [line for line in lines if line["answer"] is not None]
+        self._missing = len(lines) - len(self._given)
+        self.scores = {line["key"].split(" ", 1)[1]: _scores(line) for line in self._given if line["answerable"]}
+
+    def values(self, metric: str, keys: Sequence[str] | None = None) -> tuple[list[float], list[float] | None]:
+        """A metric's values for some questions, and their weights where the mean is one a token."""
+        chosen = [self.scores[key] for key in (self.scores if keys is None else keys)]
+        values = [line[metric] for line in chosen if line[metric] is not None]
+        return values, [line["gold_tokens"] for line in chosen] if metric == "answer_nll" else None
+
+    def metrics(self) -> dict[str, Any]:
+        """The arm's means with their intervals, refusals of both kinds of questions, and how many did not fit."""
+        found: dict[str, Any] = {"n": len(self.scores)}
+        for metric in METRICS:
+            made = metrics.estimate(*self.values(metric), seed=self._seed)
+            found[metric] = made and made.mean
+            found[f"{metric}_interval"] = made and [made.low, made.high]
+        seconds = metrics.estimate([line["first_token_s"] for line in self._given], seed=self._seed)
+        found["first_token_s"] = seconds and seconds.mean
+        found["refused"] = self._refused(answerable=True)
+        lost = sum(not line["answerable"] for line in self._given)
+        found["unanswerable"] = {"n": lost, "refused": self._refused(answerable=False)}
+        return {**found, "did_not_fit": self._missing}
+
+    def _refused(self, *, answerable: bool) -> float | None:
+        """The share of answers that are the fixed sentence."""
+        said = [float(refused(line["answer"])) for line in self._given if line["answerable"] is answerable]
+        return sum(said) / len(said) if said else None
+
+
+METRICS = ("f1", "em", "rouge_l", "answer_nll")
+
+
+def _scores(line: dict[str, Any]) -> dict[str, Any]:
+    answer, gold = line["answer"], line["answers"]
+    return {
+        "f1": metrics.f1(answer, gold),
+        "em": metrics.exact_match(answer, gold),
+        "rouge_l": metrics.rouge_l(answer, gold),
+        "answer_nll": line["nll"] / line["gold_tokens"],
+        "gold_tokens": line["gold_tokens"],
+    }
+
+
+def _difference(one: _ArmTable, other: _ArmTable, seed: int) -> dict[str, Any]:
+    """What an arm has more than another, over the questions that both answered."""
+    keys = [key for key in one.scores if key in other.scores]
+    found: dict[str, Any] = {"arm": one.name, "against": other.name, "n": len(keys)}
+    for metric in METRICS:
+        (values, weights), (others, _) = one.values(metric, keys), other.values(metric, keys)
+        found[metric] = interval_json(metrics.difference(values, others, weights, seed=seed))
+    return found

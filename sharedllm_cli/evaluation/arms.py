@@ -1,0 +1,177 @@
+"""The arms: ways to read a document for a question. They differ in what they read and in nothing else.
+
+Base model, prompt, decoding and adapter weights are the same in all of them; an arm says which passages stand in the
+running text and which tree is read beside it. Knows no data file and no metric.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from types import MappingProxyType
+
+from sharedllm_cli.config import Settings
+from sharedllm_cli.evaluation.scoring import DocumentScorer
+from sharedllm_cli.generation import prompt as prompts
+from sharedllm_cli.generation.prompt import PassageText, Prompt
+from sharedllm_cli.index.nodes import StoredNodes
+from sharedllm_cli.index.store import IndexStore
+from sharedllm_cli.model.cross_attention import TreeContext
+from sharedllm_cli.model.shared import SharedModel
+from sharedllm_cli.progress import Reporter
+from sharedllm_cli.reading.choosing import choose
+from sharedllm_cli.reading.library import OpenDocument
+from sharedllm_cli.reading.sources import characters
+from sharedllm_cli.reading.trees import OpenTrees, Trees
+
+_STEP = 32
+"""So many tokens less are tried where beginning and end don't fit: cut words may take more tokens than they did."""
+
+
+@dataclass(frozen=True)
+class Question:
+    """A question, and the tokens kept for its answer: --max-new-tokens, or the gold answer's where it is longer."""
+
+    text: str
+    answer_tokens: int
+
+
+@dataclass(frozen=True)
+class Read:
+    """What the model is given: the running text and the tree beside it.
+
+    `hopeless`: none of the question's words occurs in the document, so that `ask` answers without the model.
+    """
+
+    prompt: Prompt
+    tree: TreeContext | None = None
+    tree_keys: int = 0
+    hopeless: bool = False
+
+
+class DocumentReader:
+    """One document and all that the arms take from it. Trees are built into the store when they are first needed."""
+
+    def __init__(
+        self, opened: OpenDocument, shared: SharedModel, settings: Settings, store: IndexStore, reporter: Reporter
+    ) -> None:
+        self.opened = opened
+        self.settings = settings
+        self._shared = shared
+        self._store = store
+        self._trees = Trees(store, shared, settings, reporter)
+        self.scored = DocumentScorer(opened, shared)
+
+    @property
+    def reads_tree(self) -> bool:
+        """Whether `ask` would read a tree: some gate is open and the user has not switched it off."""
+        return self.settings.tree and self._shared.upper.reads_tree
+
+    @cached_property
+    def nodes(self) -> StoredNodes:
+        """The document's trees, found on disk or built."""
+        self._store.write_text(self.opened.document)
+        return self._trees.find(self.opened) or self._trees.build(self.opened)
+
+    def tree(self, question: str) -> tuple[TreeContext | None, int]:
+        """The tree as it is read for a question, and the number of its keys."""
+        scored = self.scored(question, self.settings.policy)
+        reading = self._trees.read([self.opened], OpenTrees([self.nodes], True, 0.0), scored, [None])
+        return reading.context, reading.told.kept_keys
+
+    def prompt(self, question: Question, passages: Sequence[PassageText] = ()) -> Prompt:
+        """The running text, as `ask` builds it."""
+        base = self._shared.base
+        return prompts.build(
+            base.tokenizer,
+            window=base.window,
+            max_new_tokens=question.answer_tokens,
+            question=question.text,
+            passages=passages,
+            system=self.settings.system,
+        )
+
+    def room(self, question: Question) -> int:
+        """Tokens of the window that question and answer leave."""
+        return self._shared.base.window - question.answer_tokens - len(self.prompt(question).token_ids)
+
+    def passage(self, first_token: int, end_token: int) -> PassageText:
+        """A stretch of the document as it stands in the running text."""
+        start, end = characters(self.opened, first_token, end_token)
+        return PassageText(self.opened.name, None, None, self.opened.document.text[start:end])
+
+
+def _closed(reader: DocumentReader, question: Question) -> Read | None:
+    return Read(reader.prompt(question))
+
+
+def _full(reader: DocumentReader, question: Question) -> Read | None:
+    if reader.opened.tokens > reader.room(question):
+        return None
+    prompt = reader.prompt(question, [reader.passage(0, reader.opened.tokens)])
+    return None if prompt.dropped_passages else Read(prompt)
+
+
+def _truncate(reader: DocumentReader, question: Question) -> Read | None:
+    if whole := _full(reader, question):
+        return whole
+    tokens = reader.opened.tokens
+    for budget in range(min(tokens - 2, reader.room(question)), 1, -_STEP):
+        half = budget // 2
+        prompt = reader.prompt(question, [reader.passage(0, budget - half), reader.passage(tokens - half, tokens)])
+        if not prompt.dropped_passages:
+            return Read(prompt)
+    return _closed(reader, question)
+
+
+def _passages(reader: DocumentReader, question: Question, policy: str) -> Read:
+    scored = reader.scored(question.text, policy)
+    by_words = policy in ("hybrid", "bm25", "right")
+    chosen = choose([reader.opened], scored, reader.settings.evidence_tokens, by_words=by_words)
+    return Read(reader.prompt(question, chosen.passages), hopeless=chosen.hopeless)
+
+
+def _bm25(reader: DocumentReader, question: Question) -> Read | None:
+    return _passages(reader, question, "bm25")
+
+
+def _tree(reader: DocumentReader, question: Question) -> Read | None:
+    return Read(reader.prompt(question), *reader.tree(question.text))
+
+
+def _sharedllm(reader: DocumentReader, question: Question) -> Read | None:
+    read = _passages(reader, question, reader.settings.policy)
+    if not reader.reads_tree:
+        return read
+    return Read(read.prompt, *reader.tree(question.text))
+
+
+@dataclass(frozen=True)
+class Arm:
+    """A way to read: `read` gives what the model is given, None where the document does not fit.
+
+    `needs_tree`: without an open gate it would be `closed` again. `wrong` reads the next document's tree.
+    """
+
+    name: str
+    read: Callable[[DocumentReader, Question], Read | None]
+    needs_tree: bool = False
+    wrong: bool = False
+
+
+ARMS: Mapping[str, Arm] = MappingProxyType(
+    {
+        arm.name: arm
+        for arm in (
+            Arm("closed", _closed),
+            Arm("truncate", _truncate),
+            Arm("bm25", _bm25),
+            Arm("tree", _tree, needs_tree=True),
+            Arm("tree-wrong", _tree, needs_tree=True, wrong=True),
+            Arm("sharedllm", _sharedllm),
+            Arm("full", _full),
+        )
+    }
+)
+"""Every arm by its name on the command line."""

@@ -1,0 +1,66 @@
+"""Leaves of one document scored for many questions, as `ask` scores them; no index is read or written.
+
+What does not depend on the question is computed once: node vectors, and the states of `late`, in half precision as
+`index --late-states` would store them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from sharedllm_cli.context import policies
+from sharedllm_cli.context.tree import Node
+from sharedllm_cli.documents.chunking import plain_ids
+from sharedllm_cli.index.nodes import LiveNodes
+from sharedllm_cli.index.states import LeafStates
+from sharedllm_cli.model.lower import CompressedNodes
+from sharedllm_cli.model.shared import SharedModel
+from sharedllm_cli.reading.library import OpenDocument
+from sharedllm_cli.reading.scoring import QuestionLeaves, Scored, leaf_states, score
+
+
+class DocumentScorer:
+    """Scores the leaves and nodes of one document."""
+
+    def __init__(self, opened: OpenDocument, shared: SharedModel) -> None:
+        self.opened = opened
+        self._shared = shared
+
+    def __call__(self, question: str, policy_name: str) -> Scored:
+        """The scores that a policy gives for a question."""
+        ids = plain_ids(self._shared.base.tokenizer, question)
+        states = self._states if policies.policy(policy_name).states == "all" else None
+        leaves = [self.opened.leaves]
+        source = QuestionLeaves(question, ids, leaves, self._shared.lower, lambda: self._vectors, [states])
+        return score(source, leaves, policy_name)
+
+    @cached_property
+    def _states(self) -> LeafStates:
+        return leaf_states(self.opened.leaves, self._shared.lower, lambda tokens: None)
+
+    @cached_property
+    def _vectors(self) -> RememberedVectors:
+        return RememberedVectors(LiveNodes(self._shared.lower, self.opened.leaves))
+
+
+class RememberedVectors:
+    """Nodes whose vectors are computed once, when they are first asked for."""
+
+    def __init__(self, nodes: LiveNodes) -> None:
+        self._nodes = nodes
+        self._known: dict[Node, Tensor] = {}
+
+    def compressed(self, nodes: Sequence[Node]) -> CompressedNodes:
+        """Keys and values of the nodes, in the order given."""
+        return self._nodes.compressed(nodes)
+
+    def node_vectors(self, nodes: Sequence[Node]) -> Tensor:
+        """[nodes, hidden] float32."""
+        missing = [node for node in nodes if node not in self._known]
+        if missing:
+            self._known.update(zip(missing, self._nodes.node_vectors(missing), strict=True))
+        return torch.stack([self._known[node] for node in nodes])
