@@ -112,8 +112,9 @@ def token_weights(query_ids: np.ndarray, leaf_ids: Sequence[np.ndarray]) -> np.n
     distinct, place = np.unique(query_ids, return_inverse=True)
     ids = np.concatenate(leaf_ids)
     asked = np.isin(ids, distinct)
-    pairs = np.unique(np.stack([np.searchsorted(distinct, ids[asked]), leaves[asked]]), axis=1)
-    held = np.bincount(pairs[0], minlength=len(distinct))[place]
+    holds = np.zeros((len(distinct), len(leaf_ids)), dtype=bool)
+    holds[np.searchsorted(distinct, ids[asked]), leaves[asked]] = True
+    held = holds.sum(axis=1)[place]
     weights: np.ndarray = np.log1p((len(leaf_ids) - held + 0.5) / (held + 0.5))
     return weights
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -190,3 +192,12 @@ def test_right_prefers_nothing() -> None:
 def test_an_unknown_policy_is_a_users_mistake() -> None:
     with pytest.raises(UsageError, match="unknown policy 'best'"):
         policies.policy("best")
+
+
+def test_weighing_a_questions_tokens_does_not_sort_a_long_document() -> None:
+    leaves = list(np.zeros((40_000, 50), dtype=np.int64) + np.arange(50) % 7)
+    started = time.process_time()
+    weights = policies.token_weights(np.arange(9), leaves)
+    assert time.process_time() - started < 1
+    assert weights[:7] == pytest.approx(weights[0])
+    assert weights[7] == weights[8] > weights[0]
