@@ -55,7 +55,8 @@ def list_indexes(call: Call) -> None:
         call.console.note(f"no document is indexed in {root}")
     else:
         headings = ("Document", "Pages", "Tokens", "Size", "Trees of", "Last used", "Folder")
-        show_table(call.console, headings, [_row(entry) for entry in found], right="Pages,Tokens,Size")
+        rows = [_row(entry) for entry in found]
+        show_table(call.console, headings, rows, right="Pages,Tokens,Size", spare="Folder,Last used,Trees of")
         call.console.say(f"\n{len(found):,} in {root}, {size(sum(entry.bytes for entry in found))}", style="dim")
 
 

@@ -15,19 +15,46 @@ if TYPE_CHECKING:
 Pairs = Iterable[tuple[str, str]]
 
 
-def show_table(console: Console, headings: Sequence[str], rows: Iterable[Sequence[str]], *, right: str = "") -> None:
-    """A table of plain text; `right` names the headings whose columns are aligned right, joined by commas."""
+GAP = 3
+"""Cells between two columns."""
+
+
+def show_table(
+    console: Console,
+    headings: Sequence[str],
+    rows: Iterable[Sequence[str]],
+    *,
+    right: str = "",
+    spare: str = "",
+) -> None:
+    """A table of plain text; `right` names the headings whose columns are aligned right, joined by commas.
+
+    `spare` names those that a terminal too narrow for all of them goes without, the first to go first.
+    """
     from rich import box
     from rich.table import Table
     from rich.text import Text
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold", show_edge=False)
     numbers = right.split(",")
-    for heading in headings:
-        table.add_column(heading, justify="right" if heading in numbers else "left", overflow="fold")
-    for row in rows:
+    columns = list(zip(headings, *rows, strict=True))
+    for heading in spare.split(",") if console.out_is_terminal else ():
+        if _width(columns) > console.rich(console.out).width:
+            columns = [column for column in columns if column[0] != heading]
+    for heading, *_ in columns:
+        number = heading in numbers
+        table.add_column(heading, justify="right" if number else "left", no_wrap=number, overflow="fold")
+    for row in list(zip(*columns, strict=True))[1:]:
         table.add_row(*(Text(one_line(cell)) for cell in row))
     console.result(table)
+
+
+def _width(columns: Sequence[Sequence[str]]) -> int:
+    """Cells that a table takes where nothing is folded."""
+    from rich.cells import cell_len
+
+    widths = [max(cell_len(one_line(cell)) for cell in column) for column in columns]
+    return sum(widths) + GAP * (len(widths) - 1)
 
 
 def show_facts(console: Console, pairs: Pairs, *, title: str | None = None) -> None:

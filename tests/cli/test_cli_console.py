@@ -11,6 +11,7 @@ from fake_engine import Script, Stream, call, make_source
 
 from sharedllm_cli.cli.console import Console, harmless, to_json
 from sharedllm_cli.cli.quantities import amount, duration, number_of, page_list, ranges, size
+from sharedllm_cli.cli.tables import show_table
 from sharedllm_cli.errors import DocumentError
 
 REFRESHES_A_SECOND = 10
@@ -164,3 +165,14 @@ def test_a_detail_is_shown_whole_and_only_with_verbose() -> None:
     assert "hidden" not in shown
     assert "long " * 59 in shown
     assert not any(character in shown for character in OBEYED)
+
+
+def test_a_narrow_terminal_goes_without_spare_columns_and_a_pipe_never(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "30")
+    for terminal in (True, False):
+        out = Stream(terminal)
+        rows = [("book.pdf", "1,024", "a-folder-with-a-long-name")]
+        show_table(Console(out, Stream(False)), ("Document", "Tokens", "Folder"), rows, right="Tokens", spare="Folder")
+        assert "book.pdf" in out.getvalue()
+        assert "1,024" in out.getvalue()
+        assert ("a-folder-with-a-long-name" in out.getvalue()) is not terminal
