@@ -164,8 +164,8 @@ def leaf_states(leaves: Leaves, lower: LowerModel, advance: Callable[[int], None
 
 def _leaf_ids(leaves: Leaves) -> list[np.ndarray]:
     """The token ids of every leaf."""
-    ids = leaves.tokens.ids
-    return [ids[start:end] for start, end in leaves.leaf_spans.tolist()]
+    ids, (starts, ends) = leaves.tokens.ids, leaves.leaf_spans.T.tolist()
+    return [ids[start:end] for start, end in zip(starts, ends, strict=True)]
 
 
 def _states_in_batches(
