@@ -108,7 +108,7 @@ def retrieval(
 @app.command(cls=Command)
 @takes(
     *("model", "adapter", "device", "quantize", "dtype", "attention", "offline"),
-    *("policy", "evidence_tokens", "tree", "index_dir", "max_new_tokens", "system"),
+    *("policy", "evidence_tokens", "tree", "max_new_tokens", "system"),
     *("preset", "lower_layers", "chunk_tokens", "tree_height", "ratios", "stored_dtype", "injection"),
 )
 def qa(
@@ -130,6 +130,16 @@ def qa(
     seed: Seed = 0,
     join: Join = 1,
     skip_bad_lines: SkipBadLines = False,
+    trees: Annotated[
+        Path | None,
+        typer.Option(
+            "--trees",
+            metavar="FOLDER",
+            help="Where trees are kept, to share them between runs; by default in the folder of --out.",
+            rich_help_panel="Run",
+            show_default=False,
+        ),
+    ] = None,
     resume: Resume = False,
 ) -> None:
     """Measure answers by what the model could read: each arm reads the document in another way, all else is the same.
@@ -150,6 +160,7 @@ def qa(
         seed=seed,
         join=join,
         adapter=not no_adapter,
+        trees=trees,
         resume=resume,
         skip_bad_lines=skip_bad_lines,
     )

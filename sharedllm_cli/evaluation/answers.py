@@ -33,7 +33,7 @@ READING = ("policy", "evidence_tokens", "tree", "max_new_tokens", "system", "sto
 
 @dataclass(frozen=True)
 class Request:
-    """Which arms answer what, and where to."""
+    """Which arms answer what, and where to. `trees`: where trees are kept, else in a folder of `out`."""
 
     data: tuple[DataFile, ...]
     out: Path
@@ -42,6 +42,7 @@ class Request:
     seed: int = 0
     join: int = 1
     adapter: bool = True
+    trees: Path | None = None
     resume: bool = False
     skip_bad_lines: bool = False
 
@@ -81,8 +82,8 @@ def answers(request: Request, settings: Settings, *, home: Path, reporter: Repor
         **program_facts(),
     }
     run = Run(request.out, config, resume=request.resume)
-    root = request.out / INDEXES if settings.index_dir is None else Path(settings.index_dir)
-    evaluation = _Evaluation(run, documents, shared, settings, IndexStore(root, reporter), reporter)
+    store = IndexStore(request.trees or request.out / INDEXES, reporter)
+    evaluation = _Evaluation(run, documents, shared, settings, store, reporter)
     with reporter.task("Answering", len(selection.chosen) * len(arms), "answers") as task:
         for place, asked in selection.by_document():
             for _ in evaluation.ask_document(place, asked, arms):

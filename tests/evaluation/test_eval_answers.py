@@ -25,6 +25,7 @@ from sharedllm_cli.generation.prompt import NOT_IN_DOCUMENT
 from sharedllm_cli.index.store import IndexStore
 from sharedllm_cli.model.adapter import Adapter
 from sharedllm_cli.model.loading import load
+from sharedllm_cli.model.lower import LowerModel
 from sharedllm_cli.model.shared import SharedModel, load_shared
 from sharedllm_cli.progress import Silent
 from sharedllm_cli.training.records import DataFile
@@ -232,6 +233,22 @@ def test_a_resumed_run_equals_an_uninterrupted_one(
     assert run("cut", resume=True) == whole
     for name in (METRICS, PREDICTIONS, CONFIG):
         assert (tmp_path / "cut" / name).read_text() == (tmp_path / "whole" / name).read_text()
+
+
+def test_trees_are_shared_between_runs_and_the_user_s_own_are_left_alone(
+    lights_file: Path, reading: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    user, trees = tmp_path / "user", tmp_path / "trees"
+
+    def run(out: str) -> dict[str, Any]:
+        request = Request((DataFile(lights_file),), tmp_path / out, arms=("tree",), limit=3, trees=trees)
+        return answers(request, replace(reading, index_dir=str(user)), home=tmp_path, reporter=Silent())["arms"]
+
+    first = run("a")["tree"]["answer_nll"]
+    monkeypatch.setattr(LowerModel, "encode", lambda *given: pytest.fail("the trees are there"))
+    assert run("b")["tree"]["answer_nll"] == first
+    assert list(trees.glob("*/trees-*"))
+    assert not user.exists()
 
 
 def test_without_adapter_the_base_model_answers(lights_file: Path, reading: Settings, tmp_path: Path) -> None:

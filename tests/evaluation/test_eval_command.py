@@ -99,11 +99,11 @@ def test_every_flag_of_qa_arrives(tiny: list[str], monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(answers_module, "answers", keep)
     flags = ["--arms", "full, tree", "--limit", "3", "--seed", "4", "--join", "5", "--no-adapter", "--out", "folder"]
     flags += ["--resume", "--skip-bad-lines", "--policy", "late", "--evidence-tokens", "6", "--no-tree"]
-    flags += ["--max-new-tokens", "7", "--system", "Be brief.", "--stored-dtype", "float16", "--index-dir", "there"]
+    flags += ["--max-new-tokens", "7", "--system", "Be brief.", "--stored-dtype", "float16", "--trees", "there"]
     code, _, err = call("qa", *tiny, *flags)
     assert code == 0, err
     ((request, settings),) = seen
     assert (request.arms, request.limit, request.seed, request.join) == (("full", "tree"), 3, 4, 5)
     assert (request.out, request.resume, request.skip_bad_lines, request.adapter) == (Path("folder"), True, True, False)
     assert (settings.policy, settings.evidence_tokens, settings.tree, settings.max_new_tokens) == ("late", 6, False, 7)
-    assert (settings.system, settings.stored_dtype, settings.index_dir) == ("Be brief.", "float16", "there")
+    assert (settings.system, settings.stored_dtype, request.trees) == ("Be brief.", "float16", Path("there"))
