@@ -7,6 +7,7 @@ and help texts from here and nowhere else.
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Callable, Mapping
 from dataclasses import Field, dataclass, field, fields, replace
 from typing import Any, Literal, get_args
@@ -70,8 +71,9 @@ class TreeConfig:
     @property
     def overall_ratio(self) -> float:
         """β: the tokens of a chunk over the keys kept of it, 8 with the ratios above (METHOD section 1)."""
-        last = 1 / (2**self.height * self.leaf_ratio)
-        return 1 / (last + sum(1 / (2**level * self.ratio(level)) for level in range(1, self.height + 1)))
+        last: float = 1 / (2**self.height * self.leaf_ratio)
+        kept: float = last + sum(1 / (2**level * self.ratio(level)) for level in range(1, self.height + 1))
+        return 1 / kept
 
     def ratio(self, level: int) -> int:
         """α of a level, 1..height; level 0 (a whole short chunk) is kept as finely as a leaf."""
@@ -259,9 +261,9 @@ def resolve(flags: Mapping[str, Any], environment: Mapping[str, str], file: Mapp
     known = {knob.name: knob for knob in fields(Settings)}
     for key in file:
         if key.replace("-", "_") not in known:
-            raise UsageError(
-                f"unknown setting {key!r} in the configuration file", hint=f"known: {', '.join(sorted(known))}"
-            )
+            near = difflib.get_close_matches(key.replace("-", "_"), known, n=1)
+            hint = f"did you mean: {near[0]}" if near else f"known: {', '.join(sorted(known))}"
+            raise UsageError(f"unknown setting {key!r} in the configuration file", hint=hint)
     from_file = {key.replace("-", "_"): value for key, value in file.items()}
     values: dict[str, Any] = {}
     origins: dict[str, str] = {}

@@ -136,6 +136,13 @@ def test_a_mistake_in_the_file_names_the_file(tmp_path: Path, private_home: Path
     assert str(path) in ran.err
 
 
+def test_a_setting_that_is_nearly_spelled_is_suggested(tmp_path: Path, private_home: Path) -> None:
+    (private_home / "config.toml").write_text("evidence-token = 5\n")
+    assert "did you mean: evidence_tokens" in ask_with(Script(), tmp_path).err
+    (private_home / "config.toml").write_text("colour = 5\n")
+    assert "known: adapter, attention" in ask_with(Script(), tmp_path).err
+
+
 def test_a_mistake_in_the_environment_names_the_variable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for knob in fields(Settings):
         if knob.metadata["choices"] or knob.name == "seed":
