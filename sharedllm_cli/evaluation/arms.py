@@ -22,6 +22,7 @@ from sharedllm_cli.model.shared import SharedModel
 from sharedllm_cli.progress import Reporter
 from sharedllm_cli.reading.choosing import choose
 from sharedllm_cli.reading.library import OpenDocument
+from sharedllm_cli.reading.scoring import Scored
 from sharedllm_cli.reading.sources import characters
 from sharedllm_cli.reading.trees import OpenTrees, Trees
 
@@ -74,9 +75,8 @@ class DocumentReader:
         self._store.write_text(self.opened.document)
         return self._trees.find(self.opened) or self._trees.build(self.opened)
 
-    def tree(self, question: str) -> tuple[TreeContext | None, int]:
-        """The tree as it is read for a question, and the number of its keys."""
-        scored = self.scored(question, self.settings.policy)
+    def tree(self, scored: Scored) -> tuple[TreeContext | None, int]:
+        """The tree as it is read for a question with these scores, and the number of its keys."""
         reading = self._trees.read([self.opened], OpenTrees([self.nodes], True, 0.0), scored, [None])
         return reading.context, reading.told.kept_keys
 
@@ -125,26 +125,26 @@ def _truncate(reader: DocumentReader, question: Question) -> Read | None:
     return _closed(reader, question)
 
 
-def _passages(reader: DocumentReader, question: Question, policy: str) -> Read:
-    scored = reader.scored(question.text, policy)
+def _passages(reader: DocumentReader, question: Question, scored: Scored, policy: str) -> Read:
     by_words = policy in ("hybrid", "bm25", "right")
     chosen = choose([reader.opened], scored, reader.settings.evidence_tokens, by_words=by_words)
     return Read(reader.prompt(question, chosen.passages), hopeless=chosen.hopeless)
 
 
 def _bm25(reader: DocumentReader, question: Question) -> Read | None:
-    return _passages(reader, question, "bm25")
+    return _passages(reader, question, reader.scored(question.text, "bm25"), "bm25")
 
 
 def _tree(reader: DocumentReader, question: Question) -> Read | None:
-    return Read(reader.prompt(question), *reader.tree(question.text))
+    scored = reader.scored(question.text, reader.settings.policy)
+    return Read(reader.prompt(question), *reader.tree(scored))
 
 
 def _sharedllm(reader: DocumentReader, question: Question) -> Read | None:
-    read = _passages(reader, question, reader.settings.policy)
-    if not reader.reads_tree:
-        return read
-    return Read(read.prompt, *reader.tree(question.text))
+    policy = reader.settings.policy
+    scored = reader.scored(question.text, policy)
+    read = _passages(reader, question, scored, policy)
+    return Read(read.prompt, *reader.tree(scored)) if reader.reads_tree else read
 
 
 @dataclass(frozen=True)

@@ -91,12 +91,14 @@ def _ask_document(
     left = [one for one in asked if one.key not in run]
     if not left:
         return
-    scorer = DocumentScorer(opened(document, shared.base.tokenizer, shared.base.tokenizer_hash, shared.tree), shared)
+    base = shared.base
+    found = opened(document, base.tokenizer, base.tokenizer_hash, shared.tree)
+    scorer = DocumentScorer(found, shared, many_questions=True)
     for one in left:
-        gold = gold_leaves(scorer.opened, answer_span(one, document.text))
-        found = {name: _recalls(scorer(one.text, name).leaves[0], gold) for name in policy_names}
-        leaves = scorer.opened.leaves.leaf_count
-        run.add(one.key, {"question": one.text, "gold": sorted(gold), "leaves": leaves, "recall": found})
+        gold = gold_leaves(found, answer_span(one, document.text))
+        recalls = {name: _recalls(scorer(one.text, name).leaves[0], gold) for name in policy_names}
+        leaves = found.leaves.leaf_count
+        run.add(one.key, {"question": one.text, "gold": sorted(gold), "leaves": leaves, "recall": recalls})
 
 
 def _recalls(scores: np.ndarray, gold: frozenset[int]) -> dict[str, float]:

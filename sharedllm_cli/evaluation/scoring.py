@@ -1,7 +1,7 @@
 """Leaves of one document scored for many questions, as `ask` scores them; no index is read or written.
 
-What does not depend on the question is computed once: node vectors, and the states of `late`, in half precision as
-`index --late-states` would store them.
+Node vectors do not depend on the question and are computed once. So are the states of `late`, and where many questions
+are asked of a document those of `hybrid`: in half precision, as `index --late-states` would store them.
 """
 
 from __future__ import annotations
@@ -24,16 +24,17 @@ from sharedllm_cli.reading.scoring import QuestionLeaves, Scored, leaf_states, s
 
 
 class DocumentScorer:
-    """Scores the leaves and nodes of one document."""
+    """Scores the leaves and nodes of one document; `many_questions` computes the states of all leaves beforehand."""
 
-    def __init__(self, opened: OpenDocument, shared: SharedModel) -> None:
+    def __init__(self, opened: OpenDocument, shared: SharedModel, *, many_questions: bool = False) -> None:
         self.opened = opened
         self._shared = shared
+        self._beforehand = ("best", "all") if many_questions else ("all",)
 
     def __call__(self, question: str, policy_name: str) -> Scored:
         """The scores that a policy gives for a question."""
         ids = plain_ids(self._shared.base.tokenizer, question)
-        states = self._states if policies.policy(policy_name).states == "all" else None
+        states = self._states if policies.policy(policy_name).states in self._beforehand else None
         leaves = [self.opened.leaves]
         source = QuestionLeaves(question, ids, leaves, self._shared.lower, lambda: self._vectors, [states])
         return score(source, leaves, policy_name)

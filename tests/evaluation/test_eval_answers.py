@@ -110,18 +110,18 @@ def test_a_document_that_does_not_fit_is_cut_in_its_middle_and_not_read_whole(
 def test_the_wrong_tree_is_the_other_documents(
     lights_file: Path, reading: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    seen: list[tuple[str, str]] = []
+    seen: list[tuple[str, Any]] = []
     original = DocumentReader.tree
 
-    def watched(reader: DocumentReader, question: str) -> Any:
-        seen.append((reader.opened.name, question))
-        return original(reader, question)
+    def watched(reader: DocumentReader, scored: Any) -> Any:
+        seen.append((reader.opened.name, scored.lexical.terms))
+        return original(reader, scored)
 
     monkeypatch.setattr(DocumentReader, "tree", watched)
     request = Request((DataFile(lights_file),), tmp_path / "out", arms=("tree", "tree-wrong"), join=2, limit=20)
     found = answers(request, reading, home=tmp_path, reporter=Silent())
     right, wrong = seen[::2], seen[1::2]
-    assert [question for _, question in right] == [question for _, question in wrong]
+    assert [terms for _, terms in right] == [terms for _, terms in wrong]
     assert all(name != other for (name, _), (other, _) in zip(right, wrong, strict=True))
     assert found["arms"]["tree"]["answer_nll"] != found["arms"]["tree-wrong"]["answer_nll"]
 
