@@ -40,6 +40,17 @@ Join = Annotated[
         min=1,
     ),
 ]
+Last = Annotated[
+    int | None,
+    typer.Option(
+        "--last",
+        metavar="N",
+        help="Only the last N documents of each file: those that `train --hold-back N` never looks at.",
+        show_default=False,
+        rich_help_panel=DATA,
+        min=1,
+    ),
+]
 SkipBadLines = Annotated[
     bool, typer.Option("--skip-bad-lines", help="Name bad lines and go on without them.", rich_help_panel=DATA)
 ]
@@ -65,6 +76,7 @@ def retrieval(
     limit: Limit = 200,
     seed: Seed = 0,
     join: Join = 1,
+    last: Last = None,
     skip_bad_lines: SkipBadLines = False,
     out: Annotated[
         Path | None,
@@ -90,6 +102,7 @@ def retrieval(
         limit=limit,
         seed=seed,
         join=join,
+        last=last,
         out=out,
         resume=resume,
         skip_bad_lines=skip_bad_lines,
@@ -129,6 +142,17 @@ def qa(
     limit: Limit = 200,
     seed: Seed = 0,
     join: Join = 1,
+    last: Last = None,
+    misplaced: Annotated[
+        int,
+        typer.Option(
+            "--misplaced",
+            metavar="N",
+            help="So many more questions, each asked of a document that does not answer it.",
+            rich_help_panel=DATA,
+            min=0,
+        ),
+    ] = 0,
     skip_bad_lines: SkipBadLines = False,
     trees: Annotated[
         Path | None,
@@ -159,6 +183,8 @@ def qa(
         limit=limit,
         seed=seed,
         join=join,
+        last=last,
+        misplaced=misplaced,
         adapter=not no_adapter,
         trees=trees,
         resume=resume,

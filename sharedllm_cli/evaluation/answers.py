@@ -16,7 +16,15 @@ from sharedllm_cli.evaluation import metrics
 from sharedllm_cli.evaluation.answering import Answerer
 from sharedllm_cli.evaluation.arms import ARMS, Arm, DocumentReader, Question
 from sharedllm_cli.evaluation.provenance import data_facts, model_facts, program_facts
-from sharedllm_cli.evaluation.questions import Asked, JoinedDocument, Selection, opened, read_joined, select
+from sharedllm_cli.evaluation.questions import (
+    Asked,
+    JoinedDocument,
+    Selection,
+    opened,
+    read_joined,
+    select,
+    with_misplaced,
+)
 from sharedllm_cli.evaluation.runner import Run, interval_json
 from sharedllm_cli.generation.prompt import NOT_IN_DOCUMENT
 from sharedllm_cli.index.store import IndexStore
@@ -41,6 +49,8 @@ class Request:
     limit: int = 200
     seed: int = 0
     join: int = 1
+    last: int | None = None
+    misplaced: int = 0
     adapter: bool = True
     trees: Path | None = None
     resume: bool = False
@@ -64,8 +74,11 @@ def answers(request: Request, settings: Settings, *, home: Path, reporter: Repor
     """
     if not request.adapter:
         settings = replace(settings, adapter=UNTRAINED)
-    documents = read_joined(request.data, join=request.join, skip_bad_lines=request.skip_bad_lines, reporter=reporter)
+    documents = read_joined(
+        request.data, join=request.join, last=request.last, skip_bad_lines=request.skip_bad_lines, reporter=reporter
+    )
     selection = select(documents, limit=request.limit, seed=request.seed)
+    selection = with_misplaced(selection, request.misplaced, seed=request.seed)
     shared = load_shared(settings, home, reporter)
     left_out = _left_out(request.arms, shared, settings, len(documents))
     for name, reason in left_out.items():
@@ -76,7 +89,14 @@ def answers(request: Request, settings: Settings, *, home: Path, reporter: Repor
     config = {
         "command": "eval qa",
         "arms": list(request.arms),
-        "data": data_facts(request.data, join=request.join, limit=request.limit, seed=request.seed),
+        "data": data_facts(
+            request.data,
+            join=request.join,
+            last=request.last,
+            limit=request.limit,
+            seed=request.seed,
+            misplaced=request.misplaced,
+        ),
         "model": model_facts(shared, settings),
         "settings": {name: getattr(settings, name) for name in READING},
         **program_facts(),

@@ -19,10 +19,10 @@ from sharedllm_cli.training.records import DataFile
 _LIBRARIES = ("torch", "transformers", "numpy")
 
 
-def data_facts(files: Sequence[DataFile], *, join: int, limit: int, seed: int) -> dict[str, Any]:
+def data_facts(files: Sequence[DataFile], **drawn: int | None) -> dict[str, Any]:
     """The data files by name and content, and how questions are drawn from them."""
     named = [{"file": file.path.name, "sha256": file.fingerprint()} for file in files]
-    return {"files": named, "join": join, "limit": limit, "seed": seed}
+    return {"files": named, **drawn}
 
 
 def model_facts(shared: SharedModel, settings: Settings) -> dict[str, Any]:

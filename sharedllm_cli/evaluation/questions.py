@@ -71,10 +71,11 @@ class Selection:
 
 
 def read_joined(
-    files: Sequence[DataFile], *, join: int, skip_bad_lines: bool, reporter: Reporter
+    files: Sequence[DataFile], *, join: int, last: int | None = None, skip_bad_lines: bool, reporter: Reporter
 ) -> tuple[JoinedDocument, ...]:
     """The documents of all files, each `join` of a file that follow each other as one (the last may have fewer).
 
+    With `last` only so many documents at each file's end are taken: those that `train --hold-back` never looks at.
     Raises DocumentError where a file can't be read, UsageError where `join` is not positive.
     """
     if join < 1:
@@ -82,7 +83,8 @@ def read_joined(
     joined: list[JoinedDocument] = []
     for file in files:
         records = read_records(file.path, skip_bad_lines=skip_bad_lines, reporter=reporter, unanswerable=True)
-        for first in range(0, len(records), join):
+        start = 0 if last is None else max(0, len(records) - last)
+        for first in range(start, len(records), join):
             joined.append(_joined(f"{file.path.name}:{first + 1}", records[first : first + join], several=join > 1))
     return tuple(joined)
 
@@ -125,6 +127,29 @@ def select(
     drawn = np.random.default_rng(seed).permutation(len(candidates))[:limit]
     chosen = tuple(candidates[place] for place in sorted(drawn.tolist()))
     return Selection(tuple(documents), chosen, len(candidates))
+
+
+def with_misplaced(selection: Selection, count: int, *, seed: int) -> Selection:
+    """The selection with so many more questions that their document does not answer: each is the next document's.
+
+    Drawn from the answerable questions none of whose accepted answers stands in the document that is asked. Raises
+    DocumentError where there are too few.
+    """
+    documents = selection.documents
+    found: list[tuple[int, Asked]] = []
+    answerable = [(place, one) for place, document in enumerate(documents) for one in document.asked if one.answerable]
+    for drawn in np.random.default_rng([seed, 1]).permutation(len(answerable)).tolist() if count else ():
+        owner, one = answerable[drawn]
+        place = (owner - 1) % len(documents)
+        text = " ".join(documents[place].text.lower().split())
+        if place != owner and not any(answer.lower().rstrip(".") in text for answer in one.answers):
+            found.append((place, Asked(f"misplaced {one.key}", one.text, ())))
+        if len(found) == count:
+            break
+    if len(found) < count:
+        raise DocumentError(f"the data have only {len(found)} questions that another document does not answer")
+    chosen = sorted([*selection.chosen, *found], key=lambda pair: pair[0])
+    return Selection(documents, tuple(chosen), selection.candidates)
 
 
 def opened(document: JoinedDocument, tokenizer: Any, tokenizer_hash: str, tree: TreeConfig) -> OpenDocument:

@@ -36,6 +36,7 @@ class Request:
     limit: int = 200
     seed: int = 0
     join: int = 1
+    last: int | None = None
     out: Path | None = None
     resume: bool = False
     skip_bad_lines: bool = False
@@ -56,7 +57,9 @@ def retrieval(request: Request, settings: Settings, *, home: Path, reporter: Rep
     Raises DocumentError for data that can't be read or hold no question whose answer's place is known, UsageError for
     a request that can't be meant, ModelError for a base model that can't be had.
     """
-    documents = read_joined(request.data, join=request.join, skip_bad_lines=request.skip_bad_lines, reporter=reporter)
+    documents = read_joined(
+        request.data, join=request.join, last=request.last, skip_bad_lines=request.skip_bad_lines, reporter=reporter
+    )
     selection = select(
         documents,
         limit=request.limit,
@@ -67,7 +70,7 @@ def retrieval(request: Request, settings: Settings, *, home: Path, reporter: Rep
     config = {
         "command": "eval retrieval",
         "policies": list(request.policies),
-        "data": data_facts(request.data, join=request.join, limit=request.limit, seed=request.seed),
+        "data": data_facts(request.data, join=request.join, last=request.last, limit=request.limit, seed=request.seed),
         "model": model_facts(shared, settings),
         **program_facts(),
     }

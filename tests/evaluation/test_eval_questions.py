@@ -10,7 +10,7 @@ import pytest
 
 from sharedllm_cli.config import TreeConfig
 from sharedllm_cli.errors import DocumentError
-from sharedllm_cli.evaluation.questions import JoinedDocument, opened, read_joined, select
+from sharedllm_cli.evaluation.questions import JoinedDocument, opened, read_joined, select, with_misplaced
 from sharedllm_cli.progress import Silent
 from sharedllm_cli.training.records import DataFile
 
@@ -74,6 +74,35 @@ def test_the_seed_draws_and_the_order_is_the_documents(lights_file: Path) -> Non
     assert len(select(documents, limit=99, seed=0).chosen) == len(everything) == 12
     with pytest.raises(DocumentError):
         select(documents, limit=5, seed=0, wanted=lambda place, one: False)
+
+
+def test_only_the_last_documents_are_taken(lights_file: Path) -> None:
+    everything = joined(lights_file, 1)
+    kept = read_joined([DataFile(lights_file)], join=1, last=3, skip_bad_lines=False, reporter=Silent())
+    assert kept == everything[1:]
+    assert read_joined([DataFile(lights_file)], join=1, last=9, skip_bad_lines=False, reporter=Silent()) == everything
+
+
+def test_misplaced_questions_are_not_answered_where_they_are_asked(lights_file: Path) -> None:
+    documents = joined(lights_file, 1)
+    drawn = select(documents, limit=3, seed=0)
+    both = with_misplaced(drawn, 4, seed=0)
+    more = [pair for pair in both.chosen if pair not in drawn.chosen]
+    assert len(more) == 4
+    assert len(both.chosen) == 7
+    assert [place for place, _ in both.chosen] == sorted(place for place, _ in both.chosen)
+    answers = {
+        f"misplaced {one.key}": (place, one) for place, document in enumerate(documents) for one in document.asked
+    }
+    for place, one in more:
+        owner, original = answers[one.key]
+        assert (place, one.text, one.answerable) == ((owner - 1) % 4, original.text, False)
+        assert not any(answer in documents[place].text for answer in original.answers)
+    assert with_misplaced(drawn, 0, seed=0) == drawn
+    with pytest.raises(DocumentError, match="only 8 questions"):
+        with_misplaced(drawn, 9, seed=0)
+    with pytest.raises(DocumentError, match="only 0 questions"):
+        with_misplaced(select(joined(lights_file, 4), limit=3, seed=0), 1, seed=0)
 
 
 def test_a_document_is_opened_whole_and_without_a_file(lights_file: Path, byte_tokenizer: Any) -> None:
