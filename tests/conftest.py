@@ -11,6 +11,9 @@ import pytest
 from tiny_models import FAMILIES, make_byte_tokenizer, make_tiny_model
 
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # Workers share the cores: a thread each, or tiny products wait for one another.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 USERS_ENVIRONMENT = dict(os.environ)
 """The environment before `private_home` hides it: where the default model was pulled to."""
 

@@ -71,7 +71,7 @@ def test_the_first_command_asks_the_example_document() -> None:
 
 def test_the_second_command_is_the_whole_check() -> None:
     check = ci_run("--show", "check").stdout
-    for part in ("ruff check", "ruff format --check", "mypy", "pytest --cov"):
+    for part in ("ruff check", "ruff format --check", "mypy", "pytest -n auto --cov"):
         assert part in check
     assert "fail_under = 85" in (ROOT / "pyproject.toml").read_text("utf-8")
 
