@@ -21,6 +21,7 @@ from sharedllm_cli.evaluation.answers import Request, answers
 from sharedllm_cli.evaluation.arms import ARMS, DocumentReader, Question, Read
 from sharedllm_cli.evaluation.questions import opened, read_joined
 from sharedllm_cli.evaluation.runner import CONFIG, METRICS, PREDICTIONS
+from sharedllm_cli.evaluation.scoring import DocumentScorer
 from sharedllm_cli.generation.prompt import NOT_IN_DOCUMENT
 from sharedllm_cli.index.store import IndexStore
 from sharedllm_cli.model.adapter import Adapter
@@ -63,6 +64,7 @@ def readers(path: Path, settings: Settings, tmp_path: Path, shared: SharedModel 
     return reader
 
 
+WINDOW = 4096
 ASKED = Question("What was the keeper of Skerry 0 called?", 16)
 
 
@@ -90,6 +92,20 @@ def test_each_arm_reads_what_its_name_says(lights_file: Path, reading: Settings,
 def test_bm25_and_sharedllm_share_prompt_and_budget(lights_file: Path, reading: Settings, tmp_path: Path) -> None:
     reader = readers(lights_file, replace(reading, policy="bm25"), tmp_path)(0)
     assert read(reader, "bm25").prompt == read(reader, "sharedllm").prompt
+
+
+def test_bm25_searches_by_words_alone_and_the_others_as_they_are_told(
+    lights_file: Path, reading: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reader = readers(lights_file, replace(reading, policy="late"), tmp_path)(0)
+    asked: list[str] = []
+    original = DocumentScorer.__call__
+    monkeypatch.setattr(
+        DocumentScorer, "__call__", lambda self, text, policy: (asked.append(policy), original(self, text, policy))[1]
+    )
+    for arm in ("closed", "truncate", "full", "bm25", "tree", "sharedllm"):
+        read(reader, arm)
+    assert asked == ["bm25", "late", "late"], "and each no more than once, for its time is counted"
 
 
 def test_a_document_that_does_not_fit_is_cut_in_its_middle_and_not_read_whole(
@@ -124,6 +140,16 @@ def test_the_wrong_tree_is_the_other_documents(
     assert [terms for _, terms in right] == [terms for _, terms in wrong]
     assert all(name != other for (name, _), (other, _) in zip(right, wrong, strict=True))
     assert found["arms"]["tree"]["answer_nll"] != found["arms"]["tree-wrong"]["answer_nll"]
+
+
+def test_full_counts_every_token_of_the_window(lights_file: Path, settings: Settings, tmp_path: Path) -> None:
+    reader = readers(lights_file, settings, tmp_path)(0)
+    room = WINDOW - len(read(reader, "closed").prompt.token_ids) - reader.opened.tokens
+    fits = ARMS["full"].read(reader, Question(ASKED.text, room - 2))  # two bytes part the document from the question
+    assert fits is not None
+    assert reader.opened.document.text in fits.prompt.text
+    for answer_tokens in (room - 1, room, room + 1):
+        assert ARMS["full"].read(reader, Question(ASKED.text, answer_tokens)) is None
 
 
 @pytest.mark.parametrize("tree", [True, False])
