@@ -20,7 +20,7 @@ from sharedllm_cli.index.packing import Packed, pack, round_vectors
 from sharedllm_cli.model.lower import EncodedNodes
 from sharedllm_cli.progress import Reporter
 
-CPU_BATCH_TOKENS = 4096
+CPU_BATCH_TOKENS = 512
 ACCELERATOR_BATCH_TOKENS = 16384
 
 
