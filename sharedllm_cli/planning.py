@@ -31,8 +31,8 @@ from sharedllm_cli.model.registry import installed_folder
 from sharedllm_cli.model.tokenizer_files import read_tokenizer
 from sharedllm_cli.progress import Reporter
 
-OVER_FLOOR = 1.6
-"""Indexing takes this many times its floor (docs/log.md has the measurement)."""
+OVER_FLOOR = 1.5
+"""Indexing and asking take about this many times their floors (docs/log.md has the measurement)."""
 CHARACTERS_PER_TOKEN = 3.5
 """Guessed where the model's tokenizer is not here yet."""
 _FRAME_TOKENS = 256
