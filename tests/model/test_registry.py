@@ -123,7 +123,9 @@ def test_edited_weights_lose_their_provenance(converted: Path, private_home: Pat
     contents[-1] ^= 1
     path.write_bytes(contents)
     os.utime(path, ns=(1, 1))
-    assert load(converted.name, home=private_home).weights_hash == sha256(path) != made.weights_hash
+    edited = load(converted.name, home=private_home).weights_hash
+    assert edited == weights_hash.combined_hash([path, converted / "config.json"], private_home)
+    assert edited != made.weights_hash
 
 
 def test_a_home_that_can_not_be_written_forgets_and_goes_on(tmp_path: Path) -> None:
