@@ -12,7 +12,7 @@ from torch import Tensor
 from sharedllm_cli.training.sample import NO_TARGET, SHARED, Sample
 
 PADDING = -1
-"""The branch number of padding, which nothing sees."""
+"""The branch number of padding."""
 
 
 @dataclass(frozen=True)
@@ -55,19 +55,19 @@ class Batch:
         """Boolean [B, 1, L, L]: True where a token (row) sees another (column); None where plain causal masks do.
 
         A token sees itself, the shared beginning and the earlier tokens of its own branch, `window` positions back at
-        most. Padding sees itself, for a row that sees nothing has no softmax.
+        most. Padding stands behind everything and is a branch of its own: nothing sees it.
         """
         length = self.token_ids.shape[1]
-        plain = bool((self.branches <= 1).all()) and bool((self.branches >= SHARED).all())
-        if plain and bool((self.branches == self.branches[:, :1]).all()) and (window is None or length <= window):
+        alone = (self.branches == self.branches[:, :1]) | (self.branches == PADDING)
+        if bool(alone.all()) and (window is None or length <= window):
             return None
         place = torch.arange(length, device=self.branches.device)
         earlier = place[:, None] >= place[None, :]
         seer, seen = self.branches[:, :, None], self.branches[:, None, :]
-        mask = earlier & ((seen == seer) | (seen == SHARED)) & (seen != PADDING)
+        mask = earlier & ((seen == seer) | (seen == SHARED))
         if window is not None:
             mask &= self.positions[:, :, None] - self.positions[:, None, :] < window
-        return (mask | torch.eye(length, dtype=torch.bool, device=mask.device)).unsqueeze(1)
+        return mask.unsqueeze(1)
 
 
 def by_length(samples: Sequence[Sample], tokens: int) -> list[list[Sample]]:

@@ -1,14 +1,14 @@
 """The upper model as it is trained: gradients only where something can learn, logits only where something is said.
 
-Layers below the lowest one with trained weights run without gradients (METHOD section 5: the lower model is frozen),
-and of the vocabulary's logits, a third of a small model's work, only those at targets are computed.
+All of the base model is frozen, so autograd keeps nothing of the layers below the lowest one with trained weights
+(METHOD section 5) and computes no gradient of a frozen weight. Of the vocabulary's logits, a fifth of a small model's
+work, only those at targets are computed.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from sharedllm_cli.errors import UsageError
@@ -27,10 +27,8 @@ class TrainedUpper(nn.Module):
         self.adapter = upper.adapter
         for name, parameter in self.adapter.named_parameters():
             parameter.requires_grad_(name.startswith("low_rank."))
-        trained = [int(place) for place in self.adapter.low_rank]
-        if not trained:
+        if not len(self.adapter.low_rank):
             raise UsageError("the adapter has no weights that could be trained without a tree")
-        self.first_trained = min(trained)
 
     def trained_parameters(self) -> dict[str, nn.Parameter]:
         """What the optimiser moves, by name in the adapter."""
@@ -39,18 +37,16 @@ class TrainedUpper(nn.Module):
     def forward(self, batch: Batch, tree: TreeContext | None = None) -> Tensor:
         """Logits [T, vocabulary] at the batch's targets."""
         decoder = self.base.model
-        with torch.no_grad():
-            hidden = decoder.embed_tokens(batch.token_ids)
-            rotation = decoder.rotary_emb(hidden, batch.positions)
+        hidden = decoder.embed_tokens(batch.token_ids)
+        rotation = decoder.rotary_emb(hidden, batch.positions)
         arguments: dict[str, Any] = {"position_ids": batch.positions, "position_embeddings": rotation}
         if tree is not None:
             arguments["tree_context"] = tree
         masks: dict[int | None, Tensor | None] = {}
-        for place, layer in enumerate(decoder.layers):
+        for layer in decoder.layers:
             window = sliding_window(getattr(layer, "wrapped", layer).self_attn)
             if window not in masks:
                 masks[window] = batch.mask(window)
-            with torch.set_grad_enabled(torch.is_grad_enabled() and place >= self.first_trained):
-                hidden = layer(hidden, attention_mask=masks[window], **arguments)
+            hidden = layer(hidden, attention_mask=masks[window], **arguments)
         logits: Tensor = self.base.lm_head(decoder.norm(hidden[batch.rows, batch.columns]))
         return logits

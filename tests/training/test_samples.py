@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from sharedllm_cli.config import InjectionConfig, TreeConfig
 from sharedllm_cli.generation import prompt
 from sharedllm_cli.generation.prompt import NOT_IN_DOCUMENT, PassageText
 from sharedllm_cli.model.adapter import Adapter, AdapterConfig, LowRankConfig, model_shape
-from sharedllm_cli.model.loading import BaseModel
+from sharedllm_cli.model.loading import BaseModel, load
 from sharedllm_cli.model.upper import UpperModel
 from sharedllm_cli.progress import Silent
 from sharedllm_cli.training.batch import Batch, by_length
@@ -97,6 +98,25 @@ def test_the_logits_are_those_of_the_upper_model(tiny: BaseModel) -> None:
         ours = model(Batch.of([sample], torch.device("cpu")))
         plain = model.base(input_ids=torch.from_numpy(sample.token_ids)[None]).logits[0]
     torch.testing.assert_close(ours, plain[torch.from_numpy(sample.targets) != NO_TARGET], rtol=1e-4, atol=1e-4)
+
+
+def test_a_sliding_window_is_kept_within_a_branch(model_folder: Callable[..., Path], tmp_path: Path) -> None:
+    folder = model_folder("mistral", max_position_embeddings=4096, sliding_window=16)
+    base = load(str(folder), home=tmp_path, device="cpu", attention="sdpa", reporter=Silent())
+    model = trained(base)
+    tokenizer = base.tokenizer
+    alone = [question_answers(tokenizer, PASSAGES, [one], 4096) for one in ASKED]
+    together = question_answers(tokenizer, PASSAGES, ASKED, 4096)
+    assert together is not None
+    with torch.no_grad():
+        plain = torch.cat(
+            [
+                model.base(input_ids=torch.from_numpy(one.token_ids)[None]).logits[0][one.targets != NO_TARGET]
+                for one in alone
+                if one
+            ]
+        )
+        torch.testing.assert_close(model(Batch.of([together], torch.device("cpu"))), plain, rtol=1e-4, atol=1e-4)
 
 
 def test_only_weights_of_the_top_layers_get_gradients(tiny: BaseModel) -> None:
