@@ -90,6 +90,7 @@ def show_sources(
 ) -> None:
     """The passages that the answer rests on: document, page as printed and as counted, the quoted words.
 
+    Without an answer they are the closest passages, which may hold it all the same, and are called so.
     `several`: name the document of each; `whole`: quote in full, not the stretch around what was asked.
     """
     from rich.text import Text
@@ -97,7 +98,7 @@ def show_sources(
     if not answer.sources:
         return
     console.say("")
-    console.say(Text("Sources", style="bold"))
+    console.say(Text("Sources" if answer.answered else "Closest passages", style="bold"))
     width = console.width() - len(INDENT)
     for number, source in enumerate(answer.sources[:at_most], 1):
         console.say(Text.assemble((f"{number:3}  ", "bold cyan"), *_place(console, source, several=several)))

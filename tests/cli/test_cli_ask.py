@@ -82,6 +82,8 @@ def test_unanswered_is_no_failure_and_says_why(book: str) -> None:
     ran = call(script, "ask", book, "Is the moon lit?")
     assert ran.code == 0
     assert "note: no passage has “moon”\n" in ran.err
+    assert "Closest passages" in ran.err
+    assert "Sources" not in ran.err, "what answers nothing is no source"
 
 
 def test_one_bad_document_is_told_and_the_rest_answered(book: str) -> None:
