@@ -145,6 +145,25 @@ class Adapter(nn.Module):
                 assert isinstance(addition, LowRank)
                 setattr(owner, name, LowRankLinear(getattr(owner, name), addition))
 
+    def merge_low_rank(self, layers: nn.ModuleList) -> None:
+        """Add the low-rank additions into the top layers' own weights, where those are floating-point numbers.
+
+        The same maps with nothing to compute beside them, for decoding alone: it can't be undone. The lower model's
+        layers have no such additions. Quantized weights get their additions attached instead.
+        """
+        for place, additions in self.low_rank.items():
+            assert isinstance(additions, nn.ModuleDict)
+            for target, addition in additions.items():
+                assert isinstance(addition, LowRank)
+                owner, name = _owner(layers[int(place)], target)
+                linear = getattr(owner, name)
+                if type(linear) is not nn.Linear:
+                    setattr(owner, name, LowRankLinear(linear, addition))
+                    continue
+                product = (addition.up.float() @ addition.down.float()) * addition.scale
+                merged = (linear.weight.float() + product).to(linear.weight.dtype)
+                linear.weight = nn.Parameter(merged, requires_grad=False)
+
     def detach_low_rank(self, layers: nn.ModuleList) -> None:
         """Take them out again."""
         for place, additions in self.low_rank.items():

@@ -54,4 +54,6 @@ def load_shared(settings: Settings, home: Path, reporter: Reporter) -> SharedMod
         if adapter.config.base_weights not in (None, base.weights_hash):
             reporter.warn(f"the adapter was trained on other weights of {adapter.config.base} than these")
     lower = LowerModel(base.model, lower_layers(settings, base.name, base.layer_count))
-    return SharedModel(base, UpperModel(base.model, adapter), lower, None if folder is None else folder.name, tree)
+    return SharedModel(
+        base, UpperModel(base.model, adapter, merge=True), lower, None if folder is None else folder.name, tree
+    )

@@ -62,7 +62,8 @@ class InjectedLayer(nn.Module):
 class UpperModel:
     """A base model with an adapter in place: what decodes the answer."""
 
-    def __init__(self, model: PreTrainedModel, adapter: Adapter) -> None:
+    def __init__(self, model: PreTrainedModel, adapter: Adapter, *, merge: bool = False) -> None:
+        """Put the adapter into the model; `merge` adds its low-rank weights into the layers' own, for good."""
         self.model: Any = model
         self.adapter = adapter
         self._layers: nn.ModuleList = self.model.model.layers
@@ -70,10 +71,16 @@ class UpperModel:
             injection = adapter.injections[str(place)]
             assert isinstance(injection, AdditiveInjection | MergedInjection)
             self._layers[place] = InjectedLayer(self._layers[place], place, injection)
-        adapter.attach_low_rank(self._layers)
+        self._merged = merge
+        if merge:
+            adapter.merge_low_rank(self._layers)
+        else:
+            adapter.attach_low_rank(self._layers)
 
     def remove(self) -> None:
-        """Take the adapter out again: the base model is left exactly as it came."""
+        """Take the adapter out again: the base model is left exactly as it came. RuntimeError after merging."""
+        if self._merged:
+            raise RuntimeError("merged low-rank weights can't be taken out again")
         self.adapter.detach_low_rank(self._layers)
         for place in self.adapter.config.injection.layers:
             layer = self._layers[place]

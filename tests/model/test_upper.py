@@ -13,7 +13,7 @@ from tiny_models import make_tiny_model
 from sharedllm_cli.config import InjectionConfig, TreeConfig
 from sharedllm_cli.errors import ModelError
 from sharedllm_cli.model import cross_attention
-from sharedllm_cli.model.adapter import Adapter, model_shape
+from sharedllm_cli.model.adapter import Adapter, LowRankLinear, model_shape
 from sharedllm_cli.model.adapter_config import AdapterConfig, LowRankConfig, read_config
 from sharedllm_cli.model.cross_attention import attend, join, rotate
 from sharedllm_cli.model.lower import CompressedNodes, LowerModel
@@ -240,3 +240,25 @@ def test_joined_attentions_are_one_softmax() -> None:
         attend(query, keys[:, :, 7:], values[:, :, 7:], 0.4),
     )
     torch.testing.assert_close(join(*first, *second), attend(query, keys, values, 0.4)[0])
+
+
+def test_merged_low_rank_weights_are_the_attached_ones_and_leave_the_lower_model_alone() -> None:
+    tokens, kept = torch.arange(12)[None], torch.tensor([3, 7, 11])
+    logits, compressed = [], []
+    for merge in (False, True):
+        model = make_tiny_model("llama")
+        low_rank = LowRankConfig(2, 4.0, (2, 3), ("q_proj", "v_proj", "down_proj"))
+        config = AdapterConfig("tiny", model_shape(model), InjectionConfig("merged", 2), TREE, low_rank)
+        upper = UpperModel(model, opened(Adapter(model, config)), merge=merge)
+        context = upper.context(random_nodes(model, 2), 3)
+        with torch.no_grad():
+            logits.append(upper.forward(TOKENS[None], context))
+            compressed.append(LowerModel(model, 2).encode(tokens, kept).keys)
+            plain = make_tiny_model("llama")(TOKENS[None]).logits
+        if merge:
+            assert not any(isinstance(module, LowRankLinear) for module in model.modules())
+            with pytest.raises(RuntimeError, match="merged"):
+                upper.remove()
+    torch.testing.assert_close(logits[0], logits[1], atol=1e-5, rtol=1e-5)
+    assert torch.equal(compressed[0], compressed[1])
+    assert not torch.allclose(logits[1], plain, atol=1e-3)
