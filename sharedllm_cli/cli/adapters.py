@@ -40,4 +40,8 @@ def training_text(config: AdapterConfig) -> str:
     """What an adapter was trained on, as its provenance tells it."""
     made = config.trained or {}
     told = [f"{name} {value}" for name, value in made.items() if isinstance(value, str | int | float)]
+    data = made.get("data")
+    files = [entry["file"] for entry in data if "file" in entry] if isinstance(data, list) else []
+    if files:
+        told.append(f"on {', '.join(files)}")
     return f" ({', '.join(told)})" if told else ""

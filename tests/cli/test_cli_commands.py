@@ -160,12 +160,26 @@ def test_show_needs_no_weights(tmp_path: Path) -> None:
     assert "not fetched yet" in ran.out
 
 
-@pytest.mark.parametrize("trained", [None, {"objective": "question answering", "data": "stories.jsonl", "steps": 75}])
-def test_show_tells_whether_the_adapter_is_trained_and_on_what(tmp_path: Path, trained: dict[str, Any] | None) -> None:
+FILES = [{"file": "stories.jsonl", "weight": 1.0}, {"file": "papers.jsonl", "weight": 0.5}]
+
+
+@pytest.mark.parametrize(
+    ("trained", "told"),
+    [
+        (None, "no"),
+        (
+            {"objective": "question answering", "data": "stories.jsonl", "steps": 75},
+            "yes (objective question answering, data stories.jsonl, steps 75)",
+        ),
+        ({"objective": "qa", "data": FILES}, "yes (objective qa, on stories.jsonl, papers.jsonl)"),
+    ],
+)
+def test_show_tells_whether_the_adapter_is_trained_and_on_what(
+    tmp_path: Path, trained: dict[str, Any] | None, told: str
+) -> None:
     config = AdapterConfig("tiny", (4, 32, 4, 2, 8), InjectionConfig(lower_layers=2), TreeConfig(), trained=trained)
     (tmp_path / "adapter.json").write_text(json.dumps(config.to_json()))
     ran = call(Script(), "models", "show", "--adapter", str(tmp_path))
-    told = "yes (objective question answering, data stories.jsonl, steps 75)" if trained else "no"
     assert f"Trained    {told}\n" in ran.out
     assert "merged, in layers 0 to 1" in ran.out
     found = json.loads(call(Script(), "models", "show", "--adapter", str(tmp_path), "--json").out)
