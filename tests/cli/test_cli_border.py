@@ -104,7 +104,19 @@ def test_version_and_no_command(capsys: pytest.CaptureFixture[str]) -> None:
 
 def start(*arguments: str, script: str, **streams: int) -> subprocess.Popen[str]:
     environment = os.environ | {"FAKE_ENGINE": script}
-    return subprocess.Popen([*COMMAND, *arguments], env=environment, text=True, encoding="utf-8", **streams)
+
+    def heed_interrupts() -> None:
+        # Under a shell's background job the interrupt would come ignored, and the command would rightly ignore it.
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+    return subprocess.Popen(
+        [*COMMAND, *arguments],
+        env=environment,
+        text=True,
+        encoding="utf-8",
+        preexec_fn=heed_interrupts,
+        **streams,
+    )
 
 
 def test_control_c_stops_a_running_answer(book: str) -> None:
