@@ -1,0 +1,77 @@
+"""What the commands of `sharedllm eval` have in common: their options, and how a measured number is shown."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+DATA = "Data"
+KEPT = "go on with --resume"
+
+DataFiles = Annotated[
+    list[str],
+    typer.Option(
+        "--data",
+        metavar="FILE",
+        help="JSON Lines with documents and questions (.jsonl, .gz, .xz); can be given several times.",
+        show_default=False,
+        rich_help_panel=DATA,
+    ),
+]
+Limit = Annotated[
+    int, typer.Option("--limit", metavar="N", help="Questions, drawn from all.", rich_help_panel=DATA, min=1)
+]
+Seed = Annotated[int, typer.Option("--seed", metavar="N", help="Seed of the drawing.", rich_help_panel=DATA, min=0)]
+Join = Annotated[
+    int,
+    typer.Option(
+        "--join",
+        metavar="K",
+        help="Join every K documents into one; questions then name their title.",
+        rich_help_panel=DATA,
+        min=1,
+    ),
+]
+Last = Annotated[
+    int | None,
+    typer.Option(
+        "--last",
+        metavar="N",
+        help="Only the last N documents of each file: those that `train --hold-back N` never looks at.",
+        show_default=False,
+        rich_help_panel=DATA,
+        min=1,
+    ),
+]
+SkipBadLines = Annotated[
+    bool, typer.Option("--skip-bad-lines", help="Name bad lines and go on without them.", rich_help_panel=DATA)
+]
+Resume = Annotated[
+    bool, typer.Option("--resume", help="Go on with the run in the folder of --out.", rich_help_panel="Run")
+]
+OUT_HELP = "A fresh folder for predictions, metrics and configuration."
+Trees = Annotated[
+    Path | None,
+    typer.Option(
+        "--trees",
+        metavar="FOLDER",
+        help="Where trees are kept, to share them between runs; by default in the folder of --out.",
+        rich_help_panel="Run",
+        show_default=False,
+    ),
+]
+
+
+def names(text: str) -> tuple[str, ...]:
+    """Names joined by commas."""
+    return tuple(name.strip() for name in text.split(",") if name.strip())
+
+
+def share(of: dict[str, Any], name: str) -> str:
+    """A number and its 95 % interval, as a table shows them."""
+    if of[name] is None:
+        return "–"
+    low, high = of[f"{name}_interval"]
+    return f"{of[name]:.3f} ({low:.3f} to {high:.3f})"
