@@ -1,7 +1,7 @@
 """The adapter: every parameter that is not the base model's, and its folder on disk.
 
 It holds the injections of the injected layers and, where it was trained with them, low-rank additions to the top N−M
-layers (METHOD section 5). The bottom M layers' own keys and values are never altered: stored trees rest on them.
+layers (METHOD section 5) and, in the merged form, to q and o of the injected ones. The bottom M layers' own keys and values are never altered: stored trees rest on them.
 A folder is `adapter.json` (configuration, base, provenance) and `adapter.safetensors`.
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from sharedllm_cli.errors import ModelError, SharedLLMError
 from sharedllm_cli.model.adapter_config import (
     ATTENTION_TARGETS,
     CONFIG_FILE,
+    SHARED_TARGETS,
     TARGETS,
     AdapterConfig,
     LowRankConfig,
@@ -80,26 +81,27 @@ class Adapter(nn.Module):
                 else AdditiveInjection(layer, config.injection, dtype)
             )
             self.injections[str(place)] = injection.to(layer.input_layernorm.weight.device)
-        for place in config.low_rank.layers if config.low_rank else ():
-            self._add_low_rank(place, getattr(layers[place], "wrapped", layers[place]))
+        if config.low_rank is not None:
+            self._add_low_rank(config.low_rank, [getattr(layer, "wrapped", layer) for layer in layers])
         self.eval()
 
-    def _add_low_rank(self, place: int, layer: Any) -> None:
-        low_rank = self.config.low_rank
-        assert low_rank is not None
-        device = layer.input_layernorm.weight.device
-        additions = {}
-        for target in low_rank.targets:
-            linear = _linear(layer, target)
-            addition = LowRank(linear.in_features, linear.out_features, low_rank.rank, low_rank.alpha / low_rank.rank)
-            additions[target] = addition.to(device)
-        if place >= self.config.injection.lower_layers:
-            self.low_rank[str(place)] = nn.ModuleDict(additions)
-            return
-        injection = self.injections[str(place)]
-        assert isinstance(injection, MergedInjection)
-        injection.query_low_rank = additions.get("q_proj")
-        injection.output_low_rank = additions.get("o_proj")
+    def _add_low_rank(self, low_rank: LowRankConfig, layers: Sequence[Any]) -> None:
+        def additions(layer: Any, targets: Iterable[str]) -> dict[str, LowRank]:
+            device = layer.input_layernorm.weight.device
+            scale = low_rank.alpha / low_rank.rank
+            linears = {target: _linear(layer, target) for target in targets}
+            return {
+                target: LowRank(linear.in_features, linear.out_features, low_rank.rank, scale).to(device)
+                for target, linear in linears.items()
+            }
+
+        for place in low_rank.layers:
+            self.low_rank[str(place)] = nn.ModuleDict(additions(layers[place], low_rank.targets))
+        for place in low_rank.shared_layers:
+            injection = self.injections[str(place)]
+            assert isinstance(injection, MergedInjection)
+            shared = additions(layers[place], SHARED_TARGETS)
+            injection.query_low_rank, injection.output_low_rank = shared["q_proj"], shared["o_proj"]
 
     @staticmethod
     def untrained(
@@ -231,18 +233,19 @@ def _check_low_rank(low_rank: LowRankConfig, injection: InjectionConfig, layers:
     strange = set(low_rank.targets) - set(TARGETS)
     if strange:
         raise ModelError(f"low-rank weights on {min(strange)} are not known")
-    for place in low_rank.layers:
+    for place in (*low_rank.layers, *low_rank.shared_layers):
         if not 0 <= place < layers:
             raise ModelError(f"low-rank weights on layer {place} of a model with {layers} layers")
-        shared = place < injection.lower_layers
-        allowed = (
-            injection.form == "merged" and place in injection.layers and set(low_rank.targets) <= {"q_proj", "o_proj"}
+    shared = [place for place in low_rank.layers if place < injection.lower_layers]
+    if injection.form == "merged":
+        shared += [place for place in low_rank.shared_layers if place not in injection.layers]
+    else:
+        shared += low_rank.shared_layers
+    if shared:
+        raise ModelError(
+            f"low-rank weights on layer {min(shared)}, which the lower model shares, would make stored trees stale",
+            hint="there only q and o of a merged injection may have them (shared_layers)",
         )
-        if shared and not allowed:
-            raise ModelError(
-                f"low-rank weights on layer {place}, which the lower model shares, would make stored trees stale",
-                hint="there only q_proj and o_proj of a merged injection may have them",
-            )
 
 
 def _owner(layer: Any, target: str) -> tuple[Any, str]:

@@ -20,6 +20,8 @@ CONFIG_FILE = "adapter.json"
 
 ATTENTION_TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj")
 TARGETS = (*ATTENTION_TARGETS, "gate_proj", "up_proj", "down_proj")
+SHARED_TARGETS = ("q_proj", "o_proj")
+"""What may have low-rank additions on a layer of the lower model: its keys, values and states must stay as stored."""
 UNTRAINED = "none"
 """`--adapter none` asks for the base model with an untrained injection, which reads no tree."""
 
@@ -28,13 +30,15 @@ UNTRAINED = "none"
 class LowRankConfig:
     """Low-rank additions: their rank, scale α (the addition is α / rank · up(down(x))), layers and linear maps.
 
-    On layers of the lower model only `q_proj` and `o_proj` of a merged injection may have one.
+    `layers` are above the lower model and have additions on all `targets`. `shared_layers` are the lower model's: there
+    `q_proj` and `o_proj` of a merged injection have one, which acts in the upper model alone (METHOD section 4).
     """
 
     rank: int
     alpha: float
     layers: tuple[int, ...]
     targets: tuple[str, ...] = ("q_proj", "k_proj", "v_proj", "o_proj")
+    shared_layers: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -66,7 +70,11 @@ class AdapterConfig:
             low_rank = data["low_rank"]
             if low_rank is not None:
                 low_rank = LowRankConfig(
-                    low_rank["rank"], low_rank["alpha"], tuple(low_rank["layers"]), tuple(low_rank["targets"])
+                    low_rank["rank"],
+                    low_rank["alpha"],
+                    tuple(low_rank["layers"]),
+                    tuple(low_rank["targets"]),
+                    tuple(low_rank.get("shared_layers", ())),
                 )
             tree = data["tree"]
             layers, hidden, heads, key_value_heads, head_dim = data["shape"]

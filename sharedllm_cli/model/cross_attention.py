@@ -16,6 +16,8 @@ from torch import Tensor, nn
 from sharedllm_cli.config import InjectionConfig
 from sharedllm_cli.model.lower import CompressedNodes, project_keys_values, sliding_window
 
+_REFERENCE_KEYS = 512
+"""A tree of so many keys (4,096 tokens) is read alike with and without a length bias."""
 _LOGITS_BYTES = 64 * 2**20
 """Attention is computed over blocks of queries whose logits take at most this much memory."""
 
@@ -24,18 +26,53 @@ _LOGITS_BYTES = 64 * 2**20
 class TreeContext:
     """What the upper model reads of the tree for one question, ready for attention.
 
-    `keys[j]`, `values[j]` of injected layer j: [1, KV, S, D], keys rotated by their chunk's number k; `rotation`: the
-    cosine and sine [1, 1, D] of position n, the number of chunks, by which every query is rotated.
+    `keys[j]`, `values[j]` of injected layer j: [B or 1, KV, S, D], keys rotated by their chunk's number k; `rotation`:
+    the cosine and sine [B or 1, 1, D] of position n, the number of chunks, by which every query is rotated. Where trees
+    of different sizes stand side by side, `mask` (boolean [B, 1, 1, S]) tells their keys from padding.
     """
 
     keys: dict[int, Tensor]
     values: dict[int, Tensor]
     rotation: tuple[Tensor, Tensor]
+    mask: Tensor | None = None
 
     @property
     def kept_keys(self) -> int:
-        """S, the number of keys that each injected layer sees."""
+        """S, the number of keys that each injected layer sees (of the largest tree, where there are several)."""
         return int(next(iter(self.keys.values())).shape[2])
+
+    def key_counts(self) -> Tensor:
+        """The number of keys of each tree, [B or 1]."""
+        if self.mask is not None:
+            return self.mask.sum(dim=-1).view(-1)
+        return self.rotation[0].new_tensor([self.kept_keys])
+
+    @staticmethod
+    def side_by_side(contexts: Sequence[TreeContext]) -> TreeContext:
+        """The trees of B running texts as one batch, padded to the largest."""
+        if len(contexts) == 1:
+            return contexts[0]
+        sizes = [context.kept_keys for context in contexts]
+        largest = max(sizes)
+
+        def padded(tensors: Sequence[Tensor]) -> Tensor:
+            whole = tensors[0].new_zeros(len(tensors), tensors[0].shape[1], largest, tensors[0].shape[3])
+            for row, tensor in zip(whole, tensors, strict=True):
+                row[:, : tensor.shape[2]] = tensor[0]
+            return whole
+
+        layers = contexts[0].keys
+        rotation = contexts[0].rotation[0]
+        mask = torch.arange(largest, device=rotation.device) < torch.tensor(sizes, device=rotation.device)[:, None]
+        return TreeContext(
+            {layer: padded([context.keys[layer] for context in contexts]) for layer in layers},
+            {layer: padded([context.values[layer] for context in contexts]) for layer in layers},
+            (
+                torch.cat([context.rotation[0] for context in contexts]),
+                torch.cat([context.rotation[1] for context in contexts]),
+            ),
+            mask[:, None, None],
+        )
 
 
 def rotate(states: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:
@@ -169,8 +206,8 @@ class AdditiveInjection(nn.Module):
     def is_open(self) -> bool:
         return bool(self.gate.detach() != 0)
 
-    def forward(self, hidden: Tensor, keys: Tensor, values: Tensor, rotation: tuple[Tensor, Tensor]) -> Tensor:
-        """What the layer adds to its hidden states [B, Q, hidden] between self-attention and MLP."""
+    def forward(self, hidden: Tensor, tree: TreeContext, place: int) -> Tensor:
+        """What layer `place` adds to its hidden states [B, Q, hidden] between self-attention and MLP."""
         batch, length, _ = hidden.shape
         normed = _root_mean_square_norm(hidden, self.norm, self.eps)
         query = nn.functional.linear(
@@ -178,8 +215,8 @@ class AdditiveInjection(nn.Module):
         ).view(batch, length, -1, self.head_dim)
         if self.query_norm is not None:
             query = _root_mean_square_norm(query, self.query_norm, self.eps)
-        query = rotate(query.transpose(1, 2), *rotation)
-        read, _ = attend(query, keys, values, self.scaling)
+        query = rotate(query.transpose(1, 2), *tree.rotation)
+        read, _ = attend(query, tree.keys[place], tree.values[place], self.scaling, tree.mask)
         read = read.transpose(1, 2).reshape(batch, length, -1)
         output = nn.functional.linear(
             read, self.output.to(hidden.dtype), None if self.output_bias is None else self.output_bias.to(hidden.dtype)
@@ -199,6 +236,7 @@ class MergedInjection(nn.Module):
         super().__init__()
         heads = layer.self_attn.config.num_attention_heads
         self.gate = nn.Parameter(torch.full((heads if config.gates == "head" else 1,), float("-inf")))
+        self.length_bias = config.length_bias
         self.query_low_rank: LowRank | None = None
         self.output_low_rank: LowRank | None = None
 
@@ -206,19 +244,24 @@ class MergedInjection(nn.Module):
     def is_open(self) -> bool:
         return bool((self.gate.detach() > float("-inf")).any())
 
+    @property
+    def is_silent(self) -> bool:
+        """Whether the layer is the base model's own wherever there is no tree to be read."""
+        return self.query_low_rank is None and self.output_low_rank is None
+
     def forward(
         self,
         normed: Tensor,
         attention: Any,
-        context: tuple[Tensor, Tensor],
-        rotation: tuple[Tensor, Tensor],
+        tree: TreeContext | None,
+        place: int,
         position_embeddings: tuple[Tensor, Tensor],
         attention_mask: Tensor | None,
         past_key_values: Any,
     ) -> Tensor:
-        """The layer's attention output [B, Q, hidden] for its normed input [B, Q, hidden].
+        """The attention output [B, Q, hidden] of layer `place` for its normed input [B, Q, hidden].
 
-        context: the tree's rotated keys and values of this layer; rotation: of position n, for the tree's part.
+        Without a tree it is the layer's own attention with the low-rank additions.
         """
         batch, length, _ = normed.shape
         query = attention.q_proj(normed)
@@ -235,14 +278,29 @@ class MergedInjection(nn.Module):
         mask = attention_mask
         if mask is None:
             mask = causal_mask(length, keys.shape[2], sliding_window(attention), keys.device)
-        own, own_sum = attend(rotate(query, *position_embeddings), keys, values, attention.scaling, mask)
-        tree, tree_sum = attend(rotate(query, *rotation), *context, attention.scaling)
-        joined = join(own, own_sum, tree, tree_sum + self.gate.to(tree_sum.dtype)[None, :, None])
+        own_query = rotate(query, *position_embeddings)
+        if tree is None:
+            joined = nn.functional.scaled_dot_product_attention(
+                own_query, keys, values, mask, scale=attention.scaling, enable_gqa=True
+            )
+        else:
+            own, own_sum = attend(own_query, keys, values, attention.scaling, mask)
+            read, read_sum = attend(
+                rotate(query, *tree.rotation), tree.keys[place], tree.values[place], attention.scaling, tree.mask
+            )
+            joined = join(own, own_sum, read, read_sum + self._bias(tree, read_sum.dtype))
         joined = joined.transpose(1, 2).reshape(batch, length, -1)
         output: Tensor = attention.o_proj(joined)
         if self.output_low_rank is not None:
             output = output + self.output_low_rank(joined)
         return output
+
+    def _bias(self, tree: TreeContext, dtype: torch.dtype) -> Tensor:
+        """What is added to the tree's logits: the gate, less for a larger tree. [B or 1, H or 1, 1]."""
+        bias = self.gate.to(dtype)[None, :, None]
+        if self.length_bias:
+            bias = bias - self.length_bias * (tree.key_counts().to(dtype) / _REFERENCE_KEYS).log()[:, None, None]
+        return bias
 
 
 def join(first: Tensor, first_sum: Tensor, second: Tensor, second_sum: Tensor) -> Tensor:

@@ -21,6 +21,7 @@ from sharedllm_cli.model.lower import CompressedNodes
 class InjectedLayer(nn.Module):
     """A decoder layer that reads the tree when it is given one, and is the layer as it came when it is not.
 
+    Trained low-rank additions of the merged form act with and without a tree.
     The tree arrives as the keyword `tree_context`, which transformers passes through to every layer; there is no state
     here that could outlive a question.
     """
@@ -35,26 +36,28 @@ class InjectedLayer(nn.Module):
 
     def forward(self, hidden_states: Tensor, *, tree_context: TreeContext | None = None, **arguments: Any) -> Tensor:
         """hidden_states: [B, Q, hidden]; the other arguments are the wrapped layer's own."""
-        if tree_context is None or self.place not in tree_context.keys:
+        injection = self.injection
+        tree = tree_context if tree_context is not None and self.place in tree_context.keys else None
+        if tree is None and (isinstance(injection, AdditiveInjection) or injection.is_silent):
             plain: Tensor = self.wrapped(hidden_states, **arguments)
             return plain
         layer = self.wrapped
-        keys, values = tree_context.keys[self.place], tree_context.values[self.place]
         normed = layer.input_layernorm(hidden_states)
-        if isinstance(self.injection, MergedInjection):
-            hidden_states = hidden_states + self.injection(
+        if isinstance(injection, MergedInjection):
+            hidden_states = hidden_states + injection(
                 normed,
                 layer.self_attn,
-                (keys, values),
-                tree_context.rotation,
+                tree,
+                self.place,
                 arguments["position_embeddings"],
                 arguments.get("attention_mask"),
                 arguments.get("past_key_values"),
             )
         else:
+            assert tree is not None
             attended, _ = layer.self_attn(hidden_states=normed, **arguments)
             hidden_states = hidden_states + attended
-            hidden_states = hidden_states + self.injection(hidden_states, keys, values, tree_context.rotation)
+            hidden_states = hidden_states + injection(hidden_states, tree, self.place)
         output: Tensor = hidden_states + layer.mlp(layer.post_attention_layernorm(hidden_states))
         return output
 

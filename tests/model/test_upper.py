@@ -15,7 +15,7 @@ from sharedllm_cli.errors import ModelError
 from sharedllm_cli.model import cross_attention
 from sharedllm_cli.model.adapter import Adapter, LowRankLinear, model_shape
 from sharedllm_cli.model.adapter_config import AdapterConfig, LowRankConfig, read_config
-from sharedllm_cli.model.cross_attention import attend, join, rotate
+from sharedllm_cli.model.cross_attention import TreeContext, attend, join, rotate
 from sharedllm_cli.model.lower import CompressedNodes, LowerModel
 from sharedllm_cli.model.upper import UpperModel
 
@@ -112,7 +112,7 @@ def test_lower_model_ignores_an_adapter_in_place() -> None:
     model = make_tiny_model("llama")
     tokens, kept = torch.arange(12)[None], torch.tensor([3, 7, 11])
     before = LowerModel(model, 3).encode(tokens, kept)
-    low_rank = LowRankConfig(2, 4.0, (1, 2), ("q_proj", "o_proj"))
+    low_rank = LowRankConfig(2, 4.0, (3,), ("q_proj", "o_proj"), (1, 2))
     config = AdapterConfig("tiny", model_shape(model), InjectionConfig("merged", 3), TREE, low_rank)
     upper = UpperModel(model, opened(Adapter(model, config)))
     after = LowerModel(model, 3).encode(tokens, kept)
@@ -201,8 +201,8 @@ def test_foreign_and_damaged_adapters_are_refused(tmp_path: Path) -> None:
     ("injection", "low_rank", "message"),
     [
         (InjectionConfig("merged", 2), LowRankConfig(2, 2.0, (1,), ("k_proj",)), "stale"),
-        (InjectionConfig("additive", 2), LowRankConfig(2, 2.0, (1,), ("q_proj",)), "stale"),
-        (InjectionConfig("merged", 2, 1), LowRankConfig(2, 2.0, (0,), ("q_proj",)), "stale"),
+        (InjectionConfig("additive", 2), LowRankConfig(2, 2.0, (2,), ("q_proj",), (1,)), "stale"),
+        (InjectionConfig("merged", 2, 1), LowRankConfig(2, 2.0, (2,), ("q_proj",), (0,)), "stale"),
         (InjectionConfig("merged", 2), LowRankConfig(2, 2.0, (4,), ("q_proj",)), "layer 4"),
         (InjectionConfig("merged", 2), LowRankConfig(2, 2.0, (3,), ("lm_head",)), "lm_head"),
         (InjectionConfig("merged", 5), None, "M = 5"),
@@ -262,3 +262,77 @@ def test_merged_low_rank_weights_are_the_attached_ones_and_leave_the_lower_model
     torch.testing.assert_close(logits[0], logits[1], atol=1e-5, rtol=1e-5)
     assert torch.equal(compressed[0], compressed[1])
     assert not torch.allclose(logits[1], plain, atol=1e-3)
+
+
+def test_low_rank_weights_of_shared_layers_act_with_and_without_a_tree() -> None:
+    model = make_tiny_model("qwen3")
+    config = AdapterConfig(
+        "tiny",
+        model_shape(model),
+        InjectionConfig("merged", 2),
+        TREE,
+        LowRankConfig(3, 6.0, (), ("q_proj",), (0, 1)),
+    )
+    adapter = Adapter(model, config)
+    expected = make_tiny_model("qwen3")
+    expected.load_state_dict(model.state_dict())
+    with torch.no_grad():
+        for place in (0, 1):
+            injection: Any = adapter.injections[str(place)]
+            attention = expected.model.layers[place].self_attn
+            for addition, linear in (
+                (injection.query_low_rank, attention.q_proj),
+                (injection.output_low_rank, attention.o_proj),
+            ):
+                addition.up.normal_(std=0.3)
+                linear.weight += 2.0 * addition.up @ addition.down
+        upper = UpperModel(model, adapter)
+        # whole and in two steps with a cache
+        torch.testing.assert_close(
+            upper.forward(TOKENS[None], None), expected(TOKENS[None]).logits, atol=1e-5, rtol=1e-5
+        )
+        cache = upper.cache()
+        parts = [upper.forward(part[None], None, cache) for part in (TOKENS[:5], TOKENS[5:])]
+        torch.testing.assert_close(torch.cat(parts, 1), expected(TOKENS[None]).logits, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("form", ["merged", "additive"])
+@pytest.mark.parametrize("length_bias", [0.0, 1.0])
+def test_trees_side_by_side_are_read_as_each_alone(form: Any, length_bias: float) -> None:
+    model = make_tiny_model("llama")
+    injection = InjectionConfig(form, 2, length_bias=length_bias)
+    upper = UpperModel(model, opened(Adapter(model, AdapterConfig("tiny", model_shape(model), injection, TREE))))
+    torch.manual_seed(1)
+    heads, width = model_shape(model)[3:]
+    contexts = []
+    for keys, chunks in ((3, 1), (11, 4), (6, 2)):
+        nodes = CompressedNodes(
+            torch.randn(2, heads, keys, width), torch.randn(2, heads, keys, width), torch.arange(keys) % chunks
+        )
+        context = upper.context(nodes, chunks)
+        assert context is not None
+        contexts.append(context)
+    with torch.no_grad():
+        together = upper.forward(TOKENS.expand(3, -1), TreeContext.side_by_side(contexts))
+        alone = torch.cat([upper.forward(TOKENS[None], context) for context in contexts])
+    torch.testing.assert_close(together, alone, atol=1e-5, rtol=1e-5)
+
+
+def test_a_length_bias_keeps_the_trees_share_when_its_keys_are_doubled() -> None:
+    model = make_tiny_model("llama")
+    heads, width = model_shape(model)[3:]
+    torch.manual_seed(1)
+    once = torch.randn(2, heads, 8, width)
+    shares = {}
+    for length_bias in (0.0, 1.0):
+        injection = InjectionConfig("merged", 2, length_bias=length_bias)
+        upper = UpperModel(model, opened(Adapter(model, AdapterConfig("tiny", model_shape(model), injection, TREE))))
+        logits = []
+        for times in (1, 4):
+            many = once.repeat(1, 1, times, 1)
+            context = upper.context(CompressedNodes(many, many, torch.zeros(8 * times, dtype=torch.long)), 1)
+            with torch.no_grad():
+                logits.append(upper.forward(TOKENS[None], context))
+        shares[length_bias] = float((logits[0] - logits[1]).abs().max())
+        upper.remove()
+    assert shares[1.0] < 1e-4 < shares[0.0]
