@@ -24,7 +24,7 @@ FLOORS: tuple[frozenset[str], ...] = (
     frozenset({"documents", "model"}),
     frozenset({"context"}),
     frozenset({"generation", "index"}),
-    frozenset({"planning", "reading"}),
+    frozenset({"planning", "plots", "reading"}),
     frozenset({"engine", "training"}),
     frozenset({"evaluation"}),
     frozenset({"cli"}),
@@ -43,6 +43,7 @@ LIBRARIES: dict[str, frozenset[str]] = {
     "jinja2": frozenset({"generation"}),
     "lxml": frozenset({"documents"}),
     "markdown_it": frozenset({"documents"}),
+    "matplotlib": frozenset({"plots"}),
     "numpy": frozenset(
         {"context", "documents", "engine", "evaluation", "generation", "index", "model", "reading", "training"}
     ),
@@ -70,7 +71,7 @@ MOST_FUNCTION_LINES = 60
 UNSAFE_MODULES = {"pickle", "cPickle", "cloudpickle", "dill", "joblib", "marshal", "shelve"}
 UNSAFE_CALLS = {"eval", "exec", "torch.load", "yaml.load"}
 SHAPELESS = re.compile(r"_?(utils?|common|helpers?|misc|tools)")
-HEAVY = ("torch", "transformers", "numpy", "pypdf", "pypdfium2", "bs4", "docutils", "prompt_toolkit")
+HEAVY = ("torch", "transformers", "numpy", "pypdf", "pypdfium2", "bs4", "docutils", "prompt_toolkit", "matplotlib")
 
 
 def sources(*folders: Path) -> list[Path]:
