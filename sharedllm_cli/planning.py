@@ -143,7 +143,7 @@ def _row(source: SourceFile, ground: _Ground, store: IndexStore, reporter: Repor
     lengths = chunk_lengths(tokens, tree.chunk_tokens)
     shape = LowerShape(layers, facts.key_value_heads, facts.head_dim, facts.hidden_size)
     passes = 2 * layer_parameters(facts) * layers * tree.height
-    weights = _weights_bytes(facts, ground.placement)
+    weights = weights_bytes(facts, ground.placement)
     return PlanRow(
         name=source.name,
         pages=len(document.pages),
@@ -182,7 +182,8 @@ def _question_bytes(ground: _Ground, tokens: int) -> int:
     return position * (2 * kept + running * facts.layer_count)
 
 
-def _weights_bytes(facts: ModelFacts, placement: Placement) -> int:
+def weights_bytes(facts: ModelFacts, placement: Placement) -> int:
+    """Bytes of the base model's weights: the layers' matrices as quantised, all else in the computation's type."""
     matrices = layer_parameters(facts) * facts.layer_count
     plain: int = placement.dtype.itemsize
     of_one = _QUANTIZED_BYTES.get(placement.quantize, plain)
@@ -199,16 +200,23 @@ def _local_model(settings: Settings, home: Path) -> _LocalModel | None:
 
 
 def _measure(placement: Placement) -> _Machine:
-    """Rate of matrix products of a layer's size where and in which type the model would run, operations a second."""
+    rate = matrix_rate(placement)
+    where = "this processor" if placement.device.type == "cpu" else str(placement.device)
+    return _Machine(rate, f"matrix products at {rate / 1e9:,.0f} GFLOP/s on {where}")
+
+
+def matrix_rate(placement: Placement) -> float:
+    """Rate of matrix products of a layer's size where and in which type the model would run, operations a second.
+
+    The best of several: what the machine can do, not what it does beside other work.
+    """
     import torch
 
-    size = 1024 if placement.device.type == "cpu" else 4096
+    size = 1024 if placement.device.type == "cpu" else 8192  # asking a GPU for a number must not count
     square = torch.randn(size, size, device=placement.device, dtype=placement.dtype)
     rates = []
     for _ in range(6):
         started = perf_counter()
         float((square @ square)[0, 0])  # a number is asked for, so that a GPU has to finish
         rates.append(2 * size**3 / (perf_counter() - started))
-    rate = max(rates)
-    where = "this processor" if placement.device.type == "cpu" else str(placement.device)
-    return _Machine(rate, f"matrix products at {rate / 1e9:,.0f} GFLOP/s on {where}")
+    return max(rates)
