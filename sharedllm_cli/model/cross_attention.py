@@ -14,12 +14,11 @@ import torch
 from torch import Tensor, nn
 
 from sharedllm_cli.config import InjectionConfig
+from sharedllm_cli.model.attention import attend, causal_mask, join
 from sharedllm_cli.model.lower import CompressedNodes, project_keys_values, sliding_window
 
 _REFERENCE_KEYS = 512
 """A tree of so many keys (4,096 tokens) is read alike with and without a length bias."""
-_LOGITS_BYTES = 64 * 2**20
-"""Attention is computed over blocks of queries whose logits take at most this much memory."""
 
 
 @dataclass(frozen=True)
@@ -100,55 +99,6 @@ def tree_context(
     return TreeContext(rotated, values, (cosine[:, -1:], sine[:, -1:]))
 
 
-def attend(
-    query: Tensor, keys: Tensor, values: Tensor, scaling: float, mask: Tensor | None = None
-) -> tuple[Tensor, Tensor]:
-    """Grouped-query softmax attention that also returns the log-sum-exp of its logits.
-
-    query: [B, H, Q, D]; keys, values: [B or 1, KV, S, D]; mask: boolean (True = seen) or additive, broadcastable to
-    [B, 1, Q, S]. Returns output [B, H, Q, D] in the query's dtype and log-sum-exp [B, H, Q] in at least float32.
-    """
-    batch, heads, length, _ = query.shape
-    per_query = max(1, batch * heads * keys.shape[2] * 4)
-    block = max(1, _LOGITS_BYTES // per_query)
-    outputs, sums = [], []
-    for start in range(0, length, block):
-        part = mask if mask is None or mask.shape[-2] == 1 else mask[..., start : start + block, :]
-        output, log_sum = _attend_block(query[:, :, start : start + block], keys, values, scaling, part)
-        outputs.append(output)
-        sums.append(log_sum)
-    return torch.cat(outputs, dim=2), torch.cat(sums, dim=2)
-
-
-def _attend_block(
-    query: Tensor, keys: Tensor, values: Tensor, scaling: float, mask: Tensor | None
-) -> tuple[Tensor, Tensor]:
-    batch, heads, length, width = query.shape
-    groups = keys.shape[1]
-    # The heads of a group share their keys: folding them into the rows avoids repeating the keys.
-    folded = (query * scaling).reshape(batch, groups, (heads // groups) * length, width)
-    logits = (folded @ keys.transpose(-1, -2)).view(batch, groups, heads // groups, length, -1)
-    logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
-    if mask is not None:
-        mask = mask.unsqueeze(1)
-        logits = logits.masked_fill(~mask, float("-inf")) if mask.dtype == torch.bool else logits + mask
-    log_sum = logits.logsumexp(dim=-1, keepdim=True)
-    weights = (logits - log_sum).exp().to(query.dtype)
-    output = weights.view(batch, groups, (heads // groups) * length, -1) @ values
-    return output.view(batch, heads, length, width), log_sum.view(batch, heads, length)
-
-
-def causal_mask(queries: int, keys: int, window: int | None, device: torch.device) -> Tensor | None:
-    """Boolean [1, 1, Q, S] of what the last Q of S tokens see; None where they see everything."""
-    if queries == 1 and (window is None or keys <= window):
-        return None
-    distance = torch.arange(keys - queries, keys, device=device)[:, None] - torch.arange(keys, device=device)[None, :]
-    seen = distance >= 0
-    if window is not None:
-        seen &= distance < window
-    return seen[None, None]
-
-
 class LowRank(nn.Module):
     """A low-rank addition to a linear map, x ↦ scale · up(down(x)); starts as zero."""
 
@@ -174,6 +124,7 @@ class AdditiveInjection(nn.Module):
     def __init__(self, layer: Any, config: InjectionConfig, dtype: torch.dtype) -> None:
         super().__init__()
         attention = layer.self_attn
+        self.config: Any = attention.config
         heads, hidden = attention.config.num_attention_heads, attention.config.hidden_size
         self.head_dim: int = attention.head_dim
         self.scaling: float = attention.scaling
@@ -216,7 +167,8 @@ class AdditiveInjection(nn.Module):
         if self.query_norm is not None:
             query = _root_mean_square_norm(query, self.query_norm, self.eps)
         query = rotate(query.transpose(1, 2), *tree.rotation)
-        read, _ = attend(query, tree.keys[place], tree.values[place], self.scaling, tree.mask)
+        kernel = self.config._attn_implementation
+        read, _ = attend(query, tree.keys[place], tree.values[place], self.scaling, tree.mask, implementation=kernel)
         read = read.transpose(1, 2).reshape(batch, length, -1)
         output = nn.functional.linear(
             read, self.output.to(hidden.dtype), None if self.output_bias is None else self.output_bias.to(hidden.dtype)
@@ -275,18 +227,27 @@ class MergedInjection(nn.Module):
         keys = rotate(keys, *position_embeddings)
         if past_key_values is not None:
             keys, values = past_key_values.update(keys, values, attention.layer_idx)
+        window, kernel = sliding_window(attention), attention.config._attn_implementation
+        causal = attention_mask is None and (window is None or keys.shape[2] <= window)
         mask = attention_mask
-        if mask is None:
-            mask = causal_mask(length, keys.shape[2], sliding_window(attention), keys.device)
+        if mask is None and (tree is None or not causal):
+            mask = causal_mask(length, keys.shape[2], window, keys.device)
         own_query = rotate(query, *position_embeddings)
         if tree is None:
             joined = nn.functional.scaled_dot_product_attention(
                 own_query, keys, values, mask, scale=attention.scaling, enable_gqa=True
             )
         else:
-            own, own_sum = attend(own_query, keys, values, attention.scaling, mask)
+            own, own_sum = attend(
+                own_query, keys, values, attention.scaling, mask, causal=causal, implementation=kernel
+            )
             read, read_sum = attend(
-                rotate(query, *tree.rotation), tree.keys[place], tree.values[place], attention.scaling, tree.mask
+                rotate(query, *tree.rotation),
+                tree.keys[place],
+                tree.values[place],
+                attention.scaling,
+                tree.mask,
+                implementation=kernel,
             )
             joined = join(own, own_sum, read, read_sum + self._bias(tree, read_sum.dtype))
         joined = joined.transpose(1, 2).reshape(batch, length, -1)
@@ -301,17 +262,6 @@ class MergedInjection(nn.Module):
         if self.length_bias:
             bias = bias - self.length_bias * (tree.key_counts().to(dtype) / _REFERENCE_KEYS).log()[:, None, None]
         return bias
-
-
-def join(first: Tensor, first_sum: Tensor, second: Tensor, second_sum: Tensor) -> Tensor:
-    """Two attentions over disjoint keys as one softmax over both, by their log-sum-exps.
-
-    first, second: [B, H, Q, D]; sums: [B, H, Q].
-    """
-    total = torch.logaddexp(first_sum, second_sum)
-    share = (first_sum - total).exp().unsqueeze(-1).to(first.dtype)
-    other = (second_sum - total).exp().unsqueeze(-1).to(first.dtype)
-    return first * share + second * other
 
 
 def linear_weight(linear: Any) -> Tensor:

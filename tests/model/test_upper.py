@@ -12,10 +12,11 @@ from tiny_models import make_tiny_model
 
 from sharedllm_cli.config import InjectionConfig, TreeConfig
 from sharedllm_cli.errors import ModelError
-from sharedllm_cli.model import cross_attention
+from sharedllm_cli.model import attention
 from sharedllm_cli.model.adapter import Adapter, LowRankLinear, model_shape
 from sharedllm_cli.model.adapter_config import AdapterConfig, LowRankConfig, read_config
-from sharedllm_cli.model.cross_attention import TreeContext, attend, join, rotate
+from sharedllm_cli.model.attention import attend, explicit, join
+from sharedllm_cli.model.cross_attention import TreeContext, rotate
 from sharedllm_cli.model.lower import CompressedNodes, LowerModel
 from sharedllm_cli.model.upper import UpperModel
 
@@ -221,9 +222,9 @@ def test_attention_in_blocks_equals_one_block(monkeypatch: pytest.MonkeyPatch) -
     query, keys, values = torch.randn(2, 4, 11, 8), torch.randn(1, 2, 7, 8), torch.randn(1, 2, 7, 8)
     mask = torch.rand(1, 1, 11, 7) > 0.3
     mask[..., 0] = True
-    whole = attend(query, keys, values, 0.3, mask)
-    monkeypatch.setattr(cross_attention, "_LOGITS_BYTES", 1)
-    blocks = attend(query, keys, values, 0.3, mask)
+    whole = explicit(query, keys, values, 0.3, mask)
+    monkeypatch.setattr(attention, "_LOGITS_BYTES", 1)
+    blocks = explicit(query, keys, values, 0.3, mask)
     expected = torch.nn.functional.scaled_dot_product_attention(
         query, keys.expand(2, -1, -1, -1), values.expand(2, -1, -1, -1), attn_mask=mask, scale=0.3, enable_gqa=True
     )

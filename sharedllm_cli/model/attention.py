@@ -1,0 +1,183 @@
+"""Softmax attention that also returns the log-sum-exp of its logits, by the fastest kernel that can.
+
+Two attentions over disjoint keys become one softmax by their log-sum-exps (`join`), which is how the merged form reads
+the tree (METHOD section 4). `explicit` is the reference: any device and type, masks, gradients. The fused kernels are
+torch's flash kernels for the processor and for CUDA, and the package flash-attn; none of them gives a gradient of the
+log-sum-exp, so training stays with the reference. Shapes: B batch, H query heads, KV key/value heads, Q queries, S
+keys, D head dimension. Knows no model.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable, Mapping
+from functools import cache
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+_LOGITS_BYTES = 64 * 2**20
+"""The explicit kernel computes over blocks of queries whose logits take at most this much memory."""
+_HALVES = (torch.float16, torch.bfloat16)
+_WIDEST_HEAD = 256
+_AMPERE = (8, 0)
+
+Kernel = Literal["explicit", "fused-cpu", "fused-cuda", "flash-attn"]
+Attended = tuple[Tensor, Tensor]
+
+
+def attend(
+    query: Tensor,
+    keys: Tensor,
+    values: Tensor,
+    scaling: float,
+    mask: Tensor | None = None,
+    *,
+    causal: bool = False,
+    implementation: str = "sdpa",
+) -> Attended:
+    """Grouped-query softmax attention and the log-sum-exp of its logits.
+
+    query: [B, H, Q, D]; keys, values: [B or 1, KV, S, D]; mask: boolean (True = seen) or additive, broadcastable to
+    [B, 1, Q, S]; `causal`, where there is no mask: the queries are the last Q of S tokens and see no later one;
+    `implementation`: the model's attention, in transformers' names. Returns output [B, H, Q, D] in the query's dtype
+    and log-sum-exp [B, H, Q] in at least float32.
+    """
+    causal = causal and query.shape[2] > 1
+    kernel = choose_kernel(query, keys, values, masked=mask is not None, causal=causal, implementation=implementation)
+    if kernel != "explicit":
+        keys, values = (tensor.expand(len(query), -1, -1, -1) for tensor in (keys, values))
+        return _FUSED[kernel](query, keys, values, scaling, causal)
+    if causal and mask is None:
+        mask = causal_mask(query.shape[2], keys.shape[2], None, keys.device)
+    return explicit(query, keys, values, scaling, mask)
+
+
+def choose_kernel(
+    query: Tensor, keys: Tensor, values: Tensor, *, masked: bool, causal: bool, implementation: str
+) -> Kernel:
+    """The kernel for these tensors: `explicit` wherever no fused one can do the same.
+
+    `eager` asks for the explicit one. On CUDA the fused ones need half precision, heads of at most 256 numbers, a
+    multiple of 8, and an Ampere GPU or newer.
+    """
+    needs_gradient = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in (query, keys, values))
+    partly_causal = causal and query.shape[2] != keys.shape[2]
+    if implementation == "eager" or masked or needs_gradient or partly_causal:
+        return "explicit"
+    if query.device.type == "cpu":
+        return "fused-cpu"
+    width = query.shape[3]
+    if query.device.type != "cuda" or query.dtype not in _HALVES or width % 8 or width > _WIDEST_HEAD:
+        return "explicit"
+    if implementation == "flash_attention_2":
+        return "flash-attn"
+    return "fused-cuda" if _has_flash(query.device) else "explicit"
+
+
+def flash_attention_installed() -> bool:
+    """Whether the package flash-attn is here."""
+    return importlib.util.find_spec("flash_attn") is not None
+
+
+@cache
+def runs_flash(device: torch.device) -> bool:
+    """Whether a CUDA device is new enough for flash kernels."""
+    return torch.cuda.get_device_capability(device) >= _AMPERE
+
+
+@cache
+def _has_flash(device: torch.device) -> bool:
+    return runs_flash(device) and torch.backends.cuda.is_flash_attention_available()
+
+
+def explicit(query: Tensor, keys: Tensor, values: Tensor, scaling: float, mask: Tensor | None = None) -> Attended:
+    """The reference: logits, log-sum-exp, weights, over blocks of queries; differentiable. Shapes as in `attend`."""
+    batch, heads, length, _ = query.shape
+    per_query = max(1, batch * heads * keys.shape[2] * 4)
+    block = max(1, _LOGITS_BYTES // per_query)
+    outputs, sums = [], []
+    for start in range(0, length, block):
+        part = mask if mask is None or mask.shape[-2] == 1 else mask[..., start : start + block, :]
+        output, log_sum = _explicit_block(query[:, :, start : start + block], keys, values, scaling, part)
+        outputs.append(output)
+        sums.append(log_sum)
+    return torch.cat(outputs, dim=2), torch.cat(sums, dim=2)
+
+
+def _explicit_block(query: Tensor, keys: Tensor, values: Tensor, scaling: float, mask: Tensor | None) -> Attended:
+    batch, heads, length, width = query.shape
+    groups = keys.shape[1]
+    # The heads of a group share their keys: folding them into the rows avoids repeating the keys.
+    folded = (query * scaling).reshape(batch, groups, (heads // groups) * length, width)
+    logits = (folded @ keys.transpose(-1, -2)).view(batch, groups, heads // groups, length, -1)
+    logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+    if mask is not None:
+        mask = mask.unsqueeze(1)
+        logits = logits.masked_fill(~mask, float("-inf")) if mask.dtype == torch.bool else logits + mask
+    log_sum = logits.logsumexp(dim=-1, keepdim=True)
+    weights = (logits - log_sum).exp().to(query.dtype)
+    output = weights.view(batch, groups, (heads // groups) * length, -1) @ values
+    return output.view(batch, heads, length, width), log_sum.view(batch, heads, length)
+
+
+def _fused(operator: Callable[..., Any]) -> Callable[[Tensor, Tensor, Tensor, float, bool], Attended]:
+    """One of torch's own flash operators, which take as many heads of keys as of queries."""
+
+    def run(query: Tensor, keys: Tensor, values: Tensor, scaling: float, causal: bool) -> Attended:
+        batch, heads, length, width = query.shape
+        groups = keys.shape[1]
+        if causal:
+            keys, values = (tensor.repeat_interleave(heads // groups, dim=1) for tensor in (keys, values))
+        else:
+            # As in the reference: rows of one head, so that its keys are read once for the whole group.
+            query = query.reshape(batch, groups, (heads // groups) * length, width)
+        output, log_sum, *_ = operator(query, keys, values, 0.0, causal, scale=scaling)
+        return output.reshape(batch, heads, length, width), log_sum.reshape(batch, heads, length)
+
+    return run
+
+
+def _flash_attention(query: Tensor, keys: Tensor, values: Tensor, scaling: float, causal: bool) -> Attended:
+    """The package flash-attn: tokens before heads, groups known to it."""
+    from flash_attn import flash_attn_func
+
+    output, log_sum, _ = flash_attn_func(
+        query.transpose(1, 2),
+        keys.transpose(1, 2),
+        values.transpose(1, 2),
+        softmax_scale=scaling,
+        causal=causal,
+        return_attn_probs=True,
+    )
+    return output.transpose(1, 2), log_sum
+
+
+_FUSED: Mapping[str, Callable[[Tensor, Tensor, Tensor, float, bool], Attended]] = {
+    "fused-cpu": _fused(torch.ops.aten._scaled_dot_product_flash_attention_for_cpu),
+    "fused-cuda": _fused(torch.ops.aten._scaled_dot_product_flash_attention),
+    "flash-attn": _flash_attention,
+}
+
+
+def causal_mask(queries: int, keys: int, window: int | None, device: torch.device) -> Tensor | None:
+    """Boolean [1, 1, Q, S] of what the last Q of S tokens see; None where they see everything."""
+    if queries == 1 and (window is None or keys <= window):
+        return None
+    distance = torch.arange(keys - queries, keys, device=device)[:, None] - torch.arange(keys, device=device)[None, :]
+    seen = distance >= 0
+    if window is not None:
+        seen &= distance < window
+    return seen[None, None]
+
+
+def join(first: Tensor, first_sum: Tensor, second: Tensor, second_sum: Tensor) -> Tensor:
+    """Two attentions over disjoint keys as one softmax over both, by their log-sum-exps.
+
+    first, second: [B, H, Q, D]; sums: [B, H, Q].
+    """
+    total = torch.logaddexp(first_sum, second_sum)
+    share = (first_sum - total).exp().unsqueeze(-1).to(first.dtype)
+    other = (second_sum - total).exp().unsqueeze(-1).to(first.dtype)
+    return first * share + second * other
