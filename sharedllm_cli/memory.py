@@ -1,8 +1,22 @@
-"""How much memory this process has taken at most. Floor 0: the operating system's figures, no library."""
+"""How much memory this process has taken at most, and how a lack of it shows. Floor 0: imports no library to ask."""
 
 from __future__ import annotations
 
+import errno
 import sys
+
+_WORDS = ("out of memory", "not enough memory", "can't allocate memory", "status_alloc_failed")
+"""What RuntimeErrors say of it: the allocators of the CPU and of MPS, and CUDA's libraries about their own buffers."""
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an exception is Python's, torch's or the operating system's way to say that memory did not suffice."""
+    if isinstance(error, MemoryError) or any(kind.__name__ == "OutOfMemoryError" for kind in type(error).__mro__):
+        return True
+    if isinstance(error, OSError):
+        return error.errno == errno.ENOMEM
+    text = str(error).lower()
+    return isinstance(error, RuntimeError) and any(words in text for words in _WORDS)
 
 
 def peak_bytes() -> int:

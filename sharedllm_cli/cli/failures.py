@@ -7,6 +7,7 @@ import os
 import sys
 
 from sharedllm_cli.errors import ResourceError, SharedLLMError
+from sharedllm_cli.memory import is_out_of_memory
 
 PIPE_CLOSED = 128 + 13
 """What a shell reports for a program whose reader went away (128 + SIGPIPE)."""
@@ -18,7 +19,7 @@ def translate(error: Exception) -> SharedLLMError:
     """The error to show: itself if it is ours, ResourceError for lack of memory or disk, else a fault of ours."""
     if isinstance(error, SharedLLMError):
         return error
-    if _out_of_memory(error):
+    if is_out_of_memory(error):
         return ResourceError("not enough memory for this model and document", hint=MEMORY_HINT)
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         where = f" at {error.filename}" if error.filename else ""
@@ -29,16 +30,6 @@ def translate(error: Exception) -> SharedLLMError:
         f"something went wrong inside sharedllm: {type(error).__name__}: {error}",
         hint="this is a fault of ours; run the command again with --verbose and report what it prints",
     )
-
-
-def _out_of_memory(error: Exception) -> bool:
-    """Python's, torch's or the operating system's way to say so; torch is not imported to ask."""
-    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
-        return True
-    if isinstance(error, OSError) and error.errno == errno.ENOMEM:
-        return True
-    text = str(error).lower()
-    return isinstance(error, RuntimeError) and ("can't allocate memory" in text or "out of memory" in text)
 
 
 def broken_pipe() -> int:

@@ -17,6 +17,7 @@ from sharedllm_cli.errors import ResourceError
 from sharedllm_cli.index.layout import LowerShape
 from sharedllm_cli.index.leaves import Leaves
 from sharedllm_cli.index.packing import Packed, pack, round_vectors
+from sharedllm_cli.memory import is_out_of_memory
 from sharedllm_cli.model.lower import EncodedNodes
 from sharedllm_cli.progress import Reporter
 
@@ -137,7 +138,7 @@ class NodeEncoder:
             on_cpu = Packed(packed.values.cpu().contiguous(), scales)
             return EncodedBatch(places, len(kept), on_cpu, round_vectors(encoded.first_layer).cpu())
         except (RuntimeError, MemoryError) as problem:
-            if not _out_of_memory(problem):
+            if not is_out_of_memory(problem):
                 raise
         # Outside of the handler, so that the failed attempt's tensors are gone before the cache is emptied.
         if self._lower.device.type == "cuda":
@@ -154,13 +155,3 @@ class NodeEncoder:
         self._reporter.note(
             f"not enough memory for {tokens} tokens at once; going on with {self._batch_tokens} at a time"
         )
-
-
-def _out_of_memory(problem: BaseException) -> bool:
-    """CUDA has a class of its own; the CPU's and MPS's allocators raise RuntimeError with these words."""
-    words = str(problem).lower()
-    return (
-        isinstance(problem, torch.OutOfMemoryError | MemoryError)
-        or "out of memory" in words
-        or "not enough memory" in words
-    )

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from sharedllm_cli.errors import ModelError, ResourceError
+from sharedllm_cli.memory import is_out_of_memory
 from sharedllm_cli.model.checkpoint import weight_files
 from sharedllm_cli.model.facts import ARCHITECTURES, ModelFacts, facts_from_config, read_config
 from sharedllm_cli.model.placement import Placement, place, quantization_config
@@ -142,12 +143,12 @@ def _load_weights(folder: Path, facts: ModelFacts, placement: Placement) -> PreT
             model, report = architecture.from_pretrained(
                 folder, use_safetensors=True, local_files_only=True, output_loading_info=True, **options
             )
-    except (torch.OutOfMemoryError, MemoryError) as error:
-        raise ResourceError(
-            f"{facts.name} does not fit the memory of {placement.device}",
-            hint="use --quantize 4bit, or a smaller model",
-        ) from error
     except Exception as error:  # transformers and safetensors raise many kinds for files that don't fit together
+        if is_out_of_memory(error):
+            raise ResourceError(
+                f"{facts.name} does not fit the memory of {placement.device}",
+                hint="use --quantize 4bit, or a smaller model",
+            ) from error
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise ModelError(f"the weights of {facts.name} can't be loaded: {reason}") from error
     _check_complete(report, facts.name)

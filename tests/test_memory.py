@@ -1,0 +1,50 @@
+"""A lack of memory is known by whatever says so: Python, the operating system, torch's allocators, CUDA's libraries."""
+
+from __future__ import annotations
+
+import errno
+
+import pytest
+import torch
+
+from sharedllm_cli.memory import is_out_of_memory
+
+
+class Derived(torch.OutOfMemoryError):
+    """A library's own kind of torch's error."""
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"),
+        Derived("no words"),
+        OSError(errno.ENOMEM, "Cannot allocate memory"),
+        RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory: you tried 9 bytes"),
+        RuntimeError("DefaultCPUAllocator: not enough memory: you tried to allocate 9 bytes."),
+        RuntimeError("MPS backend out of memory (MPS allocated: 8.00 GB)"),
+        RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+    ],
+)
+def test_every_way_to_say_that_memory_is_short_is_heard(error: Exception) -> None:
+    assert is_out_of_memory(error)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        RuntimeError("The size of tensor a (3) must match the size of tensor b (4)"),
+        ValueError("a book called out of memory"),
+        OSError(errno.ENOSPC, "No space left on device"),
+        KeyError("memory"),
+    ],
+)
+def test_other_faults_are_not_taken_for_it(error: Exception) -> None:
+    assert not is_out_of_memory(error)
+
+
+def test_an_allocation_that_no_machine_can_serve_is_one() -> None:
+    with pytest.raises(RuntimeError) as refused:
+        torch.empty(1 << 60, dtype=torch.uint8)
+    assert is_out_of_memory(refused.value)
