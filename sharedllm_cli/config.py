@@ -10,7 +10,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable, Mapping
 from dataclasses import Field, dataclass, field, fields, replace
-from typing import Any, Literal, get_args
+from typing import Any, Literal, cast, get_args
 
 from sharedllm_cli.errors import UsageError
 
@@ -18,10 +18,12 @@ Injection = Literal["merged", "additive"]
 Policy = Literal["hybrid", "bm25", "late", "paper-cosine", "right"]
 StoredDtype = Literal["int8", "float16", "bfloat16", "float32"]
 Gates = Literal["layer", "head"]
+Encoding = Literal["node", "chunk"]
 
 POLICIES: tuple[str, ...] = get_args(Policy)
 INJECTIONS: tuple[str, ...] = get_args(Injection)
 STORED_DTYPES: tuple[str, ...] = get_args(StoredDtype)
+ENCODINGS: tuple[str, ...] = get_args(Encoding)
 
 DEFAULT_MODEL = "smollm2-135m-instruct"
 MAX_SOURCES = 8
@@ -40,17 +42,21 @@ def _positive(name: str, value: int) -> None:
 
 @dataclass(frozen=True)
 class TreeConfig:
-    """The shape of the context tree over one chunk.
+    """The shape of the context tree over one chunk, and how its nodes are encoded.
 
     `ratios[w - 1]` is α of level w: one key/value is kept of every α tokens of a node at level w. With height 3 and
-    ratios 16, 8, 4 the overall ratio β is 8.
+    ratios 16, 8, 4 the overall ratio β is 8. `encoding` says what a node's tokens see in the lower model: `node`, the
+    node's own before them (METHOD section 3); `chunk`, the chunk's before them, which is encoded once for all levels.
     """
 
     chunk_tokens: int = 512
     height: int = 3
     ratios: tuple[int, ...] = (16, 8, 4)
+    encoding: Encoding = "node"
 
     def __post_init__(self) -> None:
+        if self.encoding not in ENCODINGS:
+            raise UsageError(f"unknown encoding {self.encoding!r}", hint=f"choose one of {', '.join(ENCODINGS)}")
         _positive("chunk size", self.chunk_tokens)
         _positive("tree height", self.height)
         if len(self.ratios) != self.height:
@@ -74,6 +80,11 @@ class TreeConfig:
         last: float = 1 / (2**self.height * self.leaf_ratio)
         kept: float = last + sum(1 / (2**level * self.ratio(level)) for level in range(1, self.height + 1))
         return 1 / kept
+
+    @property
+    def passes(self) -> int:
+        """How often a token runs through the lower model while the trees are built: once a level, or once."""
+        return self.height if self.encoding == "node" else 1
 
     def ratio(self, level: int) -> int:
         """α of a level, 1..height; level 0 (a whole short chunk) is kept as finely as a leaf."""
@@ -187,6 +198,11 @@ class Settings:
     ratios: str | None = _knob(
         None, "Compression ratio of each level, coarse to fine (α), else the adapter's or 16,8,4."
     )
+    encoding: str | None = _knob(
+        None,
+        "What is encoded: each node alone, or each chunk once, a third of the work (else the adapter's, or node).",
+        choices=ENCODINGS,
+    )
     injection: str = _knob("merged", "Form of an untrained injection.", choices=INJECTIONS)
     stored_dtype: str = _knob("int8", "Type in which keys and values are stored on disk.", choices=STORED_DTYPES)
     index_dir: str | None = _knob(None, "Folder of the indexes; by default in the user's data folder.")
@@ -223,6 +239,7 @@ class Settings:
             tree.chunk_tokens if self.chunk_tokens is None else self.chunk_tokens,
             tree.height if self.tree_height is None else self.tree_height,
             ratios,
+            tree.encoding if self.encoding is None else cast(Encoding, self.encoding),
         )
 
     @property

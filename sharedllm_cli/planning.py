@@ -142,7 +142,7 @@ def _row(source: SourceFile, ground: _Ground, store: IndexStore, reporter: Repor
         indexed = store.has_trees(content_hash, key)
     lengths = chunk_lengths(tokens, tree.chunk_tokens)
     shape = LowerShape(layers, facts.key_value_heads, facts.head_dim, facts.hidden_size)
-    passes = 2 * layer_parameters(facts) * layers * tree.height
+    passes = 2 * layer_parameters(facts) * layers * tree.passes
     weights = weights_bytes(facts, ground.placement)
     return PlanRow(
         name=source.name,

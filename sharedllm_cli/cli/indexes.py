@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -115,6 +115,8 @@ def show(call: Call, which: Which) -> None:
 
 
 def _part_row(part: PartEntry) -> tuple[str, ...]:
+    from sharedllm_cli.index.manifest import ENCODING_WORDS
+
     if part.problem or not part.complete:
         return part.name, size(part.bytes), day(part.made), part.problem or "not finished"
     told = {**part.facts, **part.key}
@@ -125,15 +127,17 @@ def _part_row(part: PartEntry) -> tuple[str, ...]:
         ("chunk_tokens", "chunks of {} tokens"),
         ("height", "{} levels"),
         ("ratios", "ratios {}"),
+        ("encoding", "{}"),
         ("stored_dtype", "stored as {}"),
         ("quantize", "weights {}"),
     )
-    words = [form.format(_value(told[name])) for name, form in named if told.get(name) not in (None, "none")]
+    present = [(form, told[name]) for name, form in named if told.get(name) not in (None, "none")]
+    words = [form.format(_value(value, ENCODING_WORDS)) for form, value in present]
     return part.name, size(part.bytes), day(part.made), ", ".join(words) or "the document's text"
 
 
-def _value(value: Any) -> str:
-    return ",".join(map(str, value)) if isinstance(value, list) else str(value)
+def _value(value: Any, words: Mapping[str, str]) -> str:
+    return ",".join(map(str, value)) if isinstance(value, list) else words.get(str(value), str(value))
 
 
 @app.command(cls=Command)

@@ -34,7 +34,7 @@ Out = Annotated[
 ]
 
 
-@takes("model", "device", "dtype", "quantize", "offline", "preset", "lower_layers", "chunk_tokens")
+@takes("model", "device", "dtype", "quantize", "offline", "preset", "lower_layers", "chunk_tokens", "encoding")
 def train(
     call: Call,
     data: DataFiles,

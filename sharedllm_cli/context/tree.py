@@ -7,6 +7,7 @@ chunk of l tokens has 2^w nodes. Knows no model, no tensor, no file and no text.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -99,6 +100,18 @@ class ChunkTree:
     def kept_count(self, level: int, index: int) -> int:
         """How many keys the node keeps: ceil(l / α)."""
         return -(-self.span(level, index).length // self.config.ratio(level))
+
+    def kept_in_chunk(self, level: int, index: int) -> np.ndarray:
+        """Kept positions of the node, relative to the chunk's first token, ascending."""
+        return self.span(level, index).start + self.kept(level, index)
+
+    @cached_property
+    def kept_by_any(self) -> np.ndarray:
+        """Positions in the chunk that some stored node keeps, ascending, each once.
+
+        Where the levels' ratios and the chunk's halves are powers of two they are the leaves' alone.
+        """
+        return np.unique(np.concatenate([self.kept_in_chunk(level, index) for level, index in self.stored_nodes()]))
 
     def stored_nodes(self) -> Iterator[tuple[int, int]]:
         """(level, index) of every node that a search can preserve: levels 1..h, or the root of a short chunk."""

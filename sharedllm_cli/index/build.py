@@ -75,9 +75,11 @@ def build_trees(
 ) -> Manifest:
     """Compute and publish the trees of a document, going on where an interrupted run stopped.
 
-    Progress counts each token of the document once, though it is encoded once a level. Raises ResourceError where
-    disk or memory do not suffice.
+    Progress counts each token of the document once, though it may be encoded once a level. Raises ResourceError where
+    disk or memory do not suffice, ValueError for leaves whose trees are not those of the key.
     """
+    if any(tree.config != key.leaves.tree for tree in leaves.trees):
+        raise ValueError("the leaves have other trees than the key names")
     shape = lower_shape(lower)
     layout = TreesLayout(leaves.trees, chunks_per_shard(key.leaves.tree, shape, key.stored_dtype))
     computed = {"dtype": str(lower.dtype).removeprefix("torch."), "device": lower.device.type}
@@ -128,16 +130,18 @@ def _encode_shard(work: _Work, shard: int, encoder: NodeEncoder, task: Task) -> 
     lengths = [work.leaves.trees[node.chunk].span(node.level, node.index).length for node in nodes]
     encoded, reported = 0, 0
     for batch in encoder.encode(nodes):
-        first = torch.tensor([places[number].first_slot for number in batch.places])
-        slots = (first.unsqueeze(1) + torch.arange(batch.kept)).flatten()
+        slots = torch.cat([torch.arange(places[one].first_slot, places[one].end_slot) for one in batch.places])
         values[slots] = batch.packed.values
         if scales is not None and batch.packed.scales is not None:
             scales[slots] = batch.packed.scales
-        vectors[batch.places] = batch.vectors
+        if batch.vectors is not None:
+            vectors[batch.places] = batch.vectors
         encoded += sum(lengths[number] for number in batch.places)
         so_far = work.shard_tokens(shard) * encoded // sum(lengths)
         task.advance(so_far - reported)
         reported = so_far
+    if work.key.leaves.tree.encoding == "chunk":
+        vectors = encoder.vectors(nodes)
     checksums = torch.empty(node_count, 2, dtype=torch.int64)
     for number, place in enumerate(places):
         span = slice(place.first_slot, place.end_slot)

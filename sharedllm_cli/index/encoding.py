@@ -1,6 +1,7 @@
-"""Nodes through the lower model in batches: nodes of equal length together, so that nothing is padded.
+"""Nodes through the lower model in batches: what is equally long runs side by side, so that nothing is padded.
 
-Used when an index is built and when nodes are computed live, so that both give the same numbers.
+Either each node runs alone or each chunk runs once for all its nodes (`TreeConfig.encoding`). Used when an index is
+built and when nodes are computed live, so that both give the same numbers.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple, Protocol
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -49,6 +51,8 @@ class Encoder(Protocol):
 
     def node_vectors(self, token_ids: Tensor) -> Tensor: ...
 
+    def last_token_vectors(self, token_ids: Tensor) -> Tensor: ...
+
 
 def lower_shape(lower: Encoder) -> LowerShape:
     """The facts of a lower model that shape what is stored."""
@@ -56,20 +60,37 @@ def lower_shape(lower: Encoder) -> LowerShape:
 
 
 class EncodedBatch(NamedTuple):
-    """Nodes of one length and ratio, encoded and packed, on the CPU.
+    """Some of the asked nodes, encoded and packed, on the CPU.
 
-    `places`: which of the asked nodes they are; `packed`: slots of node after node, `kept` of them each;
-    `vectors` [B, hidden] float16.
+    `places`: which of the asked nodes they are; `packed`: slots of node after node; `vectors` [nodes, hidden] float16,
+    None where no node was run through the model by itself (`NodeEncoder.vectors` computes them).
     """
 
     places: list[int]
-    kept: int
     packed: Packed
-    vectors: Tensor
+    vectors: Tensor | None
+
+
+class _Stretch(NamedTuple):
+    """Text that runs through the lower model in one piece: a node, or a chunk for those of its nodes that are asked.
+
+    `span`: its first and end token in the document; `kept`: the positions in it whose keys and values are kept;
+    `places`: the asked nodes, and in `positions` the kept positions of each.
+    """
+
+    span: tuple[int, int]
+    kept: np.ndarray
+    places: list[int]
+    positions: list[np.ndarray]
 
 
 class NodeEncoder:
-    """Runs a lower model over nodes of a document, at most `batch_tokens` at a time; less when memory runs out."""
+    """Runs a lower model over nodes of a document, at most `batch_tokens` at a time; less when memory runs out.
+
+    What is run in one piece is for the trees' configuration to say (`TreeConfig.encoding`): each node alone, or each
+    chunk once, of which every node then takes the keys and values at its own kept positions. The positions that a chunk
+    keeps are those of all its nodes, whichever are asked, so that a few nodes get the numbers that all of them got.
+    """
 
     def __init__(
         self,
@@ -83,18 +104,19 @@ class NodeEncoder:
         self._leaves = leaves
         self._stored_dtype = stored_dtype
         self._reporter = reporter
+        self._whole_chunks = bool(leaves.trees) and leaves.trees[0].config.encoding == "chunk"
         default = CPU_BATCH_TOKENS if lower.device.type == "cpu" else ACCELERATOR_BATCH_TOKENS
         self._batch_tokens = batch_tokens or default
 
     def encode(self, nodes: Sequence[Node]) -> Iterator[EncodedBatch]:
-        """All of the nodes, batch by batch, coarse levels first."""
-        for (length, ratio), places in self._groups(nodes).items():
-            kept = torch.from_numpy(kept_positions(length, ratio))
+        """All of the nodes, batch by batch: coarse levels first, or chunk after chunk."""
+        for stretches in self._chunk_stretches(nodes) if self._whole_chunks else self._node_stretches(nodes):
+            start, end = stretches[0].span
+            length = end - start
             done = 0
-            while done < len(places):
-                size = max(1, self._batch_tokens // length)
-                batch = places[done : done + size]
-                encoded = self._attempt([nodes[place] for place in batch], batch, kept)
+            while done < len(stretches):
+                batch = stretches[done : done + max(1, self._batch_tokens // length)]
+                encoded = self._attempt(batch)
                 if encoded is None:
                     self._halve(len(batch) * length, length)
                     continue
@@ -102,13 +124,20 @@ class NodeEncoder:
                 done += len(batch)
 
     def vectors(self, nodes: Sequence[Node]) -> Tensor:
-        """The nodes' vectors alone, [nodes, hidden] float16: one layer instead of M."""
+        """The nodes' vectors alone, [nodes, hidden] float16: one layer instead of M, and each node by itself.
+
+        The paper's policy knows no other vector of a node, however its keys and values are encoded. Where each node is
+        encoded alone its vector falls out of that, and is computed here in the same way; where chunks are encoded once
+        it takes the query of the node's last token alone, a fraction of a layer's work.
+        """
+        compute = self._lower.last_token_vectors if self._whole_chunks else self._lower.node_vectors
         found = torch.empty(len(nodes), self._lower.hidden_size, dtype=torch.float16)
         for (length, _), places in self._groups(nodes).items():
             size = max(1, self._batch_tokens // length)
             for start in range(0, len(places), size):
                 batch = places[start : start + size]
-                found[batch] = round_vectors(self._lower.node_vectors(self._tokens([nodes[p] for p in batch]))).cpu()
+                tokens = self._tokens([self._leaves.node_span(nodes[place]) for place in batch])
+                found[batch] = round_vectors(compute(tokens)).cpu()
         return found
 
     def _groups(self, nodes: Sequence[Node]) -> dict[tuple[int, int], list[int]]:
@@ -121,22 +150,43 @@ class NodeEncoder:
             groups.setdefault(key, []).append(place)
         return groups
 
-    def _tokens(self, nodes: Sequence[Node]) -> Tensor:
-        """Token ids [B, l] of nodes of equal length."""
-        spans = [self._leaves.node_span(node) for node in nodes]
-        rows = [torch.from_numpy(self._leaves.tokens.ids[start:end]).long() for start, end in spans]
-        return torch.stack(rows)
+    def _node_stretches(self, nodes: Sequence[Node]) -> Iterator[list[_Stretch]]:
+        """Each node by itself: lists of one length and ratio, coarse levels first."""
+        for (length, ratio), places in self._groups(nodes).items():
+            kept = kept_positions(length, ratio)
+            yield [_Stretch(self._leaves.node_span(nodes[place]), kept, [place], [kept]) for place in places]
 
-    def _attempt(self, nodes: Sequence[Node], places: list[int], kept: Tensor) -> EncodedBatch | None:
-        """One batch, or None where the machine's memory did not suffice."""
+    def _chunk_stretches(self, nodes: Sequence[Node]) -> Iterator[list[_Stretch]]:
+        """The chunks that the nodes belong to: lists of one length, in the order of the document."""
+        asked: dict[int, list[int]] = {}
+        for place, node in enumerate(nodes):
+            asked.setdefault(node.chunk, []).append(place)
+        lengths: dict[int, list[_Stretch]] = {}
+        for chunk in sorted(asked):
+            tree, start = self._leaves.trees[chunk], self._leaves.chunk_starts[chunk]
+            positions = [tree.kept_in_chunk(nodes[place].level, nodes[place].index) for place in asked[chunk]]
+            stretch = _Stretch((start, start + tree.length), tree.kept_by_any, asked[chunk], positions)
+            lengths.setdefault(tree.length, []).append(stretch)
+        yield from lengths.values()
+
+    def _tokens(self, spans: Sequence[tuple[int, int]]) -> Tensor:
+        """Token ids [B, l] of stretches of equal length."""
+        return torch.stack([torch.from_numpy(self._leaves.tokens.ids[start:end]).long() for start, end in spans])
+
+    def _attempt(self, batch: Sequence[_Stretch]) -> EncodedBatch | None:
+        """Stretches of equal length side by side, or None where the machine's memory did not suffice."""
+        kept, rows = _kept_rows(batch)
+        places = [place for stretch in batch for place in stretch.places]
         try:
-            encoded = self._lower.encode(self._tokens(nodes), kept)
-            # two of [B, M, KV, k, D] to [B·k, 2, M, KV, D]: a node's slots follow each other
+            encoded = self._lower.encode(self._tokens([stretch.span for stretch in batch]), torch.from_numpy(kept))
+            # two of [B, M, KV, k, D] to [B·k, 2, M, KV, D]: a stretch's slots follow each other
             slots = torch.stack((encoded.keys, encoded.values), dim=1).permute(0, 4, 1, 2, 3, 5).flatten(0, 1)
             packed = pack(slots, self._stored_dtype)
             scales = None if packed.scales is None else packed.scales.cpu().contiguous()
             on_cpu = Packed(packed.values.cpu().contiguous(), scales)
-            return EncodedBatch(places, len(kept), on_cpu, round_vectors(encoded.first_layer).cpu())
+            if self._whole_chunks:
+                return EncodedBatch(places, on_cpu.rows(torch.from_numpy(rows)), None)
+            return EncodedBatch(places, on_cpu, round_vectors(encoded.first_layer).cpu())
         except (RuntimeError, MemoryError) as problem:
             if not is_out_of_memory(problem):
                 raise
@@ -155,3 +205,17 @@ class NodeEncoder:
         self._reporter.note(
             f"not enough memory for {tokens} tokens at once; going on with {self._batch_tokens} at a time"
         )
+
+
+def _kept_rows(batch: Sequence[_Stretch]) -> tuple[np.ndarray, np.ndarray]:
+    """The positions kept of every stretch of a batch, and where in them, stretch after stretch, each node's slots are.
+
+    Stretches of jittered splits keep different positions: then each keeps those of all.
+    """
+    kept = np.unique(np.concatenate([positions for one in batch for positions in (one.kept, *one.positions)]))
+    rows = [
+        number * len(kept) + np.searchsorted(kept, positions)
+        for number, stretch in enumerate(batch)
+        for positions in stretch.positions
+    ]
+    return kept, np.concatenate(rows)

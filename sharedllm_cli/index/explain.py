@@ -9,6 +9,7 @@ from typing import Any
 
 from sharedllm_cli.index import parts
 from sharedllm_cli.index.manifest import (
+    ENCODING_WORDS,
     FORMAT_VERSION,
     Key,
     Manifest,
@@ -87,7 +88,7 @@ def _models(indexed: str | None, asked: str) -> str:
 
 
 def _value(value: Any) -> str:
-    return ",".join(map(str, value)) if isinstance(value, list) else str(value)
+    return ",".join(map(str, value)) if isinstance(value, list) else ENCODING_WORDS.get(str(value), str(value))
 
 
 def explain_content(root: Path, path: str, content_hash: str) -> str | None:

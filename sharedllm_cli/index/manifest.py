@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from sharedllm_cli import __version__
-from sharedllm_cli.config import StoredDtype, TreeConfig
+from sharedllm_cli.config import Encoding, StoredDtype, TreeConfig
 from sharedllm_cli.context.words import TERMS_VERSION
 from sharedllm_cli.documents.pages import Document
 from sharedllm_cli.errors import StoredIndexError
@@ -26,8 +26,10 @@ from sharedllm_cli.index import durable
 
 FORMAT = "sharedllm-index"
 FORMAT_VERSION = 1
-ENCODING = "per-node"
-"""Every node is encoded alone (METHOD section 3)."""
+ENCODINGS: Mapping[Encoding, str] = {"node": "per-node", "chunk": "per-chunk"}
+"""How a key names what was encoded: each node alone (METHOD section 3), or each chunk once."""
+ENCODING_WORDS: Mapping[str, str] = {"per-node": "each node encoded alone", "per-chunk": "each chunk encoded once"}
+"""What such a name means to a reader."""
 MANIFEST = "manifest.json"
 Kind = Literal["text", "leaves", "trees", "states"]
 PART_NAME = re.compile(r"text|(?:leaves|trees|states)-[0-9a-f]{12}")
@@ -72,6 +74,7 @@ class LeavesKey:
 class TreesKey:
     """What shapes the trees: the leaves, the lower model's weights and number of layers (M), and how they are kept.
 
+    Ratios and encoding are those of `leaves.tree`; they shape the trees alone.
     `weights_hash` must cover everything of the base model that shapes its numbers, its configuration too. `base_name`
     is what the user calls the model: it is recorded, but the same weights under another name are the same trees.
     `quantize` is that of the weights that computed the trees, `stored_dtype` that of the numbers on disk.
@@ -91,7 +94,7 @@ class TreesKey:
             "ratios": list(self.leaves.tree.ratios),
             "weights_hash": self.weights_hash,
             "lower_layers": self.lower_layers,
-            "encoding": ENCODING,
+            "encoding": ENCODINGS[self.leaves.tree.encoding],
             "stored_dtype": self.stored_dtype,
             "quantize": self.quantize,
         }

@@ -28,6 +28,10 @@ class Packed(NamedTuple):
         """The bottom layers alone: each vector has a scale of its own, so nothing else changes."""
         return Packed(self.values[:, :, :layers], None if self.scales is None else self.scales[:, :, :layers])
 
+    def rows(self, slots: Tensor) -> Packed:
+        """Some of the slots, in the order given, one as often as it is named; slots: integers [R]."""
+        return Packed(self.values[slots], None if self.scales is None else self.scales[slots])
+
 
 def tensor_dtype(stored_dtype: StoredDtype) -> torch.dtype:
     """The type of the tensor `values`."""

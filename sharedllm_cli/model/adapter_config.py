@@ -82,7 +82,9 @@ class AdapterConfig:
                 base=data["base"],
                 shape=(layers, hidden, heads, key_value_heads, head_dim),
                 injection=InjectionConfig(**data["injection"]),
-                tree=TreeConfig(tree["chunk_tokens"], tree["height"], tuple(tree["ratios"])),
+                tree=TreeConfig(
+                    tree["chunk_tokens"], tree["height"], tuple(tree["ratios"]), tree.get("encoding", "node")
+                ),
                 low_rank=low_rank,
                 base_weights=data["base_weights"],
                 trained=data["trained"],

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from sharedllm_cli.config import InjectionConfig
 from sharedllm_cli.model.attention import attend, causal_mask, join
 from sharedllm_cli.model.lower import CompressedNodes, project_keys_values, sliding_window
+from sharedllm_cli.model.rotation import rotate
 
 _REFERENCE_KEYS = 512
 """A tree of so many keys (4,096 tokens) is read alike with and without a length bias."""
@@ -72,16 +73,6 @@ class TreeContext:
             ),
             mask[:, None, None],
         )
-
-
-def rotate(states: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:
-    """Rotary position embedding in the half-rotation layout of the Llama families.
-
-    states: [B, heads, L, D]; cosine, sine: [B or 1, L or 1, D].
-    """
-    first, second = states.chunk(2, dim=-1)
-    turned = torch.cat((-second, first), dim=-1)
-    return states * cosine.unsqueeze(1) + turned * sine.unsqueeze(1)
 
 
 def tree_context(

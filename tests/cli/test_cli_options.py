@@ -28,6 +28,7 @@ OTHER_VALUES: dict[str, Any] = {
     "chunk_tokens": 256,
     "tree_height": 2,
     "ratios": "8,4,2",
+    "encoding": "chunk",
     "injection": "additive",
     "stored_dtype": "float16",
     "index_dir": "elsewhere",

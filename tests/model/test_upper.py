@@ -16,8 +16,9 @@ from sharedllm_cli.model import attention
 from sharedllm_cli.model.adapter import Adapter, LowRankLinear, model_shape
 from sharedllm_cli.model.adapter_config import AdapterConfig, LowRankConfig, read_config
 from sharedllm_cli.model.attention import attend, explicit, join
-from sharedllm_cli.model.cross_attention import TreeContext, rotate
+from sharedllm_cli.model.cross_attention import TreeContext
 from sharedllm_cli.model.lower import CompressedNodes, LowerModel
+from sharedllm_cli.model.rotation import rotate
 from sharedllm_cli.model.upper import UpperModel
 
 TREE = TreeConfig(16, 2, (4, 2))

@@ -1,0 +1,16 @@
+"""Rotary position embedding, applied: the base model says cosine and sine, this turns states by them."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def rotate(states: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:
+    """Rotary position embedding in the half-rotation layout of the Llama families.
+
+    states: [B, heads, L, D]; cosine, sine: [B or 1, L or 1, D].
+    """
+    first, second = states.chunk(2, dim=-1)
+    turned = torch.cat((-second, first), dim=-1)
+    return states * cosine.unsqueeze(1) + turned * sine.unsqueeze(1)
