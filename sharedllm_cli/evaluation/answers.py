@@ -14,7 +14,7 @@ from sharedllm_cli.documents.chunking import plain_ids
 from sharedllm_cli.errors import UsageError
 from sharedllm_cli.evaluation import metrics
 from sharedllm_cli.evaluation.answering import Answerer
-from sharedllm_cli.evaluation.arms import ARMS, Arm, DocumentReader, Question
+from sharedllm_cli.evaluation.arms import ARMS, Arm, DocumentReader, Question, check_names, measurable
 from sharedllm_cli.evaluation.provenance import data_facts, model_facts, program_facts
 from sharedllm_cli.evaluation.questions import (
     Asked,
@@ -59,11 +59,7 @@ class Request:
     def __post_init__(self) -> None:
         if not self.data:
             raise UsageError("there is nothing to ask", hint="give one or more files with --data")
-        if not self.arms or len(set(self.arms)) < len(self.arms):
-            raise UsageError("--arms names no arm, or one twice")
-        for name in self.arms:
-            if name not in ARMS:
-                raise UsageError(f"unknown arm {name!r}", hint=f"choose among {', '.join(ARMS)}")
+        check_names(self.arms)
 
 
 def answers(request: Request, settings: Settings, *, home: Path, reporter: Reporter) -> dict[str, Any]:
@@ -80,12 +76,7 @@ def answers(request: Request, settings: Settings, *, home: Path, reporter: Repor
     selection = select(documents, limit=request.limit, seed=request.seed)
     selection = with_misplaced(selection, request.misplaced, seed=request.seed)
     shared = load_shared(settings, home, reporter)
-    left_out = _left_out(request.arms, shared, settings, len(documents))
-    for name, reason in left_out.items():
-        reporter.warn(f"the arm {name} is left out: {reason}")
-    arms = [ARMS[name] for name in request.arms if name not in left_out]
-    if not arms:
-        raise UsageError("no arm is left to be measured", hint=f"choose others of {', '.join(ARMS)}")
+    arms, left_out = measurable(request.arms, shared, settings, documents=len(documents), reporter=reporter)
     config = {
         "command": "eval qa",
         "arms": list(request.arms),
@@ -113,21 +104,6 @@ def answers(request: Request, settings: Settings, *, home: Path, reporter: Repor
         reporter.warn("ROUGE-L is not computed: the library rouge-score is not installed (the extra `eval`)")
     run.finish(found)
     return found
-
-
-def _left_out(names: Sequence[str], shared: SharedModel, settings: Settings, documents: int) -> dict[str, str]:
-    """The arms that can't be measured, and why."""
-    reasons = {}
-    reads_tree = settings.tree and shared.upper.reads_tree
-    for arm in (ARMS[name] for name in names):
-        blind = arm.name == "bm25" or (arm.name == "sharedllm" and not reads_tree)
-        if arm.needs_tree and not shared.upper.reads_tree:
-            reasons[arm.name] = "the adapter reads no tree, so it would be closed again"
-        elif arm.wrong and documents < 2:
-            reasons[arm.name] = "there is no other document whose tree could be read"
-        elif blind and not settings.evidence_tokens:
-            reasons[arm.name] = "with --evidence-tokens 0 it would be closed again"
-    return reasons
 
 
 class _Evaluation:

@@ -12,6 +12,7 @@ from functools import cached_property
 from types import MappingProxyType
 
 from sharedllm_cli.config import Settings
+from sharedllm_cli.errors import UsageError
 from sharedllm_cli.evaluation.scoring import DocumentScorer
 from sharedllm_cli.generation import prompt as prompts
 from sharedllm_cli.generation.prompt import PassageText, Prompt
@@ -175,3 +176,43 @@ ARMS: Mapping[str, Arm] = MappingProxyType(
     }
 )
 """Every arm by its name on the command line."""
+
+
+def check_names(names: Sequence[str]) -> None:
+    """Raises UsageError where no arm is named, one twice, or one that there isn't."""
+    if not names or len(set(names)) < len(names):
+        raise UsageError("--arms names no arm, or one twice")
+    for name in names:
+        if name not in ARMS:
+            raise UsageError(f"unknown arm {name!r}", hint=f"choose among {', '.join(ARMS)}")
+
+
+def measurable(
+    names: Sequence[str], shared: SharedModel, settings: Settings, *, documents: int, reporter: Reporter
+) -> tuple[list[Arm], dict[str, str]]:
+    """The arms that can be measured, and the others with the reason, which is told as a warning.
+
+    `documents` is the number of those that a wrong tree can be taken from, the right one included. Raises UsageError
+    where no arm is left.
+    """
+    left_out = _left_out([ARMS[name] for name in names], shared, settings, documents)
+    for name, reason in left_out.items():
+        reporter.warn(f"the arm {name} is left out: {reason}")
+    arms = [ARMS[name] for name in names if name not in left_out]
+    if not arms:
+        raise UsageError("no arm is left to be measured", hint=f"choose others of {', '.join(ARMS)}")
+    return arms, left_out
+
+
+def _left_out(arms: Sequence[Arm], shared: SharedModel, settings: Settings, documents: int) -> dict[str, str]:
+    reasons = {}
+    reads_tree = settings.tree and shared.upper.reads_tree
+    for arm in arms:
+        blind = arm.name == "bm25" or (arm.name == "sharedllm" and not reads_tree)
+        if arm.needs_tree and not shared.upper.reads_tree:
+            reasons[arm.name] = "the adapter reads no tree, so it would be closed again"
+        elif arm.wrong and documents < 2:
+            reasons[arm.name] = "there is no other document whose tree could be read"
+        elif blind and not settings.evidence_tokens:
+            reasons[arm.name] = "with --evidence-tokens 0 it would be closed again"
+    return reasons
