@@ -94,12 +94,16 @@ def _characters(tokens: Tokens, span: tuple[int, int], text: str) -> tuple[int, 
 
 def build_leaves(document: Document, tokenizer: Any, tree_config: TreeConfig) -> Leaves:
     """Tokenize a document, split it into chunks and leaves, and count the words of every leaf."""
-    tokens = tokenize(document.text, tokenizer)
+    return leaves_of(document.text, tokenize(document.text, tokenizer), tree_config)
+
+
+def leaves_of(text: str, tokens: Tokens, tree_config: TreeConfig) -> Leaves:
+    """Split a text whose tokens are known into chunks and leaves, and count the words of every leaf."""
     trees, starts = _trees(len(tokens.ids), tree_config)
     ends = [start + span.end for tree, start in zip(trees, starts, strict=True) for span in tree.levels[-1]]
     # Bytes of one character may lie in two leaves: the earlier one's end must not pass the later one's.
     characters = np.maximum.accumulate(tokens.ends)[np.array(ends, dtype=np.int64) - 1]
-    return Leaves(tokens, trees, starts, LexicalIndex.from_text(document.text, characters))
+    return Leaves(tokens, trees, starts, LexicalIndex.from_text(text, characters))
 
 
 def _trees(total_tokens: int, config: TreeConfig) -> tuple[list[ChunkTree], list[int]]:
