@@ -5,89 +5,61 @@ from __future__ import annotations
 import math
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
-import typer
-
+from sharedllm_cli.cli import train_options as options
 from sharedllm_cli.cli.options import takes
 from sharedllm_cli.cli.quantities import duration
 from sharedllm_cli.cli.session import Call, calm_libraries
+from sharedllm_cli.errors import UsageError
 
 if TYPE_CHECKING:
     from sharedllm_cli.training.run import Outcome, Request
 
 INTERRUPTED = 130
-DATA, COURSE = "Data", "Course"
-
-DataFiles = Annotated[
-    list[str],
-    typer.Option(
-        "--data",
-        metavar="FILE[=WEIGHT]",
-        help="JSON Lines with documents and questions (.jsonl, .gz, .xz); give it several times, with weights.",
-        show_default=False,
-        rich_help_panel=DATA,
-    ),
-]
-Out = Annotated[
-    Path, typer.Option("--out", metavar="FOLDER", help="Folder of the run: its adapter, checkpoints and metrics.")
-]
 
 
-@takes("model", "device", "dtype", "quantize", "offline", "preset", "lower_layers", "chunk_tokens", "encoding")
+@takes(
+    "model",
+    "device",
+    "dtype",
+    "quantize",
+    "offline",
+    "preset",
+    "lower_layers",
+    "chunk_tokens",
+    "tree_height",
+    "ratios",
+    "encoding",
+    "injection",
+)
 def train(
     call: Call,
-    data: DataFiles,
-    out: Out,
-    objective: Annotated[
-        str, typer.Option("--objective", metavar="qa", help="What is learned; qa: to answer from passages.")
-    ] = "qa",
-    hold_back: Annotated[
-        int,
-        typer.Option("--hold-back", help="Last documents of each file, never looked at.", rich_help_panel=DATA, min=0),
-    ] = 5,
-    validation: Annotated[
-        int,
-        typer.Option(
-            "--validation",
-            help="Documents before those, whose loss is followed and never learned from.",
-            rich_help_panel=DATA,
-            min=0,
-        ),
-    ] = 5,
-    skip_bad_lines: Annotated[
-        bool, typer.Option("--skip-bad-lines", help="Name bad lines and go on without them.", rich_help_panel=DATA)
-    ] = False,
-    steps: Annotated[int, typer.Option("--steps", help="Steps in all.", rich_help_panel=COURSE, min=1)] = 400,
-    samples: Annotated[int, typer.Option("--samples", help="Samples a step.", rich_help_panel=COURSE, min=1)] = 4,
-    learning_rate: Annotated[
-        float, typer.Option("--learning-rate", help="Highest learning rate.", rich_help_panel=COURSE)
-    ] = 5e-4,
-    rank: Annotated[int, typer.Option("--rank", help="Rank of the low-rank weights.", rich_help_panel=COURSE)] = 16,
-    batch_tokens: Annotated[
-        int,
-        typer.Option(
-            "--batch-tokens", help="Samples stand side by side up to this many tokens.", rich_help_panel=COURSE
-        ),
-    ] = 1,
-    start: Annotated[
-        Path | None,
-        typer.Option(
-            "--from",
-            metavar="FOLDER",
-            help="Adapter to go on from; its rank and layers stay.",
-            show_default=False,
-            rich_help_panel=COURSE,
-        ),
-    ] = None,
-    seed: Annotated[int, typer.Option("--seed", help="Seed of weights and samples.", rich_help_panel=COURSE)] = 0,
-    max_minutes: Annotated[
-        float | None,
-        typer.Option("--max-minutes", help="Stop cleanly after this much work.", rich_help_panel=COURSE),
-    ] = None,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Go on from the folder's newest checkpoint.", rich_help_panel=COURSE)
-    ] = False,
+    data: options.DataFiles,
+    out: options.Out,
+    objective: options.Objective = "qa",
+    hold_back: options.HoldBack = 5,
+    validation: options.Validation = 5,
+    skip_bad_lines: options.SkipBadLines = False,
+    steps: options.Steps = 400,
+    samples: options.Samples = 4,
+    learning_rate: options.LearningRate = 5e-4,
+    rank: options.Rank = 16,
+    batch_tokens: options.BatchTokens = 1,
+    start: options.Start = None,
+    seed: options.Seed = 0,
+    max_minutes: options.MaxMinutes = None,
+    resume: options.Resume = False,
+    tree_share: options.TreeShare = 0.0,
+    tree_only_share: options.TreeOnlyShare = 0.0,
+    tree_tokens: options.TreeTokens = "1024-8192",
+    trees: options.TreesFolder = None,
+    jitter: options.Jitter = 0.0,
+    gate_start: options.GateStart = 0.0,
+    gates: options.Gates = "head",
+    first_layer: options.FirstLayer = 0,
+    low_rank_from: options.LowRankFrom = 0,
+    length_bias: options.LengthBias = 0.0,
 ) -> int:
     """Train an adapter for a base model, to answer in the document's own words.
 
@@ -95,16 +67,24 @@ def train(
     `accelerate launch -m sharedllm_cli train …`.
     """
     calm_libraries(verbose=call.console.verbose)
+    from sharedllm_cli.training.dataset import Mixture
     from sharedllm_cli.training.records import DataFile
-    from sharedllm_cli.training.run import Request, is_main_process, run
+    from sharedllm_cli.training.run import Reading, Request, is_main_process, run
     from sharedllm_cli.training.trainer import Pace, Schedule
 
     call.console.kept = "go on with --resume"
+    least_tree, most_tree = _bounds(tree_tokens)
+    reading = Reading(gate_start, gates, first_layer, low_rank_from, length_bias)  # type: ignore[arg-type]
     request = Request(
         tuple(DataFile.parse(file) for file in data),
         out,
         objective=objective,
         start=start,
+        reading=reading if start is None and (tree_share or tree_only_share) else None,
+        trees=trees,
+        mixture=Mixture(
+            tree=tree_share, tree_only=tree_only_share, least_tree=least_tree, most_tree=most_tree, jitter=jitter
+        ),
         rank=rank,
         hold_back=hold_back,
         validation=validation,
@@ -117,6 +97,14 @@ def train(
     )
     outcome = run(request, call.settings, home=call.home, reporter=call.console)
     return _tell(call, request, outcome) if is_main_process() else 0
+
+
+def _bounds(text: str) -> tuple[int, int]:
+    """`1024-8192` as two numbers."""
+    least, dash, most = text.partition("-")
+    if not (dash and least.isdigit() and most.isdigit() and 0 < int(least) <= int(most)):
+        raise UsageError(f"--tree-tokens must be two numbers like 1024-8192, got {text!r}")
+    return int(least), int(most)
 
 
 def _tell(call: Call, request: Request, outcome: Outcome) -> int:

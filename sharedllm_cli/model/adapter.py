@@ -1,14 +1,14 @@
 """The adapter: every parameter that is not the base model's, and its folder on disk.
 
 It holds the injections of the injected layers and, where it was trained with them, low-rank additions to the top N−M
-layers (METHOD section 5) and, in the merged form, to q and o of the injected ones. The bottom M layers' own keys and values are never altered: stored trees rest on them.
+layers (METHOD section 5) and, in the merged form, to q and o of the injected ones. The bottom M layers' own keys and
+values are never altered: stored trees rest on them.
 A folder is `adapter.json` (configuration, base, provenance) and `adapter.safetensors`.
 """
 
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from sharedllm_cli.config import InjectionConfig, TreeConfig
+from sharedllm_cli.durable import replacing
 from sharedllm_cli.errors import ModelError, SharedLLMError
 from sharedllm_cli.model.adapter_config import (
     ATTENTION_TARGETS,
@@ -125,6 +126,13 @@ class Adapter(nn.Module):
                 layer = layers[int(place)]
                 injection.copy_from(getattr(layer, "wrapped", layer))
 
+    @torch.no_grad()
+    def open_gates(self, value: float) -> None:
+        """Set all gates to a finite value: they are read from, and can learn."""
+        for injection in self.injections.values():
+            assert isinstance(injection, AdditiveInjection | MergedInjection)
+            injection.gate.fill_(value)
+
     @property
     def open_layers(self) -> list[int]:
         """The injected layers whose gate is open, bottom first."""
@@ -179,14 +187,9 @@ class Adapter(nn.Module):
         config = self.config if trained is None else replace(self.config, trained=dict(trained))
         folder.mkdir(parents=True, exist_ok=True)
         tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in self.state_dict().items()}
-        weights = folder / (WEIGHTS_FILE + ".partial")
-        save_file(tensors, weights)
-        text = folder / (CONFIG_FILE + ".partial")
-        text.write_text(json.dumps(config.to_json(), indent=2) + "\n", encoding="utf-8")
-        for partial, name in ((weights, WEIGHTS_FILE), (text, CONFIG_FILE)):
-            with partial.open("rb") as stream:
-                os.fsync(stream.fileno())
-            partial.replace(folder / name)
+        with replacing(folder / CONFIG_FILE) as text, replacing(folder / WEIGHTS_FILE) as weights:
+            save_file(tensors, weights)
+            text.write_text(json.dumps(config.to_json(), indent=2) + "\n", encoding="utf-8")
 
     @staticmethod
     def load(folder: Path, model: PreTrainedModel) -> Adapter:

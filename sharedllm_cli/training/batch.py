@@ -71,10 +71,14 @@ class Batch:
 
 
 def by_length(samples: Sequence[Sample], tokens: int) -> list[list[Sample]]:
-    """Samples of like length together, at most `tokens` a group with its padding (a longer sample stands alone)."""
+    """Samples of like length together, at most `tokens` a group with its padding (a longer sample stands alone).
+
+    Those that read a tree stand apart from those that read none.
+    """
     groups: list[list[Sample]] = []
-    for sample in sorted(samples, key=len, reverse=True):
-        if groups and len(groups[-1][0]) * (len(groups[-1]) + 1) <= tokens:
+    for sample in sorted(samples, key=lambda one: (one.tree is not None, len(one)), reverse=True):
+        alike = bool(groups) and (groups[-1][0].tree is None) == (sample.tree is None)
+        if alike and len(groups[-1][0]) * (len(groups[-1]) + 1) <= tokens:
             groups[-1].append(sample)
         else:
             groups.append([sample])

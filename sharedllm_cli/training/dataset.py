@@ -8,7 +8,7 @@ questions can't be answered from their passages and are to be met with NOT_IN_DO
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -20,9 +20,11 @@ from sharedllm_cli.errors import DocumentError
 from sharedllm_cli.generation.prompt import NOT_IN_DOCUMENT, PassageText
 from sharedllm_cli.progress import Reporter
 from sharedllm_cli.reading.sources import passage_text
+from sharedllm_cli.training import trees
 from sharedllm_cli.training.located import LocatedDocument, LocatedQuestion, locate
 from sharedllm_cli.training.records import DataFile, Record, read_records
 from sharedllm_cli.training.sample import Sample, question_answers
+from sharedllm_cli.training.trees import TreePlan
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -52,6 +54,19 @@ class Mixture:
     """Of these, how often the question names its document's title."""
     paged: float = 0.5
     """Of the documents, how many have pages, which stand in their passages' marks."""
+    tree: float = 0.0
+    """Samples that read a tree beside their passages, searched for the first of their questions."""
+    tree_only: float = 0.0
+    """Samples that read a tree and no passage: one question, as with `--evidence-tokens 0`."""
+    least_tree: int = 1024
+    most_tree: int = 8192
+    """Documents of the same file join until a tree holds so many tokens (drawn evenly by magnitude)."""
+    missing: float = 0.1
+    """Of the samples with a tree alone, how many ask a question of a document that it does not hold."""
+    policy_noise: float = 0.25
+    """Noise on the scores that search a tree, in their standard deviations: searches in use miss, too."""
+    jitter: float = 0.0
+    """σ of the split points as a share of a node's tokens; such trees are encoded anew for every sample."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +85,7 @@ class Case:
 
     passages: list[PassageText]
     asked: list[Asked]
+    tree: TreePlan | None = None
 
 
 @dataclass(frozen=True)
@@ -155,7 +171,7 @@ class QuestionSamples:
             asked = [(one.question, one.answer) for one in case.asked]
             sample = question_answers(self._tokenizer, case.passages, asked, self._window)
             if sample is not None:
-                return sample
+                return replace(sample, tree=case.tree)
         raise AssertionError
 
     def case(self, number: int) -> Case:
@@ -176,6 +192,58 @@ class QuestionSamples:
         if not document.questions:
             return None
         first = document.questions[int(random.integers(len(document.questions)))]
+        kind = random.random() if mixture.tree or mixture.tree_only else 1.0
+        if kind < mixture.tree_only:
+            return self._tree_case(file, document, first, random)
+        case = self._passages_case(file, document, first, random)
+        if case is None or kind >= mixture.tree_only + mixture.tree:
+            return case
+        return replace(case, tree=self._tree(file, [document], case.asked[0].question, random))
+
+    def _tree_case(
+        self, file: int, document: LocatedDocument, first: LocatedQuestion, random: np.random.Generator
+    ) -> Case | None:
+        """A question of a tree alone: of one of its documents, or of one that is not among them."""
+        if first.needs_all and document.leaves.leaf_count > 16:
+            return None
+        own = [document]
+        if missing := random.random() < self._mixture.missing:
+            _, stranger = self._documents.draw(random, file)
+            if stranger is document or not stranger.title:
+                return None
+            own = [stranger]
+        question = first.question
+        if document.title and random.random() < self._mixture.named_title:
+            question = _naming(question, document.title, random)
+        tree = self._tree(file, own, question, random)
+        if missing and document in tree.documents:
+            return None
+        asked = Asked(question, NOT_IN_DOCUMENT if missing else first.answer, first.answers, not missing)
+        return Case([], [asked], tree)
+
+    def _tree(
+        self, file: int, documents: list[LocatedDocument], question: str, random: np.random.Generator
+    ) -> TreePlan:
+        """The tree of some documents and of others of their file, searched for a question."""
+        mixture = self._mixture
+        wanted = np.exp(random.uniform(np.log(mixture.least_tree), np.log(mixture.most_tree)))
+        chosen = list(documents)
+        for _ in range(_ATTEMPTS):
+            if sum(one.leaves.token_count for one in chosen) >= wanted:
+                break
+            _, other = self._documents.draw(random, file)
+            if other not in chosen:
+                chosen.append(other)
+        chosen = [chosen[int(place)] for place in random.permutation(len(chosen))]
+        values = lexical.scores(question, [one.leaves.lexical for one in chosen]).values
+        spread = float(np.concatenate(values).std()) * mixture.policy_noise
+        noisy = [one + random.normal(0.0, spread + 1e-6, size=one.shape) for one in values]
+        return trees.plan(chosen, noisy, jitter=mixture.jitter, random=random)
+
+    def _passages_case(
+        self, file: int, document: LocatedDocument, first: LocatedQuestion, random: np.random.Generator
+    ) -> Case | None:
+        mixture = self._mixture
         other = None
         if document.title and random.random() < mixture.second_document:
             _, other = self._documents.draw(random, file)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from sharedllm_cli.errors import UsageError
@@ -19,16 +20,22 @@ from sharedllm_cli.training.batch import Batch
 
 
 class TrainedUpper(nn.Module):
-    """A base model with its adapter in place; only the adapter's low-rank weights (and read gates) need gradients."""
+    """A base model with its adapter in place; only the adapter's low-rank weights and open gates need gradients."""
 
     def __init__(self, upper: UpperModel) -> None:
         super().__init__()
         self.base: Any = upper.model.requires_grad_(False)
         self.adapter = upper.adapter
         for name, parameter in self.adapter.named_parameters():
-            parameter.requires_grad_(name.startswith("low_rank."))
-        if not len(self.adapter.low_rank):
-            raise UsageError("the adapter has no weights that could be trained without a tree")
+            # A closed gate (−∞) has nothing to learn from; additive injections learn whole where theirs is open.
+            gate = name.endswith(".gate")
+            open_gate = gate and bool(torch.isfinite(parameter).any())
+            parameter.requires_grad_(open_gate or (not gate and self._learns(name)))
+        if not self.trained_parameters():
+            raise UsageError("the adapter has no weights that could be trained")
+
+    def _learns(self, name: str) -> bool:
+        return name.startswith("low_rank.") or "_low_rank." in name or self.adapter.config.injection.form == "additive"
 
     def trained_parameters(self) -> dict[str, nn.Parameter]:
         """What the optimiser moves, by name in the adapter."""

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from sharedllm_cli.training.batch import Batch
 from sharedllm_cli.training.sample import Sample
+from sharedllm_cli.training.trees import TreeReader
 
 
 class Samples(Protocol):
@@ -36,9 +37,16 @@ class AnswerTokens:
 
     name = "qa"
 
+    def __init__(self, trees: TreeReader | None = None) -> None:
+        """`trees` reads what samples with a tree read."""
+        self._trees = trees
+
     def loss(self, model: nn.Module, samples: Sequence[Sample], device: torch.device) -> tuple[Tensor, int]:
         """See `Objective`."""
         batch = Batch.of(samples, device)
-        logits = model(batch)
+        plans = [sample.tree for sample in samples if sample.tree is not None]
+        assert len(plans) in (0, len(samples)), "samples with and without a tree don't stand side by side"
+        tree = self._trees.read(plans) if plans and self._trees else None
+        logits = model(batch, tree)
         total = nn.functional.cross_entropy(logits.float(), batch.targets, reduction="sum")
         return total, int(batch.targets.numel())

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -16,12 +16,14 @@ from typing import Any
 import torch
 
 from sharedllm_cli import __version__
-from sharedllm_cli.config import Settings
+from sharedllm_cli.config import Gates, Settings
 from sharedllm_cli.errors import UsageError
 from sharedllm_cli.generation import prompt
+from sharedllm_cli.index.store import IndexStore
 from sharedllm_cli.model.adapter import WEIGHTS_FILE, Adapter, model_shape
 from sharedllm_cli.model.adapter_config import AdapterConfig, LowRankConfig, read_config
 from sharedllm_cli.model.loading import BaseModel, load
+from sharedllm_cli.model.lower import LowerModel
 from sharedllm_cli.model.upper import UpperModel
 from sharedllm_cli.progress import Reporter, Silent
 from sharedllm_cli.training.dataset import Documents, Mixture, QuestionSamples, load_splits
@@ -30,10 +32,29 @@ from sharedllm_cli.training.objective import AnswerTokens
 from sharedllm_cli.training.records import DataFile
 from sharedllm_cli.training.sample import Sample
 from sharedllm_cli.training.trainer import Ending, Pace, Schedule, Trainer, Validation
+from sharedllm_cli.training.trees import StoredTrees, TreeReader
 
+TREES = "trees"
+"""The folder in a run's folder for the trees that it reads."""
 OBJECTIVES = ("qa",)
 TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 _LIBRARIES = ("torch", "transformers", "accelerate", "safetensors")
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How a new adapter begins to read the tree; without it its gates stay closed.
+
+    `gate` is where its gates start (a bias on the tree's logits in the merged form, an angle of tanh in the additive
+    one), `first_layer` the lowest layer that reads, `shared_from` the lowest layer of the lower model whose q and o get
+    low-rank weights in the upper model (merged form). See `config.InjectionConfig` for the others.
+    """
+
+    gate: float = 0.0
+    gates: Gates = "head"
+    first_layer: int = 0
+    shared_from: int = 0
+    length_bias: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -42,13 +63,16 @@ class Request:
 
     `hold_back` documents at the end of every file are never looked at (they are for measuring afterwards); the
     `validation` documents before them are never learned from, their loss is followed. `start` is the folder of an
-    adapter to go on from (its rank and layers stay); without one a new adapter is made.
+    adapter to go on from (its rank and layers stay); without one a new adapter is made. `reading` lets a new adapter
+    read the tree; `trees` is the folder of the trees that samples read, by default the run's own.
     """
 
     data: tuple[DataFile, ...]
     run: Path
     objective: str = "qa"
     start: Path | None = None
+    reading: Reading | None = None
+    trees: Path | None = None
     rank: int = 16
     hold_back: int = 5
     validation: int = 5
@@ -99,10 +123,16 @@ def run(request: Request, settings: Settings, *, home: Path, reporter: Reporter)
         reporter=reporter,
     )
     if request.start is None:
-        adapter = new_adapter(base, settings, rank=request.rank, seed=request.schedule.seed)
+        adapter = new_adapter(base, settings, rank=request.rank, seed=request.schedule.seed, reading=request.reading)
     else:
         adapter = Adapter.load(request.start, base.model)
     tree = adapter.config.tree
+    if (request.mixture.tree or request.mixture.tree_only) and not adapter.reads_tree:
+        raise UsageError("the adapter's gates are closed: no sample with a tree could teach it anything")
+    upper = UpperModel(base.model, adapter)
+    lower = LowerModel(base.model, adapter.config.injection.lower_layers)
+    store = IndexStore(request.trees or request.run / TREES, reporter)
+    trees = TreeReader(upper, lower, StoredTrees(store, base, lower, reporter))
 
     def samples(part: str, seed: int) -> QuestionSamples:
         files = [(weight, getattr(split, part)) for weight, split in splits if getattr(split, part)]
@@ -114,8 +144,8 @@ def run(request: Request, settings: Settings, *, home: Path, reporter: Reporter)
         unseen = samples("validation", request.schedule.seed + 1)
         validation = [unseen[number] for number in range(request.validation_samples)]
     trainer = Trainer(
-        TrainedUpper(UpperModel(base.model, adapter)),
-        AnswerTokens(),
+        TrainedUpper(upper),
+        AnswerTokens(trees),
         samples("training", request.schedule.seed),
         request.run,
         request.schedule,
@@ -131,11 +161,18 @@ def run(request: Request, settings: Settings, *, home: Path, reporter: Reporter)
     return Outcome(ending, request.run / "adapter", done.step, done.targets, done.tokens, done.seconds)
 
 
-def new_adapter(base: BaseModel, settings: Settings, *, rank: int, seed: int) -> Adapter:
-    """An adapter that reads no tree, with low-rank weights on every layer above the lower model's."""
+def new_adapter(base: BaseModel, settings: Settings, *, rank: int, seed: int, reading: Reading | None) -> Adapter:
+    """An adapter with low-rank weights on every layer above the lower model's, and an injection if it is to read."""
     injection = settings.injection_config(base.layer_count)
     layers = tuple(range(injection.lower_layers, base.layer_count))
-    if not layers:
+    shared: tuple[int, ...] = ()
+    if reading is not None:
+        injection = replace(
+            injection, first_layer=reading.first_layer, gates=reading.gates, length_bias=reading.length_bias
+        )
+        if injection.form == "merged":
+            shared = tuple(range(max(reading.first_layer, reading.shared_from), injection.lower_layers))
+    if not layers and not shared:
         raise UsageError(
             "the lower model takes all layers: none is left to be trained", hint="choose a smaller --lower-layers"
         )
@@ -144,11 +181,15 @@ def new_adapter(base: BaseModel, settings: Settings, *, rank: int, seed: int) ->
         model_shape(base.model),
         injection,
         settings.tree_config(),
-        LowRankConfig(rank, 2.0 * rank, layers, TARGETS),
+        LowRankConfig(rank, 2.0 * rank, layers, TARGETS, shared),
         base_weights=base.weights_hash,
     )
     torch.manual_seed(seed)
-    return Adapter(base.model, config)
+    adapter = Adapter(base.model, config)
+    if reading is not None:
+        adapter.copy_projections(base.model)
+        adapter.open_gates(reading.gate)
+    return adapter
 
 
 def _started_from(folder: Path) -> dict[str, Any]:
@@ -196,6 +237,7 @@ def _provenance(request: Request, base: BaseModel) -> Mapping[str, Any]:
         "hold_back": request.hold_back,
         "validation": request.validation,
         "mixture": asdict(request.mixture),
+        "reading": None if request.reading is None else asdict(request.reading),
         "rank": request.rank,
         "versions": {"sharedllm-cli": __version__} | {name: version(name) for name in _LIBRARIES},
     }

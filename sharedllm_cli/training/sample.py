@@ -22,7 +22,7 @@ from sharedllm_cli.generation.prompt import PassageText
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-    from sharedllm_cli.model.cross_attention import TreeContext
+    from sharedllm_cli.training.trees import TreePlan
 
 SHARED = 0
 """The branch number of the shared beginning; question i is branch i + 1."""
@@ -42,7 +42,7 @@ class Sample:
     positions: np.ndarray
     branches: np.ndarray
     targets: np.ndarray
-    tree: TreeContext | None = None
+    tree: TreePlan | None = None
 
     def __len__(self) -> int:
         return len(self.token_ids)

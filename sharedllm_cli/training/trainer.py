@@ -46,6 +46,8 @@ class Schedule:
     clip: float = 1.0
     batch_tokens: int = 1
     seed: int = 0
+    gate_rate: float = 20.0
+    """Gates learn this many times faster: a single number has far to go in steps of a weight's size."""
 
     def __post_init__(self) -> None:
         if min(self.steps, self.samples) < 1 or not 0 <= self.warmup < 1 or self.learning_rate <= 0:
@@ -95,9 +97,13 @@ class Trainer:
         device = next(model.base.parameters()).device
         self._accelerator = Accelerator(cpu=device.type == "cpu")
         self._parameters = model.trained_parameters()
-        optimizer = torch.optim.AdamW(
-            self._parameters.values(), lr=schedule.learning_rate, betas=(0.9, 0.999), weight_decay=schedule.weight_decay
-        )
+        gates = [parameter for name, parameter in self._parameters.items() if name.endswith(".gate")]
+        weights = [parameter for name, parameter in self._parameters.items() if not name.endswith(".gate")]
+        groups = [
+            {"params": weights, "times": 1.0, "weight_decay": schedule.weight_decay},
+            {"params": gates, "times": schedule.gate_rate, "weight_decay": 0.0},
+        ]
+        optimizer = torch.optim.AdamW(groups, lr=schedule.learning_rate, betas=(0.9, 0.999))
         self._adapter = model.adapter
         self._objective = objective
         self._samples = samples
@@ -111,7 +117,9 @@ class Trainer:
         self._stop_at = math.inf
         self.position = Position()
         self._optimizer: Any = optimizer
-        self._model: Any = self._accelerator.prepare_model(model)
+        # Not wrapped for several processes: which weights get gradients differs from sample to sample (with a tree or
+        # without), and an adapter's few gradients are quickly exchanged once a step (`_share_gradients`).
+        self._model = model
 
     @property
     def configuration(self) -> dict[str, Any]:
@@ -175,15 +183,13 @@ class Trainer:
         targets = self._total(sum(sample.target_count for sample in drawn))
         rate = self._schedule.rate(self.position.step)
         for group in self._optimizer.param_groups:
-            group["lr"] = rate
-        groups = by_length(drawn, self._schedule.batch_tokens)
+            group["lr"] = rate * group["times"]
         loss = 0.0
-        for place, group in enumerate(groups):
-            with self._synchronised(place + 1 == len(groups)):
-                total, _ = self._objective.loss(self._model, group, self._accelerator.device)
-                # Processes average their gradients; the mean over all targets is wanted.
-                self._accelerator.backward(total * (self._accelerator.num_processes / targets))
-                loss += float(total.detach())
+        for together in by_length(drawn, self._schedule.batch_tokens):
+            total, _ = self._objective.loss(self._model, together, self._accelerator.device)
+            self._accelerator.backward(total / targets)
+            loss += float(total.detach())
+        self._share_gradients()
         norm = float(self._accelerator.clip_grad_norm_(list(self._parameters.values()), self._schedule.clip))
         self._optimizer.step()
         self._optimizer.zero_grad(set_to_none=True)
@@ -216,23 +222,26 @@ class Trainer:
         wide = torch.tensor(float(value), dtype=torch.float32, device=self._accelerator.device)
         return type(value)(self._accelerator.reduce(wide, "sum").item())
 
-    @contextmanager
-    def _synchronised(self, last: bool) -> Iterator[None]:
-        """Processes exchange gradients once a step, with its last batch."""
-        if last or self._accelerator.num_processes == 1:
-            yield
-        else:
-            with self._accelerator.no_sync(self._model):
-                yield
+    def _share_gradients(self) -> None:
+        """Sum the gradients of all processes, each of which has the loss over its own samples."""
+        if self._accelerator.num_processes == 1:
+            return
+        parameters = list(self._parameters.values())
+        for parameter in parameters:
+            if parameter.grad is None:
+                parameter.grad = torch.zeros_like(parameter)
+        flat = torch.cat([parameter.grad.float().flatten() for parameter in parameters if parameter.grad is not None])
+        summed = self._accelerator.reduce(flat, "sum").split([parameter.numel() for parameter in parameters])
+        for parameter, own in zip(parameters, summed, strict=True):
+            parameter.grad = own.view_as(parameter).to(parameter.dtype)
 
     def _validate(self) -> None:
         if not self._validation.samples or not self._accelerator.is_main_process:
             return
-        model = self._accelerator.unwrap_model(self._model)
         losses, counts = 0.0, 0
         with torch.no_grad():
             for group in by_length(self._validation.samples, self._schedule.batch_tokens):
-                loss, count = self._objective.loss(model, group, self._accelerator.device)
+                loss, count = self._objective.loss(self._model, group, self._accelerator.device)
                 losses, counts = losses + float(loss), counts + count
         self._record(validation_loss=losses / counts)
         self._reporter.note(f"step {self.position.step}: validation loss {losses / counts:.3f} an answer token")

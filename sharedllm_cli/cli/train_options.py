@@ -1,0 +1,151 @@
+"""The options of `sharedllm train`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+DATA, COURSE, TREE = "Data", "Course", "Reading the tree"
+
+DataFiles = Annotated[
+    list[str],
+    typer.Option(
+        "--data",
+        metavar="FILE[=WEIGHT]",
+        help="JSON Lines with documents and questions (.jsonl, .gz, .xz); give it several times, with weights.",
+        show_default=False,
+        rich_help_panel=DATA,
+    ),
+]
+Out = Annotated[
+    Path, typer.Option("--out", metavar="FOLDER", help="Folder of the run: its adapter, checkpoints and metrics.")
+]
+Objective = Annotated[
+    str, typer.Option("--objective", metavar="qa", help="What is learned; qa: to answer from passages and tree.")
+]
+HoldBack = Annotated[
+    int, typer.Option("--hold-back", help="Last documents of each file, never looked at.", rich_help_panel=DATA, min=0)
+]
+Validation = Annotated[
+    int,
+    typer.Option(
+        "--validation",
+        help="Documents before those, whose loss is followed and never learned from.",
+        rich_help_panel=DATA,
+        min=0,
+    ),
+]
+SkipBadLines = Annotated[
+    bool, typer.Option("--skip-bad-lines", help="Name bad lines and go on without them.", rich_help_panel=DATA)
+]
+Steps = Annotated[int, typer.Option("--steps", help="Steps in all.", rich_help_panel=COURSE, min=1)]
+Samples = Annotated[int, typer.Option("--samples", help="Samples a step.", rich_help_panel=COURSE, min=1)]
+LearningRate = Annotated[float, typer.Option("--learning-rate", help="Highest learning rate.", rich_help_panel=COURSE)]
+Rank = Annotated[int, typer.Option("--rank", help="Rank of the low-rank weights.", rich_help_panel=COURSE)]
+BatchTokens = Annotated[
+    int,
+    typer.Option("--batch-tokens", help="Samples stand side by side up to this many tokens.", rich_help_panel=COURSE),
+]
+Start = Annotated[
+    Path | None,
+    typer.Option(
+        "--from",
+        metavar="FOLDER",
+        help="Adapter to go on from; its rank, layers and injection stay.",
+        show_default=False,
+        rich_help_panel=COURSE,
+    ),
+]
+Seed = Annotated[int, typer.Option("--seed", help="Seed of weights and samples.", rich_help_panel=COURSE)]
+MaxMinutes = Annotated[
+    float | None,
+    typer.Option("--max-minutes", help="Stop cleanly after this much work.", rich_help_panel=COURSE),
+]
+Resume = Annotated[
+    bool, typer.Option("--resume", help="Go on from the folder's newest checkpoint.", rich_help_panel=COURSE)
+]
+TreeShare = Annotated[
+    float,
+    typer.Option(
+        "--tree-share",
+        metavar="X",
+        help="Share of samples that read a tree beside their passages; opens a new adapter's gates.",
+        rich_help_panel=TREE,
+        min=0.0,
+        max=1.0,
+    ),
+]
+TreeOnlyShare = Annotated[
+    float,
+    typer.Option(
+        "--tree-only-share",
+        metavar="X",
+        help="Share of samples that read a tree and no passage; opens a new adapter's gates.",
+        rich_help_panel=TREE,
+        min=0.0,
+        max=1.0,
+    ),
+]
+TreeTokens = Annotated[
+    str,
+    typer.Option(
+        "--tree-tokens",
+        metavar="A-B",
+        help="Documents of a file join until a tree holds so many tokens.",
+        rich_help_panel=TREE,
+    ),
+]
+TreesFolder = Annotated[
+    Path | None,
+    typer.Option(
+        "--trees",
+        metavar="FOLDER",
+        help="Where the samples' trees are kept; several runs can share it. By default the run's folder.",
+        show_default=False,
+        rich_help_panel=TREE,
+    ),
+]
+Jitter = Annotated[
+    float,
+    typer.Option(
+        "--jitter",
+        metavar="X",
+        help="σ of the split points as a share of a node's tokens; trees are then encoded for every sample.",
+        rich_help_panel=TREE,
+        min=0.0,
+        max=0.5,
+    ),
+]
+GateStart = Annotated[
+    float, typer.Option("--gate-start", metavar="X", help="Where a new adapter's gates begin.", rich_help_panel=TREE)
+]
+Gates = Annotated[
+    str, typer.Option("--gates", metavar="layer|head", help="One gate a layer or one a head.", rich_help_panel=TREE)
+]
+FirstLayer = Annotated[
+    int,
+    typer.Option("--first-layer", metavar="N", help="Lowest layer that reads the tree.", rich_help_panel=TREE, min=0),
+]
+LowRankFrom = Annotated[
+    int,
+    typer.Option(
+        "--low-rank-from",
+        metavar="N",
+        help="Lowest layer of the lower model whose q and o get low-rank weights in the upper model.",
+        rich_help_panel=TREE,
+        min=0,
+    ),
+]
+LengthBias = Annotated[
+    float,
+    typer.Option(
+        "--length-bias",
+        metavar="X",
+        help="How far the tree's share of attention is kept from growing with its keys, 0 to 1.",
+        rich_help_panel=TREE,
+        min=0.0,
+        max=1.0,
+    ),
+]

@@ -1,0 +1,146 @@
+"""The trees that samples read: planned as integers, read from an index or computed live.
+
+The lower model is frozen, so the trees of fixed splits are the same at every step: they are built once into an index
+and read from there (METHOD section 5; layers 1..M of an index with a larger M serve a smaller M). Jittered splits are
+nobody's stored nodes: those are run through the lower model when they are asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+import numpy as np
+import torch
+
+from sharedllm_cli.context.search import leaf_scores, search
+from sharedllm_cli.context.tree import ChunkTree, Node
+from sharedllm_cli.index.leaves import Leaves
+from sharedllm_cli.index.manifest import TreesKey
+from sharedllm_cli.index.nodes import CompressedSource, JoinedNodes, LiveNodes
+from sharedllm_cli.index.store import IndexStore
+from sharedllm_cli.model.cross_attention import TreeContext
+from sharedllm_cli.model.loading import BaseModel
+from sharedllm_cli.model.lower import LowerModel
+from sharedllm_cli.model.upper import UpperModel
+from sharedllm_cli.progress import Reporter
+from sharedllm_cli.training.located import LocatedDocument
+
+JITTER = 0.1
+"""σ of the jittered split points, as a share of the node's tokens: METHOD section 2, l / 10 for fine-tuning."""
+
+
+@dataclass(frozen=True)
+class TreePlan:
+    """Which nodes of which documents a sample reads; chunks are numbered through all its documents.
+
+    `leaves` are the documents' own, or such as have jittered splits (`jittered`).
+    """
+
+    documents: tuple[LocatedDocument, ...]
+    leaves: tuple[Leaves, ...]
+    nodes: tuple[Node, ...]
+    jittered: bool = False
+
+    @property
+    def chunk_count(self) -> int:
+        """n, the number of chunks that are read."""
+        return sum(len(leaves.trees) for leaves in self.leaves)
+
+    @property
+    def tokens(self) -> int:
+        """Tokens of all documents."""
+        return sum(leaves.token_count for leaves in self.leaves)
+
+
+def plan(
+    documents: Sequence[LocatedDocument],
+    values: Sequence[np.ndarray],
+    *,
+    jitter: float = 0.0,
+    random: np.random.Generator | None = None,
+) -> TreePlan:
+    """Search the trees of some documents by their leaves' scores, an array [leaves] a document (METHOD section 2)."""
+    leaves = tuple(one.leaves for one in documents)
+    if jitter:
+        leaves = tuple(_jittered(one, jitter, random) for one in leaves)
+    trees = [tree for one in leaves for tree in one.trees]
+    flat = np.concatenate(values)
+    ends = np.cumsum([tree.leaf_count for tree in trees])
+    nodes = search(trees, leaf_scores(trees, np.split(flat, ends[:-1])))
+    return TreePlan(tuple(documents), leaves, tuple(nodes), bool(jitter))
+
+
+def _jittered(leaves: Leaves, jitter: float, random: np.random.Generator | None) -> Leaves:
+    trees = [ChunkTree(tree.length, tree.config, jitter=jitter, random=random) for tree in leaves.trees]
+    return replace(leaves, trees=trees)
+
+
+class TreeSource(Protocol):
+    """Where the nodes of a document come from."""
+
+    def of(self, document: LocatedDocument) -> CompressedSource:
+        """The nodes of a document's own splits."""
+
+
+class StoredTrees:
+    """Trees in an index, built when a document is first asked for; several processes may share the folder."""
+
+    def __init__(self, store: IndexStore, base: BaseModel, lower: LowerModel, reporter: Reporter) -> None:
+        self._store = store
+        self._base = base
+        self._lower = lower
+        self._reporter = reporter
+        self._opened: dict[str, CompressedSource] = {}
+
+    def of(self, document: LocatedDocument) -> CompressedSource:
+        """See `TreeSource`; raises ResourceError where disk or memory do not suffice."""
+        opened = document.opened
+        if opened.content_hash not in self._opened:
+            base = self._base
+            key = TreesKey(
+                opened.leaves_key, base.name, base.weights_hash, self._lower.lower_layers, "int8", base.quantize
+            )
+            self._store.write_text(opened.document)
+            where = {"device": base.device, "dtype": base.dtype}
+            found = self._store.open_trees(opened.content_hash, key, opened.leaves, **where)
+            self._opened[opened.content_hash] = found or self._store.build_trees(
+                opened.content_hash, key, opened.leaves, self._lower, self._reporter, **where
+            )
+        return self._opened[opened.content_hash]
+
+
+class LiveTrees:
+    """Every node through the lower model each time that it is asked for."""
+
+    def __init__(self, lower: LowerModel) -> None:
+        self._lower = lower
+
+    def of(self, document: LocatedDocument) -> CompressedSource:
+        """See `TreeSource`."""
+        return LiveNodes(self._lower, document.leaves)
+
+
+class TreeReader:
+    """Makes plans ready to be read by an upper model."""
+
+    def __init__(self, upper: UpperModel, lower: LowerModel, source: TreeSource) -> None:
+        self._upper = upper
+        self._lower = lower
+        self._source = source
+
+    @torch.no_grad()
+    def read(self, plans: Sequence[TreePlan]) -> TreeContext:
+        """The trees of several samples side by side, for all layers that may learn to read them."""
+        return TreeContext.side_by_side([self._context(one) for one in plans])
+
+    def _context(self, one: TreePlan) -> TreeContext:
+        sources = [
+            LiveNodes(self._lower, leaves) if one.jittered else self._source.of(document)
+            for document, leaves in zip(one.documents, one.leaves, strict=True)
+        ]
+        kept = JoinedNodes(sources, [len(leaves.trees) for leaves in one.leaves]).compressed(one.nodes)
+        context = self._upper.context(kept, one.chunk_count, closed_too=True)
+        assert context is not None
+        return context
