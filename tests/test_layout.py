@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "sharedllm_cli"
 
 FLOORS: tuple[frozenset[str], ...] = (
-    frozenset({"config", "errors", "answer", "progress", "home", "memory"}),
+    frozenset({"config", "errors", "answer", "progress", "home", "memory", "durable"}),
     frozenset({"documents", "model"}),
     frozenset({"context"}),
     frozenset({"generation", "index"}),
@@ -38,6 +38,7 @@ LIBRARIES: dict[str, frozenset[str]] = {
     "charset_normalizer": frozenset({"documents"}),
     "docutils": frozenset({"documents"}),
     "filelock": frozenset({"index", "model"}),
+    "flash_attn": frozenset({"model"}),
     "gguf": frozenset({"model"}),
     "huggingface_hub": frozenset({"model"}),
     "jinja2": frozenset({"generation"}),
@@ -145,7 +146,8 @@ def test_a_library_is_imported_in_its_own_rooms_only(path: Path) -> None:
 def test_what_is_imported_is_declared() -> None:
     """Nothing leans on a library that some other library happens to bring along."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
-    requirements = [*project["dependencies"], *project["optional-dependencies"]["eval"]]
+    optional = project["optional-dependencies"]
+    requirements = [*project["dependencies"], *optional["eval"], *optional["flash"]]
     declared = {re.split(r"[\[<>=;~ ]", requirement)[0] for requirement in requirements}
     providers = metadata.packages_distributions()
     for library in set().union(*(imported_libraries(path) for path in sources())):

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from sharedllm_cli.config import InjectionConfig
 from sharedllm_cli.model.attention import attend, causal_mask, join
 from sharedllm_cli.model.lower import CompressedNodes, project_keys_values, sliding_window
+from sharedllm_cli.model.quantization import linear_weight
 from sharedllm_cli.model.rotation import rotate
 
 _REFERENCE_KEYS = 512
@@ -253,20 +254,6 @@ class MergedInjection(nn.Module):
         if self.length_bias:
             bias = bias - self.length_bias * (tree.key_counts().to(dtype) / _REFERENCE_KEYS).log()[:, None, None]
         return bias
-
-
-def linear_weight(linear: Any) -> Tensor:
-    """The weight of a linear map, dequantised where it is stored in 4 or 8 bits: [outputs, inputs]."""
-    weight = linear.weight
-    if hasattr(weight, "quant_state"):
-        from bitsandbytes.functional import dequantize_4bit
-
-        dequantised: Tensor = dequantize_4bit(weight.data, weight.quant_state)
-        return dequantised
-    if hasattr(weight, "SCB"):
-        weight = weight.data.to(torch.float32) * (weight.SCB.unsqueeze(1) / 127)
-    tensor: Tensor = weight
-    return tensor
 
 
 def _root_mean_square_norm(states: Tensor, weight: Tensor, eps: float) -> Tensor:

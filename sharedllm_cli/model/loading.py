@@ -18,6 +18,7 @@ from sharedllm_cli.memory import is_out_of_memory
 from sharedllm_cli.model.checkpoint import weight_files
 from sharedllm_cli.model.facts import ARCHITECTURES, ModelFacts, facts_from_config, read_config
 from sharedllm_cli.model.placement import Placement, place, quantization_config
+from sharedllm_cli.model.quantization import multiply_as_asked, weight_bytes
 from sharedllm_cli.model.references import describe, locate
 from sharedllm_cli.model.registry import provenance
 from sharedllm_cli.model.tokenizer_files import load_tokenizer, quiet_transformers, read_tokenizer
@@ -74,6 +75,11 @@ class BaseModel:
     def parameter_count(self) -> int:
         """Parameters of the model, whatever they are stored in."""
         return self.facts.parameter_count
+
+    @property
+    def weight_bytes(self) -> int:
+        """What the weights take in memory."""
+        return weight_bytes(self.model)
 
 
 def load(
@@ -152,6 +158,7 @@ def _load_weights(folder: Path, facts: ModelFacts, placement: Placement) -> PreT
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise ModelError(f"the weights of {facts.name} can't be loaded: {reason}") from error
     _check_complete(report, facts.name)
+    multiply_as_asked(model, placement.product_dtype)
     frozen: PreTrainedModel = model.eval().requires_grad_(False)
     return frozen
 

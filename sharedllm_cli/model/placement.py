@@ -1,4 +1,4 @@
-"""Where and how a model runs: device, floating-point type, quantization and attention kernel, from what was asked."""
+"""Where and how a model runs: device, floating-point types, quantization and attention, from what was asked."""
 
 from __future__ import annotations
 
@@ -9,21 +9,27 @@ from typing import Any
 import torch
 
 from sharedllm_cli.errors import UsageError
+from sharedllm_cli.model.attention import runs_flash
 from sharedllm_cli.model.facts import ModelFacts
 
 _QUANTIZE_FROM = 1_000_000_000
-_KERNELS = {"auto": "sdpa", "sdpa": "sdpa", "eager": "eager", "flash": "flash_attention_2"}
+_KERNELS = {"sdpa": "sdpa", "eager": "eager", "flash": "flash_attention_2"}
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 @dataclass(frozen=True)
 class Placement:
-    """Device, computation type, quantization (`none`, `8bit`, `4bit`), attention kernel (transformers' name)."""
+    """Device, computation type, quantization (`none`, `8bit`, `4bit`), attention kernel (transformers' name).
+
+    `dtype` is the type of everything that is not quantized, and of all states; `product_dtype` the one in which 4-bit
+    weights are multiplied.
+    """
 
     device: torch.device
     dtype: torch.dtype
     quantize: str
     attention: str
+    product_dtype: torch.dtype
 
 
 def place(facts: ModelFacts, *, device: str, dtype: str, quantize: str, attention: str) -> Placement:
@@ -33,7 +39,9 @@ def place(facts: ModelFacts, *, device: str, dtype: str, quantize: str, attentio
     kind = choose_dtype(dtype, where)
     if how == "4bit" and where.type == "cpu":
         _check_blocks(facts)
-    return Placement(where, kind, how, choose_attention(attention, where, kind))
+    # A processor multiplies 4-bit weights many times faster in bfloat16; a type that was asked for is kept to.
+    product = torch.bfloat16 if dtype == "auto" and kind == torch.float32 else kind
+    return Placement(where, kind, how, choose_attention(attention, where, kind), product)
 
 
 def choose_device(asked: str) -> torch.device:
@@ -78,23 +86,35 @@ def choose_quantization(asked: str, device: torch.device, parameter_count: int) 
 
 
 def choose_attention(asked: str, device: torch.device, dtype: torch.dtype) -> str:
-    """transformers' name of the attention kernel. `auto` is torch's SDPA, which picks the fastest one it has.
+    """transformers' name of the attention kernel. `auto` is flash-attn where it can run, else torch's SDPA.
 
     UsageError where flash-attn is asked for and isn't installed, or can't run on the device or in the type.
     """
-    if asked == "flash":
-        if not _has("flash_attn"):
-            raise UsageError("--attention flash needs flash-attn", hint="pip install sharedllm-cli[flash]")
-        if device.type != "cuda" or dtype == torch.float32:
-            raise UsageError(
-                "--attention flash runs on CUDA in bfloat16 or float16 only",
-                hint="use --attention sdpa, or --device cuda",
-            )
+    if asked == "auto":
+        return _KERNELS["sdpa" if _why_not_flash(device, dtype) else "flash"]
+    if asked == "flash" and (reason := _why_not_flash(device, dtype)):
+        raise UsageError(f"--attention flash {reason[0]}", hint=reason[1])
     return _KERNELS[asked]
 
 
+def _why_not_flash(device: torch.device, dtype: torch.dtype) -> tuple[str, str] | None:
+    """Why flash-attn can't run, and what to do about it; None where it can."""
+    if device.type != "cuda":
+        return f"runs on CUDA only, not on {device.type}", "use --attention sdpa, or --device cuda"
+    if dtype == torch.float32:
+        return "runs in bfloat16 or float16 only", "use --attention sdpa, or --dtype bfloat16"
+    if not runs_flash(device):
+        return "needs an Ampere GPU or a newer one", "use --attention sdpa"
+    if not _has("flash_attn"):
+        return "needs the package flash-attn", "pip install 'sharedllm-cli[flash]' (compiles against CUDA)"
+    return None
+
+
 def quantization_config(placement: Placement) -> Any:
-    """transformers' BitsAndBytesConfig: NF4 with double quantization, computed in 16 bits; or 8 bits; None for none."""
+    """transformers' BitsAndBytesConfig: NF4 with double quantization; or 8 bits; None for none.
+
+    Embeddings, norms and the output layer are not quantized.
+    """
     if placement.quantize == "none":
         return None
     import transformers
@@ -106,7 +126,7 @@ def quantization_config(placement: Placement) -> Any:
         load_in_4bit=True,
         bnb_4bit_quant_type="nf4",
         bnb_4bit_use_double_quant=True,
-        bnb_4bit_compute_dtype=torch.bfloat16 if placement.dtype == torch.float32 else placement.dtype,
+        bnb_4bit_compute_dtype=placement.product_dtype,
     )
 
 

@@ -327,15 +327,35 @@ def test_the_kernel_asked_for_is_used(asked: str, expected: str, folder: Path, p
     assert base.model.config._attn_implementation == expected
 
 
-def test_flash_that_is_not_installed_is_hinted_at(
-    folder: Path, private_home: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("device", "dtype", "new", "installed", "reason"),
+    [
+        ("cpu", torch.bfloat16, True, True, "on CUDA only, not on cpu"),
+        ("mps", torch.float16, True, True, "on CUDA only, not on mps"),
+        ("cuda", torch.float32, True, True, "in bfloat16 or float16 only"),
+        ("cuda", torch.float16, False, True, "an Ampere GPU or a newer one"),
+        ("cuda", torch.bfloat16, True, False, "needs the package flash-attn"),
+        ("cuda", torch.bfloat16, True, True, None),
+    ],
+)
+def test_flash_is_taken_where_it_can_run_and_else_refused_with_the_reason(
+    device: str, dtype: torch.dtype, new: bool, installed: bool, reason: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(placement, "_has", lambda package: package != "flash_attn")
-    with pytest.raises(UsageError, match="needs flash-attn") as caught:
-        load(str(folder), home=private_home, device="cpu", attention="flash")
-    assert caught.value.hint == "pip install sharedllm-cli[flash]"
-    monkeypatch.setattr(placement, "_has", lambda package: True)
-    with pytest.raises(UsageError, match="on CUDA"):
+    monkeypatch.setattr(placement, "_has", lambda package: installed)
+    monkeypatch.setattr(placement, "runs_flash", lambda device: new)
+    found = placement.choose_attention("auto", torch.device(device), dtype)
+    assert found == ("flash_attention_2" if reason is None else "sdpa")
+    if reason is None:
+        assert placement.choose_attention("flash", torch.device(device), dtype) == "flash_attention_2"
+        return
+    with pytest.raises(UsageError, match=reason) as caught:
+        placement.choose_attention("flash", torch.device(device), dtype)
+    assert caught.value.hint is not None
+
+
+def test_flash_asked_for_on_a_processor_is_refused_before_anything_is_loaded(folder: Path, private_home: Path) -> None:
+    (folder / "model.safetensors").unlink()
+    with pytest.raises(UsageError, match="--attention flash"):
         load(str(folder), home=private_home, device="cpu", attention="flash")
 
 
@@ -394,6 +414,17 @@ def test_quantized_weights_are_silent(
     for quantize in ("4bit", "8bit"):
         load(path, home=private_home, device="cpu", quantize=quantize).model(torch.arange(30)[None])
     assert capfd.readouterr() == ("", "")
+
+
+def test_four_bits_are_not_taken_where_they_can_not_be_computed(monkeypatch: pytest.MonkeyPatch) -> None:
+    gpu = torch.device("cuda", 0)
+    monkeypatch.setattr(placement, "_has", lambda package: False)
+    assert placement.choose_quantization("auto", gpu, 10**10) == "none"
+    with pytest.raises(UsageError, match="bitsandbytes"):
+        placement.choose_quantization("4bit", gpu, 10**10)
+    monkeypatch.setattr(placement, "_has", lambda package: True)
+    with pytest.raises(UsageError, match="mps"):
+        placement.choose_quantization("8bit", torch.device("mps"), 10**10)
 
 
 def test_four_bits_are_normal_floats_quantized_twice(model_folder: Callable[..., Path], private_home: Path) -> None:
