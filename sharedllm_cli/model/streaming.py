@@ -1,0 +1,251 @@
+"""Reading a text of any length through attention sinks and a sliding window: what the method is compared with.
+
+StreamingLLM (Xiao et al., "Efficient Streaming Language Models with Attention Sinks", arXiv 2309.17453): the first few
+tokens of the text, the sinks, and the most recent ones stay in a rolling cache; positions are places in that cache, not
+in the text. Knows no document, no tree and no file.
+
+Tokens are read in blocks, and that is exact: every token sees the sinks and the `window` last tokens, itself among
+them, at the distances that one token after another would have given, so the size of a block changes the rounding alone.
+Among recent tokens distances are those of the text. The sinks stand right before the window, wherever it is; as the
+tokens of a block see them at the same distance from different places, each finds a copy of their keys of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from sharedllm_cli.errors import UsageError
+from sharedllm_cli.model.lower import sliding_window
+from sharedllm_cli.model.rotation import rotate
+from sharedllm_cli.model.upper import UpperModel
+
+SINKS, BLOCK = 4, 256
+"""Tokens at the text's beginning that stay (the paper's number), and tokens read at once."""
+
+
+@dataclass(frozen=True)
+class Frame:
+    """Where everything stands while one block is read; the same in all layers.
+
+    Counted in tokens: `first` is the text's place of the block's first token, `shift` what is taken from a place to
+    make it a position. Queries and keys of the block stand at `positions` [b]; kept recent keys are turned by `turns`
+    [R] positions; the sinks are seen in `copies` copies, each a position further. `seen` [b, copies · S + R + b].
+    """
+
+    first: int
+    shift: int
+    positions: Tensor
+    turns: Tensor
+    copies: int
+    seen: Tensor
+
+
+class _Layer:
+    """What one layer keeps: keys as they came, rotated by the position at which they were read, and values."""
+
+    def __init__(self) -> None:
+        self.sinks: tuple[Tensor, Tensor] | None = None
+        self.recent: tuple[Tensor, Tensor] | None = None
+
+
+class RollingCache:
+    """Keys and values of the sinks and of the window, [1, KV, …, D] a layer; takes the place of transformers' caches.
+
+    Nothing is rotated twice: a key that has moved is turned from what it was when it came, by the difference, so that
+    rounding does not add up over the text.
+    """
+
+    def __init__(self, rotary: Any, sinks: int, window: int) -> None:
+        self.sinks = sinks
+        self.window = window
+        self.tokens = 0
+        self._rotary: nn.Module = rotary
+        self._layers: dict[int, _Layer] = {}
+        self._read_at = torch.zeros(0, dtype=torch.long)
+        self._frame: Frame | None = None
+        self._turn: tuple[Tensor, Tensor] | None = None
+        self._copies: list[tuple[Tensor, Tensor]] = []
+
+    def begin(self, length: int, device: torch.device) -> Frame:
+        """Settle where a block of `length` tokens (at most the window) and all that is kept stands."""
+        last = self.sinks + self.window - 1  # a query's position in a full cache
+        shift = max(0, self.tokens - last)
+        places = torch.arange(self.tokens, self.tokens + length)
+        recent = len(self._read_at)
+        kept = torch.arange(self.tokens - recent, self.tokens)
+        beyond = (places - last).clamp(min=0) - shift  # how much further than they were the sinks would stand
+        copies = max(1, int(beyond[-1]) + 1) if self.tokens else 0
+        sinks = min(self.sinks, self.tokens)
+        own_copy = (beyond[:, None] == torch.arange(copies)[None, :]).repeat_interleave(sinks, dim=1)
+        others = torch.cat([kept, places])
+        distance = places[:, None] - others[None, :]
+        # A sink that is read in this very block is within the window, since blocks are no longer than it.
+        inside = (distance >= 0) & (distance < self.window)
+        frame = Frame(
+            self.tokens,
+            shift,
+            (places - shift).to(device),
+            (kept - shift - self._read_at).to(device),
+            copies,
+            torch.cat([own_copy, inside], dim=1).to(device),
+        )
+        self._frame = frame
+        self._turn = self._rotation(frame.turns) if recent and bool((frame.turns != 0).any()) else None
+        self._copies = [self._rotation(torch.full((sinks,), further, device=device)) for further in range(1, copies)]
+        return frame
+
+    def update(self, keys: Tensor, values: Tensor, layer: int, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
+        """All keys and values that the block's tokens may see: copies of the sinks, kept recent ones, their own.
+
+        keys, values: [1, KV, b, D], keys rotated by the frame's positions. What stays is kept for the next block.
+        """
+        frame, kept = self._frame, self._layers.setdefault(layer, _Layer())
+        assert frame is not None, "a block begins before its layers are run"
+        parts = []
+        if kept.sinks is not None:
+            sinks, sink_values = kept.sinks
+            parts += [(sinks, sink_values), *((_turned(sinks, turn), sink_values) for turn in self._copies)]
+        if kept.recent is not None:
+            recent, recent_values = kept.recent
+            parts.append((recent if self._turn is None else _turned(recent, self._turn), recent_values))
+        parts.append((keys, values))
+        self._keep(kept, keys, values, frame.first)
+        return torch.cat([key for key, _ in parts], dim=2), torch.cat([value for _, value in parts], dim=2)
+
+    def end(self) -> None:
+        """The block has been read by all layers."""
+        frame = self._frame
+        assert frame is not None
+        fresh = frame.positions.cpu()[max(0, self.sinks - frame.first) :]
+        self._read_at = torch.cat([self._read_at, fresh])[-self._room :] if self._room else self._read_at
+        self.tokens = frame.first + len(frame.positions)
+        self._frame = None
+
+    @property
+    def _room(self) -> int:
+        """Recent tokens that the next one may still see beside itself."""
+        return self.window - 1
+
+    def _keep(self, kept: _Layer, keys: Tensor, values: Tensor, first: int) -> None:
+        missing = max(0, self.sinks - first)
+        if missing and keys.shape[2]:
+            kept.sinks = _joined(kept.sinks, (keys[:, :, :missing], values[:, :, :missing]))
+        fresh = (keys[:, :, missing:], values[:, :, missing:])
+        if self._room and fresh[0].shape[2]:
+            joined = _joined(kept.recent, fresh)
+            # Copied, so that what has left the window is freed.
+            kept.recent = (joined[0][:, :, -self._room :].clone(), joined[1][:, :, -self._room :].clone())
+
+    def _rotation(self, turns: Tensor) -> tuple[Tensor, Tensor]:
+        """Cosine and sine [1, n, D] in float32 of some positions forwards or backwards, without a scaling's factor."""
+        numbers = torch.zeros(1, dtype=torch.float32, device=turns.device)
+        cosine, sine = self._rotary(numbers, turns.abs()[None])
+        factor = float(getattr(self._rotary, "attention_scaling", 1.0) or 1.0)
+        return cosine / factor, sine * turns.sign()[None, :, None] / factor
+
+
+def _turned(keys: Tensor, rotation: tuple[Tensor, Tensor]) -> Tensor:
+    return rotate(keys.float(), *rotation).to(keys.dtype)
+
+
+def _joined(before: tuple[Tensor, Tensor] | None, fresh: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+    if before is None:
+        return fresh
+    return torch.cat([before[0], fresh[0]], dim=2), torch.cat([before[1], fresh[1]], dim=2)
+
+
+class StreamingReader:
+    """One text, read by the upper model without a tree: as much as one likes, then logits of what comes next.
+
+    `window`: tokens that a token sees, itself among them, beside the sinks. The adapter's weights stay on. Raises
+    UsageError where sinks, window and block go past the positions that the model was trained for, or the window is
+    wider than the model's own sliding one.
+    """
+
+    def __init__(self, upper: UpperModel, *, window: int, sinks: int = SINKS, block: int = BLOCK) -> None:
+        if window < 1 or sinks < 0 or block < 1:
+            raise ValueError(f"a window of {window} tokens, {sinks} sinks and blocks of {block} can't be read")
+        self._model: Any = upper.model
+        self._decoder: Any = upper.model.model
+        self.block = min(block, window)
+        _check(self._model, window, sinks + window + self.block)
+        self._cache = RollingCache(self._decoder.rotary_emb, sinks, window)
+
+    @property
+    def tokens_read(self) -> int:
+        """Tokens of the text that were read so far."""
+        return self._cache.tokens
+
+    @torch.inference_mode()
+    def read(self, token_ids: Tensor, *, keep: int = 1, advance: Callable[[int], None] | None = None) -> Tensor:
+        """Read on: tokens [n] that follow those read before; logits [min(keep, n), vocabulary] after the last of them.
+
+        `advance` is told how many tokens were read, block by block. Logits of other tokens are never computed.
+        """
+        states: list[Tensor] = []
+        with _maskable(self._model):
+            for start in range(0, len(token_ids), self.block):
+                block = token_ids[start : start + self.block]
+                hidden = self._hidden(block)
+                wanted = keep - (len(token_ids) - start - len(block))
+                if wanted > 0:
+                    states.append(hidden[-wanted:])
+                if advance is not None:
+                    advance(len(block))
+            if not states:
+                return torch.zeros(0, self._model.config.vocab_size, dtype=torch.float32, device=self._model.device)
+            logits: Tensor = self._model.lm_head(torch.cat(states))
+        return logits
+
+    def _hidden(self, block: Tensor) -> Tensor:
+        """Final states [b, hidden] of a block."""
+        device = self._decoder.embed_tokens.weight.device
+        frame = self._cache.begin(len(block), device)
+        mask = frame.seen[None, None]
+        if self._model.config._attn_implementation == "eager":  # adds its mask to the logits
+            dtype = self._decoder.norm.weight.dtype
+            mask = torch.zeros(mask.shape, dtype=dtype, device=device).masked_fill(~mask, torch.finfo(dtype).min)
+        output = self._decoder(
+            input_ids=block.to(device)[None],
+            attention_mask=mask,
+            position_ids=frame.positions[None],
+            past_key_values=self._cache,
+            use_cache=True,
+            tree_context=None,
+        )
+        self._cache.end()
+        hidden: Tensor = output.last_hidden_state[0]
+        return hidden
+
+
+@contextmanager
+def _maskable(model: Any) -> Iterator[None]:
+    """A kernel that takes a mask of its own in place of flash-attn, which takes none."""
+    kernel = model.config._attn_implementation
+    if not str(kernel).startswith("flash"):
+        yield
+        return
+    model.set_attn_implementation("sdpa")
+    try:
+        yield
+    finally:
+        model.set_attn_implementation(kernel)
+
+
+def _check(model: Any, window: int, positions: int) -> None:
+    trained = int(model.config.max_position_embeddings)
+    if positions > trained:
+        raise UsageError(
+            f"sinks, window and block take {positions} positions, but the model knows {trained}",
+            hint="choose a narrower window",
+        )
+    layers = [getattr(layer, "wrapped", layer) for layer in model.model.layers]
+    own = min((sliding_window(layer.self_attn) or window for layer in layers), default=window)
+    if own < window:
+        raise UsageError(f"the model itself sees {own} tokens back, fewer than a window of {window}")
