@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from sharedllm_cli.cli import completion
+from sharedllm_cli.cli import completion, models_probe
 from sharedllm_cli.cli.arguments import Yes, agreed
 from sharedllm_cli.cli.help import Command, Group
 from sharedllm_cli.cli.options import takes
@@ -115,6 +115,9 @@ def show(
     show_facts(call.console, base_text(facts), title=str(facts["name"]))
     call.console.result("")
     show_facts(call.console, adapter_text(adapter), title="Adapter")
+
+
+app.command("probe", cls=Command)(models_probe.probe)
 
 
 def base_facts(name: str, home: Path, *, offline: bool) -> dict[str, Any]:

@@ -1,0 +1,177 @@
+"""`sharedllm models probe`: which layers should read a tree, and how finely, before an adapter is trained."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from sharedllm_cli.cli.eval_options import (
+    DATA,
+    DataFiles,
+    Last,
+    Limit,
+    Resume,
+    Seed,
+    SkipBadLines,
+    names,
+    share,
+)
+from sharedllm_cli.cli.options import takes
+from sharedllm_cli.cli.session import Call, calm_libraries
+from sharedllm_cli.cli.tables import show_table
+
+INTERRUPTED = 130
+PROBED = "What is probed"
+
+Layers = Annotated[
+    str | None,
+    typer.Option(
+        "--layers",
+        metavar="A-B,…",
+        help="Layers that read, from A up to but not B, counted from 0, so that M = B; by default a set that fits"
+        " the model.",
+        show_default=False,
+        rich_help_panel=PROBED,
+    ),
+]
+Ratios = Annotated[
+    str,
+    typer.Option(
+        "--ratios",
+        metavar="R,R,…",
+        help="One key kept of every R tokens; tree is the real tree with all its ratios.",
+        rich_help_panel=PROBED,
+    ),
+]
+
+
+@takes("model", "device", "quantize", "dtype", "attention", "offline", "policy", "preset", "chunk_tokens")
+def probe(
+    call: Call,
+    data: DataFiles,
+    layers: Layers = None,
+    ratios: Ratios = "1,2,4,8,16,tree",
+    at_ratio: Annotated[
+        str, typer.Option("--at-ratio", metavar="R", help="The ratio of --layers.", rich_help_panel=PROBED)
+    ] = "4",
+    at_layers: Annotated[
+        str | None,
+        typer.Option(
+            "--at-layers",
+            metavar="A-B",
+            help="The layers of --ratios; by default all.",
+            show_default=False,
+            rich_help_panel=PROBED,
+        ),
+    ] = None,
+    adapter: Annotated[
+        Path | None,
+        typer.Option(
+            "--adapter",
+            metavar="FOLDER",
+            help="A trained adapter, probed with its own gates in its own layers.",
+            show_default=False,
+            rich_help_panel=PROBED,
+        ),
+    ] = None,
+    limit: Limit = 48,
+    per_document: Annotated[
+        int,
+        typer.Option(
+            "--per-document", metavar="N", help="Questions of a document at most.", rich_help_panel=DATA, min=1
+        ),
+    ] = 2,
+    tokens: Annotated[
+        int,
+        typer.Option(
+            "--tokens", metavar="N", help="Documents are cut to so many tokens.", rich_help_panel=DATA, min=64
+        ),
+    ] = 2048,
+    seed: Seed = 0,
+    last: Last = None,
+    skip_bad_lines: SkipBadLines = False,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out",
+            metavar="FOLDER",
+            help="A fresh folder for losses, metrics, configuration and plots.",
+            rich_help_panel="Run",
+            show_default=False,
+        ),
+    ] = None,
+    resume: Resume = False,
+) -> int:
+    """Measure what a tree is worth without training, by the layers that read it and by its compression.
+
+    The gap: what an answer's token costs more, in nats, with another document's tree than with its own. Positive where
+    the document is read. Interrupted, it shows what it measured.
+    """
+    calm_libraries(verbose=call.console.verbose)
+    from sharedllm_cli.evaluation.probe import Request
+    from sharedllm_cli.evaluation.probe import probe as measure
+    from sharedllm_cli.evaluation.probe_cells import parse_ratio, parse_span
+    from sharedllm_cli.training.records import DataFile
+
+    if out is not None:
+        call.console.kept = "go on with --resume"
+    request = Request(
+        tuple(DataFile(Path(file)) for file in data),
+        None if layers is None else tuple(map(parse_span, names(layers))),
+        ratios=tuple(map(parse_ratio, names(ratios))),
+        at_ratio=parse_ratio(at_ratio),
+        at_layers=None if at_layers is None else parse_span(at_layers),
+        adapter=adapter,
+        limit=limit,
+        per_document=per_document,
+        tokens=tokens,
+        seed=seed,
+        last=last,
+        out=out,
+        resume=resume,
+        skip_bad_lines=skip_bad_lines,
+    )
+    found = measure(request, call.settings, home=call.home, reporter=call.console)
+    if call.json:
+        call.console.json(found)
+    else:
+        _show(call, found)
+    if found["interrupted"]:
+        call.console.interrupted()
+    return INTERRUPTED if found["interrupted"] else 0
+
+
+def _show(call: Call, found: dict[str, Any]) -> None:
+    """Both tables, and what they were measured on."""
+    questions, documents = found["questions"], found["documents"]
+    cut = f", {documents['cut']} of them cut" if documents["cut"] else ""
+    call.console.note(
+        f"{questions['asked']} questions ({questions['answer_tokens']} answer tokens) of {documents['asked']} documents"
+        f" with {documents['tokens']:,.0f} tokens on average{cut}"
+    )
+    tables = [rows for rows in (found["layers"], found["ratios"]) if rows]
+    for number, rows in enumerate(tables):
+        if number:
+            call.console.result("")
+        _table(call, rows, found["closed"])
+
+
+def _table(call: Call, rows: Sequence[dict[str, Any]], closed: float) -> None:
+    headings = ("Layers", "M", "Ratio", "Right", "Wrong", "Closed", "Gap", "Gain over closed")
+    shown = [
+        (
+            row["layers"],
+            str(row["lower_layers"]),
+            str(row["ratio"]),
+            f"{row['right']:.2f}",
+            f"{row['wrong']:.2f}",
+            f"{closed:.2f}",
+            share(row, "gap"),
+            share(row, "gain"),
+        )
+        for row in rows
+    ]
+    show_table(call.console, headings, shown, right="M,Ratio,Right,Wrong,Closed")
