@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from dataclasses import fields
+from dataclasses import Field
 from typing import Any
 
 from typer import Context
@@ -12,7 +12,8 @@ from typer.main import get_command
 
 from sharedllm_cli.cli.app import HELP_NAMES, NAME, app
 from sharedllm_cli.cli.help import Entry, Page, commands, describe
-from sharedllm_cli.config import Settings, environment_name
+from sharedllm_cli.cli.options import GROUPS, knobs
+from sharedllm_cli.config import environment_name
 
 INTRODUCTION = """\
 # The command line
@@ -83,16 +84,28 @@ def _command(page: Page, name: str) -> Iterator[str]:
 
 
 def _table(title: str, entries: tuple[Entry, ...]) -> Iterator[str]:
-    variables = {knob.name: environment_name(knob) for knob in fields(Settings)}
-    if not any(entry.name in variables for entry in entries):
-        yield f"| {title.removesuffix('s')} | |\n| --- | --- |"
-        yield from (f"| `{_cell(entry.names)}` | {_cell(entry.help)} |" for entry in entries)
-        return
-    yield "| Option | | Default | Environment |\n| --- | --- | --- | --- |"
-    for entry in entries:
-        default = f"`{entry.default}`" if entry.default else ""
-        variable = f"`{variables[entry.name]}`" if entry.name in variables else ""
-        yield f"| `{_cell(entry.names)}` | {_cell(entry.help)} | {default} | {variable} |"
+    """One section's entries; columns for defaults and environment variables only where there are any."""
+    variables = {name: environment_name(knob) for name, knob in _settings_shown_in(title)}
+    columns = [["Option", *(f"`{_cell(entry.names)}`" for entry in entries)]]
+    columns.append(["", *(_cell(entry.help) for entry in entries)])
+    columns.append(["Default", *(f"`{entry.default}`" if entry.default else "" for entry in entries)])
+    columns.append(
+        ["Environment", *(f"`{variables[entry.name]}`" if entry.name in variables else "" for entry in entries)]
+    )
+    columns = [column for column in columns if any(column[1:])]
+    if len(columns) == 2:
+        columns[0][0] = title.removesuffix("s")
+    heading, *rows = zip(*columns, strict=True)
+    yield f"| {' | '.join(heading)} |".replace("|  |", "| |")
+    yield "|" + " --- |" * len(heading)
+    yield from ("| " + " | ".join(row) + " |" for row in rows)
+
+
+def _settings_shown_in(title: str) -> Iterator[tuple[str, Field[Any]]]:
+    """The settings of a help panel: an option of a command's own that has a setting's name stands in another one."""
+    for group in GROUPS:
+        if group.title == title:
+            yield from ((knob.name, knob) for knob in knobs(group.names))
 
 
 def _cell(text: str) -> str:

@@ -27,3 +27,12 @@ def test_every_setting_stands_there_with_flag_and_variable() -> None:
 def test_every_exit_code_is_explained() -> None:
     codes = {kind.exit_code for kind in (SharedLLMError, *SharedLLMError.__subclasses__())}
     assert set(EXIT_CODES) == codes | {0, INTERRUPTED}
+
+
+def test_a_command_s_own_option_is_no_setting_though_it_has_the_name_of_one() -> None:
+    """`models probe --ratios` are not the tree's, so that no environment variable sets them; defaults are shown."""
+    section = reference().split("\n## sharedllm models probe\n")[1].split("\n## ")[0]
+    rows = {line.split("`")[1].split()[0]: line for line in section.splitlines() if line.startswith("| `")}
+    assert rows["--ratios"].endswith("| `1,2,4,8,16,tree` |")
+    assert "SHAREDLLM" not in rows["--adapter"] + rows["--seed"] + rows["--ratios"]
+    assert "`SHAREDLLM_POLICY`" in rows["--policy"]
