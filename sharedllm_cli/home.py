@@ -1,4 +1,4 @@
-"""Where SharedLLM keeps what it stores: models, indexes and the user's settings.
+"""Where SharedLLM keeps what it stores: models, indexes and the user's settings; and how to keep it elsewhere.
 
 Floor 0: paths only. Folders are private to the user (0700).
 """
@@ -10,9 +10,12 @@ from pathlib import Path
 
 from platformdirs import user_config_dir, user_data_dir
 
+from sharedllm_cli.durable import make_private_folder
 from sharedllm_cli.errors import UsageError
 
 HOME_VARIABLE = "SHAREDLLM_HOME"
+HOME_ELSEWHERE = f"set {HOME_VARIABLE} to a folder that you can write to"
+INDEX_ELSEWHERE = "choose another folder with --index-dir"
 
 
 def home_folder(environment: Mapping[str, str]) -> Path:
@@ -44,16 +47,10 @@ def ensure_private(folder: Path) -> Path:
     An existing folder keeps its permissions. Raises UsageError where it can't be created.
     """
     try:
-        missing = [path for path in (folder, *folder.parents) if not path.exists()]
-        for path in reversed(missing):
-            path.mkdir(mode=0o700, exist_ok=True)
-        if not folder.is_dir():
-            raise NotADirectoryError(20, "not a folder")
+        make_private_folder(folder)
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
-        raise UsageError(
-            f"can't create the folder {folder}: {reason}", hint=f"set {HOME_VARIABLE} to a folder that you can write to"
-        ) from error
+        raise UsageError(f"can't create the folder {folder}: {reason}", hint=HOME_ELSEWHERE) from error
     return folder
 
 

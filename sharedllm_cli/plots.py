@@ -13,8 +13,8 @@ from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sharedllm_cli import durable
 from sharedllm_cli.errors import UsageError
-from sharedllm_cli.index import durable
 from sharedllm_cli.progress import Reporter
 
 if TYPE_CHECKING:

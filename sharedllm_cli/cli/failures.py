@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import sys
 
+from sharedllm_cli.durable import FULL
 from sharedllm_cli.errors import ResourceError, SharedLLMError
 from sharedllm_cli.memory import is_out_of_memory
 
@@ -21,7 +21,7 @@ def translate(error: Exception) -> SharedLLMError:
         return error
     if is_out_of_memory(error):
         return ResourceError("not enough memory for this model and document", hint=MEMORY_HINT)
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+    if isinstance(error, OSError) and error.errno in FULL:
         where = f" at {error.filename}" if error.filename else ""
         return ResourceError(
             f"the disk is full{where}", hint="`sharedllm indexes prune` frees space; --index-dir takes another disk"

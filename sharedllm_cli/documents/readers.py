@@ -5,7 +5,6 @@ data flow: bytes → formats (what is it?) → pdf, epub, markup or encodings (p
 
 from __future__ import annotations
 
-import hashlib
 import stat
 import sys
 from collections.abc import Sequence
@@ -16,6 +15,7 @@ from sharedllm_cli.documents.extraction import ExtractedPage, Extraction
 from sharedllm_cli.documents.normalise import NormalisedText, normalise
 from sharedllm_cli.documents.pages import Document, Page
 from sharedllm_cli.documents.sources import SourceFile
+from sharedllm_cli.durable import sha256_of, sha256_of_bytes
 from sharedllm_cli.errors import DocumentError
 from sharedllm_cli.progress import Reporter, Silent
 
@@ -27,12 +27,11 @@ def content_hash(source: SourceFile) -> tuple[str, bytes | None]:
     """
     try:
         if source.path is not None and stat.S_ISREG(source.path.stat().st_mode):
-            with source.path.open("rb") as stream:
-                return hashlib.file_digest(stream, "sha256").hexdigest(), None
+            return sha256_of(source.path), None
     except OSError as failure:
         raise _unreadable(source, failure) from failure
     data = _bytes(source)
-    return hashlib.sha256(data).hexdigest(), data
+    return sha256_of_bytes(data), data
 
 
 def read(
@@ -66,7 +65,7 @@ def read(
         name=source.name,
         path=str(source.path) if source.path else None,
         kind=kind,
-        content_hash=hashlib.sha256(data).hexdigest(),
+        content_hash=sha256_of_bytes(data),
         text=normalised.text,
         pages=pages,
         paged=extraction.paged,

@@ -7,10 +7,9 @@ from dataclasses import asdict
 from importlib.metadata import version
 from typing import Any
 
-from sharedllm_cli import __version__
+from sharedllm_cli import __version__, durable
 from sharedllm_cli.config import Settings
 from sharedllm_cli.generation import prompt
-from sharedllm_cli.index import durable
 from sharedllm_cli.model.adapter import WEIGHTS_FILE
 from sharedllm_cli.model.adapter_config import adapter_folder
 from sharedllm_cli.model.shared import SharedModel

@@ -6,7 +6,6 @@ user with one long document would. Knows no model; of the tokenizer only that do
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -17,6 +16,7 @@ import numpy as np
 
 from sharedllm_cli.config import TreeConfig
 from sharedllm_cli.documents.pages import Document, Page
+from sharedllm_cli.durable import sha256_of_text
 from sharedllm_cli.errors import DocumentError, UsageError
 from sharedllm_cli.generation.grounding import says_not_in_document
 from sharedllm_cli.index.leaves import build_leaves
@@ -154,7 +154,7 @@ def with_misplaced(selection: Selection, count: int, *, seed: int) -> Selection:
 
 def opened(document: JoinedDocument, tokenizer: Any, tokenizer_hash: str, tree: TreeConfig) -> OpenDocument:
     """A joined document as `ask` opens a file of plain text, in memory: its leaves are cut here, nothing is stored."""
-    content_hash = hashlib.sha256(document.text.encode("utf-8", "surrogatepass")).hexdigest()
+    content_hash = sha256_of_text(document.text)
     page = Page(1, None, 0, len(document.text), document.text)
     read = Document(document.name, None, "text", content_hash, document.text, (page,), paged=False)
     leaves = build_leaves(read, tokenizer, tree)

@@ -12,10 +12,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from sharedllm_cli import durable
 from sharedllm_cli.errors import DocumentError, UsageError
-from sharedllm_cli.index import durable
 
 CONFIG, PREDICTIONS, METRICS = "config.json", "predictions.jsonl", "metrics.json"
+_ELSEWHERE = "choose another --out"
 
 
 class Run:
@@ -39,7 +40,7 @@ class Run:
         if present:
             _check_same(_read_json(folder / CONFIG), json.loads(json.dumps(config)))
             self._done = dict(_predictions(folder / PREDICTIONS))
-        with durable.writing(folder):
+        with durable.writing(folder, _ELSEWHERE):
             durable.make_private_folder(folder)
             if not present:
                 durable.replace_bytes(folder / CONFIG, _spelled(config))
@@ -58,14 +59,14 @@ class Run:
         kept = {"key": key, **line}
         self._done[key] = kept
         if self.folder is not None:
-            with durable.writing(self.folder):
+            with durable.writing(self.folder, _ELSEWHERE):
                 text = json.dumps(kept, ensure_ascii=False)
                 durable.append_line(self.folder / PREDICTIONS, text.encode("utf-8", "surrogatepass"))
 
     def finish(self, metrics: Mapping[str, Any]) -> None:
         """Write what the predictions come to."""
         if self.folder is not None:
-            with durable.writing(self.folder):
+            with durable.writing(self.folder, _ELSEWHERE):
                 durable.replace_bytes(self.folder / METRICS, _spelled(metrics))
 
 

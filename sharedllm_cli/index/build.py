@@ -16,14 +16,17 @@ import torch
 from safetensors import torch as safetensors_torch
 from torch import Tensor
 
+from sharedllm_cli import durable
 from sharedllm_cli.errors import ResourceError
-from sharedllm_cli.index import durable, parts
+from sharedllm_cli.home import INDEX_ELSEWHERE
+from sharedllm_cli.index import parts
 from sharedllm_cli.index.encoding import Encoder, NodeEncoder, lower_shape
 from sharedllm_cli.index.layout import LowerShape, TreesLayout, chunks_per_shard, predicted_bytes, shard_name
 from sharedllm_cli.index.leaves import Leaves
 from sharedllm_cli.index.manifest import FileFact, Manifest, TreesKey, fingerprint, new_manifest, part_name
 from sharedllm_cli.index.nodes import CHECKSUMS, SCALES, VALUES, VECTORS, slots_checksum
 from sharedllm_cli.index.packing import tensor_dtype
+from sharedllm_cli.index.seals import canonical_json
 from sharedllm_cli.progress import Reporter, Task
 
 _SPARE_BYTES = 2**20
@@ -84,7 +87,7 @@ def build_trees(
     layout = TreesLayout(leaves.trees, chunks_per_shard(key.leaves.tree, shape, key.stored_dtype))
     computed = {"dtype": str(lower.dtype).removeprefix("torch."), "device": lower.device.type}
     work = _Work(folder, content_hash, key, leaves, layout, shape, computed)
-    with durable.writing(folder):
+    with durable.writing(folder, INDEX_ELSEWHERE):
         done = _resume(work)
         _check_space(work, done)
     encoder = NodeEncoder(lower, leaves, key.stored_dtype, reporter, batch_tokens)
@@ -157,11 +160,11 @@ def _write_shard(work: _Work, shard: int, tensors: dict[str, Tensor]) -> FileFac
     name = shard_name(shard)
     fact = FileFact(len(data), durable.sha256_of_bytes(data))
     partial = work.beside / f"{name}.partial"
-    with durable.writing(work.folder):
+    with durable.writing(work.folder, INDEX_ELSEWHERE):
         durable.write_bytes(partial, data)
         partial.replace(work.beside / name)
         durable.sync_folder(work.beside)
-        durable.append_line(work.journal, durable.canonical_json(_entry(shard, fact)))
+        durable.append_line(work.journal, canonical_json(_entry(shard, fact)))
     return fact
 
 
@@ -178,7 +181,7 @@ def _resume(work: _Work) -> dict[int, FileFact]:
         durable.make_private_folder(work.beside)
     # Written anew, so that a torn last line can't swallow the next one.
     lines = [work.header(), *(_entry(shard, fact) for shard, fact in done.items())]
-    durable.replace_bytes(work.journal, b"".join(durable.canonical_json(line) + b"\n" for line in lines))
+    durable.replace_bytes(work.journal, b"".join(canonical_json(line) + b"\n" for line in lines))
     return done
 
 

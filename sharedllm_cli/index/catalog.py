@@ -13,8 +13,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from sharedllm_cli import durable
 from sharedllm_cli.errors import UsageError
-from sharedllm_cli.index import durable, parts
+from sharedllm_cli.index import parts
 from sharedllm_cli.index.manifest import (
     FORMAT_VERSION,
     MANIFEST,

@@ -7,7 +7,6 @@ shapes its numbers; the key's SHA-256 is the part's fingerprint, twelve characte
 
 from __future__ import annotations
 
-import hashlib
 import platform
 import re
 from collections.abc import Mapping
@@ -17,12 +16,12 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-from sharedllm_cli import __version__
+from sharedllm_cli import __version__, durable
 from sharedllm_cli.config import Encoding, StoredDtype, TreeConfig
 from sharedllm_cli.context.words import TERMS_VERSION
 from sharedllm_cli.documents.pages import Document
 from sharedllm_cli.errors import StoredIndexError
-from sharedllm_cli.index import durable
+from sharedllm_cli.index.seals import canonical_json, carries_seal, sealed, unsealed
 
 FORMAT = "sharedllm-index"
 FORMAT_VERSION = 1
@@ -102,16 +101,21 @@ class TreesKey:
 
 @dataclass(frozen=True)
 class StatesKey:
-    """What shapes stored late-interaction states: the leaves, the weights, and after how many layers they are taken."""
+    """What shapes stored late-interaction states: the leaves, the weights, and after how many layers they are taken.
+
+    `quantize` is that of the weights, as in `TreesKey`.
+    """
 
     kind: ClassVar[Kind] = "states"
     leaves: LeavesKey
     base_name: str
     weights_hash: str
     layers: int
+    quantize: str = "none"
 
     def identity(self) -> dict[str, Any]:
-        return {**self.leaves.splitting(), "weights_hash": self.weights_hash, "layers": self.layers}
+        shaped = {**self.leaves.splitting(), "weights_hash": self.weights_hash, "layers": self.layers}
+        return shaped if self.quantize == "none" else {**shaped, "quantize": self.quantize}
 
 
 Key = TextKey | LeavesKey | TreesKey | StatesKey
@@ -119,7 +123,7 @@ Key = TextKey | LeavesKey | TreesKey | StatesKey
 
 def text_hash(document: Document) -> str:
     """SHA-256 of the document's normalised text: what leaves and trees are made from."""
-    return hashlib.sha256(document.text.encode("utf-8", "surrogatepass")).hexdigest()
+    return durable.sha256_of_text(document.text)
 
 
 def fingerprint(key: Key) -> str:
@@ -129,7 +133,7 @@ def fingerprint(key: Key) -> str:
 
 def _fingerprint(kind: str, identity: Mapping[str, Any], version: int = FORMAT_VERSION) -> str:
     shaped = {"format_version": version, "part": kind, "key": dict(identity)}
-    return hashlib.sha256(durable.canonical_json(shaped)).hexdigest()
+    return durable.sha256_of_bytes(canonical_json(shaped))
 
 
 def part_name(key: Key) -> str:
@@ -180,7 +184,7 @@ class Manifest:
 
     def to_bytes(self) -> bytes:
         """The sealed file `manifest.json`."""
-        return durable.sealed(
+        return sealed(
             {
                 "format": FORMAT,
                 "format_version": self.format_version,
@@ -233,8 +237,8 @@ def read_manifest(part: Path) -> Manifest:
         data = path.read_bytes()
     except OSError as problem:
         raise UnreadableManifestError(f"{path} can't be read: {problem.strerror}") from problem
-    value = durable.unsealed(data)
-    if value is None and durable.carries_seal(data):
+    value = unsealed(data)
+    if value is None and carries_seal(data):
         raise UnreadableManifestError(f"{path} is damaged")
     if value is None or value.get("format") != FORMAT:
         raise ForeignManifestError(f"{path} was not written by sharedllm")

@@ -23,8 +23,9 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from sharedllm_cli import durable
 from sharedllm_cli.errors import StoredIndexError, UsageError
-from sharedllm_cli.index import durable
+from sharedllm_cli.home import INDEX_ELSEWHERE
 from sharedllm_cli.index.manifest import (
     FORMAT_VERSION,
     MANIFEST,
@@ -201,7 +202,7 @@ def deeper_trees(folder: Path, key: TreesKey) -> TreesKey | None:
 def writer(folder: Path, name: str, reporter: Reporter) -> Iterator[None]:
     """Hold the lock of a part; waits for another process, with a note."""
     lock = FileLock(folder / f".{name}.lock", mode=durable.PRIVATE_FILE)
-    with durable.writing(folder):
+    with durable.writing(folder, INDEX_ELSEWHERE):
         try:
             lock.acquire(timeout=0)
         except Timeout:
@@ -241,7 +242,7 @@ def write_part(
     """Write a small part whole and publish it. The caller holds its lock."""
     name = part_name(key)
     beside = unfinished_folder(folder, name)
-    with durable.writing(folder):
+    with durable.writing(folder, INDEX_ELSEWHERE):
         delete_folder(beside)
         durable.make_private_folder(beside)
         for file, data in files.items():
@@ -253,7 +254,7 @@ def write_part(
 def publish(folder: Path, manifest: Manifest, name: str) -> Manifest:
     """Give the finished files of `.<name>.unfinished` their manifest and their name. The caller holds the lock."""
     beside, target, old = unfinished_folder(folder, name), folder / name, folder / f".{name}.old"
-    with durable.writing(folder):
+    with durable.writing(folder, INDEX_ELSEWHERE):
         durable.write_bytes(beside / MANIFEST, manifest.to_bytes())
         durable.sync_folder(beside)
         written = {file: stamp_of(beside / file) for file in manifest.files}
@@ -292,7 +293,7 @@ def delete_part(folder: Path, name: str) -> None:
 
 def delete_leftovers(folder: Path, name: str) -> None:
     """Delete what an interrupted writer of a part left. Raises UsageError while another process writes it."""
-    with _locked(folder, [name]), durable.writing(folder):
+    with _locked(folder, [name]), durable.writing(folder, INDEX_ELSEWHERE):
         _delete_leftovers(folder, name)
 
 
@@ -305,7 +306,7 @@ def _delete_leftovers(folder: Path, name: str) -> None:
 
 
 def _delete_part(folder: Path, name: str) -> None:
-    with durable.writing(folder):
+    with durable.writing(folder, INDEX_ELSEWHERE):
         delete_folder(folder / name)
         _delete_leftovers(folder, name)
         with suppress(DamagedFileError):
@@ -323,7 +324,7 @@ def delete_document(folder: Path) -> None:
     with _locked(folder, sorted(names)):
         for name in names:
             _delete_part(folder, name)
-        with durable.writing(folder):
+        with durable.writing(folder, INDEX_ELSEWHERE):
             for path in _listed(folder):
                 match = _WORK_NAME.fullmatch(path.name)
                 ours = path.name in (STAMPS, USAGE) or _BESIDE_NAME.fullmatch(path.name)
@@ -339,7 +340,7 @@ def _locked(folder: Path, names: list[str]) -> Iterator[None]:
         for name in names:
             lock = FileLock(folder / f".{name}.lock", mode=durable.PRIVATE_FILE)
             try:
-                with durable.writing(folder):
+                with durable.writing(folder, INDEX_ELSEWHERE):
                     lock.acquire(timeout=0)
             except Timeout:
                 raise UsageError(

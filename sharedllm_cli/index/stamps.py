@@ -11,8 +11,9 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-from sharedllm_cli.index import durable
+from sharedllm_cli import durable
 from sharedllm_cli.index.manifest import Manifest
+from sharedllm_cli.index.seals import sealed, unsealed
 
 STAMPS = "stamps.json"
 _SETTLED_NANOSECONDS = 100_000_000
@@ -44,7 +45,7 @@ class Stamps:
         self._stamps: dict[str, Stamp] = {}
         self._changed = False
         with suppress(FileNotFoundError):
-            value = durable.unsealed(self._path.read_bytes())
+            value = unsealed(self._path.read_bytes())
             if value is None or not isinstance(value.get("stamps"), dict):
                 raise DamagedFileError(self._path, "differs from what was written")
             self._stamps = value["stamps"]
@@ -84,5 +85,5 @@ class Stamps:
         """Write what is new; a folder that can't be written merely stays without."""
         if self._changed:
             with suppress(OSError):
-                durable.replace_bytes(self._path, durable.sealed({"stamps": dict(sorted(self._stamps.items()))}))
+                durable.replace_bytes(self._path, sealed({"stamps": dict(sorted(self._stamps.items()))}))
             self._changed = False

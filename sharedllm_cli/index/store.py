@@ -13,9 +13,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from sharedllm_cli import durable
 from sharedllm_cli.documents.pages import Document
 from sharedllm_cli.errors import StoredIndexError
-from sharedllm_cli.index import durable, explain, parts, usage
+from sharedllm_cli.home import INDEX_ELSEWHERE
+from sharedllm_cli.index import explain, parts, usage
 from sharedllm_cli.index.leaves import Leaves, leaves_files, leaves_from
 from sharedllm_cli.index.manifest import (
     FORMAT_VERSION,
@@ -224,7 +226,7 @@ class IndexStore:
 
     def _made_folder(self, content_hash: str, name: str) -> Path:
         folder = self.folder(content_hash) or self.root / f"{slug(name)}-{content_hash[:16]}"
-        with durable.writing(folder):
+        with durable.writing(folder, INDEX_ELSEWHERE):
             durable.make_private_folder(folder)
         return folder
 

@@ -11,7 +11,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from sharedllm_cli.index import durable
+from sharedllm_cli import durable
+from sharedllm_cli.home import INDEX_ELSEWHERE
+from sharedllm_cli.index.seals import sealed, unsealed
 from sharedllm_cli.index.stamps import DamagedFileError
 
 USAGE = "usage.json"
@@ -38,7 +40,7 @@ def read_usage(folder: Path) -> Usage | None:
         data = (folder / USAGE).read_bytes()
     except FileNotFoundError:
         return None
-    value = durable.unsealed(data)
+    value = unsealed(data)
     try:
         assert value is not None
         return Usage(value["name"], value["path"], value["content_hash"], tuple(value.get("elsewhere", ())))
@@ -56,8 +58,8 @@ def write_usage(folder: Path, name: str, path: str | None, content_hash: str) ->
     before = (known.path, *known.elsewhere) if known else ()
     elsewhere = [other for other in before if other not in (None, path)]
     value = {"name": name, "path": path, "content_hash": content_hash, "elsewhere": elsewhere[: MOST_PATHS - 1]}
-    with durable.writing(folder):
-        durable.replace_bytes(folder / USAGE, durable.sealed(value))
+    with durable.writing(folder, INDEX_ELSEWHERE):
+        durable.replace_bytes(folder / USAGE, sealed(value))
 
 
 def mark_used(folder: Path) -> None:

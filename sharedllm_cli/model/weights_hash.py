@@ -6,31 +6,24 @@ Hashing half a gigabyte takes a second, so a file's hash is remembered by its pa
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
-import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from sharedllm_cli import durable
 from sharedllm_cli.errors import ModelError
 from sharedllm_cli.home import models_folder
-
-_BLOCK = 1 << 20
 
 
 def file_hash(path: Path) -> str:
     """SHA-256 of a file's contents, hex; ModelError where it can't be read."""
-    digest = hashlib.sha256()
     try:
-        with path.open("rb") as file:
-            while block := file.read(_BLOCK):
-                digest.update(block)
+        return durable.sha256_of(path)
     except OSError as error:
         raise ModelError(f"{path} can't be read: {(error.strerror or str(error)).lower()}") from error
-    return digest.hexdigest()
 
 
 def remembered_hash(path: Path, home: Path) -> str:
@@ -47,7 +40,7 @@ def combined_hash(files: Sequence[Path], home: Path) -> str:
 def joined_hash(hashes: Mapping[str, str]) -> str:
     """One hash of the files' hashes, given by name: the only one's own, or SHA-256 over them in the order of names."""
     ordered = [hashes[name] for name in sorted(hashes)]
-    return ordered[0] if len(ordered) == 1 else hashlib.sha256("\n".join(ordered).encode()).hexdigest()
+    return ordered[0] if len(ordered) == 1 else durable.sha256_of_bytes("\n".join(ordered).encode())
 
 
 def remember(path: Path, sha256: str, home: Path) -> None:
@@ -97,13 +90,5 @@ def _write_memory(home: Path, memory: dict[str, Any]) -> None:
     """Replace the memory atomically; a home that can't be written forgets, and nothing else happens."""
     present = {key: value for key, value in memory.items() if os.path.exists(key)}
     with suppress(OSError):
-        folder = models_folder(home)
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        descriptor, temporary = tempfile.mkstemp(prefix=".hashes-", dir=folder)
-        try:
-            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-                json.dump(present, file, indent=1)
-            os.replace(temporary, _memory_file(home))
-        except BaseException:
-            os.unlink(temporary)
-            raise
+        durable.make_private_folder(models_folder(home))
+        durable.replace_bytes(_memory_file(home), json.dumps(present, indent=1).encode())

@@ -20,7 +20,8 @@ def build_until(moment: str, root: Path, lower_folder: Path) -> None:
     from index_samples import Progress, load_lower, sample_document, text_and_leaves, trees_key
     from transformers import AutoTokenizer
 
-    from sharedllm_cli.index import durable, layout
+    from sharedllm_cli import durable
+    from sharedllm_cli.index import layout
     from sharedllm_cli.index.store import IndexStore
 
     layout.SHARD_BYTES = 20_000

@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 from index_samples import sample_document, text_and_leaves, trees_key
 
+from sharedllm_cli import durable
 from sharedllm_cli.documents.pages import Document
 from sharedllm_cli.errors import UsageError
-from sharedllm_cli.index import catalog, durable
+from sharedllm_cli.index import catalog
 from sharedllm_cli.index.store import IndexStore, slug
 from sharedllm_cli.progress import Silent
 

@@ -16,11 +16,13 @@ import numpy as np
 import pytest
 from index_samples import TREE, all_nodes, leaves_key, sample_document, text_and_leaves, trees_key
 
+from sharedllm_cli import durable
 from sharedllm_cli.config import TreeConfig
 from sharedllm_cli.errors import StoredIndexError
-from sharedllm_cli.index import catalog, durable, layout, parts
+from sharedllm_cli.index import catalog, layout, parts
 from sharedllm_cli.index.leaves import build_leaves
 from sharedllm_cli.index.manifest import FORMAT_VERSION, MANIFEST, StatesKey, part_name, read_manifest
+from sharedllm_cli.index.seals import unsealed
 from sharedllm_cli.index.states import LeafStates
 from sharedllm_cli.index.store import IndexStore
 from sharedllm_cli.progress import Silent
@@ -138,12 +140,12 @@ def test_a_file_of_another_size_is_refused(copy: IndexStore, name: str) -> None:
 
 def test_every_byte_of_a_manifest_counts(copy: IndexStore) -> None:
     data = path_of(copy, "text/manifest.json").read_bytes()
-    assert durable.unsealed(data) is not None
+    assert unsealed(data) is not None
     for place in range(len(data)):
         for bit in (0, 3, 5):
             changed = bytearray(data)
             changed[place] ^= 1 << bit
-            assert durable.unsealed(bytes(changed)) is None, (place, bit)
+            assert unsealed(bytes(changed)) is None, (place, bit)
 
 
 def test_a_byte_flipped_after_opening_is_refused_when_read(copy: IndexStore, byte_tokenizer: Any) -> None:
@@ -179,7 +181,7 @@ def test_an_untouched_index_is_opened_without_hashing_its_trees(
     copy: IndexStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hashed: list[Path] = []
-    monkeypatch.setattr("sharedllm_cli.index.durable.sha256_of", lambda path: hashed.append(path) or "")
+    monkeypatch.setattr("sharedllm_cli.durable.sha256_of", lambda path: hashed.append(path) or "")
     assert IndexStore(copy.root).read_text(DOCUMENT.content_hash) == DOCUMENT
     assert hashed == []
 
@@ -195,7 +197,7 @@ def test_a_touched_file_is_hashed_once_and_trusted_again(copy: IndexStore, monke
         hashed.append(path)
         return whole(path, advance)
 
-    monkeypatch.setattr("sharedllm_cli.index.durable.sha256_of", counted)
+    monkeypatch.setattr("sharedllm_cli.durable.sha256_of", counted)
     for _ in range(2):
         assert IndexStore(copy.root).read_text(DOCUMENT.content_hash) == DOCUMENT
     assert hashed == [path]

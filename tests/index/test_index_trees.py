@@ -250,7 +250,7 @@ def test_a_full_disk_is_told_before_the_work(
 ) -> None:
     document = sample_document()
     leaves = text_and_leaves(store, document, byte_tokenizer)
-    monkeypatch.setattr("sharedllm_cli.index.durable.available_bytes", lambda folder: 1000)
+    monkeypatch.setattr("sharedllm_cli.durable.available_bytes", lambda folder: 1000)
     with pytest.raises(ResourceError, match="MB"):
         store.build_trees(document.content_hash, trees_key(document), leaves, Forgetful(lower, 0))
 

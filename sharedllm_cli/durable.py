@@ -1,48 +1,42 @@
-"""Files that are private to their user and that a crash leaves either whole or absent.
+"""Files that a crash leaves either whole or absent, and their hashes: the one way in which anything is stored.
 
-Knows nothing of indexes: bytes, folders, and what the operating system can refuse.
+Floor 0: knows bytes, folders, and what the operating system can refuse.
 """
 
 from __future__ import annotations
 
 import errno
 import hashlib
-import json
 import os
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
 
 from sharedllm_cli.errors import ResourceError, UsageError
 
 PRIVATE_FOLDER = 0o700
 PRIVATE_FILE = 0o600
+FULL = frozenset({errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)})
+"""What the operating system says of a disk, or a user's share of it, that has no room left."""
 _READ_BYTES = 1 << 20
-_FULL = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)}
 _FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
 
 
 @contextmanager
-def writing(folder: Path) -> Iterator[None]:
-    """Translate what the operating system refuses while `folder` is written.
+def writing(folder: Path, elsewhere: str = "choose another folder") -> Iterator[None]:
+    """Translate what the operating system refuses while `folder` is written; `elsewhere` says how to write another.
 
     Raises ResourceError for a full disk and UsageError for a folder that may not be written.
     """
     try:
         yield
     except OSError as problem:
-        if problem.errno in _FULL:
-            raise ResourceError(
-                f"the disk is full: the index in {folder} can't be written",
-                hint="free some space, or choose another disk with --index-dir",
-            ) from problem
+        if problem.errno in FULL:
+            raise ResourceError(f"the disk of {folder} is full", hint=f"free some space, or {elsewhere}") from problem
         if problem.errno in _FORBIDDEN:
-            raise UsageError(
-                f"the index folder {folder} can't be written: {problem.strerror}",
-                hint="choose another folder with --index-dir",
-            ) from problem
+            reason = (problem.strerror or str(problem)).lower()
+            raise UsageError(f"{folder} can't be written: {reason}", hint=elsewhere) from problem
         raise
 
 
@@ -76,14 +70,31 @@ def append_line(path: Path, line: bytes) -> None:
 
 def replace_bytes(path: Path, data: bytes) -> None:
     """Write a private file beside `path` and rename it into place: readers see the old one or the new one."""
+    with replacing(path) as beside:
+        write_bytes(beside, data)
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A place beside `path` to write a file to, which is flushed and renamed to `path` when the block ends.
+
+    Where the block raises, nothing of it is left and `path` is as it was.
+    """
     beside = path.with_name(f".{path.name}.{os.getpid()}.new")
     try:
-        write_bytes(beside, data)
+        yield beside
+        sync_file(beside)
         beside.replace(path)
     except BaseException:
         beside.unlink(missing_ok=True)
         raise
     sync_folder(path.parent)
+
+
+def sync_file(path: Path) -> None:
+    """Wait until a file's bytes are on the disk."""
+    with path.open("r+b") as file:  # some systems flush only what is open for writing
+        os.fsync(file.fileno())
 
 
 def sync_folder(folder: Path) -> None:
@@ -112,36 +123,9 @@ def sha256_of_bytes(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def canonical_json(value: Any) -> bytes:
-    """The one spelling of a JSON value that hashes are taken of: sorted keys, no spaces, ASCII."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False).encode("ascii")
-
-
-def sealed(value: dict[str, Any]) -> bytes:
-    """A JSON object as a readable file that carries its own SHA-256 under `seal`."""
-    seal = sha256_of_bytes(canonical_json(value))
-    return _spelled({**value, "seal": seal})
-
-
-def unsealed(data: bytes) -> dict[str, Any] | None:
-    """The object of a sealed file, or None where a single byte differs from what `sealed` wrote."""
-    try:
-        value = json.loads(data)
-    except ValueError:
-        return None
-    if not isinstance(value, dict) or _spelled(value) != data:
-        return None
-    seal = value.pop("seal", None)
-    return value if seal == sha256_of_bytes(canonical_json(value)) else None
-
-
-def carries_seal(data: bytes) -> bool:
-    """Whether a file looks as if `sealed` had written it, whole or not; an empty one does."""
-    return not data or b'"seal"' in data or not data.startswith(b"{")
-
-
-def _spelled(value: dict[str, Any]) -> bytes:
-    return json.dumps(value, indent=1, ensure_ascii=True).encode("ascii") + b"\n"
+def sha256_of_text(text: str) -> str:
+    """SHA-256 of a text as UTF-8, in hex; of half a surrogate pair, as damaged files hold it, the three bytes count."""
+    return sha256_of_bytes(text.encode("utf-8", "surrogatepass"))
 
 
 def available_bytes(folder: Path) -> int:
