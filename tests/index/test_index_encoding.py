@@ -240,7 +240,7 @@ def test_an_unfinished_build_of_one_encoding_is_not_gone_on_with_in_the_other(
     assert not any("going on" in note for note in progress.notes)
 
 
-# -- fingerprints --------------------------------------------------------------------------------------------------------
+# -- fingerprints ----------------------------------------------------------------------------------------------------
 
 
 def test_the_encoding_shapes_the_trees_and_nothing_else(store: IndexStore, lower: Any, byte_tokenizer: Any) -> None:
