@@ -277,9 +277,11 @@ def test_an_interrupt_keeps_what_was_measured_and_a_resumed_run_ends_the_same(
     monkeypatch.setattr(probe_module, "answer_losses", interrupted(2 * readings + 3))
     part = probe(request(lights_file, out=tmp_path / "out"), probed, home=tmp_path, reporter=Silent())
     assert (part["interrupted"], part["documents"]["asked"], part["questions"]["asked"]) == (True, 2, 4)
-    monkeypatch.setattr(probe_module, "answer_losses", answer_losses)
+    calls.clear()
+    monkeypatch.setattr(probe_module, "answer_losses", interrupted(1000))
     again = request(lights_file, out=tmp_path / "out", resume=True)
     assert probe(again, probed, home=tmp_path, reporter=Silent()) == whole
+    assert len(calls) == 2 * readings, "the two documents that were left"
     calls.clear()
     monkeypatch.setattr(probe_module, "answer_losses", interrupted(3))
     with pytest.raises(KeyboardInterrupt):
