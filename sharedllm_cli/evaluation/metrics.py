@@ -7,9 +7,11 @@ with Porter's stemmer, the best over the accepted answers. Intervals are 95 % pe
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
+from statistics import NormalDist
 
 import numpy as np
 
@@ -19,7 +21,7 @@ DRAWS = 10_000
 _BLOCK = 2_000_000
 """So many numbers are drawn at once."""
 
-__all__ = ["Estimate", "difference", "estimate", "exact_match", "f1", "rouge_l"]
+__all__ = ["Estimate", "difference", "estimate", "exact_match", "f1", "proportion", "rouge_l"]
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,20 @@ def estimate(values: Sequence[float], weights: Sequence[float] | None = None, *,
     sums, given = _weighted(values, weights)
     low, high = _percentiles([(sums, given)], seed)
     return Estimate(len(sums), float(sums.sum() / given.sum()), low, high)
+
+
+def proportion(values: Sequence[bool]) -> Estimate | None:
+    """The share of values that hold, and Wilson's 95 % interval (1927); None where there is no value.
+
+    Unlike a bootstrap it is not empty where few values are all alike.
+    """
+    count = len(values)
+    if not count:
+        return None
+    share, z = sum(values) / count, NormalDist().inv_cdf(0.975)
+    middle = (share + z * z / (2 * count)) / (1 + z * z / count)
+    reach = z / (1 + z * z / count) * math.sqrt(share * (1 - share) / count + z * z / (4 * count * count))
+    return Estimate(count, share, max(0.0, middle - reach), min(1.0, middle + reach))
 
 
 def difference(
