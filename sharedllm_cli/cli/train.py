@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from sharedllm_cli.training.run import Outcome, Request
 
 INTERRUPTED = 130
+TREE_SETTINGS = ("preset", "lower_layers", "chunk_tokens", "tree_height", "ratios", "encoding", "injection")
+TAKEN = ("model", "device", "dtype", "quantize", "offline", *TREE_SETTINGS)
 
 
 @takes(
@@ -40,6 +42,8 @@ def train(
     objective: options.Objective = "qa",
     hold_back: options.HoldBack = 5,
     validation: options.Validation = 5,
+    validation_samples: options.ValidationSamples = 8,
+    documents: options.Documents = None,
     skip_bad_lines: options.SkipBadLines = False,
     steps: options.Steps = 400,
     samples: options.Samples = 4,
@@ -88,6 +92,8 @@ def train(
         rank=rank,
         hold_back=hold_back,
         validation=validation,
+        validation_samples=validation_samples,
+        documents=documents,
         skip_bad_lines=skip_bad_lines,
         schedule=Schedule(
             steps=steps, samples=samples, learning_rate=learning_rate, batch_tokens=batch_tokens, seed=seed

@@ -37,6 +37,20 @@ Validation = Annotated[
         min=0,
     ),
 ]
+Documents = Annotated[
+    int | None,
+    typer.Option(
+        "--documents",
+        metavar="N",
+        help="Learn from so many documents of each file, spread over it: each needs its trees. All unless said.",
+        show_default=False,
+        rich_help_panel=DATA,
+        min=1,
+    ),
+]
+ValidationSamples = Annotated[
+    int, typer.Option("--validation-samples", help="Samples of the validation loss.", rich_help_panel=DATA, min=1)
+]
 SkipBadLines = Annotated[
     bool, typer.Option("--skip-bad-lines", help="Name bad lines and go on without them.", rich_help_panel=DATA)
 ]

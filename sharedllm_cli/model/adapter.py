@@ -9,7 +9,8 @@ A folder is `adapter.json` (configuration, base, provenance) and `adapter.safete
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,7 @@ from sharedllm_cli.model.adapter_config import (
     read_config,
 )
 from sharedllm_cli.model.cross_attention import AdditiveInjection, LowRank, MergedInjection
+from sharedllm_cli.model.spreading import layer_device
 
 WEIGHTS_FILE = "adapter.safetensors"
 
@@ -81,14 +83,14 @@ class Adapter(nn.Module):
                 if config.injection.form == "merged"
                 else AdditiveInjection(layer, config.injection, dtype)
             )
-            self.injections[str(place)] = injection.to(layer.input_layernorm.weight.device)
+            self.injections[str(place)] = injection.to(layer_device(layer))
         if config.low_rank is not None:
             self._add_low_rank(config.low_rank, [getattr(layer, "wrapped", layer) for layer in layers])
         self.eval()
 
     def _add_low_rank(self, low_rank: LowRankConfig, layers: Sequence[Any]) -> None:
         def additions(layer: Any, targets: Iterable[str]) -> dict[str, LowRank]:
-            device = layer.input_layernorm.weight.device
+            device = layer_device(layer)
             scale = low_rank.alpha / low_rank.rank
             linears = {target: _linear(layer, target) for target in targets}
             return {
@@ -129,9 +131,34 @@ class Adapter(nn.Module):
     @torch.no_grad()
     def open_gates(self, value: float) -> None:
         """Set all gates to a finite value: they are read from, and can learn."""
+        for injection in self._injections():
+            injection.gate.fill_(value)
+
+    @contextmanager
+    def silenced(self) -> Iterator[None]:
+        """Within, low-rank weights that are attached (not merged) add nothing: without a tree it is the base model."""
+        additions = [module for module in self.modules() if isinstance(module, LowRank)]
+        for addition in additions:
+            addition.silent = True
+        try:
+            yield
+        finally:
+            for addition in additions:
+                addition.silent = False
+
+    def gate_values(self) -> dict[str, float]:
+        """Lowest, mean and highest open gate; empty where all are closed."""
+        gates = [injection.gate.detach().float().view(-1) for injection in self._injections() if injection.is_open]
+        if not gates:
+            return {}
+        flat = torch.cat(gates)
+        flat = flat[torch.isfinite(flat)]
+        return {"gate_low": float(flat.min()), "gate_mean": float(flat.mean()), "gate_high": float(flat.max())}
+
+    def _injections(self) -> Iterator[AdditiveInjection | MergedInjection]:
         for injection in self.injections.values():
             assert isinstance(injection, AdditiveInjection | MergedInjection)
-            injection.gate.fill_(value)
+            yield injection
 
     @property
     def open_layers(self) -> list[int]:
@@ -159,7 +186,8 @@ class Adapter(nn.Module):
         """Add the low-rank additions into the top layers' own weights, where those are floating-point numbers.
 
         The same maps with nothing to compute beside them, for decoding alone: it can't be undone. The lower model's
-        layers have no such additions. Quantized weights get their additions attached instead.
+        layers have no such additions. Quantized weights, and those that wait in the processor's memory, get their
+        additions attached instead.
         """
         for place, additions in self.low_rank.items():
             assert isinstance(additions, nn.ModuleDict)
@@ -167,7 +195,7 @@ class Adapter(nn.Module):
                 assert isinstance(addition, LowRank)
                 owner, name = _owner(layers[int(place)], target)
                 linear = getattr(owner, name)
-                if type(linear) is not nn.Linear:
+                if type(linear) is not nn.Linear or linear.weight.is_meta:
                     setattr(owner, name, LowRankLinear(linear, addition))
                     continue
                 product = (addition.up.float() @ addition.down.float()) * addition.scale

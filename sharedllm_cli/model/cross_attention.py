@@ -6,8 +6,8 @@ dimension. Knows no document and no file.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -36,6 +36,14 @@ class TreeContext:
     values: dict[int, Tensor]
     rotation: tuple[Tensor, Tensor]
     mask: Tensor | None = None
+
+    def on(self, device: torch.device) -> TreeContext:
+        """What all layers share of it on the device of one layer; keys and values lie where their layers do."""
+        cosine, sine = self.rotation
+        if cosine.device == device:
+            return self
+        mask = None if self.mask is None else self.mask.to(device)
+        return replace(self, rotation=(cosine.to(device), sine.to(device)), mask=mask)
 
     @property
     def kept_keys(self) -> int:
@@ -77,22 +85,35 @@ class TreeContext:
 
 
 def tree_context(
-    nodes: CompressedNodes, chunk_count: int, rotary: nn.Module, layers: Sequence[int], dtype: torch.dtype
+    nodes: CompressedNodes,
+    chunk_count: int,
+    rotary: nn.Module,
+    devices: Mapping[int, torch.device],
+    dtype: torch.dtype,
 ) -> TreeContext:
     """Rotate the keys of the preserved nodes by their chunk numbers and fix the queries' position n.
 
-    nodes: keys of layers 0..M−1 (M beyond the last injected layer is allowed: a larger index serves a smaller M).
+    nodes: keys of layers 0..M−1 (M beyond the last injected layer is allowed: a larger index serves a smaller M);
+    devices: the layers that read, and where each computes.
     """
     keys = nodes.keys.to(dtype)
     positions = torch.cat([nodes.chunks, nodes.chunks.new_tensor([chunk_count])]).to(keys.device).unsqueeze(0)
     cosine, sine = rotary(keys, positions)
-    rotated = {layer: rotate(keys[layer].unsqueeze(0), cosine[:, :-1], sine[:, :-1]) for layer in layers}
-    values = {layer: nodes.values[layer].to(dtype).unsqueeze(0) for layer in layers}
+    rotated = {
+        layer: rotate(keys[layer].unsqueeze(0), cosine[:, :-1], sine[:, :-1]).to(device)
+        for layer, device in devices.items()
+    }
+    values = {layer: nodes.values[layer].to(device, dtype).unsqueeze(0) for layer, device in devices.items()}
     return TreeContext(rotated, values, (cosine[:, -1:], sine[:, -1:]))
 
 
 class LowRank(nn.Module):
-    """A low-rank addition to a linear map, x ↦ scale · up(down(x)); starts as zero."""
+    """A low-rank addition to a linear map, x ↦ scale · up(down(x)); starts as zero.
+
+    While `silent` it adds nothing: the base model is heard through its adapter.
+    """
+
+    silent = False
 
     def __init__(self, inputs: int, outputs: int, rank: int, scale: float) -> None:
         super().__init__()
@@ -102,7 +123,9 @@ class LowRank(nn.Module):
         nn.init.kaiming_uniform_(self.down, a=5**0.5)
 
     def forward(self, states: Tensor) -> Tensor:
-        """states: [..., inputs]. Returns [..., outputs] in the dtype of the states."""
+        """states: [..., inputs]. Returns [..., outputs] in the dtype of the states, a plain zero while silent."""
+        if self.silent:
+            return states.new_zeros(())
         down, up = self.down.to(states.dtype), self.up.to(states.dtype)
         return nn.functional.linear(nn.functional.linear(states, down), up) * self.scale
 
@@ -191,7 +214,7 @@ class MergedInjection(nn.Module):
     @property
     def is_silent(self) -> bool:
         """Whether the layer is the base model's own wherever there is no tree to be read."""
-        return self.query_low_rank is None and self.output_low_rank is None
+        return all(addition is None or addition.silent for addition in (self.query_low_rank, self.output_low_rank))
 
     def forward(
         self,

@@ -96,14 +96,18 @@ class Split:
     validation: list[Record]
 
     @staticmethod
-    def of(records: Sequence[Record], *, hold_back: int, validation: int, path: str) -> Split:
+    def of(records: Sequence[Record], *, hold_back: int, validation: int, path: str, most: int | None = None) -> Split:
+        """Split a file's documents; of those to learn from, `most` at most, spread over the file."""
         end = len(records) - hold_back
         middle = end - validation
         if middle < 1:
             raise DocumentError(
                 f"{path} has {len(records)} documents, too few to keep {hold_back + validation} of them out"
             )
-        return Split(list(records[:middle]), list(records[middle:end]))
+        training = list(records[:middle])
+        if most is not None and most < middle:
+            training = [training[place * middle // most] for place in range(most)]
+        return Split(training, list(records[middle:end]))
 
 
 class Documents:
@@ -116,17 +120,21 @@ class Documents:
         tree: TreeConfig,
         *,
         paged: float = Mixture.paged,
+        by_length: bool = False,
     ) -> None:
+        """`by_length`: a document is drawn by its characters rather than by its questions."""
         self._paged = paged
         self._tokenizer = tokenizer
         self._tree = tree
         self._records = [list(records) for _, records in files]
         weights = np.array([weight for weight, _ in files], dtype=np.float64)
         self._files = np.cumsum(weights / weights.sum())
+
         # A document is drawn as often as it has questions, up to a limit: one long article must not fill the run.
-        counts = [
-            np.array([min(len(record.questions), 40) for record in own], dtype=np.float64) for own in self._records
-        ]
+        def weight(record: Record) -> float:
+            return len(record.document) if by_length else min(len(record.questions), 40)
+
+        counts = [np.array([weight(record) for record in own], dtype=np.float64) for own in self._records]
         if not all(count.sum() for count in counts):
             raise DocumentError("a data file holds no question with an answer")
         self._within = [np.cumsum(count / count.sum()) for count in counts]
@@ -159,7 +167,10 @@ class QuestionSamples:
         seed: int,
         window: int,
         mixture: Mixture | None = None,
+        taught: bool = False,
     ) -> None:
+        """`taught` samples have a teacher: the documents of their tree stand whole in its running text."""
+        self._taught = taught
         self._documents = documents
         self._tokenizer = tokenizer
         self._seed = seed
@@ -170,21 +181,32 @@ class QuestionSamples:
         for case in self._cases(number):
             asked = [(one.question, one.answer) for one in case.asked]
             sample = question_answers(self._tokenizer, case.passages, asked, self._window)
-            if sample is not None:
-                return replace(sample, tree=case.tree)
-        raise AssertionError
+            if sample is None:
+                continue
+            sample = replace(sample, tree=case.tree)
+            if not self._taught:
+                return sample
+            teacher = question_answers(self._tokenizer, _whole(case), asked, self._window)
+            if teacher is not None:
+                return replace(sample, teacher=teacher)
+        raise DocumentError(
+            "no sample fits the model's window", hint="a teacher reads whole documents: lower --tree-tokens"
+        )
 
     def case(self, number: int) -> Case:
         """What sample `number` asks, before it is put into tokens."""
         return next(self._cases(number))
 
     def _cases(self, number: int) -> Iterator[Case]:
-        """One case after another for a sample, in case one can't be used; DocumentError after many."""
+        """One case after another for a sample, in case one can't be used; DocumentError where there is none."""
+        found = False
         for attempt in range(_ATTEMPTS):
             case = self._case(np.random.default_rng([self._seed, number, attempt]))
             if case is not None:
+                found = True
                 yield case
-        raise DocumentError("no sample can be made of the data: too few answers stand in their documents")
+        if not found:
+            raise DocumentError("no sample can be made of the data: too few answers stand in their documents")
 
     def _case(self, random: np.random.Generator) -> Case | None:
         mixture = self._mixture
@@ -343,6 +365,13 @@ class _Drawing:
         return Asked(question, one.answer if answerable else NOT_IN_DOCUMENT, one.answers, answerable)
 
 
+def _whole(case: Case) -> list[PassageText]:
+    """All documents of a case's tree, word for word; its passages where it has none."""
+    if case.tree is None:
+        return case.passages
+    return [PassageText(one.title, None, None, one.opened.document.text) for one in case.tree.documents]
+
+
 def _naming(question: str, title: str, random: np.random.Generator) -> str:
     """The question with its document's title in it, as a user with several documents would ask."""
     forms = (f'In "{title}": {question}', f"{title}: {question}", f"{question.rstrip('? ')} (in {title})?")
@@ -350,11 +379,18 @@ def _naming(question: str, title: str, random: np.random.Generator) -> str:
 
 
 def load_splits(
-    files: Sequence[DataFile], *, hold_back: int, validation: int, skip_bad_lines: bool, reporter: Reporter
+    files: Sequence[DataFile],
+    *,
+    hold_back: int,
+    validation: int,
+    skip_bad_lines: bool,
+    reporter: Reporter,
+    most: int | None = None,
 ) -> list[tuple[float, Split]]:
     """Read all data files and split each by document; see `Split` and `read_records` for what is raised."""
     made = []
     for file in files:
         records = read_records(file.path, skip_bad_lines=skip_bad_lines, reporter=reporter)
-        made.append((file.weight, Split.of(records, hold_back=hold_back, validation=validation, path=str(file.path))))
+        split = Split.of(records, hold_back=hold_back, validation=validation, path=str(file.path), most=most)
+        made.append((file.weight, split))
     return made

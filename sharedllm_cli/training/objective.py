@@ -11,7 +11,9 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
+from sharedllm_cli.model.cross_attention import TreeContext
 from sharedllm_cli.training.batch import Batch
+from sharedllm_cli.training.forward import TrainedUpper
 from sharedllm_cli.training.sample import Sample
 from sharedllm_cli.training.trees import TreeReader
 
@@ -28,25 +30,56 @@ class Objective(Protocol):
 
     name: str
 
-    def loss(self, model: nn.Module, samples: Sequence[Sample], device: torch.device) -> tuple[Tensor, int]:
+    def loss(self, model: TrainedUpper, samples: Sequence[Sample], device: torch.device) -> tuple[Tensor, int]:
         """Summed loss of the samples, with gradients, and the number of targets that it sums over."""
 
 
-class AnswerTokens:
-    """`qa`: next-token cross-entropy on the answers alone (METHOD section 5)."""
+class NextTokens:
+    """Next-token cross-entropy on the samples' targets (METHOD section 5).
 
-    name = "qa"
+    `qa` has the answers' tokens as targets, `recite` the words to be recited, `lm` the whole plain text.
+    """
 
-    def __init__(self, trees: TreeReader | None = None) -> None:
+    def __init__(self, name: str = "qa", trees: TreeReader | None = None) -> None:
         """`trees` reads what samples with a tree read."""
+        self.name = name
         self._trees = trees
 
-    def loss(self, model: nn.Module, samples: Sequence[Sample], device: torch.device) -> tuple[Tensor, int]:
+    def loss(self, model: TrainedUpper, samples: Sequence[Sample], device: torch.device) -> tuple[Tensor, int]:
         """See `Objective`."""
         batch = Batch.of(samples, device)
-        plans = [sample.tree for sample in samples if sample.tree is not None]
-        assert len(plans) in (0, len(samples)), "samples with and without a tree don't stand side by side"
-        tree = self._trees.read(plans) if plans and self._trees else None
-        logits = model(batch, tree)
+        logits = model(batch, read_trees(samples, self._trees))
         total = nn.functional.cross_entropy(logits.float(), batch.targets, reduction="sum")
         return total, int(batch.targets.numel())
+
+
+class Distillation:
+    """`distill`: the upper model with the tree learns what the base model says that has the same text in its window.
+
+    The loss is the divergence of the two distributions, KL(base ‖ upper), at every target. Samples without a teacher
+    are compared with the base model on the same running text.
+    """
+
+    name = "distill"
+
+    def __init__(self, trees: TreeReader | None = None) -> None:
+        self._trees = trees
+
+    def loss(self, model: TrainedUpper, samples: Sequence[Sample], device: torch.device) -> tuple[Tensor, int]:
+        """See `Objective`."""
+        batch = Batch.of(samples, device)
+        taught = []
+        with torch.no_grad(), model.adapter.silenced():
+            for sample in samples:  # one by one: a teacher's text is long
+                taught.append(model(Batch.of([sample.teacher or sample], device)).float())
+        wanted = torch.cat(taught).log_softmax(dim=-1)
+        said = model(batch, read_trees(samples, self._trees)).float().log_softmax(dim=-1)
+        total = nn.functional.kl_div(said, wanted, reduction="sum", log_target=True)
+        return total, int(batch.targets.numel())
+
+
+def read_trees(samples: Sequence[Sample], trees: TreeReader | None) -> TreeContext | None:
+    """The trees of samples that stand side by side: all of them read one, or none does."""
+    plans = [sample.tree for sample in samples if sample.tree is not None]
+    assert len(plans) in (0, len(samples)), "samples with and without a tree don't stand side by side"
+    return trees.read(plans) if plans and trees is not None else None

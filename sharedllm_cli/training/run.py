@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -16,7 +16,7 @@ from typing import Any
 import torch
 
 from sharedllm_cli import __version__
-from sharedllm_cli.config import Gates, Settings
+from sharedllm_cli.config import Gates, Settings, TreeConfig
 from sharedllm_cli.errors import UsageError
 from sharedllm_cli.generation import prompt
 from sharedllm_cli.index.store import IndexStore
@@ -28,15 +28,16 @@ from sharedllm_cli.model.upper import UpperModel
 from sharedllm_cli.progress import Reporter, Silent
 from sharedllm_cli.training.dataset import Documents, Mixture, QuestionSamples, load_splits
 from sharedllm_cli.training.forward import TrainedUpper
-from sharedllm_cli.training.objective import AnswerTokens
-from sharedllm_cli.training.records import DataFile
+from sharedllm_cli.training.objective import Distillation, NextTokens, Samples
+from sharedllm_cli.training.records import DataFile, Record
 from sharedllm_cli.training.sample import Sample
+from sharedllm_cli.training.text import ContinueSamples, Lengths, ReciteSamples, pieces
 from sharedllm_cli.training.trainer import Ending, Pace, Schedule, Trainer, Validation
 from sharedllm_cli.training.trees import StoredTrees, TreeReader
 
 TREES = "trees"
 """The folder in a run's folder for the trees that it reads."""
-OBJECTIVES = ("qa",)
+OBJECTIVES = ("qa", "recite", "lm", "distill")
 TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 _LIBRARIES = ("torch", "transformers", "accelerate", "safetensors")
 
@@ -62,7 +63,8 @@ class Request:
     """What to train, on what, and where to.
 
     `hold_back` documents at the end of every file are never looked at (they are for measuring afterwards); the
-    `validation` documents before them are never learned from, their loss is followed. `start` is the folder of an
+    `validation` documents before them are never learned from, their loss is followed; of the others `documents` a file
+    are learned from, all unless said. `start` is the folder of an
     adapter to go on from (its rank and layers stay); without one a new adapter is made. `reading` lets a new adapter
     read the tree; `trees` is the folder of the trees that samples read, by default the run's own.
     """
@@ -78,9 +80,11 @@ class Request:
     validation: int = 5
     validation_samples: int = 8
     skip_bad_lines: bool = False
+    documents: int | None = None
     schedule: Schedule = field(default_factory=Schedule)
     pace: Pace = field(default_factory=Pace)
     mixture: Mixture = field(default_factory=Mixture)
+    lengths: Lengths = field(default_factory=Lengths)
     resume: bool = False
 
 
@@ -111,6 +115,7 @@ def run(request: Request, settings: Settings, *, home: Path, reporter: Reporter)
         validation=request.validation,
         skip_bad_lines=request.skip_bad_lines,
         reporter=reporter,
+        most=request.documents,
     )
     base = load(
         settings.model,
@@ -134,10 +139,9 @@ def run(request: Request, settings: Settings, *, home: Path, reporter: Reporter)
     store = IndexStore(request.trees or request.run / TREES, reporter)
     trees = TreeReader(upper, lower, StoredTrees(store, base, lower, reporter))
 
-    def samples(part: str, seed: int) -> QuestionSamples:
+    def samples(part: str, seed: int) -> Samples:
         files = [(weight, getattr(split, part)) for weight, split in splits if getattr(split, part)]
-        documents = Documents(files, base.tokenizer, tree, paged=request.mixture.paged)
-        return QuestionSamples(documents, base.tokenizer, seed=seed, window=base.window, mixture=request.mixture)
+        return _samples(request, files, base, tree, seed)
 
     validation: list[Sample] = []
     if request.validation:
@@ -145,7 +149,7 @@ def run(request: Request, settings: Settings, *, home: Path, reporter: Reporter)
         validation = [unseen[number] for number in range(request.validation_samples)]
     trainer = Trainer(
         TrainedUpper(upper),
-        AnswerTokens(trees),
+        Distillation(trees) if request.objective == "distill" else NextTokens(request.objective, trees),
         samples("training", request.schedule.seed),
         request.run,
         request.schedule,
@@ -159,6 +163,21 @@ def run(request: Request, settings: Settings, *, home: Path, reporter: Reporter)
     ending = trainer.train()
     done = trainer.position
     return Outcome(ending, request.run / "adapter", done.step, done.targets, done.tokens, done.seconds)
+
+
+def _samples(
+    request: Request, files: Sequence[tuple[float, list[Record]]], base: BaseModel, tree: TreeConfig, seed: int
+) -> Samples:
+    """The samples of a request's objective over some documents."""
+    mixture = request.mixture
+    if request.objective in ("recite", "lm"):
+        cut = [(weight, pieces(records)) for weight, records in files]
+        documents = Documents(cut, base.tokenizer, tree, paged=0.0, by_length=True)
+        kind = ReciteSamples if request.objective == "recite" else ContinueSamples
+        return kind(documents, seed=seed, mixture=mixture, lengths=request.lengths)
+    documents = Documents(files, base.tokenizer, tree, paged=mixture.paged)
+    taught = request.objective == "distill"
+    return QuestionSamples(documents, base.tokenizer, seed=seed, window=base.window, mixture=mixture, taught=taught)
 
 
 def new_adapter(base: BaseModel, settings: Settings, *, rank: int, seed: int, reading: Reading | None) -> Adapter:
@@ -236,7 +255,9 @@ def _provenance(request: Request, base: BaseModel) -> Mapping[str, Any]:
         "start": None if request.start is None else _started_from(request.start),
         "hold_back": request.hold_back,
         "validation": request.validation,
+        "documents": request.documents,
         "mixture": asdict(request.mixture),
+        "lengths": asdict(request.lengths),
         "reading": None if request.reading is None else asdict(request.reading),
         "rank": request.rank,
         "versions": {"sharedllm-cli": __version__} | {name: version(name) for name in _LIBRARIES},

@@ -35,7 +35,7 @@ class Sample:
 
     `targets[i]` is the token to be predicted after token i, NO_TARGET where nothing is learned; `positions` count
     within each branch; `branches` say which question a token belongs to. `tree` is what injected layers read, if
-    anything.
+    anything. `teacher` has the same targets after a running text that holds the documents word for word.
     """
 
     token_ids: np.ndarray
@@ -43,6 +43,7 @@ class Sample:
     branches: np.ndarray
     targets: np.ndarray
     tree: TreePlan | None = None
+    teacher: Sample | None = None
 
     def __len__(self) -> int:
         return len(self.token_ids)

@@ -73,9 +73,39 @@ class Pace:
 
 @dataclass
 class Validation:
-    """Fixed samples whose loss is followed; they are never learned from."""
+    """Fixed samples whose loss is followed; they are never learned from.
+
+    Those that read a tree are also tried with another one's tree and without any: if the wrong tree does as well as
+    the right one, the tree is not read.
+    """
 
     samples: Sequence[Sample] = field(default_factory=list)
+
+    def controls(self) -> dict[str, list[Sample]]:
+        """What is measured, by the name of its metric."""
+        reading = [sample for sample in self.samples if sample.tree is not None]
+        exchanged = exchanged_trees(reading)
+        found = {"validation_loss": list(self.samples)}
+        if exchanged:
+            found["tree_right"] = reading
+            found["tree_wrong"] = exchanged
+            found["tree_none"] = [replace(sample, tree=None) for sample in reading]
+        return found
+
+
+def exchanged_trees(samples: Sequence[Sample]) -> list[Sample]:
+    """Each sample with the tree of the next one that shares no document with it; empty where there is none for one."""
+    exchanged = []
+    for place, sample in enumerate(samples):
+        assert sample.tree is not None
+        own = {id(document) for document in sample.tree.documents}
+        for other in (*samples[place + 1 :], *samples[:place]):
+            if other.tree is not None and own.isdisjoint(id(document) for document in other.tree.documents):
+                exchanged.append(replace(sample, tree=other.tree))
+                break
+        else:
+            return []
+    return exchanged
 
 
 class Trainer:
@@ -110,7 +140,7 @@ class Trainer:
         self._run = run
         self._schedule = schedule
         self._pace = pace or Pace()
-        self._validation = validation or Validation()
+        self._controls = validation.controls() if validation and validation.samples else {}
         self._provenance = provenance or {}
         self._reporter = reporter
         self._interrupted = False
@@ -236,15 +266,23 @@ class Trainer:
             parameter.grad = own.view_as(parameter).to(parameter.dtype)
 
     def _validate(self) -> None:
-        if not self._validation.samples or not self._accelerator.is_main_process:
+        if not self._controls or not self._accelerator.is_main_process:
             return
+        found = {name: self._loss_of(samples) for name, samples in self._controls.items()}
+        gates = self._adapter.gate_values()
+        self._record(**found, **gates)
+        told = f"validation loss {found['validation_loss']:.3f} an answer token"
+        if "tree_wrong" in found:
+            told += "; tree {tree_right:.3f}, wrong tree {tree_wrong:.3f}, none {tree_none:.3f}".format(**found)
+        self._reporter.note(f"step {self.position.step}: {told}")
+
+    def _loss_of(self, samples: Sequence[Sample]) -> float:
         losses, counts = 0.0, 0
         with torch.no_grad():
-            for group in by_length(self._validation.samples, self._schedule.batch_tokens):
-                loss, count = self._objective.loss(self._model, group, self._accelerator.device)
+            for together in by_length(samples, self._schedule.batch_tokens):
+                loss, count = self._objective.loss(self._model, together, self._accelerator.device)
                 losses, counts = losses + float(loss), counts + count
-        self._record(validation_loss=losses / counts)
-        self._reporter.note(f"step {self.position.step}: validation loss {losses / counts:.3f} an answer token")
+        return losses / counts
 
     def _record(self, **values: float) -> None:
         if not self._accelerator.is_main_process:

@@ -22,7 +22,7 @@ from sharedllm_cli.index.nodes import CompressedSource, JoinedNodes, LiveNodes
 from sharedllm_cli.index.store import IndexStore
 from sharedllm_cli.model.cross_attention import TreeContext
 from sharedllm_cli.model.loading import BaseModel
-from sharedllm_cli.model.lower import LowerModel
+from sharedllm_cli.model.lower import CompressedNodes, LowerModel
 from sharedllm_cli.model.upper import UpperModel
 from sharedllm_cli.progress import Reporter
 from sharedllm_cli.training.located import LocatedDocument
@@ -35,18 +35,20 @@ JITTER = 0.1
 class TreePlan:
     """Which nodes of which documents a sample reads; chunks are numbered through all its documents.
 
-    `leaves` are the documents' own, or such as have jittered splits (`jittered`).
+    `leaves` are the documents' own, or such as have jittered splits (`jittered`). `chunks` are those that are read,
+    None for all: positions number these (METHOD section 4).
     """
 
     documents: tuple[LocatedDocument, ...]
     leaves: tuple[Leaves, ...]
     nodes: tuple[Node, ...]
     jittered: bool = False
+    chunks: tuple[int, ...] | None = None
 
     @property
     def chunk_count(self) -> int:
         """n, the number of chunks that are read."""
-        return sum(len(leaves.trees) for leaves in self.leaves)
+        return sum(len(leaves.trees) for leaves in self.leaves) if self.chunks is None else len(self.chunks)
 
     @property
     def tokens(self) -> int:
@@ -141,6 +143,10 @@ class TreeReader:
             for document, leaves in zip(one.documents, one.leaves, strict=True)
         ]
         kept = JoinedNodes(sources, [len(leaves.trees) for leaves in one.leaves]).compressed(one.nodes)
+        if one.chunks is not None:
+            number = {chunk: place for place, chunk in enumerate(one.chunks)}
+            places = torch.tensor([number[chunk] for chunk in kept.chunks.tolist()], device=kept.chunks.device)
+            kept = CompressedNodes(kept.keys, kept.values, places)
         context = self._upper.context(kept, one.chunk_count, closed_too=True)
         assert context is not None
         return context

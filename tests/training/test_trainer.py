@@ -22,7 +22,7 @@ from sharedllm_cli.progress import Silent
 from sharedllm_cli.training import checkpoint
 from sharedllm_cli.training.dataset import Documents, Mixture, QuestionSamples, load_splits
 from sharedllm_cli.training.forward import TrainedUpper
-from sharedllm_cli.training.objective import AnswerTokens
+from sharedllm_cli.training.objective import NextTokens
 from sharedllm_cli.training.records import DataFile
 from sharedllm_cli.training.run import Outcome, Request, run
 from sharedllm_cli.training.trainer import Pace, Schedule
@@ -108,7 +108,7 @@ def test_every_sample_is_drawn_once_and_in_order(
 def test_an_interrupted_run_leaves_a_checkpoint(
     data_file: Path, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    answer_loss = AnswerTokens.loss
+    answer_loss = NextTokens.loss
 
     before = signal.getsignal(signal.SIGINT)
 
@@ -118,7 +118,7 @@ def test_an_interrupted_run_leaves_a_checkpoint(
         return answer_loss(*arguments)
 
     with monkeypatch.context() as patched:
-        patched.setattr(AnswerTokens, "loss", interrupting)
+        patched.setattr(NextTokens, "loss", interrupting)
         outcome = train(data_file, settings, tmp_path / "run", validation=0)
     assert outcome.ending == "interrupted"
     assert signal.getsignal(signal.SIGINT) is before
@@ -142,7 +142,9 @@ def test_the_saved_adapter_has_the_loss_it_was_trained_to(
     documents = Documents([(1.0, split.validation)], tiny.tokenizer, adapter.config.tree)
     sample = QuestionSamples(documents, tiny.tokenizer, seed=1, window=tiny.window, mixture=MIXTURE)[0]
     with torch.no_grad():
-        total, count = AnswerTokens().loss(TrainedUpper(upper), [sample], torch.device("cpu"))
+        total, count = NextTokens(
+            "qa",
+        ).loss(TrainedUpper(upper), [sample], torch.device("cpu"))
     followed = [line["validation_loss"] for line in metrics(tmp_path / "run") if "validation_loss" in line]
     assert float(total) / count == pytest.approx(followed[-1], rel=1e-6)
     assert followed[-1] != pytest.approx(followed[0], rel=1e-6)
