@@ -38,27 +38,33 @@ def layers_plot(rows: Sequence[Row], closed: float) -> bytes:
 
 def ratios_plot(rows: Sequence[Row], closed: float) -> bytes:
     """Gap and losses over the tokens that a key stands for, as PNG; the real tree is a point of its own."""
-    strides = sorted((row for row in rows if row["ratio"] != TREE), key=lambda row: float(row["tokens_per_key"]))
-    tree = [row for row in rows if row["ratio"] == TREE]
+    strides = sorted((row for row in rows if row["ratio"] != TREE), key=lambda row: int(row["ratio"]))
+    # Short last chunks make the tree's ratio a little less than whole: a tick of its own would hide its neighbour's.
+    tree = [{**row, "ratio": round(row["tokens_per_key"])} for row in rows if row["ratio"] == TREE]
     panels = []
     for measure, names in ((_GAP, ("gap",)), (_LOSS, ("right", "wrong"))):
         series = [
-            _series(f"{name}, {grain}", group, "tokens_per_key", name)
+            _series(f"{name}, {grain}", group, "ratio", name)
             for name in names
             for grain, group in (("even stride", strides), ("tree", tree))
             if group
         ]
-        series += [] if measure == _GAP else [_level("closed", rows, "tokens_per_key", closed)]
+        series += [] if measure == _GAP else [_level("closed", [*strides, *tree], "ratio", closed)]
         panels.append(Panel(measure, series, zero=measure == _GAP))
     title = f"What an injection reads by its compression, layers {rows[0]['layers']}"
     return plots.curves(panels, x_title="tokens a key", title=title, log_x=True)
 
 
 def _series(name: str, rows: Sequence[Row], x: str, y: str) -> Series:
-    intervals = [row.get(f"{y}_interval") for row in rows]
-    bounds = [[one[side] for one in intervals if one] for side in (0, 1)]
-    low, high = bounds if all(intervals) else (None, None)
-    return Series(name, [row[x] for row in rows], [row[y] for row in rows], low, high)
+    """A line with its intervals as a band; a single point's, which has no width for one, as a line upright."""
+    places, values = [row[x] for row in rows], [row[y] for row in rows]
+    intervals = [row[f"{y}_interval"] for row in rows if f"{y}_interval" in row]
+    if not intervals:
+        return Series(name, places, values)
+    low, high = ([one[side] for one in intervals] for side in (0, 1))
+    if len(rows) == 1:
+        return Series(name, places * 3, [*low, *values, *high])
+    return Series(name, places, values, low, high)
 
 
 def _level(name: str, rows: Sequence[Row], x: str, value: float) -> Series:
