@@ -10,14 +10,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import perf_counter
-from typing import Any
+from typing import Any, NamedTuple
+
+import torch
 
 from sharedllm_cli.config import LATE_LAYERS, RERANK_LEAVES, Settings, StoredDtype, TreeConfig
 from sharedllm_cli.context.tree import chunk_lengths
 from sharedllm_cli.documents import readers
 from sharedllm_cli.documents.chunking import tokenize
 from sharedllm_cli.documents.sources import SourceFile, expand
-from sharedllm_cli.errors import DocumentError, SharedLLMError
+from sharedllm_cli.errors import DocumentError, ResourceError, SharedLLMError
+from sharedllm_cli.index.encoding import ACCELERATOR_BATCH_TOKENS, CPU_BATCH_TOKENS
 from sharedllm_cli.index.layout import LowerShape, predicted_bytes
 from sharedllm_cli.index.manifest import LeavesKey, TreesKey, text_hash
 from sharedllm_cli.index.store import IndexStore
@@ -28,6 +31,7 @@ from sharedllm_cli.model.loading import weights_hash
 from sharedllm_cli.model.placement import Placement, place
 from sharedllm_cli.model.references import describe
 from sharedllm_cli.model.registry import installed_folder
+from sharedllm_cli.model.spreading import ModelSizes, Room, free_bytes, model_sizes, spread
 from sharedllm_cli.model.tokenizer_files import read_tokenizer
 from sharedllm_cli.progress import Reporter
 
@@ -37,15 +41,18 @@ CHARACTERS_PER_TOKEN = 3.5
 """Guessed where the model's tokenizer is not here yet."""
 _FRAME_TOKENS = 256
 """Room for question, system prompt and page marks beside the evidence."""
-_QUANTIZED_BYTES = {"8bit": 1.0, "4bit": 0.52}
-"""Bytes of one weight of the layers' matrices; embeddings and norms stay in the type of the computation."""
 _PROCESS_BYTES = 700 * 2**20
 """Python, torch and transformers before any weights."""
 
 
 @dataclass(frozen=True)
 class PlanRow:
-    """One document's plan. `basis` says what the seconds and, if guessed, the tokens rest on."""
+    """One document's plan. `basis` says what the seconds and, if guessed, the tokens rest on.
+
+    Of the memory, `batch_bytes` go to a batch of nodes while the index is built, `tree_bytes` to the keys and values
+    that a question reads of the tree, `cache_bytes` to those of the running text; `fits` and `where` tell whether all
+    of it has room.
+    """
 
     name: str
     pages: int
@@ -58,6 +65,18 @@ class PlanRow:
     question_seconds: float
     indexed: bool
     basis: str
+    batch_bytes: int = 0
+    tree_bytes: int = 0
+    cache_bytes: int = 0
+    fits: bool = True
+    where: str = ""
+
+
+class Fit(NamedTuple):
+    """Whether there is room, and in words how much of what."""
+
+    fits: bool
+    words: str
 
 
 @dataclass
@@ -144,25 +163,32 @@ def _row(source: SourceFile, ground: _Ground, store: IndexStore, reporter: Repor
     shape = LowerShape(layers, facts.key_value_heads, facts.head_dim, facts.hidden_size)
     passes = 2 * layer_parameters(facts) * layers * tree.passes
     weights = weights_bytes(facts, ground.placement)
+    tree_memory, cache_memory = _question_bytes(ground, tokens)
+    working = max(batch_bytes(facts, ground.placement), tree_memory + cache_memory)
+    room = fit(facts, ground.placement, working)
     return PlanRow(
         name=source.name,
-        pages=len(document.pages),
+        pages=document.page_count,
         tokens=tokens,
         chunks=len(lengths),
         index_bytes=predicted_bytes(lengths, tree, shape, stored),
         weights_bytes=weights,
-        memory_bytes=_PROCESS_BYTES + weights + _question_bytes(ground, tokens),
+        memory_bytes=_PROCESS_BYTES + weights + working,
         index_seconds=OVER_FLOOR * tokens * passes / ground.machine.operations_per_second,
         question_seconds=OVER_FLOOR * _question_operations(ground, tokens) / ground.machine.operations_per_second,
         indexed=indexed,
         basis=basis,
+        batch_bytes=batch_bytes(facts, ground.placement),
+        tree_bytes=tree_memory,
+        cache_bytes=cache_memory,
+        fits=room.fits,
+        where=room.words,
     )
 
 
 def layer_parameters(facts: ModelFacts) -> int:
     """Weights of one decoder layer's matrices, each a multiplication and an addition a token."""
-    queries, keys = facts.attention_heads * facts.head_dim, facts.key_value_heads * facts.head_dim
-    return 2 * facts.hidden_size * (queries + keys) + 3 * facts.hidden_size * facts.intermediate_size
+    return facts.layer_matrices
 
 
 def _question_operations(ground: _Ground, tokens: int) -> int:
@@ -173,21 +199,53 @@ def _question_operations(ground: _Ground, tokens: int) -> int:
     return 2 * layer_parameters(ground.facts) * (running * ground.facts.layer_count + ranked)
 
 
-def _question_bytes(ground: _Ground, tokens: int) -> int:
+def _question_bytes(ground: _Ground, tokens: int) -> tuple[int, int]:
     """Keys and values of a question: the tree's (as read and as rotated), and the running text's of all layers."""
     facts, settings = ground.facts, ground.settings
     position: int = 2 * facts.key_value_heads * facts.head_dim * ground.placement.dtype.itemsize
     kept = int(tokens / ground.tree.overall_ratio) * ground.layers
     running = settings.evidence_tokens + _FRAME_TOKENS + settings.max_new_tokens
-    return position * (2 * kept + running * facts.layer_count)
+    return position * 2 * kept, position * running * facts.layer_count
 
 
 def weights_bytes(facts: ModelFacts, placement: Placement) -> int:
     """Bytes of the base model's weights: the layers' matrices as quantised, all else in the computation's type."""
-    matrices = layer_parameters(facts) * facts.layer_count
-    plain: int = placement.dtype.itemsize
-    of_one = _QUANTIZED_BYTES.get(placement.quantize, plain)
-    return int(matrices * of_one) + plain * (facts.parameter_count - matrices)
+    return model_sizes(facts, placement.quantize, placement.dtype).whole
+
+
+def batch_bytes(facts: ModelFacts, placement: Placement) -> int:
+    """Bytes of one batch of nodes on its way through a layer: states, projections and the widest part, the MLP's."""
+    tokens = CPU_BATCH_TOKENS if placement.device.type == "cpu" else ACCELERATOR_BATCH_TOKENS
+    heads = facts.attention_heads + 2 * facts.key_value_heads
+    numbers = 4 * facts.hidden_size + 2 * heads * facts.head_dim + 3 * facts.intermediate_size
+    size: int = tokens * numbers * placement.dtype.itemsize
+    return size
+
+
+def fit(facts: ModelFacts, placement: Placement, working_bytes: int) -> Fit:
+    """Whether the weights and what is computed beside them fit the free memory of where the model would run."""
+    sizes = model_sizes(facts, placement.quantize, placement.dtype)
+    processor = free_bytes(torch.device("cpu"))
+    if placement.gpus:
+        rooms = [Room(str(gpu), free_bytes(gpu)) for gpu in placement.gpus]
+        return fit_gpus(sizes, working_bytes, rooms, processor)
+    needed = _PROCESS_BYTES + sizes.whole + working_bytes
+    text = f"{needed / 1e9:.1f} GB of {processor / 1e9:.1f} GB free on {placement.device}"
+    return Fit(True, text) if needed <= processor else Fit(False, f"needs {text}")
+
+
+def fit_gpus(sizes: ModelSizes, working_bytes: int, gpus: Sequence[Room], processor: int) -> Fit:
+    """The same for GPUs with so much free memory: on one, over several, spilled to the processor's, or not at all."""
+    try:
+        found = spread(sizes, gpus, processor)
+    except ResourceError as problem:
+        return Fit(False, problem.message)
+    first = next(room for room in gpus if room.device in found.layers or room.device in found.device_map.values())
+    if list(found.device_map) != [""]:
+        return Fit(True, f"{sizes.whole / 1e9:.1f} GB of weights, more than one GPU holds: {found.words()}")
+    needed = sizes.whole + working_bytes
+    text = f"{needed / 1e9:.1f} GB of {first.free / 1e9:.1f} GB free on {first.device}"
+    return Fit(needed <= first.free, text if needed <= first.free else f"needs {text}: smaller batches will be tried")
 
 
 def _local_model(settings: Settings, home: Path) -> _LocalModel | None:
@@ -210,8 +268,6 @@ def matrix_rate(placement: Placement) -> float:
 
     The best of several: what the machine can do, not what it does beside other work.
     """
-    import torch
-
     size = 1024 if placement.device.type == "cpu" else 8192  # asking a GPU for a number must not count
     square = torch.randn(size, size, device=placement.device, dtype=placement.dtype)
     rates = []

@@ -45,6 +45,12 @@ class ModelFacts:
     window: int
     dtype: str
 
+    @property
+    def layer_matrices(self) -> int:
+        """Weights of one decoder layer's matrices, each a multiplication and an addition a token."""
+        queries, keys = self.attention_heads * self.head_dim, self.key_value_heads * self.head_dim
+        return 2 * self.hidden_size * (queries + keys) + 3 * self.hidden_size * self.intermediate_size
+
 
 def read_config(folder: Path) -> dict[str, Any]:
     """The parsed `config.json` of a model folder; ModelError where it is missing, unreadable or not an object."""

@@ -21,6 +21,7 @@ from sharedllm_cli.model.placement import Placement, place, quantization_config
 from sharedllm_cli.model.quantization import multiply_as_asked, weight_bytes
 from sharedllm_cli.model.references import describe, locate
 from sharedllm_cli.model.registry import provenance
+from sharedllm_cli.model.spreading import Room, Spread, free_bytes, model_sizes, spread
 from sharedllm_cli.model.tokenizer_files import load_tokenizer, quiet_transformers, read_tokenizer
 from sharedllm_cli.model.weights_hash import combined_hash, remembered_hash
 from sharedllm_cli.progress import Reporter, Silent
@@ -36,7 +37,8 @@ class BaseModel:
     """A loaded base model: in evaluation mode, its parameters frozen.
 
     `weights_hash` and `tokenizer_hash` identify what trees and adapters were made with; `window` is the number of
-    positions it was trained for; `quantize` is `none`, `8bit` or `4bit`.
+    positions it was trained for; `quantize` is `none`, `8bit` or `4bit`; `spread` tells which layers lie where, if
+    not all in one place.
     """
 
     name: str
@@ -50,11 +52,19 @@ class BaseModel:
     quantize: str
     window: int
     facts: ModelFacts
+    spread: Spread | None = None
 
     @property
     def layer_count(self) -> int:
         """N, the number of decoder layers."""
         return self.facts.layer_count
+
+    def quantize_of(self, layers: int) -> str:
+        """How the bottom `layers` layers are quantized: those that wait in the processor's memory are not."""
+        first = self.spread.first_spilled if self.spread else None
+        if first is None or first >= layers or self.quantize == "none":
+            return self.quantize
+        return f"{self.quantize} below layer {first}"
 
     @property
     def hidden_size(self) -> int:
@@ -104,8 +114,9 @@ def load(
     files = weight_files(located.folder)
     tokenizer, tokenizer_hash = read_tokenizer(located.folder)
     _check_vocabulary(tokenizer, facts)
-    model = _load_weights(located.folder, facts, placement)
-    return BaseModel(
+    where = _where(facts, placement)
+    model = _load_weights(located.folder, facts, placement, where)
+    base = BaseModel(
         name=located.name,
         family=facts.family,
         model=model,
@@ -117,7 +128,33 @@ def load(
         quantize=placement.quantize,
         window=facts.window,
         facts=facts,
+        spread=where,
     )
+    if where is not None and reporter is not None:
+        reporter.note(f"{facts.name} does not fit {placement.device}: {where.words()}")
+    if reporter is not None:
+        reporter.detail("the model", _told(base))
+    return base
+
+
+def _told(base: BaseModel) -> str:
+    """What was loaded, for who asked to see everything."""
+    dtype = str(base.dtype).removeprefix("torch.")
+    floats = base.parameter_count * base.dtype.itemsize
+    attention = base.model.config._attn_implementation
+    return (
+        f"{base.name} on {base.device}: {base.weight_bytes / 1e6:,.0f} MB of weights (quantize {base.quantize};"
+        f" {floats / 1e6:,.0f} MB as {dtype}), attention {attention}"
+    )
+
+
+def _where(facts: ModelFacts, placement: Placement) -> Spread | None:
+    """Where the parts lie if one GPU does not hold all; None where they lie together. ResourceError if nowhere."""
+    if not placement.gpus:
+        return None
+    rooms = [Room(str(gpu), free_bytes(gpu)) for gpu in placement.gpus]
+    found = spread(model_sizes(facts, placement.quantize, placement.dtype), rooms, free_bytes(torch.device("cpu")))
+    return None if found.device_map == {"": str(placement.device)} else found
 
 
 def weights_hash(folder: Path, files: list[Path], home: Path) -> str:
@@ -133,14 +170,15 @@ def weights_hash(folder: Path, files: list[Path], home: Path) -> str:
     return combined_hash([*files, folder / "config.json"], home)
 
 
-def _load_weights(folder: Path, facts: ModelFacts, placement: Placement) -> PreTrainedModel:
+def _load_weights(folder: Path, facts: ModelFacts, placement: Placement, where: Spread | None) -> PreTrainedModel:
     import transformers
 
     architecture = getattr(transformers, ARCHITECTURES[facts.family])
     options: dict[str, Any] = {"dtype": placement.dtype, "attn_implementation": placement.attention}
     if placement.quantize != "none" or placement.device.type != "cpu":
-        options["device_map"] = {"": placement.device}
-    if (quantization := quantization_config(placement)) is not None:
+        options["device_map"] = {"": placement.device} if where is None else dict(where.device_map)
+    spilled = where is not None and where.first_spilled is not None
+    if (quantization := quantization_config(placement, spilled=spilled)) is not None:
         options["quantization_config"] = quantization
         # bitsandbytes tells at every layer of every forward pass that it rounds its input: that is what was asked for
         logging.getLogger("bitsandbytes").setLevel(logging.ERROR)

@@ -16,6 +16,7 @@ from transformers import DynamicCache, PreTrainedModel
 from transformers.masking_utils import create_causal_mask, create_sliding_window_causal_mask
 
 from sharedllm_cli.model.rotation import rotate
+from sharedllm_cli.model.spreading import computing_device
 
 
 @dataclass(frozen=True)
@@ -92,7 +93,8 @@ class LowerModel:
 
     @property
     def device(self) -> torch.device:
-        return next(self._embedding.parameters()).device
+        """Where token ids go in and keys, values and states come out."""
+        return computing_device(self._embedding)
 
     @property
     def dtype(self) -> torch.dtype:
@@ -117,16 +119,15 @@ class LowerModel:
         token_ids: [B, l] integers; kept: [k] positions in 0..l−1. Layer M yields its keys and values only.
         """
         hidden, run = self._start(token_ids)
-        kept = kept.to(hidden.device)
         keys: list[Tensor] = []
         values: list[Tensor] = []
         first: Tensor | None = None
         for place, layer in enumerate(self._layers):
             # The kept rows alone are projected a second time here: an eighth of a twentieth of a layer's work, which
             # buys independence from how the family's attention keeps its cache.
-            key, value = project_keys_values(layer.self_attn, layer.input_layernorm(hidden[:, kept]))
-            keys.append(key)
-            values.append(value)
+            key, value = project_keys_values(layer.self_attn, layer.input_layernorm(hidden[:, kept.to(hidden.device)]))
+            keys.append(key.to(self.device))
+            values.append(value.to(self.device))
             if place + 1 < self.lower_layers or place == 0:
                 hidden = run(layer, hidden)
             if place == 0:

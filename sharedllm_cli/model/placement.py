@@ -22,7 +22,7 @@ class Placement:
     """Device, computation type, quantization (`none`, `8bit`, `4bit`), attention kernel (transformers' name).
 
     `dtype` is the type of everything that is not quantized, and of all states; `product_dtype` the one in which 4-bit
-    weights are multiplied.
+    weights are multiplied; `gpus` those that may be used, in order: all, unless one was named.
     """
 
     device: torch.device
@@ -30,6 +30,7 @@ class Placement:
     quantize: str
     attention: str
     product_dtype: torch.dtype
+    gpus: tuple[torch.device, ...] = ()
 
 
 def place(facts: ModelFacts, *, device: str, dtype: str, quantize: str, attention: str) -> Placement:
@@ -41,7 +42,7 @@ def place(facts: ModelFacts, *, device: str, dtype: str, quantize: str, attentio
         _check_blocks(facts)
     # A processor multiplies 4-bit weights many times faster in bfloat16; a type that was asked for is kept to.
     product = torch.bfloat16 if dtype == "auto" and kind == torch.float32 else kind
-    return Placement(where, kind, how, choose_attention(attention, where, kind), product)
+    return Placement(where, kind, how, choose_attention(attention, where, kind), product, usable_gpus(device, where))
 
 
 def choose_device(asked: str) -> torch.device:
@@ -62,6 +63,15 @@ def choose_device(asked: str) -> torch.device:
     if device.type not in ("cpu", "mps"):
         raise UsageError(f"unknown device {asked!r}", hint="choose auto, cpu, cuda, cuda:0 or mps")
     return device
+
+
+def usable_gpus(asked: str, device: torch.device) -> tuple[torch.device, ...]:
+    """The CUDA GPUs that may be used: the one that was named by its number, else all; none without CUDA."""
+    if device.type != "cuda":
+        return ()
+    if ":" in asked:
+        return (device,)
+    return tuple(torch.device("cuda", number) for number in range(torch.cuda.device_count()))
 
 
 def choose_dtype(asked: str, device: torch.device) -> torch.dtype:
@@ -110,10 +120,10 @@ def _why_not_flash(device: torch.device, dtype: torch.dtype) -> tuple[str, str] 
     return None
 
 
-def quantization_config(placement: Placement) -> Any:
+def quantization_config(placement: Placement, *, spilled: bool = False) -> Any:
     """transformers' BitsAndBytesConfig: NF4 with double quantization; or 8 bits; None for none.
 
-    Embeddings, norms and the output layer are not quantized.
+    Embeddings, norms and the output layer are not quantized, nor are layers that are `spilled` to the processor.
     """
     if placement.quantize == "none":
         return None
@@ -121,9 +131,10 @@ def quantization_config(placement: Placement) -> Any:
 
     config: Any = transformers.BitsAndBytesConfig
     if placement.quantize == "8bit":
-        return config(load_in_8bit=True)
+        return config(load_in_8bit=True, llm_int8_enable_fp32_cpu_offload=spilled)
     return config(
         load_in_4bit=True,
+        llm_int8_enable_fp32_cpu_offload=spilled,
         bnb_4bit_quant_type="nf4",
         bnb_4bit_use_double_quant=True,
         bnb_4bit_compute_dtype=placement.product_dtype,

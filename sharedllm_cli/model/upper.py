@@ -16,6 +16,7 @@ from sharedllm_cli.model import cross_attention
 from sharedllm_cli.model.adapter import Adapter
 from sharedllm_cli.model.cross_attention import AdditiveInjection, MergedInjection, TreeContext
 from sharedllm_cli.model.lower import CompressedNodes
+from sharedllm_cli.model.spreading import layer_device
 
 
 class InjectedLayer(nn.Module):
@@ -42,15 +43,20 @@ class InjectedLayer(nn.Module):
             plain: Tensor = self.wrapped(hidden_states, **arguments)
             return plain
         layer = self.wrapped
+        device = layer_device(layer)
+        hidden_states = hidden_states.to(device)
+        tree = None if tree is None else tree.on(device)
         normed = layer.input_layernorm(hidden_states)
         if isinstance(injection, MergedInjection):
+            cosine, sine = arguments["position_embeddings"]
+            mask = arguments.get("attention_mask")
             hidden_states = hidden_states + injection(
                 normed,
                 layer.self_attn,
                 tree,
                 self.place,
-                arguments["position_embeddings"],
-                arguments.get("attention_mask"),
+                (cosine.to(device), sine.to(device)),
+                None if mask is None else mask.to(device),
                 arguments.get("past_key_values"),
             )
         else:
@@ -106,7 +112,12 @@ class UpperModel:
             return None
         rotary = self.model.model.rotary_emb
         dtype = self.model.model.norm.weight.dtype
-        return cross_attention.tree_context(nodes, chunk_count, rotary, list(layers), dtype)
+        devices = {place: layer_device(self._wrapped(place)) for place in layers}
+        return cross_attention.tree_context(nodes, chunk_count, rotary, devices, dtype)
+
+    def _wrapped(self, place: int) -> Any:
+        layer = self._layers[place]
+        return layer.wrapped if isinstance(layer, InjectedLayer) else layer
 
     def cache(self) -> DynamicCache:
         """An empty cache for the running text's own keys and values."""

@@ -67,15 +67,16 @@ class Trees:
     def key(self, opened: OpenDocument) -> TreesKey:
         """What identifies the trees of a document for this model."""
         base, lower = self._shared.base, self._shared.lower
+        quantize = base.quantize_of(lower.lower_layers)
         return TreesKey(
-            opened.leaves_key, base.name, base.weights_hash, lower.lower_layers, self._stored_dtype, base.quantize
+            opened.leaves_key, base.name, base.weights_hash, lower.lower_layers, self._stored_dtype, quantize
         )
 
     def states_key(self, opened: OpenDocument) -> StatesKey:
         """What identifies the stored late-interaction states of a document for this model."""
         base = self._shared.base
         layers = min(LATE_LAYERS, self._shared.lower.lower_layers)
-        return StatesKey(opened.leaves_key, base.name, base.weights_hash, layers)
+        return StatesKey(opened.leaves_key, base.name, base.weights_hash, layers, base.quantize_of(layers))
 
     def find(self, opened: OpenDocument) -> StoredNodes | None:
         """The stored trees, None where there are none; StoredIndexError where they are damaged."""
