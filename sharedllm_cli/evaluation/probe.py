@@ -64,6 +64,8 @@ class Request:
         for name, values in (("--layers", self.layers or ()), ("--ratios", self.ratios)):
             if len(set(values)) < len(values):
                 raise UsageError(f"{name} names one twice")
+        if not self.ratios and (self.layers == () or self.adapter is not None):
+            raise UsageError("there is nothing to read", hint="name some --ratios or --layers")
 
 
 @dataclass(frozen=True)
@@ -157,10 +159,11 @@ def _draw(documents: Sequence[JoinedDocument], request: Request, tokenizer: Any)
     random = np.random.default_rng(request.seed)
     drawn: list[_Drawn] = []
     left = request.limit
+    most = min(request.per_document, max(1, request.limit // 2))
     for place in random.permutation(len(documents)).tolist():
         document, cut = _cut(documents[place], tokenizer, request.tokens)
         fit = [one for one in document.asked if one.answerable and _may_stand(one, document, documents[place])]
-        chosen = sorted(random.permutation(len(fit))[: min(left, request.per_document)].tolist())
+        chosen = sorted(random.permutation(len(fit))[: min(left, most)].tolist())
         if chosen:
             drawn.append(_Drawn(document, tuple(fit[number] for number in chosen), cut))
             left -= len(chosen)
@@ -168,7 +171,7 @@ def _draw(documents: Sequence[JoinedDocument], request: Request, tokenizer: Any)
             break
     if len(drawn) < 2:
         raise DocumentError(
-            f"the data hold {len(drawn)} documents with questions, and the gap needs two",
+            f"the gap needs questions of two documents, and there are those of {len(drawn)}",
             hint="give more --data, a larger --limit, or more --tokens",
         )
     return drawn

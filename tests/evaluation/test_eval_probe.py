@@ -298,6 +298,8 @@ def test_questions_are_drawn_by_the_seed(lights_file: Path) -> None:
 
     assert drawn(0) == drawn(0)
     assert len(drawn(0)) == 5, "two, two and one"
+    two = probe_module._draw(documents, request(lights_file, limit=2), make_byte_tokenizer())
+    assert [len(one.asked) for one in two] == [1, 1], "two documents, however few the questions"
     assert len({tuple(drawn(seed)) for seed in range(4)}) > 1
 
 
@@ -337,7 +339,8 @@ def test_layers_and_ratios_are_read() -> None:
         ({"ratios": (2, 2)}, UsageError, "--ratios names one twice"),
         ({"adapter": Path("a")}, UsageError, "in its own layers"),
         ({"layers": None, "adapter": Path("nowhere")}, SharedLLMError, "is not an adapter"),
-        ({"limit": 1}, DocumentError, "1 documents with questions"),
+        ({"limit": 1}, DocumentError, "two documents, and there are those of 1"),
+        ({"layers": (), "ratios": ()}, UsageError, "nothing to read"),
         ({"data": ()}, UsageError, "nothing to ask"),
     ],
 )
