@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
-from sharedllm_cli.config import Settings
+from sharedllm_cli.config import InjectionConfig, Settings, TreeConfig
+from sharedllm_cli.model.adapter import Adapter
+from sharedllm_cli.model.loading import load
+from sharedllm_cli.progress import Silent
 
 WINDOW = 4096
 KEEPERS = ("Agnes", "Brendan", "Cormac", "Deirdre")
@@ -45,3 +50,20 @@ def settings(tiny_folder: Path) -> Settings:
     return Settings(
         model=str(tiny_folder), device="cpu", lower_layers=2, chunk_tokens=256, evidence_tokens=200, max_new_tokens=6
     )
+
+
+@pytest.fixture
+def open_adapter(tiny_folder: Path, tmp_path: Path) -> str:
+    """An adapter whose gates are open, so that the tree is read."""
+    base = load(str(tiny_folder), home=tmp_path / "home", device="cpu", reporter=Silent())
+    adapter = Adapter.untrained(base.model, base.name, InjectionConfig("merged", 2), TreeConfig(256, 3, (16, 8, 4)))
+    with torch.no_grad():
+        for injection in adapter.injections.values():
+            injection.gate.fill_(1.0)  # type: ignore[union-attr, operator]
+    adapter.save(tmp_path / "open", trained={"objective": "none: gates opened by a test"})
+    return str(tmp_path / "open")
+
+
+@pytest.fixture
+def reading(settings: Settings, open_adapter: str) -> Settings:
+    return replace(settings, adapter=open_adapter)

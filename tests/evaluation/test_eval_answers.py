@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from sharedllm_cli.answer import Answer
-from sharedllm_cli.config import InjectionConfig, Settings, TreeConfig
+from sharedllm_cli.config import Settings
 from sharedllm_cli.engine import Engine
 from sharedllm_cli.errors import UsageError
 from sharedllm_cli.evaluation import answers as answers_module
@@ -24,30 +24,10 @@ from sharedllm_cli.evaluation.runner import CONFIG, METRICS, PREDICTIONS
 from sharedllm_cli.evaluation.scoring import DocumentScorer
 from sharedllm_cli.generation.prompt import NOT_IN_DOCUMENT
 from sharedllm_cli.index.store import IndexStore
-from sharedllm_cli.model.adapter import Adapter
-from sharedllm_cli.model.loading import load
 from sharedllm_cli.model.lower import LowerModel
 from sharedllm_cli.model.shared import SharedModel, load_shared
 from sharedllm_cli.progress import Silent
 from sharedllm_cli.training.records import DataFile
-
-
-@pytest.fixture
-def open_adapter(tiny_folder: Path, tmp_path: Path) -> str:
-    """An adapter whose gates are open, so that the tree is read."""
-    base = load(str(tiny_folder), home=tmp_path / "home", device="cpu", reporter=Silent())
-    adapter = Adapter.untrained(base.model, base.name, InjectionConfig("merged", 2), TreeConfig(256, 3, (16, 8, 4)))
-    with torch.no_grad():
-        for injection in adapter.injections.values():
-            injection.gate.fill_(1.0)  # type: ignore[union-attr, operator]
-    adapter.save(tmp_path / "open", trained={"objective": "none: gates opened by a test"})
-    return str(tmp_path / "open")
-
-
-@pytest.fixture
-def reading(settings: Settings, open_adapter: str) -> Settings:
-    return replace(settings, adapter=open_adapter)
-
 
 Reader = Callable[[int], DocumentReader]
 
