@@ -158,6 +158,7 @@ def base_text(facts: dict[str, Any]) -> list[tuple[str, str]]:
 def adapter_text(adapter: AdapterFacts) -> list[tuple[str, str]]:
     """The facts of an adapter for reading."""
     from sharedllm_cli.cli.adapters import training_text
+    from sharedllm_cli.index.manifest import ENCODING_WORDS, ENCODINGS
 
     if adapter.config is None:
         return [("Adapter", adapter.text)] + ([("To do", adapter.advice)] if adapter.advice else [])
@@ -170,6 +171,7 @@ def adapter_text(adapter: AdapterFacts) -> list[tuple[str, str]]:
         ("Injection", f"{injection.form}, in layers {layers}"),
         (
             "Tree",
-            f"chunks of {tree.chunk_tokens:,} tokens, {tree.height} levels, ratios {','.join(map(str, tree.ratios))}",
+            f"chunks of {tree.chunk_tokens:,} tokens, {tree.height} levels, ratios {','.join(map(str, tree.ratios))}, "
+            + ENCODING_WORDS[ENCODINGS[tree.encoding]],
         ),
     ]

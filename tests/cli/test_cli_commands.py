@@ -182,6 +182,7 @@ def test_show_tells_whether_the_adapter_is_trained_and_on_what(
     ran = call(Script(), "models", "show", "--adapter", str(tmp_path))
     assert f"Trained    {told}\n" in ran.out
     assert "merged, in layers 0 to 1" in ran.out
+    assert "3 levels, ratios 16,8,4, each node encoded alone" in ran.out
     found = json.loads(call(Script(), "models", "show", "--adapter", str(tmp_path), "--json").out)
     assert found["adapter"]["trained"] is (trained is not None)
 
