@@ -60,7 +60,7 @@ def lower_shape(lower: Encoder) -> LowerShape:
 
 
 class EncodedBatch(NamedTuple):
-    """Some of the asked nodes, encoded and packed, on the CPU.
+    """Some of the asked nodes, encoded and packed, on the device asked for (vectors on the CPU).
 
     `places`: which of the asked nodes they are; `packed`: slots of node after node; `vectors` [nodes, hidden] float16,
     None where no node was run through the model by itself (`NodeEncoder.vectors` computes them).
@@ -90,6 +90,7 @@ class NodeEncoder:
     What is run in one piece is for the trees' configuration to say (`TreeConfig.encoding`): each node alone, or each
     chunk once, of which every node then takes the keys and values at its own kept positions. The positions that a chunk
     keeps are those of all its nodes, whichever are asked, so that a few nodes get the numbers that all of them got.
+    `onto`: where keys and values go; an index takes them to the CPU, a question keeps them where it reads them.
     """
 
     def __init__(
@@ -99,8 +100,11 @@ class NodeEncoder:
         stored_dtype: StoredDtype,
         reporter: Reporter,
         batch_tokens: int | None = None,
+        *,
+        onto: torch.device | str = "cpu",
     ) -> None:
         self._lower = lower
+        self._onto = torch.device(onto)
         self._leaves = leaves
         self._stored_dtype = stored_dtype
         self._reporter = reporter
@@ -182,11 +186,11 @@ class NodeEncoder:
             # two of [B, M, KV, k, D] to [B·k, 2, M, KV, D]: a stretch's slots follow each other
             slots = torch.stack((encoded.keys, encoded.values), dim=1).permute(0, 4, 1, 2, 3, 5).flatten(0, 1)
             packed = pack(slots, self._stored_dtype)
-            scales = None if packed.scales is None else packed.scales.cpu().contiguous()
-            on_cpu = Packed(packed.values.cpu().contiguous(), scales)
+            scales = None if packed.scales is None else packed.scales.to(self._onto).contiguous()
+            moved = Packed(packed.values.to(self._onto).contiguous(), scales)
             if self._whole_chunks:
-                return EncodedBatch(places, on_cpu.rows(torch.from_numpy(rows)), None)
-            return EncodedBatch(places, on_cpu, round_vectors(encoded.first_layer).cpu())
+                return EncodedBatch(places, moved.rows(torch.from_numpy(rows).to(self._onto)), None)
+            return EncodedBatch(places, moved, round_vectors(encoded.first_layer).cpu())
         except (RuntimeError, MemoryError) as problem:
             if not is_out_of_memory(problem):
                 raise

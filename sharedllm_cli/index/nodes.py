@@ -94,7 +94,7 @@ class LiveNodes:
         self._shape = lower_shape(lower)
         self._device = lower.device
         self._dtype = dtype or lower.dtype
-        self._encoder = NodeEncoder(lower, leaves, stored_dtype, reporter or Silent(), batch_tokens)
+        self._encoder = NodeEncoder(lower, leaves, stored_dtype, reporter or Silent(), batch_tokens, onto=lower.device)
 
     def compressed(self, nodes: Sequence[Node]) -> CompressedNodes:
         """Keys and values of the nodes, in the order given."""
