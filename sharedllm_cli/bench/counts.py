@@ -108,19 +108,26 @@ class TreeCost:
         """S, the keys kept in each layer."""
         return sum(kept * count for _, kept, count in self._nodes(every))
 
+    def _stretches(self, every: bool) -> Iterable[tuple[int, int]]:
+        """Length and number of what runs through the lower model in one piece: nodes, or chunks (`encoding`)."""
+        if self.tree.encoding == "chunk":
+            return self._chunks.items()
+        return ((length, count) for length, _, count in self._nodes(every))
+
     def encoded(self, *, every: bool = False) -> int:
         """Tokens run through the lower model."""
-        return sum(length * count for length, _, count in self._nodes(every))
+        return sum(length * count for length, count in self._stretches(every))
 
     def pairs(self, *, every: bool = False) -> int:
-        """Query-key pairs of the nodes' causal attention, a layer."""
-        return sum(length * (length + 1) // 2 * count for length, _, count in self._nodes(every))
+        """Query-key pairs of their causal attention, a layer."""
+        return sum(length * (length + 1) // 2 * count for length, count in self._stretches(every))
 
 
 def encode(base: Base, cost: TreeCost, lower_layers: int, *, every: bool = False) -> Work:
     """Nodes through the lower model: layers 1..M−1 whole, of layer M the kept keys and values alone.
 
-    `every` counts all levels of an index, h passes over the document, else the preserved nodes, one pass.
+    `every` counts all levels of an index, h passes over the document (one, where chunks are encoded), else the
+    preserved nodes, one pass.
     """
     whole = max(1, lower_layers - 1)  # the first layer is always run whole: it gives the nodes' vectors
     kept = cost.kept(every=every)

@@ -20,6 +20,7 @@ from sharedllm_cli.bench.subject import Subject
 from sharedllm_cli.bench.texts import Reading
 from sharedllm_cli.bench.timing import Clock, Samples, peak, reset_peak
 from sharedllm_cli.bench.tree_arm import SharedLLM
+from sharedllm_cli.memory import is_out_of_memory
 from sharedllm_cli.progress import Task
 
 
@@ -85,7 +86,7 @@ class Turns:
                     self._indexed(one, one.arm, reading, extent, warm_up)
             return
         except (RuntimeError, MemoryError) as problem:
-            if not _out_of_memory(problem):
+            if not is_out_of_memory(problem):
                 raise
             one.left_out = "ran out of memory"
         if self._subject.placement.device.type == "cuda":
@@ -130,8 +131,3 @@ def available_bytes(device: torch.device) -> int:
         return int(psutil.virtual_memory().available)
     free, _ = torch.cuda.mem_get_info(device)
     return int(free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device))
-
-
-def _out_of_memory(problem: BaseException) -> bool:
-    words = str(problem).lower()
-    return isinstance(problem, torch.OutOfMemoryError | MemoryError) or "not enough memory" in words

@@ -17,6 +17,7 @@ from sharedllm_cli.bench.measure import Measured
 from sharedllm_cli.bench.subject import Subject
 from sharedllm_cli.bench.texts import Reading
 from sharedllm_cli.bench.tree_arm import SharedLLM
+from sharedllm_cli.model.quantization import weight_bytes
 
 
 def told_length(reading: Reading, measured: Sequence[Measured], machine: Machine, extent: Extent) -> dict[str, Any]:
@@ -89,7 +90,7 @@ def told_model(subject: Subject) -> dict[str, Any]:
         "dtype": str(placement.dtype).removeprefix("torch."),
         "quantize": placement.quantize,
         "attention": placement.attention,
-        "memory_bytes": subject.memory_bytes(),
+        "memory_bytes": weight_bytes(subject.model),
     }
 
 

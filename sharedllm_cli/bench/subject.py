@@ -44,14 +44,6 @@ class Subject:
         in_layers = weights_bytes(facts, self.placement) - number * (facts.parameter_count - matrices)
         return Base(facts, in_layers / facts.layer_count, number)
 
-    def memory_bytes(self) -> int:
-        """What the model's parameters and buffers take."""
-        tensors = {
-            tensor.data_ptr(): tensor.numel() * tensor.itemsize
-            for tensor in (*self.model.parameters(), *self.model.buffers())
-        }
-        return sum(tensors.values())
-
     def synchronise(self) -> None:
         """Wait until everything that was asked of the device is done."""
         if self.placement.device.type == "cuda":

@@ -16,6 +16,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
 from sharedllm_cli.errors import ResourceError
 from sharedllm_cli.model.placement import Placement
+from sharedllm_cli.model.quantization import multiply_as_asked
 
 _SPREAD = 0.02
 
@@ -40,6 +41,7 @@ def random_model(config: Mapping[str, Any], placement: Placement, *, seed: int =
         raise ResourceError(
             f"this shape does not fit the memory of {placement.device}", hint="use --quantize 4bit, or a smaller shape"
         ) from error
+    multiply_as_asked(model, placement.product_dtype)
     model.tie_weights()
     # Buffers made on the meta device are empty; the rotation's frequencies follow from the configuration.
     model.model.rotary_emb = type(model.model.rotary_emb)(full).to(placement.device)
@@ -74,7 +76,7 @@ def _vector(name: str, parameter: Tensor, draw: _Draw) -> Tensor:
 
 
 def _quantize_layers(layers: nn.Module, draw: _Draw) -> None:
-    """Put a quantised linear map with random weights in place of each of the layers' (as transformers would load it)."""
+    """Put a quantised linear map with random weights in place of each of the layers' own."""
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # as in model/loading.py
     for module in list(layers.modules()):
         for name, child in list(module.named_children()):
@@ -95,9 +97,14 @@ def _quantized(linear: nn.Linear, draw: _Draw) -> nn.Module:
             draw(linear.weight.shape).cpu(), requires_grad=False, has_fp16_weights=False
         ).to(device)
         return made  # type: ignore[no-any-return]
-    computed = torch.bfloat16 if draw.placement.dtype == torch.float32 else draw.placement.dtype
     made = bitsandbytes.nn.Linear4bit(
-        inputs, outputs, bias, compute_dtype=computed, compress_statistics=True, quant_type="nf4", device="meta"
+        inputs,
+        outputs,
+        bias,
+        compute_dtype=draw.placement.product_dtype,
+        compress_statistics=True,
+        quant_type="nf4",
+        device="meta",
     )
     made.weight = bitsandbytes.nn.Params4bit(
         draw(linear.weight.shape), requires_grad=False, compress_statistics=True, quant_type="nf4", module=made
