@@ -59,7 +59,7 @@ class Answerer:
             elif len(gold_ids) > 1:
                 cache.crop(1 - len(gold_ids))  # a negative count is so many tokens less
         tokens = decode_stream(
-            lambda token: upper.infer(self._tensor([token]), tree, cache),
+            lambda token: upper.infer(token, tree, cache),
             first,
             sampler,
             self._stop_ids,

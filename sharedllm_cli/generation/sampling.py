@@ -2,10 +2,29 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 from transformers import TopPLogitsWarper
 
 from sharedllm_cli.errors import SharedLLMError
+
+
+class Drawn(NamedTuple):
+    """A token that was chosen and still lies on the device: `token` [1], and the best score of its logits."""
+
+    token: torch.Tensor
+    best: torch.Tensor
+
+    def read(self) -> int:
+        """The token's id, which waits for the device; SharedLLMError where the logits were no numbers."""
+        # One transfer from the device a token. Float32 holds every vocabulary's indices exactly.
+        best, token = torch.stack([self.best, self.token[0].float()]).tolist()
+        if not abs(best) < float("inf"):
+            raise SharedLLMError(
+                "the model's output is not a number", hint="try --dtype float32, or another --quantize or --device"
+            )
+        return int(token)
 
 
 class Sampler:
@@ -24,19 +43,20 @@ class Sampler:
 
     def __call__(self, logits: torch.Tensor) -> int:
         """The chosen token; SharedLLMError where the logits are no numbers (a fault of model, weights or dtype)."""
+        return self.draw(logits).read()
+
+    def draw(self, logits: torch.Tensor) -> Drawn:
+        """Choose a token without waiting for the device."""
         scores = logits.detach().float()
-        # One transfer from the device a token. Float32 holds every vocabulary's indices exactly.
-        best, likeliest = torch.stack([number.float() for number in scores.max(dim=-1)]).tolist()
-        if not abs(best) < float("inf"):
-            raise SharedLLMError(
-                "the model's output is not a number", hint="try --dtype float32, or another --quantize or --device"
-            )
+        best, likeliest = scores.max(dim=-1)
         if self.temperature == 0:
-            return int(likeliest)
+            return Drawn(likeliest[None], best)
         # Relative to the best score, so that a tiny temperature can't overflow.
         scores = ((scores - best) / self.temperature)[None]
         if self.nucleus is not None:
             scores = self.nucleus(None, scores)
         if self._generator is None:
             self._generator = torch.Generator(scores.device).manual_seed(self.seed)
-        return int(torch.multinomial(scores.softmax(dim=-1)[0], 1, generator=self._generator))
+        # Where there are no numbers any token will do, since reading it raises; a GPU would stumble over drawing it.
+        shares = torch.where(best.isfinite(), scores.softmax(dim=-1)[0], 1.0)
+        return Drawn(torch.multinomial(shares, 1, generator=self._generator), best)

@@ -38,23 +38,30 @@ class GeneratedToken:
 
 
 def decode_stream(
-    step: Callable[[int], torch.Tensor],
+    step: Callable[[torch.Tensor], torch.Tensor],
     first_logits: torch.Tensor,
     sampler: Sampler,
     stop_ids: Collection[int],
     max_new_tokens: int,
+    *,
+    ahead: bool | None = None,
 ) -> Iterator[GeneratedToken]:
     """Sample an answer token by token; the last item, and only it, has a finish reason.
 
     `first_logits` and what `step(token)` returns are logits `[vocabulary]` of the position after the prompt and after
-    that token. `step` is called only when its logits are needed. Raises UsageError when no token is allowed.
+    that token, which is `[1]` on their device. `ahead` asks for the next step before a token is looked at: a GPU then
+    computes while the token is turned into text, at the price of one step that is thrown away where the token ends the
+    answer. By default that is done on CUDA alone; elsewhere `step` is called only when its logits are needed. Raises
+    UsageError when no token is allowed.
     """
     if max_new_tokens < 1:
         raise UsageError(f"--max-new-tokens must be at least 1, got {max_new_tokens}")
     loop = LoopDetector()
-    logits = first_logits
+    ahead = first_logits.is_cuda if ahead is None else ahead
+    drawn = sampler.draw(first_logits)
     for left in range(max_new_tokens, 0, -1):
-        token = sampler(logits)
+        coming = sampler.draw(step(drawn.token)) if ahead and left > 1 else None
+        token = drawn.read()
         finish: Finish | None = None
         if token in stop_ids:
             finish = "stop"
@@ -65,7 +72,7 @@ def decode_stream(
         yield GeneratedToken(token, finish)
         if finish is not None:
             return
-        logits = step(token)
+        drawn = sampler.draw(step(drawn.token)) if coming is None else coming
 
 
 class LoopDetector:

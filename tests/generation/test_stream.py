@@ -201,16 +201,19 @@ def test_logits_that_are_no_numbers_are_a_stated_fault(temperature: float, bad: 
 # --- the stream of tokens
 
 
-def scripted(script: list[int], vocabulary: int = 64) -> tuple[Callable[[int], torch.Tensor], torch.Tensor, list[int]]:
+def scripted(
+    script: list[int], vocabulary: int = 64
+) -> tuple[Callable[[torch.Tensor], torch.Tensor], torch.Tensor, list[int]]:
     """A model that wants to say the script, and the tokens it was asked to go on from."""
     asked: list[int] = []
 
     def logits(token: int) -> torch.Tensor:
         return torch.nn.functional.one_hot(torch.tensor(token), vocabulary).float()
 
-    def step(token: int) -> torch.Tensor:
-        asked.append(token)
-        return logits(script[len(asked)])
+    def step(token: torch.Tensor) -> torch.Tensor:
+        assert token.shape == (1,)
+        asked.append(int(token))
+        return logits(script[min(len(asked), len(script) - 1)])
 
     return step, logits(script[0]), asked
 
@@ -237,6 +240,39 @@ def test_a_loop_ends_the_answer_with_its_reason() -> None:
     got, _ = run([1, 2, 3, *([4, 5, 6, 7] * 50)], {60}, 200)
     assert got[-1].finish == "repetition"
     assert len(got) == 3 + 36
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1.5])
+@pytest.mark.parametrize("longest", [1, 2, 7, 40])
+def test_going_ahead_gives_the_same_tokens(temperature: float, longest: int) -> None:
+    """A step before its token is looked at changes nothing but the number of steps."""
+    table = torch.randn(64, 64, generator=torch.Generator().manual_seed(2)) * 2
+    ends = set()
+    for seed in range(20):
+        asked: dict[bool, list[int]] = {True: [], False: []}
+
+        def stream(ahead: bool, seed: int = seed, asked: dict[bool, list[int]] = asked) -> list[GeneratedToken]:
+            def step(token: torch.Tensor) -> torch.Tensor:
+                asked[ahead].append(int(token))
+                return table[int(token)]
+
+            sampler = Sampler(temperature, 0.95, seed)
+            return list(decode_stream(step, table[seed], sampler, {5, 9, 11}, longest, ahead=ahead))
+
+        plain = stream(False)
+        assert stream(True) == plain
+        wasted = len(plain) < longest
+        assert asked[True] == asked[False] + ([plain[-1].token] if wasted else [])
+        ends.add(plain[-1].finish)
+    assert longest < 40 or "stop" in ends
+
+
+def test_the_next_step_is_asked_for_before_the_token_is_shown() -> None:
+    for ahead, expected in ((True, [5]), (False, [])):
+        step, first, asked = scripted([5, 6, 7, 8])
+        tokens = decode_stream(step, first, Sampler(), {2}, 4, ahead=ahead)
+        assert next(tokens).token == 5
+        assert asked == expected
 
 
 def test_no_room_for_an_answer_is_a_wrong_usage() -> None:
