@@ -31,7 +31,10 @@ class Source:
 
 @dataclass(frozen=True)
 class Coverage:
-    """How much of the documents there is, and how much of it the model read (in the tree or verbatim)."""
+    """How much of the documents there is, and how much of it the model read (in the tree or verbatim).
+
+    `pages` counts those of documents that have pages; Markdown, HTML, EPUB and text without form feeds have none.
+    """
 
     tokens: int
     tokens_read: int

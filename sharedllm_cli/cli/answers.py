@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from sharedllm_cli.answer import Answer, Source
 from sharedllm_cli.cli.console import Console, harmless, one_line
 from sharedllm_cli.cli.excerpts import excerpt
-from sharedllm_cli.cli.quantities import duration, page_list
+from sharedllm_cli.cli.quantities import duration, number_of, page_list
 from sharedllm_cli.config import MAX_SOURCES
 
 if TYPE_CHECKING:
@@ -65,8 +65,8 @@ def effort(answer: Answer) -> list[str]:
     """The parts of the closing line: what was read, how fast, by which model."""
     coverage, timing = answer.coverage, answer.timing
     parts = [f"{coverage.tokens_read:,} of {coverage.tokens:,} tokens read"]
-    if coverage.pages > 1:
-        parts.append(f"{coverage.pages:,} pages")
+    if coverage.pages:
+        parts.append(number_of(coverage.pages, "page"))
     if coverage.pages_without_text:
         parts.append(f"without text: {page_list(coverage.pages_without_text)}")
     parts.append(f"first token {duration(timing.first_token_s)}")

@@ -65,7 +65,7 @@ def _row(entry: Entry) -> tuple[str, ...]:
     state = "" if entry.complete else " (not whole)"
     return (
         entry.name,
-        number(entry.pages),
+        number(entry.pages or None),
         number(entry.tokens),
         size(entry.bytes),
         (", ".join(models) or "–") + state,
@@ -75,7 +75,7 @@ def _row(entry: Entry) -> tuple[str, ...]:
 
 
 def number(value: int | None) -> str:
-    """A count in a table, a dash where it is not known."""
+    """A count in a table, a dash where it is not known or there is nothing to count."""
     return "–" if value is None else f"{value:,}"
 
 
@@ -102,7 +102,7 @@ def show(call: Call, which: Which) -> None:
     facts = [
         ("Document", entry.source or "standard input, or not known"),
         ("Hash", entry.content_hash or "–"),
-        ("Pages", number(entry.pages)),
+        ("Pages", number(entry.pages or None)),
         ("Tokens", number(entry.tokens)),
         ("Size", size(entry.bytes)),
         ("Made", day(entry.made)),

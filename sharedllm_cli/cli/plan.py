@@ -52,7 +52,7 @@ def show(call: Call, rows: Sequence[PlanRow]) -> None:
 def _row(row: PlanRow) -> tuple[str, ...]:
     return (
         row.name,
-        f"{row.pages:,}",
+        f"{row.pages:,}" if row.pages else "–",
         f"{row.tokens:,}",
         f"{row.chunks:,}",
         size(row.index_bytes),

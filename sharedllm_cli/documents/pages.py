@@ -64,6 +64,11 @@ class Document:
         """Numbers of the pages on which no text was found."""
         return tuple(page.number for page in self.pages if not self.text[page.start : page.end].strip())
 
+    @property
+    def page_count(self) -> int:
+        """How many pages a reader can turn: 0 where the format has none."""
+        return len(self.pages) if self.paged else 0
+
     def page_at(self, offset: int) -> Page:
         """The page of the character at `offset` of the text (of an empty page never)."""
         if not 0 <= offset < max(1, len(self.text)):

@@ -59,6 +59,8 @@ class PartEntry:
 class Entry:
     """The index of one document. Dates are ISO 8601 in UTC; `tokens` is None while no leaves are stored.
 
+    `pages` is 0 for a format without pages.
+
     `source` is the file it was asked for last, `elsewhere` those before, with the same content then.
     """
 
@@ -127,7 +129,7 @@ def _entry(folder: Path) -> Entry:
         folder=folder,
         content_hash=usage.content_hash if usage else _hash_of(folder),
         source=usage.path if usage else text.get("path"),
-        pages=text.get("pages"),
+        pages=text.get("pages") if text.get("paged", True) else 0,
         tokens=facts.get("leaves", {}).get("tokens"),
         bytes=parts.folder_bytes(folder),
         parts=found,

@@ -48,7 +48,7 @@ class OpenDocument:
 
     @property
     def pages(self) -> int:
-        return len(self.document.pages)
+        return self.document.page_count
 
     @property
     def tokens(self) -> int:

@@ -116,6 +116,13 @@ def test_a_format_without_pages_names_none(book: str) -> None:
     assert "page 1" not in err
 
 
+@pytest.mark.parametrize(("pages", "told"), [(0, None), (1, "1 page"), (1200, "1,200 pages")])
+def test_the_closing_line_counts_pages_where_there_are_any(book: str, pages: int, told: str | None) -> None:
+    script = Script(changes={"sources": [], "coverage": Coverage(5000, 1024, 10, pages, [])})
+    err = call(script, "ask", book, "When?").err
+    assert (f"tokens read · {told} · " in err) if told else ("page" not in err)
+
+
 def test_a_quote_not_found_word_for_word_is_marked(book: str) -> None:
     err = call(Script(changes={"sources": [make_source(verified=False)]}), "ask", book, "When?").err
     assert "not found word for word" in err
