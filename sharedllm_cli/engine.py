@@ -137,9 +137,7 @@ class Engine:
     def _index_one(self, opened: OpenDocument, late_states: bool) -> IndexOutcome:
         started = perf_counter()
         reason = self.trees.why_new(opened)
-        skipped = self.trees.find(opened) is not None
-        if not skipped:
-            self.trees.build(opened)
+        skipped = self.trees.find(opened) is not None or not self.trees.build_missing(opened)
         states_key = self.trees.states_key(opened)
         if late_states and self.store.read_states(opened.content_hash, states_key) is None:
             skipped = False

@@ -341,6 +341,10 @@ def test_index_is_built_once_and_says_why_again(model: str, private_home: Path, 
     assert first.bytes > 0
     assert first.tokens_per_s > 0
     assert engine.index([story])[0][0].skipped
+    engine.trees.find = lambda opened: None  # type: ignore[method-assign]  # not there yet when it is looked for
+    waited = engine.index([story])[0][0]
+    assert waited.skipped, "another process built them meanwhile"
+    assert waited.tokens_per_s == 0
     other = make(model, private_home, lower_layers=3).index([story])[0][0]
     assert not other.skipped
     assert "lower layers" in (other.reason or "")

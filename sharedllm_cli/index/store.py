@@ -165,20 +165,36 @@ class IndexStore:
         dtype: torch.dtype | None = None,
         batch_tokens: int | None = None,
     ) -> StoredNodes:
+        """`build_missing_trees`, and open them."""
+        self.build_missing_trees(content_hash, key, leaves, lower, reporter, batch_tokens=batch_tokens)
+        nodes = self.open_trees(content_hash, key, leaves, device=device, dtype=dtype)
+        assert nodes is not None
+        return nodes
+
+    def build_missing_trees(
+        self,
+        content_hash: str,
+        key: TreesKey,
+        leaves: Leaves,
+        lower: Encoder,
+        reporter: Reporter | None = None,
+        *,
+        batch_tokens: int | None = None,
+    ) -> bool:
         """Build the trees of a document, or finish an interrupted build, or wait for another process that does.
 
-        The text must be stored before. Raises ResourceError where disk or memory do not suffice.
+        Returns whether anything was built here. The text must be stored before. Raises ResourceError where disk or
+        memory do not suffice.
         """
         from sharedllm_cli.index.build import build_trees
 
         reporter = reporter or self._reporter
         folder = self._present_folder(content_hash)
         with parts.writer(folder, part_name(key), reporter):
-            if parts.find_part(folder, key, content_hash) is None:
-                build_trees(folder, content_hash, key, leaves, lower, reporter, batch_tokens=batch_tokens)
-        nodes = self.open_trees(content_hash, key, leaves, device=device, dtype=dtype)
-        assert nodes is not None
-        return nodes
+            if parts.find_part(folder, key, content_hash) is not None:
+                return False
+            build_trees(folder, content_hash, key, leaves, lower, reporter, batch_tokens=batch_tokens)
+        return True
 
     def has_trees(self, content_hash: str, key: TreesKey) -> bool:
         """Whether finished trees that serve a key are stored (of its M or a larger one); they are not proved."""

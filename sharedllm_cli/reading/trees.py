@@ -96,6 +96,13 @@ class Trees:
             opened.content_hash, key, opened.leaves, lower, self._reporter, device=base.device, dtype=base.dtype
         )
 
+    def build_missing(self, opened: OpenDocument) -> bool:
+        """`build` without opening them: whether anything was built here, and not by another process meanwhile."""
+        lower = self._shared.lower
+        return self._store.build_missing_trees(
+            opened.content_hash, self.key(opened), opened.leaves, lower, self._reporter
+        )
+
     def vectors(self, documents: Sequence[OpenDocument]) -> CompressedSource:
         """Where the paper's node vectors come from: stored trees, else the lower model, each time anew."""
         stored = [self.find(opened) for opened in documents]

@@ -167,8 +167,11 @@ def test_the_second_writer_waits_and_does_nothing_twice(store: IndexStore, lower
 
     slow, second, progress = Slow(lower), Counting(lower), Progress()
 
+    built = {}
+
     def build(model: Any, reporter: Any) -> None:
-        IndexStore(store.root).build_trees(document.content_hash, trees_key(document), leaves, model, reporter)
+        mine = IndexStore(store.root)
+        built[model] = mine.build_missing_trees(document.content_hash, trees_key(document), leaves, model, reporter)
 
     first_thread = threading.Thread(target=build, args=(slow, Silent()))
     first_thread.start()
@@ -186,6 +189,7 @@ def test_the_second_writer_waits_and_does_nothing_twice(store: IndexStore, lower
     second_thread.join(60)
     assert slow.calls > 0
     assert second.calls == 0
+    assert built == {slow: True, second: False}
     nodes = store.open_trees(document.content_hash, trees_key(document), leaves)
     assert nodes is not None
     assert nodes.compressed([Node(0, 1, 0)]).keys.shape[2] == 2
