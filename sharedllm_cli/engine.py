@@ -224,11 +224,7 @@ class Engine:
     def _score(self, documents: Sequence[OpenDocument], question: str) -> Scored:
         ids = plain_ids(self.shared.base.tokenizer, question)
         leaves = [opened.leaves for opened in documents]
-        late = self.settings.policy == "late"
-        stored = [
-            self.store.read_states(opened.content_hash, self.trees.states_key(opened)) if late else None
-            for opened in documents
-        ]
+        stored = self.trees.states(documents) if self.settings.policy == "late" else [None] * len(documents)
         source = QuestionLeaves(question, ids, leaves, self.shared.lower, lambda: self.trees.vectors(documents), stored)
         return score(source, leaves, self.settings.policy)
 

@@ -188,6 +188,9 @@ def test_stored_states_serve_the_late_policy(
     _, answer = ask(engine, [story], "Who lights the beacon?")
     assert seen == [len("Who lights the beacon?")], "only the question goes through the lower model"
     assert [source.quote for source in answer.sources] == live
+    forbid(monkeypatch, engine.store, "read_states")
+    _, again = ask(engine, [story], "Who lights the beacon?")
+    assert [source.quote for source in again.sources] == live, "read once for all questions of a session"
 
 
 def test_short_document_stands_whole(model: str, private_home: Path, tmp_path: Path, open_adapter: str) -> None:

@@ -11,8 +11,9 @@ import torch
 from sharedllm_cli.answer import TreeRead
 from sharedllm_cli.config import LATE_LAYERS, Settings, StoredDtype
 from sharedllm_cli.context.search import search
-from sharedllm_cli.index.manifest import StatesKey, TreesKey
+from sharedllm_cli.index.manifest import StatesKey, TreesKey, fingerprint
 from sharedllm_cli.index.nodes import CompressedSource, JoinedNodes, LiveNodes, StoredNodes
+from sharedllm_cli.index.states import LeafStates
 from sharedllm_cli.index.store import IndexStore
 from sharedllm_cli.model.cross_attention import TreeContext
 from sharedllm_cli.model.lower import CompressedNodes
@@ -63,6 +64,7 @@ class Trees:
         self._policy = settings.policy
         self._reporter = reporter
         self._told_of_vectors = False
+        self._states: dict[str, LeafStates] = {}
 
     def key(self, opened: OpenDocument) -> TreesKey:
         """What identifies the trees of a document for this model."""
@@ -77,6 +79,20 @@ class Trees:
         base = self._shared.base
         layers = min(LATE_LAYERS, self._shared.lower.lower_layers)
         return StatesKey(opened.leaves_key, base.name, base.weights_hash, layers, base.quantize_of(layers))
+
+    def states(self, documents: Sequence[OpenDocument]) -> list[LeafStates | None]:
+        """The stored late-interaction states of documents, None where there are none.
+
+        They stay in memory for the next question, and go when their documents are no longer asked.
+        """
+        keys = [fingerprint(self.states_key(opened)) for opened in documents]
+        self._states = {key: states for key, states in self._states.items() if key in keys}
+        for opened, key in zip(documents, keys, strict=True):
+            if key not in self._states:
+                states = self._store.read_states(opened.content_hash, self.states_key(opened))
+                if states is not None:
+                    self._states[key] = states
+        return [self._states.get(key) for key in keys]
 
     def find(self, opened: OpenDocument) -> StoredNodes | None:
         """The stored trees, None where there are none; StoredIndexError where they are damaged."""
