@@ -192,7 +192,9 @@ class Engine:
         timing.index_s = trees.seconds if trees else 0.0
         scored = self._score(documents, looked_for(question, history, documents))
         by_words = self.settings.policy in ("hybrid", "bm25", "right")
-        chosen = choose(documents, scored, self.settings.evidence_tokens, allowed=allowed, by_words=by_words)
+        chosen = choose(
+            documents, scored, self.settings.evidence_tokens, allowed=allowed, by_words=by_words, question=question
+        )
         timing.search_s = perf_counter() - started - timing.index_s
         if chosen.hopeless and not trees:
             yield NOT_IN_DOCUMENT
@@ -276,7 +278,7 @@ class Engine:
         kept = [chosen.passages[place].text for place in prompt.passages]
         return assess(
             matches.terms,
-            matches.terms if chosen.whole else matches.matched,
+            chosen.matched,
             text,
             question=question,
             evidence_text="" if tree.context is not None else "\n".join(kept),

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+
+import numpy as np
 
 from sharedllm_cli.answer import Source
 from sharedllm_cli.context import evidence, lexical
+from sharedllm_cli.context.front_matter import asks_for_front_matter, raise_front
 from sharedllm_cli.generation.prompt import PassageText, Turn
 from sharedllm_cli.reading.library import OpenDocument
 from sharedllm_cli.reading.scoring import Scored
@@ -14,6 +17,8 @@ from sharedllm_cli.reading.sources import TokenRanges, passage_text, sources, to
 
 QUOTE_TOKENS = 512
 """With no verbatim evidence the sources are quoted from this many tokens of the best leaves."""
+COVER_TOKENS = 64
+"""A page with fewer tokens than this is a cover: author and date stand on the page after it."""
 _LEANING = 2
 """A question with fewer words than this that the documents hold is looked for together with the one before it."""
 
@@ -22,7 +27,8 @@ _LEANING = 2
 class Chosen:
     """The passages for a question, in document order, a piece a page, and the sources, best first.
 
-    `tokens` counts the passages' tokens; `whole`: all that may be read stands in them.
+    `tokens` counts the passages' tokens; `whole`: all that may be read stands in them; `front`: the question is about
+    a document itself, whose first page stands in them whatever its words.
     """
 
     scored: Scored
@@ -30,12 +36,19 @@ class Chosen:
     tokens: int
     sources: list[Source]
     whole: bool
+    front: bool = False
 
     @property
     def hopeless(self) -> bool:
         """None of the question's words occurs in documents of which the model could see passages only."""
         matches = self.scored.lexical
-        return bool(matches.terms) and not matches.matched and not self.whole
+        return bool(matches.terms) and not matches.matched and not self.whole and not self.front
+
+    @property
+    def matched(self) -> Collection[str]:
+        """The question's words that the passages may be expected to answer: those that the documents hold, or all."""
+        matches = self.scored.lexical
+        return matches.terms if self.whole or self.front else matches.matched
 
 
 def looked_for(question: str, history: Sequence[Turn], documents: Sequence[OpenDocument]) -> str:
@@ -53,25 +66,43 @@ def choose(
     *,
     allowed: Sequence[TokenRanges | None] | None = None,
     by_words: bool = True,
+    question: str = "",
 ) -> Chosen:
     """Choose passages within a budget of tokens, and the quotes to show.
 
     `allowed` bounds both to some tokens of each document (None: all). `by_words` says that the scores rest on the
-    question's words, so that without any of them the passages are spread over the documents.
+    question's words, so that without any of them the passages are spread over the documents. A `question` about a
+    document itself (its author, its title) gets its first page, however that scores.
     """
     allowed = allowed or [None] * len(documents)
     texts = [token_text(opened) for opened in documents]
     spread = by_words and not scored.lexical.matched
+    front = asks_for_front_matter(question) and any(_may_read_front(ranges) for ranges in allowed)
+    leaves = scored.leaves
+    if front:
+        ends = [_front_end(opened) for opened in documents]
+        leaves = raise_front(leaves, texts, ends, budget_tokens or QUOTE_TOKENS)
 
     def select(budget: int) -> list[evidence.Passage]:
-        return evidence.select(scored.leaves, texts, budget, allowed=allowed, spread=spread)
+        return evidence.select(leaves, texts, budget, allowed=allowed, spread=spread)
 
     passages = select(budget_tokens) if budget_tokens else []
-    ranked = evidence.rank(passages or select(QUOTE_TOKENS), scored.leaves, texts)
+    ranked = evidence.rank(passages or select(QUOTE_TOKENS), leaves, texts)
     tokens = sum(passage.length for passage in passages)
     readable = sum(
         opened.tokens if ranges is None else sum(end - first for first, end in ranges)
         for opened, ranges in zip(documents, allowed, strict=True)
     )
     pieces = [piece for passage in passages for piece in passage_text(documents[passage.document], passage)]
-    return Chosen(scored, pieces, tokens, sources(documents, ranked), tokens >= readable)
+    return Chosen(scored, pieces, tokens, sources(documents, ranked), tokens >= readable, front)
+
+
+def _may_read_front(ranges: TokenRanges | None) -> bool:
+    return ranges is None or any(first == 0 < end for first, end in ranges)
+
+
+def _front_end(opened: OpenDocument) -> int:
+    """The token at which a document's first page ends; a cover of a few words and the page after it count as one."""
+    starts = opened.leaves.tokens.starts
+    page = opened.document.page_at(int(starts[min(COVER_TOKENS, len(starts)) - 1]))
+    return int(np.searchsorted(starts, page.end))
