@@ -70,7 +70,7 @@ class RollingCache:
         self._read_at = torch.zeros(0, dtype=torch.long)
         self._frame: Frame | None = None
         self._turn: tuple[Tensor, Tensor] | None = None
-        self._copies: list[tuple[Tensor, Tensor]] = []
+        self._copies: tuple[Tensor, Tensor] | None = None
 
     def begin(self, length: int, device: torch.device) -> Frame:
         """Settle where a block of `length` tokens (at most the window) and all that is kept stands."""
@@ -97,7 +97,8 @@ class RollingCache:
         )
         self._frame = frame
         self._turn = self._rotation(frame.turns) if recent and bool((frame.turns != 0).any()) else None
-        self._copies = [self._rotation(torch.full((sinks,), further, device=device)) for further in range(1, copies)]
+        further = torch.arange(1, max(1, copies), device=device).repeat_interleave(sinks)
+        self._copies = self._rotation(further) if len(further) else None
         return frame
 
     def update(self, keys: Tensor, values: Tensor, layer: int, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
@@ -110,7 +111,10 @@ class RollingCache:
         parts = []
         if kept.sinks is not None:
             sinks, sink_values = kept.sinks
-            parts += [(sinks, sink_values), *((_turned(sinks, turn), sink_values) for turn in self._copies)]
+            parts.append((sinks, sink_values))
+            if self._copies is not None:
+                times = (1, 1, frame.copies - 1, 1)
+                parts.append((_turned(sinks.repeat(times), self._copies), sink_values.repeat(times)))
         if kept.recent is not None:
             recent, recent_values = kept.recent
             parts.append((recent if self._turn is None else _turned(recent, self._turn), recent_values))
