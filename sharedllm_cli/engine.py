@@ -31,7 +31,7 @@ from sharedllm_cli.generation.sampling import Sampler
 from sharedllm_cli.generation.stream import Finish, decode_stream
 from sharedllm_cli.home import indexes_folder
 from sharedllm_cli.index.store import IndexStore
-from sharedllm_cli.memory import peak_bytes
+from sharedllm_cli.memory import memory_for, peak_bytes
 from sharedllm_cli.model.cross_attention import TreeContext
 from sharedllm_cli.model.shared import SharedModel, load_shared
 from sharedllm_cli.planning import PlanRow, plan_documents
@@ -190,7 +190,8 @@ class Engine:
         # Before the search: the paper's policy scores nodes by what the trees hold.
         trees = self.trees.open(documents) if self.reads_tree else None
         timing.index_s = trees.seconds if trees else 0.0
-        scored = self._score(documents, looked_for(question, history, documents))
+        with memory_for("score the leaves", "use --policy bm25, which needs no model, or --quantize 4bit"):
+            scored = self._score(documents, looked_for(question, history, documents))
         by_words = self.settings.policy in ("hybrid", "bm25", "right")
         chosen = choose(
             documents, scored, self.settings.evidence_tokens, allowed=allowed, by_words=by_words, question=question
@@ -253,17 +254,13 @@ class Engine:
         """One pair a sampled token: the text that is final with it, and at the last one why it is the last."""
         upper, device = self.shared.upper, self.shared.base.device
         settings = self.settings
-        cache = upper.cache()
-        first = upper.infer(torch.tensor(prompt.token_ids, device=device), tree, cache)
-        sampler = Sampler(settings.temperature, settings.top_p, settings.seed)
-        tokens = decode_stream(
-            lambda token: upper.infer(torch.tensor([token], device=device), tree, cache),
-            first,
-            sampler,
-            self._stop_ids,
-            settings.max_new_tokens,
-        )
-        yield from answer_pieces(tokens, self.shared.base.tokenizer, prompt.stop_texts)
+        with memory_for("write the answer", "use fewer --evidence-tokens or --max-new-tokens, or --quantize 4bit"):
+            first, cache = upper.begin(torch.tensor(prompt.token_ids, device=device), tree, self.reporter)
+            sampler = Sampler(settings.temperature, settings.top_p, settings.seed)
+            tokens = decode_stream(
+                lambda token: upper.infer(token, tree, cache), first, sampler, self._stop_ids, settings.max_new_tokens
+            )
+            yield from answer_pieces(tokens, self.shared.base.tokenizer, prompt.stop_texts)
 
     @cached_property
     def _stop_ids(self) -> frozenset[int]:

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import errno
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from sharedllm_cli.errors import ResourceError
 
 _WORDS = ("out of memory", "not enough memory", "can't allocate memory", "status_alloc_failed")
 """What RuntimeErrors say of it: the allocators of the CPU and of MPS, and CUDA's libraries about their own buffers."""
@@ -17,6 +21,24 @@ def is_out_of_memory(error: BaseException) -> bool:
         return error.errno == errno.ENOMEM
     text = str(error).lower()
     return isinstance(error, RuntimeError) and any(words in text for words in _WORDS)
+
+
+@contextmanager
+def memory_for(work: str, hint: str) -> Iterator[None]:
+    """A lack of memory inside the block becomes a ResourceError: "not enough memory to <work>", with the hint."""
+    try:
+        yield
+    except Exception as problem:
+        if not is_out_of_memory(problem):
+            raise
+        raise ResourceError(f"not enough memory to {work}", hint=hint) from problem
+
+
+def release() -> None:
+    """Hand back what torch keeps of a GPU's memory for later, after an attempt that did not fit."""
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_initialized():
+        torch.cuda.empty_cache()
 
 
 def peak_bytes() -> int:

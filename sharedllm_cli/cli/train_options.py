@@ -14,7 +14,8 @@ DataFiles = Annotated[
     typer.Option(
         "--data",
         metavar="FILE[=WEIGHT]",
-        help="JSON Lines with documents and questions (.jsonl, .gz, .xz); give it several times, with weights.",
+        help="JSON Lines with documents and questions, or plain text for recite and lm (.jsonl, .txt; .gz, .xz);"
+        " give it several times, with weights.",
         show_default=False,
         rich_help_panel=DATA,
     ),
@@ -23,7 +24,13 @@ Out = Annotated[
     Path, typer.Option("--out", metavar="FOLDER", help="Folder of the run: its adapter, checkpoints and metrics.")
 ]
 Objective = Annotated[
-    str, typer.Option("--objective", metavar="qa", help="What is learned; qa: to answer from passages and tree.")
+    str,
+    typer.Option(
+        "--objective",
+        metavar="qa|recite|lm|distill",
+        help="What is learned: to answer from passages and tree, to recite a tree's words, to go on with its text, or"
+        " to say with the tree what the base model says with the text.",
+    ),
 ]
 HoldBack = Annotated[
     int, typer.Option("--hold-back", help="Last documents of each file, never looked at.", rich_help_panel=DATA, min=0)

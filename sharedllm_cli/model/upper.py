@@ -12,11 +12,16 @@ import torch
 from torch import Tensor, nn
 from transformers import DynamicCache, PreTrainedModel
 
+from sharedllm_cli.errors import ResourceError
+from sharedllm_cli.memory import is_out_of_memory, release
 from sharedllm_cli.model import cross_attention
 from sharedllm_cli.model.adapter import Adapter
 from sharedllm_cli.model.cross_attention import AdditiveInjection, MergedInjection, TreeContext
 from sharedllm_cli.model.lower import CompressedNodes
 from sharedllm_cli.model.spreading import layer_device
+from sharedllm_cli.progress import Reporter
+
+_SHORTEST_PIECE = 16
 
 
 class InjectedLayer(nn.Module):
@@ -139,6 +144,36 @@ class UpperModel:
         )
         logits: Tensor = output.logits
         return logits
+
+    def begin(
+        self, token_ids: Tensor, tree: TreeContext | None, reporter: Reporter | None = None
+    ) -> tuple[Tensor, DynamicCache]:
+        """Logits [vocabulary] after a running text [Q], and the cache that holds it.
+
+        Where memory does not suffice for all of it at once it is read in pieces, half as long each time, which gives
+        the same; ResourceError where a short piece is still too much.
+        """
+        piece = len(token_ids)
+        while True:
+            cache = self.cache()
+            try:
+                for part in token_ids.split(piece):
+                    logits = self.infer(part, tree, cache)
+                return logits, cache
+            except (RuntimeError, MemoryError) as problem:
+                if not is_out_of_memory(problem):
+                    raise
+            # Outside of the handler, so that the failed attempt's tensors are gone.
+            del cache
+            release()
+            piece //= 2
+            if piece < _SHORTEST_PIECE:
+                raise ResourceError(
+                    f"not enough memory to read a running text of {len(token_ids)} tokens",
+                    hint="use fewer --evidence-tokens, --no-tree, --quantize 4bit or a smaller --model",
+                )
+            if reporter is not None:
+                reporter.note(f"not enough memory for {len(token_ids)} tokens at once; reading {piece} at a time")
 
     @torch.inference_mode()
     def infer(self, token_ids: Tensor, tree: TreeContext | None, cache: DynamicCache) -> Tensor:

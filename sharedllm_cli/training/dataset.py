@@ -7,22 +7,20 @@ questions can't be answered from their passages and are to be met with NOT_IN_DO
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sharedllm_cli.config import TreeConfig
 from sharedllm_cli.context import evidence, lexical
 from sharedllm_cli.context.evidence import Passage
 from sharedllm_cli.errors import DocumentError
 from sharedllm_cli.generation.prompt import NOT_IN_DOCUMENT, PassageText
-from sharedllm_cli.progress import Reporter
 from sharedllm_cli.reading.sources import passage_text
 from sharedllm_cli.training import trees
-from sharedllm_cli.training.located import LocatedDocument, LocatedQuestion, locate
-from sharedllm_cli.training.records import DataFile, Record, read_records
+from sharedllm_cli.training.corpus import Documents
+from sharedllm_cli.training.located import LocatedDocument, LocatedQuestion
 from sharedllm_cli.training.sample import Sample, question_answers
 from sharedllm_cli.training.trees import TreePlan
 
@@ -30,8 +28,6 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 _ATTEMPTS = 50
-_KEPT_DOCUMENTS = 2000
-"""So many documents are kept cut and searched; others are cut again when they are drawn again."""
 
 
 @dataclass(frozen=True)
@@ -86,74 +82,6 @@ class Case:
     passages: list[PassageText]
     asked: list[Asked]
     tree: TreePlan | None = None
-
-
-@dataclass(frozen=True)
-class Split:
-    """The documents of one file as they are used: the last ones are held back, those before them validate."""
-
-    training: list[Record]
-    validation: list[Record]
-
-    @staticmethod
-    def of(records: Sequence[Record], *, hold_back: int, validation: int, path: str, most: int | None = None) -> Split:
-        """Split a file's documents; of those to learn from, `most` at most, spread over the file."""
-        end = len(records) - hold_back
-        middle = end - validation
-        if middle < 1:
-            raise DocumentError(
-                f"{path} has {len(records)} documents, too few to keep {hold_back + validation} of them out"
-            )
-        training = list(records[:middle])
-        if most is not None and most < middle:
-            training = [training[place * middle // most] for place in range(most)]
-        return Split(training, list(records[middle:end]))
-
-
-class Documents:
-    """Documents of several files with weights; a document is cut and searched when it is first drawn."""
-
-    def __init__(
-        self,
-        files: Sequence[tuple[float, Sequence[Record]]],
-        tokenizer: PreTrainedTokenizerBase,
-        tree: TreeConfig,
-        *,
-        paged: float = Mixture.paged,
-        by_length: bool = False,
-    ) -> None:
-        """`by_length`: a document is drawn by its characters rather than by its questions."""
-        self._paged = paged
-        self._tokenizer = tokenizer
-        self._tree = tree
-        self._records = [list(records) for _, records in files]
-        weights = np.array([weight for weight, _ in files], dtype=np.float64)
-        self._files = np.cumsum(weights / weights.sum())
-
-        # A document is drawn as often as it has questions, up to a limit: one long article must not fill the run.
-        def weight(record: Record) -> float:
-            return len(record.document) if by_length else min(len(record.questions), 40)
-
-        counts = [np.array([weight(record) for record in own], dtype=np.float64) for own in self._records]
-        if not all(count.sum() for count in counts):
-            raise DocumentError("a data file holds no question with an answer")
-        self._within = [np.cumsum(count / count.sum()) for count in counts]
-        self._located: dict[tuple[int, int], LocatedDocument] = {}
-
-    def draw(self, random: np.random.Generator, file: int | None = None) -> tuple[int, LocatedDocument]:
-        """A document, and the number of its file."""
-        if file is None:
-            file = int(np.searchsorted(self._files, random.random(), side="right"))
-            file = min(file, len(self._records) - 1)
-        place = int(np.searchsorted(self._within[file], random.random(), side="right"))
-        place = min(place, len(self._records[file]) - 1)
-        if (file, place) not in self._located:
-            paged = np.random.default_rng([file, place]).random() < self._paged
-            record = self._records[file][place]
-            if len(self._located) >= _KEPT_DOCUMENTS:
-                del self._located[next(iter(self._located))]
-            self._located[file, place] = locate(record, self._tokenizer, self._tree, paged=bool(paged))
-        return file, self._located[file, place]
 
 
 class QuestionSamples:
@@ -376,21 +304,3 @@ def _naming(question: str, title: str, random: np.random.Generator) -> str:
     """The question with its document's title in it, as a user with several documents would ask."""
     forms = (f'In "{title}": {question}', f"{title}: {question}", f"{question.rstrip('? ')} (in {title})?")
     return forms[int(random.integers(len(forms)))]
-
-
-def load_splits(
-    files: Sequence[DataFile],
-    *,
-    hold_back: int,
-    validation: int,
-    skip_bad_lines: bool,
-    reporter: Reporter,
-    most: int | None = None,
-) -> list[tuple[float, Split]]:
-    """Read all data files and split each by document; see `Split` and `read_records` for what is raised."""
-    made = []
-    for file in files:
-        records = read_records(file.path, skip_bad_lines=skip_bad_lines, reporter=reporter)
-        split = Split.of(records, hold_back=hold_back, validation=validation, path=str(file.path), most=most)
-        made.append((file.weight, split))
-    return made

@@ -20,6 +20,9 @@ from typing import IO, Any
 from sharedllm_cli.errors import DocumentError, UsageError
 from sharedllm_cli.progress import Reporter
 
+TEXT_SUFFIXES = frozenset({".txt", ".text", ".md"})
+"""Files with these endings are plain text, for language modelling and perplexity."""
+
 
 @dataclass(frozen=True)
 class Question:
@@ -72,11 +75,15 @@ class DataFile:
 
 
 def read_records(path: Path, *, skip_bad_lines: bool, reporter: Reporter, unanswerable: bool = False) -> list[Record]:
-    """All documents of a data file; questions without any answer are kept only where `unanswerable` asks for them.
+    """All documents of a data file; a text file is one, without questions.
+
+    Questions without any answer are kept only where `unanswerable` asks for them.
 
     A bad line is named with file, line number and reason: as a warning where bad lines are skipped, else as a
     DocumentError. Raises DocumentError too where the file can't be read or holds no document.
     """
+    if is_plain_text(path):
+        return [_plain_text(path)]
     records: list[Record] = []
     with _translated(path), _opened(path) as file:
         for number, line in enumerate(file, start=1):
@@ -106,6 +113,20 @@ def _translated(path: Path) -> Iterator[None]:
         raise DocumentError(f"{path} is not UTF-8 text") from error
     except (OSError, EOFError, lzma.LZMAError, zlib.error) as error:
         raise DocumentError(f"{path} can't be read: {error}") from error
+
+
+def is_plain_text(path: Path) -> bool:
+    """Whether a file is plain text, compressed or not, by its name."""
+    named = path.with_suffix("") if path.suffix in (".xz", ".gz") else path
+    return named.suffix.lower() in TEXT_SUFFIXES
+
+
+def _plain_text(path: Path) -> Record:
+    with _translated(path), _opened(path) as file:
+        text = file.read().decode("utf-8")
+    if not text.strip():
+        raise DocumentError(f"{path} holds no text")
+    return Record(path.name, path.name.partition(".")[0].replace("_", " "), text, ())
 
 
 def _opened(path: Path) -> IO[bytes]:

@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from sharedllm_cli import __version__
+from sharedllm_cli import __version__, plots
 from sharedllm_cli.config import Gates, Settings, TreeConfig
 from sharedllm_cli.errors import UsageError
 from sharedllm_cli.generation import prompt
@@ -26,13 +26,15 @@ from sharedllm_cli.model.loading import BaseModel, load
 from sharedllm_cli.model.lower import LowerModel
 from sharedllm_cli.model.upper import UpperModel
 from sharedllm_cli.progress import Reporter, Silent
-from sharedllm_cli.training.dataset import Documents, Mixture, QuestionSamples, load_splits
+from sharedllm_cli.training import course
+from sharedllm_cli.training.corpus import Documents, load_splits, pieces
+from sharedllm_cli.training.dataset import Mixture, QuestionSamples
 from sharedllm_cli.training.forward import TrainedUpper
 from sharedllm_cli.training.objective import Distillation, NextTokens, Samples
 from sharedllm_cli.training.records import DataFile, Record
 from sharedllm_cli.training.sample import Sample
-from sharedllm_cli.training.text import ContinueSamples, Lengths, ReciteSamples, pieces
-from sharedllm_cli.training.trainer import Ending, Pace, Schedule, Trainer, Validation
+from sharedllm_cli.training.text import ContinueSamples, Lengths, ReciteSamples
+from sharedllm_cli.training.trainer import METRICS, Ending, Pace, Schedule, Trainer, Validation
 from sharedllm_cli.training.trees import StoredTrees, TreeReader
 
 TREES = "trees"
@@ -132,7 +134,8 @@ def run(request: Request, settings: Settings, *, home: Path, reporter: Reporter)
     else:
         adapter = Adapter.load(request.start, base.model)
     tree = adapter.config.tree
-    if (request.mixture.tree or request.mixture.tree_only) and not adapter.reads_tree:
+    wanted = request.objective != "qa" or request.mixture.tree or request.mixture.tree_only
+    if wanted and not adapter.reads_tree:
         raise UsageError("the adapter's gates are closed: no sample with a tree could teach it anything")
     upper = UpperModel(base.model, adapter)
     lower = LowerModel(base.model, adapter.config.injection.lower_layers)
@@ -161,6 +164,8 @@ def run(request: Request, settings: Settings, *, home: Path, reporter: Reporter)
     if request.resume and not trainer.resume():
         reporter.note(f"there is no checkpoint in {request.run}: training begins")
     ending = trainer.train()
+    if is_main_process():
+        plots.keep(request.run / course.PLOT, lambda: course.draw(request.run / METRICS), reporter)
     done = trainer.position
     return Outcome(ending, request.run / "adapter", done.step, done.targets, done.tokens, done.seconds)
 

@@ -8,20 +8,17 @@ seed and number alone. Knows no model.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from sharedllm_cli.errors import DocumentError
-from sharedllm_cli.training.dataset import Documents, Mixture
+from sharedllm_cli.training.corpus import Documents
+from sharedllm_cli.training.dataset import Mixture
 from sharedllm_cli.training.located import LocatedDocument
-from sharedllm_cli.training.records import Record
 from sharedllm_cli.training.sample import Sample, branched
 from sharedllm_cli.training.trees import TreePlan, plan
 
-PIECE_CHARACTERS = 48_000
-"""Longer documents are cut into pieces of about so many characters (some 11,000 tokens): each has trees of its own."""
 _ATTEMPTS = 50
 
 
@@ -35,24 +32,6 @@ class Lengths:
     """Places of a document that are recited in one sample, in different chunks, as far as it has them."""
     text: int = 512
     """Plain tokens that follow the tree in `lm`."""
-
-
-def pieces(records: Sequence[Record], characters: int = PIECE_CHARACTERS) -> list[Record]:
-    """Long documents cut into pieces, at the end of a line where there is one near; nothing is lost."""
-    found = []
-    for record in records:
-        starts = [0]
-        while len(record.document) - starts[-1] > 1.5 * characters:
-            near = record.document.find("\n", starts[-1] + characters, starts[-1] + characters + 2000)
-            starts.append(near + 1 if near >= 0 else starts[-1] + characters)
-        if len(starts) == 1:
-            found.append(record)
-            continue
-        ends = [*starts[1:], len(record.document)]
-        for number, (start, end) in enumerate(zip(starts, ends, strict=True), start=1):
-            piece = record.document[start:end]
-            found.append(Record(f"{record.doc_id}#{number}", record.title, piece, ()))
-    return found
 
 
 class _TextSamples:

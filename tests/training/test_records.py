@@ -12,7 +12,7 @@ import pytest
 
 from sharedllm_cli.errors import DocumentError, UsageError
 from sharedllm_cli.progress import Silent
-from sharedllm_cli.training.dataset import Split
+from sharedllm_cli.training.corpus import Split
 from sharedllm_cli.training.records import DataFile, read_records
 
 GOOD = {"doc_id": "a", "title": "A", "document": "Some text.", "other": 1}

@@ -18,7 +18,8 @@ from sharedllm_cli.model.loading import BaseModel, load
 from sharedllm_cli.model.upper import UpperModel
 from sharedllm_cli.progress import Silent
 from sharedllm_cli.training.batch import Batch, by_length
-from sharedllm_cli.training.dataset import Documents, Mixture, QuestionSamples
+from sharedllm_cli.training.corpus import Documents
+from sharedllm_cli.training.dataset import Mixture, QuestionSamples
 from sharedllm_cli.training.forward import TrainedUpper
 from sharedllm_cli.training.located import locate
 from sharedllm_cli.training.records import Question, Record, read_records

@@ -20,11 +20,13 @@ from sharedllm_cli.model.loading import BaseModel
 from sharedllm_cli.model.upper import UpperModel
 from sharedllm_cli.progress import Silent
 from sharedllm_cli.training import checkpoint
-from sharedllm_cli.training.dataset import Documents, Mixture, QuestionSamples, load_splits
+from sharedllm_cli.training.corpus import Documents, load_splits
+from sharedllm_cli.training.dataset import Mixture, QuestionSamples
 from sharedllm_cli.training.forward import TrainedUpper
 from sharedllm_cli.training.objective import NextTokens
 from sharedllm_cli.training.records import DataFile
-from sharedllm_cli.training.run import Outcome, Request, run
+from sharedllm_cli.training.run import Outcome, Reading, Request, run
+from sharedllm_cli.training.text import Lengths
 from sharedllm_cli.training.trainer import Pace, Schedule
 
 MIXTURE = Mixture(least_evidence=150, most_evidence=300)
@@ -63,6 +65,42 @@ def test_training_four_steps_is_two_and_two_resumed(data_file: Path, settings: S
     losses = [[line["loss"] for line in metrics(tmp_path / name) if "loss" in line] for name in ("whole", "parts")]
     assert losses[0] == losses[1]
     assert len(losses[0]) == 4
+
+
+TREE_MIXTURE = replace(MIXTURE, tree=0.4, tree_only=0.4, least_tree=300, most_tree=900)
+
+
+@pytest.mark.parametrize("objective", ["qa", "recite", "lm", "distill"])
+def test_training_to_read_is_the_same_in_parts(
+    data_file: Path, settings: Settings, tmp_path: Path, objective: str
+) -> None:
+    changes: dict[str, Any] = {
+        "objective": objective,
+        "reading": Reading(gate=0.1),
+        "mixture": TREE_MIXTURE,
+        "lengths": Lengths(cue=5, recited=9, recitations=3, text=60),
+        "trees": tmp_path / "trees",
+        "schedule": replace(SCHEDULE, steps=2),
+        "validation_samples": 4,
+    }
+    train(data_file, settings, tmp_path / "whole", **changes)
+    train(data_file, settings, tmp_path / "parts", **changes, pace=Pace(max_seconds=0.0))
+    train(data_file, settings, tmp_path / "parts", **changes, resume=True)
+    whole, parts = weights(tmp_path / "whole"), weights(tmp_path / "parts")
+    assert whole.keys() == parts.keys()
+    for name, tensor in whole.items():
+        assert torch.equal(tensor, parts[name]), name
+    gates = [tensor for name, tensor in whole.items() if name.endswith(".gate")]
+    assert len(gates) == 2
+    assert all(bool((gate != 0.1).any()) for gate in gates)
+    looks = [line for line in metrics(tmp_path / "whole") if "tree_wrong" in line]
+    assert len(looks) == 2
+    assert (tmp_path / "whole" / "course.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_samples_with_trees_need_an_adapter_that_reads(data_file: Path, settings: Settings, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="gates are closed"):
+        train(data_file, settings, tmp_path / "run", mixture=TREE_MIXTURE)
 
 
 def test_a_killed_run_goes_on_from_its_checkpoint(data_file: Path, settings: Settings, tmp_path: Path) -> None:

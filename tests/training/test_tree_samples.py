@@ -22,7 +22,8 @@ from sharedllm_cli.model.lower import LowerModel
 from sharedllm_cli.model.upper import UpperModel
 from sharedllm_cli.progress import Silent
 from sharedllm_cli.training.batch import Batch, by_length
-from sharedllm_cli.training.dataset import Documents, Mixture, QuestionSamples, Split
+from sharedllm_cli.training.corpus import Documents, Split
+from sharedllm_cli.training.dataset import Mixture, QuestionSamples
 from sharedllm_cli.training.forward import TrainedUpper
 from sharedllm_cli.training.located import LocatedDocument, locate
 from sharedllm_cli.training.objective import NextTokens
@@ -128,7 +129,7 @@ def test_the_loss_is_that_of_the_upper_model_with_the_tree(tiny: BaseModel, data
         chosen = learned != NO_TARGET
         total += float(torch.nn.functional.cross_entropy(logits[chosen], learned[chosen], reduction="sum"))
     assert count == sum(sample.target_count for sample in drawn)
-    assert float(loss) == pytest.approx(total, rel=1e-4)
+    assert float(loss.detach()) == pytest.approx(total, rel=1e-4)
 
 
 def test_what_reads_a_tree_learns_and_the_base_does_not(tiny: BaseModel, data_file: Path) -> None:
