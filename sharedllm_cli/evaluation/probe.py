@@ -185,11 +185,12 @@ def _cut(document: JoinedDocument, tokenizer: Any, tokens: int) -> tuple[JoinedD
 
 
 def _may_stand(asked: Asked, kept: JoinedDocument, whole: JoinedDocument) -> bool:
-    """Whether the kept part may answer: not where the evidence or the answer's own words stand beyond it alone."""
+    """Whether the kept part may answer: not where the evidence or an answer's own words stand beyond it alone."""
     if asked.evidence:
         return all(end <= len(kept.text) for _, end in asked.evidence)
-    words = asked.answers[0].rstrip(".").lower()
-    return words in kept.text.lower() or words not in whole.text.lower()
+    words = [answer.rstrip(".").lower() for answer in asked.answers]
+    stands = [any(one in text.lower() for one in words) for text in (kept.text, whole.text)]
+    return stands[0] or not stands[1]
 
 
 def _measured(

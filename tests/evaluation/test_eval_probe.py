@@ -20,7 +20,7 @@ from sharedllm_cli.evaluation.probe import Request, probe
 from sharedllm_cli.evaluation.probe_cells import Cell, default_spans, parse_ratio, parse_span
 from sharedllm_cli.evaluation.probe_metrics import gaps
 from sharedllm_cli.evaluation.probe_reading import Posed, ProbedDocument, answer_losses
-from sharedllm_cli.evaluation.questions import opened, read_joined
+from sharedllm_cli.evaluation.questions import Asked, JoinedDocument, opened, read_joined
 from sharedllm_cli.evaluation.runner import PREDICTIONS
 from sharedllm_cli.evaluation.scoring import DocumentScorer
 from sharedllm_cli.generation import prompt
@@ -225,7 +225,23 @@ def test_long_documents_are_cut_and_asked_only_what_is_left(
     assert found["documents"] == {"asked": 4, "cut": 4, "tokens": 64}
     for line in lines(tmp_path / "out").values():
         assert (line["document_tokens"], line["cut"]) == (64, True)
-        assert line["question"] == "When was the lamp lit?" or line["answer"] == "Nobody"
+        assert line["question"] == "When was the lamp lit?", "the keeper's name stands beyond the cut"
+    assert found["questions"]["asked"] == 4
+
+
+def test_what_stands_nowhere_or_in_the_kept_part_is_asked() -> None:
+    whole = JoinedDocument("d", "The lamp was lit in 1801. Its keeper was Agnes Stone.", ())
+    kept = JoinedDocument("d", whole.text[:25], ())
+
+    def may(*answers: str, evidence: tuple[tuple[int, int], ...] = ()) -> bool:
+        return probe_module._may_stand(Asked("k", "Who?", answers, evidence), kept, whole)
+
+    assert may("in 1801")
+    assert may("Two hundred years ago")
+    assert may("Agnes Stone.", "lamp"), "one accepted answer is enough"
+    assert not may("agnes stone.", "Two hundred years ago")
+    assert may("lamp", evidence=((0, 25),))
+    assert not may("lamp", evidence=((0, 25), (30, 40)))
 
 
 def test_an_adapter_is_probed_by_its_own_gates(
