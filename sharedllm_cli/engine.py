@@ -21,7 +21,6 @@ import torch
 
 from sharedllm_cli.answer import Answer, Coverage, IndexUse, ModelUse, Timing
 from sharedllm_cli.config import Settings
-from sharedllm_cli.documents.chunking import plain_ids
 from sharedllm_cli.errors import SharedLLMError, UsageError
 from sharedllm_cli.generation import prompt as prompts
 from sharedllm_cli.generation.answering import answer_pieces, stop_ids
@@ -38,7 +37,7 @@ from sharedllm_cli.planning import PlanRow, plan_documents
 from sharedllm_cli.progress import Reporter
 from sharedllm_cli.reading.choosing import Chosen, choose, looked_for
 from sharedllm_cli.reading.library import Library, OpenDocument, Shelf
-from sharedllm_cli.reading.scoring import QuestionLeaves, Scored, leaf_states, score
+from sharedllm_cli.reading.scoring import Scored, leaf_states, score_documents
 from sharedllm_cli.reading.sources import page_tokens
 from sharedllm_cli.reading.trees import TreeReading, Trees
 
@@ -225,11 +224,15 @@ class Engine:
         yield self._answer(library, question, text, chosen, tree, verdict, timing)
 
     def _score(self, documents: Sequence[OpenDocument], question: str) -> Scored:
-        ids = plain_ids(self.shared.base.tokenizer, question)
-        leaves = [opened.leaves for opened in documents]
         stored = self.trees.states(documents) if self.settings.policy == "late" else [None] * len(documents)
-        source = QuestionLeaves(question, ids, leaves, self.shared.lower, lambda: self.trees.vectors(documents), stored)
-        return score(source, leaves, self.settings.policy)
+        return score_documents(
+            question,
+            documents,
+            self.shared,
+            self.settings.policy,
+            nodes=lambda: self.trees.vectors(documents),
+            stored_states=stored,
+        )
 
     def _prompt(self, question: str, passages: Sequence[PassageText], history: Sequence[Turn]) -> Prompt:
         base = self.shared.base

@@ -55,7 +55,7 @@ LIBRARIES: dict[str, frozenset[str]] = {
     "pypdfium2": frozenset({"documents"}),
     "rich": frozenset({"cli"}),
     "rouge_score": frozenset({"evaluation"}),
-    "safetensors": frozenset({"index", "model", "training"}),
+    "safetensors": frozenset({"index", "model", "reading", "training"}),
     "snowballstemmer": frozenset({"context"}),
     "tokenizers": frozenset({"model"}),
     "torch": frozenset({"engine", "evaluation", "generation", "index", "model", "planning", "reading", "training"}),

@@ -36,6 +36,9 @@ class LeafSource(Protocol):
     def late(self, leaves: np.ndarray) -> np.ndarray:
         """Late interaction of the leaves with these numbers, in their order, [len(leaves)]."""
 
+    def trained(self, lexical: np.ndarray, leaves: np.ndarray) -> np.ndarray | None:
+        """Scores of all leaves by BM25 and a trained head that looks at some of them, None without a head."""
+
     def node_cosines(self) -> np.ndarray:
         """The paper's cosine of every leaf, [leaves]."""
 
@@ -152,9 +155,10 @@ def combine(lexical: np.ndarray, late: np.ndarray, leaves: np.ndarray) -> np.nda
 def z_scores(values: np.ndarray) -> np.ndarray:
     """Values less their mean over their standard deviation; all 0 where they don't differ."""
     values = np.asarray(values, dtype=np.float64)
-    if not len(values) or values.max() == values.min():
+    spread = values.std() if len(values) else 0.0
+    if not spread or values.max() == values.min():
         return np.zeros(len(values))
-    return np.asarray((values - values.mean()) / values.std())
+    return np.asarray((values - values.mean()) / spread)
 
 
 def _unit(states: np.ndarray, centre: np.ndarray | None) -> np.ndarray:
@@ -169,7 +173,8 @@ def _unit(states: np.ndarray, centre: np.ndarray | None) -> np.ndarray:
 def _hybrid(source: LeafSource) -> np.ndarray:
     lexical = source.lexical()
     leaves = best_leaves(lexical)
-    return combine(lexical, source.late(leaves), leaves)
+    trained = source.trained(lexical, leaves)
+    return combine(lexical, source.late(leaves), leaves) if trained is None else trained
 
 
 POLICIES: Mapping[str, LeafPolicy] = MappingProxyType(

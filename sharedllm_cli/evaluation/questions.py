@@ -33,13 +33,14 @@ class Asked:
     """A question of a joined document.
 
     `key` is the same in every run over the same data: data file, document and question. `text` is the question as it is
-    asked; `evidence` are spans of characters of the joined document.
+    asked; `evidence` are spans of characters of the joined document; `within` is its own document there (None: all).
     """
 
     key: str
     text: str
     answers: tuple[str, ...]
     evidence: tuple[tuple[int, int], ...] = ()
+    within: tuple[int, int] | None = None
 
     @property
     def answerable(self) -> bool:
@@ -99,14 +100,15 @@ def _joined(name: str, records: Sequence[Record], *, several: bool) -> JoinedDoc
         pieces.append(heading + record.document)
         length += len(pieces[-1]) + len(_GAP)
         title = record.title if several else ""
-        asked += [_asked(f"{name}+{place}", number, one, title, start) for number, one in enumerate(record.questions)]
+        own = (start, start + len(record.document))
+        asked += [_asked(f"{name}+{place}", number, one, title, own) for number, one in enumerate(record.questions)]
     return JoinedDocument(name, _GAP.join(pieces), tuple(asked))
 
 
-def _asked(owner: str, number: int, question: Question, title: str, start: int) -> Asked:
+def _asked(owner: str, number: int, question: Question, title: str, own: tuple[int, int]) -> Asked:
     text = f'In "{title}": {question.question}' if title else question.question
-    evidence = tuple((start + first, start + end) for first, end in question.evidence)
-    return Asked(f"{owner}/{number}:{question.question_id}", text, question.answers, evidence)
+    evidence = tuple((own[0] + first, own[0] + end) for first, end in question.evidence)
+    return Asked(f"{owner}/{number}:{question.question_id}", text, question.answers, evidence, own)
 
 
 def select(

@@ -17,8 +17,9 @@ from sharedllm_cli.reading.library import OpenDocument
 def answer_span(asked: Asked, text: str) -> tuple[tuple[int, int], ...]:
     """The spans of characters that hold the answer: the data's evidence, else where the answer stands, if only once.
 
-    Of several accepted answers the first that occurs exactly once counts: whole words, whatever white space and case.
-    Nothing where the question is unanswerable or no answer occurs exactly once.
+    Of several accepted answers the first that occurs exactly once counts: whole words, whatever white space and case,
+    and within the question's own document (in one joined to it the same words answer something else). Nothing where the
+    question is unanswerable or no answer occurs exactly once.
     """
     if asked.evidence:
         return asked.evidence
@@ -29,7 +30,8 @@ def answer_span(asked: Asked, text: str) -> tuple[tuple[int, int], ...]:
         pattern = r"\s+".join(map(re.escape, words))
         matches = re.finditer(rf"(?<!\w){pattern}(?!\w)", text, re.IGNORECASE)
         first, second = next(matches, None), next(matches, None)
-        if first is not None and second is None:
+        own = asked.within or (0, len(text))
+        if first is not None and second is None and own[0] <= first.start() < own[1]:
             return (first.span(),)
     return ()
 

@@ -14,13 +14,12 @@ from torch import Tensor
 
 from sharedllm_cli.context import policies
 from sharedllm_cli.context.tree import Node
-from sharedllm_cli.documents.chunking import plain_ids
 from sharedllm_cli.index.nodes import LiveNodes
 from sharedllm_cli.index.states import LeafStates
 from sharedllm_cli.model.lower import CompressedNodes
 from sharedllm_cli.model.shared import SharedModel
 from sharedllm_cli.reading.library import OpenDocument
-from sharedllm_cli.reading.scoring import QuestionLeaves, Scored, leaf_states, score
+from sharedllm_cli.reading.scoring import Scored, leaf_states, score_documents
 
 
 class DocumentScorer:
@@ -33,11 +32,15 @@ class DocumentScorer:
 
     def __call__(self, question: str, policy_name: str) -> Scored:
         """The scores that a policy gives for a question."""
-        ids = plain_ids(self._shared.base.tokenizer, question)
         states = self._states if policies.policy(policy_name).states in self._beforehand else None
-        leaves = [self.opened.leaves]
-        source = QuestionLeaves(question, ids, leaves, self._shared.lower, lambda: self._vectors, [states])
-        return score(source, leaves, policy_name)
+        return score_documents(
+            question,
+            [self.opened],
+            self._shared,
+            policy_name,
+            nodes=lambda: self._vectors,
+            stored_states=[states],
+        )
 
     @cached_property
     def _states(self) -> LeafStates:

@@ -16,15 +16,21 @@ import torch
 
 from sharedllm_cli.config import LATE_LAYERS
 from sharedllm_cli.context import lexical, policies
+from sharedllm_cli.context.late_head import LateHead
 from sharedllm_cli.context.lexical import LexicalScores
+from sharedllm_cli.context.parts import NamedPart, Titled, named_part
 from sharedllm_cli.context.search import Score, leaf_scores
 from sharedllm_cli.context.tree import ChunkTree, Node
+from sharedllm_cli.documents.chunking import plain_ids
 from sharedllm_cli.index.leaves import Leaves
 from sharedllm_cli.index.states import LeafStates
+from sharedllm_cli.reading.heads import shipped_head
+from sharedllm_cli.reading.library import OpenDocument
 
 if TYPE_CHECKING:
     from sharedllm_cli.index.nodes import CompressedSource
     from sharedllm_cli.model.lower import LowerModel
+    from sharedllm_cli.model.shared import SharedModel
 
 _BATCH_TOKENS = 512
 """States are computed in batches whose activations stay in a processor's cache."""
@@ -51,6 +57,7 @@ class QuestionLeaves:
         lower: LowerModel,
         nodes: Callable[[], CompressedSource],
         stored_states: Sequence[LeafStates | None],
+        head: LateHead | None = None,
     ) -> None:
         self._question = question
         self._question_ids = question_ids
@@ -58,6 +65,7 @@ class QuestionLeaves:
         self._lower = lower
         self._nodes = nodes
         self._stored_states = stored_states
+        self._head = head
         self._first = np.cumsum([0, *(document.leaf_count for document in leaves)])
 
     @property
@@ -77,15 +85,28 @@ class QuestionLeaves:
         """Late interaction of some leaves, from stored states where there are any, else through the lower model."""
         if not len(leaves) or not self._question_ids:
             return np.zeros(len(leaves))
-        layers = min(LATE_LAYERS, self._lower.lower_layers)
-        query = self._lower.states(torch.tensor([self._question_ids]), layers)[0].float().cpu().numpy()
-        states = self._states(leaves, layers)
+        query, states, weights = self._compared(leaves)
         # Leaf by leaf: all states of a long document stand in memory once, not twice.
         total = sum(one.sum(axis=0, dtype=np.float64) for one in states)
         centre = np.asarray(total / sum(len(one) for one in states), dtype=np.float32)
-        every_leaf = [ids for document in self._documents for ids in _leaf_ids(document)]
-        weights = policies.token_weights(np.array(self._question_ids), every_leaf)
         return policies.late_interaction(query, states, centre, token_weights=weights)
+
+    def trained(self, lexical: np.ndarray, leaves: np.ndarray) -> np.ndarray | None:
+        """BM25 and late interaction of some leaves through the trained head; None where the model has none."""
+        if self._head is None or not len(leaves) or not self._question_ids:
+            return None
+        query, states, idf = self._compared(leaves)
+        weights = self._head.token_weights(query, idf)
+        late = self._head.late(self._head.best_cosines(query, states), weights, leaves, self.leaf_count)
+        return self._head.combine(lexical, late, leaves)
+
+    def _compared(self, leaves: np.ndarray) -> tuple[np.ndarray, list[np.ndarray], np.ndarray]:
+        """The question's states [q, d], those of some leaves [l, d] each, and the idf of the question's tokens [q]."""
+        layers = min(LATE_LAYERS, self._lower.lower_layers)
+        query: np.ndarray = self._lower.states(torch.tensor([self._question_ids]), layers)[0].float().cpu().numpy()
+        every_leaf = [ids for document in self._documents for ids in _leaf_ids(document)]
+        idf = policies.token_weights(np.array(self._question_ids), every_leaf)
+        return query, self._states(leaves, layers), idf
 
     def node_cosines(self) -> np.ndarray:
         """The paper's cosine of every leaf."""
@@ -137,10 +158,22 @@ class QuestionLeaves:
         return np.split(values, self._first[1:-1])
 
 
-def score(source: QuestionLeaves, documents: Sequence[Leaves], policy_name: str) -> Scored:
-    """Score all leaves by a policy, and the nodes as that policy scores them (METHOD section 2)."""
+def score(
+    source: QuestionLeaves,
+    documents: Sequence[Leaves],
+    policy_name: str,
+    *,
+    preferred: Sequence[np.ndarray] | None = None,
+) -> Scored:
+    """Score all leaves by a policy, and the nodes as that policy scores them (METHOD section 2).
+
+    `preferred[d]` [leaves] marks leaves of document d that come before all others.
+    """
     policy = policies.policy(policy_name)
-    values = source.split(policy.scores(source))
+    found = policy.scores(source)
+    if preferred is not None and len(found):
+        found = found + np.concatenate([*preferred]) * float(np.ptp(found))
+    values = source.split(found)
     if policy.node_vectors:
         nodes: Score = source.cosine
     else:
@@ -148,6 +181,59 @@ def score(source: QuestionLeaves, documents: Sequence[Leaves], policy_name: str)
         by_chunk = [part for document, own in zip(documents, values, strict=True) for part in document.by_chunk(own)]
         nodes = leaf_scores(trees, by_chunk)
     return Scored(values, nodes, source.matches)
+
+
+def score_documents(
+    question: str,
+    documents: Sequence[OpenDocument],
+    shared: SharedModel,
+    policy_name: str,
+    *,
+    nodes: Callable[[], CompressedSource],
+    stored_states: Sequence[LeafStates | None],
+) -> Scored:
+    """Score the leaves of opened documents for a question as it was asked, with all that a policy may use.
+
+    Where the question names a part of a document in quotation marks, `hybrid` looks for the rest of it in that part
+    first, and uses the trained head that is shipped for the base model.
+    """
+    leaves = [opened.leaves for opened in documents]
+    hybrid = policy_name == "hybrid"
+    part = _part(question, documents) if hybrid else None
+    asked = question if part is None else part.question
+    head = shipped_head(shared.base.name, shared.base.weights_hash) if hybrid else None
+    ids = plain_ids(shared.base.tokenizer, asked)
+    source = QuestionLeaves(asked, ids, leaves, shared.lower, nodes, stored_states, head)
+    inside = (
+        None if part is None else [_inside(opened, spans) for opened, spans in zip(documents, part.spans, strict=True)]
+    )
+    return score(source, leaves, policy_name, preferred=inside)
+
+
+def _part(question: str, documents: Sequence[OpenDocument]) -> NamedPart | None:
+    """The part that a question names, unless nothing else that it asks stands in the documents."""
+    titled = []
+    for opened in documents:
+        document = opened.document
+        starts = {page.number: page.start for page in document.pages}
+        outline = [(entry.title, entry.level, starts.get(entry.page, 0)) for entry in document.outline]
+        titled.append(Titled(document.name, document.text, outline))
+    part = named_part(question, titled)
+    if part is None:
+        return None
+    rest = lexical.scores(part.question, [opened.leaves.lexical for opened in documents])
+    return part if rest.matched else None
+
+
+def _inside(opened: OpenDocument, spans: Sequence[tuple[int, int]]) -> np.ndarray:
+    """Which leaves have some of their text in one of the spans of characters: [leaves]."""
+    leaves = opened.leaves
+    starts = leaves.tokens.starts[leaves.leaf_spans[:, 0]]
+    ends = leaves.tokens.ends[leaves.leaf_spans[:, 1] - 1]
+    found = np.zeros(leaves.leaf_count, dtype=bool)
+    for start, end in spans:
+        found |= (ends > start) & (starts < end)
+    return found
 
 
 def leaf_states(leaves: Leaves, lower: LowerModel, advance: Callable[[int], None]) -> LeafStates:

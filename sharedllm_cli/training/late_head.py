@@ -1,8 +1,9 @@
-"""Trains the scoring head of `hybrid` (context/late_head.py) for a base model: `python -m sharedllm_cli.training.late_head`.
+"""Trains the scoring head of `hybrid` for a base model: `python -m sharedllm_cli.training.late_head`.
 
-A question's leaf is told from all other leaves of its document: cross-entropy over the leaves, of BM25 and late
-interaction together and, by a smaller share, of late interaction alone. The base model is frozen; only questions
-whose answer is known to stand in one place are learned from. docs/training.md holds the command that made the shipped head.
+The head's equations are those of context/late_head.py. A question's leaf is told from all other leaves of its document:
+cross-entropy over the leaves, of BM25 and late interaction together and, by a smaller share, of late interaction alone.
+The base model is frozen; only questions whose answer is known to stand in one place are learned from. docs/training.md
+holds the command that made the shipped head.
 """
 
 from __future__ import annotations
@@ -24,7 +25,6 @@ from sharedllm_cli.config import Settings, TreeConfig
 from sharedllm_cli.context import lexical, policies
 from sharedllm_cli.context.late_head import SHARE_STEPS, WEIGHT_GAIN, LateHead
 from sharedllm_cli.documents.chunking import plain_ids
-from sharedllm_cli.index.leaves import Leaves
 from sharedllm_cli.model.loading import load
 from sharedllm_cli.model.lower import LowerModel
 from sharedllm_cli.progress import Reporter, Silent
@@ -103,7 +103,7 @@ class TrainableHead(nn.Module):
         }
         shares: Any = tuple(torch.sigmoid(self.shares).tolist())
         names = ("idf_gain", "weight_bias", "scale", "lexical_weight")
-        return LateHead(**arrays, shares=shares, **{name: float(getattr(self, name)) for name in names})
+        return LateHead(**arrays, shares=shares, **{name: getattr(self, name).item() for name in names})
 
 
 def _cross_entropy(scores: Tensor, gold: Tensor) -> Tensor:
@@ -174,11 +174,9 @@ def _padded(states: np.ndarray, spans: np.ndarray) -> tuple[Tensor, Tensor]:
     return torch.from_numpy(states[places.clip(max=len(states) - 1)]).float(), torch.from_numpy(real)
 
 
-def train(examples: Examples, *, epochs: int, seed: int) -> Iterator[tuple[int, float, TrainableHead]]:
-    """Train a head; yields the step, its loss and the head, whose weights go on changing."""
-    torch.manual_seed(seed)
+def train(head: TrainableHead, examples: Examples, *, epochs: int, seed: int) -> Iterator[float]:
+    """Train a head in place; yields every step's loss. Nothing but the questions' order is random."""
     random = np.random.default_rng(seed)
-    head = TrainableHead(examples.sample())
     order = [batch for _ in range(epochs) for batch in examples.batches(random)]
     matrices = [head.projection, head.question_bias, head.leaf_bias]
     numbers = [head.direction, head.shares, head.idf_gain, head.weight_bias, head.scale, head.lexical_weight]
@@ -189,14 +187,14 @@ def train(examples: Examples, *, epochs: int, seed: int) -> Iterator[tuple[int, 
         return min(1.0, (step + 1) / WARM_UP_STEPS) * 0.5 * (1 + math.cos(math.pi * step / len(order)))
 
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, rate)
-    for step, batch in enumerate(order, start=1):
+    for batch in order:
         inputs, found, gold = examples.tensors(batch)
         loss = head.loss(head(*inputs), found, gold)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
         schedule.step()
-        yield step, float(loss), head
+        yield float(loss)
 
 
 def _documents(spec: str, tokenizer: Any, tree: TreeConfig, reporter: Reporter) -> tuple[list[LocatedDocument], Any]:
@@ -204,7 +202,11 @@ def _documents(spec: str, tokenizer: Any, tree: TreeConfig, reporter: Reporter) 
     name, _, count = spec.partition(":")
     records = read_records(Path(name), skip_bad_lines=True, reporter=reporter)[: int(count) if count else None]
     documents = [locate(record, tokenizer, tree, paged=False) for record in records]
-    return documents, {"file": Path(name).name, "sha256": DataFile(Path(name)).fingerprint(), "first_documents": len(records)}
+    return documents, {
+        "file": Path(name).name,
+        "sha256": DataFile(Path(name)).fingerprint(),
+        "first_documents": len(records),
+    }
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -226,12 +228,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
         documents += found
         told.append(facts)
     losses: list[float] = []
-    head: TrainableHead | None = None
-    for step, loss, head in train(Examples(documents, base.tokenizer, lower), epochs=options.epochs, seed=options.seed):
+    examples = Examples(documents, base.tokenizer, lower)
+    head = TrainableHead(examples.sample())
+    for loss in train(head, examples, epochs=options.epochs, seed=options.seed):
         losses.append(loss)
-        if step % 50 == 0:
-            sys.stderr.write(f"step {step}: loss {np.mean(losses[-50:]):.3f}\n")
-    assert head is not None
+        if len(losses) % 50 == 0:
+            sys.stderr.write(f"step {len(losses)}: loss {np.mean(losses[-50:]):.3f}\n")
     provenance = {
         "base": base.name,
         "base_weights": base.weights_hash,

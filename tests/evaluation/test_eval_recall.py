@@ -37,6 +37,13 @@ def test_the_answer_counts_where_it_stands_only_once(answers: tuple[str, ...], w
     assert [text[start:end] for start, end in spans] == ([] if words is None else [words])
 
 
+def test_an_answer_that_stands_in_another_of_the_joined_documents_only_has_no_place() -> None:
+    text = "A fox.\n\nA den."
+    assert answer_span(Asked("k", "Who?", ("den",), within=(0, 6)), text) == ()
+    assert answer_span(Asked("k", "Who?", ("den",), within=(8, 14)), text) == ((10, 13),)
+    assert answer_span(Asked("k", "Who?", ("den", "fox"), within=(0, 6)), text) == ((2, 5),)
+
+
 def test_evidence_goes_before_words() -> None:
     asked = Asked("k", "Which?", ("b",), evidence=((4, 5), (0, 1)))
     assert answer_span(asked, "a b c d") == ((4, 5), (0, 1))

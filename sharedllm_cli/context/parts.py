@@ -1,0 +1,115 @@
+"""The part of a document that a question names in quotation marks: `In "Snow man": what …?`, `the chapter "Install"`.
+
+A title's words tell where to look; searched for as words they find the leaves that repeat the title instead
+(docs/log.md has the measurement). Only a whole heading in quotation marks counts: any looser match is a guess. Knows
+text and the headings that a reader found, no model and no tokens.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+LONGEST_HEADING = 100
+"""Characters of a line that may be a heading where no outline tells."""
+
+_QUOTED = re.compile(r"\"([^\"\n]+)\"|“([^”\n]+)”|„([^“”\n]+)[“”]|«([^»\n]+)»")
+_LONE_LINE = re.compile(rf"(?:(?<=\n\n)|\A)[^\n]{{1,{LONGEST_HEADING}}}(?=\n\n)")
+_SENTENCE_ENDS = tuple(".!?,;:\"'”’")
+_SPEECH_BEGINS = tuple("\"'“‘„«")
+_BEFORE = re.compile(r"(?:\b(?:in|from|of|within|under)\s+)?(?:\bthe\s+)?\Z", re.IGNORECASE)
+_AFTER = re.compile(r"\s*[:,]?\s*")
+
+
+class Heading(NamedTuple):
+    """A heading's title, its level (1 is the highest) and where it begins in the text."""
+
+    title: str
+    level: int
+    start: int
+
+
+class Titled(NamedTuple):
+    """What names the parts of a document: its name, its text, and its outline as (title, level, where its page begins).
+
+    Without an outline short lines that stand alone and end no sentence are taken for headings.
+    """
+
+    name: str
+    text: str
+    outline: Sequence[tuple[str, int, int]] = ()
+
+
+@dataclass(frozen=True)
+class NamedPart:
+    """What is asked apart from the part's name, and `spans[d]`: the part's characters in document d, `[start, end)`."""
+
+    question: str
+    spans: tuple[tuple[tuple[int, int], ...], ...]
+
+
+def named_part(question: str, documents: Sequence[Titled]) -> NamedPart | None:
+    """The part that a question names in quotation marks; None where it names none.
+
+    Every heading of that title counts, and among several documents a document's name. Of several names the first that
+    is a heading counts.
+    """
+    for match in _QUOTED.finditer(question):
+        title = _normalised(next(filter(None, match.groups())))
+        spans = tuple(tuple(_spans(title, document, several=len(documents) > 1)) for document in documents)
+        if title and any(spans):
+            return NamedPart(_without(question, match), spans)
+    return None
+
+
+def _spans(title: str, document: Titled, *, several: bool) -> Iterator[tuple[int, int]]:
+    if several and title in (_normalised(document.name), _normalised(document.name.rpartition(".")[0])):
+        yield 0, len(document.text)
+        return
+    if not document.outline and title not in _normalised(document.text):
+        return
+    found = list(headings(document))
+    for place, heading in enumerate(found):
+        if _normalised(heading.title) == title:
+            later = (other.start for other in found[place + 1 :] if other.level <= heading.level)
+            yield heading.start, next(later, len(document.text))
+
+
+def headings(document: Titled) -> Iterator[Heading]:
+    """A document's headings in order: those of its outline that stand in the text, else the lines that look like it."""
+    if not document.outline:
+        yield from _lone_lines(document.text)
+        return
+    position = 0
+    for title, level, page_start in document.outline:
+        words = r"\s+".join(map(re.escape, title.split()))
+        line = re.compile(rf"^[^\S\n]*{words}[^\S\n]*$", re.IGNORECASE | re.MULTILINE)
+        match = line.search(document.text, max(position, page_start)) if words else None
+        position = match.start() if match else max(position, page_start)
+        yield Heading(title, level, position)
+        position = match.end() if match else position
+
+
+def _lone_lines(text: str) -> Iterator[Heading]:
+    """Lines that look like headings. One right below another belongs to it: `Last updated: …` ends no part."""
+    end = -1
+    for match in _LONE_LINE.finditer(text):
+        line = match.group().strip()
+        if line and not line.endswith(_SENTENCE_ENDS) and not line.startswith(_SPEECH_BEGINS):
+            below = end >= 0 and not text[end : match.start()].strip()
+            yield Heading(line, 2 if below else 1, match.start())
+            end = match.end()
+
+
+def _normalised(text: str) -> str:
+    return " ".join(text.lower().split()).strip(" :,.")
+
+
+def _without(question: str, match: re.Match[str]) -> str:
+    """The question without the part's name and the small words that tie it in."""
+    before = _BEFORE.sub("", question[: match.start()])
+    after = question[match.end() :]
+    after = after[_AFTER.match(after).end() :] if not before.strip() else after  # type: ignore[union-attr]
+    return " ".join(f"{before} {after}".split())
