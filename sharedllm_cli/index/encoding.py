@@ -25,6 +25,8 @@ from sharedllm_cli.progress import Reporter
 
 CPU_BATCH_TOKENS = 512
 ACCELERATOR_BATCH_TOKENS = 16384
+VECTOR_ROWS = 8
+"""So many nodes' last tokens are run side by side where nothing else of the nodes is."""
 
 
 class Encoder(Protocol):
@@ -127,21 +129,34 @@ class NodeEncoder:
                 yield encoded
                 done += len(batch)
 
+    def batches(self, nodes: Sequence[Node]) -> list[list[int]]:
+        """The places of the nodes that `encode` would run side by side, batch by batch."""
+        found = []
+        for stretches in self._chunk_stretches(nodes) if self._whole_chunks else self._node_stretches(nodes):
+            start, end = stretches[0].span
+            size = max(1, self._batch_tokens // (end - start))
+            for first in range(0, len(stretches), size):
+                found.append([place for one in stretches[first : first + size] for place in one.places])
+        return found
+
     def vectors(self, nodes: Sequence[Node]) -> Tensor:
         """The nodes' vectors alone, [nodes, hidden] float16: one layer instead of M, and each node by itself.
 
         The paper's policy knows no other vector of a node, however its keys and values are encoded. Where each node is
         encoded alone its vector falls out of that, and is computed here in the same way; where chunks are encoded once
-        it takes the query of the node's last token alone, a fraction of a layer's work.
+        it takes the query of the node's last token alone, a fraction of a layer's work. As products of a few rows are
+        rounded by their number, that number is always the same there: the last node stands in for missing ones.
         """
         compute = self._lower.last_token_vectors if self._whole_chunks else self._lower.node_vectors
         found = torch.empty(len(nodes), self._lower.hidden_size, dtype=torch.float16)
         for (length, _), places in self._groups(nodes).items():
-            size = max(1, self._batch_tokens // length)
+            size = VECTOR_ROWS if self._whole_chunks else max(1, self._batch_tokens // length)
             for start in range(0, len(places), size):
                 batch = places[start : start + size]
-                tokens = self._tokens([self._leaves.node_span(nodes[place]) for place in batch])
-                found[batch] = round_vectors(compute(tokens)).cpu()
+                spans = [self._leaves.node_span(nodes[place]) for place in batch]
+                if self._whole_chunks:
+                    spans += spans[-1:] * (size - len(spans))
+                found[batch] = round_vectors(compute(self._tokens(spans)))[: len(batch)].cpu()
         return found
 
     def _groups(self, nodes: Sequence[Node]) -> dict[tuple[int, int], list[int]]:

@@ -170,6 +170,7 @@ class Recording:
         self._most_tokens = most_tokens
         self._stop_at = stop_at
         self.shapes: list[tuple[int, int]] = []
+        self.vector_rows: set[int] = set()
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._lower, name)
@@ -181,6 +182,11 @@ class Recording:
         if len(self.shapes) == self._stop_at:
             raise KeyboardInterrupt
         return self._lower.encode(token_ids, kept)
+
+    def last_token_vectors(self, token_ids: torch.Tensor) -> torch.Tensor:
+        self.vector_rows.add(token_ids.shape[0])
+        found: torch.Tensor = self._lower.last_token_vectors(token_ids)
+        return found
 
     @property
     def tokens(self) -> int:
@@ -200,6 +206,17 @@ def test_a_build_runs_every_token_once_and_a_few_nodes_only_their_chunks(
     assert (TREE.passes, ONCE.passes) == (3, 1)
     LiveNodes(reading, leaves).compressed([Node(4, 3, 7), Node(1, 1, 0), Node(4, 2, 0)])
     assert reading.shapes == [(2, 64)]
+
+
+def test_vectors_are_computed_alike_however_many_are_asked(store: IndexStore, lower: Any, byte_tokenizer: Any) -> None:
+    """Products of one row and of eight are rounded differently: how many nodes are asked must not show."""
+    building, reading = Recording(lower), Recording(lower)
+    leaves, stored = built(store, building, byte_tokenizer, once_key())
+    for nodes in ([Node(4, 3, 7)], [Node(1, 1, 0), Node(2, 3, 1), Node(2, 3, 2)], all_nodes(leaves)):
+        live = LiveNodes(reading, leaves, batch_tokens=100)
+        assert torch.equal(live.node_vectors(nodes), stored.node_vectors(nodes))
+    assert building.vector_rows == reading.vector_rows
+    assert len(reading.vector_rows) == 1
 
 
 def test_too_large_batches_are_halved_down_to_a_chunk(store: IndexStore, lower: Any, byte_tokenizer: Any) -> None:
