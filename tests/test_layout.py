@@ -26,7 +26,7 @@ FLOORS: tuple[frozenset[str], ...] = (
     frozenset({"generation", "index"}),
     frozenset({"planning", "plots", "reading"}),
     frozenset({"engine", "training"}),
-    frozenset({"evaluation"}),
+    frozenset({"bench", "evaluation"}),
     frozenset({"cli"}),
 )
 """Rooms from the ground up. A room imports itself and lower floors; on the ground floor files may know each other."""
@@ -46,7 +46,10 @@ LIBRARIES: dict[str, frozenset[str]] = {
     "markdown_it": frozenset({"documents"}),
     "matplotlib": frozenset({"plots"}),
     "numpy": frozenset(
-        {"context", "documents", "engine", "evaluation", "generation", "index", "model", "reading", "training"}
+        {
+            *("bench", "context", "documents", "engine", "evaluation", "generation", "index", "model", "reading"),
+            "training",
+        }
     ),
     "platformdirs": frozenset({"home"}),
     "prompt_toolkit": frozenset({"cli"}),
@@ -58,7 +61,9 @@ LIBRARIES: dict[str, frozenset[str]] = {
     "safetensors": frozenset({"index", "model", "reading", "training"}),
     "snowballstemmer": frozenset({"context"}),
     "tokenizers": frozenset({"model"}),
-    "torch": frozenset({"engine", "evaluation", "generation", "index", "model", "planning", "reading", "training"}),
+    "torch": frozenset(
+        {"bench", "engine", "evaluation", "generation", "index", "model", "planning", "reading", "training"}
+    ),
     "transformers": frozenset({"generation", "model"}),
     "typer": frozenset({"cli"}),
 }

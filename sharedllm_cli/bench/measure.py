@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from time import perf_counter
 
-import psutil
 import torch
 
 from sharedllm_cli.bench import texts
@@ -21,6 +20,7 @@ from sharedllm_cli.bench.texts import Reading
 from sharedllm_cli.bench.timing import Clock, Samples, peak, reset_peak
 from sharedllm_cli.bench.tree_arm import SharedLLM
 from sharedllm_cli.memory import is_out_of_memory
+from sharedllm_cli.model.spreading import free_bytes
 from sharedllm_cli.progress import Task
 
 
@@ -127,7 +127,5 @@ class Turns:
 
 def available_bytes(device: torch.device) -> int:
     """Memory that tensors on the device may still take: free, or held by torch without need."""
-    if device.type != "cuda":
-        return int(psutil.virtual_memory().available)
-    free, _ = torch.cuda.mem_get_info(device)
-    return int(free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device))
+    unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device) if device.type == "cuda" else 0
+    return int(free_bytes(device) + unused)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sharedllm_cli.bench.arms import NAMES, Arm, EncoderDecoderArm, Full, Streaming
+from sharedllm_cli.bench.arms import BLOCKS, NAMES, Arm, EncoderDecoderArm, Full, Streaming
 from sharedllm_cli.bench.counts import Extent
 from sharedllm_cli.bench.subject import Subject
 from sharedllm_cli.bench.tree_arm import SharedLLM
@@ -80,6 +80,6 @@ def make_arms(subject: Subject, request: Request, settings: Settings, store: Ind
 
 
 def _streaming(subject: Subject, request: Request) -> Streaming:
-    if request.block is None:
+    if request.block is None and subject.loaded is not None:
         return Streaming.fastest(subject, request.window)
-    return Streaming(subject, request.window, request.block)
+    return Streaming(subject, request.window, request.block or BLOCKS[0])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +13,7 @@ from sharedllm_cli.bench.shapes import shape_config
 from sharedllm_cli.config import Settings, TreeConfig
 from sharedllm_cli.model.adapter_config import lower_layers, tree_config
 from sharedllm_cli.model.facts import ModelFacts, facts_from_config
-from sharedllm_cli.model.loading import load
+from sharedllm_cli.model.loading import describe, load
 from sharedllm_cli.model.placement import Placement, place
 from sharedllm_cli.model.random_weights import random_model
 from sharedllm_cli.planning import layer_parameters, weights_bytes
@@ -25,16 +25,22 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Subject:
-    """What is timed: `weights` identifies them, `tokenizer` is None for a shape, `lower_layers` is M by default."""
+    """What is timed: `lower_layers` is M by default, `weights` identifies them, `tokenizer` is None for a shape."""
 
     name: str
-    model: PreTrainedModel
     facts: ModelFacts
     placement: Placement
     tree: TreeConfig
     lower_layers: int
-    weights: str
-    tokenizer: Any | None
+    loaded: PreTrainedModel | None = None
+    weights: str = ""
+    tokenizer: Any | None = None
+
+    @property
+    def model(self) -> PreTrainedModel:
+        """The model with its weights."""
+        assert self.loaded is not None, "the model was described, not opened"
+        return self.loaded
 
     @property
     def base(self) -> Base:
@@ -54,26 +60,34 @@ class Subject:
 
 def open_subject(shape: str | None, settings: Settings, home: Path, reporter: Reporter) -> Subject:
     """Load the model of the settings, or make a shape's; raises ModelError, UsageError or ResourceError."""
-    tokenizer: Any = None
+    if shape is not None:
+        described = describe_subject(shape, settings, home)
+        model = random_model(shape_config(shape), described.placement)
+        return replace(described, loaded=model, weights=f"random-{shape}")
+    base = load(
+        settings.model,
+        home=home,
+        device=settings.device,
+        dtype=settings.dtype,
+        quantize=settings.quantize,
+        attention=settings.attention,
+        offline=settings.offline,
+        reporter=reporter,
+    )
+    described = _described(base.facts, settings)
+    return replace(described, loaded=base.model, weights=base.weights_hash, tokenizer=base.tokenizer)
+
+
+def describe_subject(shape: str | None, settings: Settings, home: Path) -> Subject:
+    """The same without its weights: enough to count with. Raises ModelError or UsageError."""
     if shape is None:
-        base = load(
-            settings.model,
-            home=home,
-            device=settings.device,
-            dtype=settings.dtype,
-            quantize=settings.quantize,
-            attention=settings.attention,
-            offline=settings.offline,
-            reporter=reporter,
-        )
-        model, facts, tokenizer, weights = base.model, base.facts, base.tokenizer, base.weights_hash
-    else:
-        config = shape_config(shape)
-        facts = facts_from_config(config, shape)
+        return _described(describe(settings.model, home, offline=settings.offline), settings)
+    return _described(facts_from_config(shape_config(shape), shape), settings)
+
+
+def _described(facts: ModelFacts, settings: Settings) -> Subject:
     placement = place(
         facts, device=settings.device, dtype=settings.dtype, quantize=settings.quantize, attention=settings.attention
     )
-    if shape is not None:
-        model, weights = random_model(config, placement), f"random-{shape}"
     depth = lower_layers(settings, facts.name, facts.layer_count)
-    return Subject(facts.name, model, facts, placement, tree_config(settings, facts.name), depth, weights, tokenizer)
+    return Subject(facts.name, facts, placement, tree_config(settings, facts.name), depth)

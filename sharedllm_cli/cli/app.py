@@ -14,7 +14,7 @@ from typer.exceptions import TyperException
 from typer.main import get_command
 
 from sharedllm_cli import __version__
-from sharedllm_cli.cli import ask, chat, doctor, eval, index, indexes, models, plan, train
+from sharedllm_cli.cli import ask, bench, chat, doctor, eval, index, indexes, models, plan, train
 from sharedllm_cli.cli.console import Console, make_console
 from sharedllm_cli.cli.failures import broken_pipe, translate
 from sharedllm_cli.cli.help import Command, Group
@@ -50,6 +50,7 @@ def _register() -> None:
         app.command(name, cls=Command, rich_help_panel="Documents")(function)
     app.command("train", cls=Command, rich_help_panel="Training")(train.train)
     app.add_typer(eval.app, name="eval", rich_help_panel="Evaluation")
+    app.command("bench", cls=Command, rich_help_panel="Evaluation")(bench.bench)
     app.add_typer(indexes.app, name="indexes", rich_help_panel="Housekeeping")
     app.add_typer(models.app, name="models", rich_help_panel="Housekeeping")
     app.command("doctor", cls=Command, rich_help_panel="Housekeeping")(doctor.doctor)

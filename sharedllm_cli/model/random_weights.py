@@ -6,6 +6,7 @@ processor, no whole model in a larger type.
 
 from __future__ import annotations
 
+import importlib
 import logging
 from collections.abc import Mapping
 from typing import Any
@@ -28,10 +29,9 @@ def random_model(config: Mapping[str, Any], placement: Placement, *, seed: int =
     """
     values = {key: value for key, value in config.items() if key != "model_type"}
     full = AutoConfig.for_model(config["model_type"], **values)
+    auto: Any = AutoModelForCausalLM
     with torch.device("meta"):
-        model: Any = AutoModelForCausalLM.from_config(
-            full, dtype=placement.dtype, attn_implementation=placement.attention
-        )
+        model = auto.from_config(full, dtype=placement.dtype, attn_implementation=placement.attention)
     draw = _Draw(placement, seed)
     try:
         if placement.quantize != "none":
@@ -85,28 +85,18 @@ def _quantize_layers(layers: nn.Module, draw: _Draw) -> None:
 
 
 def _quantized(linear: nn.Linear, draw: _Draw) -> nn.Module:
-    import bitsandbytes
-
+    layers: Any = importlib.import_module("bitsandbytes.nn")
     inputs, outputs, bias = linear.in_features, linear.out_features, linear.bias is not None
     device = draw.placement.device
-    made: Any
+    made: nn.Module
     if draw.placement.quantize == "8bit":
-        made = bitsandbytes.nn.Linear8bitLt(inputs, outputs, bias, has_fp16_weights=False, device="meta")
+        made = layers.Linear8bitLt(inputs, outputs, bias, has_fp16_weights=False, device="meta")
         # bitsandbytes quantises to 8 bits on the way from the processor to the device.
-        made.weight = bitsandbytes.nn.Int8Params(
-            draw(linear.weight.shape).cpu(), requires_grad=False, has_fp16_weights=False
-        ).to(device)
-        return made  # type: ignore[no-any-return]
-    made = bitsandbytes.nn.Linear4bit(
-        inputs,
-        outputs,
-        bias,
-        compute_dtype=draw.placement.product_dtype,
-        compress_statistics=True,
-        quant_type="nf4",
-        device="meta",
-    )
-    made.weight = bitsandbytes.nn.Params4bit(
-        draw(linear.weight.shape), requires_grad=False, compress_statistics=True, quant_type="nf4", module=made
-    ).to(device)
-    return made  # type: ignore[no-any-return]
+        weight = layers.Int8Params(draw(linear.weight.shape).cpu(), requires_grad=False, has_fp16_weights=False)
+    else:
+        options = {"compress_statistics": True, "quant_type": "nf4"}
+        product = draw.placement.product_dtype
+        made = layers.Linear4bit(inputs, outputs, bias, compute_dtype=product, device="meta", **options)
+        weight = layers.Params4bit(draw(linear.weight.shape), requires_grad=False, module=made, **options)
+    made.weight = weight.to(device)
+    return made

@@ -1,0 +1,115 @@
+"""What `bench.gpu` found, as tables in Markdown: to be read on a terminal or put into docs/benchmarks.md."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+
+def tables(result: dict[str, Any]) -> str:
+    """All parts of a result, in its order; a part that failed is a line that says why."""
+    lines: list[str] = []
+    for name, part in result["parts"].items():
+        found = part["found"] or {}
+        verdict = "failed" if part["failure"] or not found.get("passed", True) else "passed"
+        lines += [f"## {name}: {verdict}, {part['seconds']:.0f} s", ""]
+        if part["failure"]:
+            lines += [part["failure"], ""]
+        elif "lengths" in found:
+            lines += _timed(found)
+        elif name == "machine":
+            lines += _machine(found)
+        elif name == "memory":
+            lines += _memory(found)
+        else:
+            lines += _findings(found["rows"])
+    return "\n".join(lines)
+
+
+def markdown(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+    """The lines of a table."""
+    return [_line(headings), _line(["---"] * len(headings)), *(_line(row) for row in rows), ""]
+
+
+def _line(cells: Sequence[str]) -> str:
+    return "| " + " | ".join(cell.replace("|", "/").replace("\n", " ") for cell in cells) + " |"
+
+
+def _findings(rows: Sequence[dict[str, Any]]) -> list[str]:
+    headings = ("check", "error", "bound", "", "")
+    shown = (
+        (row["name"], f"{row['error']:.1e}", f"{row['bound']:.0e}", "ok" if row["passed"] else "WRONG", row["note"])
+        for row in rows
+    )
+    return markdown(headings, shown)
+
+
+def _machine(found: dict[str, Any]) -> list[str]:
+    memory = _gigabytes(found["memory_bytes"])
+    return [
+        f"{found['name']}, {memory}; torch {found['torch']}, CUDA {found['cuda']}; {found['dtype']} products at"
+        f" {found['operations_per_s'] / 1e12:,.1f} TFLOP/s, copies at {found['bytes_per_s'] / 1e9:,.0f} GB/s.",
+        "",
+    ]
+
+
+def _memory(found: dict[str, Any]) -> list[str]:
+    rows = ((f"{row['tokens']:,}", f"{row['seconds']:.1f} s", _gigabytes(row["peak_bytes"])) for row in found["rows"])
+    growth = found["growth_bytes"]
+    grown = "not measured on a processor" if growth is None else f"{growth / 1e6:,.1f} MB"
+    return [
+        *markdown(("tokens", "all levels encoded in", "peak"), rows),
+        f"Model {_gigabytes(found['model_bytes'])}; growth {grown}.",
+        "",
+    ]
+
+
+def _timed(found: dict[str, Any]) -> list[str]:
+    model = found["model"]
+    lines = [
+        f"{model['name']}, {model['dtype']}, quantize {model['quantize']}, {_gigabytes(model['memory_bytes'])}.",
+        "",
+    ]
+    headings = ("tokens", "arm", "cold", "spread", "of floor", "indexed", "tokens/s", "of floor", "peak", "index built")
+    lines += markdown(headings, (_arm(*row) for row in _arms(found)))
+    ratio_headings = ("tokens", "arm", "against", "measured", "predicted", "share")
+    compared = (
+        (length, arm, other, f"{of['measured']:.2f}×", f"{of['predicted']:.2f}×", f"{of['share']:.0%}")
+        for length, arm, told in _arms(found)
+        for other, of in told.get("against", {}).items()
+    )
+    lines += markdown(ratio_headings, compared)
+    asking = (
+        (f"{row['tokens']:,}", row["arm"], f"{row['bytes'] / 1e6:,.0f} MB", "yes" if row["within"] else "no")
+        for row in found.get("asking", [])
+    )
+    lines += markdown(("tokens", "arm", "asking beside model and selected keys", "within 200 MB"), asking)
+    return lines + (_findings(found["products"]["rows"]) if found.get("products") else [])
+
+
+def _arms(found: dict[str, Any]) -> Iterable[tuple[str, str, dict[str, Any]]]:
+    for length, of in found["lengths"].items():
+        for arm, told in of["arms"].items():
+            yield f"{int(length):,}", arm, told
+
+
+def _arm(length: str, arm: str, told: dict[str, Any]) -> tuple[str, ...]:
+    if "left_out" in told:
+        return (length, arm, told["left_out"], *["–"] * 7)
+    cold, token, indexed, index = told["cold"], told["token"], told.get("indexed"), told.get("index")
+    return (
+        length,
+        arm,
+        f"{cold['seconds']:.3f} s",
+        f"{cold['spread']:.0%}",
+        f"{cold['share_of_floor']:.0%}",
+        f"{indexed['seconds']:.3f} s" if indexed else "–",
+        f"{token['tokens_per_s']:.1f}",
+        f"{token['share_of_floor']:.0%}",
+        _gigabytes(cold["peak_bytes"]),
+        f"{index['seconds']:.2f} s" if index else "–",
+    )
+
+
+def _gigabytes(number: float | None) -> str:
+    return "–" if number is None else f"{number / 1e9:,.2f} GB"

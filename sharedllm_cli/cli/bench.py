@@ -1,0 +1,247 @@
+"""`sharedllm bench`: speed and memory against the length of a document, against the other ways of reading."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from sharedllm_cli.cli.options import takes
+from sharedllm_cli.cli.quantities import duration, size
+from sharedllm_cli.cli.session import Call, calm_libraries
+from sharedllm_cli.cli.tables import show_facts, show_table
+from sharedllm_cli.errors import UsageError
+
+WHAT, RUN = "What is read", "Run"
+HEADINGS = ("Tokens", "Arm", "Cold", "Of floor", "Indexed", "Token/s", "Peak", "Index built")
+
+
+def numbers(text: str, flag: str) -> tuple[int, ...]:
+    """Whole numbers joined by commas; UsageError for anything else."""
+    try:
+        return tuple(int(part) for part in text.split(",") if part.strip())
+    except ValueError:
+        raise UsageError(f"{flag} must be whole numbers joined by commas, got {text!r}") from None
+
+
+def names(text: str) -> tuple[str, ...]:
+    """Names joined by commas."""
+    return tuple(part.strip() for part in text.split(",") if part.strip())
+
+
+@takes(
+    *("model", "device", "quantize", "dtype", "attention", "offline"),
+    *("policy", "preset", "chunk_tokens", "tree_height", "ratios", "stored_dtype", "injection"),
+)
+def bench(
+    call: Call,
+    lengths: Annotated[
+        str, typer.Option("--lengths", metavar="N,N,…", help="Tokens of the document.", rich_help_panel=WHAT)
+    ] = "8192,32768,131072",
+    arms: Annotated[
+        str, typer.Option("--arms", metavar="A,A,…", help="sharedllm, streaming, encoder-decoder, full.")
+    ] = "sharedllm,streaming,encoder-decoder,full",
+    depths: Annotated[
+        str,
+        typer.Option("--lower-layers", metavar="M,M,…", help="Each M is an arm; else the model's.", show_default=False),
+    ] = "",
+    shape: Annotated[
+        str | None,
+        typer.Option(
+            "--random-weights",
+            metavar="SHAPE",
+            help="Time a model's shape without its weights: llama-3.1-8b, llama-2-7b, smollm2-135m, tiny, or"
+            " LAYERSxHIDDENxHEADSxKVxMLPxVOCAB.",
+            show_default=False,
+        ),
+    ] = None,
+    text: Annotated[
+        Path | None,
+        typer.Option(
+            "--text",
+            metavar="FILE",
+            help="A text to read, repeated where it is too short; else made-up words.",
+            rich_help_panel=WHAT,
+            show_default=False,
+        ),
+    ] = None,
+    running_tokens: Annotated[
+        int, typer.Option("--running-tokens", help="Plain tokens behind the document.", rich_help_panel=WHAT, min=1)
+    ] = 1280,
+    new_tokens: Annotated[
+        int, typer.Option("--new-tokens", help="Tokens of the answer after its first.", rich_help_panel=WHAT, min=1)
+    ] = 32,
+    window: Annotated[
+        int, typer.Option("--window", help="Tokens that the arm streaming sees back.", rich_help_panel=WHAT, min=1)
+    ] = 2048,
+    block: Annotated[
+        int | None,
+        typer.Option(
+            "--block",
+            metavar="N",
+            help="Tokens that the arm streaming reads at once; else the fastest size is found.",
+            rich_help_panel=WHAT,
+            show_default=False,
+            min=1,
+        ),
+    ] = None,
+    encoders: Annotated[
+        str,
+        typer.Option(
+            "--encoder",
+            metavar="E,E,…",
+            help="Encoders of the arm encoder-decoder: cepe, base (as large as the model), or LAYERSxHIDDENxHEADSxMLP.",
+            rich_help_panel=WHAT,
+        ),
+    ] = "cepe",
+    repeats: Annotated[int, typer.Option("--repeats", help="Runs that count.", rich_help_panel=RUN, min=1)] = 3,
+    max_seconds: Annotated[
+        float,
+        typer.Option(
+            "--max-seconds", help="Leave out an arm that must take longer for one reading.", rich_help_panel=RUN
+        ),
+    ] = 600.0,
+    memory: Annotated[
+        bool,
+        typer.Option(
+            "--memory/--no-memory",
+            help="On a processor, find each arm's memory peak by reading once more in a process of its own.",
+            rich_help_panel=RUN,
+        ),
+    ] = True,
+    counted: Annotated[
+        bool, typer.Option("--count", help="Only count the operations of each arm: nothing is loaded or run.")
+    ] = False,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out", metavar="FILE", help="Write the JSON here, too.", rich_help_panel=RUN, show_default=False
+        ),
+    ] = None,
+) -> None:
+    """Time reading and answering by the length of a document: this method against the other ways of reading.
+
+    Each time stands beside its floor, the least that operations and bytes allow on this machine. See
+    docs/benchmarks.md.
+    """
+    calm_libraries(verbose=call.console.verbose)
+    from sharedllm_cli.bench.counted import count
+    from sharedllm_cli.bench.request import Request
+    from sharedllm_cli.bench.runner import bench as measure
+    from sharedllm_cli.bench.runner import write
+
+    request = Request(
+        numbers(lengths, "--lengths"),
+        names(arms),
+        shape=shape,
+        text=text,
+        lower_layers=numbers(depths, "--lower-layers"),
+        running_tokens=running_tokens,
+        new_tokens=new_tokens,
+        repeats=repeats,
+        window=window,
+        block=block,
+        encoders=names(encoders),
+        max_seconds=math.inf if max_seconds <= 0 else max_seconds,
+        memory=memory,
+    )
+    found = (
+        count(request, call.settings, home=call.home)
+        if counted
+        else measure(request, call.settings, home=call.home, reporter=call.console)
+    )
+    if out is not None:
+        write(found, out)
+    if call.json:
+        call.console.json(found)
+    elif counted:
+        show_counts(call, found)
+    else:
+        show(call, found)
+
+
+def show(call: Call, found: dict[str, Any]) -> None:
+    """The measurements, the ratios below them, and what they were made with."""
+    right = ",".join(heading for heading in HEADINGS if heading != "Arm")
+    show_table(call.console, HEADINGS, list(_rows(found)), right=right)
+    ratios = list(_ratios(found))
+    if ratios:
+        headings = ("Tokens", "Arm", "Against", "Measured", "Predicted", "Share")
+        call.console.result("")
+        show_table(call.console, headings, ratios, right="Tokens,Measured,Predicted,Share")
+    model, machine = found["model"], found["machine"]
+    products, copies = machine["operations_per_s"] / 1e9, machine["bytes_per_s"] / 1e9
+    call.console.result("")
+    show_facts(
+        call.console,
+        [
+            (
+                "Model",
+                f"{model['name']}, {model['dtype']}, quantize {model['quantize']}, {size(model['memory_bytes'])}",
+            ),
+            ("Device", f"{model['device']} ({model['device_name']})"),
+            ("Floors from", f"matrix products at {products:,.0f} GFLOP/s, copies at {copies:,.1f} GB/s"),
+            ("Text", found["text"]),
+        ],
+    )
+
+
+def _rows(found: dict[str, Any]) -> Iterator[tuple[str, ...]]:
+    for length, of in found["lengths"].items():
+        for arm, told in of["arms"].items():
+            if "left_out" in told:
+                yield f"{int(length):,}", f"{arm}: {told['left_out']}", *["–"] * (len(HEADINGS) - 2)
+                continue
+            cold, indexed, index = told["cold"], told.get("indexed"), told.get("index")
+            yield (
+                f"{int(length):,}",
+                arm,
+                seconds(cold["seconds"]),
+                f"{cold['share_of_floor']:.0%}",
+                seconds(indexed["seconds"]) if indexed else "–",
+                f"{told['token']['tokens_per_s']:.1f}",
+                size(cold["peak_bytes"]) if cold["peak_bytes"] else "–",
+                seconds(index["seconds"]) if index else "–",
+            )
+
+
+def _ratios(found: dict[str, Any]) -> Iterator[tuple[str, ...]]:
+    for length, of in found["lengths"].items():
+        for arm, told in of["arms"].items():
+            for other, ratio in told.get("against", {}).items():
+                shown = (f"{ratio['measured']:.2f}×", f"{ratio['predicted']:.2f}×", f"{ratio['share']:.0%}")
+                yield f"{int(length):,}", arm, other, *shown
+
+
+def seconds(value: float) -> str:
+    """Seconds with the digits that a comparison needs."""
+    return f"{value:.3f} s" if value < 10 else duration(value)
+
+
+def show_counts(call: Call, found: dict[str, Any]) -> None:
+    """Operations of every arm, and how many times those of this method the others' are."""
+    headings = ("Tokens", "Arm", "Cold", "Index", "Token", "Against")
+    rows = [
+        (
+            f"{int(length):,}",
+            arm,
+            operations(told["cold"]),
+            operations(told["index"]) if "index" in told else "–",
+            operations(told["token"]),
+            ", ".join(f"{other} {ratio:.2f}×" for other, ratio in told.get("against", {}).items()) or "–",
+        )
+        for length, of in found["lengths"].items()
+        for arm, told in of["arms"].items()
+    ]
+    show_table(call.console, headings, rows, right="Tokens,Cold,Index,Token")
+
+
+def operations(number: float) -> str:
+    """Operations as people say them: `17.2 TFLOP`."""
+    for unit, scale in (("PFLOP", 1e15), ("TFLOP", 1e12), ("GFLOP", 1e9)):
+        if number >= scale:
+            return f"{number / scale:,.1f} {unit}"
+    return f"{number / 1e6:,.1f} MFLOP"
