@@ -196,6 +196,8 @@ class Engine:
             documents, scored, self.settings.evidence_tokens, allowed=allowed, by_words=by_words, question=question
         )
         timing.search_s = perf_counter() - started - timing.index_s
+        if self.settings.evidence_tokens and chosen.unfit:
+            self.reporter.warn(f"no passage fits --evidence-tokens {self.settings.evidence_tokens}: none is read")
         if chosen.hopeless and not trees:
             yield NOT_IN_DOCUMENT
             timing.first_token_s = timing.total_s = perf_counter() - started

@@ -5,7 +5,8 @@ Counts are exact, in the documents' own tokens. Knows no model and no file; text
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from bisect import bisect_right
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 
@@ -47,6 +48,7 @@ def select(
     *,
     allowed: Sequence[Sequence[tuple[int, int]] | None] | None = None,
     spread: bool = False,
+    sought: Callable[[int, Span], Sequence[int]] | None = None,
 ) -> list[Passage]:
     """Passages of at most `budget_tokens` tokens together, in document order.
 
@@ -56,7 +58,8 @@ def select(
     never begins or ends inside a word. Everything is taken where it fits. `allowed[d]` are the token ranges of a
     document that may be read (None: all of it): passages stay inside them. `spread` is for questions about no place in
     particular (`what is this about?`): the beginning, the end and leaves evenly between; scores that are all equal
-    are treated so, too.
+    are treated so, too. Of a budget smaller than a leaf there is the stretch of the best leaf with the most sought
+    words: `sought(d, span)` are the tokens of document d at which they begin. Nothing is selected where no word fits.
     """
     ranges = [
         _joined(len(document), None if allowed is None else allowed[place]) for place, document in enumerate(documents)
@@ -72,7 +75,7 @@ def select(
         order = _spread_order(documents, ranges, budget_tokens)
     else:
         order = _best_first(scores, documents, ranges)
-    _fill(selection, order, ranges, budget_tokens)
+    _fill(selection, order, ranges, budget_tokens, sought)
     return selection.passages()
 
 
@@ -160,7 +163,11 @@ class _Selection:
 
 
 def _fill(
-    selection: _Selection, order: Iterator[tuple[int, Span]], ranges: Sequence[Sequence[Span]], budget_tokens: int
+    selection: _Selection,
+    order: Iterator[tuple[int, Span]],
+    ranges: Sequence[Sequence[Span]],
+    budget_tokens: int,
+    sought: Callable[[int, Span], Sequence[int]] | None,
 ) -> None:
     """Takes leaves in order, widened where that fits and as they are where only that does, until the budget is used."""
     misfits: list[tuple[int, Span, Span]] = []
@@ -181,9 +188,10 @@ def _fill(
         if selection.tokens >= budget_tokens or len(misfits) >= MISFITS:
             break
     if not selection.tokens:
-        # the budget is smaller than a leaf: as much of the best as fits
+        # the budget is smaller than a leaf: as much of the best as fits, around what is sought
         for place, inside, allowed in misfits:
-            short = _trimmed(selection.documents[place], inside, allowed, budget_tokens)
+            hits = sought(place, inside) if sought else ()
+            short = _fullest(selection.documents[place], inside, allowed, budget_tokens, hits)
             if short:
                 selection.add(place, short)
                 return
@@ -209,6 +217,27 @@ def _trimmed(document: TokenText, inside: Span, allowed: Span, length: int) -> S
     words = [token for token in edges if token in walls or document.boundary(token) >= Boundary.WORD]
     last = max((token for token in words if token - words[0] <= length), default=inside.start)
     return Span(words[0], last) if words and words[0] < last else None
+
+
+def _fullest(document: TokenText, inside: Span, allowed: Span, length: int, hits: Sequence[int]) -> Span | None:
+    """Of the stretches of whole words in the span, at most `length` tokens long, one with the most hits.
+
+    Of equals it is the one in their middle, where the hits have words on both sides; without hits the first. None where
+    no word fits.
+    """
+    walls = (allowed.start, allowed.end)
+    edges = [
+        token
+        for token in range(inside.start, inside.end + 1)
+        if token in walls or document.boundary(token) >= Boundary.WORD
+    ]
+    ends = (edges[bisect_right(edges, start + length) - 1] for start in edges)
+    stretches = [Span(start, end) for start, end in zip(edges, ends, strict=True) if start < end]
+    if not stretches:
+        return None
+    counts = [sum(span.start <= hit < span.end for hit in hits) for span in stretches]
+    best = [span for span, count in zip(stretches, counts, strict=True) if count == max(counts)]
+    return best[(len(best) - 1) // 2] if max(counts) else best[0]
 
 
 def _edge(document: TokenText, tokens: range, allowed: Span) -> int | None:

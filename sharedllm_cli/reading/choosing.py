@@ -10,10 +10,12 @@ import numpy as np
 from sharedllm_cli.answer import Source
 from sharedllm_cli.context import evidence, lexical
 from sharedllm_cli.context.front_matter import asks_for_front_matter, raise_front
+from sharedllm_cli.context.tree import Span
+from sharedllm_cli.context.words import words
 from sharedllm_cli.generation.prompt import PassageText, Turn
 from sharedllm_cli.reading.library import OpenDocument
 from sharedllm_cli.reading.scoring import Scored
-from sharedllm_cli.reading.sources import TokenRanges, passage_text, sources, token_text
+from sharedllm_cli.reading.sources import TokenRanges, characters, passage_text, sources, token_text
 
 QUOTE_TOKENS = 512
 """With no verbatim evidence the sources are quoted from this many tokens of the best leaves."""
@@ -43,6 +45,11 @@ class Chosen:
         """None of the question's words occurs in documents of which the model could see passages only."""
         matches = self.scored.lexical
         return bool(matches.terms) and not matches.matched and not self.whole and not self.front
+
+    @property
+    def unfit(self) -> bool:
+        """The budget is smaller than any word of the best passage, so that nothing is read word for word."""
+        return not self.tokens and not self.whole
 
     @property
     def matched(self) -> Collection[str]:
@@ -83,8 +90,11 @@ def choose(
         ends = [_front_end(opened) for opened in documents]
         leaves = raise_front(leaves, texts, ends, budget_tokens or QUOTE_TOKENS)
 
+    def sought(place: int, span: Span) -> list[int]:
+        return _matches(documents[place], span, scored.lexical.matched)
+
     def select(budget: int) -> list[evidence.Passage]:
-        return evidence.select(leaves, texts, budget, allowed=allowed, spread=spread)
+        return evidence.select(leaves, texts, budget, allowed=allowed, spread=spread, sought=sought)
 
     passages = select(budget_tokens) if budget_tokens else []
     ranked = evidence.rank(passages or select(QUOTE_TOKENS), leaves, texts)
@@ -95,6 +105,16 @@ def choose(
     )
     pieces = [piece for passage in passages for piece in passage_text(documents[passage.document], passage)]
     return Chosen(scored, pieces, tokens, sources(documents, ranked), tokens >= readable, front)
+
+
+def _matches(opened: OpenDocument, span: Span, asked: Collection[str]) -> list[int]:
+    """The tokens of a span at which words begin that are forms of those asked for."""
+    language = opened.leaves.lexical.language
+    terms = {term for word in words(" ".join(asked), language) for term in word.terms}
+    start, end = characters(opened, span.start, span.end)
+    found = (word for word in words(opened.document.text[start:end], language) if terms & set(word.terms))
+    starts = [start + word.start for word in found]
+    return (np.searchsorted(opened.leaves.tokens.starts, starts, side="right") - 1).tolist()
 
 
 def _may_read_front(ranges: TokenRanges | None) -> bool:

@@ -127,6 +127,21 @@ def test_a_budget_smaller_than_a_leaf_still_reads_something_of_the_best() -> Non
     assert select([scores], [document], 0) == []
 
 
+def test_a_tiny_budget_reads_the_words_around_what_is_sought() -> None:
+    document = token_text("In winter the keeper burns whale oil and in summer he burns resin of the pine.", leaf=32)
+    places = [document.text.index(word) for word in ("whale", "oil")]
+    hits = (np.searchsorted(document.starts, places, side="right") - 1).tolist()
+    (passage,) = select([np.array([1.0])], [document], 7, sought=lambda place, span: hits)
+    assert words_of(document, passage.first_token, passage.end_token) == "burns whale oil and in"
+    (first,) = select([np.array([1.0])], [document], 7)
+    assert words_of(document, first.first_token, first.end_token).startswith("In winter")
+
+
+def test_a_budget_smaller_than_every_word_selects_nothing() -> None:
+    document = token_text("Harpooneers harpooneers harpooneers", leaf=9)
+    assert select([np.array([1.0])], [document], 2, sought=lambda place, span: [0]) == []
+
+
 @given(budget=st.integers(0, 200), seed=st.integers(0, 99), data=st.data())
 @settings(deadline=None)
 def test_nothing_outside_the_allowed_ranges_is_read(budget: int, seed: int, data: st.DataObject) -> None:

@@ -1,0 +1,67 @@
+"""From tokens to words and pages: every quote knows its page, and is told apart from what the page does not hold."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from open_documents import opened
+
+from sharedllm_cli.config import MAX_SOURCES
+from sharedllm_cli.context.evidence import Passage
+from sharedllm_cli.errors import UsageError
+from sharedllm_cli.reading.sources import characters, page_tokens, passage_text, sources
+
+FIRST, SECOND = "The lamp is lit at dusk. It burns ", "whale oil in winter.  \n"
+
+
+def test_a_passage_over_a_page_break_is_one_piece_and_one_source_a_page() -> None:
+    book = opened([FIRST, SECOND])
+    passage = Passage(0, 25, len(FIRST) + 9, 2.0, 0)
+    pieces = passage_text(book, passage)
+    assert [(piece.page, piece.page_label, piece.text) for piece in pieces] == [
+        (1, "i", "It burns"),
+        (2, "ii", "whale oil"),
+    ]
+    assert [(source.page, source.quote, source.verified) for source in sources([book], [passage])] == [
+        (1, "It burns", True),
+        (2, "whale oil", True),
+    ]
+
+
+def test_a_quote_that_its_page_does_not_hold_is_not_verified() -> None:
+    book = opened([FIRST, SECOND])
+    pages = tuple(replace(page, raw="Another text altogether.") for page in book.document.pages)
+    changed = replace(book, document=replace(book.document, pages=pages))
+    (source,) = sources([changed], [Passage(0, 0, 24, 1.0, 0)])
+    assert (source.quote, source.verified) == ("The lamp is lit at dusk.", False)
+
+
+def test_a_format_without_pages_names_none_to_the_model() -> None:
+    notes = opened([FIRST], "notes.md", paged=False)
+    passage = Passage(0, 0, 24, 1.0, 0)
+    assert [piece.page for piece in passage_text(notes, passage)] == [None]
+    assert not sources([notes], [passage])[0].paged
+
+
+def test_at_most_eight_sources_best_first() -> None:
+    book = opened([f"Sentence number {number}. " for number in range(20)])
+    ranked = [Passage(0, page.start, page.end, 20.0 - page.number, 0) for page in book.document.pages]
+    found = sources([book], ranked)
+    assert [source.page for source in found] == list(range(1, MAX_SOURCES + 1))
+
+
+def test_white_space_at_either_end_is_no_part_of_the_words() -> None:
+    book = opened(["  two words \n\n"])
+    assert characters(book, 0, book.tokens) == (2, 11)
+
+
+def test_asked_pages_are_their_tokens_and_missing_ones_are_refused() -> None:
+    book = opened([FIRST, SECOND, "A third page."])
+    assert page_tokens(book, None) is None
+    assert page_tokens(book, (2, 2)) == [(len(FIRST), len(FIRST + SECOND))]
+    assert page_tokens(book, (2, 9)) == [(len(FIRST), book.tokens)]
+    with pytest.raises(UsageError, match="only 3 pages"):
+        page_tokens(book, (4, 5))
+    with pytest.raises(UsageError, match="has no pages"):
+        page_tokens(opened([FIRST], "notes.md", paged=False), (1, 1))
