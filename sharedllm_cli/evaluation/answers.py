@@ -32,7 +32,6 @@ from sharedllm_cli.model.adapter_config import UNTRAINED
 from sharedllm_cli.model.shared import SharedModel, load_shared
 from sharedllm_cli.progress import Reporter
 from sharedllm_cli.training.records import DataFile
-from sharedllm_cli.training.scoring import refused
 
 INDEXES = "indexes"
 READING = ("policy", "evidence_tokens", "tree", "max_new_tokens", "system", "stored_dtype")
@@ -223,7 +222,7 @@ class _ArmTable:
 
     def _refused(self, *, answerable: bool) -> float | None:
         """The share of answers that are the fixed sentence."""
-        said = [float(refused(line["answer"])) for line in self._given if line["answerable"] is answerable]
+        said = [float(metrics.refused(line["answer"])) for line in self._given if line["answerable"] is answerable]
         return sum(said) / len(said) if said else None
 
 

@@ -21,7 +21,7 @@ from sharedllm_cli.errors import UsageError
 from sharedllm_cli.evaluation.answering import Answerer
 from sharedllm_cli.evaluation.answers import INDEXES, READING
 from sharedllm_cli.evaluation.arms import Arm, DocumentReader, Question, check_names, measurable
-from sharedllm_cli.evaluation.metrics import proportion
+from sharedllm_cli.evaluation.metrics import proportion, refused
 from sharedllm_cli.evaluation.needle_facts import KINDS, Fact, draw_fact
 from sharedllm_cli.evaluation.needle_haystack import Haystack, Stretch, read_text
 from sharedllm_cli.evaluation.provenance import data_facts, model_facts, program_facts
@@ -33,7 +33,6 @@ from sharedllm_cli.model.adapter_config import UNTRAINED
 from sharedllm_cli.model.shared import SharedModel, load_shared
 from sharedllm_cli.progress import Reporter
 from sharedllm_cli.training.records import DataFile
-from sharedllm_cli.training.scoring import refused
 
 LENGTHS = (2048, 8192, 32768, 131072)
 DEPTHS = (0.0, 25.0, 50.0, 75.0, 100.0)

@@ -5,7 +5,17 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from sharedllm_cli.evaluation.metrics import difference, estimate, exact_match, f1, rouge_l
+from sharedllm_cli.evaluation.metrics import (
+    difference,
+    estimate,
+    exact_match,
+    f1,
+    normalised,
+    proportion,
+    refused,
+    rouge_l,
+)
+from sharedllm_cli.generation.prompt import NOT_IN_DOCUMENT
 
 
 def test_exact_match_and_f1_are_squads() -> None:
@@ -15,6 +25,30 @@ def test_exact_match_and_f1_are_squads() -> None:
     assert f1("green marks and a silver coin", ["eleven silver marks"]) == pytest.approx(
         2 * (2 / 5) * (2 / 3) / (2 / 5 + 2 / 3)
     )
+
+
+def test_the_normal_form_is_squads() -> None:
+    assert normalised("The  Cat's, an  apple!") == "cats apple"
+
+
+@pytest.mark.parametrize(
+    ("answer", "gold", "value"),
+    [
+        ("the cat", ["Cat."], 1.0),
+        ("black cat", ["cat", "dog"], 2 / 3),
+        ("dog", ["cat"], 0.0),
+        ("the", ["a"], 1.0),
+        ("", ["x"], 0.0),
+    ],
+)
+def test_f1_is_the_best_over_the_accepted_answers(answer: str, gold: list[str], value: float) -> None:
+    assert f1(answer, gold) == pytest.approx(value)
+
+
+def test_a_refusal_is_the_fixed_sentence_however_it_is_typed() -> None:
+    assert refused(NOT_IN_DOCUMENT.lower() + " Ask another.")
+    assert not refused("The document says 1801.")
+    assert not refused("")
 
 
 def test_rouge_l_is_the_longest_common_subsequence_over_stems() -> None:
@@ -53,3 +87,15 @@ def test_differences_are_paired() -> None:
     against = difference(values.tolist(), values[::-1].tolist())
     assert against is not None
     assert against.low < 0 < against.high
+
+
+@pytest.mark.parametrize(
+    ("held", "of", "low", "high"),
+    [(8, 10, 0.4902, 0.9433), (5, 5, 0.5655, 1.0), (0, 5, 0.0, 0.4345), (1, 2, 0.0945, 0.9055)],
+)
+def test_a_share_s_interval_is_wilson_s(held: int, of: int, low: float, high: float) -> None:
+    found = proportion([True] * held + [False] * (of - held))
+    assert found is not None
+    assert (found.n, found.mean) == (of, held / of)
+    assert (found.low, found.high) == (pytest.approx(low, abs=1e-4), pytest.approx(high, abs=1e-4))
+    assert proportion([]) is None
