@@ -14,8 +14,8 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 if "PYTEST_XDIST_WORKER" in os.environ:
     # Workers share the cores: a thread each, or tiny products wait for one another.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-USERS_ENVIRONMENT = dict(os.environ)
-"""The environment before `private_home` hides it: where the default model was pulled to."""
+USERS_HOME = os.environ.get("SHAREDLLM_HOME")
+"""The home that was asked for before `private_home` hides it: one that holds models already, or is thrown away."""
 
 
 @pytest.fixture(autouse=True)
@@ -66,19 +66,33 @@ def shared_pdfs() -> Path:
 
 
 @pytest.fixture(scope="session")
-def default_model_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A home with indexes of its own and the user's models, the default one among them: it is pulled at most once.
+def kept_models(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where pulled models stay from run to run: in `SHAREDLLM_HOME` where it is set, else in pytest's cache.
+
+    The user's own folders are not written to; the same without the cache, where nothing stays.
+    """
+    from sharedllm_cli.home import home_folder, models_folder
+
+    if USERS_HOME:
+        return models_folder(home_folder({"SHAREDLLM_HOME": USERS_HOME}))
+    cache = getattr(pytestconfig, "cache", None)
+    return models_folder(tmp_path_factory.mktemp("kept") if cache is None else cache.mkdir("sharedllm"))
+
+
+@pytest.fixture(scope="session")
+def default_model_home(tmp_path_factory: pytest.TempPathFactory, kept_models: Path) -> Path:
+    """A home with indexes of its own and the default model, which is pulled at most once.
 
     Where it can't be had (no network), the test is skipped, except in CI.
     """
     from sharedllm_cli.config import DEFAULT_MODEL
     from sharedllm_cli.errors import ModelError
-    from sharedllm_cli.home import ensure_private, home_folder, models_folder
+    from sharedllm_cli.home import ensure_private, models_folder
     from sharedllm_cli.model.pull import pull
     from sharedllm_cli.progress import Silent
 
     home = tmp_path_factory.mktemp("model-home")
-    models_folder(home).symlink_to(ensure_private(models_folder(home_folder(USERS_ENVIRONMENT))))
+    models_folder(home).symlink_to(ensure_private(kept_models))
     try:
         pull(DEFAULT_MODEL, home, Silent())
     except ModelError as problem:

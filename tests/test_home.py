@@ -45,3 +45,8 @@ def test_a_file_in_the_way_is_said(tmp_path: Path) -> None:
             ensure_private(path)
         assert caught.value.hint is not None
         assert "SHAREDLLM_HOME" in caught.value.hint
+
+
+def test_models_that_tests_pull_never_land_in_the_users_own_folders(kept_models: Path) -> None:
+    own = home_folder({})
+    assert own not in kept_models.resolve().parents
