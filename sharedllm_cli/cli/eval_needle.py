@@ -22,7 +22,7 @@ TREES_HELP = "Where trees are kept, to share them between runs; by default each 
 @takes(
     *("model", "adapter", "device", "quantize", "dtype", "attention", "offline"),
     *("policy", "evidence_tokens", "tree", "max_new_tokens", "system"),
-    *("preset", "lower_layers", "chunk_tokens", "tree_height", "ratios", "stored_dtype", "injection"),
+    *("preset", "lower_layers", "chunk_tokens", "tree_height", "ratios", "encoding", "stored_dtype", "injection"),
 )
 def needle(
     call: Call,

@@ -19,7 +19,7 @@ TREES_HELP = "Where trees are kept, to share them between runs; by default the n
 
 @takes(
     *("model", "adapter", "device", "quantize", "dtype", "attention", "offline"),
-    *("preset", "lower_layers", "chunk_tokens", "tree_height", "ratios", "stored_dtype", "injection"),
+    *("preset", "lower_layers", "chunk_tokens", "tree_height", "ratios", "encoding", "stored_dtype", "injection"),
 )
 def ppl(
     call: Call,
