@@ -1,7 +1,8 @@
 """Facts to be planted: one sentence, the question that asks for it, and the value that answers. Knows no model.
 
 Names and numbers are invented, and drawn such that they stand nowhere in the text they are planted in: neither the
-model nor the rest of the document knows them.
+model nor the rest of the document knows them. The question uses the sentence's own words: what is measured is
+whether the sentence is found and read wherever it stands, not whether other words for it are understood.
 """
 
 from __future__ import annotations
@@ -65,7 +66,12 @@ _FORMS = (
         "What is the access code of the lighthouse at {place}?",
         _number,
     ),
-    _Form("keeper", "The keeper of the inn at {place} is called {value}.", "Who keeps the inn at {place}?", _name),
+    _Form(
+        "keeper",
+        "The keeper of the inn at {place} is called {value}.",
+        "What is the keeper of the inn at {place} called?",
+        _name,
+    ),
     _Form(
         "weight",
         "The great bell of {place} weighs exactly {value} pounds.",
@@ -79,9 +85,9 @@ _FORMS = (
         _word,
     ),
     _Form(
-        "ferry",
-        "The ferry across the river at {place} is steered by {value}.",
-        "Who steers the ferry at {place}?",
+        "captain",
+        "The captain of the ferry at {place} is called {value}.",
+        "What is the captain of the ferry at {place} called?",
         _name,
     ),
 )

@@ -13,31 +13,20 @@ from typing import Any
 import numpy as np
 
 from sharedllm_cli.context.boundaries import TokenText
-from sharedllm_cli.documents import readers
 from sharedllm_cli.documents.chunking import tokenize
-from sharedllm_cli.documents.sources import expand
+from sharedllm_cli.evaluation.perplexity_stretches import read_texts
 from sharedllm_cli.progress import Reporter
-from sharedllm_cli.training.records import read_records
+from sharedllm_cli.training.records import DataFile
 
 _GAP = "\n\n"
 _REACH = 1024
 """Tokens around a place in which the end of a sentence is looked for."""
-_RECORDS = (".jsonl", ".jsonl.gz", ".jsonl.xz")
 
 
 def read_text(files: Sequence[Path], *, reporter: Reporter) -> str:
-    """The documents of all files one after the other: JSON Lines as in training, else what `ask` reads.
-
-    Raises DocumentError for a file that can't be read.
-    """
-    texts: list[str] = []
-    for file in files:
-        if file.name.endswith(_RECORDS):
-            records = read_records(file, skip_bad_lines=False, reporter=reporter)
-            texts += [record.document.strip() for record in records]
-        else:
-            texts += [readers.read(source, reporter=reporter).text.strip() for source in expand([str(file)])]
-    return _GAP.join(texts)
+    """The documents of all files, one after the other. Raises DocumentError for a file that can't be read."""
+    found = read_texts(tuple(map(DataFile, files)), last=None, skip_bad_lines=False, reporter=reporter)
+    return _GAP.join(text.strip() for _, text in found)
 
 
 @dataclass(frozen=True)
