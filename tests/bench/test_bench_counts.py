@@ -2,29 +2,35 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
 from sharedllm_cli.bench import counts
+from sharedllm_cli.bench.counted import count
 from sharedllm_cli.bench.counts import Base, Extent, Machine, TreeCost, Work
 from sharedllm_cli.bench.encoder import CEPE, EncoderShape, encoder_shape
+from sharedllm_cli.bench.request import Request
 from sharedllm_cli.bench.shapes import SHAPES, shape_config
-from sharedllm_cli.config import TreeConfig
+from sharedllm_cli.config import Settings, TreeConfig
 from sharedllm_cli.context.search import leaf_scores, search
 from sharedllm_cli.context.tree import ChunkTree, chunk_lengths
 from sharedllm_cli.errors import UsageError
 from sharedllm_cli.model.facts import facts_from_config
 
 TREE = TreeConfig(512)
+PAGE = Path(__file__).parents[2] / "docs" / "benchmarks.md"
 
 
 def base(shape: str = "llama-3.1-8b", layer_bytes: float = 0.0) -> Base:
     return Base(facts_from_config(shape_config(shape), shape), layer_bytes, 2)
 
 
-@pytest.mark.parametrize(("shape", "billions"), [("llama-3.1-8b", 8.03), ("llama-2-7b", 6.74), ("smollm2-135m", 0.1345)])
+@pytest.mark.parametrize(
+    ("shape", "billions"), [("llama-3.1-8b", 8.03), ("llama-2-7b", 6.74), ("smollm2-135m", 0.1345)]
+)
 def test_a_named_shape_is_the_model_of_that_name(shape: str, billions: float) -> None:
     assert base(shape).facts.parameter_count / 1e9 == pytest.approx(billions, rel=0.002)
 
@@ -35,7 +41,9 @@ def test_a_shape_can_be_written_out() -> None:
     assert written == named.__class__(**{**named.__dict__, "window": written.window})
 
 
-@pytest.mark.parametrize("text", ["", "huge", "4x64x4x2x128", "4x64x5x1x128x512", "4x64x4x3x128x512", "0x64x4x2x128x512"])
+@pytest.mark.parametrize(
+    "text", ["", "huge", "4x64x4x2x128", "4x64x5x1x128x512", "4x64x4x3x128x512", "0x64x4x2x128x512"]
+)
 def test_a_shape_that_can_t_be_is_refused(text: str) -> None:
     with pytest.raises(UsageError):
         shape_config(text)
@@ -128,16 +136,34 @@ def test_an_encoder_s_operations_are_its_parameters_twice_and_its_attention() ->
     assert counts.encode_bidirectional(model, CEPE, tokens).operations == 2 * weights * tokens + attention
 
 
-def test_an_8b_shape_at_128k_tokens_comes_out_as_the_documents_say() -> None:
-    """docs/benchmarks.md tells these ratios."""
-    model, extent = base(), Extent(131072, 1280)
-    streaming = counts.read_streaming(model, extent.tokens + extent.running, 2052).operations
-    ratios: dict[int, Any] = {}
-    for depth in (4, 8, 16):
-        cost = TreeCost(extent.tokens, TREE)
-        read = counts.read_running(model, extent.running, cost.kept(), depth)
-        ratios[depth] = streaming / (counts.encode(model, cost, depth).operations + read.operations)
-    assert ratios[4] > ratios[8] > ratios[16] > 2
+@pytest.fixture(scope="module")
+def counted(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    request = Request(
+        (8192, 32768, 131072), shape="llama-3.1-8b", lower_layers=(4, 8, 16), encoders=("cepe", "base"), block=256
+    )
+    found: dict[str, Any] = count(request, Settings(device="cpu"), home=tmp_path_factory.mktemp("home"))["lengths"]
+    return found
+
+
+def test_the_documents_tell_what_is_counted(counted: dict[str, Any]) -> None:
+    page = PAGE.read_text(encoding="utf-8")
+    others = ("streaming", "encoder-decoder cepe", "encoder-decoder base", "full")
+    for length, of in counted.items():
+        for arm, told in of["arms"].items():
+            ratios = [f"{told['against'][other]:.2f}×" if "against" in told else "" for other in others]
+            index = f"{told['index'] / 1e12:,.1f}" if "index" in told else ""
+            cells = [f"{int(length):,}", f"`{arm}`", f"{told['cold'] / 1e12:,.1f}", index, f"{told['token'] / 1e9:.1f}"]
+            assert "| " + " | ".join([*cells, *ratios]) + " |" in page
+
+
+def test_fewer_lower_layers_cost_less_and_an_index_three_passes(counted: dict[str, Any]) -> None:
+    arms = counted["131072"]["arms"]
+    shallow, middle, deep = (arms[f"sharedllm M={depth}"] for depth in (4, 8, 16))
+    for other in ("streaming", "full"):
+        assert shallow["against"][other] > middle["against"][other] > deep["against"][other] > 2
+    for told in (shallow, middle, deep):
+        encoded = told["cold"] - told["indexed"]
+        assert told["index"] / encoded == pytest.approx(3, rel=0.02)
 
 
 def test_a_floor_is_the_slower_of_products_and_bytes_step_by_step() -> None:
@@ -148,7 +174,7 @@ def test_a_floor_is_the_slower_of_products_and_bytes_step_by_step() -> None:
 def test_weights_count_once_a_pass() -> None:
     light, heavy = base(layer_bytes=0.0), base(layer_bytes=1e6)
     layers = heavy.facts.layer_count
-    for count in (lambda of: counts.read_running(of, 10), lambda of: counts.next_token(of, 10)):
-        assert count(heavy).bytes - count(light).bytes == layers * 1e6
+    for work in (lambda of: counts.read_running(of, 10), lambda of: counts.next_token(of, 10)):
+        assert work(heavy).bytes - work(light).bytes == layers * 1e6
     lower = [counts.encode(of, TreeCost(512, TREE), 4).bytes for of in (heavy, light)]
     assert lower[0] - lower[1] == 3 * 1e6
