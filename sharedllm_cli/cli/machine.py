@@ -44,6 +44,7 @@ def examine(settings: Settings, home: Path, environment: Mapping[str, str]) -> l
         _processor,
         _memory,
         lambda: _model(settings, home),
+        lambda: _runs(settings, home),
         lambda: _adapter(settings),
         lambda: _storage(settings, home),
         lambda: _environment(environment),
@@ -142,6 +143,40 @@ def _model(settings: Settings, home: Path) -> Iterator[Finding]:
         yield Finding(
             "model", f"{name}, neither installed nor known by name (a hub id is fetched when used)", "note", advice
         )
+
+
+def _runs(settings: Settings, home: Path) -> Iterator[Finding]:
+    """How the model would be loaded here, and whether it has room; nothing where it is not known by name or folder."""
+    from sharedllm_cli.errors import ModelError, UsageError
+    from sharedllm_cli.model.references import describe
+
+    try:
+        from sharedllm_cli import planning
+        from sharedllm_cli.model.placement import place
+    except Exception:  # no torch, which its own line tells
+        return
+    try:
+        facts = describe(settings.model, home, offline=True)
+        chosen = place(
+            facts,
+            device=settings.device,
+            dtype=settings.dtype,
+            quantize=settings.quantize,
+            attention=settings.attention,
+        )
+    except ModelError:  # it is not here yet, which the model's own line tells
+        return
+    except UsageError as problem:
+        yield Finding("runs", problem.message, "problem", problem.hint)
+        return
+    dtype = str(chosen.dtype).removeprefix("torch.")
+    attention = {"flash_attention_2": "flash"}.get(chosen.attention, chosen.attention)
+    weights = planning.weights_bytes(facts, chosen)
+    how = f"on {chosen.device} in {dtype}, quantize {chosen.quantize}, attention {attention}"
+    yield Finding("runs", f"{how}; weights {size(weights)}")
+    room = planning.fit(facts, chosen, planning.batch_bytes(facts, chosen))
+    advice = None if room.fits else "choose a smaller --model or --quantize 4bit, or close other programs"
+    yield Finding("room", room.words, "ok" if room.fits else "problem", advice)
 
 
 def _adapter(settings: Settings) -> Iterator[Finding]:

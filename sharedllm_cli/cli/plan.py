@@ -40,7 +40,15 @@ def show(call: Call, rows: Sequence[PlanRow]) -> None:
         call.console, HEADINGS, [_row(row) for row in rows], right="Pages,Tokens,Chunks,Index,To index,To answer"
     )
     weights, memory = max(row.weights_bytes for row in rows), max(row.memory_bytes for row in rows)
+    largest = max(rows, key=lambda row: row.memory_bytes)
     facts = [("Model", call.settings.model), ("Weights", size(weights)), ("Memory at most", size(memory))]
+    beside = (
+        f"{size(largest.batch_bytes)} for a batch while indexing; {size(largest.tree_bytes)} of tree and"
+        f" {size(largest.cache_bytes)} of running text for a question"
+    )
+    facts.append(("Beside weights", beside))
+    if largest.where:
+        facts.append(("Fits" if largest.fits else "Does not fit", largest.where))
     if len(rows) > 1:
         left = sum(row.index_seconds for row in rows if not row.indexed)
         facts.append(("All together", f"{sum(row.tokens for row in rows):,} tokens, {duration(left)} to index"))

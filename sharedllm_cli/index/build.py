@@ -8,6 +8,7 @@ is the same to the byte. The caller (store.py) holds the part's lock.
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ from sharedllm_cli.index.manifest import FileFact, Manifest, TreesKey, fingerpri
 from sharedllm_cli.index.nodes import CHECKSUMS, SCALES, VALUES, VECTORS, slots_checksum
 from sharedllm_cli.index.packing import tensor_dtype
 from sharedllm_cli.index.seals import canonical_json
+from sharedllm_cli.index.sharing import encode_shared
 from sharedllm_cli.progress import Reporter, Task
 
 _SPARE_BYTES = 2**20
@@ -75,11 +77,13 @@ def build_trees(
     reporter: Reporter,
     *,
     batch_tokens: int | None = None,
+    replicas: Sequence[Encoder] = (),
 ) -> Manifest:
     """Compute and publish the trees of a document, going on where an interrupted run stopped.
 
     Progress counts each token of the document once, though it may be encoded once a level. Raises ResourceError where
-    disk or memory do not suffice, ValueError for leaves whose trees are not those of the key.
+    disk or memory do not suffice, ValueError for leaves whose trees are not those of the key. `replicas` are lower
+    models equal to `lower` on other devices: they share the work.
     """
     if any(tree.config != key.leaves.tree for tree in leaves.trees):
         raise ValueError("the leaves have other trees than the key names")
@@ -91,6 +95,7 @@ def build_trees(
         done = _resume(work)
         _check_space(work, done)
     encoder = NodeEncoder(lower, leaves, key.stored_dtype, reporter, batch_tokens)
+    helpers = [NodeEncoder(one, leaves, key.stored_dtype, reporter, batch_tokens) for one in replicas]
     name = parts.shown_name(folder)
     if done:
         kept = sum(work.shard_tokens(shard) for shard in done)
@@ -100,7 +105,7 @@ def build_trees(
             if shard in done:
                 task.advance(work.shard_tokens(shard))
             else:
-                done[shard] = _write_shard(work, shard, _encode_shard(work, shard, encoder, task))
+                done[shard] = _write_shard(work, shard, _encode_shard(work, shard, [encoder, *helpers], task))
     files = {shard_name(shard): fact for shard, fact in done.items()}
     manifest = new_manifest(key, content_hash, _facts(work), files)
     parts.publish(folder, manifest, part_name(key))
@@ -121,7 +126,7 @@ def _facts(work: _Work) -> dict[str, Any]:
     }
 
 
-def _encode_shard(work: _Work, shard: int, encoder: NodeEncoder, task: Task) -> dict[str, Tensor]:
+def _encode_shard(work: _Work, shard: int, encoders: Sequence[NodeEncoder], task: Task) -> dict[str, Tensor]:
     """The tensors of one shard."""
     nodes = work.layout.shard_nodes(shard)
     node_count, slot_count = work.layout.shard_size(shard)
@@ -132,7 +137,7 @@ def _encode_shard(work: _Work, shard: int, encoder: NodeEncoder, task: Task) -> 
     vectors = torch.empty(node_count, hidden, dtype=torch.float16)
     lengths = [work.leaves.trees[node.chunk].span(node.level, node.index).length for node in nodes]
     encoded, reported = 0, 0
-    for batch in encoder.encode(nodes):
+    for batch in encode_shared(encoders, nodes):
         slots = torch.cat([torch.arange(places[one].first_slot, places[one].end_slot) for one in batch.places])
         values[slots] = batch.packed.values
         if scales is not None and batch.packed.scales is not None:
@@ -144,7 +149,7 @@ def _encode_shard(work: _Work, shard: int, encoder: NodeEncoder, task: Task) -> 
         task.advance(so_far - reported)
         reported = so_far
     if work.key.leaves.tree.encoding == "chunk":
-        vectors = encoder.vectors(nodes)
+        vectors = encoders[0].vectors(nodes)
     checksums = torch.empty(node_count, 2, dtype=torch.int64)
     for number, place in enumerate(places):
         span = slice(place.first_slot, place.end_slot)

@@ -54,14 +54,15 @@ class _Gathered:
         self.starts = [0, *accumulate(counts)]
         self._device = device
         chunks = torch.tensor([node.chunk for node in nodes], dtype=torch.long)
-        self._chunks = torch.repeat_interleave(chunks, torch.tensor(counts, dtype=torch.long)).to(device)
+        # Chunk numbers stay with the processor, which looks at them before the slots have arrived.
+        self._chunks = torch.repeat_interleave(chunks, torch.tensor(counts, dtype=torch.long))
         size = (2, shape.lower_layers, shape.key_value_heads, self.starts[-1], shape.head_dim)
         self._slots = torch.empty(size, dtype=dtype, device=device)
 
     def put(self, places: Sequence[int], packed: Packed) -> None:
         """The packed slots of some of the asked nodes, node after node."""
-        scales = None if packed.scales is None else packed.scales.to(self._device)
-        exact = unpack(Packed(packed.values.to(self._device), scales))
+        scales = None if packed.scales is None else self._arriving(packed.scales)
+        exact = unpack(Packed(self._arriving(packed.values), scales))
         ordered = exact.permute(1, 2, 3, 0, 4).to(self._slots.dtype)
         first, last = places[0], places[-1]
         if list(places) == list(range(first, last + 1)):
@@ -69,6 +70,10 @@ class _Gathered:
             return
         targets = [torch.arange(self.starts[place], self.starts[place + 1]) for place in places]
         self._slots[:, :, :, torch.cat(targets).to(self._device)] = ordered
+
+    def _arriving(self, slots: Tensor) -> Tensor:
+        """Slots on the device; from pinned memory they are copied while the processor goes on."""
+        return slots.to(self._device, non_blocking=slots.is_pinned())
 
     def result(self) -> CompressedNodes:
         return CompressedNodes(self._slots[0], self._slots[1], self._chunks)
@@ -139,6 +144,20 @@ def slots_checksum(values: Tensor, scales: Tensor | None) -> int:
     return checksum if scales is None else zlib.crc32(raw_bytes(scales), checksum)
 
 
+def copies_beside(device: torch.device) -> bool:
+    """Whether copies to a device can run beside the processor's work: CUDA's, from pinned memory."""
+    return device.type == "cuda"
+
+
+def joined(parts: Sequence[Tensor], *, pinned: bool) -> Tensor:
+    """Mapped slots one after another; in pinned memory they are written there at once, not copied a second time."""
+    if not pinned:
+        return torch.cat(list(parts))
+    size = (sum(len(part) for part in parts), *parts[0].shape[1:])
+    whole = torch.empty(size, dtype=parts[0].dtype, pin_memory=True)
+    return torch.cat(list(parts), out=whole)
+
+
 class StoredNodes:
     """Nodes of a finished trees part: a question reads only those that it selects, each proved by its checksum.
 
@@ -177,8 +196,10 @@ class StoredNodes:
         for piece in self._pieces(places):
             packed = [self._shard(places[number].shard).slots(places[number]).bottom(layers) for number in piece]
             scales = [slots.scales for slots in packed if slots.scales is not None]
-            joined = Packed(torch.cat([slots.values for slots in packed]), torch.cat(scales) if scales else None)
-            gathered.put(piece, joined)
+            pinned = copies_beside(self._device)
+            values = joined([slots.values for slots in packed], pinned=pinned)
+            piece_of_all = Packed(values, joined(scales, pinned=pinned) if scales else None)
+            gathered.put(piece, piece_of_all)
         return gathered.result()
 
     def node_vectors(self, nodes: Sequence[Node]) -> Tensor:

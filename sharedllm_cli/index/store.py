@@ -164,9 +164,12 @@ class IndexStore:
         device: torch.device | str = "cpu",
         dtype: torch.dtype | None = None,
         batch_tokens: int | None = None,
+        replicas: Sequence[Encoder] = (),
     ) -> StoredNodes:
         """`build_missing_trees`, and open them."""
-        self.build_missing_trees(content_hash, key, leaves, lower, reporter, batch_tokens=batch_tokens)
+        self.build_missing_trees(
+            content_hash, key, leaves, lower, reporter, batch_tokens=batch_tokens, replicas=replicas
+        )
         nodes = self.open_trees(content_hash, key, leaves, device=device, dtype=dtype)
         assert nodes is not None
         return nodes
@@ -180,10 +183,12 @@ class IndexStore:
         reporter: Reporter | None = None,
         *,
         batch_tokens: int | None = None,
+        replicas: Sequence[Encoder] = (),
     ) -> bool:
         """Build the trees of a document, or finish an interrupted build, or wait for another process that does.
 
-        Returns whether anything was built here. The text must be stored before. Raises ResourceError where disk or
+        `replicas` are equal lower models on other devices, which share the work. Returns whether anything was built
+        here. The text must be stored before. Raises ResourceError where disk or
         memory do not suffice.
         """
         from sharedllm_cli.index.build import build_trees
@@ -193,7 +198,9 @@ class IndexStore:
         with parts.writer(folder, part_name(key), reporter):
             if parts.find_part(folder, key, content_hash) is not None:
                 return False
-            build_trees(folder, content_hash, key, leaves, lower, reporter, batch_tokens=batch_tokens)
+            build_trees(
+                folder, content_hash, key, leaves, lower, reporter, batch_tokens=batch_tokens, replicas=replicas
+            )
         return True
 
     def has_trees(self, content_hash: str, key: TreesKey) -> bool:

@@ -38,7 +38,7 @@ class BaseModel:
 
     `weights_hash` and `tokenizer_hash` identify what trees and adapters were made with; `window` is the number of
     positions it was trained for; `quantize` is `none`, `8bit` or `4bit`; `spread` tells which layers lie where, if
-    not all in one place.
+    not all in one place; `gpus` are those that may be used.
     """
 
     name: str
@@ -53,6 +53,7 @@ class BaseModel:
     window: int
     facts: ModelFacts
     spread: Spread | None = None
+    gpus: tuple[torch.device, ...] = ()
 
     @property
     def layer_count(self) -> int:
@@ -129,6 +130,7 @@ def load(
         window=facts.window,
         facts=facts,
         spread=where,
+        gpus=placement.gpus,
     )
     if where is not None and reporter is not None:
         reporter.note(f"{facts.name} does not fit {placement.device}: {where.words()}")

@@ -6,6 +6,7 @@ token ids of nodes of equal length and the positions to keep, and returns their 
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -90,6 +91,15 @@ class LowerModel:
         self._norm: nn.Module = decoder.norm
         # An injected layer wraps the layer it injects into; the lower model is the layers as they came.
         self._layers: list[Any] = [getattr(layer, "wrapped", layer) for layer in decoder.layers[:lower_layers]]
+
+    def replica(self, device: torch.device) -> LowerModel:
+        """An equal lower model with a copy of the weights on another device."""
+        other = copy.copy(self)
+        other._embedding, other._rotary, other._norm = (
+            copy.deepcopy(part).to(device) for part in (self._embedding, self._rotary, self._norm)
+        )
+        other._layers = [copy.deepcopy(layer).to(device) for layer in self._layers]
+        return other
 
     @property
     def device(self) -> torch.device:

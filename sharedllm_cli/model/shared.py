@@ -6,6 +6,7 @@ METHOD section 1. Chooses the adapter (the user's, the one shipped for the base 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from sharedllm_cli.config import Settings, TreeConfig
@@ -13,6 +14,7 @@ from sharedllm_cli.model.adapter import Adapter
 from sharedllm_cli.model.adapter_config import adapter_folder, lower_layers, tree_config
 from sharedllm_cli.model.loading import BaseModel, load
 from sharedllm_cli.model.lower import LowerModel
+from sharedllm_cli.model.spreading import Room, free_bytes, model_sizes
 from sharedllm_cli.model.upper import UpperModel
 from sharedllm_cli.progress import Reporter
 
@@ -30,6 +32,17 @@ class SharedModel:
     @property
     def adapter(self) -> Adapter:
         return self.upper.adapter
+
+    @cached_property
+    def lower_replicas(self) -> list[LowerModel]:
+        """Copies of the lower model on the other GPUs that have room for one: they share the building of an index."""
+        base = self.base
+        if base.spread is not None:
+            return []
+        sizes = model_sizes(base.facts, base.quantize, base.dtype)
+        needed = sizes.ends + sizes.layer * self.lower.lower_layers
+        others = [gpu for gpu in base.gpus if gpu != base.device]
+        return [self.lower.replica(gpu) for gpu in others if Room(str(gpu), free_bytes(gpu)).usable >= needed]
 
 
 def load_shared(settings: Settings, home: Path, reporter: Reporter) -> SharedModel:

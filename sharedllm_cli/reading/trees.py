@@ -15,6 +15,7 @@ from sharedllm_cli.index.manifest import StatesKey, TreesKey, fingerprint
 from sharedllm_cli.index.nodes import CompressedSource, JoinedNodes, LiveNodes, StoredNodes
 from sharedllm_cli.index.states import LeafStates
 from sharedllm_cli.index.store import IndexStore
+from sharedllm_cli.memory import memory_for
 from sharedllm_cli.model.cross_attention import TreeContext
 from sharedllm_cli.model.lower import CompressedNodes
 from sharedllm_cli.model.shared import SharedModel
@@ -109,14 +110,26 @@ class Trees:
         base, lower = self._shared.base, self._shared.lower
         key = self.key(opened)
         return self._store.build_trees(
-            opened.content_hash, key, opened.leaves, lower, self._reporter, device=base.device, dtype=base.dtype
+            opened.content_hash,
+            key,
+            opened.leaves,
+            lower,
+            self._reporter,
+            device=base.device,
+            dtype=base.dtype,
+            replicas=self._shared.lower_replicas,
         )
 
     def build_missing(self, opened: OpenDocument) -> bool:
         """`build` without opening them: whether anything was built here, and not by another process meanwhile."""
-        lower = self._shared.lower
+        shared = self._shared
         return self._store.build_missing_trees(
-            opened.content_hash, self.key(opened), opened.leaves, lower, self._reporter
+            opened.content_hash,
+            self.key(opened),
+            opened.leaves,
+            shared.lower,
+            self._reporter,
+            replicas=shared.lower_replicas,
         )
 
     def vectors(self, documents: Sequence[OpenDocument]) -> CompressedSource:
@@ -157,10 +170,13 @@ class Trees:
         chunks = _readable_chunks(documents, allowed)
         number = {chunk: place for place, chunk in enumerate(chunks)}
         nodes = [node for node in search(trees, scored.nodes) if node.chunk in number]
-        kept = JoinedNodes(opened_trees.nodes, [opened.chunks for opened in documents]).compressed(nodes)
-        # Positions number the chunks that are read (METHOD section 4), not those that were left out.
-        places = torch.tensor([number[chunk] for chunk in kept.chunks.tolist()], device=kept.chunks.device)
-        context = self._shared.upper.context(CompressedNodes(kept.keys, kept.values, places), len(chunks))
+        with memory_for(
+            f"hold the tree of {len(chunks)} chunks", "ask of fewer --pages or documents, or use --no-tree"
+        ):
+            kept = JoinedNodes(opened_trees.nodes, [opened.chunks for opened in documents]).compressed(nodes)
+            # Positions number the chunks that are read (METHOD section 4), not those that were left out.
+            places = torch.tensor([number[chunk] for chunk in kept.chunks.tolist()], device=kept.chunks.device)
+            context = self._shared.upper.context(CompressedNodes(kept.keys, kept.values, places), len(chunks))
         tokens, keys = sum(trees[chunk].length for chunk in chunks), len(places)
         told = TreeRead(len(nodes), keys, round(tokens / keys, 2), self._policy)
         return TreeReading(context, told, tokens, opened_trees.hit)

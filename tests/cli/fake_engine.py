@@ -70,6 +70,11 @@ class FakePlanRow:
     question_seconds: float = 2.5
     indexed: bool = False
     basis: str = "a matrix product timed here"
+    batch_bytes: int = 20_000_000
+    tree_bytes: int = 30_000_000
+    cache_bytes: int = 40_000_000
+    fits: bool = True
+    where: str = "1.2 GB of 8.0 GB free on cpu"
 
 
 def make_source(**changes: Any) -> Source:
