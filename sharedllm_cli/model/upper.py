@@ -157,7 +157,7 @@ class UpperModel:
         while True:
             cache = self.cache()
             try:
-                for part in token_ids.split(piece):
+                for part in torch.split(token_ids, piece):  # type: ignore[no-untyped-call]
                     logits = self.infer(part, tree, cache)
                 return logits, cache
             except (RuntimeError, MemoryError) as problem:
