@@ -19,7 +19,6 @@ from sharedllm_cli.documents import readers
 from sharedllm_cli.engine import Engine
 from sharedllm_cli.errors import DocumentError, StoredIndexError, UsageError
 from sharedllm_cli.generation.prompt import NOT_IN_DOCUMENT, Turn
-from sharedllm_cli.index import catalog
 from sharedllm_cli.model.adapter import Adapter
 from sharedllm_cli.model.lower import LowerModel
 from sharedllm_cli.progress import Silent
@@ -104,17 +103,6 @@ def test_answer_has_sources_with_page_and_exact_words(model: str, private_home: 
     assert 0 < answer.coverage.tokens_read <= 300
     assert answer.timing.new_tokens >= 1
     assert answer.peak_bytes > 0
-
-
-def test_only_pages_are_counted_as_pages(model: str, private_home: Path, story: str, tmp_path: Path) -> None:
-    notes = tmp_path / "notes.md"
-    notes.write_text("# Bees\n\nThe bees fly from clover to clover.\n")
-    engine = make(model, private_home)
-    assert ask(engine, [str(notes)], "Where do bees fly?")[1].coverage.pages == 0
-    assert ask(engine, [story, str(notes)], "Where do bees fly?")[1].coverage.pages == 3
-    assert [row.pages for row in engine.plan([story, str(notes)])[0]] == [3, 0]
-    listed = {entry.name: entry.pages for entry in catalog.entries(engine.store.root)}
-    assert listed == {"harbour.txt": 3, "notes.md": 0}
 
 
 def test_untrained_injection_builds_no_trees(

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import errno
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
+import transformers
 
+from sharedllm_cli.errors import ResourceError
 from sharedllm_cli.memory import is_out_of_memory
+from sharedllm_cli.model.loading import load
 
 
 class Derived(torch.OutOfMemoryError):
@@ -48,3 +53,18 @@ def test_an_allocation_that_no_machine_can_serve_is_one() -> None:
     with pytest.raises(RuntimeError) as refused:
         torch.empty(1 << 60, dtype=torch.uint8)
     assert is_out_of_memory(refused.value)
+
+
+@pytest.mark.parametrize(
+    "problem",
+    [torch.OutOfMemoryError("CUDA out of memory"), RuntimeError("DefaultCPUAllocator: not enough memory: 9 bytes")],
+)
+def test_weights_that_do_not_fit_are_a_lack_of_memory_and_no_damage(
+    problem: Exception, model_folder: Callable[..., Path], private_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise problem
+
+    monkeypatch.setattr(transformers.LlamaForCausalLM, "from_pretrained", refuse)
+    with pytest.raises(ResourceError, match="does not fit the memory of cpu"):
+        load(str(model_folder("llama")), home=private_home, device="cpu")
