@@ -84,7 +84,7 @@ def train(
         out,
         objective=objective,
         start=start,
-        reading=reading if start is None and (objective != "qa" or tree_share or tree_only_share) else None,
+        reading=reading if objective != "qa" or tree_share or tree_only_share else None,
         trees=trees,
         mixture=Mixture(
             tree=tree_share, tree_only=tree_only_share, least_tree=least_tree, most_tree=most_tree, jitter=jitter

@@ -1,13 +1,14 @@
 """The adapter: every parameter that is not the base model's, and its folder on disk.
 
 It holds the injections of the injected layers and, where it was trained with them, low-rank additions to the top N−M
-layers (METHOD section 5) and, in the merged form, to q and o of the injected ones. The bottom M layers' own keys and
-values are never altered: stored trees rest on them.
+layers (METHOD section 5) and to injected layers, where they act in the upper model alone. The bottom M layers' own
+keys and values are never altered: stored trees rest on them.
 A folder is `adapter.json` (configuration, base, provenance) and `adapter.safetensors`.
 """
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -27,7 +28,6 @@ from sharedllm_cli.errors import ModelError, SharedLLMError
 from sharedllm_cli.model.adapter_config import (
     ATTENTION_TARGETS,
     CONFIG_FILE,
-    SHARED_TARGETS,
     TARGETS,
     AdapterConfig,
     LowRankConfig,
@@ -37,6 +37,8 @@ from sharedllm_cli.model.cross_attention import AdditiveInjection, LowRank, Merg
 from sharedllm_cli.model.spreading import layer_device
 
 WEIGHTS_FILE = "adapter.safetensors"
+_MOST_COPIED_BYTES = 256 * 2**20
+"""Merging additions of shared layers takes copies of their weights: at most so much memory goes into them."""
 
 
 def model_shape(model: PreTrainedModel) -> tuple[int, int, int, int, int]:
@@ -98,13 +100,8 @@ class Adapter(nn.Module):
                 for target, linear in linears.items()
             }
 
-        for place in low_rank.layers:
+        for place in (*low_rank.layers, *low_rank.shared_layers):
             self.low_rank[str(place)] = nn.ModuleDict(additions(layers[place], low_rank.targets))
-        for place in low_rank.shared_layers:
-            injection = self.injections[str(place)]
-            assert isinstance(injection, MergedInjection)
-            shared = additions(layers[place], SHARED_TARGETS)
-            injection.query_low_rank, injection.output_low_rank = shared["q_proj"], shared["o_proj"]
 
     @staticmethod
     def untrained(
@@ -133,6 +130,21 @@ class Adapter(nn.Module):
         """Set all gates to a finite value: they are read from, and can learn."""
         for injection in self._injections():
             injection.gate.fill_(value)
+
+    def take_over(self, other: Adapter) -> None:
+        """Start from another adapter's low-rank weights, whichever of its layers read the tree.
+
+        Raises ModelError where one of them has no place here: nothing that was learned is dropped silently.
+        """
+        own = self.state_dict()
+        learned = {name: tensor for name, tensor in other.state_dict().items() if name.startswith("low_rank.")}
+        for name, tensor in learned.items():
+            if name not in own or own[name].shape != tensor.shape:
+                raise ModelError(
+                    f"{name} of the adapter to go on from has no place in the new one",
+                    hint="give it the same rank, and low-rank weights on all of its layers",
+                )
+        self.load_state_dict({**own, **learned})
 
     @contextmanager
     def silenced(self) -> Iterator[None]:
@@ -174,41 +186,63 @@ class Adapter(nn.Module):
         return self.config.trained is not None
 
     def attach_low_rank(self, layers: nn.ModuleList) -> None:
-        """Put the low-rank additions into the top layers."""
-        for place, additions in self.low_rank.items():
-            assert isinstance(additions, nn.ModuleDict)
-            for target, addition in additions.items():
-                owner, name = _owner(layers[int(place)], target)
-                assert isinstance(addition, LowRank)
-                setattr(owner, name, LowRankLinear(getattr(owner, name), addition))
+        """Put the low-rank additions into their layers; injected ones get a view of their own to hold them."""
+        for _, addition, owner, name in self._places(layers):
+            setattr(owner, name, LowRankLinear(getattr(owner, name), addition))
 
     def merge_low_rank(self, layers: nn.ModuleList) -> None:
-        """Add the low-rank additions into the top layers' own weights, where those are floating-point numbers.
+        """Add the low-rank additions into the layers' own weights, where those are floating-point numbers.
 
-        The same maps with nothing to compute beside them, for decoding alone: it can't be undone. The lower model's
-        layers have no such additions. Quantized weights, and those that wait in the processor's memory, get their
-        additions attached instead.
+        The same maps with nothing to compute beside them, for decoding alone: it can't be undone. Layers of the lower
+        model keep their weights: their view gets others, a copy each, where all of these take little memory. Quantized
+        weights get their additions attached instead.
         """
-        for place, additions in self.low_rank.items():
+        copies = self._copied_bytes(layers) <= _MOST_COPIED_BYTES
+        for place, addition, owner, name in self._places(layers):
+            linear = getattr(owner, name)
+            shared = place < self.config.injection.lower_layers
+            if type(linear) is not nn.Linear or (shared and not copies):
+                setattr(owner, name, LowRankLinear(linear, addition))
+                continue
+            product = (addition.up.float() @ addition.down.float()) * addition.scale
+            merged = nn.Parameter((linear.weight.float() + product).to(linear.weight.dtype), requires_grad=False)
+            if shared:
+                linear = copy.copy(linear)
+                linear._parameters = dict(linear._parameters)
+                setattr(owner, name, linear)
+            linear.weight = merged
+
+    def _copied_bytes(self, layers: nn.ModuleList) -> int:
+        """What copies of all shared linear maps with additions would take."""
+        shared = self.config.low_rank.shared_layers if self.config.low_rank else ()
+        linears = [_linear(layers[place].wrapped, target) for place in shared for target in self._targets]
+        return sum(linear.weight.numel() * linear.weight.element_size() for linear in linears)
+
+    @property
+    def _targets(self) -> tuple[str, ...]:
+        return self.config.low_rank.targets if self.config.low_rank else ()
+
+    def _places(self, layers: nn.ModuleList) -> Iterator[tuple[int, LowRank, Any, str]]:
+        """Every addition with its layer's number and the module and name of its linear map in the upper model."""
+        for number, additions in self.low_rank.items():
+            place = int(number)
+            layer: Any = layers[place]
+            if place < self.config.injection.lower_layers and layer.own is layer.wrapped:
+                layer.__dict__["own"] = _view(layer.wrapped)
             assert isinstance(additions, nn.ModuleDict)
             for target, addition in additions.items():
+                owner, name = _owner(getattr(layer, "own", layer), target)
                 assert isinstance(addition, LowRank)
-                owner, name = _owner(layers[int(place)], target)
-                linear = getattr(owner, name)
-                if type(linear) is not nn.Linear or linear.weight.is_meta:
-                    setattr(owner, name, LowRankLinear(linear, addition))
-                    continue
-                product = (addition.up.float() @ addition.down.float()) * addition.scale
-                merged = (linear.weight.float() + product).to(linear.weight.dtype)
-                linear.weight = nn.Parameter(merged, requires_grad=False)
+                yield place, addition, owner, name
 
     def detach_low_rank(self, layers: nn.ModuleList) -> None:
         """Take them out again."""
-        for place, additions in self.low_rank.items():
-            assert isinstance(additions, nn.ModuleDict)
-            for target in additions:
-                owner, name = _owner(layers[int(place)], target)
+        for place, _, owner, name in list(self._places(layers)):
+            if place >= self.config.injection.lower_layers:
                 setattr(owner, name, getattr(owner, name).wrapped)
+        for place in self.config.low_rank.shared_layers if self.config.low_rank else ():
+            layer: Any = layers[place]
+            layer.__dict__["own"] = layer.wrapped
 
     def save(self, folder: Path, *, trained: Mapping[str, Any] | None = None) -> None:
         """Write the folder, each file beside and renamed; `trained` becomes the adapter's provenance."""
@@ -268,15 +302,28 @@ def _check_low_rank(low_rank: LowRankConfig, injection: InjectionConfig, layers:
         if not 0 <= place < layers:
             raise ModelError(f"low-rank weights on layer {place} of a model with {layers} layers")
     shared = [place for place in low_rank.layers if place < injection.lower_layers]
-    if injection.form == "merged":
-        shared += [place for place in low_rank.shared_layers if place not in injection.layers]
-    else:
-        shared += low_rank.shared_layers
+    shared += [place for place in low_rank.shared_layers if place not in injection.layers]
     if shared:
         raise ModelError(
             f"low-rank weights on layer {min(shared)}, which the lower model shares, would make stored trees stale",
-            hint="there only q and o of a merged injection may have them (shared_layers)",
+            hint="those of injected layers belong into shared_layers: they act in the upper model alone",
         )
+
+
+def _view(layer: Any) -> Any:
+    """A decoder layer whose linear maps can be replaced without touching the layer, of which all else is shared."""
+    view = _shallow(layer)
+    view.self_attn, view.mlp = _shallow(layer.self_attn), _shallow(layer.mlp)
+    return view
+
+
+def _shallow(module: Any) -> Any:
+    view = copy.copy(module)
+    view._modules = dict(module._modules)
+    # Where a model is spread over devices, hooks hold on to the module that they were made for.
+    for name in ("forward", "_hf_hook", "_old_forward"):
+        view.__dict__.pop(name, None)
+    return view
 
 
 def _owner(layer: Any, target: str) -> tuple[Any, str]:

@@ -20,8 +20,6 @@ CONFIG_FILE = "adapter.json"
 
 ATTENTION_TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj")
 TARGETS = (*ATTENTION_TARGETS, "gate_proj", "up_proj", "down_proj")
-SHARED_TARGETS = ("q_proj", "o_proj")
-"""What may have low-rank additions on a layer of the lower model: its keys, values and states must stay as stored."""
 UNTRAINED = "none"
 """`--adapter none` asks for the base model with an untrained injection, which reads no tree."""
 
@@ -30,8 +28,8 @@ UNTRAINED = "none"
 class LowRankConfig:
     """Low-rank additions: their rank, scale α (the addition is α / rank · up(down(x))), layers and linear maps.
 
-    `layers` are above the lower model and have additions on all `targets`. `shared_layers` are the lower model's: there
-    `q_proj` and `o_proj` of a merged injection have one, which acts in the upper model alone (METHOD section 4).
+    `layers` are above the lower model. `shared_layers` are injected ones, which the lower model shares: there the
+    additions act in the upper model alone, on its running text, so that stored trees stay what they are.
     """
 
     rank: int

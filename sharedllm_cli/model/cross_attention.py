@@ -195,8 +195,7 @@ class MergedInjection(nn.Module):
     """The merged form: one softmax over the tree's keys and the layer's own, with the layer's own projections.
 
     Two attentions joined by their log-sum-exps; the gate is a bias b on the tree's logits, one a layer or one a head,
-    −∞ at the start (METHOD section 4). Low-rank additions to q and o, where the adapter has them, act here alone, so
-    the lower model, which shares the layer, never sees them.
+    −∞ at the start (METHOD section 4).
     """
 
     def __init__(self, layer: Any, config: InjectionConfig) -> None:
@@ -204,23 +203,16 @@ class MergedInjection(nn.Module):
         heads = layer.self_attn.config.num_attention_heads
         self.gate = nn.Parameter(torch.full((heads if config.gates == "head" else 1,), float("-inf")))
         self.length_bias = config.length_bias
-        self.query_low_rank: LowRank | None = None
-        self.output_low_rank: LowRank | None = None
 
     @property
     def is_open(self) -> bool:
         return bool((self.gate.detach() > float("-inf")).any())
 
-    @property
-    def is_silent(self) -> bool:
-        """Whether the layer is the base model's own wherever there is no tree to be read."""
-        return all(addition is None or addition.silent for addition in (self.query_low_rank, self.output_low_rank))
-
     def forward(
         self,
         normed: Tensor,
         attention: Any,
-        tree: TreeContext | None,
+        tree: TreeContext,
         place: int,
         position_embeddings: tuple[Tensor, Tensor],
         attention_mask: Tensor | None,
@@ -228,13 +220,10 @@ class MergedInjection(nn.Module):
     ) -> Tensor:
         """The attention output [B, Q, hidden] of layer `place` for its normed input [B, Q, hidden].
 
-        Without a tree it is the layer's own attention with the low-rank additions.
+        attention: the layer's, with the adapter's low-rank additions where it has any.
         """
         batch, length, _ = normed.shape
-        query = attention.q_proj(normed)
-        if self.query_low_rank is not None:
-            query = query + self.query_low_rank(normed)
-        query = query.view(batch, length, -1, attention.head_dim)
+        query = attention.q_proj(normed).view(batch, length, -1, attention.head_dim)
         if hasattr(attention, "q_norm"):
             query = attention.q_norm(query)
         query = query.transpose(1, 2)
@@ -245,30 +234,20 @@ class MergedInjection(nn.Module):
         window, kernel = sliding_window(attention), attention.config._attn_implementation
         causal = attention_mask is None and (window is None or keys.shape[2] <= window)
         mask = attention_mask
-        if mask is None and (tree is None or not causal):
+        if mask is None and not causal:
             mask = causal_mask(length, keys.shape[2], window, keys.device)
         own_query = rotate(query, *position_embeddings)
-        if tree is None:
-            joined = nn.functional.scaled_dot_product_attention(
-                own_query, keys, values, mask, scale=attention.scaling, enable_gqa=True
-            )
-        else:
-            own, own_sum = attend(
-                own_query, keys, values, attention.scaling, mask, causal=causal, implementation=kernel
-            )
-            read, read_sum = attend(
-                rotate(query, *tree.rotation),
-                tree.keys[place],
-                tree.values[place],
-                attention.scaling,
-                tree.mask,
-                implementation=kernel,
-            )
-            joined = join(own, own_sum, read, read_sum + self._bias(tree, read_sum.dtype))
-        joined = joined.transpose(1, 2).reshape(batch, length, -1)
-        output: Tensor = attention.o_proj(joined)
-        if self.output_low_rank is not None:
-            output = output + self.output_low_rank(joined)
+        own, own_sum = attend(own_query, keys, values, attention.scaling, mask, causal=causal, implementation=kernel)
+        read, read_sum = attend(
+            rotate(query, *tree.rotation),
+            tree.keys[place],
+            tree.values[place],
+            attention.scaling,
+            tree.mask,
+            implementation=kernel,
+        )
+        joined = join(own, own_sum, read, read_sum + self._bias(tree, read_sum.dtype))
+        output: Tensor = attention.o_proj(joined.transpose(1, 2).reshape(batch, length, -1))
         return output
 
     def _bias(self, tree: TreeContext, dtype: torch.dtype) -> Tensor:

@@ -27,7 +27,9 @@ _SHORTEST_PIECE = 16
 class InjectedLayer(nn.Module):
     """A decoder layer that reads the tree when it is given one, and is the layer as it came when it is not.
 
-    Trained low-rank additions of the merged form act with and without a tree.
+    `wrapped` is the layer that the lower model shares; `own` is what the upper model computes with: the same layer, or
+    a view of it that holds low-rank additions of the adapter (`with_own_linears`), which the lower model never sees.
+
     The tree arrives as the keyword `tree_context`, which transformers passes through to every layer; there is no state
     here that could outlive a question.
     """
@@ -35,6 +37,7 @@ class InjectedLayer(nn.Module):
     def __init__(self, wrapped: Any, place: int, injection: AdditiveInjection | MergedInjection) -> None:
         super().__init__()
         self.wrapped = wrapped
+        self.__dict__["own"] = wrapped  # not a submodule: its weights are those of `wrapped` and of the adapter
         self.place = place
         self.injection = injection
         if hasattr(wrapped, "attention_type"):  # read by some families' forward to choose the layer's mask
@@ -44,13 +47,16 @@ class InjectedLayer(nn.Module):
         """hidden_states: [B, Q, hidden]; the other arguments are the wrapped layer's own."""
         injection = self.injection
         tree = tree_context if tree_context is not None and self.place in tree_context.keys else None
-        if tree is None and (isinstance(injection, AdditiveInjection) or injection.is_silent):
-            plain: Tensor = self.wrapped(hidden_states, **arguments)
+        layer = self.own
+        if tree is None and layer is self.wrapped:
+            plain: Tensor = layer(hidden_states, **arguments)
             return plain
-        layer = self.wrapped
         device = layer_device(layer)
         hidden_states = hidden_states.to(device)
-        tree = None if tree is None else tree.on(device)
+        if tree is None:
+            viewed: Tensor = layer(hidden_states, **_moved(arguments, device))
+            return viewed
+        tree = tree.on(device)
         normed = layer.input_layernorm(hidden_states)
         if isinstance(injection, MergedInjection):
             cosine, sine = arguments["position_embeddings"]
@@ -65,12 +71,22 @@ class InjectedLayer(nn.Module):
                 arguments.get("past_key_values"),
             )
         else:
-            assert tree is not None
             attended, _ = layer.self_attn(hidden_states=normed, **arguments)
             hidden_states = hidden_states + attended
             hidden_states = hidden_states + injection(hidden_states, tree, self.place)
         output: Tensor = hidden_states + layer.mlp(layer.post_attention_layernorm(hidden_states))
         return output
+
+
+def _moved(arguments: dict[str, Any], device: torch.device) -> dict[str, Any]:
+    """A layer's arguments where the layer is: a model may be spread over several devices."""
+
+    def moved(value: Any) -> Any:
+        if isinstance(value, tuple):
+            return tuple(moved(one) for one in value)
+        return value.to(device) if isinstance(value, Tensor) else value
+
+    return {name: moved(value) for name, value in arguments.items()}
 
 
 class UpperModel:

@@ -35,7 +35,7 @@ class TrainedUpper(nn.Module):
             raise UsageError("the adapter has no weights that could be trained")
 
     def _learns(self, name: str) -> bool:
-        return name.startswith("low_rank.") or "_low_rank." in name or self.adapter.config.injection.form == "additive"
+        return name.startswith("low_rank.") or self.adapter.config.injection.form == "additive"
 
     def trained_parameters(self) -> dict[str, nn.Parameter]:
         """What the optimiser moves, by name in the adapter."""

@@ -129,10 +129,7 @@ def run(request: Request, settings: Settings, *, home: Path, reporter: Reporter)
         offline=settings.offline,
         reporter=reporter,
     )
-    if request.start is None:
-        adapter = new_adapter(base, settings, rank=request.rank, seed=request.schedule.seed, reading=request.reading)
-    else:
-        adapter = Adapter.load(request.start, base.model)
+    adapter = _adapter(request, base, settings)
     tree = adapter.config.tree
     wanted = request.objective != "qa" or request.mixture.tree or request.mixture.tree_only
     if wanted and not adapter.reads_tree:
@@ -183,6 +180,17 @@ def _samples(
     documents = Documents(files, base.tokenizer, tree, paged=mixture.paged)
     taught = request.objective == "distill"
     return QuestionSamples(documents, base.tokenizer, seed=seed, window=base.window, mixture=mixture, taught=taught)
+
+
+def _adapter(request: Request, base: BaseModel, settings: Settings) -> Adapter:
+    """A new adapter, or the one to go on from; of one that reads no tree the low-rank weights are taken over."""
+    start = None if request.start is None else Adapter.load(request.start, base.model)
+    if start is not None and (request.reading is None or start.reads_tree):
+        return start
+    adapter = new_adapter(base, settings, rank=request.rank, seed=request.schedule.seed, reading=request.reading)
+    if start is not None:
+        adapter.take_over(start)
+    return adapter
 
 
 def new_adapter(base: BaseModel, settings: Settings, *, rank: int, seed: int, reading: Reading | None) -> Adapter:

@@ -46,7 +46,7 @@ class Schedule:
     clip: float = 1.0
     batch_tokens: int = 1
     seed: int = 0
-    gate_rate: float = 20.0
+    gate_rate: float = 100.0
     """Gates learn this many times faster: a single number has far to go in steps of a weight's size."""
 
     def __post_init__(self) -> None:

@@ -14,7 +14,13 @@ from sharedllm_cli.config import InjectionConfig, TreeConfig
 from sharedllm_cli.errors import ModelError
 from sharedllm_cli.model import attention
 from sharedllm_cli.model.adapter import Adapter, LowRankLinear, model_shape
-from sharedllm_cli.model.adapter_config import AdapterConfig, LowRankConfig, read_config
+from sharedllm_cli.model.adapter_config import (
+    ATTENTION_TARGETS,
+    TARGETS,
+    AdapterConfig,
+    LowRankConfig,
+    read_config,
+)
 from sharedllm_cli.model.attention import attend, explicit, join
 from sharedllm_cli.model.cross_attention import TreeContext
 from sharedllm_cli.model.lower import CompressedNodes, LowerModel
@@ -203,7 +209,6 @@ def test_foreign_and_damaged_adapters_are_refused(tmp_path: Path) -> None:
     ("injection", "low_rank", "message"),
     [
         (InjectionConfig("merged", 2), LowRankConfig(2, 2.0, (1,), ("k_proj",)), "stale"),
-        (InjectionConfig("additive", 2), LowRankConfig(2, 2.0, (2,), ("q_proj",), (1,)), "stale"),
         (InjectionConfig("merged", 2, 1), LowRankConfig(2, 2.0, (2,), ("q_proj",), (0,)), "stale"),
         (InjectionConfig("merged", 2), LowRankConfig(2, 2.0, (4,), ("q_proj",)), "layer 4"),
         (InjectionConfig("merged", 2), LowRankConfig(2, 2.0, (3,), ("lm_head",)), "lm_head"),
@@ -266,29 +271,30 @@ def test_merged_low_rank_weights_are_the_attached_ones_and_leave_the_lower_model
     assert not torch.allclose(logits[1], plain, atol=1e-3)
 
 
-def test_low_rank_weights_of_shared_layers_act_with_and_without_a_tree() -> None:
-    model = make_tiny_model("qwen3")
+@pytest.mark.parametrize("merge", [False, True])
+def test_low_rank_weights_of_shared_layers_act_in_the_upper_model_alone(family: str, merge: bool) -> None:
+    model = make_tiny_model(family)
     config = AdapterConfig(
         "tiny",
         model_shape(model),
         InjectionConfig("merged", 2),
         TREE,
-        LowRankConfig(3, 6.0, (), ("q_proj",), (0, 1)),
+        LowRankConfig(3, 6.0, (), TARGETS, (0, 1)),
     )
     adapter = Adapter(model, config)
-    expected = make_tiny_model("qwen3")
+    expected = make_tiny_model(family)
+    encoded = LowerModel(model, 2).encode(TOKENS[None], torch.arange(5))
+    plain = model(TOKENS[None]).logits
     expected.load_state_dict(model.state_dict())
     with torch.no_grad():
         for place in (0, 1):
-            injection: Any = adapter.injections[str(place)]
-            attention = expected.model.layers[place].self_attn
-            for addition, linear in (
-                (injection.query_low_rank, attention.q_proj),
-                (injection.output_low_rank, attention.o_proj),
-            ):
-                addition.up.normal_(std=0.3)
-                linear.weight += 2.0 * addition.up @ addition.down
-        upper = UpperModel(model, adapter)
+            additions: Any = adapter.low_rank[str(place)]
+            layer = expected.model.layers[place]
+            for target in TARGETS:
+                additions[target].up.normal_(std=0.3)
+                linear = getattr(layer.self_attn if target in ATTENTION_TARGETS else layer.mlp, target)
+                linear.weight += 2.0 * additions[target].up @ additions[target].down
+        upper = UpperModel(model, adapter, merge=merge)
         # whole and in two steps with a cache
         torch.testing.assert_close(
             upper.forward(TOKENS[None], None), expected(TOKENS[None]).logits, atol=1e-5, rtol=1e-5
@@ -296,6 +302,12 @@ def test_low_rank_weights_of_shared_layers_act_with_and_without_a_tree() -> None
         cache = upper.cache()
         parts = [upper.forward(part[None], None, cache) for part in (TOKENS[:5], TOKENS[5:])]
         torch.testing.assert_close(torch.cat(parts, 1), expected(TOKENS[None]).logits, atol=1e-5, rtol=1e-5)
+        again = LowerModel(model, 2).encode(TOKENS[None], torch.arange(5))
+        assert torch.equal(again.keys, encoded.keys)
+        assert torch.equal(again.values, encoded.values)
+        if not merge:
+            upper.remove()
+            assert torch.equal(model(TOKENS[None]).logits, plain)
 
 
 @pytest.mark.parametrize("form", ["merged", "additive"])
