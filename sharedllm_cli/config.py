@@ -183,7 +183,11 @@ class Settings:
         "Floating-point type of the computation; auto is float32 on a CPU, bfloat16 on a GPU.",
         choices=("auto", "float32", "bfloat16", "float16"),
     )
-    attention: str = _knob("auto", "Attention kernel.", choices=("auto", "sdpa", "flash", "eager"))
+    attention: str = _knob(
+        "auto",
+        "Attention kernel; auto is flash-attn on CUDA where it is installed, else torch's own (sdpa).",
+        choices=("auto", "sdpa", "flash", "eager"),
+    )
     offline: bool = _knob(False, "Never use the network.")
     preset: str | None = _knob(
         None, "Named tree settings of the paper, else the adapter's or paper-sft.", choices=_PRESETS

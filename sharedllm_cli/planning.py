@@ -210,7 +210,7 @@ def _question_bytes(ground: _Ground, tokens: int) -> tuple[int, int]:
 
 def weights_bytes(facts: ModelFacts, placement: Placement) -> int:
     """Bytes of the base model's weights: the layers' matrices as quantised, all else in the computation's type."""
-    return model_sizes(facts, placement.quantize, placement.dtype).whole
+    return facts.weights_bytes(placement.dtype.itemsize, placement.quantize)
 
 
 def batch_bytes(facts: ModelFacts, placement: Placement) -> int:

@@ -129,8 +129,12 @@ def base_facts(name: str, home: Path, *, offline: bool) -> dict[str, Any]:
     folder = installed_folder(known.name if known else name, home)
     made = provenance(folder) if folder else None
     path = folder or (Path(name).expanduser().absolute() if Path(name).expanduser().exists() else None)
+    described = describe(name, home, offline=offline)
+    weights = {"float32": described.weights_bytes(4), "bfloat16": described.weights_bytes(2)}
+    weights |= {quantize: described.weights_bytes(2, quantize) for quantize in ("8bit", "4bit")}
     return {
-        **plain(describe(name, home, offline=offline)),
+        **plain(described),
+        "weights_bytes": weights,
         "path": str(path) if path else None,
         "source": made.source if made else None,
         "licence": made.licence if made else known.licence if known else None,
@@ -143,6 +147,7 @@ def base_text(facts: dict[str, Any]) -> list[tuple[str, str]]:
     lines = [
         ("Family", str(facts["family"])),
         ("Parameters", f"{facts['parameter_count'] / 1e6:,.0f} M"),
+        ("Weights", ", ".join(f"{size(taken)} in {kind}" for kind, taken in facts["weights_bytes"].items())),
         ("Layers", str(facts["layer_count"])),
         (
             "Heads",

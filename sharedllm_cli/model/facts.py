@@ -22,6 +22,8 @@ ARCHITECTURES: Mapping[str, str] = {
 """The supported families (`model_type`) and the class that each one's checkpoints are made for."""
 
 FAMILIES: tuple[str, ...] = tuple(ARCHITECTURES)
+QUANTIZED_BYTES = {"8bit": 1.0, "4bit": 0.52}
+"""Bytes of one weight of the layers' matrices, its share of the scales with it; all others are not quantized."""
 SUPPORTED_HINT = f"supported are the families {', '.join(FAMILIES)}, e.g. --model smollm2-135m-instruct"
 
 
@@ -50,6 +52,11 @@ class ModelFacts:
         """Weights of one decoder layer's matrices, each a multiplication and an addition a token."""
         queries, keys = self.attention_heads * self.head_dim, self.key_value_heads * self.head_dim
         return 2 * self.hidden_size * (queries + keys) + 3 * self.hidden_size * self.intermediate_size
+
+    def weights_bytes(self, number: int, quantize: str = "none") -> int:
+        """What the weights take: the layers' matrices as quantized, all else in numbers of so many bytes."""
+        matrices = self.layer_matrices * self.layer_count
+        return int(matrices * QUANTIZED_BYTES.get(quantize, number)) + number * (self.parameter_count - matrices)
 
 
 def read_config(folder: Path) -> dict[str, Any]:

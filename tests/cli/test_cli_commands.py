@@ -48,6 +48,8 @@ def test_index_json() -> None:
 
 def test_plan_is_a_table_on_standard_output() -> None:
     ran = call(Script(), "plan", "a.pdf", "b.pdf")
+    assert "20 MB for a batch while indexing; 30 MB of tree and 40 MB of running text for a question" in ran.out
+    assert re.search(r"Fits +1\.2 GB of 8\.0 GB free on cpu", ran.out)
     assert ran.code == 0
     assert ran.err == ""
     assert "1 min 30 s" in ran.out
@@ -158,6 +160,7 @@ def test_show_needs_no_weights(tmp_path: Path) -> None:
     assert ran.code == 0
     assert "Layers      30" in ran.out
     assert "not fetched yet" in ran.out
+    assert "Weights     538 MB in float32, 269 MB in bfloat16, 163 MB in 8bit, 112 MB in 4bit" in ran.out
 
 
 FILES = [{"file": "stories.jsonl", "weight": 1.0}, {"file": "papers.jsonl", "weight": 0.5}]
