@@ -118,7 +118,7 @@ def _shape_part(shape: str, quantize: str) -> Callable[[Asked, float], dict[str,
             lower_layers=depths,
             running_tokens=32 if asked.dry else 1280,
             new_tokens=2 if asked.dry else 32,
-            repeats=1 if asked.dry else 3,
+            repeats=1 if asked.dry else 2,
             encoders=("2x64x4x128", "base") if asked.dry else ("cepe", "base"),
             memory=False,
         )
@@ -132,7 +132,7 @@ def _shape_part(shape: str, quantize: str) -> Callable[[Asked, float], dict[str,
 
 def quantized_products(subject: Subject) -> dict[str, Any]:
     """Products with the first layer's quantised maps against those with the numbers that they stand for."""
-    attention: Any = subject.model.model.layers[0].self_attn  # type: ignore[union-attr]
+    attention: Any = subject.model.model.layers[0].self_attn
     rows = []
     for name in ("q_proj", "k_proj", "o_proj"):
         linear = getattr(attention, name)
