@@ -93,7 +93,7 @@ class StretchReader:
     @torch.inference_mode()
     def _nll(self, logits: Tensor, stretch: Stretch) -> float:
         """logits: [scored, vocabulary], each after the token before a scored one."""
-        targets = self._ids(stretch, self.sizes.scored)
+        targets = self._ids(stretch, self.sizes.scored).to(logits.device)
         return float(torch.nn.functional.cross_entropy(logits.float(), targets, reduction="sum"))
 
     def _ids(self, stretch: Stretch, tokens: int) -> Tensor:

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from sharedllm_cli.errors import UsageError
 from sharedllm_cli.model.lower import sliding_window
 from sharedllm_cli.model.rotation import rotate
+from sharedllm_cli.model.spreading import computing_device
 from sharedllm_cli.model.upper import UpperModel
 
 SINKS, BLOCK = 4, 256
@@ -155,7 +156,8 @@ class RollingCache:
 
 
 def _turned(keys: Tensor, rotation: tuple[Tensor, Tensor]) -> Tensor:
-    return rotate(keys.float(), *rotation).to(keys.dtype)
+    cosine, sine = (part.to(keys.device) for part in rotation)  # a spread model's layers lie on several devices
+    return rotate(keys.float(), cosine, sine).to(keys.dtype)
 
 
 def _joined(before: tuple[Tensor, Tensor] | None, fresh: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
@@ -209,7 +211,7 @@ class StreamingReader:
 
     def _hidden(self, block: Tensor) -> Tensor:
         """Final states [b, hidden] of a block."""
-        device = self._decoder.embed_tokens.weight.device
+        device = computing_device(self._decoder.embed_tokens)
         frame = self._cache.begin(len(block), device)
         mask = frame.seen[None, None]
         if self._model.config._attn_implementation == "eager":  # adds its mask to the logits
