@@ -81,7 +81,10 @@ def heat_map(
     axes.set_xticks(range(len(columns)), columns)
     axes.set_yticks(range(len(rows)), rows)
     axes.set(xlabel=column_title, ylabel=row_title, title=title)
-    axes.tick_params(length=0)
+    axes.set_xticks([place - 0.5 for place in range(1, len(columns))], minor=True)
+    axes.set_yticks([place - 0.5 for place in range(1, len(rows))], minor=True)
+    axes.grid(which="minor", color="white", linewidth=1.5)  # cells stay apart where their colours are the same
+    axes.tick_params(which="both", length=0)
     axes.spines[:].set_visible(False)
     figure.colorbar(image, label=measure)
     for row, line in enumerate(values):
