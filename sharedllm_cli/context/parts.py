@@ -68,7 +68,7 @@ def _spans(title: str, document: Titled, *, several: bool) -> Iterator[tuple[int
     if several and title in (_normalised(document.name), _normalised(document.name.rpartition(".")[0])):
         yield 0, len(document.text)
         return
-    if not document.outline and title not in _normalised(document.text):
+    if document.outline and title not in {_normalised(entry[0]) for entry in document.outline}:
         return
     found = list(headings(document))
     for place, heading in enumerate(found):

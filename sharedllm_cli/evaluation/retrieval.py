@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import numpy as np
 
 from sharedllm_cli.config import POLICIES, Settings
 from sharedllm_cli.errors import UsageError
-from sharedllm_cli.evaluation.metrics import estimate
+from sharedllm_cli.evaluation.metrics import difference, estimate
 from sharedllm_cli.evaluation.provenance import data_facts, model_facts, program_facts
 from sharedllm_cli.evaluation.questions import Asked, JoinedDocument, Selection, opened, read_joined, select
 from sharedllm_cli.evaluation.recall import answer_span, gold_leaves, recall_at
@@ -122,7 +123,19 @@ def _metrics(run: Run, selection: Selection, request: Request) -> dict[str, Any]
     asked = sum(len(document.asked) for document in selection.documents)
     return {
         "policies": found,
+        "differences": [_difference(lines, one, other, request.seed) for one, other in combinations(found, 2)],
         "questions": {"asked": len(lines), "answer_found_once": selection.candidates, "in_data": asked},
         "documents": {"asked": len({place for place, _ in selection.chosen}), "in_data": len(selection.documents)},
         "leaves_per_document": float(np.mean([line["leaves"] for line in lines])),
     }
+
+
+def _difference(lines: Sequence[dict[str, Any]], policy: str, against: str, seed: int) -> dict[str, Any]:
+    """What a policy finds more often than another: the mean over the same questions, redrawn in pairs."""
+    found: dict[str, Any] = {"policy": policy, "against": against, "n": len(lines)}
+    for k in RECALL_AT:
+        values = [[line["recall"][name][f"recall_at_{k}"] for line in lines] for name in (policy, against)]
+        made = difference(*values, seed=seed)
+        assert made is not None
+        found[f"recall_at_{k}"] = {"mean": made.mean, "interval": [made.low, made.high]}
+    return found

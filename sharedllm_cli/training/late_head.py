@@ -73,7 +73,7 @@ class TrainableHead(nn.Module):
         """
         tokens = functional.normalize((leaves - self.centre) @ self.projection + self.leaf_bias, dim=-1)
         wanted = functional.normalize((asked - self.centre) @ self.projection + self.question_bias, dim=-1)
-        cosines = (wanted @ tokens.flatten(0, 1).T).unflatten(1, real.shape)
+        cosines = (wanted @ tokens.flatten(0, 1).T).reshape(-1, *real.shape)
         best = cosines.masked_fill(~real, -1.0).amax(-1).relu()
         along = functional.normalize(asked - self.centre, dim=-1) @ self.direction
         weights = functional.softplus(self.idf_gain * idf + WEIGHT_GAIN * along + self.weight_bias)
@@ -191,7 +191,7 @@ def train(head: TrainableHead, examples: Examples, *, epochs: int, seed: int) ->
         inputs, found, gold = examples.tensors(batch)
         loss = head.loss(head(*inputs), found, gold)
         optimizer.zero_grad()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         schedule.step()
         yield float(loss)

@@ -89,3 +89,8 @@ def test_every_heading_of_that_title_counts() -> None:
     text = "Notes\n\nOne thing.\n\nMore\n\nElse.\n\nNotes\n\nAnother."
     found = part_of('In "Notes": what?', Titled("a", text))
     assert found == ("what?", [["Notes\n\nOne thing.\n\n", "Notes\n\nAnother."]])
+
+
+def test_the_same_title_twice_in_an_outline_is_two_parts() -> None:
+    document = Titled("a.pdf", "Notes\none\nNotes\ntwo", [("Notes", 1, 0), ("Notes", 1, 0)])
+    assert part_of('In "Notes": what?', document) == ("what?", [["Notes\none\n", "Notes\ntwo"]])

@@ -89,6 +89,13 @@ def test_the_right_policy_is_chance_and_bm25_finds_what_is_named(lights_file: Pa
         low, high = of["recall_at_8_interval"]
         assert of["n"] == 8
         assert low <= of["recall_at_8"] <= high
+    pairs = {(of["policy"], of["against"]): of for of in found["differences"]}
+    assert len(pairs) == len(found["policies"]) * (len(found["policies"]) - 1) // 2
+    for (one, other), of in pairs.items():
+        less = found["policies"][one]["recall_at_1"] - found["policies"][other]["recall_at_1"]
+        assert of["recall_at_1"]["mean"] == pytest.approx(less)
+        low, high = of["recall_at_8"]["interval"]
+        assert low <= of["recall_at_8"]["mean"] <= high
     assert not (home / "indexes").exists()
 
 
