@@ -1,0 +1,84 @@
+"""Documents are read once, each content once; a bad one is told and the rest go on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from open_documents import TREE
+
+from sharedllm_cli.documents import readers
+from sharedllm_cli.errors import DocumentError
+from sharedllm_cli.index.store import IndexStore
+from sharedllm_cli.progress import Silent
+from sharedllm_cli.reading.library import Shelf
+
+
+class Notes(Silent):
+    def __init__(self) -> None:
+        self.notes: list[str] = []
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
+
+
+@pytest.fixture
+def notes() -> Notes:
+    return Notes()
+
+
+@pytest.fixture
+def shelf(tmp_path: Path, byte_tokenizer: Any, notes: Notes) -> Shelf:
+    return Shelf(IndexStore(tmp_path / "indexes", notes), byte_tokenizer, "bytes", TREE, notes)
+
+
+def written(folder: Path, name: str, text: str) -> str:
+    path = folder / name
+    path.write_text(text)
+    return str(path)
+
+
+def test_what_was_read_once_is_opened_without_reading_the_file_again(
+    shelf: Shelf, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = written(tmp_path, "bees.txt", "The bees fly from clover to clover.")
+    first = shelf.open([path]).documents[0]
+    monkeypatch.setattr(readers, "read", lambda *_, **__: pytest.fail("read again"))
+    again = shelf.open([path]).documents[0]
+    assert (first.text_hit, again.text_hit) == (False, True)
+    assert again.document == first.document
+    assert again.leaves.tokens.ids.tolist() == first.leaves.tokens.ids.tolist()
+
+
+def test_a_content_is_read_once_whatever_its_names(shelf: Shelf, tmp_path: Path, notes: Notes) -> None:
+    paths = [written(tmp_path, name, "The bees fly.") for name in ("one.txt", "two.txt")]
+    assert [opened.name for opened in shelf.open(paths).documents] == ["one.txt"]
+    assert notes.notes == ["two.txt has the same content as one.txt and is read once"]
+
+
+def test_a_bad_document_is_told_and_the_rest_go_on(shelf: Shelf, tmp_path: Path) -> None:
+    good, empty = written(tmp_path, "good.txt", "The bees fly."), written(tmp_path, "empty.txt", "")
+    library = shelf.open([empty, good, str(tmp_path / "missing.txt")])
+    assert [opened.name for opened in library.documents] == ["good.txt"]
+    assert sorted(Path(name).name for name, _ in library.failures) == ["empty.txt", "missing.txt"]
+    with pytest.raises(DocumentError, match="empty"):
+        shelf.open([empty])
+
+
+def test_another_tree_splits_the_stored_text_anew(shelf: Shelf, tmp_path: Path, byte_tokenizer: Any) -> None:
+    path = written(tmp_path, "bees.txt", "The bees fly from clover to clover. " * 30)
+    first = shelf.open([path]).documents[0]
+    larger = type(TREE)(512, 2, (8, 4))
+    other = Shelf(IndexStore(tmp_path / "indexes"), byte_tokenizer, "bytes", larger, Silent()).open([path]).documents[0]
+    assert not other.text_hit
+    assert other.chunks < first.chunks
+    assert other.tokens == first.tokens
+
+
+def test_sizes_add_up(shelf: Shelf, tmp_path: Path) -> None:
+    texts = ["The bees fly. " * 40, "The lamp is lit.\fIt burns oil."]
+    library = shelf.open([written(tmp_path, f"{place}.txt", text) for place, text in enumerate(texts)])
+    assert library.tokens == sum(len(opened.document.text) for opened in library.documents)
+    assert library.chunks == sum(opened.chunks for opened in library.documents) > 2
+    assert [opened.pages for opened in library.documents] == [0, 2]
