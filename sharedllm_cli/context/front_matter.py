@@ -1,7 +1,7 @@
 """Questions about a document itself: who wrote it, its title, its date, its publisher. Its first page answers them.
 
 That page seldom holds the question's words (`by Jane Roe` instead of `author`), while pages amid the text do (`the
-author is grateful`). So its leaves are scored as if they were the best. Knows words and numbers; no model and no file.
+author is grateful`). So its leaves are scored as the best of all. Knows words and numbers; no model and no file.
 """
 
 from __future__ import annotations
@@ -87,17 +87,18 @@ def asks_for_front_matter(question: str) -> bool:
 def raise_front(
     scores: Sequence[np.ndarray], documents: Sequence[TokenText], page_ends: Sequence[int], budget_tokens: int
 ) -> list[np.ndarray]:
-    """Scores [leaves] a document with the leaves of each first page raised to the best score of all.
+    """Scores [leaves] a document with the leaves of each first page raised just above the best score of all.
 
     `page_ends[d]` is the token at which document d's first page ends. Of a long one as many leaves are raised as take
     half of `budget_tokens` for all documents together, and at least its first, so that the other half is left for what
     the words of the question find.
     """
     best = max((float(values.max()) for values in scores if len(values)), default=0.0)
+    above = np.nextafter(best, np.inf)  # before all that score as well: of equals the first documents' come first
     share = budget_tokens // (2 * max(1, len(documents)))
     raised = []
     for values, document, page_end in zip(scores, documents, page_ends, strict=True):
         front = (document.leaves[:, 0] < page_end) & (document.leaves[:, 1] <= share)
         front[:1] = True
-        raised.append(np.where(front, best, values))
+        raised.append(np.where(front, above, values))
     return raised

@@ -114,7 +114,8 @@ def _matches(opened: OpenDocument, span: Span, asked: Collection[str]) -> list[i
     start, end = characters(opened, span.start, span.end)
     found = (word for word in words(opened.document.text[start:end], language) if terms & set(word.terms))
     starts = [start + word.start for word in found]
-    return (np.searchsorted(opened.leaves.tokens.starts, starts, side="right") - 1).tolist()
+    tokens: list[int] = (np.searchsorted(opened.leaves.tokens.starts, starts, side="right") - 1).tolist()
+    return tokens
 
 
 def _may_read_front(ranges: TokenRanges | None) -> bool:
