@@ -56,8 +56,8 @@ class TrainableHead(nn.Module):
         self.centre: Tensor
         self.register_buffer("centre", centre)
         self.projection = nn.Parameter(directions.contiguous())
-        self.question_bias = nn.Parameter(torch.zeros(dimension))
-        self.leaf_bias = nn.Parameter(torch.zeros(dimension))
+        self.question_bias = nn.Parameter(torch.zeros(directions.shape[1]))
+        self.leaf_bias = nn.Parameter(torch.zeros(directions.shape[1]))
         self.direction = nn.Parameter(torch.zeros(len(centre)))
         self.shares = nn.Parameter(torch.tensor(_INITIAL_SHARES))
         self.idf_gain = nn.Parameter(torch.tensor(1.0))
@@ -194,7 +194,7 @@ def train(head: TrainableHead, examples: Examples, *, epochs: int, seed: int) ->
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         schedule.step()
-        yield float(loss)
+        yield loss.item()
 
 
 def _documents(spec: str, tokenizer: Any, tree: TreeConfig, reporter: Reporter) -> tuple[list[LocatedDocument], Any]:

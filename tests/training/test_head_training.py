@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +12,7 @@ import torch
 
 from sharedllm_cli.errors import ModelError
 from sharedllm_cli.reading import heads
-from sharedllm_cli.training.late_head import TrainableHead
+from sharedllm_cli.training.late_head import TrainableHead, main
 
 
 def changed(head: TrainableHead) -> TrainableHead:
@@ -67,3 +69,22 @@ def test_a_head_comes_back_from_its_file_and_serves_its_own_weights_only(
     with pytest.raises(ModelError, match="no scoring head"):
         heads.shipped_head("broken", "abc")
     heads.shipped_head.cache_clear()
+
+
+def test_the_command_writes_a_head_and_what_made_it(model_folder: Callable[..., Path], tmp_path: Path) -> None:
+    colours = ("amber", "crimson", "teal", "ochre", "ivory", "violet")
+    text = "\n\n".join(
+        f"The lamp of house {place} glows {colour} at night. " * 6 for place, colour in enumerate(colours)
+    )
+    line = {"doc_id": "a", "title": "Lamps", "document": text.replace("glows", "is lit and glows", 1), "qas": []}
+    line["qas"] = [{"id": "1", "question": "What is lit?", "answers": ["is lit and glows amber"]}]
+    data = tmp_path / "lamps.jsonl"
+    data.write_text("\n".join(json.dumps({**line, "doc_id": str(number)}) for number in range(3)))
+    folder, out = model_folder("llama"), tmp_path / "head.safetensors"
+    main(["--data", f"{data}:2", "--model", str(folder), "--home", str(tmp_path), "--epochs", "3", "--out", str(out)])
+    head, made = heads.read_head(out)
+    assert made["steps"] == 6
+    assert made["data"][0]["first_documents"] == 2
+    assert made["base_weights"]
+    assert head.lexical_weight != 0.5
+    assert head.projection.shape[0] == len(head.centre) == len(head.direction)
