@@ -7,7 +7,7 @@ files, and translates what can go wrong. Nothing here runs code from a model fol
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -115,7 +115,7 @@ def load(
     files = weight_files(located.folder)
     tokenizer, tokenizer_hash = read_tokenizer(located.folder)
     _check_vocabulary(tokenizer, facts)
-    where = _where(facts, placement)
+    placement, where = _settle(facts, placement)
     model = _load_weights(located.folder, facts, placement, where)
     base = BaseModel(
         name=located.name,
@@ -150,13 +150,15 @@ def _told(base: BaseModel) -> str:
     )
 
 
-def _where(facts: ModelFacts, placement: Placement) -> Spread | None:
-    """Where the parts lie if one GPU does not hold all; None where they lie together. ResourceError if nowhere."""
+def _settle(facts: ModelFacts, placement: Placement) -> tuple[Placement, Spread | None]:
+    """The device that holds the model whole; else where its parts lie. ResourceError where they have no room."""
     if not placement.gpus:
-        return None
+        return placement, None
     rooms = [Room(str(gpu), free_bytes(gpu)) for gpu in placement.gpus]
     found = spread(model_sizes(facts, placement.quantize, placement.dtype), rooms, free_bytes(torch.device("cpu")))
-    return None if found.device_map == {"": str(placement.device)} else found
+    if "" in found.device_map:
+        return replace(placement, device=torch.device(found.device_map[""])), None
+    return placement, found
 
 
 def weights_hash(folder: Path, files: list[Path], home: Path) -> str:

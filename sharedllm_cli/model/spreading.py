@@ -19,8 +19,6 @@ from sharedllm_cli.model.facts import QUANTIZED_BYTES, ModelFacts
 PROCESSOR = "cpu"
 ENDS = ("model.embed_tokens", "model.rotary_emb", "model.norm", "lm_head")
 """What is not a decoder layer, by the names that the supported families share."""
-QUANTIZED_BYTES = {"8bit": 1.0, "4bit": 0.52}
-"""Bytes of one weight of the layers' matrices; all others stay in the type of the computation."""
 SHARE_LEFT_FREE = 0.1
 LEAST_LEFT_FREE = 2**30
 """Bytes of each GPU that are left to what is computed: states, a batch of nodes, the tree, the cache."""
@@ -102,7 +100,7 @@ def spread(sizes: ModelSizes, gpus: Sequence[Room], processor: int) -> Spread:
         raise ResourceError(
             f"the model needs {needed / 1e9:.1f} GB, and {found / 1e9:.1f} GB of GPU memory"
             f" and {processor / 1e9:.1f} GB of memory are free",
-            hint="use --quantize 4bit, a smaller --model, or close other programs",
+            hint="use --quantize 4bit, a smaller --model or --device cpu, or close other programs",
         )
     held = {room.device: count for room, count in zip(gpus, counts, strict=True) if count} | (
         {PROCESSOR: left} if left else {}

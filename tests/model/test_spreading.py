@@ -260,11 +260,15 @@ def test_loading_asks_for_the_spread_that_was_decided(monkeypatch: pytest.Monkey
     free = {"cuda:0": 5 * GB, "cuda:1": 5 * GB, "cpu": 0}
     monkeypatch.setattr(loading, "free_bytes", lambda device: free[str(device)])
     placed = place(facts, device="auto", dtype="bfloat16", quantize="none", attention="auto")
-    found = loading._where(facts, placed)
+    settled, found = loading._settle(facts, placed)
     assert found is not None
     assert found.layers == {"cuda:0": 2, "cuda:1": 2}
-    free["cuda:0"] = 40 * GB
-    assert loading._where(facts, placed) is None
+    assert settled.device == torch.device("cuda", 0), "tokens go in where the embeddings lie"
     alone = place(facts, device="cuda:1", dtype="bfloat16", quantize="none", attention="auto")
     with pytest.raises(ResourceError):
-        loading._where(facts, alone)
+        loading._settle(facts, alone)
+    free["cuda:1"] = 40 * GB
+    settled, found = loading._settle(facts, placed)
+    assert (settled.device, found) == (torch.device("cuda", 1), None), "the GPU that holds it whole"
+    free["cuda:0"] = 40 * GB
+    assert loading._settle(facts, placed) == (placed, None)
