@@ -73,7 +73,8 @@ def train(
     calm_libraries(verbose=call.console.verbose)
     from sharedllm_cli.training.dataset import Mixture
     from sharedllm_cli.training.records import DataFile
-    from sharedllm_cli.training.run import Reading, Request, is_main_process, run
+    from sharedllm_cli.training.run import Request, is_main_process, run
+    from sharedllm_cli.training.starting import Reading
     from sharedllm_cli.training.trainer import Pace, Schedule
 
     call.console.kept = "go on with --resume"

@@ -5,10 +5,9 @@ Base model, data and adapter are put together here; the loop is trainer.py's.
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -16,12 +15,10 @@ from typing import Any
 import torch
 
 from sharedllm_cli import __version__, plots
-from sharedllm_cli.config import Gates, Settings, TreeConfig
+from sharedllm_cli.config import Settings, TreeConfig
 from sharedllm_cli.errors import UsageError
 from sharedllm_cli.generation import prompt
 from sharedllm_cli.index.store import IndexStore
-from sharedllm_cli.model.adapter import WEIGHTS_FILE, Adapter, model_shape
-from sharedllm_cli.model.adapter_config import AdapterConfig, LowRankConfig, read_config
 from sharedllm_cli.model.loading import BaseModel, load
 from sharedllm_cli.model.lower import LowerModel
 from sharedllm_cli.model.upper import UpperModel
@@ -33,6 +30,7 @@ from sharedllm_cli.training.forward import TrainedUpper
 from sharedllm_cli.training.objective import Distillation, NextTokens, Samples
 from sharedllm_cli.training.records import DataFile, Record
 from sharedllm_cli.training.sample import Sample
+from sharedllm_cli.training.starting import Reading, started_from, starting_adapter
 from sharedllm_cli.training.text import ContinueSamples, Lengths, ReciteSamples
 from sharedllm_cli.training.trainer import METRICS, Ending, Pace, Schedule, Trainer, Validation
 from sharedllm_cli.training.trees import StoredTrees, TreeReader
@@ -40,24 +38,7 @@ from sharedllm_cli.training.trees import StoredTrees, TreeReader
 TREES = "trees"
 """The folder in a run's folder for the trees that it reads."""
 OBJECTIVES = ("qa", "recite", "lm", "distill")
-TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 _LIBRARIES = ("torch", "transformers", "accelerate", "safetensors")
-
-
-@dataclass(frozen=True)
-class Reading:
-    """How a new adapter begins to read the tree; without it its gates stay closed.
-
-    `gate` is where its gates start (a bias on the tree's logits in the merged form, an angle of tanh in the additive
-    one), `first_layer` the lowest layer that reads, `shared_from` the lowest layer of the lower model whose q and o get
-    low-rank weights in the upper model (merged form). See `config.InjectionConfig` for the others.
-    """
-
-    gate: float = 0.0
-    gates: Gates = "head"
-    first_layer: int = 0
-    shared_from: int = 0
-    length_bias: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -119,18 +100,10 @@ def run(request: Request, settings: Settings, *, home: Path, reporter: Reporter)
         reporter=reporter,
         most=request.documents,
     )
-    base = load(
-        settings.model,
-        home=home,
-        device=_own_device(settings.device),
-        dtype=settings.dtype,
-        quantize=settings.quantize,
-        attention="sdpa",  # the branches of a sample are kept apart by a mask, which flash attention does not take
-        offline=settings.offline,
-        reporter=reporter,
+    base = _load(settings, home, reporter)
+    adapter = starting_adapter(
+        request.start, request.reading, base, settings, rank=request.rank, seed=request.schedule.seed
     )
-    adapter = _adapter(request, base, settings)
-    tree = adapter.config.tree
     wanted = request.objective != "qa" or request.mixture.tree or request.mixture.tree_only
     if wanted and not adapter.reads_tree:
         raise UsageError("the adapter's gates are closed: no sample with a tree could teach it anything")
@@ -141,7 +114,7 @@ def run(request: Request, settings: Settings, *, home: Path, reporter: Reporter)
 
     def samples(part: str, seed: int) -> Samples:
         files = [(weight, getattr(split, part)) for weight, split in splits if getattr(split, part)]
-        return _samples(request, files, base, tree, seed)
+        return _samples(request, files, base, adapter.config.tree, seed)
 
     validation: list[Sample] = []
     if request.validation:
@@ -167,6 +140,19 @@ def run(request: Request, settings: Settings, *, home: Path, reporter: Reporter)
     return Outcome(ending, request.run / "adapter", done.step, done.targets, done.tokens, done.seconds)
 
 
+def _load(settings: Settings, home: Path, reporter: Reporter) -> BaseModel:
+    return load(
+        settings.model,
+        home=home,
+        device=_own_device(settings.device),
+        dtype=settings.dtype,
+        quantize=settings.quantize,
+        attention="sdpa",  # the branches of a sample are kept apart by a mask, which flash attention does not take
+        offline=settings.offline,
+        reporter=reporter,
+    )
+
+
 def _samples(
     request: Request, files: Sequence[tuple[float, list[Record]]], base: BaseModel, tree: TreeConfig, seed: int
 ) -> Samples:
@@ -180,54 +166,6 @@ def _samples(
     documents = Documents(files, base.tokenizer, tree, paged=mixture.paged)
     taught = request.objective == "distill"
     return QuestionSamples(documents, base.tokenizer, seed=seed, window=base.window, mixture=mixture, taught=taught)
-
-
-def _adapter(request: Request, base: BaseModel, settings: Settings) -> Adapter:
-    """A new adapter, or the one to go on from; of one that reads no tree the low-rank weights are taken over."""
-    start = None if request.start is None else Adapter.load(request.start, base.model)
-    if start is not None and (request.reading is None or start.reads_tree):
-        return start
-    adapter = new_adapter(base, settings, rank=request.rank, seed=request.schedule.seed, reading=request.reading)
-    if start is not None:
-        adapter.take_over(start)
-    return adapter
-
-
-def new_adapter(base: BaseModel, settings: Settings, *, rank: int, seed: int, reading: Reading | None) -> Adapter:
-    """An adapter with low-rank weights on every layer above the lower model's, and an injection if it is to read."""
-    injection = settings.injection_config(base.layer_count)
-    layers = tuple(range(injection.lower_layers, base.layer_count))
-    shared: tuple[int, ...] = ()
-    if reading is not None:
-        injection = replace(
-            injection, first_layer=reading.first_layer, gates=reading.gates, length_bias=reading.length_bias
-        )
-        if injection.form == "merged":
-            shared = tuple(range(max(reading.first_layer, reading.shared_from), injection.lower_layers))
-    if not layers and not shared:
-        raise UsageError(
-            "the lower model takes all layers: none is left to be trained", hint="choose a smaller --lower-layers"
-        )
-    config = AdapterConfig(
-        base.name,
-        model_shape(base.model),
-        injection,
-        settings.tree_config(),
-        LowRankConfig(rank, 2.0 * rank, layers, TARGETS, shared),
-        base_weights=base.weights_hash,
-    )
-    torch.manual_seed(seed)
-    adapter = Adapter(base.model, config)
-    if reading is not None:
-        adapter.copy_projections(base.model)
-        adapter.open_gates(reading.gate)
-    return adapter
-
-
-def _started_from(folder: Path) -> dict[str, Any]:
-    """The adapter that a run began with: the hash of its weights, and what had made it."""
-    weights = (folder / WEIGHTS_FILE).read_bytes()
-    return {"sha256": hashlib.sha256(weights).hexdigest(), "trained": read_config(folder).trained}
 
 
 def is_main_process() -> bool:
@@ -265,7 +203,7 @@ def _provenance(request: Request, base: BaseModel) -> Mapping[str, Any]:
         ],
         # An adapter learns to answer this very prompt: changed words make it another one's.
         "prompt": {"system": prompt.SYSTEM, "rule": prompt.RULE, "refusal": prompt.NOT_IN_DOCUMENT},
-        "start": None if request.start is None else _started_from(request.start),
+        "start": None if request.start is None else started_from(request.start),
         "hold_back": request.hold_back,
         "validation": request.validation,
         "documents": request.documents,

@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import load_file
 
 from sharedllm_cli.config import Settings
-from sharedllm_cli.errors import StoredIndexError, UsageError
+from sharedllm_cli.errors import ModelError, StoredIndexError, UsageError
 from sharedllm_cli.model.adapter import Adapter, read_config
 from sharedllm_cli.model.loading import BaseModel
 from sharedllm_cli.model.upper import UpperModel
@@ -25,7 +25,8 @@ from sharedllm_cli.training.dataset import Mixture, QuestionSamples
 from sharedllm_cli.training.forward import TrainedUpper
 from sharedllm_cli.training.objective import NextTokens
 from sharedllm_cli.training.records import DataFile
-from sharedllm_cli.training.run import Outcome, Reading, Request, run
+from sharedllm_cli.training.run import Outcome, Request, run
+from sharedllm_cli.training.starting import Reading, starting_adapter
 from sharedllm_cli.training.text import Lengths
 from sharedllm_cli.training.trainer import Pace, Schedule
 
@@ -253,3 +254,21 @@ def test_a_request_that_can_t_be_meant_is_refused(
 def test_no_layer_left_to_train_is_refused(data_file: Path, settings: Settings, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="all layers"):
         train(data_file, replace(settings, lower_layers=4), tmp_path / "run")
+
+
+def test_a_run_goes_on_from_an_adapter_that_reads_no_tree(
+    data_file: Path, settings: Settings, tmp_path: Path, tiny: BaseModel
+) -> None:
+    train(data_file, settings, tmp_path / "first")
+    deeper = replace(settings, lower_layers=3)
+    reading = Reading(gate=-0.5, first_layer=1)
+    adapter = starting_adapter(tmp_path / "first" / "adapter", reading, tiny, deeper, rank=2, seed=0)
+    assert adapter.open_layers == [1, 2]
+    before, after = weights(tmp_path / "first"), adapter.state_dict()
+    learned = {name for name in before if name.startswith("low_rank.")}
+    assert learned
+    assert all(torch.equal(before[name], after[name]) for name in learned)
+    with pytest.raises(ModelError, match="has no place"):
+        starting_adapter(tmp_path / "first" / "adapter", reading, tiny, deeper, rank=3, seed=0)
+    again = starting_adapter(tmp_path / "first" / "adapter", None, tiny, settings, rank=2, seed=0)
+    assert not again.reads_tree
