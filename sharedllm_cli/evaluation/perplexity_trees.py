@@ -87,7 +87,7 @@ class StretchTrees:
         by_chunk = {chunk: list(group) for chunk, group in groupby(nodes, key=lambda node: node.chunk)}
         spans = {chunk: self._span(book, first, leaves, chunk) for chunk in by_chunk}
         missing = [chunk for chunk in by_chunk if spans[chunk] not in self._known]
-        advance(sum(leaves.trees[chunk].length for chunk in by_chunk if chunk not in set(missing)))
+        advance(leaves.token_count - sum(leaves.trees[chunk].length for chunk in missing))
         base = self._shared.base
         source = LiveNodes(self._shared.lower, leaves, stored_dtype=self._stored_dtype, dtype=base.dtype)
         for start in range(0, len(missing), _PIECE_CHUNKS):
