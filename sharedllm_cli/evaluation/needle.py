@@ -22,7 +22,7 @@ from sharedllm_cli.evaluation.answering import Answerer
 from sharedllm_cli.evaluation.answers import INDEXES, READING
 from sharedllm_cli.evaluation.arms import Arm, DocumentReader, Question, check_names, measurable
 from sharedllm_cli.evaluation.metrics import proportion, refused
-from sharedllm_cli.evaluation.needle_facts import KINDS, Fact, draw_fact
+from sharedllm_cli.evaluation.needle_facts import KINDS, Fact, draw_fact, most_tokens
 from sharedllm_cli.evaluation.needle_haystack import Haystack, Stretch, read_text
 from sharedllm_cli.evaluation.provenance import data_facts, model_facts, program_facts
 from sharedllm_cli.evaluation.questions import JoinedDocument, opened
@@ -158,10 +158,10 @@ class _Search:
         The stretch is drawn by length and trial, the fact by the depth, too: neither by what else is asked.
         """
         cells = [Cell(length, depth, trial) for depth in self._request.depths]
-        facts = [self._fact(cell) for cell in cells]
-        stretch = self._stretch(length, trial, facts)
+        stretch = self._stretch(length, trial)
         wrong = _Reading(self, f"stretch of {length}", self._haystack.text(stretch))
-        for cell, fact in zip(cells, facts, strict=True):
+        for cell in cells:
+            fact = self._fact(cell)
             planted = self._haystack.plant(stretch, fact.sentence, cell.depth)
             right = _Reading(self, cell.key("needle"), planted.text)
             for arm in arms:
@@ -187,15 +187,16 @@ class _Search:
 
     def _fact(self, cell: Cell) -> Fact:
         random = np.random.default_rng([self._request.seed, cell.length, round(cell.depth * 1000), cell.trial])
-        return draw_fact(random, KINDS[cell.trial % len(KINDS)], self._forbidden)
+        return draw_fact(random, _kind(cell.trial), self._forbidden)
 
-    def _stretch(self, length: int, trial: int, facts: Sequence[Fact]) -> Stretch:
-        """A stretch that has `length` tokens, or a few less, with any of the facts in it."""
-        longest = max(len(plain_ids(self._shared.base.tokenizer, fact.sentence)) for fact in facts)
-        if length < 2 * (longest + _SEAM):
-            raise UsageError(f"a document of {length} tokens has no room for a planted fact of {longest}")
+    def _stretch(self, length: int, trial: int) -> Stretch:
+        """A stretch that has `length` tokens, or a few less, with any fact of the trial's kind in it."""
+        tokenizer = self._shared.base.tokenizer
+        room = _SEAM + most_tokens(_kind(trial), lambda text: len(plain_ids(tokenizer, text)))
+        if length < 2 * room:
+            raise UsageError(f"a document of {length} tokens has no room for a planted fact of {room}")
         random = np.random.default_rng([self._request.seed, length, trial])
-        return self._haystack.stretch(length - longest - _SEAM, random)
+        return self._haystack.stretch(length - room, random)
 
     def _answered(self, reader: DocumentReader, arm: Arm, fact: Fact) -> dict[str, Any]:
         """One line of predictions; its `answer` is None where the document does not fit."""
@@ -223,6 +224,11 @@ class _Search:
             "evidence_tokens": read.prompt.evidence_tokens,
             "tree_keys": read.tree_keys,
         }
+
+
+def _kind(trial: int) -> str:
+    """Kinds of facts take turns."""
+    return KINDS[trial % len(KINDS)]
 
 
 class _Reading:

@@ -16,6 +16,8 @@ import numpy as np
 from sharedllm_cli.errors import DocumentError
 
 _ATTEMPTS = 1000
+_LONGEST_WORD = 8
+"""Letters of the longest invented word, and the space before it."""
 _ONSETS, _VOWELS, _ENDS = "bdfgklmnprstvz", "aeiou", ("", "", "n", "r", "l", "s")
 
 
@@ -92,6 +94,12 @@ _FORMS = (
     ),
 )
 KINDS = tuple(form.kind for form in _FORMS)
+
+
+def most_tokens(kind: str, count: Callable[[str], int]) -> int:
+    """So many tokens a sentence of a kind takes at most, whichever fact is drawn; `count` counts those of a text."""
+    bare = _FORMS[KINDS.index(kind)].sentence.format(place="", value="")
+    return count(bare) + 2 * _LONGEST_WORD
 
 
 def draw_fact(random: np.random.Generator, kind: str, text: str) -> Fact:
