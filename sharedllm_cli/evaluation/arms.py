@@ -128,7 +128,9 @@ def _truncate(reader: DocumentReader, question: Question) -> Read | None:
 
 def _passages(reader: DocumentReader, question: Question, scored: Scored, policy: str) -> Read:
     by_words = policy in ("hybrid", "bm25", "right")
-    chosen = choose([reader.opened], scored, reader.settings.evidence_tokens, by_words=by_words)
+    chosen = choose(
+        [reader.opened], scored, reader.settings.evidence_tokens, by_words=by_words, question=question.text
+    )
     return Read(reader.prompt(question, chosen.passages), hopeless=chosen.hopeless)
 
 

@@ -117,7 +117,8 @@ def test_the_wrong_tree_is_the_other_documents(
     request = Request((DataFile(lights_file),), tmp_path / "out", arms=("tree", "tree-wrong"), join=2, limit=20)
     found = answers(request, reading, home=tmp_path, reporter=Silent())
     right, wrong = seen[::2], seen[1::2]
-    assert [terms for _, terms in right] == [terms for _, terms in wrong]
+    # The same question: its own document's title chooses the part there, and is made of common words elsewhere.
+    assert all(set(terms) <= set(others) for (_, terms), (_, others) in zip(right, wrong, strict=True))
     assert all(name != other for (name, _), (other, _) in zip(right, wrong, strict=True))
     assert found["arms"]["tree"]["answer_nll"] != found["arms"]["tree-wrong"]["answer_nll"]
 
