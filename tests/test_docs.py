@@ -9,7 +9,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 POINTERS = re.compile(r"`([\w./]+\.py)(?:: ([^`]+))?`")
-DOCUMENTS = ("architecture.md", "method.md", "index-format.md", "training.md")
+DOCUMENTS = ("architecture.md", "method.md", "index-format.md", "training.md", "benchmarks.md")
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)

@@ -21,12 +21,10 @@ from time import perf_counter
 from typing import Any
 
 from sharedllm_cli.bench import gpu_tables
-from sharedllm_cli.bench.gpu_parts import PARTS, Asked
+from sharedllm_cli.bench.gpu_parts import BUDGET, PARTS, Asked
 from sharedllm_cli.config import DEFAULT_MODEL
 from sharedllm_cli.errors import SharedLLMError, UsageError
 
-BUDGET = 520.0
-"""Seconds for all parts together; what a part does not use, those after it may."""
 _GRACE = 20.0
 """Seconds beyond its budget after which a part is ended from outside."""
 

@@ -16,7 +16,7 @@ from sharedllm_cli.bench import texts
 from sharedllm_cli.bench.checks import Finding, all_checks, relative_error
 from sharedllm_cli.bench.request import Request
 from sharedllm_cli.bench.runner import run
-from sharedllm_cli.bench.subject import Subject, open_subject
+from sharedllm_cli.bench.subject import Subject, describe_subject, open_subject
 from sharedllm_cli.bench.timing import measure_machine, peak, reset_peak
 from sharedllm_cli.config import DEFAULT_MODEL, Settings
 from sharedllm_cli.context.tree import Node
@@ -25,13 +25,19 @@ from sharedllm_cli.index.encoding import NodeEncoder
 from sharedllm_cli.model.lower import LowerModel
 from sharedllm_cli.model.placement import choose_device
 from sharedllm_cli.model.quantization import linear_weight, weight_bytes
+from sharedllm_cli.model.spreading import free_bytes
+from sharedllm_cli.planning import weights_bytes
 from sharedllm_cli.progress import Silent
 
+BUDGET = 520.0
+"""Seconds for all parts together; what a part does not use, those after it may."""
 ASKING_BYTES = 200e6
 """What asking may take beside the model and the selected keys and values."""
 FLAT_BYTES = 64e6
 """By how much the peak of reading a million tokens may pass that of reading an eighth of them."""
 _PRODUCT_BOUND = 2e-2
+_WEIGHTS_SHARE = 0.6
+"""A model whose weights take more of the free memory is timed in 4 bits instead."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +48,7 @@ class Asked:
     model: str = DEFAULT_MODEL
     home: str | None = None
     dry: bool = False
-    seconds: float = 520.0
+    seconds: float = BUDGET
 
     @property
     def folder(self) -> Path:
@@ -109,7 +115,7 @@ def _shape_part(shape: str, quantize: str) -> Callable[[Asked, float], dict[str,
 
     def part(asked: Asked, ends: float) -> dict[str, Any]:
         lengths, depths = ((256, 512), (2, 4)) if asked.dry else ((8192, 32768, 131072), (4, 8, 16))
-        chosen = quantize if not asked.dry or quantize != "4bit" else "none"
+        chosen = "none" if asked.dry else _that_fits(asked, shape, quantize)
         settings = asked.settings(quantize=chosen)
         subject = open_subject("tiny" if asked.dry else shape, settings, asked.folder, Silent())
         request = Request(
@@ -128,6 +134,13 @@ def _shape_part(shape: str, quantize: str) -> Callable[[Asked, float], dict[str,
         return {**found, "asking": asking(found), "products": products, "passed": passed}
 
     return part
+
+
+def _that_fits(asked: Asked, shape: str, quantize: str) -> str:
+    """The quantization asked for, or 4 bits where the weights would leave too little memory to read with."""
+    subject = describe_subject(shape, asked.settings(quantize=quantize), asked.folder)
+    room = _WEIGHTS_SHARE * free_bytes(subject.placement.device)
+    return quantize if weights_bytes(subject.facts, subject.placement) <= room else "4bit"
 
 
 def quantized_products(subject: Subject) -> dict[str, Any]:

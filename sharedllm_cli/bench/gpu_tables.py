@@ -23,7 +23,28 @@ def tables(result: dict[str, Any]) -> str:
             lines += _memory(found)
         else:
             lines += _findings(found["rows"])
-    return "\n".join(lines)
+    return "\n".join([*lines, *_targets(result["parts"])])
+
+
+def _targets(parts: dict[str, Any]) -> list[str]:
+    """What is aimed at, beside what was found; nothing where no shape was timed."""
+    timed = [part["found"] for part in parts.values() if part["found"] and "lengths" in part["found"]]
+    if not timed:
+        return []
+    ratios = [(row, of) for found in timed for row in _arms(found) for of in row[2].get("against", {}).items()]
+    lowest = min((of["share"] for _, (_, of) in ratios), default=None)
+    rows = [("share of the ratio that operations predict, lowest", "80%", "–" if lowest is None else f"{lowest:.0%}")]
+    for other, wanted in (("streaming", "2× (goal 4×)"), ("encoder-decoder", "3× (goal 6×)")):
+        found = [
+            f"{of['measured']:.2f}× ({name})"
+            for (length, arm, _), (name, of) in ratios
+            if length == "131,072" and arm == "sharedllm M=4" and name.startswith(other)
+        ]
+        rows.append((f"M = 4 at 128K tokens, cold, against {other}", wanted, ", ".join(found) or "–"))
+    beside = [row["bytes"] for found in timed for row in found.get("asking", [])]
+    most = f"{max(beside) / 1e6:,.0f} MB" if beside else "–"
+    rows.append(("asking, beside model and selected keys and values, most", "200 MB", most))
+    return ["## targets", "", *markdown(("", "wanted", "found"), rows)]
 
 
 def markdown(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:

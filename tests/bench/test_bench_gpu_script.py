@@ -41,6 +41,7 @@ def test_a_dry_run_goes_through_every_part(
     for name in PARTS:
         assert f"## {name}: passed" in shown
     assert "WRONG" not in shown
+    assert "## targets" in shown
 
 
 def test_a_part_in_its_own_process_hands_back_what_it_found(tmp_path: Path) -> None:
