@@ -195,13 +195,16 @@ class Adapter(nn.Module):
 
         The same maps with nothing to compute beside them, for decoding alone: it can't be undone. Layers of the lower
         model keep their weights: their view gets others, a copy each, where all of these take little memory. Quantized
-        weights get their additions attached instead.
+        and spilled weights get their additions attached instead.
         """
         copies = self._copied_bytes(layers) <= _MOST_COPIED_BYTES
         for place, addition, owner, name in self._places(layers):
             linear = getattr(owner, name)
             shared = place < self.config.injection.lower_layers
-            if type(linear) is not nn.Linear or (shared and not copies):
+            # A spilled weight lies elsewhere until it is computed with; a hook of accelerate's knows the module that it
+            # was made for, and no copy of it.
+            alone = linear.weight.is_meta or (shared and hasattr(linear, "_hf_hook"))
+            if type(linear) is not nn.Linear or alone or (shared and not copies):
                 setattr(owner, name, LowRankLinear(linear, addition))
                 continue
             product = (addition.up.float() @ addition.down.float()) * addition.scale
