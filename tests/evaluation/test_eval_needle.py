@@ -21,7 +21,7 @@ from sharedllm_cli.evaluation import questions
 from sharedllm_cli.evaluation.answering import Answered, Answerer
 from sharedllm_cli.evaluation.arms import DocumentReader
 from sharedllm_cli.evaluation.needle import Request, needle
-from sharedllm_cli.evaluation.needle_facts import KINDS, Fact, draw_fact
+from sharedllm_cli.evaluation.needle_facts import KINDS, Fact, draw_fact, most_tokens
 from sharedllm_cli.evaluation.needle_haystack import Haystack, read_text
 from sharedllm_cli.evaluation.runner import METRICS, PREDICTIONS
 from sharedllm_cli.generation.prompt import NOT_IN_DOCUMENT
@@ -116,6 +116,7 @@ def test_a_fact_says_its_value_and_its_question_does_not(kind: str) -> None:
         assert fact.sentence.count(fact.value) == 1
         assert fact.value not in fact.question
         assert fact.answered_by(fact.sentence)
+        assert len(fact.sentence) <= most_tokens(kind, len), "even where a letter is a token"
 
 
 def test_a_fact_s_place_and_value_are_unheard_of() -> None:
@@ -161,6 +162,18 @@ def reads_well(self: Answerer, prompt_ids: Sequence[int], tree: Any, gold: Seque
     return Answered(said[1] if said else NOT_IN_DOCUMENT, 2.0 * len(gold), 0.0)
 
 
+def opened_texts(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The texts of the documents that are cut from here on."""
+    texts: list[str] = []
+
+    def watched(document: Any, *given: Any) -> Any:
+        texts.append(document.text)
+        return questions.opened(document, *given)
+
+    monkeypatch.setattr(needle_module, "opened", watched)
+    return texts
+
+
 def test_cells_count_what_was_answered_and_what_was_held(
     text_file: Path, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -197,14 +210,7 @@ def test_held_and_answered_are_two_things(
 def test_documents_have_the_length_and_the_depth_they_are_counted_under(
     text_file: Path, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    texts: list[str] = []
-
-    def watched(document: Any, *given: Any) -> Any:
-        texts.append(document.text)
-        return questions_opened(document, *given)
-
-    questions_opened = questions.opened
-    monkeypatch.setattr(needle_module, "opened", watched)
+    texts = opened_texts(monkeypatch)
     monkeypatch.setattr(Answerer, "answer", reads_well)
     needle(request(text_file, tmp_path / "out", arms=("bm25", "sharedllm")), settings, home=tmp_path, reporter=Silent())
     told = lines(tmp_path / "out")[::2]
@@ -223,14 +229,16 @@ def test_documents_have_the_length_and_the_depth_they_are_counted_under(
 def test_an_answer_does_not_depend_on_what_else_is_asked(
     text_file: Path, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    texts = opened_texts(monkeypatch)
     monkeypatch.setattr(Answerer, "answer", reads_well)
     needle(request(text_file, tmp_path / "all"), settings, home=tmp_path, reporter=Silent())
     one = request(text_file, tmp_path / "one", lengths=(1500,), depths=(50.0,), trials=2)
     needle(one, settings, home=tmp_path, reporter=Silent())
-    facts = {line["key"]: line["sentence"] for line in lines(tmp_path / "all")}
-    assert [facts[line["key"]] for line in lines(tmp_path / "one")] == [
-        line["sentence"] for line in lines(tmp_path / "one")
-    ]
+    asked = {line["key"]: line for line in lines(tmp_path / "all")}
+    assert [asked[line["key"]] for line in lines(tmp_path / "one")] == lines(tmp_path / "one")
+    with_all, alone = texts[:12], texts[12:]
+    assert len(alone) == 2
+    assert set(alone) < set(with_all), "nor does what it is asked of"
     needle(replace(one, out=tmp_path / "other", seed=1), settings, home=tmp_path, reporter=Silent())
     assert lines(tmp_path / "other")[0]["sentence"] != lines(tmp_path / "one")[0]["sentence"]
 
