@@ -10,13 +10,14 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, Literal
+from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from sharedllm_cli.bench.shapes import shape_config
-from sharedllm_cli.config import Injection, InjectionConfig, TreeConfig
+from sharedllm_cli.config import INJECTIONS, Injection, InjectionConfig, TreeConfig
 from sharedllm_cli.context.tree import kept_positions
 from sharedllm_cli.model import attention
 from sharedllm_cli.model.adapter import Adapter
@@ -67,15 +68,15 @@ def all_checks(device: torch.device) -> Iterator[Callable[[], Finding]]:
     """Every check of a device, not yet run."""
     for dtype in types(device):
         for family in ("llama", "qwen3"):
-            yield lambda family=family, dtype=dtype: lower_model(device, dtype, family)
+            yield partial(lower_model, device, dtype, family)
         for causal in (False, True):
-            yield lambda causal=causal, dtype=dtype: tree_attention(device, dtype, causal=causal)
-        for form in ("merged", "additive"):
-            yield lambda form=form, dtype=dtype: upper_model(device, dtype, form)
-        yield lambda dtype=dtype: decoding(device, dtype)
-        yield lambda dtype=dtype: streaming(device, dtype)
+            yield partial(tree_attention, device, dtype, causal=causal)
+        for form in INJECTIONS:
+            yield partial(upper_model, device, dtype, form)
+        yield partial(decoding, device, dtype)
+        yield partial(streaming, device, dtype)
     for quantize in ("4bit", "8bit"):
-        yield lambda quantize=quantize: quantized(device, quantize)
+        yield partial(quantized, device, quantize)
 
 
 def _type_name(dtype: torch.dtype) -> str:
@@ -124,8 +125,9 @@ def tree_attention(device: torch.device, dtype: torch.dtype, *, causal: bool) ->
     return Finding(name, error, KERNEL_BOUNDS[dtype], f"kernel {kernel}")
 
 
-def _open_upper(model: Any, form: Injection) -> UpperModel:
-    injection = InjectionConfig(form=form, lower_layers=_DEPTH)
+def _open_upper(model: Any, form: str) -> UpperModel:
+    chosen: Injection = "merged" if form == "merged" else "additive"
+    injection = InjectionConfig(form=chosen, lower_layers=_DEPTH)
     adapter = Adapter.untrained(model, "tiny", injection, TreeConfig(_TOKENS))
     adapter.open_gates(0.0 if form == "merged" else 1.0)
     return UpperModel(model, adapter)
@@ -141,7 +143,7 @@ def _tree(model: Any) -> CompressedNodes:
     return CompressedNodes(keys, values, chunks)
 
 
-def _logits(model: Any, form: Injection, steps: int = 0) -> Tensor:
+def _logits(model: Any, form: str, steps: int = 0) -> Tensor:
     """Logits of the running text with the tree, read at once or in `steps` after its first half."""
     upper = _open_upper(model, form)
     tree = upper.context(_tree(model), _CHUNKS)
@@ -156,7 +158,7 @@ def _logits(model: Any, form: Injection, steps: int = 0) -> Tensor:
         return torch.cat(parts, dim=1)
 
 
-def upper_model(device: torch.device, dtype: torch.dtype, form: Literal["merged", "additive"]) -> Finding:
+def upper_model(device: torch.device, dtype: torch.dtype, form: str) -> Finding:
     """Logits of a running text that reads a tree through open gates, the tree computed on the device too."""
     reference, model = _pair(device, dtype)
     error = relative_error(_logits(model, form), _logits(reference, form))

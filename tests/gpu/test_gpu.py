@@ -42,7 +42,7 @@ def test_the_tree_s_attention_gives_outputs_and_log_sums(dtype: torch.dtype, cau
 @pytest.mark.parametrize("dtype", TYPES)
 @pytest.mark.parametrize("form", ["merged", "additive"])
 def test_the_upper_model_reads_a_tree_as_on_a_processor(dtype: torch.dtype, form: str) -> None:
-    hold(checks.upper_model(DEVICE, dtype, form))  # type: ignore[arg-type]
+    hold(checks.upper_model(DEVICE, dtype, form))
 
 
 @pytest.mark.parametrize("dtype", TYPES)
