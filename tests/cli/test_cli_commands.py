@@ -5,9 +5,9 @@ from __future__ import annotations
 import importlib
 import io
 import json
-import re
 import os
 import pty
+import re
 import sys
 from pathlib import Path
 from typing import Any
