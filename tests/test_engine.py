@@ -393,11 +393,8 @@ def test_a_model_without_a_chat_template_answers_once(
             path.write_text(json.dumps(told))
     said = iter([*b" Marten.\n\nQuestion: And who", 257])
 
-    class Scripted(Sampler):
-        def draw(self, logits: torch.Tensor) -> Drawn:
-            return Drawn(torch.tensor([byte_id(next(said))]), torch.tensor(0.0))
-
-    monkeypatch.setattr(engine_module, "Sampler", Scripted)
+    drawn = lambda *_: Drawn(torch.tensor([byte_id(next(said))]), torch.tensor(0.0))  # noqa: E731
+    monkeypatch.setattr(Sampler, "draw", drawn)
     text, answer = ask(make(str(folder), private_home, max_new_tokens=60), [story], "Who lights the beacon?")
     assert text == "Marten.\n"
     assert answer.answer == "Marten."
