@@ -82,6 +82,8 @@ class Case:
     passages: list[PassageText]
     asked: list[Asked]
     tree: TreePlan | None = None
+    stranger: LocatedDocument | None = None
+    """The document of a foreign question."""
 
 
 class QuestionSamples:
@@ -145,10 +147,12 @@ class QuestionSamples:
         kind = random.random() if mixture.tree or mixture.tree_only else 1.0
         if kind < mixture.tree_only:
             return self._tree_case(file, document, first, random)
-        case = self._passages_case(file, document, first, random)
-        if case is None or kind >= mixture.tree_only + mixture.tree:
+        beside = kind < mixture.tree_only + mixture.tree
+        case = self._passages_case(file, document, first, random, in_tree=beside)
+        if case is None or not beside:
             return case
-        return replace(case, tree=self._tree(file, [document], case.asked[0].question, random))
+        tree = self._tree(file, [document], case.asked[0].question, random)
+        return None if case.stranger in tree.documents else replace(case, tree=tree)
 
     def _tree_case(
         self, file: int, document: LocatedDocument, first: LocatedQuestion, random: np.random.Generator
@@ -191,8 +195,15 @@ class QuestionSamples:
         return trees.plan(chosen, noisy, jitter=mixture.jitter, random=random)
 
     def _passages_case(
-        self, file: int, document: LocatedDocument, first: LocatedQuestion, random: np.random.Generator
+        self,
+        file: int,
+        document: LocatedDocument,
+        first: LocatedQuestion,
+        random: np.random.Generator,
+        *,
+        in_tree: bool,
     ) -> Case | None:
+        """Passages and what is asked of them; the document's tree, where it is read beside, answers what they don't."""
         mixture = self._mixture
         other = None
         if document.title and random.random() < mixture.second_document:
@@ -204,11 +215,12 @@ class QuestionSamples:
         drawing = _Drawing(documents, first, budget, random, mixture)
         if not drawing.choose(hide):
             return None
-        asked = drawing.asked()
+        asked = drawing.asked(in_tree=in_tree)
+        stranger = None
         if random.random() < mixture.foreign_question:
             _, stranger = self._documents.draw(random, file)
             asked += drawing.foreign(stranger)
-        return Case(drawing.texts(), asked)
+        return Case(drawing.texts(), asked, stranger=stranger)
 
 
 class _Drawing:
@@ -261,12 +273,12 @@ class _Drawing:
     def _answers(self, one: LocatedQuestion) -> bool:
         return one.answered_by(self._whole, self.document.leaves.leaf_count)
 
-    def asked(self) -> list[Asked]:
-        """The first question, then others that the same passages answer."""
+    def asked(self, *, in_tree: bool) -> list[Asked]:
+        """The first question, then others that the same passages answer; `in_tree`, the first has its answer there."""
         there = [one for one in self.document.questions if one is not self.first and self._answers(one)]
         order = self._random.permutation(len(there))[: self._mixture.most_questions - 1]
         chosen = [self.first, *(there[int(place)] for place in order)]
-        return [self._as_asked(one, self._answers(one)) for one in chosen]
+        return [self._as_asked(one, in_tree or self._answers(one)) for one in chosen]
 
     def foreign(self, stranger: LocatedDocument) -> list[Asked]:
         """A question of another document whose answer's words stand in none of the passages."""

@@ -222,3 +222,21 @@ def test_fewer_documents_are_spread_over_the_file() -> None:
     split = Split.of(records, hold_back=2, validation=3, path="f", most=5)
     assert split.training == [0, 3, 6, 9, 12]
     assert split.validation == [15, 16, 17]
+
+
+def test_beside_a_tree_that_holds_the_answer_a_question_is_answered(data_file: Path, byte_tokenizer: Any) -> None:
+    samples = tree_samples(data_file, byte_tokenizer, tree=1.0, hard_unanswerable=1.0, foreign_question=0.5)
+    foreign = 0
+    for number in range(30):
+        case = samples.case(number)
+        assert case.tree is not None
+        shown = " ".join(passage.text for passage in case.passages)
+        assert case.asked[0].answerable
+        assert case.asked[0].answer not in shown, "its own passages were taken away"
+        for asked in case.asked[1:]:
+            if not asked.answerable:
+                foreign += 1
+                assert case.stranger is not None
+                assert case.stranger not in case.tree.documents
+                assert any(one.question == asked.question for one in case.stranger.questions)
+    assert foreign
