@@ -47,7 +47,7 @@ class InjectedLayer(nn.Module):
         """hidden_states: [B, Q, hidden]; the other arguments are the wrapped layer's own."""
         injection = self.injection
         tree = tree_context if tree_context is not None and self.place in tree_context.keys else None
-        layer = self.own
+        layer: Any = self.own
         if tree is None and layer is self.wrapped:
             plain: Tensor = layer(hidden_states, **arguments)
             return plain
@@ -125,7 +125,7 @@ class UpperModel:
     def context(self, nodes: CompressedNodes, chunk_count: int, *, closed_too: bool = False) -> TreeContext | None:
         """The preserved nodes ready to be read by the layers whose gates are open; None where none is.
 
-        nodes: keys and values of layers 0..M−1 or more; chunk_count: n, over all documents of the question.
+        nodes: keys and values of the injected layers or more; chunk_count: n, over all documents of the question.
         `closed_too` includes layers with a closed gate, which training needs.
         """
         layers = self.adapter.config.injection.layers if closed_too else self.adapter.open_layers
@@ -173,7 +173,7 @@ class UpperModel:
         while True:
             cache = self.cache()
             try:
-                for part in torch.split(token_ids, piece):  # type: ignore[no-untyped-call]
+                for part in torch.split(token_ids, piece):
                     logits = self.infer(part, tree, cache)
                 return logits, cache
             except (RuntimeError, MemoryError) as problem:
