@@ -44,6 +44,7 @@ def train(
     validation: options.Validation = 5,
     validation_samples: options.ValidationSamples = 8,
     documents: options.Documents = None,
+    passage_tokens: options.PassageTokens = "256-1024",
     skip_bad_lines: options.SkipBadLines = False,
     steps: options.Steps = 400,
     samples: options.Samples = 4,
@@ -78,7 +79,8 @@ def train(
     from sharedllm_cli.training.trainer import Pace, Schedule
 
     call.console.kept = "go on with --resume"
-    least_tree, most_tree = _bounds(tree_tokens)
+    least_tree, most_tree = _bounds("--tree-tokens", tree_tokens)
+    least_evidence, most_evidence = _bounds("--passage-tokens", passage_tokens)
     reading = Reading(gate_start, gates, first_layer, low_rank_from, length_bias)  # type: ignore[arg-type]
     request = Request(
         tuple(DataFile.parse(file) for file in data),
@@ -88,7 +90,13 @@ def train(
         reading=reading if objective != "qa" or tree_share or tree_only_share else None,
         trees=trees,
         mixture=Mixture(
-            tree=tree_share, tree_only=tree_only_share, least_tree=least_tree, most_tree=most_tree, jitter=jitter
+            least_evidence=least_evidence,
+            most_evidence=most_evidence,
+            tree=tree_share,
+            tree_only=tree_only_share,
+            least_tree=least_tree,
+            most_tree=most_tree,
+            jitter=jitter,
         ),
         rank=rank,
         hold_back=hold_back,
@@ -106,11 +114,11 @@ def train(
     return _tell(call, request, outcome) if is_main_process() else 0
 
 
-def _bounds(text: str) -> tuple[int, int]:
+def _bounds(option: str, text: str) -> tuple[int, int]:
     """`1024-8192` as two numbers."""
     least, dash, most = text.partition("-")
     if not (dash and least.isdigit() and most.isdigit() and 0 < int(least) <= int(most)):
-        raise UsageError(f"--tree-tokens must be two numbers like 1024-8192, got {text!r}")
+        raise UsageError(f"{option} must be two numbers like 1024-8192, got {text!r}")
     return int(least), int(most)
 
 

@@ -118,6 +118,15 @@ TreeTokens = Annotated[
         rich_help_panel=TREE,
     ),
 ]
+PassageTokens = Annotated[
+    str,
+    typer.Option(
+        "--passage-tokens",
+        metavar="A-B",
+        help="Tokens of verbatim passages in a sample of qa, drawn between these.",
+        rich_help_panel=DATA,
+    ),
+]
 TreesFolder = Annotated[
     Path | None,
     typer.Option(

@@ -32,8 +32,9 @@ from sharedllm_cli.training.records import DataFile, Record
 from sharedllm_cli.training.sample import Sample
 from sharedllm_cli.training.starting import Reading, started_from, starting_adapter
 from sharedllm_cli.training.text import ContinueSamples, Lengths, ReciteSamples
-from sharedllm_cli.training.trainer import METRICS, Ending, Pace, Schedule, Trainer, Validation
+from sharedllm_cli.training.trainer import METRICS, Ending, Pace, Schedule, Trainer
 from sharedllm_cli.training.trees import StoredTrees, TreeReader
+from sharedllm_cli.training.validation import Validation
 
 TREES = "trees"
 """The folder in a run's folder for the trees that it reads."""

@@ -13,7 +13,7 @@ import signal
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import FrameType
 from typing import Any, Literal
@@ -29,6 +29,7 @@ from sharedllm_cli.training.checkpoint import Position
 from sharedllm_cli.training.forward import TrainedUpper
 from sharedllm_cli.training.objective import Objective, Samples
 from sharedllm_cli.training.sample import Sample
+from sharedllm_cli.training.validation import Validation
 
 METRICS = "metrics.jsonl"
 Ending = Literal["finished", "time", "interrupted"]
@@ -71,41 +72,14 @@ class Pace:
     validate_seconds: float = 600.0
 
 
-@dataclass
-class Validation:
-    """Fixed samples whose loss is followed; they are never learned from.
-
-    Those that read a tree are also tried with another one's tree and without any: if the wrong tree does as well as
-    the right one, the tree is not read.
-    """
-
-    samples: Sequence[Sample] = field(default_factory=list)
-
-    def controls(self) -> dict[str, list[Sample]]:
-        """What is measured, by the name of its metric."""
-        reading = [sample for sample in self.samples if sample.tree is not None]
-        exchanged = exchanged_trees(reading)
-        found = {"validation_loss": list(self.samples)}
-        if exchanged:
-            found["tree_right"] = reading
-            found["tree_wrong"] = exchanged
-            found["tree_none"] = [replace(sample, tree=None) for sample in reading]
-        return found
-
-
-def exchanged_trees(samples: Sequence[Sample]) -> list[Sample]:
-    """Each sample with the tree of the next one that shares no document with it; empty where there is none for one."""
-    exchanged = []
-    for place, sample in enumerate(samples):
-        assert sample.tree is not None
-        own = {id(document) for document in sample.tree.documents}
-        for other in (*samples[place + 1 :], *samples[:place]):
-            if other.tree is not None and own.isdisjoint(id(document) for document in other.tree.documents):
-                exchanged.append(replace(sample, tree=other.tree))
-                break
-        else:
-            return []
-    return exchanged
+def shares(samples: Sequence[Sample], count: int) -> list[list[Sample]]:
+    """Samples dealt to `count` processes, the longest first, each to whoever has the fewest tokens so far."""
+    if count == 1:
+        return [list(samples)]
+    dealt: list[list[Sample]] = [[] for _ in range(count)]
+    for sample in sorted(samples, key=len, reverse=True):
+        min(dealt, key=lambda own: sum(map(len, own))).append(sample)
+    return dealt
 
 
 class Trainer:
@@ -238,12 +212,10 @@ class Trainer:
         task.advance(1)
 
     def _draw(self) -> list[Sample]:
-        """This process's share of the step's samples."""
+        """This process's share of the step's samples: all processes should be done at about the same time."""
         first = self.position.next_sample
-        rank, processes = self._accelerator.process_index, self._accelerator.num_processes
-        if self._schedule.samples % processes:
-            raise UsageError(f"{self._schedule.samples} samples a step can't be shared by {processes} processes")
-        return [self._samples[first + place] for place in range(rank, self._schedule.samples, processes)]
+        drawn = [self._samples[first + place] for place in range(self._schedule.samples)]
+        return shares(drawn, self._accelerator.num_processes)[self._accelerator.process_index]
 
     def _total(self, value: float) -> Any:
         """The sum over all processes, an int where it was one."""

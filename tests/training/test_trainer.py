@@ -13,7 +13,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from sharedllm_cli.config import Settings
+from sharedllm_cli.config import Settings, TreeConfig
 from sharedllm_cli.errors import ModelError, StoredIndexError, UsageError
 from sharedllm_cli.model.adapter import Adapter, read_config
 from sharedllm_cli.model.loading import BaseModel
@@ -28,7 +28,7 @@ from sharedllm_cli.training.records import DataFile
 from sharedllm_cli.training.run import Outcome, Request, run
 from sharedllm_cli.training.starting import Reading, starting_adapter
 from sharedllm_cli.training.text import Lengths
-from sharedllm_cli.training.trainer import Pace, Schedule
+from sharedllm_cli.training.trainer import Pace, Schedule, shares
 
 MIXTURE = Mixture(least_evidence=150, most_evidence=300)
 SCHEDULE = Schedule(steps=4, samples=2, learning_rate=3e-3)
@@ -272,3 +272,16 @@ def test_a_run_goes_on_from_an_adapter_that_reads_no_tree(
         starting_adapter(tmp_path / "first" / "adapter", reading, tiny, deeper, rank=3, seed=0)
     again = starting_adapter(tmp_path / "first" / "adapter", None, tiny, settings, rank=2, seed=0)
     assert not again.reads_tree
+
+
+def test_samples_are_dealt_whole_and_evenly(data_file: Path, tiny: BaseModel) -> None:
+    splits = load_splits([DataFile(data_file)], hold_back=0, validation=0, skip_bad_lines=False, reporter=Silent())
+    documents = Documents([(weight, split.training) for weight, split in splits], tiny.tokenizer, TreeConfig(256))
+    samples = QuestionSamples(documents, tiny.tokenizer, seed=0, window=4096, mixture=MIXTURE)
+    drawn = [samples[number] for number in range(9)]
+    assert shares(drawn, 1) == [drawn]
+    dealt = shares(drawn, 3)
+    assert sorted(id(sample) for own in dealt for sample in own) == sorted(map(id, drawn))
+    tokens = [sum(map(len, own)) for own in dealt]
+    assert max(tokens) - min(tokens) <= max(map(len, drawn))
+    assert shares(drawn[:1], 2) == [drawn[:1], []]

@@ -29,8 +29,8 @@ from sharedllm_cli.training.located import LocatedDocument, locate
 from sharedllm_cli.training.objective import NextTokens
 from sharedllm_cli.training.records import read_records
 from sharedllm_cli.training.sample import NO_TARGET, Sample
-from sharedllm_cli.training.trainer import Validation, exchanged_trees
 from sharedllm_cli.training.trees import LiveTrees, StoredTrees, TreeReader, plan
+from sharedllm_cli.training.validation import Validation, exchanged_trees
 
 TREE = TreeConfig(chunk_tokens=128)
 
