@@ -24,7 +24,7 @@ from sharedllm_cli.index.encoding import ACCELERATOR_BATCH_TOKENS, CPU_BATCH_TOK
 from sharedllm_cli.index.layout import LowerShape, predicted_bytes
 from sharedllm_cli.index.manifest import LeavesKey, TreesKey, text_hash
 from sharedllm_cli.index.store import IndexStore
-from sharedllm_cli.model.adapter_config import lower_layers, tree_config
+from sharedllm_cli.model.adapter_config import tree_config, tree_layers
 from sharedllm_cli.model.checkpoint import weight_files
 from sharedllm_cli.model.facts import ModelFacts
 from sharedllm_cli.model.loading import weights_hash
@@ -102,13 +102,16 @@ class _Machine:
 
 @dataclass(frozen=True)
 class _Ground:
-    """What all documents of a plan have in common; `layers` is M, `local` None where the model is not here yet."""
+    """What all documents of a plan have in common.
+
+    `layers`, the last of them M, are those that trees hold; `local` is None where the model is not here yet.
+    """
 
     settings: Settings
     facts: ModelFacts
     placement: Placement
     tree: TreeConfig
-    layers: int
+    layers: range
     local: _LocalModel | None
     machine: _Machine
 
@@ -137,7 +140,7 @@ def _ground(settings: Settings, home: Path) -> _Ground:
         facts, device=settings.device, dtype=settings.dtype, quantize=settings.quantize, attention=settings.attention
     )
     tree = tree_config(settings, facts.name)
-    layers = lower_layers(settings, facts.name, facts.layer_count)
+    layers = tree_layers(settings, facts.name, facts.layer_count)
     return _Ground(settings, facts, placement, tree, layers, _local_model(settings, home), _measure(placement))
 
 
@@ -157,11 +160,11 @@ def _row(source: SourceFile, ground: _Ground, store: IndexStore, reporter: Repor
         tokens = len(tokenize(document.text, ground.local.tokenizer))
         leaves = LeavesKey(text_hash(document), ground.local.tokenizer_hash, tree)
         quantize = ground.placement.quantize
-        key = TreesKey(leaves, facts.name, ground.local.weights_hash, layers, stored, quantize)
+        key = TreesKey(leaves, facts.name, ground.local.weights_hash, layers.stop, stored, quantize, layers.start)
         indexed = store.has_trees(content_hash, key)
     lengths = chunk_lengths(tokens, tree.chunk_tokens)
-    shape = LowerShape(layers, facts.key_value_heads, facts.head_dim, facts.hidden_size)
-    passes = 2 * layer_parameters(facts) * layers * tree.passes
+    shape = LowerShape(layers.stop, facts.key_value_heads, facts.head_dim, facts.hidden_size, layers.start)
+    passes = 2 * layer_parameters(facts) * layers.stop * tree.passes
     weights = weights_bytes(facts, ground.placement)
     tree_memory, cache_memory = _question_bytes(ground, tokens)
     working = max(batch_bytes(facts, ground.placement), tree_memory + cache_memory)
@@ -195,7 +198,7 @@ def _question_operations(ground: _Ground, tokens: int) -> int:
     """The running text through all layers, and the re-ranked leaves through the first few."""
     running = ground.settings.evidence_tokens + _FRAME_TOKENS
     leaf_tokens: int = ground.tree.chunk_tokens // 2**ground.tree.height
-    ranked = min(RERANK_LEAVES * leaf_tokens, tokens) * min(LATE_LAYERS, ground.layers)
+    ranked = min(RERANK_LEAVES * leaf_tokens, tokens) * min(LATE_LAYERS, ground.layers.stop)
     return 2 * layer_parameters(ground.facts) * (running * ground.facts.layer_count + ranked)
 
 
@@ -203,7 +206,7 @@ def _question_bytes(ground: _Ground, tokens: int) -> tuple[int, int]:
     """Keys and values of a question: the tree's (as read and as rotated), and the running text's of all layers."""
     facts, settings = ground.facts, ground.settings
     position: int = 2 * facts.key_value_heads * facts.head_dim * ground.placement.dtype.itemsize
-    kept = int(tokens / ground.tree.overall_ratio) * ground.layers
+    kept = int(tokens / ground.tree.overall_ratio) * len(ground.layers)
     running = settings.evidence_tokens + _FRAME_TOKENS + settings.max_new_tokens
     return position * 2 * kept, position * running * facts.layer_count
 

@@ -11,7 +11,7 @@ import torch
 from sharedllm_cli.bench.counts import Base
 from sharedllm_cli.bench.shapes import shape_config
 from sharedllm_cli.config import Settings, TreeConfig
-from sharedllm_cli.model.adapter_config import lower_layers, tree_config
+from sharedllm_cli.model.adapter_config import tree_config, tree_layers
 from sharedllm_cli.model.facts import ModelFacts, facts_from_config
 from sharedllm_cli.model.loading import describe, load
 from sharedllm_cli.model.placement import Placement, place
@@ -89,5 +89,5 @@ def _described(facts: ModelFacts, settings: Settings) -> Subject:
     placement = place(
         facts, device=settings.device, dtype=settings.dtype, quantize=settings.quantize, attention=settings.attention
     )
-    depth = lower_layers(settings, facts.name, facts.layer_count)
+    depth = tree_layers(settings, facts.name, facts.layer_count).stop
     return Subject(facts.name, facts, placement, tree_config(settings, facts.name), depth)

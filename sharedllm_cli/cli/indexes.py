@@ -123,6 +123,7 @@ def _part_row(part: PartEntry) -> tuple[str, ...]:
     named = (
         ("base_name", "{}"),
         ("lower_layers", "M = {}"),
+        ("first_layer", "from layer {}"),
         ("layers", "after layer {}"),
         ("chunk_tokens", "chunks of {} tokens"),
         ("height", "{} levels"),

@@ -101,6 +101,7 @@ class StretchTrees:
             torch.cat([part.keys for part in parts], dim=2).to(base.device),
             torch.cat([part.values for part in parts], dim=2).to(base.device),
             torch.repeat_interleave(torch.tensor(list(by_chunk)), counts).to(base.device),
+            self._shared.lower.first_layer,
         )
 
     @staticmethod
@@ -132,7 +133,5 @@ def _by_chunk(nodes: CompressedNodes) -> Iterator[tuple[int, CompressedNodes]]:
     """The nodes of each chunk, in memory of their own, off the accelerator."""
     for chunk in torch.unique_consecutive(nodes.chunks).tolist():
         slots = nodes.chunks == chunk
-        yield (
-            chunk,
-            CompressedNodes(nodes.keys[:, :, slots].cpu(), nodes.values[:, :, slots].cpu(), nodes.chunks[slots]),
-        )
+        keys, values = nodes.keys[:, :, slots].cpu(), nodes.values[:, :, slots].cpu()
+        yield chunk, CompressedNodes(keys, values, nodes.chunks[slots], nodes.first_layer)

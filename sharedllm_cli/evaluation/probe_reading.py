@@ -59,7 +59,7 @@ class ProbedDocument:
 
     @cached_property
     def _uniform(self) -> dict[int, CompressedNodes]:
-        """Keys and values of all layers at every uniform ratio; chunks are the nodes, each encoded alone."""
+        """Keys and values at every uniform ratio, of all layers that may read; chunks are the nodes, encoded alone."""
         leaves, lower = self.opened.leaves, self._shared.lower
         keys: list[Tensor] = []
         values: list[Tensor] = []
@@ -80,7 +80,8 @@ class ProbedDocument:
         for ratio, by_chunk in places.items():
             slots = torch.from_numpy(np.concatenate(by_chunk)).to(whole_keys.device)
             chunks = torch.tensor(np.repeat(np.arange(len(by_chunk)), [len(part) for part in by_chunk]))
-            found[ratio] = CompressedNodes(whole_keys[:, :, slots], whole_values[:, :, slots], chunks)
+            keys_here, values_here = whole_keys[:, :, slots], whole_values[:, :, slots]
+            found[ratio] = CompressedNodes(keys_here, values_here, chunks, lower.first_layer)
         return found
 
     def _searched(self, question: str) -> CompressedNodes:
@@ -96,7 +97,7 @@ class ProbedDocument:
             self._known.update(zip((node for node, _ in missing), parts, strict=True))
         chunks = torch.tensor(np.repeat([node.chunk for node in nodes], counts))
         keys, values = (torch.cat([self._known[node][part] for node in nodes], dim=2) for part in (0, 1))
-        return CompressedNodes(keys, values, chunks)
+        return CompressedNodes(keys, values, chunks, self._shared.lower.first_layer)
 
 
 def through_layers(context: TreeContext, layers: Collection[int]) -> TreeContext:

@@ -82,11 +82,13 @@ def build_trees(
     """Compute and publish the trees of a document, going on where an interrupted run stopped.
 
     Progress counts each token of the document once, though it may be encoded once a level. Raises ResourceError where
-    disk or memory do not suffice, ValueError for leaves whose trees are not those of the key. `replicas` are lower
-    models equal to `lower` on other devices: they share the work.
+    disk or memory do not suffice, ValueError for leaves or a lower model that are not those of the key. `replicas` are
+    lower models equal to `lower` on other devices: they share the work.
     """
     if any(tree.config != key.leaves.tree for tree in leaves.trees):
         raise ValueError("the leaves have other trees than the key names")
+    if (lower.first_layer, lower.lower_layers) != (key.first_layer, key.lower_layers):
+        raise ValueError("the lower model gives other layers than the key names")
     shape = lower_shape(lower)
     layout = TreesLayout(leaves.trees, chunks_per_shard(key.leaves.tree, shape, key.stored_dtype))
     computed = {"dtype": str(lower.dtype).removeprefix("torch."), "device": lower.device.type}
@@ -121,7 +123,7 @@ def _facts(work: _Work) -> dict[str, Any]:
         "nodes": int(work.layout.chunk_nodes[-1]),
         "slots": int(work.layout.chunk_slots[-1]),
         "chunks_per_shard": work.layout.chunks_per_shard,
-        "shape": work.shape._asdict(),
+        "shape": work.shape.facts(),
         "computed": work.computed,
     }
 
@@ -131,10 +133,11 @@ def _encode_shard(work: _Work, shard: int, encoders: Sequence[NodeEncoder], task
     nodes = work.layout.shard_nodes(shard)
     node_count, slot_count = work.layout.shard_size(shard)
     places = [work.layout.place(node) for node in nodes]
-    layers, heads, size, hidden = work.shape
-    values = torch.empty(slot_count, 2, layers, heads, size, dtype=tensor_dtype(work.key.stored_dtype))
+    shape = work.shape
+    size = (slot_count, 2, len(shape.layers), shape.key_value_heads, shape.head_dim)
+    values = torch.empty(size, dtype=tensor_dtype(work.key.stored_dtype))
     scales = torch.empty(values.shape[:-1], dtype=torch.float16) if work.key.stored_dtype == "int8" else None
-    vectors = torch.empty(node_count, hidden, dtype=torch.float16)
+    vectors = torch.empty(node_count, shape.hidden_size, dtype=torch.float16)
     lengths = [work.leaves.trees[node.chunk].span(node.level, node.index).length for node in nodes]
     encoded, reported = 0, 0
     for batch in encode_shared(encoders, nodes):

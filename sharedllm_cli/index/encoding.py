@@ -33,6 +33,7 @@ class Encoder(Protocol):
     """What is asked of the lower model (`model.lower.LowerModel`)."""
 
     lower_layers: int
+    first_layer: int
 
     @property
     def key_value_heads(self) -> int: ...
@@ -58,7 +59,7 @@ class Encoder(Protocol):
 
 def lower_shape(lower: Encoder) -> LowerShape:
     """The facts of a lower model that shape what is stored."""
-    return LowerShape(lower.lower_layers, lower.key_value_heads, lower.head_dim, lower.hidden_size)
+    return LowerShape(lower.lower_layers, lower.key_value_heads, lower.head_dim, lower.hidden_size, lower.first_layer)
 
 
 class EncodedBatch(NamedTuple):
@@ -198,14 +199,14 @@ class NodeEncoder:
         places = [place for stretch in batch for place in stretch.places]
         try:
             encoded = self._lower.encode(self._tokens([stretch.span for stretch in batch]), torch.from_numpy(kept))
-            # two of [B, M, KV, k, D] to [B·k, 2, M, KV, D]: a stretch's slots follow each other
+            # two of [B, L, KV, k, D] to [B·k, 2, L, KV, D]: a stretch's slots follow each other
             slots = torch.stack((encoded.keys, encoded.values), dim=1).permute(0, 4, 1, 2, 3, 5).flatten(0, 1)
             packed = pack(slots, self._stored_dtype)
             scales = None if packed.scales is None else packed.scales.to(self._onto).contiguous()
             moved = Packed(packed.values.to(self._onto).contiguous(), scales)
             if self._whole_chunks:
                 return EncodedBatch(places, moved.rows(torch.from_numpy(rows).to(self._onto)), None)
-            return EncodedBatch(places, moved, round_vectors(encoded.first_layer).cpu())
+            return EncodedBatch(places, moved, round_vectors(encoded.vectors).cpu())
         except (RuntimeError, MemoryError) as problem:
             if not is_out_of_memory(problem):
                 raise

@@ -31,11 +31,14 @@ _WORDS = {
     "terms_version": "an earlier way of finding words",
     "weights_hash": "another model",
     "lower_layers": "another number of lower layers",
+    "first_layer": "another first layer",
     "encoding": "another encoding",
     "stored_dtype": "another stored type",
     "quantize": "another quantization",
     "layers": "another number of layers",
 }
+_WHERE_UNNAMED: Mapping[str, Any] = {"first_layer": 0, "quantize": "none"}
+"""What it means where a key does not name these (manifest.py)."""
 _HASHES = {"text_hash", "tokenizer_hash", "weights_hash", "terms_version"}
 
 
@@ -66,17 +69,23 @@ def _manifests(folder: Path) -> list[Manifest]:
 
 
 def _differences(wanted: Mapping[str, Any], present: Mapping[str, Any]) -> list[str]:
-    return [name for name in wanted if wanted[name] != present.get(name)]
+    names = dict.fromkeys([*wanted, *(name for name in present if name in _WHERE_UNNAMED)])
+    return [name for name in names if _of(wanted, name) != _of(present, name)]
+
+
+def _of(key: Mapping[str, Any], name: str) -> Any:
+    return key.get(name, _WHERE_UNNAMED.get(name))
 
 
 def _told(key: Key, manifest: Manifest) -> str:
     phrases = []
-    for name in _differences(key.identity(), manifest.key):
+    wanted = key.identity()
+    for name in _differences(wanted, manifest.key):
         phrase = _WORDS.get(name, f"another {name}")
         if name == "weights_hash" and isinstance(key, TreesKey | StatesKey):
             phrase += _models(manifest.facts.get("base_name"), key.base_name)
         elif name not in _HASHES:
-            phrase += f" ({_value(manifest.key.get(name))}, now {_value(key.identity()[name])})"
+            phrase += f" ({_value(_of(manifest.key, name))}, now {_value(_of(wanted, name))})"
         phrases.append(phrase)
     return f"it was indexed on {manifest.made_at[:10]} with {' and '.join(phrases)}"
 

@@ -1,7 +1,7 @@
 """Where each node's keys and values lie on disk, as integers: shards, slots, and the bytes they will take.
 
-A slot is one kept position: keys and values of M layers. The slots of a node are contiguous, nodes follow each other
-in the order of `ChunkTree.stored_nodes`, chunks in the document's. Nothing of this is stored: it follows from the
+A slot is one kept position: keys and values of the stored layers. The slots of a node are contiguous, nodes follow each
+other in the order of `ChunkTree.stored_nodes`, chunks in the document's. Nothing of this is stored: it follows from the
 lengths of the chunks, the tree's configuration and the number of chunks a shard. Knows no tensor and no file.
 """
 
@@ -24,12 +24,22 @@ _VECTOR_BYTES = 2
 
 
 class LowerShape(NamedTuple):
-    """What of the lower model shapes the stored numbers: M, KV heads, head dimension, hidden size."""
+    """What of the lower model shapes the stored numbers: M, KV heads, head dimension, hidden size, first layer kept."""
 
     lower_layers: int
     key_value_heads: int
     head_dim: int
     hidden_size: int
+    first_layer: int = 0
+
+    @property
+    def layers(self) -> range:
+        """The layers whose keys and values are stored."""
+        return range(self.first_layer, self.lower_layers)
+
+    def facts(self) -> dict[str, int]:
+        """The shape as a manifest records it: trees of all layers are told as they were before any began higher."""
+        return {name: value for name, value in self._asdict().items() if name != "first_layer" or value}
 
 
 class Place(NamedTuple):
@@ -107,8 +117,8 @@ def shard_name(shard: int) -> str:
 
 
 def slot_bytes(shape: LowerShape, stored_dtype: StoredDtype) -> int:
-    """Bytes of one slot: 2·M·KV vectors of D numbers, and a scale each where they are 8-bit integers."""
-    vectors = 2 * shape.lower_layers * shape.key_value_heads
+    """Bytes of one slot: 2·L·KV vectors of D numbers (L stored layers), and a scale each where they are int8."""
+    vectors = 2 * len(shape.layers) * shape.key_value_heads
     return vectors * (shape.head_dim * _BYTES[stored_dtype] + (_SCALE_BYTES if stored_dtype == "int8" else 0))
 
 

@@ -76,7 +76,8 @@ class TreesKey:
     Ratios and encoding are those of `leaves.tree`; they shape the trees alone.
     `weights_hash` must cover everything of the base model that shapes its numbers, its configuration too. `base_name`
     is what the user calls the model: it is recorded, but the same weights under another name are the same trees.
-    `quantize` is that of the weights that computed the trees, `stored_dtype` that of the numbers on disk.
+    `quantize` is that of the weights that computed the trees, `stored_dtype` that of the numbers on disk. Keys and
+    values of layers `first_layer`..M − 1 are kept, counted from 0 at the bottom.
     """
 
     kind: ClassVar[Kind] = "trees"
@@ -86,9 +87,15 @@ class TreesKey:
     lower_layers: int
     stored_dtype: StoredDtype
     quantize: str
+    first_layer: int = 0
+
+    @property
+    def layers(self) -> range:
+        """The layers whose keys and values are kept."""
+        return range(self.first_layer, self.lower_layers)
 
     def identity(self) -> dict[str, Any]:
-        return {
+        shaped = {
             **self.leaves.splitting(),
             "ratios": list(self.leaves.tree.ratios),
             "weights_hash": self.weights_hash,
@@ -97,6 +104,8 @@ class TreesKey:
             "stored_dtype": self.stored_dtype,
             "quantize": self.quantize,
         }
+        # Told where it is not 0 alone, so that trees from before there was a choice keep their fingerprint.
+        return {**shaped, "first_layer": self.first_layer} if self.first_layer else shaped
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import zlib
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import accumulate
 from pathlib import Path
 from typing import Protocol
@@ -45,7 +45,7 @@ class CompressedSource(Protocol):
 
 
 class _Gathered:
-    """Keys and values [M, KV, S, D] under assembly: a stretch of slots for each asked node, in the order asked."""
+    """Keys and values [L, KV, S, D] under assembly: a stretch of slots for each asked node, in the order asked."""
 
     def __init__(
         self, leaves: Leaves, nodes: Sequence[Node], shape: LowerShape, device: torch.device, dtype: torch.dtype
@@ -56,7 +56,8 @@ class _Gathered:
         chunks = torch.tensor([node.chunk for node in nodes], dtype=torch.long)
         # Chunk numbers stay with the processor, which looks at them before the slots have arrived.
         self._chunks = torch.repeat_interleave(chunks, torch.tensor(counts, dtype=torch.long))
-        size = (2, shape.lower_layers, shape.key_value_heads, self.starts[-1], shape.head_dim)
+        self._first_layer = shape.first_layer
+        size = (2, len(shape.layers), shape.key_value_heads, self.starts[-1], shape.head_dim)
         self._slots = torch.empty(size, dtype=dtype, device=device)
 
     def put(self, places: Sequence[int], packed: Packed) -> None:
@@ -76,7 +77,7 @@ class _Gathered:
         return slots.to(self._device, non_blocking=slots.is_pinned())
 
     def result(self) -> CompressedNodes:
-        return CompressedNodes(self._slots[0], self._slots[1], self._chunks)
+        return CompressedNodes(self._slots[0], self._slots[1], self._chunks, self._first_layer)
 
 
 class LiveNodes:
@@ -161,9 +162,9 @@ def joined(parts: Sequence[Tensor], *, pinned: bool) -> Tensor:
 class StoredNodes:
     """Nodes of a finished trees part: a question reads only those that it selects, each proved by its checksum.
 
-    Numbers are handed out as `dtype` on `device`, those of the bottom `lower_layers` layers (all that are stored,
-    unless said); 8-bit ones are multiplied out in float32 first. Raises StoredIndexError where a shard's tensors are
-    not what leaves and model ask for, or a node's bytes changed.
+    Numbers are handed out as `dtype` on `device`, those of `layers` (all that are stored, unless said; ValueError for
+    others); 8-bit ones are multiplied out in float32 first. Raises StoredIndexError where a shard's tensors are not
+    what leaves and model ask for, or a node's bytes changed.
     """
 
     def __init__(
@@ -174,13 +175,16 @@ class StoredNodes:
         shape: LowerShape,
         stored_dtype: StoredDtype,
         *,
-        lower_layers: int | None = None,
+        layers: range | None = None,
         device: torch.device | str = "cpu",
         dtype: torch.dtype = torch.float32,
     ) -> None:
         self.part = part
         self.shape = shape
-        self._asked = shape._replace(lower_layers=lower_layers or shape.lower_layers)
+        layers = layers or shape.layers
+        if not shape.first_layer <= layers.start < layers.stop <= shape.lower_layers:
+            raise ValueError(f"{layers} are asked of trees that hold {shape.layers}")
+        self._asked = shape._replace(lower_layers=layers.stop, first_layer=layers.start)
         self.stored_dtype = stored_dtype
         self._layout = layout
         self._leaves = leaves
@@ -191,10 +195,11 @@ class StoredNodes:
     def compressed(self, nodes: Sequence[Node]) -> CompressedNodes:
         """Keys and values of the nodes, in the order given."""
         gathered = _Gathered(self._leaves, nodes, self._asked, self._device, self._dtype)
-        layers = self._asked.lower_layers
+        stored = self.shape.first_layer
+        layers = range(self._asked.first_layer - stored, self._asked.lower_layers - stored)
         places = [self._layout.place(node) for node in nodes]
         for piece in self._pieces(places):
-            packed = [self._shard(places[number].shard).slots(places[number]).bottom(layers) for number in piece]
+            packed = [self._shard(places[number].shard).slots(places[number]).of_layers(layers) for number in piece]
             scales = [slots.scales for slots in packed if slots.scales is not None]
             pinned = copies_beside(self._device)
             values = joined([slots.values for slots in packed], pinned=pinned)
@@ -236,14 +241,14 @@ class StoredNodes:
         except (OSError, SafetensorError):
             raise parts.damaged(self.part.parent, path) from None
         nodes, slots = self._layout.shard_size(number)
-        layers, heads, size, hidden = self.shape
+        slot_shape = (slots, 2, len(self.shape.layers), self.shape.key_value_heads)
         expected: dict[str, tuple[tuple[int, ...], torch.dtype]] = {
-            VALUES: ((slots, 2, layers, heads, size), tensor_dtype(self.stored_dtype)),
+            VALUES: ((*slot_shape, self.shape.head_dim), tensor_dtype(self.stored_dtype)),
             CHECKSUMS: ((nodes, 2), torch.uint32),
-            VECTORS: ((nodes, hidden), torch.float16),
+            VECTORS: ((nodes, self.shape.hidden_size), torch.float16),
         }
         if self.stored_dtype == "int8":
-            expected[SCALES] = ((slots, 2, layers, heads), torch.float16)
+            expected[SCALES] = (slot_shape, torch.float16)
         if {name: (tuple(tensor.shape), tensor.dtype) for name, tensor in found.items()} != expected:
             raise StoredIndexError(
                 f"{self.part.parent.name}/{self.part.name}/{path.name} does not hold the trees of this document",
@@ -264,7 +269,7 @@ class JoinedNodes:
         found = []
         for source, local in self._runs(nodes):
             part = self._sources[source].compressed(local)
-            found.append(CompressedNodes(part.keys, part.values, part.chunks + self._first_chunks[source]))
+            found.append(replace(part, chunks=part.chunks + self._first_chunks[source]))
         return CompressedNodes.join(found)
 
     def node_vectors(self, nodes: Sequence[Node]) -> Tensor:

@@ -19,14 +19,15 @@ _FLOATS = {"float16": torch.float16, "bfloat16": torch.bfloat16, "float32": torc
 
 
 class Packed(NamedTuple):
-    """Slots as stored: `values` [S, 2, M, KV, D] (keys, then values), `scales` [S, 2, M, KV] float16 for int8 only."""
+    """Slots as stored: `values` [S, 2, L, KV, D] (keys, then values), `scales` [S, 2, L, KV] float16 for int8 only."""
 
     values: Tensor
     scales: Tensor | None
 
-    def bottom(self, layers: int) -> Packed:
-        """The bottom layers alone: each vector has a scale of its own, so nothing else changes."""
-        return Packed(self.values[:, :, :layers], None if self.scales is None else self.scales[:, :, :layers])
+    def of_layers(self, places: range) -> Packed:
+        """Some layers alone, by their places among the stored ones; each vector has a scale of its own."""
+        span = slice(places.start, places.stop)
+        return Packed(self.values[:, :, span], None if self.scales is None else self.scales[:, :, span])
 
     def rows(self, slots: Tensor) -> Packed:
         """Some of the slots, in the order given, one as often as it is named; slots: integers [R]."""
@@ -39,7 +40,7 @@ def tensor_dtype(stored_dtype: StoredDtype) -> torch.dtype:
 
 
 def pack(slots: Tensor, stored_dtype: StoredDtype) -> Packed:
-    """Slots [S, 2, M, KV, D] of any floating type in the stored one.
+    """Slots [S, 2, L, KV, D] of any floating type in the stored one.
 
     Raises ModelError for numbers that are not finite, or not in the stored type.
     """
@@ -64,7 +65,7 @@ def _check_finite(stored: Tensor, stored_dtype: str) -> None:
 
 
 def unpack(packed: Packed) -> Tensor:
-    """The slots [S, 2, M, KV, D] in float32."""
+    """The slots [S, 2, L, KV, D] in float32."""
     if packed.scales is None:
         return packed.values.float()
     return packed.values.float() * packed.scales.float().unsqueeze(-1)

@@ -183,19 +183,20 @@ def find_part(folder: Path, key: Key, content_hash: str) -> Manifest | None:
     return manifest
 
 
-def deeper_trees(folder: Path, key: TreesKey) -> TreesKey | None:
-    """The key of finished trees that differ in a larger M alone: their layers 1..M are those asked for (METHOD 5).
+def wider_trees(folder: Path, key: TreesKey) -> TreesKey | None:
+    """The key of finished trees that differ in their layers alone and hold those asked for among them (METHOD 5).
 
-    The smallest that will do; None where there are none. Nothing is proved: opening them does.
+    Those of the fewest layers; None where there are none. Nothing is proved: opening them does.
     """
-    deeper: list[int] = []
+    wider: list[TreesKey] = []
     for part in finished_parts(folder):
         with suppress(UnreadableManifestError):
             manifest = read_manifest(part)
-            layers = manifest.key.get("lower_layers", 0)
-            if layers > key.lower_layers and manifest.key == replace(key, lower_layers=layers).identity():
-                deeper.append(layers)
-    return replace(key, lower_layers=min(deeper)) if deeper else None
+            first, end = manifest.key.get("first_layer", 0), manifest.key.get("lower_layers", 0)
+            stored = replace(key, first_layer=first, lower_layers=end)
+            if first <= key.first_layer and key.lower_layers <= end and manifest.key == stored.identity():
+                wider.append(stored)
+    return min(wider, key=lambda stored: len(stored.layers), default=None)
 
 
 @contextmanager

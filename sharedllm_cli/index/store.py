@@ -127,8 +127,8 @@ class IndexStore:
     ) -> StoredNodes | None:
         """The stored trees with a key, memory-mapped, their numbers given as `dtype` (float32) on `device`.
 
-        Trees of a larger M serve too: layers 1..M are handed out of them. None where there are none or their building
-        was interrupted. Raises StoredIndexError where they are damaged.
+        Trees of more layers serve too: those of the key are handed out of them. None where there are none or their
+        building was interrupted. Raises StoredIndexError where they are damaged.
         """
         stored = self._serving(content_hash, key)
         found = self._found(content_hash, stored) if stored else None
@@ -148,7 +148,7 @@ class IndexStore:
             leaves,
             shape,
             key.stored_dtype,
-            lower_layers=key.lower_layers,
+            layers=key.layers,
             device=device,
             dtype=dtype or torch.float32,
         )
@@ -204,15 +204,15 @@ class IndexStore:
         return True
 
     def has_trees(self, content_hash: str, key: TreesKey) -> bool:
-        """Whether finished trees that serve a key are stored (of its M or a larger one); they are not proved."""
+        """Whether finished trees that serve a key are stored (of its layers or more); they are not proved."""
         return self._serving(content_hash, key) is not None
 
     def _serving(self, content_hash: str, key: TreesKey) -> TreesKey | None:
-        """The key of the stored trees to open for a key: its own, or one of a larger M."""
+        """The key of the stored trees to open for a key: its own, or one of more layers."""
         folder = self.folder(content_hash)
         if folder is None:
             return None
-        return key if (folder / part_name(key)).is_dir() else parts.deeper_trees(folder, key)
+        return key if (folder / part_name(key)).is_dir() else parts.wider_trees(folder, key)
 
     def explain_new(self, path: str | None, content_hash: str, keys: Sequence[Key] = ()) -> str | None:
         """Why parts with these keys have to be made though the document was indexed before; None where it was not."""

@@ -128,12 +128,15 @@ def tree_config(settings: Settings, base_name: str) -> TreeConfig:
     return settings.tree_config(None if config is None else config.tree)
 
 
-def lower_layers(settings: Settings, base_name: str, total_layers: int) -> int:
-    """M of the trees to build: the adapter's or preset's; a larger one may be asked for and serves a smaller one."""
+def tree_layers(settings: Settings, base_name: str, total_layers: int) -> range:
+    """The layers whose keys and values trees hold, bottom first; their end is M: those that the adapter injects into.
+
+    Where the user names a preset or M (a larger one serves a smaller one), or there is no adapter, they begin at 0:
+    such trees serve any adapter of that M.
+    """
     config = adapter_config(settings, base_name)
     asked = settings.injection_config(total_layers).lower_layers
     if config is None:
-        return asked
-    trained = config.injection.lower_layers
+        return range(asked)
     explicit = settings.lower_layers is not None or settings.preset is not None
-    return max(asked, trained) if explicit else trained
+    return range(max(asked, config.injection.lower_layers)) if explicit else config.injection.layers

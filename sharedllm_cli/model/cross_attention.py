@@ -93,17 +93,22 @@ def tree_context(
 ) -> TreeContext:
     """Rotate the keys of the preserved nodes by their chunk numbers and fix the queries' position n.
 
-    nodes: keys of layers 0..M−1 (M beyond the last injected layer is allowed: a larger index serves a smaller M);
-    devices: the layers that read, and where each computes.
+    nodes: keys of the layers that read, at least (more are allowed: trees of more layers serve fewer);
+    devices: the layers that read, and where each computes. Raises ValueError for a layer that the nodes lack.
     """
+    if missing := [layer for layer in devices if layer not in nodes.layers]:
+        raise ValueError(f"the nodes hold {nodes.layers} and lack layers {missing}")
     keys = nodes.keys.to(dtype)
     positions = torch.cat([nodes.chunks, nodes.chunks.new_tensor([chunk_count])]).to(keys.device).unsqueeze(0)
     cosine, sine = rotary(keys, positions)
     rotated = {
-        layer: rotate(keys[layer].unsqueeze(0), cosine[:, :-1], sine[:, :-1]).to(device)
+        layer: rotate(keys[layer - nodes.first_layer].unsqueeze(0), cosine[:, :-1], sine[:, :-1]).to(device)
         for layer, device in devices.items()
     }
-    values = {layer: nodes.values[layer].to(device, dtype).unsqueeze(0) for layer, device in devices.items()}
+    values = {
+        layer: nodes.values[layer - nodes.first_layer].to(device, dtype).unsqueeze(0)
+        for layer, device in devices.items()
+    }
     return TreeContext(rotated, values, (cosine[:, -1:], sine[:, -1:]))
 
 

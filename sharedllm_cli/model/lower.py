@@ -24,36 +24,48 @@ from sharedllm_cli.model.spreading import computing_device
 class EncodedNodes:
     """Compressed keys and values of B nodes of equal length.
 
-    `keys`, `values`: [B, M, KV, k, D], keys without rotation; `first_layer`: [B, hidden], the state of each node's last
-    token after one layer and the final norm (the node's vector under the paper's policy).
+    `keys`, `values`: [B, L, KV, k, D] of the lower model's L `layers`, keys without rotation; `vectors`: [B, hidden],
+    the state of each node's last token after one layer and the final norm (the node's vector under the paper's policy).
     """
 
     keys: Tensor
     values: Tensor
-    first_layer: Tensor
+    vectors: Tensor
 
 
 @dataclass(frozen=True)
 class CompressedNodes:
     """The keys and values of all preserved nodes, in the order given.
 
-    `keys`, `values`: [M, KV, S, D], keys without rotation; `chunks`: [S], the number of the chunk each key belongs to,
-    counted over all documents of the question.
+    `keys`, `values`: [L, KV, S, D], keys without rotation, the layer j at j − `first_layer`; `chunks`: [S], the number
+    of the chunk each key belongs to, counted over all documents of the question.
     """
 
     keys: Tensor
     values: Tensor
     chunks: Tensor
+    first_layer: int = 0
+
+    @property
+    def layers(self) -> range:
+        """The layers whose keys and values these are."""
+        return range(self.first_layer, self.first_layer + self.keys.shape[0])
 
     @staticmethod
     def join(parts: Sequence[CompressedNodes]) -> CompressedNodes:
-        """Several selections as one; a document's chunk numbers go on after those of the document before it."""
+        """Several selections as one; a document's chunk numbers go on after those of the document before it.
+
+        Raises ValueError where they are not of the same layers.
+        """
         if len(parts) == 1:  # one document: its keys and values stand in memory once
             return parts[0]
+        if any(part.layers != parts[0].layers for part in parts):
+            raise ValueError(f"selections of different layers can't be joined: {[part.layers for part in parts]}")
         return CompressedNodes(
             torch.cat([part.keys for part in parts], dim=2),
             torch.cat([part.values for part in parts], dim=2),
             torch.cat([part.chunks for part in parts]),
+            parts[0].first_layer,
         )
 
 
@@ -78,14 +90,21 @@ def sliding_window(attention: Any) -> int | None:
 
 
 class LowerModel:
-    """The bottom `lower_layers` layers of a base model, frozen, in evaluation mode."""
+    """The bottom `lower_layers` layers of a base model, frozen, in evaluation mode.
 
-    def __init__(self, model: PreTrainedModel, lower_layers: int) -> None:
+    Keys and values are those of layers `first_layer`..M − 1: what lies below the lowest layer that reads is run, and
+    nothing of it is kept.
+    """
+
+    def __init__(self, model: PreTrainedModel, lower_layers: int, first_layer: int = 0) -> None:
         decoder: Any = model.model
         self.config: Any = model.config
         if not 1 <= lower_layers <= len(decoder.layers):
             raise ValueError(f"M = {lower_layers} is not within the model's {len(decoder.layers)} layers")
+        if not 0 <= first_layer < lower_layers:
+            raise ValueError(f"the first layer to keep, {first_layer}, is not below M = {lower_layers}")
         self.lower_layers = lower_layers
+        self.first_layer = first_layer
         self._embedding: nn.Module = decoder.embed_tokens
         self._rotary: nn.Module = decoder.rotary_emb
         self._norm: nn.Module = decoder.norm
@@ -100,6 +119,11 @@ class LowerModel:
         )
         other._layers = [copy.deepcopy(layer).to(device) for layer in self._layers]
         return other
+
+    @property
+    def layers(self) -> range:
+        """The layers whose keys and values are kept."""
+        return range(self.first_layer, self.lower_layers)
 
     @property
     def device(self) -> torch.device:
@@ -133,11 +157,13 @@ class LowerModel:
         values: list[Tensor] = []
         first: Tensor | None = None
         for place, layer in enumerate(self._layers):
-            # The kept rows alone are projected a second time here: an eighth of a twentieth of a layer's work, which
-            # buys independence from how the family's attention keeps its cache.
-            key, value = project_keys_values(layer.self_attn, layer.input_layernorm(hidden[:, kept.to(hidden.device)]))
-            keys.append(key.to(self.device))
-            values.append(value.to(self.device))
+            if place in self.layers:
+                # The kept rows alone are projected a second time here: an eighth of a twentieth of a layer's work,
+                # which buys independence from how the family's attention keeps its cache.
+                rows = hidden[:, kept.to(hidden.device)]
+                key, value = project_keys_values(layer.self_attn, layer.input_layernorm(rows))
+                keys.append(key.to(self.device))
+                values.append(value.to(self.device))
             if place + 1 < self.lower_layers or place == 0:
                 hidden = run(layer, hidden)
             if place == 0:

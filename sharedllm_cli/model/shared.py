@@ -11,7 +11,7 @@ from pathlib import Path
 
 from sharedllm_cli.config import Settings, TreeConfig
 from sharedllm_cli.model.adapter import Adapter
-from sharedllm_cli.model.adapter_config import adapter_folder, lower_layers, tree_config
+from sharedllm_cli.model.adapter_config import adapter_folder, tree_config, tree_layers
 from sharedllm_cli.model.loading import BaseModel, load
 from sharedllm_cli.model.lower import LowerModel
 from sharedllm_cli.model.spreading import Room, free_bytes, model_sizes
@@ -66,7 +66,8 @@ def load_shared(settings: Settings, home: Path, reporter: Reporter) -> SharedMod
         adapter = Adapter.load(folder, base.model)
         if adapter.config.base_weights not in (None, base.weights_hash):
             reporter.warn(f"the adapter was trained on other weights of {adapter.config.base} than these")
-    lower = LowerModel(base.model, lower_layers(settings, base.name, base.layer_count))
+    layers = tree_layers(settings, base.name, base.layer_count)
+    lower = LowerModel(base.model, layers.stop, layers.start)
     return SharedModel(
         base, UpperModel(base.model, adapter, merge=True), lower, None if folder is None else folder.name, tree
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from time import perf_counter
 
 import torch
@@ -17,7 +17,6 @@ from sharedllm_cli.index.states import LeafStates
 from sharedllm_cli.index.store import IndexStore
 from sharedllm_cli.memory import memory_for
 from sharedllm_cli.model.cross_attention import TreeContext
-from sharedllm_cli.model.lower import CompressedNodes
 from sharedllm_cli.model.shared import SharedModel
 from sharedllm_cli.progress import Reporter
 from sharedllm_cli.reading.library import OpenDocument
@@ -72,7 +71,13 @@ class Trees:
         base, lower = self._shared.base, self._shared.lower
         quantize = base.quantize_of(lower.lower_layers)
         return TreesKey(
-            opened.leaves_key, base.name, base.weights_hash, lower.lower_layers, self._stored_dtype, quantize
+            opened.leaves_key,
+            base.name,
+            base.weights_hash,
+            lower.lower_layers,
+            self._stored_dtype,
+            quantize,
+            lower.first_layer,
         )
 
     def states_key(self, opened: OpenDocument) -> StatesKey:
@@ -176,7 +181,7 @@ class Trees:
             kept = JoinedNodes(opened_trees.nodes, [opened.chunks for opened in documents]).compressed(nodes)
             # Positions number the chunks that are read (METHOD section 4), not those that were left out.
             places = torch.tensor([number[chunk] for chunk in kept.chunks.tolist()], device=kept.chunks.device)
-            context = self._shared.upper.context(CompressedNodes(kept.keys, kept.values, places), len(chunks))
+            context = self._shared.upper.context(replace(kept, chunks=places), len(chunks))
         tokens, keys = sum(trees[chunk].length for chunk in chunks), len(places)
         told = TreeRead(len(nodes), keys, round(tokens / keys, 2), self._policy)
         return TreeReading(context, told, tokens, opened_trees.hit)

@@ -1,7 +1,7 @@
 """The trees that samples read: planned as integers, read from an index or computed live.
 
 The lower model is frozen, so the trees of fixed splits are the same at every step: they are built once into an index
-and read from there (METHOD section 5; layers 1..M of an index with a larger M serve a smaller M). Jittered splits are
+and read from there (METHOD section 5; an index of more layers serves those that fewer ask for). Jittered splits are
 nobody's stored nodes: those are run through the lower model when they are asked for.
 """
 
@@ -22,7 +22,7 @@ from sharedllm_cli.index.nodes import CompressedSource, JoinedNodes, LiveNodes
 from sharedllm_cli.index.store import IndexStore
 from sharedllm_cli.model.cross_attention import TreeContext
 from sharedllm_cli.model.loading import BaseModel
-from sharedllm_cli.model.lower import CompressedNodes, LowerModel
+from sharedllm_cli.model.lower import LowerModel
 from sharedllm_cli.model.upper import UpperModel
 from sharedllm_cli.progress import Reporter
 from sharedllm_cli.training.located import LocatedDocument
@@ -102,13 +102,26 @@ class StoredTrees:
         if opened.content_hash not in self._opened:
             base = self._base
             key = TreesKey(
-                opened.leaves_key, base.name, base.weights_hash, self._lower.lower_layers, "int8", base.quantize
+                opened.leaves_key,
+                base.name,
+                base.weights_hash,
+                self._lower.lower_layers,
+                "int8",
+                base.quantize,
+                self._lower.first_layer,
             )
             self._store.write_text(opened.document)
-            where = {"device": base.device, "dtype": base.dtype}
-            found = self._store.open_trees(opened.content_hash, key, opened.leaves, **where)
+            found = self._store.open_trees(
+                opened.content_hash, key, opened.leaves, device=base.device, dtype=base.dtype
+            )
             self._opened[opened.content_hash] = found or self._store.build_trees(
-                opened.content_hash, key, opened.leaves, self._lower, self._reporter, **where
+                opened.content_hash,
+                key,
+                opened.leaves,
+                self._lower,
+                self._reporter,
+                device=base.device,
+                dtype=base.dtype,
             )
         return self._opened[opened.content_hash]
 
@@ -146,7 +159,7 @@ class TreeReader:
         if one.chunks is not None:
             number = {chunk: place for place, chunk in enumerate(one.chunks)}
             places = torch.tensor([number[chunk] for chunk in kept.chunks.tolist()], device=kept.chunks.device)
-            kept = CompressedNodes(kept.keys, kept.values, places)
+            kept = replace(kept, chunks=places)
         context = self._upper.context(kept, one.chunk_count, closed_too=True)
         assert context is not None
         return context

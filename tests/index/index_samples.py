@@ -32,14 +32,14 @@ def sample_document(name: str = "Gulls & Log.txt", characters: int = 700, path: 
     return Document(name, path, "text", content, text, pages, True, outline, ("page 2 has no text",))
 
 
-def load_lower(folder: Path, lower_layers: int = 3) -> Any:
+def load_lower(folder: Path, lower_layers: int = 3, first_layer: int = 0) -> Any:
     import torch
     from transformers import AutoModelForCausalLM
 
     from sharedllm_cli.model.lower import LowerModel
 
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
-    return LowerModel(model.eval(), lower_layers)
+    return LowerModel(model.eval(), lower_layers, first_layer)
 
 
 def leaves_key(document: Document, tree: TreeConfig = TREE) -> LeavesKey:

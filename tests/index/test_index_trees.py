@@ -98,7 +98,7 @@ def test_a_node_is_what_the_lower_model_gives_for_its_tokens_alone(
         found = stored.compressed([node])
         torch.testing.assert_close(found.keys, exact.keys[0])
         torch.testing.assert_close(found.values, exact.values[0])
-        torch.testing.assert_close(stored.node_vectors([node]), exact.first_layer.half().float())
+        torch.testing.assert_close(stored.node_vectors([node]), exact.vectors.half().float())
         assert found.chunks.tolist() == [node.chunk] * len(kept)
 
 

@@ -161,7 +161,7 @@ def answers(model: Any, form: Any) -> list[torch.Tensor]:
     cache = upper.cache()
     logits = [upper.infer(TOKENS[:7], context, cache), upper.infer(TOKENS[7:8], context, cache)]
     plain = upper.infer(TOKENS[:7], None, upper.cache())
-    return [encoded.keys, encoded.values, encoded.first_layer, *logits, plain, lower.node_vectors(TOKENS[None])]
+    return [encoded.keys, encoded.values, encoded.vectors, *logits, plain, lower.node_vectors(TOKENS[None])]
 
 
 @pytest.mark.parametrize("form", ["merged", "additive"])
