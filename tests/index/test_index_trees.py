@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -286,3 +287,16 @@ def test_stored_states_come_back(store: IndexStore, byte_tokenizer: Any, root: P
     assert np.array_equal(again.leaf(1), states[ends[0] : ends[1]])
     with pytest.raises(ValueError, match="boundaries"):
         LeafStates(states, np.array([0, 1], dtype=np.int32))
+
+
+def test_a_quantization_that_is_asked_no_more_is_told(store: IndexStore, byte_tokenizer: Any) -> None:
+    from sharedllm_cli.index.manifest import StatesKey
+    from sharedllm_cli.index.states import LeafStates
+
+    document = sample_document()
+    text_and_leaves(store, document, byte_tokenizer)
+    key = StatesKey(leaves_key(document), "tiny", "0" * 64, 2)
+    states = LeafStates(np.zeros((4, 8), dtype=np.float16), np.array([0, 4], dtype=np.int32))
+    store.write_states(document.content_hash, replace(key, quantize="4bit"), states)
+    told = store.explain_new(None, document.content_hash, [key])
+    assert "another quantization (4bit, now none)" in (told or "")
