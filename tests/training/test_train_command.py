@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from safetensors.torch import load_file
 from sharedllm_cli.cli.app import run
 from sharedllm_cli.cli.console import Console
 from sharedllm_cli.training import run as training_run
+from sharedllm_cli.training.starting import Reading
 
 TINY = ["--steps", "2", "--samples", "2", "--rank", "2", "--hold-back", "2", "--validation", "1", "--device", "cpu"]
 
@@ -69,6 +71,67 @@ def test_every_flag_arrives(tiny_arguments: list[str], monkeypatch: pytest.Monke
     assert (schedule.learning_rate, request.rank, request.pace.max_seconds) == (0.25, 11, 120.0)
     assert request.start == Path("there")
     assert (settings.chunk_tokens, settings.lower_layers) == (128, 2)
+    assert request.reading is None, "nothing asks for a tree"
+
+
+def test_every_flag_of_the_tree_arrives(tiny_arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[Any] = []
+
+    def keep(request: Any, settings: Any, **others: Any) -> Any:
+        seen.append((request, settings))
+        return training_run.Outcome("finished", request.run / "adapter", 0, 0, 0, 1.0)
+
+    monkeypatch.setattr(training_run, "run", keep)
+    flags = ["--tree-share", "0.25", "--tree-only-share", "0.5", "--tree-tokens", "300-900", "--trees", "kept"]
+    flags += ["--jitter", "0.1", "--gate-start", "-2", "--gates", "layer", "--first-layer", "1"]
+    flags += ["--low-rank-from", "1", "--length-bias", "0.5", "--encoding", "chunk", "--injection", "additive"]
+    flags += ["--passage-tokens", "100-200", "--validation-samples", "3", "--documents", "4"]
+    code, _, err = call(*tiny_arguments, *flags)
+    assert code == 0, err
+    ((request, settings),) = seen
+    mixture = request.mixture
+    assert (mixture.tree, mixture.tree_only, mixture.jitter) == (0.25, 0.5, 0.1)
+    assert (mixture.least_tree, mixture.most_tree) == (300, 900)
+    assert (mixture.least_evidence, mixture.most_evidence) == (100, 200)
+    assert (request.trees, request.validation_samples, request.documents) == (Path("kept"), 3, 4)
+    assert request.reading == Reading(-2.0, "layer", 1, 1, 0.5)
+    assert (settings.encoding, settings.injection) == ("chunk", "additive")
+
+
+@pytest.mark.parametrize("objective", ["recite", "lm", "distill"])
+def test_an_objective_of_the_tree_opens_the_gates(
+    tiny_arguments: list[str], monkeypatch: pytest.MonkeyPatch, objective: str
+) -> None:
+    seen: list[Any] = []
+    outcome = training_run.Outcome("finished", Path("adapter"), 0, 0, 0, 1.0)
+    monkeypatch.setattr(training_run, "run", lambda request, *_, **__: seen.append(request) or outcome)
+    assert call(*tiny_arguments, "--objective", objective)[0] == 0
+    assert seen[0].reading == Reading()
+    assert seen[0].objective == objective
+
+
+def test_a_base_in_four_bits_is_trained_too(tiny_arguments: list[str], model_folder: Callable[..., Path]) -> None:
+    # bitsandbytes' kernel for processors takes rows of whole blocks of 64
+    wide = {"hidden_size": 128, "head_dim": 32, "intermediate_size": 256, "max_position_embeddings": 4096}
+    flags = [
+        "--model",
+        str(model_folder("llama", **wide)),
+        "--quantize",
+        "4bit",
+        "--tree-only-share",
+        "1",
+        "--tree-tokens",
+        "300-600",
+        "--json",
+    ]
+    code, out, err = call(*tiny_arguments, *flags)
+    assert code == 0, err
+    adapter = Path(json.loads(out)["adapter"])
+    config = json.loads((adapter / "adapter.json").read_text("utf-8"))
+    assert config["trained"]["base"]["quantize"] == "4bit"
+    learned = load_file(adapter / "adapter.safetensors")
+    assert all(bool(tensor.any()) for name, tensor in learned.items() if name.endswith(".up"))
+    assert {tensor.dtype for tensor in learned.values()} == {torch.float32}
 
 
 @pytest.mark.parametrize(
@@ -79,6 +142,9 @@ def test_every_flag_arrives(tiny_arguments: list[str], monkeypatch: pytest.Monke
         (["--objective", "dance"], 2, "unknown objective"),
         (["--lower-layers", "4"], 2, "all layers"),
         (["--hold-back", "12"], 3, "too few"),
+        (["--tree-share", "0.5", "--tree-tokens", "900"], 2, "two numbers"),
+        (["--tree-share", "0.5", "--first-layer", "2"], 2, "first injected layer"),
+        (["--tree-share", "0.5", "--gates", "word"], 2, "gates"),
     ],
 )
 def test_a_mistake_is_one_line_and_its_exit_code(
