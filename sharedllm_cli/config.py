@@ -212,7 +212,9 @@ class Settings:
     index_dir: str | None = _knob(None, "Folder of the indexes; by default in the user's data folder.")
     policy: str = _knob("hybrid", "How leaves are scored for a question.", choices=POLICIES)
     evidence_tokens: int = _knob(1024, "Tokens of verbatim passages; 0 is the tree alone.", _at_least(0))
-    tree: bool = _knob(True, "Read the context tree (where the adapter reads one).")
+    tree: bool | None = _knob(
+        None, "Read the context tree beside the passages; by default where the adapter answers better for it."
+    )
     max_new_tokens: int = _knob(256, "Longest answer, in tokens.", _at_least(1))
     temperature: float = _knob(0.0, "Sampling temperature; 0 always takes the likeliest token.", _at_least(0))
     top_p: float = _knob(1.0, "Sample from the smallest set of tokens with this much probability.", _fraction)

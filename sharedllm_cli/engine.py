@@ -87,8 +87,8 @@ class Engine:
 
     @property
     def reads_tree(self) -> bool:
-        """Whether questions read the tree: some gate is open and the user has not switched it off."""
-        return self.settings.tree and self.shared.upper.reads_tree
+        """Whether questions read the tree."""
+        return self.shared.reads_tree(self.settings)
 
     def facts(self) -> ModelUse:
         """The model as `ask --json` tells of it."""

@@ -80,7 +80,7 @@ def tree_remark(answer: Answer) -> str | None:
     if answer.tree.preserved_nodes:
         return None
     if answer.model.reads_tree:
-        return "tree not read: answered from verbatim passages alone"
+        return "tree not read: answered from verbatim passages alone (--tree reads both)"
     kind = "reads no tree" if answer.model.trained else "untrained"
     return f"adapter {kind}: answered from verbatim passages alone"
 

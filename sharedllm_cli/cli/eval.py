@@ -7,7 +7,9 @@ import typer
 from sharedllm_cli.cli import eval_needle, eval_ppl, eval_qa, eval_retrieval
 from sharedllm_cli.cli.help import Command, Group
 
-app = typer.Typer(help="Measure retrieval and answers on data with known answers, and how well text is predicted.", cls=Group)
+app = typer.Typer(
+    help="Measure retrieval and answers on data with known answers, and how well text is predicted.", cls=Group
+)
 for _name, _function in (
     ("retrieval", eval_retrieval.retrieval),
     ("qa", eval_qa.qa),

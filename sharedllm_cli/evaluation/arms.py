@@ -67,8 +67,8 @@ class DocumentReader:
 
     @property
     def reads_tree(self) -> bool:
-        """Whether `ask` would read a tree: some gate is open and the user has not switched it off."""
-        return self.settings.tree and self._shared.upper.reads_tree
+        """Whether `ask` would read a tree."""
+        return self._shared.reads_tree(self.settings)
 
     @cached_property
     def nodes(self) -> StoredNodes:
@@ -128,9 +128,7 @@ def _truncate(reader: DocumentReader, question: Question) -> Read | None:
 
 def _passages(reader: DocumentReader, question: Question, scored: Scored, policy: str) -> Read:
     by_words = policy in ("hybrid", "bm25", "right")
-    chosen = choose(
-        [reader.opened], scored, reader.settings.evidence_tokens, by_words=by_words, question=question.text
-    )
+    chosen = choose([reader.opened], scored, reader.settings.evidence_tokens, by_words=by_words, question=question.text)
     return Read(reader.prompt(question, chosen.passages), hopeless=chosen.hopeless)
 
 
@@ -208,7 +206,7 @@ def measurable(
 
 def _left_out(arms: Sequence[Arm], shared: SharedModel, settings: Settings, documents: int) -> dict[str, str]:
     reasons = {}
-    reads_tree = settings.tree and shared.upper.reads_tree
+    reads_tree = shared.reads_tree(settings)
     for arm in arms:
         blind = arm.name == "bm25" or (arm.name == "sharedllm" and not reads_tree)
         if arm.needs_tree and not shared.upper.reads_tree:

@@ -44,7 +44,8 @@ class AdapterConfig:
     """What an adapter was made for and how it reads.
 
     `shape` is the base model's (layers, hidden size, heads, key/value heads, head dimension): an adapter fits no other.
-    `trained` is its provenance (objective, data, steps, versions, date), None for an untrained one.
+    `trained` is its provenance (objective, data, steps, versions, date), None for an untrained one. `beside_passages`:
+    whether it answers better where the tree is read beside verbatim passages; one that does not reads it alone.
     """
 
     base: str
@@ -54,6 +55,7 @@ class AdapterConfig:
     low_rank: LowRankConfig | None = None
     base_weights: str | None = None
     trained: Mapping[str, Any] | None = field(default=None)
+    beside_passages: bool = True
 
     def to_json(self) -> dict[str, Any]:
         return {"format_version": FORMAT_VERSION, **asdict(self)}
@@ -86,6 +88,7 @@ class AdapterConfig:
                 low_rank=low_rank,
                 base_weights=data["base_weights"],
                 trained=data["trained"],
+                beside_passages=bool(data.get("beside_passages", True)),
             )
         except (KeyError, TypeError, ValueError) as error:
             raise ModelError(f"{CONFIG_FILE} is not an adapter's configuration: {error}") from error

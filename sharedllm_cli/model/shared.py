@@ -33,6 +33,12 @@ class SharedModel:
     def adapter(self) -> Adapter:
         return self.upper.adapter
 
+    def reads_tree(self, settings: Settings) -> bool:
+        """Whether questions read the tree: some gate is open, and the user or else the adapter wants it read."""
+        if not self.upper.reads_tree or settings.tree is False:
+            return False
+        return bool(settings.tree) or not settings.evidence_tokens or self.adapter.config.beside_passages
+
     @cached_property
     def lower_replicas(self) -> list[LowerModel]:
         """Copies of the lower model on the other GPUs that have room for one: they share the building of an index."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -20,13 +21,17 @@ from sharedllm_cli.model.adapter_config import CONFIG_FILE, read_config
 MOST_BYTES = 30_000_000
 
 
-def ship(adapter: Path, folder: Path, *, dtype: torch.dtype = torch.float16) -> str:
+def ship(
+    adapter: Path, folder: Path, *, dtype: torch.dtype = torch.float16, beside_passages: bool | None = None
+) -> str:
     """Write a trained adapter's folder with its weights in another dtype; returns the SHA-256 of its weights file.
 
-    Gates keep their dtype: a closed one is −∞ and stays it. Raises ModelError for an untrained adapter and for weights
-    that the dtype can't hold.
+    `beside_passages`, where given, is what a measurement said (see `AdapterConfig`). Gates keep their dtype: a closed
+    one is −∞ and stays it. Raises ModelError for an untrained adapter and for weights that the dtype can't hold.
     """
     config = read_config(adapter)
+    if beside_passages is not None:
+        config = replace(config, beside_passages=beside_passages)
     if config.trained is None:
         raise ModelError(f"the adapter in {adapter} is not trained")
     tensors = {}

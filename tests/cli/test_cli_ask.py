@@ -166,7 +166,7 @@ def test_pages_without_text_are_named(book: str) -> None:
     [
         (False, False, 0, "adapter untrained: answered from verbatim passages alone"),
         (True, False, 0, "adapter reads no tree: answered from verbatim passages alone"),
-        (True, True, 0, "tree not read: answered from verbatim passages alone"),
+        (True, True, 0, "tree not read: answered from verbatim passages alone (--tree reads both)"),
         (True, True, 40, None),
     ],
 )
