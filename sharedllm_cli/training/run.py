@@ -109,7 +109,8 @@ def run(request: Request, settings: Settings, *, home: Path, reporter: Reporter)
     if wanted and not adapter.reads_tree:
         raise UsageError("the adapter's gates are closed: no sample with a tree could teach it anything")
     upper = UpperModel(base.model, adapter)
-    lower = LowerModel(base.model, adapter.config.injection.lower_layers)
+    injection = adapter.config.injection
+    lower = LowerModel(base.model, injection.lower_layers, injection.first_layer)
     store = IndexStore(request.trees or request.run / TREES, reporter)
     trees = TreeReader(upper, lower, StoredTrees(store, base, lower, reporter))
 
