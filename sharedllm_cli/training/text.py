@@ -8,6 +8,7 @@ seed and number alone. Knows no model.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -34,7 +35,7 @@ class Lengths:
     """Plain tokens that follow the tree in `lm`."""
 
 
-class _TextSamples:
+class _TextSamples(ABC):
     """What both kinds share: a document by seed and number."""
 
     def __init__(self, documents: Documents, *, seed: int, mixture: Mixture, lengths: Lengths) -> None:
@@ -52,8 +53,9 @@ class _TextSamples:
                 return sample
         raise DocumentError("no sample can be made of the data: its documents are too short")
 
+    @abstractmethod
     def _sample(self, file: int, document: LocatedDocument, random: np.random.Generator) -> Sample | None:
-        raise NotImplementedError
+        """A sample of this document, None where it is too short for one."""
 
     def _wanted(self, random: np.random.Generator) -> int:
         """Tokens of a tree, drawn evenly by magnitude."""
