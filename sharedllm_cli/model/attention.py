@@ -2,9 +2,9 @@
 
 Two attentions over disjoint keys become one softmax by their log-sum-exps (`join`), which is how the merged form reads
 the tree (METHOD section 4). `explicit` is the reference: any device and type, masks, gradients. The fused kernels are
-torch's flash kernels for the processor and for CUDA, and the package flash-attn; none of them gives a gradient of the
-log-sum-exp, so training stays with the reference. Shapes: B batch, H query heads, KV key/value heads, Q queries, S
-keys, D head dimension. Knows no model.
+torch's flash kernels for the processor, which takes masks and is given a gradient of the log-sum-exp here, and for
+CUDA, and the package flash-attn; on a GPU masks and gradients stay with the reference. Shapes: B batch, H query heads,
+KV key/value heads, Q queries, S keys, D head dimension. Knows no model.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ _LOGITS_BYTES = 64 * 2**20
 """The explicit kernel computes over blocks of queries whose logits take at most this much memory."""
 _HALVES = (torch.float16, torch.bfloat16)
 _WIDEST_HEAD = 256
+_WIDENED_BY = 8
 _AMPERE = (8, 0)
 
 Kernel = Literal["explicit", "fused-cpu", "fused-cuda", "flash-attn"]
@@ -44,14 +45,14 @@ def attend(
     `implementation`: the model's attention, in transformers' names. Returns output [B, H, Q, D] in the query's dtype
     and log-sum-exp [B, H, Q] in at least float32.
     """
-    causal = causal and query.shape[2] > 1
+    causal = causal and mask is None and query.shape[2] > 1
     kernel = choose_kernel(query, keys, values, masked=mask is not None, causal=causal, implementation=implementation)
-    if kernel != "explicit":
-        keys, values = (tensor.expand(len(query), -1, -1, -1) for tensor in (keys, values))
-        return _FUSED[kernel](query, keys, values, scaling, causal)
-    if causal and mask is None:
-        mask = causal_mask(query.shape[2], keys.shape[2], None, keys.device)
-    return explicit(query, keys, values, scaling, mask)
+    if causal and (kernel == "explicit" or query.shape[2] != keys.shape[2]):
+        mask, causal = causal_mask(query.shape[2], keys.shape[2], None, keys.device), False
+    if kernel == "explicit":
+        return explicit(query, keys, values, scaling, mask)
+    keys, values = (tensor.expand(len(query), -1, -1, -1) for tensor in (keys, values))
+    return _FUSED[kernel](query, keys, values, scaling, mask, causal)
 
 
 def choose_kernel(
@@ -59,15 +60,17 @@ def choose_kernel(
 ) -> Kernel:
     """The kernel for these tensors: `explicit` wherever no fused one can do the same.
 
-    `eager` asks for the explicit one. On CUDA the fused ones need half precision, heads of at most 256 numbers, a
-    multiple of 8, and an Ampere GPU or newer.
+    `eager` asks for the explicit one. On CUDA the fused ones take no mask, give no gradient, and need half precision,
+    heads of at most 256 numbers, a multiple of 8, and an Ampere GPU or newer.
     """
-    needs_gradient = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in (query, keys, values))
-    partly_causal = causal and query.shape[2] != keys.shape[2]
-    if implementation == "eager" or masked or needs_gradient or partly_causal:
+    if implementation == "eager":
         return "explicit"
     if query.device.type == "cpu":
         return "fused-cpu"
+    needs_gradient = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in (query, keys, values))
+    partly_causal = causal and query.shape[2] != keys.shape[2]
+    if masked or needs_gradient or partly_causal:
+        return "explicit"
     width = query.shape[3]
     if query.device.type != "cuda" or query.dtype not in _HALVES or width % 8 or width > _WIDEST_HEAD:
         return "explicit"
@@ -122,24 +125,95 @@ def _explicit_block(query: Tensor, keys: Tensor, values: Tensor, scaling: float,
     return output.view(batch, heads, length, width), log_sum.view(batch, heads, length)
 
 
-def _fused(operator: Callable[..., Any]) -> Callable[[Tensor, Tensor, Tensor, float, bool], Attended]:
-    """One of torch's own flash operators, which take as many heads of keys as of queries."""
+class _ProcessorFlash(torch.autograd.Function):
+    """torch's flash kernel for the processor, with gradients of its output and of its log-sum-exp.
 
-    def run(query: Tensor, keys: Tensor, values: Tensor, scaling: float, causal: bool) -> Attended:
+    torch's own backward pass knows no gradient of the log-sum-exp. That of logit ij is P_ij (dO_i · V_j + dL_i − δ_i)
+    with δ_i = dO_i · O_i: a column more, of ones in V, of dL in dO and of zeros in O, makes the kernel add dL_i.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, query: Tensor, keys: Tensor, values: Tensor, scaling: float, mask: Tensor | None, causal: bool
+    ) -> Attended:
+        """query, keys, values: [B, H, Q or S, D]; mask: additive, broadcastable to [B, H, Q, S]."""
+        output, log_sum = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(
+            query, keys, values, 0.0, causal, attn_mask=mask, scale=scaling
+        )
+        ctx.save_for_backward(query, keys, values, output, log_sum, mask)
+        ctx.scaling, ctx.causal = scaling, causal
+        return output, log_sum
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        """Gradients of query, keys and values from those of output [B, H, Q, D] and log-sum-exp [B, H, Q]."""
+        query, keys, values, output, log_sum, mask = ctx.saved_tensors
+        found = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward(
+            _widened(gradients[0], gradients[1]),
+            _widened(query, 0.0),
+            _widened(keys, 0.0),
+            _widened(values, 1.0),
+            _widened(output, 0.0),
+            log_sum,
+            0.0,
+            ctx.causal,
+            attn_mask=mask,
+            scale=ctx.scaling,
+        )
+        width = query.shape[-1]
+        return (*(gradient[..., :width] for gradient in found), None, None, None)
+
+
+def _widened(states: Tensor, column: Tensor | float) -> Tensor:
+    """[..., D] with a column more, and zeros up to a width that kernels like."""
+    width = states.shape[-1]
+    wide = states.new_zeros(*states.shape[:-1], width + _WIDENED_BY)
+    wide[..., :width] = states
+    wide[..., width] = column
+    return wide
+
+
+def _processor_flash(
+    query: Tensor, keys: Tensor, values: Tensor, scaling: float, mask: Tensor | None, causal: bool
+) -> Attended:
+    if mask is not None and mask.dtype == torch.bool:
+        nothing = torch.zeros((), dtype=query.dtype)
+        mask = torch.where(mask, nothing, torch.full_like(nothing, float("-inf")))
+    elif mask is not None:
+        mask = mask.to(query.dtype)  # the kernel would read the bytes of another type as its own
+    attended: Attended = _ProcessorFlash.apply(query, keys, values, scaling, mask, causal)  # type: ignore[no-untyped-call]
+    return attended
+
+
+def _cuda_flash(
+    query: Tensor, keys: Tensor, values: Tensor, scaling: float, mask: Tensor | None, causal: bool
+) -> Attended:
+    output, log_sum, *_ = torch.ops.aten._scaled_dot_product_flash_attention(
+        query, keys, values, 0.0, causal, scale=scaling
+    )
+    return output, log_sum
+
+
+def _grouped(kernel: Callable[..., Attended]) -> Callable[..., Attended]:
+    """One of torch's own flash kernels, which take as many heads of keys as of queries."""
+
+    def run(query: Tensor, keys: Tensor, values: Tensor, scaling: float, mask: Tensor | None, causal: bool) -> Attended:
         batch, heads, length, width = query.shape
         groups = keys.shape[1]
-        if causal:
+        if causal or (mask is not None and mask.shape[-2] > 1):
             keys, values = (tensor.repeat_interleave(heads // groups, dim=1) for tensor in (keys, values))
         else:
             # As in the reference: rows of one head, so that its keys are read once for the whole group.
             query = query.reshape(batch, groups, (heads // groups) * length, width)
-        output, log_sum, *_ = operator(query, keys, values, 0.0, causal, scale=scaling)
+        output, log_sum = kernel(query, keys, values, scaling, mask, causal)
         return output.reshape(batch, heads, length, width), log_sum.reshape(batch, heads, length)
 
     return run
 
 
-def _flash_attention(query: Tensor, keys: Tensor, values: Tensor, scaling: float, causal: bool) -> Attended:
+def _flash_attention(
+    query: Tensor, keys: Tensor, values: Tensor, scaling: float, mask: Tensor | None, causal: bool
+) -> Attended:
     """The package flash-attn: tokens before heads, groups known to it."""
     from flash_attn import flash_attn_func
 
@@ -154,9 +228,9 @@ def _flash_attention(query: Tensor, keys: Tensor, values: Tensor, scaling: float
     return output.transpose(1, 2), log_sum
 
 
-_FUSED: Mapping[str, Callable[[Tensor, Tensor, Tensor, float, bool], Attended]] = {
-    "fused-cpu": _fused(torch.ops.aten._scaled_dot_product_flash_attention_for_cpu),
-    "fused-cuda": _fused(torch.ops.aten._scaled_dot_product_flash_attention),
+_FUSED: Mapping[str, Callable[..., Attended]] = {
+    "fused-cpu": _grouped(_processor_flash),
+    "fused-cuda": _grouped(_cuda_flash),
     "flash-attn": _flash_attention,
 }
 

@@ -57,8 +57,11 @@ class Mixture:
     least_tree: int = 1024
     most_tree: int = 8192
     """Documents of the same file join until a tree holds so many tokens (drawn evenly by magnitude)."""
-    missing: float = 0.1
-    """Of the samples with a tree alone, how many ask a question of a document that it does not hold."""
+    missing: float = 0.2
+    """Of the samples with a tree alone, how many ask what it does not hold: half of them of a document that is not
+    there, half of one whose chunks with the answer are taken out."""
+    found_in_tree: float = 0.5
+    """Where the passages beside a tree miss the answer, how often the tree holds it; else its chunks are taken out."""
     policy_noise: float = 0.25
     """Noise on the scores that search a tree, in their standard deviations: searches in use miss, too."""
     jitter: float = 0.0
@@ -148,11 +151,13 @@ class QuestionSamples:
         if kind < mixture.tree_only:
             return self._tree_case(file, document, first, random)
         beside = kind < mixture.tree_only + mixture.tree
-        case = self._passages_case(file, document, first, random, in_tree=beside)
+        in_tree = beside and random.random() < self._mixture.found_in_tree
+        case = self._passages_case(file, document, first, random, in_tree=in_tree)
         if case is None or not beside:
             return case
-        tree = self._tree(file, [document], case.asked[0].question, random)
-        return None if case.stranger in tree.documents else replace(case, tree=tree)
+        gone = frozenset[int]() if case.asked[0].answerable else first.holding
+        tree = self._tree(file, [document], case.asked[0].question, random, without=gone)
+        return None if tree is None or case.stranger in tree.documents else replace(case, tree=tree)
 
     def _tree_case(
         self, file: int, document: LocatedDocument, first: LocatedQuestion, random: np.random.Generator
@@ -161,7 +166,11 @@ class QuestionSamples:
         if first.needs_all and document.leaves.leaf_count > 16:
             return None
         own = [document]
-        if missing := random.random() < self._mixture.missing:
+        kind = random.random() / max(self._mixture.missing, 1e-9)
+        missing, taken_out = kind < 1.0, kind < 0.5
+        if taken_out and first.needs_all:
+            return None
+        if missing and not taken_out:
             _, stranger = self._documents.draw(random, file)
             if stranger is document or not stranger.title:
                 return None
@@ -169,16 +178,27 @@ class QuestionSamples:
         question = first.question
         if document.title and random.random() < self._mixture.named_title:
             question = _naming(question, document.title, random)
-        tree = self._tree(file, own, question, random)
-        if missing and document in tree.documents:
+        gone = first.holding if taken_out else frozenset[int]()
+        tree = self._tree(file, own, question, random, without=gone)
+        if tree is None or (missing and not taken_out and document in tree.documents):
             return None
         asked = Asked(question, NOT_IN_DOCUMENT if missing else first.answer, first.answers, not missing)
         return Case([], [asked], tree)
 
     def _tree(
-        self, file: int, documents: list[LocatedDocument], question: str, random: np.random.Generator
-    ) -> TreePlan:
-        """The tree of some documents and of others of their file, searched for a question."""
+        self,
+        file: int,
+        documents: list[LocatedDocument],
+        question: str,
+        random: np.random.Generator,
+        *,
+        without: frozenset[int] = frozenset(),
+    ) -> TreePlan | None:
+        """The tree of some documents and of others of their file, searched for a question.
+
+        The chunks of the first document that hold any of the leaves `without` are not there; None where that leaves
+        less than half of its tree.
+        """
         mixture = self._mixture
         wanted = np.exp(random.uniform(np.log(mixture.least_tree), np.log(mixture.most_tree)))
         chosen = list(documents)
@@ -192,7 +212,10 @@ class QuestionSamples:
         values = lexical.scores(question, [one.leaves.lexical for one in chosen]).values
         spread = float(np.concatenate(values).std()) * mixture.policy_noise
         noisy = [one + random.normal(0.0, spread + 1e-6, size=one.shape) for one in values]
-        return trees.plan(chosen, noisy, jitter=mixture.jitter, random=random)
+        gone = trees.chunks_of(chosen, documents[0], without)
+        if 2 * len(gone) > len(documents[0].leaves.trees):
+            return None
+        return trees.plan(chosen, noisy, jitter=mixture.jitter, random=random, without=gone)
 
     def _passages_case(
         self,

@@ -62,16 +62,33 @@ def plan(
     *,
     jitter: float = 0.0,
     random: np.random.Generator | None = None,
+    without: frozenset[int] = frozenset(),
 ) -> TreePlan:
-    """Search the trees of some documents by their leaves' scores, an array [leaves] a document (METHOD section 2)."""
+    """Search the trees of some documents by their leaves' scores, an array [leaves] a document (METHOD section 2).
+
+    The chunks `without`, numbered through all documents, are left out, as if the text had never held them.
+    """
     leaves = tuple(one.leaves for one in documents)
     if jitter:
         leaves = tuple(_jittered(one, jitter, random) for one in leaves)
     trees = [tree for one in leaves for tree in one.trees]
     flat = np.concatenate(values)
     ends = np.cumsum([tree.leaf_count for tree in trees])
-    nodes = search(trees, leaf_scores(trees, np.split(flat, ends[:-1])))
-    return TreePlan(tuple(documents), leaves, tuple(nodes), bool(jitter))
+    parts = np.split(flat, ends[:-1])
+    kept = [chunk for chunk in range(len(trees)) if chunk not in without]
+    left = [trees[chunk] for chunk in kept]
+    nodes = search(left, leaf_scores(left, [parts[chunk] for chunk in kept]))
+    placed = tuple(node._replace(chunk=kept[node.chunk]) for node in nodes)
+    return TreePlan(tuple(documents), leaves, placed, bool(jitter), tuple(kept) if without else None)
+
+
+def chunks_of(
+    documents: Sequence[LocatedDocument], document: LocatedDocument, leaves: frozenset[int]
+) -> frozenset[int]:
+    """The chunks, numbered through all documents, in which some leaves of one of them lie."""
+    before = sum(len(one.leaves.trees) for one in documents[: documents.index(document)])
+    ends = np.cumsum([tree.leaf_count for tree in document.leaves.trees])
+    return frozenset(before + int(np.searchsorted(ends, leaf, side="right")) for leaf in leaves)
 
 
 def _jittered(leaves: Leaves, jitter: float, random: np.random.Generator | None) -> Leaves:

@@ -94,24 +94,52 @@ def test_tensors_need_not_be_contiguous() -> None:
     check(attend(*turned, 0.3), exact(query, keys, values, 0.3, None), torch.float32)
 
 
-def test_masks_and_gradients_are_the_explicit_kernels() -> None:
+def test_eager_alone_is_the_explicit_kernels() -> None:
     query, keys, values = tensors((1, 4, 2, 5, 9, 8), torch.float32)
-
-    def chosen(**changes: Any) -> str:
-        return choose_kernel(
-            query, keys, values, **({"masked": False, "causal": False, "implementation": "sdpa"} | changes)
-        )
-
-    assert chosen() == "fused-cpu"
-    assert chosen(masked=True) == chosen(causal=True) == chosen(implementation="eager") == "explicit"
     query.requires_grad_()
-    assert chosen() == "explicit"
-    with torch.no_grad():
-        assert chosen() == "fused-cpu"
-    output, log_sum = attend(query, keys, values, 0.3)
-    (output.sum() + log_sum.sum()).backward()
-    assert query.grad is not None
-    assert query.grad.abs().sum() > 0
+    for masked, causal in [(False, False), (True, False), (False, True)]:
+        assert choose_kernel(query, keys, values, masked=masked, causal=causal, implementation="sdpa") == "fused-cpu"
+        assert choose_kernel(query, keys, values, masked=masked, causal=causal, implementation="eager") == "explicit"
+
+
+def a_mask(kind: str, batch: int, queries: int, keys: int) -> Tensor | None:
+    generator = torch.Generator().manual_seed(1)
+    rows = {"none": 0, "rows alike": 1}.get(kind, queries)
+    if not rows:
+        return None
+    seen = torch.rand(batch, 1, rows, keys, generator=generator) < 0.6
+    seen[..., 0] = True
+    return seen if kind != "additive" else torch.zeros(seen.shape).masked_fill(~seen, float("-inf"))
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("kind", ["none", "rows alike", "each row", "additive", "causal"])
+@pytest.mark.parametrize("shape", [(2, 6, 2, 40, 70, 16), (1, 3, 3, 33, 33, 64), (2, 4, 1, 9, 9, 20)], ids=str)
+def test_masks_and_gradients_are_exact(shape: tuple[int, ...], kind: str, dtype: torch.dtype) -> None:
+    batch, heads, _, queries, keys, width = shape
+    inputs = [tensor.requires_grad_() for tensor in tensors(shape, dtype)]
+    wide = [tensor.detach().double().requires_grad_() for tensor in inputs]
+    mask = None if kind == "causal" else a_mask(kind, batch, queries, keys)
+    seen = mask[:, 0] if mask is not None else None
+    if kind == "additive":
+        assert seen is not None
+        seen = seen == 0
+    if kind == "causal":
+        seen = torch.ones(queries, keys, dtype=torch.bool).tril(keys - queries)
+    generator = torch.Generator().manual_seed(2)
+    weights = torch.randn(batch, heads, queries, width, generator=generator).double()
+    sum_weights = torch.randn(batch, heads, queries, generator=generator).double()
+
+    def gradients(found: tuple[Tensor, Tensor], of: list[Tensor]) -> tuple[Tensor, ...]:
+        # What is learned moves both the output and, through the join, the log-sum-exp.
+        return torch.autograd.grad((found[0].double() * weights).sum() + (found[1].double() * sum_weights).sum(), of)
+
+    found = attend(*inputs, 0.2, mask, causal=kind == "causal")
+    expected = exact(*wide, 0.2, seen)
+    check((found[0].detach(), found[1].detach()), expected, dtype)
+    for own, right in zip(gradients(found, inputs), gradients(expected, wide), strict=True):
+        assert own.dtype == dtype
+        assert (own.double() - right).abs().max() < 10 * TOLERANCE[dtype] * max(1.0, float(right.abs().max()))
 
 
 class FakeTensor(SimpleNamespace):

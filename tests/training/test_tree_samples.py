@@ -29,7 +29,7 @@ from sharedllm_cli.training.located import LocatedDocument, locate
 from sharedllm_cli.training.objective import NextTokens
 from sharedllm_cli.training.records import read_records
 from sharedllm_cli.training.sample import NO_TARGET, Sample
-from sharedllm_cli.training.trees import LiveTrees, StoredTrees, TreeReader, plan
+from sharedllm_cli.training.trees import LiveTrees, StoredTrees, TreePlan, TreeReader, chunks_of, plan
 from sharedllm_cli.training.validation import Validation, exchanged_trees
 
 TREE = TreeConfig(chunk_tokens=128)
@@ -225,7 +225,9 @@ def test_fewer_documents_are_spread_over_the_file() -> None:
 
 
 def test_beside_a_tree_that_holds_the_answer_a_question_is_answered(data_file: Path, byte_tokenizer: Any) -> None:
-    samples = tree_samples(data_file, byte_tokenizer, tree=1.0, hard_unanswerable=1.0, foreign_question=0.5)
+    samples = tree_samples(
+        data_file, byte_tokenizer, tree=1.0, hard_unanswerable=1.0, found_in_tree=1.0, foreign_question=0.5
+    )
     foreign = 0
     for number in range(30):
         case = samples.case(number)
@@ -240,3 +242,66 @@ def test_beside_a_tree_that_holds_the_answer_a_question_is_answered(data_file: P
                 assert case.stranger not in case.tree.documents
                 assert any(one.question == asked.question for one in case.stranger.questions)
     assert foreign
+
+
+def holds(tree: TreePlan, text: str) -> bool:
+    """Whether a text stands in one of the chunks that are read, word for word."""
+    read = {node.chunk for node in tree.nodes}
+    before = 0
+    for document, leaves in zip(tree.documents, tree.leaves, strict=True):
+        leaf = 0
+        for chunk, own in enumerate(leaves.trees, start=before):
+            spans = [leaves.leaf_characters(leaf + place, document.opened.document) for place in range(own.leaf_count)]
+            leaf += own.leaf_count
+            if chunk in read and text in document.opened.document.text[spans[0][0] : spans[-1][1]]:
+                return True
+        before += len(leaves.trees)
+    return False
+
+
+def test_beside_a_tree_without_the_answer_either_it_is_not_in_the_document(
+    data_file: Path, byte_tokenizer: Any
+) -> None:
+    samples = tree_samples(data_file, byte_tokenizer, tree=1.0, hard_unanswerable=1.0, found_in_tree=0.0)
+    for number in range(30):
+        case = samples.case(number)
+        assert case.tree is not None
+        first = case.asked[0]
+        assert first.answer == NOT_IN_DOCUMENT
+        assert not first.answerable
+        assert not any(holds(case.tree, answer) for answer in first.answers)
+        assert case.tree.chunks is not None
+        assert {node.chunk for node in case.tree.nodes} == set(case.tree.chunks)
+
+
+def test_a_tree_alone_can_lack_the_answer_in_two_ways(data_file: Path, byte_tokenizer: Any) -> None:
+    samples = tree_samples(data_file, byte_tokenizer, tree_only=1.0, missing=1.0)
+    cases = [samples.case(number) for number in range(40)]
+    assert all(case.asked[0].answer == NOT_IN_DOCUMENT for case in cases)
+    taken_out = [case for case in cases if case.tree is not None and case.tree.chunks is not None]
+    assert 10 <= len(taken_out) <= 30, "half of them"
+    for case in taken_out:
+        assert case.tree is not None
+        assert not any(holds(case.tree, answer) for answer in case.asked[0].answers)
+
+
+def test_a_tree_alone_holds_its_answer(data_file: Path, byte_tokenizer: Any) -> None:
+    samples = tree_samples(data_file, byte_tokenizer, tree_only=1.0, missing=0.0)
+    for number in range(20):
+        case = samples.case(number)
+        assert case.tree is not None
+        assert case.asked[0].answerable
+        assert case.tree.chunks is None
+        assert any(case.asked[0].answer in one.opened.document.text for one in case.tree.documents)
+
+
+def test_chunks_left_out_are_as_if_the_text_had_never_held_them(data_file: Path, byte_tokenizer: Any) -> None:
+    documents = located(data_file, byte_tokenizer)[:2]
+    values = random_values(documents)
+    before = len(documents[0].leaves.trees)
+    leaf = sum(tree.leaf_count for tree in documents[1].leaves.trees[:1])
+    gone = chunks_of(documents, documents[1], frozenset({0, leaf}))
+    assert gone == {before, before + 1}
+    whole, part = plan(documents, values), plan(documents, values, without=gone)
+    assert part.nodes == tuple(node for node in whole.nodes if node.chunk not in gone)
+    assert part.chunk_count == whole.chunk_count - 2
