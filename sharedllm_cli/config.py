@@ -180,7 +180,7 @@ class Settings:
     )
     dtype: str = _knob(
         "auto",
-        "Floating-point type of the computation; auto is float32 on a CPU, bfloat16 on a GPU.",
+        "Floating-point type of the computation; auto is bfloat16 on a GPU or a CPU that multiplies it, else float32.",
         choices=("auto", "float32", "bfloat16", "float16"),
     )
     attention: str = _knob(

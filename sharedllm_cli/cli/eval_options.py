@@ -7,6 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
+from sharedllm_cli.errors import UsageError
+
 DATA = "Data"
 KEPT = "go on with --resume"
 
@@ -24,14 +26,13 @@ Limit = Annotated[
     int, typer.Option("--limit", metavar="N", help="Questions, drawn from all.", rich_help_panel=DATA, min=1)
 ]
 Seed = Annotated[int, typer.Option("--seed", metavar="N", help="Seed of the drawing.", rich_help_panel=DATA, min=0)]
-Join = Annotated[
-    int,
+Joins = Annotated[
+    str,
     typer.Option(
         "--join",
-        metavar="K",
-        help="Join every K documents into one; questions then name their title.",
+        metavar="K[,K…]",
+        help="Join every K documents into one; questions then name their title. One number, or one a data file.",
         rich_help_panel=DATA,
-        min=1,
     ),
 ]
 Last = Annotated[
@@ -43,6 +44,17 @@ Last = Annotated[
         show_default=False,
         rich_help_panel=DATA,
         min=1,
+    ),
+]
+Lasts = Annotated[
+    str | None,
+    typer.Option(
+        "--last",
+        metavar="N[,N…]",
+        help="Only the last N documents of each file (0: all), those that `train --hold-back N` never looks at. One"
+        " number, or one a data file.",
+        show_default=False,
+        rich_help_panel=DATA,
     ),
 ]
 SkipBadLines = Annotated[
@@ -67,6 +79,19 @@ Trees = Annotated[
 def names(text: str) -> tuple[str, ...]:
     """Names joined by commas."""
     return tuple(name.strip() for name in text.split(",") if name.strip())
+
+
+def numbers(flag: str, text: str | None) -> tuple[int, ...]:
+    """Whole numbers joined by commas, (0,) for none; UsageError for what isn't one."""
+    if text is None:
+        return (0,)
+    try:
+        found = tuple(int(one) for one in text.split(","))
+    except ValueError:
+        found = ()
+    if not found or min(found) < 0:
+        raise UsageError(f"{flag} must be whole numbers joined by commas, got {text!r}")
+    return found
 
 
 def share(of: dict[str, Any], name: str) -> str:

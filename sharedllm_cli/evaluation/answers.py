@@ -19,6 +19,7 @@ from sharedllm_cli.evaluation.provenance import data_facts, model_facts, program
 from sharedllm_cli.evaluation.questions import (
     Asked,
     JoinedDocument,
+    Joining,
     Selection,
     opened,
     read_joined,
@@ -47,8 +48,8 @@ class Request:
     arms: tuple[str, ...] = tuple(ARMS)
     limit: int = 200
     seed: int = 0
-    join: int = 1
-    last: int | None = None
+    joins: tuple[int, ...] = (1,)
+    lasts: tuple[int | None, ...] = (None,)
     misplaced: int = 0
     adapter: bool = True
     trees: Path | None = None
@@ -69,9 +70,8 @@ def answers(request: Request, settings: Settings, *, home: Path, reporter: Repor
     """
     if not request.adapter:
         settings = replace(settings, adapter=UNTRAINED)
-    documents = read_joined(
-        request.data, join=request.join, last=request.last, skip_bad_lines=request.skip_bad_lines, reporter=reporter
-    )
+    joining = Joining.of(len(request.data), request.joins, request.lasts)
+    documents = read_joined(request.data, joining, skip_bad_lines=request.skip_bad_lines, reporter=reporter)
     selection = select(documents, limit=request.limit, seed=request.seed)
     selection = with_misplaced(selection, request.misplaced, seed=request.seed)
     shared = load_shared(settings, home, reporter)
@@ -81,8 +81,7 @@ def answers(request: Request, settings: Settings, *, home: Path, reporter: Repor
         "arms": list(request.arms),
         "data": data_facts(
             request.data,
-            join=request.join,
-            last=request.last,
+            joining,
             limit=request.limit,
             seed=request.seed,
             misplaced=request.misplaced,
@@ -177,16 +176,26 @@ class _Evaluation:
 def _metrics(
     run: Run, selection: Selection, arms: Sequence[Arm], left_out: dict[str, str], seed: int
 ) -> dict[str, Any]:
+    found = _compared(run, selection, arms, seed)
+    found["arms"] |= {name: {"n": 0, "left_out": reason} for name, reason in left_out.items()}
+    found["documents"]["in_data"] = len(selection.documents)
+    files = list(dict.fromkeys(document.file for document in selection.documents))
+    if len(files) > 1:
+        parts = {file: selection.of_file(file) for file in files}
+        found["files"] = {file: _compared(run, part, arms, seed) for file, part in parts.items() if part.chosen}
+    return found
+
+
+def _compared(run: Run, selection: Selection, arms: Sequence[Arm], seed: int) -> dict[str, Any]:
+    """What the arms came to over the chosen questions, and how they differ."""
     keys = [asked.key for _, asked in selection.chosen]
     tables = {arm.name: _ArmTable(arm.name, [run[f"{arm.name} {key}"] for key in keys], seed) for arm in arms}
-    found: dict[str, Any] = {name: table.metrics() for name, table in tables.items()}
-    found |= {name: {"n": 0, "left_out": reason} for name, reason in left_out.items()}
     answerable = sum(asked.answerable for _, asked in selection.chosen)
     return {
-        "arms": found,
+        "arms": {name: table.metrics() for name, table in tables.items()},
         "differences": [_difference(one, other, seed) for other, one in combinations(tables.values(), 2)],
         "questions": {"asked": len(keys), "answerable": answerable, "candidates": selection.candidates},
-        "documents": {"asked": len({place for place, _ in selection.chosen}), "in_data": len(selection.documents)},
+        "documents": {"asked": len({place for place, _ in selection.chosen})},
     }
 
 

@@ -23,7 +23,7 @@ from sharedllm_cli.evaluation.probe_metrics import gaps
 from sharedllm_cli.evaluation.probe_plots import draw
 from sharedllm_cli.evaluation.probe_reading import Posed, ProbedDocument, answer_losses, through_layers
 from sharedllm_cli.evaluation.provenance import data_facts, model_facts, program_facts
-from sharedllm_cli.evaluation.questions import Asked, JoinedDocument, opened, read_joined
+from sharedllm_cli.evaluation.questions import Asked, JoinedDocument, Joining, opened, read_joined
 from sharedllm_cli.evaluation.runner import Run
 from sharedllm_cli.generation import prompt
 from sharedllm_cli.model.adapter_config import UNTRAINED
@@ -84,9 +84,8 @@ def probe(request: Request, settings: Settings, *, home: Path, reporter: Reporte
     the interrupt goes on. Raises DocumentError for data that can't be read or hold too little, UsageError for a request
     that can't be meant, ModelError for a model or adapter that can't be had.
     """
-    documents = read_joined(
-        request.data, join=1, last=request.last, skip_bad_lines=request.skip_bad_lines, reporter=reporter
-    )
+    joining = Joining.of(len(request.data), (1,), (request.last,))
+    documents = read_joined(request.data, joining, skip_bad_lines=request.skip_bad_lines, reporter=reporter)
     settings, by_layers, by_ratios = _planned(request, settings, home)
     shared = load_shared(settings, home, reporter)
     if request.adapter is None:
@@ -102,7 +101,7 @@ def probe(request: Request, settings: Settings, *, home: Path, reporter: Reporte
         "cells": [cell.key for cell in cells],
         "data": data_facts(
             request.data,
-            last=request.last,
+            joining,
             limit=request.limit,
             per_document=request.per_document,
             tokens=request.tokens,

@@ -9,6 +9,7 @@ from typing import Any
 
 from sharedllm_cli import __version__, durable
 from sharedllm_cli.config import Settings
+from sharedllm_cli.evaluation.questions import Joining
 from sharedllm_cli.generation import prompt
 from sharedllm_cli.model.adapter import WEIGHTS_FILE
 from sharedllm_cli.model.adapter_config import adapter_folder
@@ -18,9 +19,11 @@ from sharedllm_cli.training.records import DataFile
 _LIBRARIES = ("torch", "transformers", "numpy")
 
 
-def data_facts(files: Sequence[DataFile], **drawn: int | None) -> dict[str, Any]:
-    """The data files by name and content, and how questions are drawn from them."""
-    named = [{"file": file.path.name, "sha256": file.fingerprint()} for file in files]
+def data_facts(files: Sequence[DataFile], joining: Sequence[Joining] = (), **drawn: int | None) -> dict[str, Any]:
+    """The data files by name and content, how their documents are joined, and how questions are drawn from them."""
+    named: list[dict[str, Any]] = [{"file": file.path.name, "sha256": file.fingerprint()} for file in files]
+    for one, how in zip(named, joining, strict=False):
+        one.update(asdict(how))
     return {"files": named, **drawn}
 
 

@@ -55,6 +55,8 @@ class JoinedDocument:
     name: str
     text: str
     asked: tuple[Asked, ...]
+    file: str = ""
+    """The data file that it is from."""
 
 
 @dataclass(frozen=True)
@@ -70,27 +72,56 @@ class Selection:
         for place, pairs in groupby(self.chosen, key=lambda pair: pair[0]):
             yield place, [asked for _, asked in pairs]
 
+    def of_file(self, file: str) -> Selection:
+        """The part that is asked of the documents of one data file."""
+        chosen = tuple(pair for pair in self.chosen if self.documents[pair[0]].file == file)
+        candidates = sum(len(document.asked) for document in self.documents if document.file == file)
+        return Selection(self.documents, chosen, candidates)
+
+
+@dataclass(frozen=True)
+class Joining:
+    """How the documents of a file become those that are asked: each `join` that follow each other as one.
+
+    With `last` only so many at the file's end are taken: those that `train --hold-back` never looks at.
+    """
+
+    join: int = 1
+    last: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.join < 1 or (self.last is not None and self.last < 1):
+            raise UsageError(f"--join and --last must be at least 1, got {self.join} and {self.last}")
+
+    @staticmethod
+    def of(files: int, joins: Sequence[int], lasts: Sequence[int | None]) -> tuple[Joining, ...]:
+        """One for each of so many files, from one number for all of them or one for each; UsageError otherwise."""
+        for flag, numbers in (("--join", joins), ("--last", lasts)):
+            if len(numbers) not in (1, files):
+                raise UsageError(
+                    f"{flag} has {len(numbers)} numbers for {files} data files", hint="give one, or one each"
+                )
+        return tuple(Joining(joins[file % len(joins)], lasts[file % len(lasts)]) for file in range(files))
+
 
 def read_joined(
-    files: Sequence[DataFile], *, join: int, last: int | None = None, skip_bad_lines: bool, reporter: Reporter
+    files: Sequence[DataFile], joining: Sequence[Joining], *, skip_bad_lines: bool, reporter: Reporter
 ) -> tuple[JoinedDocument, ...]:
-    """The documents of all files, each `join` of a file that follow each other as one (the last may have fewer).
+    """The documents of all files, joined as it is said for each (the last one of a file may have fewer).
 
-    With `last` only so many documents at each file's end are taken: those that `train --hold-back` never looks at.
-    Raises DocumentError where a file can't be read, UsageError where `join` is not positive.
+    Raises DocumentError where a file can't be read.
     """
-    if join < 1:
-        raise UsageError(f"--join must be at least 1, got {join}")
     joined: list[JoinedDocument] = []
-    for file in files:
+    for file, how in zip(files, joining, strict=True):
         records = read_records(file.path, skip_bad_lines=skip_bad_lines, reporter=reporter, unanswerable=True)
-        start = 0 if last is None else max(0, len(records) - last)
-        for first in range(start, len(records), join):
-            joined.append(_joined(f"{file.path.name}:{first + 1}", records[first : first + join], several=join > 1))
+        start = 0 if how.last is None else max(0, len(records) - how.last)
+        for first in range(start, len(records), how.join):
+            name = f"{file.path.name}:{first + 1}"
+            joined.append(_joined(name, file.path.name, records[first : first + how.join], several=how.join > 1))
     return tuple(joined)
 
 
-def _joined(name: str, records: Sequence[Record], *, several: bool) -> JoinedDocument:
+def _joined(name: str, file: str, records: Sequence[Record], *, several: bool) -> JoinedDocument:
     pieces: list[str] = []
     asked: list[Asked] = []
     length = 0
@@ -102,7 +133,7 @@ def _joined(name: str, records: Sequence[Record], *, several: bool) -> JoinedDoc
         title = record.title if several else ""
         own = (start, start + len(record.document))
         asked += [_asked(f"{name}+{place}", number, one, title, own) for number, one in enumerate(record.questions)]
-    return JoinedDocument(name, _GAP.join(pieces), tuple(asked))
+    return JoinedDocument(name, _GAP.join(pieces), tuple(asked), file)
 
 
 def _asked(owner: str, number: int, question: Question, title: str, own: tuple[int, int]) -> Asked:
@@ -134,6 +165,7 @@ def select(
 def with_misplaced(selection: Selection, count: int, *, seed: int) -> Selection:
     """The selection with so many more questions that their document does not answer: each is the next document's.
 
+    The next of the same data file, that is, so that the question is of a like subject; after the last, the first.
     Drawn from the answerable questions none of whose accepted answers stands in the document that is asked. Raises
     DocumentError where there are too few.
     """
@@ -142,7 +174,8 @@ def with_misplaced(selection: Selection, count: int, *, seed: int) -> Selection:
     answerable = [(place, one) for place, document in enumerate(documents) for one in document.asked if one.answerable]
     for drawn in np.random.default_rng([seed, 1]).permutation(len(answerable)).tolist() if count else ():
         owner, one = answerable[drawn]
-        place = (owner - 1) % len(documents)
+        own_file = [place for place, document in enumerate(documents) if document.file == documents[owner].file]
+        place = own_file[own_file.index(owner) - 1]
         text = " ".join(documents[place].text.lower().split())
         if place != owner and not any(answer.lower().rstrip(".") in text for answer in one.answers):
             found.append((place, Asked(f"misplaced {one.key}", one.text, ())))

@@ -17,7 +17,7 @@ from sharedllm_cli.config import POLICIES, Settings
 from sharedllm_cli.errors import UsageError
 from sharedllm_cli.evaluation.metrics import difference, estimate
 from sharedllm_cli.evaluation.provenance import data_facts, model_facts, program_facts
-from sharedllm_cli.evaluation.questions import Asked, JoinedDocument, Selection, opened, read_joined, select
+from sharedllm_cli.evaluation.questions import Asked, JoinedDocument, Joining, Selection, opened, read_joined, select
 from sharedllm_cli.evaluation.recall import answer_span, gold_leaves, recall_at
 from sharedllm_cli.evaluation.runner import Run
 from sharedllm_cli.evaluation.scoring import DocumentScorer
@@ -36,8 +36,8 @@ class Request:
     policies: tuple[str, ...] = ("hybrid", "bm25")
     limit: int = 200
     seed: int = 0
-    join: int = 1
-    last: int | None = None
+    joins: tuple[int, ...] = (1,)
+    lasts: tuple[int | None, ...] = (None,)
     out: Path | None = None
     resume: bool = False
     skip_bad_lines: bool = False
@@ -58,9 +58,8 @@ def retrieval(request: Request, settings: Settings, *, home: Path, reporter: Rep
     Raises DocumentError for data that can't be read or hold no question whose answer's place is known, UsageError for
     a request that can't be meant, ModelError for a base model that can't be had.
     """
-    documents = read_joined(
-        request.data, join=request.join, last=request.last, skip_bad_lines=request.skip_bad_lines, reporter=reporter
-    )
+    joining = Joining.of(len(request.data), request.joins, request.lasts)
+    documents = read_joined(request.data, joining, skip_bad_lines=request.skip_bad_lines, reporter=reporter)
     selection = select(
         documents,
         limit=request.limit,
@@ -71,7 +70,7 @@ def retrieval(request: Request, settings: Settings, *, home: Path, reporter: Rep
     config = {
         "command": "eval retrieval",
         "policies": list(request.policies),
-        "data": data_facts(request.data, join=request.join, last=request.last, limit=request.limit, seed=request.seed),
+        "data": data_facts(request.data, joining, limit=request.limit, seed=request.seed),
         "model": model_facts(shared, settings),
         **program_facts(),
     }

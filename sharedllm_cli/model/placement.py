@@ -13,6 +13,8 @@ from sharedllm_cli.model.attention import runs_flash
 from sharedllm_cli.model.facts import ModelFacts
 
 _QUANTIZE_FROM = 1_000_000_000
+_HALF_FROM = 50_000_000
+"""From so many parameters on a processor that multiplies bfloat16 itself gains by it (docs/log.md)."""
 _KERNELS = {"sdpa": "sdpa", "eager": "eager", "flash": "flash_attention_2"}
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -37,7 +39,7 @@ def place(facts: ModelFacts, *, device: str, dtype: str, quantize: str, attentio
     """Settle every `auto` for this machine and model; UsageError for what the machine doesn't have."""
     where = choose_device(device)
     how = choose_quantization(quantize, where, facts.parameter_count)
-    kind = choose_dtype(dtype, where)
+    kind = choose_dtype(dtype, where, facts.parameter_count)
     if how == "4bit" and where.type == "cpu":
         _check_blocks(facts)
     # A processor multiplies 4-bit weights many times faster in bfloat16; a type that was asked for is kept to.
@@ -74,13 +76,26 @@ def usable_gpus(asked: str, device: torch.device) -> tuple[torch.device, ...]:
     return tuple(torch.device("cuda", number) for number in range(torch.cuda.device_count()))
 
 
-def choose_dtype(asked: str, device: torch.device) -> torch.dtype:
-    """The computation type asked for. `auto` is float32 on a CPU; on a GPU bfloat16, or float16 where it has none."""
+def choose_dtype(asked: str, device: torch.device, parameter_count: int) -> torch.dtype:
+    """The computation type asked for.
+
+    `auto` is bfloat16 on a GPU, or float16 where it has none; on a processor bfloat16 where it multiplies that itself
+    and the model is large enough to gain by it, else float32.
+    """
     if asked != "auto":
         return _DTYPES[asked]
     if device.type == "cuda":
         return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
-    return torch.float16 if device.type == "mps" else torch.float32
+    if device.type == "mps":
+        return torch.float16
+    return torch.bfloat16 if parameter_count >= _HALF_FROM and multiplies_bfloat16() else torch.float32
+
+
+def multiplies_bfloat16() -> bool:
+    """Whether the processor has instructions that multiply bfloat16: without them it is slower than float32."""
+    # torch has no public question for this yet; where the private ones are gone, float32 is always right.
+    asked = (getattr(torch.cpu, name, None) for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"))
+    return any(supported() for supported in asked if supported is not None)
 
 
 def choose_quantization(asked: str, device: torch.device, parameter_count: int) -> str:

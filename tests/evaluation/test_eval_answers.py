@@ -19,7 +19,7 @@ from sharedllm_cli.evaluation import answers as answers_module
 from sharedllm_cli.evaluation.answering import Answered, Answerer
 from sharedllm_cli.evaluation.answers import Request, answers
 from sharedllm_cli.evaluation.arms import ARMS, DocumentReader, Question, Read
-from sharedllm_cli.evaluation.questions import opened, read_joined
+from sharedllm_cli.evaluation.questions import Joining, opened, read_joined
 from sharedllm_cli.evaluation.runner import CONFIG, METRICS, PREDICTIONS
 from sharedllm_cli.evaluation.scoring import DocumentScorer
 from sharedllm_cli.generation.prompt import NOT_IN_DOCUMENT
@@ -34,7 +34,7 @@ Reader = Callable[[int], DocumentReader]
 
 def readers(path: Path, settings: Settings, tmp_path: Path, shared: SharedModel | None = None) -> Reader:
     shared = shared or load_shared(settings, tmp_path / "home", Silent())
-    documents = read_joined([DataFile(path)], join=2, skip_bad_lines=False, reporter=Silent())
+    documents = read_joined([DataFile(path)], [Joining(2)], skip_bad_lines=False, reporter=Silent())
     store = IndexStore(tmp_path / "indexes", Silent())
 
     def reader(place: int) -> DocumentReader:
@@ -114,13 +114,31 @@ def test_the_wrong_tree_is_the_other_documents(
         return original(reader, scored)
 
     monkeypatch.setattr(DocumentReader, "tree", watched)
-    request = Request((DataFile(lights_file),), tmp_path / "out", arms=("tree", "tree-wrong"), join=2, limit=20)
+    request = Request((DataFile(lights_file),), tmp_path / "out", arms=("tree", "tree-wrong"), joins=(2,), limit=20)
     found = answers(request, reading, home=tmp_path, reporter=Silent())
     right, wrong = seen[::2], seen[1::2]
     # The same question: its own document's title chooses the part there, and is made of common words elsewhere.
     assert all(set(terms) <= set(others) for (_, terms), (_, others) in zip(right, wrong, strict=True))
     assert all(name != other for (name, _), (other, _) in zip(right, wrong, strict=True))
     assert found["arms"]["tree"]["answer_nll"] != found["arms"]["tree-wrong"]["answer_nll"]
+
+
+def test_several_files_are_also_told_apart(lights_file: Path, settings: Settings, tmp_path: Path) -> None:
+    other = tmp_path / "others.jsonl"
+    other.write_bytes(lights_file.read_bytes())
+    files = (DataFile(lights_file), DataFile(other))
+    request = Request(files, tmp_path / "both", arms=("closed", "bm25"), joins=(1, 2), limit=12)
+    found = answers(request, settings, home=tmp_path, reporter=Silent())
+    apart = found["files"]
+    assert set(apart) == {"lights.jsonl", "others.jsonl"}
+    for arm in ("closed", "bm25"):
+        parts = [one["arms"][arm] for one in apart.values()]
+        assert sum(part["n"] for part in parts) == found["arms"][arm]["n"]
+        pooled = sum(part["n"] * part["f1"] for part in parts) / found["arms"][arm]["n"]
+        assert found["arms"][arm]["f1"] == pytest.approx(pooled)
+    assert all(len(one["differences"]) == 1 for one in apart.values())
+    alone = Request(files[:1], tmp_path / "alone", arms=("closed",), limit=3)
+    assert "files" not in answers(alone, settings, home=tmp_path, reporter=Silent())
 
 
 def test_full_counts_every_token_of_the_window(lights_file: Path, settings: Settings, tmp_path: Path) -> None:
@@ -214,7 +232,7 @@ def test_a_resumed_run_equals_an_uninterrupted_one(
 ) -> None:
     def run(out: str, resume: bool = False, **changes: Any) -> dict[str, Any]:
         arms = ("closed", "tree", "tree-wrong", "sharedllm")
-        request = Request((DataFile(lights_file),), tmp_path / out, arms=arms, limit=5, join=2, resume=resume)
+        request = Request((DataFile(lights_file),), tmp_path / out, arms=arms, limit=5, joins=(2,), resume=resume)
         return answers(request, replace(reading, **changes), home=tmp_path, reporter=Silent())
 
     monkeypatch.setattr(answers_module, "perf_counter", lambda: 0.0)

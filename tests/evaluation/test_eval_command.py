@@ -49,7 +49,7 @@ def test_every_flag_of_retrieval_arrives(tiny: list[str], monkeypatch: pytest.Mo
         return {"policies": {}}
 
     monkeypatch.setattr(retrieval_module, "retrieval", keep)
-    flags = ["--data", "b.jsonl.xz", "--policies", "late, right", "--limit", "3", "--seed", "4", "--join", "5"]
+    flags = ["--data", "b.jsonl.xz", "--policies", "late, right", "--limit", "3", "--seed", "4", "--join", "5,2"]
     flags += [
         "--last",
         "6",
@@ -67,7 +67,7 @@ def test_every_flag_of_retrieval_arrives(tiny: list[str], monkeypatch: pytest.Mo
     ((request, settings),) = seen
     assert [file.path.name for file in request.data] == ["lights.jsonl", "b.jsonl.xz"]
     assert request.policies == ("late", "right")
-    assert (request.limit, request.seed, request.join, request.last) == (3, 4, 5, 6)
+    assert (request.limit, request.seed, request.joins, request.lasts) == (3, 4, (5, 2), (6,))
     assert (request.out, request.resume, request.skip_bad_lines) == (Path("folder"), True, True)
     assert (settings.chunk_tokens, settings.ratios, settings.adapter) == (256, "8,4,2", "none")
 
@@ -79,6 +79,9 @@ def test_every_flag_of_retrieval_arrives(tiny: list[str], monkeypatch: pytest.Mo
         (["--policies", "best"], 2, "unknown policy 'best'"),
         (["--policies", ""], 2, "no policy"),
         (["--join", "0"], 2, "--join"),
+        (["--join", "two"], 2, "--join must be whole numbers"),
+        (["--last", "3,-1"], 2, "--last must be whole numbers"),
+        (["--join", "1,2,3"], 2, "--join has 3 numbers for 1 data files"),
     ],
 )
 def test_a_mistake_is_one_line_and_its_exit_code(tiny: list[str], flags: list[str], code: int, words: str) -> None:
@@ -114,12 +117,12 @@ def test_every_flag_of_qa_arrives(tiny: list[str], monkeypatch: pytest.MonkeyPat
     flags = ["--arms", "full, tree", "--limit", "3", "--seed", "4", "--join", "5", "--no-adapter", "--out", "folder"]
     flags += ["--resume", "--skip-bad-lines", "--policy", "late", "--evidence-tokens", "6", "--no-tree"]
     flags += ["--max-new-tokens", "7", "--system", "Be brief.", "--stored-dtype", "float16", "--trees", "there"]
-    flags += ["--last", "8", "--misplaced", "9"]
+    flags += ["--last", "0,8", "--misplaced", "9"]
     code, _, err = call("qa", *tiny, *flags)
     assert code == 0, err
     ((request, settings),) = seen
-    assert (request.arms, request.limit, request.seed, request.join) == (("full", "tree"), 3, 4, 5)
-    assert (request.last, request.misplaced) == (8, 9)
+    assert (request.arms, request.limit, request.seed, request.joins) == (("full", "tree"), 3, 4, (5,))
+    assert (request.lasts, request.misplaced) == ((None, 8), 9)
     assert (request.out, request.resume, request.skip_bad_lines, request.adapter) == (Path("folder"), True, True, False)
     assert (settings.policy, settings.evidence_tokens, settings.tree, settings.max_new_tokens) == ("late", 6, False, 7)
     assert (settings.system, settings.stored_dtype, request.trees) == ("Be brief.", "float16", Path("there"))

@@ -20,7 +20,7 @@ from sharedllm_cli.evaluation.probe import Request, probe
 from sharedllm_cli.evaluation.probe_cells import Cell, default_spans, parse_ratio, parse_span
 from sharedllm_cli.evaluation.probe_metrics import gaps
 from sharedllm_cli.evaluation.probe_reading import Posed, ProbedDocument, answer_losses
-from sharedllm_cli.evaluation.questions import Asked, JoinedDocument, opened, read_joined
+from sharedllm_cli.evaluation.questions import Asked, JoinedDocument, Joining, opened, read_joined
 from sharedllm_cli.evaluation.runner import PREDICTIONS
 from sharedllm_cli.evaluation.scoring import DocumentScorer
 from sharedllm_cli.generation import prompt
@@ -127,7 +127,7 @@ def test_right_wrong_and_closed_are_those_of_plain_arithmetic(
 
 
 def read_joined_file(path: Path) -> Any:
-    return read_joined([DataFile(path)], join=1, skip_bad_lines=False, reporter=Silent())
+    return read_joined([DataFile(path)], [Joining(1)], skip_bad_lines=False, reporter=Silent())
 
 
 def test_closed_is_the_base_model_exactly(

@@ -9,14 +9,14 @@ from typing import Any
 import pytest
 
 from sharedllm_cli.config import TreeConfig
-from sharedllm_cli.errors import DocumentError
-from sharedllm_cli.evaluation.questions import JoinedDocument, opened, read_joined, select, with_misplaced
+from sharedllm_cli.errors import DocumentError, UsageError
+from sharedllm_cli.evaluation.questions import JoinedDocument, Joining, opened, read_joined, select, with_misplaced
 from sharedllm_cli.progress import Silent
 from sharedllm_cli.training.records import DataFile
 
 
 def joined(path: Path, join: int) -> tuple[JoinedDocument, ...]:
-    return read_joined([DataFile(path)], join=join, skip_bad_lines=False, reporter=Silent())
+    return read_joined([DataFile(path)], [Joining(join)], skip_bad_lines=False, reporter=Silent())
 
 
 def test_joined_documents_stand_below_their_titles_and_questions_name_them(lights_file: Path) -> None:
@@ -78,9 +78,9 @@ def test_the_seed_draws_and_the_order_is_the_documents(lights_file: Path) -> Non
 
 def test_only_the_last_documents_are_taken(lights_file: Path) -> None:
     everything = joined(lights_file, 1)
-    kept = read_joined([DataFile(lights_file)], join=1, last=3, skip_bad_lines=False, reporter=Silent())
+    kept = read_joined([DataFile(lights_file)], [Joining(1, 3)], skip_bad_lines=False, reporter=Silent())
     assert kept == everything[1:]
-    assert read_joined([DataFile(lights_file)], join=1, last=9, skip_bad_lines=False, reporter=Silent()) == everything
+    assert read_joined([DataFile(lights_file)], [Joining(1, 9)], skip_bad_lines=False, reporter=Silent()) == everything
 
 
 def test_misplaced_questions_are_not_answered_where_they_are_asked(lights_file: Path) -> None:
@@ -103,6 +103,30 @@ def test_misplaced_questions_are_not_answered_where_they_are_asked(lights_file: 
         with_misplaced(drawn, 9, seed=0)
     with pytest.raises(DocumentError, match="only 0 questions"):
         with_misplaced(select(joined(lights_file, 4), limit=3, seed=0), 1, seed=0)
+
+
+def test_each_file_is_joined_in_its_own_way(lights_file: Path, tmp_path: Path) -> None:
+    other = tmp_path / "others.jsonl"
+    other.write_bytes(lights_file.read_bytes())
+    files = [DataFile(lights_file), DataFile(other)]
+    both = Joining.of(2, (1, 2), (None, 3))
+    documents = read_joined(files, both, skip_bad_lines=False, reporter=Silent())
+    own = read_joined(files[:1], both[:1], skip_bad_lines=False, reporter=Silent())
+    rest = read_joined(files[1:], both[1:], skip_bad_lines=False, reporter=Silent())
+    assert documents == own + rest
+    assert [document.file for document in documents] == ["lights.jsonl"] * 4 + ["others.jsonl"] * 2
+    chosen = with_misplaced(select(documents, limit=10, seed=0), 5, seed=0)
+    parts = [chosen.of_file(file) for file in ("lights.jsonl", "others.jsonl")]
+    assert [pair for part in parts for pair in part.chosen] == list(chosen.chosen)
+    assert all(part.chosen for part in parts)
+    for place, asked in chosen.chosen:
+        assert asked.key.removeprefix("misplaced ").startswith(documents[place].file), "a question stays in its file"
+    assert Joining.of(3, (4,), (None,)) == (Joining(4),) * 3
+    for joins, lasts in (((1, 2), (None,)), ((1,), (1, 2, 3, 4))):
+        with pytest.raises(UsageError, match="for 3 data files"):
+            Joining.of(3, joins, lasts)
+    with pytest.raises(UsageError, match="at least 1"):
+        Joining.of(1, (0,), (None,))
 
 
 def test_a_document_is_opened_whole_and_without_a_file(lights_file: Path, byte_tokenizer: Any) -> None:

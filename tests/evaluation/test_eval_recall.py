@@ -80,7 +80,9 @@ def test_recall_by_hand_ties_left_to_chance(scores: list[float], gold: set[int],
 
 def test_the_right_policy_is_chance_and_bm25_finds_what_is_named(lights_file: Path, settings: Settings) -> None:
     home = lights_file.parent / "home"
-    request = Request((DataFile(lights_file),), policies=("bm25", "hybrid", "late", "paper-cosine", "right"), join=4)
+    request = Request(
+        (DataFile(lights_file),), policies=("bm25", "hybrid", "late", "paper-cosine", "right"), joins=(4,)
+    )
     found = retrieval(request, settings, home=home, reporter=Silent())
     assert found["questions"] == {"asked": 8, "answer_found_once": 8, "in_data": 12}
     assert found["policies"]["right"]["recall_at_1"] == pytest.approx(1 / found["leaves_per_document"])
@@ -103,7 +105,7 @@ def test_a_resumed_run_equals_an_uninterrupted_one(
     lights_file: Path, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def run(out: str, **changes: object) -> dict[str, object]:
-        values = {"policies": ("bm25", "hybrid"), "limit": 7, "out": tmp_path / out, "join": 2} | changes
+        values = {"policies": ("bm25", "hybrid"), "limit": 7, "out": tmp_path / out, "joins": (2,)} | changes
         return retrieval(Request((DataFile(lights_file),), **values), settings, home=tmp_path, reporter=Silent())  # type: ignore[arg-type]
 
     whole = run("whole")

@@ -361,15 +361,31 @@ def test_a_device_that_is_not_there_is_said(monkeypatch: pytest.MonkeyPatch) -> 
 def test_automatic_choices_follow_the_device(monkeypatch: pytest.MonkeyPatch) -> None:
     gpu, cpu = torch.device("cuda", 0), torch.device("cpu")
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: True)
-    assert placement.choose_dtype("auto", gpu) == torch.bfloat16
-    assert placement.choose_dtype("auto", cpu) == torch.float32
+    assert placement.choose_dtype("auto", gpu, 1) == torch.bfloat16
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: False)
-    assert placement.choose_dtype("auto", gpu) == torch.float16
+    assert placement.choose_dtype("auto", gpu, 10**9) == torch.float16
     chosen = [
         placement.choose_quantization("auto", device, count)
         for device, count in ((gpu, 10**9), (gpu, 10**9 - 1), (cpu, 10**10))
     ]
     assert chosen == ["4bit", "none", "none"]
+
+
+@pytest.mark.parametrize("instructions", ["_is_avx512_bf16_supported", "_is_amx_tile_supported"])
+def test_a_processor_computes_in_halves_where_it_multiplies_them(
+    instructions: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cpu = torch.device("cpu")
+    for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"):
+        monkeypatch.setattr(torch.cpu, name, lambda: False, raising=False)
+    assert placement.choose_dtype("auto", cpu, 10**8) == torch.float32
+    monkeypatch.setattr(torch.cpu, instructions, lambda: True, raising=False)
+    assert placement.choose_dtype("auto", cpu, 10**8) == torch.bfloat16
+    assert placement.choose_dtype("auto", cpu, 10**6) == torch.float32
+    assert placement.choose_dtype("float32", cpu, 10**8) == torch.float32
+    for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"):
+        monkeypatch.delattr(torch.cpu, name, raising=False)
+    assert placement.choose_dtype("auto", cpu, 10**8) == torch.float32
 
 
 @pytest.mark.parametrize(("quantize", "kind"), [("4bit", "Linear4bit"), ("8bit", "Linear8bitLt")])
