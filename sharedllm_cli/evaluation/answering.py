@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 from time import perf_counter
@@ -10,7 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from sharedllm_cli.documents.chunking import plain_ids
 from sharedllm_cli.generation.answering import answer_pieces, stop_ids
+from sharedllm_cli.generation.prompt import NOT_IN_DOCUMENT
 from sharedllm_cli.generation.sampling import Sampler
 from sharedllm_cli.generation.stream import decode_stream
 from sharedllm_cli.model.cross_attention import TreeContext
@@ -22,11 +25,13 @@ class Answered:
     """An answer and its measurements.
 
     `nll` is the sum over the gold answer's tokens of their negative log-likelihood in nats, each given the running
-    text and the gold tokens before it. `first_token_s`: seconds from the running text to the first token.
+    text and the gold tokens before it. `refusal_nll` is that of the sentence that the document does not say, with its
+    end. `first_token_s`: seconds from the running text to the first token.
     """
 
     answer: str
     nll: float
+    refusal_nll: float
     first_token_s: float
 
 
@@ -36,7 +41,10 @@ class Answerer:
     def __init__(self, shared: SharedModel, max_new_tokens: int) -> None:
         self._shared = shared
         self._max_new_tokens = max_new_tokens
-        self._stop_ids = stop_ids(shared.base.model.generation_config, shared.base.tokenizer)
+        tokenizer = shared.base.tokenizer
+        self._stop_ids = stop_ids(shared.base.model.generation_config, tokenizer)
+        end = [] if tokenizer.eos_token_id is None else [int(tokenizer.eos_token_id)]
+        self._refusal_ids = [*plain_ids(tokenizer, NOT_IN_DOCUMENT), *end]
 
     @torch.inference_mode()
     def answer(
@@ -50,14 +58,7 @@ class Answerer:
         first = upper.infer(self._tensor(prompt_ids), tree, cache)
         sampler(first)  # waits for the device
         first_token_s = perf_counter() - started
-        nll = 0.0
-        if gold_ids:
-            nll = self._nll(first, tree, cache, gold_ids)
-            if any(layer.is_sliding for layer in cache.layers):  # such a cache has forgotten what it would go back to
-                cache = upper.cache()
-                upper.infer(self._tensor(prompt_ids), tree, cache)
-            elif len(gold_ids) > 1:
-                cache.crop(1 - len(gold_ids))  # a negative count is so many tokens less
+        scored = [self._nll(first, tree, cache, ids) for ids in (gold_ids, self._refusal_ids)]
         tokens = decode_stream(
             lambda token: upper.infer(token, tree, cache),
             first,
@@ -66,15 +67,22 @@ class Answerer:
             self._max_new_tokens,
         )
         pieces = answer_pieces(tokens, self._shared.base.tokenizer, stop_texts)
-        return Answered("".join(piece for piece, _ in pieces).strip(), nll, first_token_s)
+        return Answered("".join(piece for piece, _ in pieces).strip(), scored[0], scored[1], first_token_s)
 
-    def _nll(self, first: Tensor, tree: TreeContext | None, cache: Any, gold_ids: Sequence[int]) -> float:
-        """The gold answer's tokens after the running text that the cache holds; the cache grows by all but the last."""
+    def _nll(self, first: Tensor, tree: TreeContext | None, cache: Any, ids: Sequence[int]) -> float:
+        """What some tokens cost after the running text that the cache holds, and holds again afterwards."""
+        if not ids:
+            return 0.0
         logits = first[None]
-        if len(gold_ids) > 1:
-            rest = self._shared.upper.forward(self._tensor(gold_ids[:-1])[None], tree, cache)[0]
+        if len(ids) > 1:
+            # A sliding window's cache has forgotten what it would go back to.
+            sliding = any(layer.is_sliding for layer in cache.layers)
+            own = copy.deepcopy(cache) if sliding else cache
+            rest = self._shared.upper.forward(self._tensor(ids[:-1])[None], tree, own)[0]
             logits = torch.cat([logits, rest])
-        return float(torch.nn.functional.cross_entropy(logits.float(), self._tensor(gold_ids), reduction="sum"))
+            if not sliding:
+                cache.crop(1 - len(ids))  # a negative count is so many tokens less
+        return float(torch.nn.functional.cross_entropy(logits.float(), self._tensor(ids), reduction="sum"))
 
     def _tensor(self, ids: Sequence[int]) -> Tensor:
         return torch.tensor(list(ids), device=self._shared.base.device)

@@ -164,6 +164,7 @@ class _Evaluation:
             **line,
             "answer": NOT_IN_DOCUMENT if read.hopeless else found.answer,
             "nll": found.nll,
+            "refusal_nll": found.refusal_nll,
             "gold_tokens": len(gold),
             "first_token_s": search_s if read.hopeless else search_s + found.first_token_s,
             "prompt_tokens": len(read.prompt.token_ids),

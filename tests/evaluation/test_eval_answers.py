@@ -189,6 +189,24 @@ def test_nll_is_that_of_one_pass_over_prompt_and_answer(
     assert answerer.answer(got.prompt.token_ids, got.tree, [], ()).answer == found.answer, "scoring leaves no trace"
 
 
+@pytest.mark.parametrize("family", [("llama", {}), ("mistral", {"sliding_window": 16})], ids=lambda one: one[0])
+def test_what_is_scored_leaves_the_answer_as_it_was(
+    family: tuple[str, dict[str, int]], model_folder: Callable[..., Path], settings: Settings, tmp_path: Path
+) -> None:
+    folder = model_folder(family[0], max_position_embeddings=WINDOW, **family[1])
+    shared = load_shared(replace(settings, model=str(folder)), tmp_path, Silent())
+    answerer = Answerer(shared, 12)
+    prompt = list(range(40, 140))
+    alone = answerer.answer(prompt, None, [], ())
+    scored = answerer.answer(prompt, None, [50, 60, 70], ())
+    assert scored.answer == alone.answer
+    assert scored.refusal_nll == alone.refusal_nll
+    ids = shared.base.tokenizer.encode(NOT_IN_DOCUMENT, add_special_tokens=False) + [shared.base.tokenizer.eos_token_id]
+    logits = shared.base.model(torch.tensor([prompt + ids])).logits[0, len(prompt) - 1 : -1]
+    expected = torch.nn.functional.cross_entropy(logits, torch.tensor(ids), reduction="sum")
+    assert alone.refusal_nll == pytest.approx(float(expected), rel=1e-4)
+
+
 def test_numbers_by_arm_and_their_differences(
     lights_file: Path, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -198,8 +216,8 @@ def test_numbers_by_arm_and_their_differences(
         text = bytes(self._shared.base.tokenizer.decode(prompt_ids), "utf-8").decode()
         about, asked = text.split("Question:")
         if "lamp lit" in asked and (place := about.find("lit in ")) > 0:
-            return Answered(about[place + 7 : place + 11], 1.0 * len(gold), 0.5)
-        return Answered(NOT_IN_DOCUMENT, 3.0 * len(gold), 0.5)
+            return Answered(about[place + 7 : place + 11], 1.0 * len(gold), 0.0, 0.5)
+        return Answered(NOT_IN_DOCUMENT, 3.0 * len(gold), 0.0, 0.5)
 
     monkeypatch.setattr(Answerer, "answer", said)
     arms = ("closed", "truncate", "tree", "full")
