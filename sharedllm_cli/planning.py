@@ -203,7 +203,7 @@ def _question_operations(ground: _Ground, tokens: int) -> int:
 
 
 def _question_bytes(ground: _Ground, tokens: int) -> tuple[int, int]:
-    """Keys and values of a question: the tree's (as read and as rotated), and the running text's of all layers."""
+    """Keys and values of a question: the tree's (twice: several documents' are joined), and the running text's."""
     facts, settings = ground.facts, ground.settings
     position: int = 2 * facts.key_value_heads * facts.head_dim * ground.placement.dtype.itemsize
     kept = int(tokens / ground.tree.overall_ratio) * len(ground.layers)

@@ -105,7 +105,7 @@ class SharedLLM:
         upper, device = self._upper, self._subject.placement.device
         assert upper is not None
         with clock.part("read"):
-            tree = upper.context(kept, len(reading.leaves.trees))
+            tree = upper.context(kept, len(reading.leaves.trees), consume=True)
             cache = upper.cache()
             first = greedy(upper.infer(running_ids(reading, device), tree, cache))
         return Begun(first, lambda token: greedy(upper.infer(torch.tensor([token], device=device), tree, cache)))

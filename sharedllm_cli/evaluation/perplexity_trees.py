@@ -70,7 +70,7 @@ class StretchTrees:
         else:
             found = self._indexed(opened).compressed(nodes)
             advance(end - first)
-        return StretchTree(self._shared.upper.context(found, opened.chunks), int(found.chunks.numel()))
+        return StretchTree(self._shared.upper.context(found, opened.chunks, consume=True), int(found.chunks.numel()))
 
     def forget(self, kept: Collection[int]) -> None:
         """Free the chunks of all books but these."""

@@ -17,7 +17,7 @@ from sharedllm_cli.config import InjectionConfig
 from sharedllm_cli.model.attention import attend, causal_mask, join
 from sharedllm_cli.model.lower import CompressedNodes, project_keys_values, sliding_window
 from sharedllm_cli.model.quantization import linear_weight
-from sharedllm_cli.model.rotation import rotate
+from sharedllm_cli.model.rotation import rotate, rotate_in_place
 
 _REFERENCE_KEYS = 512
 """A tree of so many keys (4,096 tokens) is read alike with and without a length bias."""
@@ -90,19 +90,23 @@ def tree_context(
     rotary: nn.Module,
     devices: Mapping[int, torch.device],
     dtype: torch.dtype,
+    *,
+    consume: bool = False,
 ) -> TreeContext:
     """Rotate the keys of the preserved nodes by their chunk numbers and fix the queries' position n.
 
     nodes: keys of the layers that read, at least (more are allowed: trees of more layers serve fewer);
-    devices: the layers that read, and where each computes. Raises ValueError for a layer that the nodes lack.
+    devices: the layers that read, and where each computes; `consume`: nobody reads the nodes afterwards, so that their
+    keys are rotated where they lie. Raises ValueError for a layer that the nodes lack.
     """
     if missing := [layer for layer in devices if layer not in nodes.layers]:
         raise ValueError(f"the nodes hold {nodes.layers} and lack layers {missing}")
     keys = nodes.keys.to(dtype)
+    turn = rotate_in_place if consume or keys is not nodes.keys else rotate
     positions = torch.cat([nodes.chunks, nodes.chunks.new_tensor([chunk_count])]).to(keys.device).unsqueeze(0)
     cosine, sine = rotary(keys, positions)
     rotated = {
-        layer: rotate(keys[layer - nodes.first_layer].unsqueeze(0), cosine[:, :-1], sine[:, :-1]).to(device)
+        layer: turn(keys[layer - nodes.first_layer].unsqueeze(0), cosine[:, :-1], sine[:, :-1]).to(device)
         for layer, device in devices.items()
     }
     values = {

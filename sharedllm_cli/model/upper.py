@@ -122,11 +122,13 @@ class UpperModel:
         """Whether some gate is open: else no tree has to be built, searched or read."""
         return self.adapter.reads_tree
 
-    def context(self, nodes: CompressedNodes, chunk_count: int, *, closed_too: bool = False) -> TreeContext | None:
+    def context(
+        self, nodes: CompressedNodes, chunk_count: int, *, closed_too: bool = False, consume: bool = False
+    ) -> TreeContext | None:
         """The preserved nodes ready to be read by the layers whose gates are open; None where none is.
 
         nodes: keys and values of the injected layers or more; chunk_count: n, over all documents of the question.
-        `closed_too` includes layers with a closed gate, which training needs.
+        `closed_too` includes layers with a closed gate, which training needs; with `consume` the nodes are used up.
         """
         layers = self.adapter.config.injection.layers if closed_too else self.adapter.open_layers
         if not layers or nodes.chunks.numel() == 0:
@@ -134,7 +136,7 @@ class UpperModel:
         rotary = self.model.model.rotary_emb
         dtype = self.model.model.norm.weight.dtype
         devices = {place: layer_device(self._wrapped(place)) for place in layers}
-        return cross_attention.tree_context(nodes, chunk_count, rotary, devices, dtype)
+        return cross_attention.tree_context(nodes, chunk_count, rotary, devices, dtype, consume=consume)
 
     def _wrapped(self, place: int) -> Any:
         layer = self._layers[place]

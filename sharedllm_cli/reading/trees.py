@@ -181,7 +181,7 @@ class Trees:
             kept = JoinedNodes(opened_trees.nodes, [opened.chunks for opened in documents]).compressed(nodes)
             # Positions number the chunks that are read (METHOD section 4), not those that were left out.
             places = torch.tensor([number[chunk] for chunk in kept.chunks.tolist()], device=kept.chunks.device)
-            context = self._shared.upper.context(replace(kept, chunks=places), len(chunks))
+            context = self._shared.upper.context(replace(kept, chunks=places), len(chunks), consume=True)
         tokens, keys = sum(trees[chunk].length for chunk in chunks), len(places)
         told = TreeRead(len(nodes), keys, round(tokens / keys, 2), self._policy)
         return TreeReading(context, told, tokens, opened_trees.hit)

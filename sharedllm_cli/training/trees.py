@@ -177,6 +177,6 @@ class TreeReader:
             number = {chunk: place for place, chunk in enumerate(one.chunks)}
             places = torch.tensor([number[chunk] for chunk in kept.chunks.tolist()], device=kept.chunks.device)
             kept = replace(kept, chunks=places)
-        context = self._upper.context(kept, one.chunk_count, closed_too=True)
+        context = self._upper.context(kept, one.chunk_count, closed_too=True, consume=True)
         assert context is not None
         return context

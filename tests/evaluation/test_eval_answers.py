@@ -201,7 +201,8 @@ def test_what_is_scored_leaves_the_answer_as_it_was(
     scored = answerer.answer(prompt, None, [50, 60, 70], ())
     assert scored.answer == alone.answer
     assert scored.refusal_nll == alone.refusal_nll
-    ids = shared.base.tokenizer.encode(NOT_IN_DOCUMENT, add_special_tokens=False) + [shared.base.tokenizer.eos_token_id]
+    tokenizer = shared.base.tokenizer
+    ids = [*tokenizer.encode(NOT_IN_DOCUMENT, add_special_tokens=False), tokenizer.eos_token_id]
     logits = shared.base.model(torch.tensor([prompt + ids])).logits[0, len(prompt) - 1 : -1]
     expected = torch.nn.functional.cross_entropy(logits, torch.tensor(ids), reduction="sum")
     assert alone.refusal_nll == pytest.approx(float(expected), rel=1e-4)

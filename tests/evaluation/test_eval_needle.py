@@ -202,7 +202,9 @@ def test_cells_count_what_was_answered_and_what_was_held(
 def test_held_and_answered_are_two_things(
     text_file: Path, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Answerer, "answer", lambda self, prompt, tree, gold, stop: Answered("I don't know", 0.0, 0.0, 0.0))
+    monkeypatch.setattr(
+        Answerer, "answer", lambda self, prompt, tree, gold, stop: Answered("I don't know", 0.0, 0.0, 0.0)
+    )
     found = needle(request(text_file, tmp_path / "out"), settings, home=tmp_path, reporter=Silent())["arms"]["bm25"]
     assert (found["answered"], found["held"], found["refused"]) == (0.0, 1.0, 0.0)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -350,3 +351,22 @@ def test_a_length_bias_keeps_the_trees_share_when_its_keys_are_doubled() -> None
         shares[length_bias] = float((logits[0] - logits[1]).abs().max())
         upper.remove()
     assert shares[1.0] < 1e-4 < shares[0.0]
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16], ids=str)
+def test_keys_that_nobody_else_reads_are_rotated_where_they_lie(dtype: torch.dtype) -> None:
+    model = make_tiny_model("llama", seed=1).to(dtype)
+    upper = UpperModel(model, opened(Adapter.untrained(model, "tiny", InjectionConfig("merged", 3), TREE)))
+    nodes = random_nodes(model, 3)
+    nodes = replace(nodes, keys=nodes.keys.to(dtype), values=nodes.values.to(dtype))
+    before = nodes.keys.clone()
+    kept = upper.context(nodes, 3)
+    assert torch.equal(nodes.keys, before), "others may read them yet"
+    used = upper.context(nodes, 3, consume=True)
+    assert kept is not None
+    assert used is not None
+    tolerance = {torch.float64: 1e-14, torch.float32: 1e-6, torch.bfloat16: 4e-2}[dtype]
+    for layer, keys in kept.keys.items():
+        assert torch.allclose(used.keys[layer], keys, rtol=0, atol=tolerance)
+        assert torch.equal(used.values[layer], kept.values[layer])
+        assert used.keys[layer].untyped_storage().data_ptr() == nodes.keys.untyped_storage().data_ptr()
