@@ -162,8 +162,8 @@ def _device(value: str) -> str | None:
     return "must be auto, cpu, cuda, cuda:0 (a number), or mps"
 
 
-def _fraction(value: float) -> str | None:
-    return None if 0 < value <= 1 else "must be above 0 and at most 1"
+def _fraction(value: float | None) -> str | None:
+    return None if value is None or 0 < value <= 1 else "must be above 0 and at most 1"
 
 
 @dataclass(frozen=True)
@@ -214,6 +214,12 @@ class Settings:
     evidence_tokens: int = _knob(1024, "Tokens of verbatim passages; 0 is the tree alone.", _at_least(0))
     tree: bool | None = _knob(
         None, "Read the context tree beside the passages; by default where the adapter answers better for it."
+    )
+    refuse_from: float | None = _knob(
+        None,
+        "Probability of the sentence that the document does not say from which on it is said (1: only where it is the"
+        " likeliest anyhow), else the adapter's.",
+        _fraction,
     )
     max_new_tokens: int = _knob(256, "Longest answer, in tokens.", _at_least(1))
     temperature: float = _knob(0.0, "Sampling temperature; 0 always takes the likeliest token.", _at_least(0))

@@ -32,7 +32,7 @@ class Group:
 
 MODEL = Group("Model", ("model", "adapter", "device", "quantize", "dtype", "attention", "offline"))
 READING = Group("Reading", ("policy", "evidence_tokens", "tree", "password", "index_dir"))
-ANSWER = Group("Answer", ("max_new_tokens", "temperature", "top_p", "seed", "system"))
+ANSWER = Group("Answer", ("refuse_from", "max_new_tokens", "temperature", "top_p", "seed", "system"))
 TREE = Group(
     "Tree",
     ("preset", "lower_layers", "chunk_tokens", "tree_height", "ratios", "encoding", "stored_dtype", "injection"),

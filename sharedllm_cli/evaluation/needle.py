@@ -150,7 +150,7 @@ class _Search:
         self._settings = settings
         self._store = IndexStore(request.trees or request.out / INDEXES, reporter)
         self._reporter = reporter
-        self._answerer = Answerer(shared, settings.max_new_tokens)
+        self._answerer = Answerer(shared, settings.max_new_tokens, shared.refuse_from(settings))
 
     def ask_stretch(self, length: int, trial: int, arms: Sequence[Arm]) -> Iterator[None]:
         """Plant a fact at every depth of one stretch of text, each in a document of its own; yields after each answer.

@@ -38,6 +38,7 @@ def model_facts(shared: SharedModel, settings: Settings) -> dict[str, Any]:
         "adapter_weights": None if folder is None else durable.sha256_of(folder / WEIGHTS_FILE),
         "trained": adapter.trained,
         "reads_tree": shared.upper.reads_tree,
+        "refuse_from": shared.refuse_from(settings),
         "injection": asdict(adapter.config.injection),
         "lower_layers": shared.lower.lower_layers,
         "tree": asdict(shared.tree),

@@ -46,6 +46,8 @@ class AdapterConfig:
     `shape` is the base model's (layers, hidden size, heads, key/value heads, head dimension): an adapter fits no other.
     `trained` is its provenance (objective, data, steps, versions, date), None for an untrained one. `beside_passages`:
     whether it answers better where the tree is read beside verbatim passages; one that does not reads it alone.
+    `refuse_from`: the probability of the sentence that the document does not say from which on it is said, as chosen on
+    training data; None leaves that to decoding.
     """
 
     base: str
@@ -56,6 +58,7 @@ class AdapterConfig:
     base_weights: str | None = None
     trained: Mapping[str, Any] | None = field(default=None)
     beside_passages: bool = True
+    refuse_from: float | None = None
 
     def to_json(self) -> dict[str, Any]:
         return {"format_version": FORMAT_VERSION, **asdict(self)}
@@ -89,6 +92,7 @@ class AdapterConfig:
                 base_weights=data["base_weights"],
                 trained=data["trained"],
                 beside_passages=bool(data.get("beside_passages", True)),
+                refuse_from=None if data.get("refuse_from") is None else float(data["refuse_from"]),
             )
         except (KeyError, TypeError, ValueError) as error:
             raise ModelError(f"{CONFIG_FILE} is not an adapter's configuration: {error}") from error

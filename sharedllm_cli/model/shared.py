@@ -39,6 +39,15 @@ class SharedModel:
             return False
         return bool(settings.tree) or not settings.evidence_tokens or self.adapter.config.beside_passages
 
+    def refuse_from(self, settings: Settings) -> float | None:
+        """The probability from which on it is said that the document does not say: the user's, else the adapter's.
+
+        None leaves it to decoding: at 1, or where the user's own system prompt may ask for other words.
+        """
+        if settings.refuse_from is not None:
+            return settings.refuse_from if settings.refuse_from < 1 else None
+        return None if settings.system else self.adapter.config.refuse_from
+
     @cached_property
     def lower_replicas(self) -> list[LowerModel]:
         """Copies of the lower model on the other GPUs that have room for one: they share the building of an index."""

@@ -6,6 +6,8 @@ wherever there is nothing to read, so that a closed gate is exactly the base mod
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -162,6 +164,23 @@ class UpperModel:
         )
         logits: Tensor = output.logits
         return logits
+
+    def nll_after(self, first: Tensor, ids: Sequence[int], tree: TreeContext | None, cache: Any) -> float:
+        """What some tokens cost, in nats, after the running text that the cache holds, and holds again afterwards.
+
+        first: logits [vocabulary] after the running text.
+        """
+        if not ids:
+            return 0.0
+        logits, wanted = first[None], torch.tensor(list(ids), device=first.device)
+        if len(ids) > 1:
+            # A sliding window's cache has forgotten what it would go back to.
+            sliding = any(layer.is_sliding for layer in cache.layers)
+            own = copy.deepcopy(cache) if sliding else cache
+            logits = torch.cat([logits, self.forward(wanted[None, :-1], tree, own)[0]])
+            if not sliding:
+                cache.crop(1 - len(ids))  # a negative count is so many tokens less
+        return float(torch.nn.functional.cross_entropy(logits.float(), wanted, reduction="sum"))
 
     def begin(
         self, token_ids: Tensor, tree: TreeContext | None, reporter: Reporter | None = None

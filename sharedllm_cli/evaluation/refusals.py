@@ -1,0 +1,44 @@
+"""What each threshold of refusal would have done with the answers of a run: how a threshold is chosen.
+
+On training data, that is: a threshold chosen on the questions that it is measured by says nothing. Knows no model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sharedllm_cli.evaluation import metrics
+from sharedllm_cli.generation.prompt import NOT_IN_DOCUMENT
+from sharedllm_cli.generation.refusal import refuses
+
+THRESHOLDS = (0.001, 0.003, 0.01, 0.03, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0)
+
+
+def operating_points(lines: Sequence[Mapping[str, Any]], refused_from: float | None) -> list[dict[str, float | None]]:
+    """For each threshold: the shares of answerable and of unanswerable questions refused, and the F1 of the answerable.
+
+    `lines` are predictions with an answer and its `refusal_nll`. Thresholds above `refused_from`, the one that the run
+    itself applied, can't be told: what would have been said there is not known.
+    """
+    known = [threshold for threshold in THRESHOLDS if refused_from is None or threshold <= refused_from]
+    return [{"refuse_from": threshold, **_point(lines, threshold)} for threshold in known]
+
+
+def _point(lines: Sequence[Mapping[str, Any]], threshold: float) -> dict[str, float | None]:
+    refused: dict[bool, list[bool]] = {True: [], False: []}
+    scores = []
+    for line in lines:
+        answer = NOT_IN_DOCUMENT if refuses(line["refusal_nll"], threshold) else line["answer"]
+        refused[line["answerable"]].append(metrics.refused(answer))
+        if line["answerable"]:
+            scores.append(metrics.f1(answer, line["answers"]))
+    return {
+        "refused": _mean(refused[True]),
+        "unanswerable_refused": _mean(refused[False]),
+        "f1": _mean(scores),
+    }
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    return sum(values) / len(values) if values else None

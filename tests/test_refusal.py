@@ -1,0 +1,147 @@
+"""The sentence that the document does not say is said where it is likely enough as a whole, and not below that."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+import torch
+from tiny_models import make_tiny_model
+
+from sharedllm_cli.answer import Answer
+from sharedllm_cli.config import InjectionConfig, Settings, TreeConfig
+from sharedllm_cli.engine import Engine
+from sharedllm_cli.errors import UsageError
+from sharedllm_cli.evaluation.answering import Answerer
+from sharedllm_cli.evaluation.refusals import THRESHOLDS, operating_points
+from sharedllm_cli.generation.prompt import NOT_IN_DOCUMENT
+from sharedllm_cli.generation.refusal import refusal_ids, refuses
+from sharedllm_cli.model.adapter import Adapter, model_shape
+from sharedllm_cli.model.adapter_config import AdapterConfig
+from sharedllm_cli.model.shared import SharedModel
+from sharedllm_cli.model.upper import UpperModel
+from sharedllm_cli.progress import Silent
+
+TEXT = "The lamp of the tower was lit by its keeper in the year 1801, and has burned ever since that night."
+
+
+def test_a_sentence_is_said_from_its_threshold_on() -> None:
+    assert refuses(-math.log(0.3), 0.3 - 1e-9)
+    assert not refuses(-math.log(0.3), 0.3 + 1e-9)
+    assert not refuses(0.0, None)
+
+
+def test_the_sentence_ends_like_an_answer(byte_tokenizer: Any) -> None:
+    ids = refusal_ids(byte_tokenizer)
+    assert byte_tokenizer.decode(ids[:-1]) == NOT_IN_DOCUMENT
+    assert ids[-1] == byte_tokenizer.eos_token_id
+
+
+@pytest.mark.parametrize(
+    ("settings", "adapter", "expected"),
+    [
+        (Settings(), None, None),
+        (Settings(), 0.2, 0.2),
+        (Settings(refuse_from=0.4), 0.2, 0.4),
+        (Settings(refuse_from=1.0), 0.2, None),
+        (Settings(system="Say no."), 0.2, None),
+        (Settings(system="Say no.", refuse_from=0.4), 0.2, 0.4),
+    ],
+)
+def test_whose_threshold_it_is(settings: Settings, adapter: float | None, expected: float | None) -> None:
+    model = make_tiny_model("llama")
+    config = AdapterConfig(
+        "tiny",
+        model_shape(model),
+        InjectionConfig("merged", 2),
+        TreeConfig(16, 2, (4, 2)),
+        trained={},
+        refuse_from=adapter,
+    )
+    kept = Adapter(model, AdapterConfig.from_json(config.to_json()))
+    nothing = cast(Any, None)
+    found = SharedModel(nothing, UpperModel(model, kept), nothing, "tiny", kept.config.tree).refuse_from(settings)
+    assert found == expected
+
+
+def test_an_adapter_of_before_leaves_it_to_decoding() -> None:
+    model = make_tiny_model("llama")
+    config = AdapterConfig("tiny", model_shape(model), InjectionConfig("merged", 2), TreeConfig(), trained={})
+    data = config.to_json()
+    del data["refuse_from"]
+    assert AdapterConfig.from_json(data).refuse_from is None
+
+
+@pytest.mark.parametrize("value", [0.0, -0.1, 1.1])
+def test_a_threshold_is_a_probability(value: float) -> None:
+    with pytest.raises(UsageError, match="--refuse-from"):
+        Settings(refuse_from=value)
+
+
+@pytest.fixture
+def small(model_folder: Callable[..., Path], tmp_path: Path) -> Settings:
+    (tmp_path / "light.txt").write_text(TEXT, encoding="utf-8")
+    folder = model_folder("llama", max_position_embeddings=4096)
+    return Settings(model=str(folder), device="cpu", dtype="float32", lower_layers=2, max_new_tokens=5)
+
+
+def asked(settings: Settings, folder: Path) -> tuple[Answer, list[str]]:
+    engine = Engine(replace(settings, index_dir=str(folder / "indexes")), home=folder / "home", reporter=Silent())
+    library = engine.open([str(folder / "light.txt")])
+    *pieces, answer = engine.ask(library, "Who lit the lamp?")
+    assert isinstance(answer, Answer)
+    return answer, [piece for piece in pieces if isinstance(piece, str)]
+
+
+def test_ask_and_evaluation_refuse_alike(small: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plain, _ = asked(small, tmp_path)
+    assert plain.answer != NOT_IN_DOCUMENT
+    costs: list[float] = []
+    original = UpperModel.nll_after
+
+    def watched(self: UpperModel, first: torch.Tensor, ids: Any, tree: Any, cache: Any) -> float:
+        costs.append(original(self, first, ids, tree, cache))
+        return costs[-1]
+
+    monkeypatch.setattr(UpperModel, "nll_after", watched)
+    # An untrained model finds the sentence next to impossible: any threshold that is reached must be tiny.
+    kept, _ = asked(replace(small, refuse_from=0.5), tmp_path)
+    assert (kept.answer, kept.answered) == (plain.answer, plain.answered), "scoring the sentence leaves no trace"
+    (cost,) = costs
+    monkeypatch.setattr(UpperModel, "nll_after", lambda *given: 0.5)
+    refused, pieces = asked(replace(small, refuse_from=0.6), tmp_path)
+    assert pieces == [NOT_IN_DOCUMENT]
+    assert (refused.answer, refused.answered) == (NOT_IN_DOCUMENT, False)
+    assert cost > 10
+    engine = Engine(small, home=tmp_path / "home", reporter=Silent())
+    for threshold, said in ((0.6, True), (0.61, False), (None, False)):
+        found = Answerer(engine.shared, 5, threshold).answer(list(range(40, 90)), None, [], ())
+        assert (found.answer == NOT_IN_DOCUMENT) is said
+        assert found.refusal_nll == 0.5
+
+
+def line(answer: str, gold: str | None, probability: float) -> dict[str, Any]:
+    answers = [] if gold is None else [gold]
+    return {"answer": answer, "answers": answers, "answerable": bool(answers), "refusal_nll": -math.log(probability)}
+
+
+def test_each_threshold_is_told_with_what_it_would_have_done() -> None:
+    lines = [
+        line("a keeper", "a keeper", 0.05),
+        line("1801", "1801", 0.4),
+        line("the wind", None, 0.15),
+        line(NOT_IN_DOCUMENT, None, 0.9),
+    ]
+    points = {point["refuse_from"]: point for point in operating_points(lines, None)}
+    assert list(points) == list(THRESHOLDS)
+    assert points[0.03] == {"refuse_from": 0.03, "refused": 1.0, "unanswerable_refused": 1.0, "f1": 0.0}
+    assert points[0.1] == {"refuse_from": 0.1, "refused": 0.5, "unanswerable_refused": 1.0, "f1": 0.5}
+    assert points[0.2] == {"refuse_from": 0.2, "refused": 0.5, "unanswerable_refused": 0.5, "f1": 0.5}
+    assert points[1.0] == {"refuse_from": 1.0, "refused": 0.0, "unanswerable_refused": 0.5, "f1": 1.0}
+    assert [point["refuse_from"] for point in operating_points(lines, 0.1)] == [0.001, 0.003, 0.01, 0.03, 0.1]
+    nothing = operating_points(lines[:2], None)[-1]
+    assert nothing["unanswerable_refused"] is None
