@@ -35,6 +35,7 @@ OTHER_VALUES: dict[str, Any] = {
     "policy": "bm25",
     "evidence_tokens": 99,
     "tree": False,
+    "refuse_from": 0.3,
     "max_new_tokens": 17,
     "temperature": 0.7,
     "top_p": 0.9,
