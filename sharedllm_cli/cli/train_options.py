@@ -109,6 +109,17 @@ TreeOnlyShare = Annotated[
         max=1.0,
     ),
 ]
+TextShare = Annotated[
+    float,
+    typer.Option(
+        "--text-share",
+        metavar="X",
+        help="Share of samples of qa that go on with a text after its tree, as lm does; opens a new adapter's gates.",
+        rich_help_panel=TREE,
+        min=0.0,
+        max=1.0,
+    ),
+]
 TreeTokens = Annotated[
     str,
     typer.Option(

@@ -19,7 +19,8 @@ PADDING = -1
 class Batch:
     """B samples of up to L tokens.
 
-    `token_ids`, `positions`, `branches`: [B, L]. What is learned: `rows`, `columns` and `targets`, [T] each.
+    `token_ids`, `positions`, `branches`: [B, L]. What is learned: `rows`, `columns` and `targets`, and what
+    each target counts, `weights`, [T] each.
     """
 
     token_ids: Tensor
@@ -28,6 +29,7 @@ class Batch:
     rows: Tensor
     columns: Tensor
     targets: Tensor
+    weights: Tensor
 
     @staticmethod
     def of(samples: Sequence[Sample], device: torch.device) -> Batch:
@@ -49,6 +51,7 @@ class Batch:
             rows,
             columns,
             targets[rows, columns],
+            torch.tensor([sample.weight for sample in samples], dtype=torch.float32, device=device)[rows],
         )
 
     def mask(self, window: int | None = None) -> Tensor | None:

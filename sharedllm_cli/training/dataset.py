@@ -64,8 +64,15 @@ class Mixture:
     """Where the passages beside a tree miss the answer, how often the tree holds it; else its chunks are taken out."""
     policy_noise: float = 0.25
     """Noise on the scores that search a tree, in their standard deviations: searches in use miss, too."""
+    text: float = 0.0
+    """Samples without a question, of the objective `lm`, among those of `qa`."""
     jitter: float = 0.0
     """σ of the split points as a share of a node's tokens; such trees are encoded anew for every sample."""
+
+    @property
+    def reads_trees(self) -> bool:
+        """Whether any sample reads a tree."""
+        return self.tree + self.tree_only + self.text > 0
 
 
 @dataclass(frozen=True)

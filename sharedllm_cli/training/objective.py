@@ -30,8 +30,8 @@ class Objective(Protocol):
 
     name: str
 
-    def loss(self, model: TrainedUpper, samples: Sequence[Sample], device: torch.device) -> tuple[Tensor, int]:
-        """Summed loss of the samples, with gradients, and the number of targets that it sums over."""
+    def loss(self, model: TrainedUpper, samples: Sequence[Sample], device: torch.device) -> Tensor:
+        """Summed loss of the samples' targets, each by its weight, with gradients."""
 
 
 class NextTokens:
@@ -45,12 +45,12 @@ class NextTokens:
         self.name = name
         self._trees = trees
 
-    def loss(self, model: TrainedUpper, samples: Sequence[Sample], device: torch.device) -> tuple[Tensor, int]:
+    def loss(self, model: TrainedUpper, samples: Sequence[Sample], device: torch.device) -> Tensor:
         """See `Objective`."""
         batch = Batch.of(samples, device)
         logits = model(batch, read_trees(samples, self._trees))
-        total = nn.functional.cross_entropy(logits.float(), batch.targets, reduction="sum")
-        return total, int(batch.targets.numel())
+        losses = nn.functional.cross_entropy(logits.float(), batch.targets, reduction="none")
+        return (losses * batch.weights).sum()
 
 
 class Distillation:
@@ -65,7 +65,7 @@ class Distillation:
     def __init__(self, trees: TreeReader | None = None) -> None:
         self._trees = trees
 
-    def loss(self, model: TrainedUpper, samples: Sequence[Sample], device: torch.device) -> tuple[Tensor, int]:
+    def loss(self, model: TrainedUpper, samples: Sequence[Sample], device: torch.device) -> Tensor:
         """See `Objective`."""
         batch = Batch.of(samples, device)
         taught = []
@@ -74,8 +74,8 @@ class Distillation:
                 taught.append(model(Batch.of([sample.teacher or sample], device)).float())
         wanted = torch.cat(taught).log_softmax(dim=-1)
         said = model(batch, read_trees(samples, self._trees)).float().log_softmax(dim=-1)
-        total = nn.functional.kl_div(said, wanted, reduction="sum", log_target=True)
-        return total, int(batch.targets.numel())
+        losses = nn.functional.kl_div(said, wanted, reduction="none", log_target=True).sum(dim=-1)
+        return (losses * batch.weights).sum()
 
 
 def read_trees(samples: Sequence[Sample], trees: TreeReader | None) -> TreeContext | None:

@@ -31,7 +31,7 @@ from sharedllm_cli.training.objective import Distillation, NextTokens, Samples
 from sharedllm_cli.training.records import DataFile, Record
 from sharedllm_cli.training.sample import Sample
 from sharedllm_cli.training.starting import Reading, started_from, starting_adapter
-from sharedllm_cli.training.text import ContinueSamples, Lengths, ReciteSamples
+from sharedllm_cli.training.text import ContinueSamples, Lengths, MixedSamples, ReciteSamples
 from sharedllm_cli.training.trainer import METRICS, Ending, Pace, Schedule, Trainer
 from sharedllm_cli.training.trees import StoredTrees, TreeReader
 from sharedllm_cli.training.validation import Validation
@@ -105,7 +105,7 @@ def run(request: Request, settings: Settings, *, home: Path, reporter: Reporter)
     adapter = starting_adapter(
         request.start, request.reading, base, settings, rank=request.rank, seed=request.schedule.seed
     )
-    wanted = request.objective != "qa" or request.mixture.tree or request.mixture.tree_only
+    wanted = request.objective != "qa" or request.mixture.reads_trees
     if wanted and not adapter.reads_tree:
         raise UsageError("the adapter's gates are closed: no sample with a tree could teach it anything")
     upper = UpperModel(base.model, adapter)
@@ -165,9 +165,18 @@ def _samples(
         documents = Documents(cut, base.tokenizer, tree, paged=0.0, by_length=True)
         kind = ReciteSamples if request.objective == "recite" else ContinueSamples
         return kind(documents, seed=seed, mixture=mixture, lengths=request.lengths)
-    documents = Documents(files, base.tokenizer, tree, paged=mixture.paged)
+    asking = [(weight, records) for weight, records in files if any(record.questions for record in records)]
+    documents = Documents(asking if mixture.text else files, base.tokenizer, tree, paged=mixture.paged)
     taught = request.objective == "distill"
-    return QuestionSamples(documents, base.tokenizer, seed=seed, window=base.window, mixture=mixture, taught=taught)
+    questions = QuestionSamples(
+        documents, base.tokenizer, seed=seed, window=base.window, mixture=mixture, taught=taught
+    )
+    if not mixture.text:
+        return questions
+    whole = [(weight, pieces(records)) for weight, records in files]
+    read = Documents(whole, base.tokenizer, tree, paged=0.0, by_length=True)
+    texts = ContinueSamples(read, seed=seed, mixture=mixture, lengths=request.lengths)
+    return MixedSamples(questions, texts, share=mixture.text, seed=seed)
 
 
 def is_main_process() -> bool:
@@ -186,6 +195,8 @@ def _own_device(device: str) -> str:
 def _check(request: Request) -> None:
     if request.objective not in OBJECTIVES:
         raise UsageError(f"unknown objective {request.objective!r}", hint=f"choose one of {', '.join(OBJECTIVES)}")
+    if request.mixture.text and request.objective != "qa":
+        raise UsageError("--text-share is for --objective qa alone")
     if not request.data:
         raise UsageError("there is nothing to train on", hint="give one or more files with --data")
     if request.rank < 1 or request.hold_back < 0 or request.validation < 0:

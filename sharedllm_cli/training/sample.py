@@ -35,7 +35,8 @@ class Sample:
 
     `targets[i]` is the token to be predicted after token i, NO_TARGET where nothing is learned; `positions` count
     within each branch; `branches` say which question a token belongs to. `tree` is what injected layers read, if
-    anything. `teacher` has the same targets after a running text that holds the documents word for word.
+    anything. `teacher` has the same targets after a running text that holds the documents word for word. `weight` is
+    what each of its targets counts in the loss: a text has many, an answer few.
     """
 
     token_ids: np.ndarray
@@ -44,6 +45,7 @@ class Sample:
     targets: np.ndarray
     tree: TreePlan | None = None
     teacher: Sample | None = None
+    weight: float = 1.0
 
     def __len__(self) -> int:
         return len(self.token_ids)
@@ -51,6 +53,11 @@ class Sample:
     @property
     def target_count(self) -> int:
         return int((self.targets != NO_TARGET).sum())
+
+    @property
+    def weighed(self) -> float:
+        """What all of its targets count together."""
+        return self.weight * self.target_count
 
 
 def answer_ids(tokenizer: PreTrainedTokenizerBase, answer: str) -> list[int]:

@@ -15,12 +15,15 @@ import numpy as np
 
 from sharedllm_cli.errors import DocumentError
 from sharedllm_cli.training.corpus import Documents
-from sharedllm_cli.training.dataset import Mixture
+from sharedllm_cli.training.dataset import Mixture, QuestionSamples
 from sharedllm_cli.training.located import LocatedDocument
 from sharedllm_cli.training.sample import Sample, branched
 from sharedllm_cli.training.trees import TreePlan, plan
 
 _ATTEMPTS = 50
+_KIND = 1 << 20
+"""Stands where samples count their attempts, so that the kind of a sample is drawn apart from all else of it."""
+TEXT_TARGETS = 48
 
 
 @dataclass(frozen=True)
@@ -122,6 +125,25 @@ class ContinueSamples(_TextSamples):
         tree = plan([document], [rising], jitter=self._mixture.jitter, random=random)
         ids = leaves.tokens.ids[starts[place] : starts[place] + self._lengths.text + 1].tolist()
         return replace(branched([ids[:1]], [ids[1:]]), tree=only_chunks(tree, range(first, place)))
+
+
+class MixedSamples:
+    """Samples of questions with some of `lm` among them: who learns to answer goes on knowing how a text goes on.
+
+    The targets of a text count together as much as `TEXT_TARGETS` of an answer's.
+    """
+
+    def __init__(self, questions: QuestionSamples, texts: ContinueSamples, *, share: float, seed: int) -> None:
+        self._questions = questions
+        self._texts = texts
+        self._share = share
+        self._seed = seed
+
+    def __getitem__(self, number: int) -> Sample:
+        if np.random.default_rng([self._seed, number, _KIND]).random() >= self._share:
+            return self._questions[number]
+        text = self._texts[number]
+        return replace(text, weight=TEXT_TARGETS / text.target_count)
 
 
 def only_chunks(tree: TreePlan, chunks: range) -> TreePlan:

@@ -185,13 +185,14 @@ class Trainer:
         started = time.monotonic()
         drawn = self._draw()
         targets = self._total(sum(sample.target_count for sample in drawn))
+        weighed = self._total(sum(sample.weighed for sample in drawn))
         rate = self._schedule.rate(self.position.step)
         for group in self._optimizer.param_groups:
             group["lr"] = rate * group["times"]
         loss = 0.0
         for together in by_length(drawn, self._schedule.batch_tokens):
-            total, _ = self._objective.loss(self._model, together, self._accelerator.device)
-            self._accelerator.backward(total / targets)
+            total = self._objective.loss(self._model, together, self._accelerator.device)
+            self._accelerator.backward(total / weighed)
             loss += float(total.detach())
         self._share_gradients()
         norm = float(self._accelerator.clip_grad_norm_(list(self._parameters.values()), self._schedule.clip))
@@ -207,7 +208,7 @@ class Trainer:
             now.tokens + tokens,
             now.seconds + seconds,
         )
-        loss = self._total(loss) / targets
+        loss = self._total(loss) / weighed
         self._record(loss=loss, learning_rate=rate, gradient_norm=norm, tokens_per_s=tokens / seconds)
         task.advance(1)
 
@@ -249,12 +250,11 @@ class Trainer:
         self._reporter.note(f"step {self.position.step}: {told}")
 
     def _loss_of(self, samples: Sequence[Sample]) -> float:
-        losses, counts = 0.0, 0
+        losses = 0.0
         with torch.no_grad():
             for together in by_length(samples, self._schedule.batch_tokens):
-                loss, count = self._objective.loss(self._model, together, self._accelerator.device)
-                losses, counts = losses + float(loss), counts + count
-        return losses / counts
+                losses += float(self._objective.loss(self._model, together, self._accelerator.device))
+        return losses / sum(sample.weighed for sample in samples)
 
     def _record(self, **values: float) -> None:
         if not self._accelerator.is_main_process:

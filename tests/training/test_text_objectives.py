@@ -24,7 +24,7 @@ from sharedllm_cli.training.forward import TrainedUpper
 from sharedllm_cli.training.objective import Distillation
 from sharedllm_cli.training.records import DataFile, Record, read_records
 from sharedllm_cli.training.sample import NO_TARGET, Sample
-from sharedllm_cli.training.text import ContinueSamples, Lengths, ReciteSamples
+from sharedllm_cli.training.text import TEXT_TARGETS, ContinueSamples, Lengths, MixedSamples, ReciteSamples
 from sharedllm_cli.training.trees import LiveTrees, TreePlan, TreeReader
 
 TREE = TreeConfig(chunk_tokens=256)  # of leaves of 32 tokens
@@ -154,7 +154,7 @@ def test_a_teacher_that_fits_no_window_is_said(data_file: Path, byte_tokenizer: 
 
 
 def test_distillation_is_the_divergence_from_the_base_model(tiny: BaseModel, data_file: Path) -> None:
-    samples = taught(data_file, tiny.tokenizer)
+    samples = [replace(sample, weight=0.5 + number) for number, sample in enumerate(taught(data_file, tiny.tokenizer))]
     with torch.no_grad():
         teachers = []
         for sample in samples:
@@ -168,10 +168,9 @@ def test_distillation_is_the_divergence_from_the_base_model(tiny: BaseModel, dat
             assert sample.tree is not None
             logits = upper.forward(torch.from_numpy(sample.token_ids)[None], trees.read([sample.tree]))[0]
             student = logits[torch.from_numpy(sample.targets) != NO_TARGET].double().log_softmax(-1)
-            expected += float((teacher * (teacher.log() - student)).sum())
-    loss, count = Distillation(trees).loss(TrainedUpper(upper), samples, torch.device("cpu"))
+            expected += sample.weight * float((teacher * (teacher.log() - student)).sum())
+    loss = Distillation(trees).loss(TrainedUpper(upper), samples, torch.device("cpu"))
     assert float(loss.detach()) == pytest.approx(expected, rel=1e-3)
-    assert count == sum(sample.target_count for sample in samples)
     loss.backward()
     own = TrainedUpper(upper).trained_parameters()
     assert all(parameter.grad is not None for parameter in own.values())
@@ -182,8 +181,8 @@ def test_what_says_the_same_has_nothing_to_learn(tiny: BaseModel, data_file: Pat
     config = AdapterConfig(tiny.name, model_shape(tiny.model), InjectionConfig("merged", 2), TREE, low_rank)
     model = TrainedUpper(UpperModel(tiny.model, Adapter(tiny.model, config)))
     plain = [replace(sample, tree=None, teacher=None) for sample in taught(data_file, tiny.tokenizer)]
-    loss, _ = Distillation().loss(model, plain, torch.device("cpu"))
-    assert abs(float(loss)) < 1e-3
+    loss = Distillation().loss(model, plain, torch.device("cpu"))
+    assert abs(float(loss.detach())) < 1e-3
 
 
 def test_long_documents_are_cut_and_nothing_is_lost() -> None:
@@ -228,3 +227,21 @@ def test_a_text_file_is_data_whose_last_parts_are_kept_out(tmp_path: Path) -> No
     assert text.startswith(known)
     assert len(split.validation) == 2
     assert len(text) - len(known) > 48_000
+
+
+def test_texts_among_questions_are_those_of_lm_and_count_as_much_as_an_answer(
+    data_file: Path, byte_tokenizer: Any
+) -> None:
+    records = read_records(data_file, skip_bad_lines=False, reporter=Silent())
+    documents = Documents([(1.0, records)], byte_tokenizer, TREE, paged=0.0)
+    questions = QuestionSamples(documents, byte_tokenizer, seed=0, window=4096, mixture=replace(MIXTURE, tree_only=1.0))
+    texts = ContinueSamples(documents_of(data_file, byte_tokenizer), seed=0, mixture=MIXTURE, lengths=LENGTHS)
+    mixed = MixedSamples(questions, texts, share=0.4, seed=0)
+    kinds = []
+    for number in range(40):
+        found, text = mixed[number], texts[number]
+        kinds.append(np.array_equal(found.token_ids, text.token_ids))
+        assert kinds[-1] or np.array_equal(found.token_ids, questions[number].token_ids)
+        assert found.weighed == pytest.approx(TEXT_TARGETS if kinds[-1] else found.target_count)
+    assert 8 <= sum(kinds) <= 24
+    assert [np.array_equal(mixed[number].token_ids, texts[number].token_ids) for number in range(40)] == kinds

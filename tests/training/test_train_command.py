@@ -82,7 +82,8 @@ def test_every_flag_of_the_tree_arrives(tiny_arguments: list[str], monkeypatch: 
         return training_run.Outcome("finished", request.run / "adapter", 0, 0, 0, 1.0)
 
     monkeypatch.setattr(training_run, "run", keep)
-    flags = ["--tree-share", "0.25", "--tree-only-share", "0.5", "--tree-tokens", "300-900", "--trees", "kept"]
+    flags = ["--tree-share", "0.25", "--tree-only-share", "0.4", "--text-share", "0.1", "--trees", "kept"]
+    flags += ["--tree-tokens", "300-900"]
     flags += ["--jitter", "0.1", "--gate-start", "-2", "--gates", "layer", "--first-layer", "1"]
     flags += ["--low-rank-from", "1", "--length-bias", "0.5", "--encoding", "chunk", "--injection", "additive"]
     flags += ["--passage-tokens", "100-200", "--validation-samples", "3", "--documents", "4"]
@@ -90,12 +91,18 @@ def test_every_flag_of_the_tree_arrives(tiny_arguments: list[str], monkeypatch: 
     assert code == 0, err
     ((request, settings),) = seen
     mixture = request.mixture
-    assert (mixture.tree, mixture.tree_only, mixture.jitter) == (0.25, 0.5, 0.1)
+    assert (mixture.tree, mixture.tree_only, mixture.text, mixture.jitter) == (0.25, 0.4, 0.1, 0.1)
     assert (mixture.least_tree, mixture.most_tree) == (300, 900)
     assert (mixture.least_evidence, mixture.most_evidence) == (100, 200)
     assert (request.trees, request.validation_samples, request.documents) == (Path("kept"), 3, 4)
     assert request.reading == Reading(-2.0, "layer", 1, 1, 0.5)
     assert (settings.encoding, settings.injection) == ("chunk", "additive")
+
+
+def test_texts_are_for_questions_alone(tiny_arguments: list[str]) -> None:
+    code, _, err = call(*tiny_arguments, "--objective", "recite", "--text-share", "0.1")
+    assert code == 2
+    assert "--text-share is for --objective qa alone" in err
 
 
 @pytest.mark.parametrize("objective", ["recite", "lm", "distill"])
