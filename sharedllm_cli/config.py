@@ -25,6 +25,9 @@ INJECTIONS: tuple[str, ...] = get_args(Injection)
 STORED_DTYPES: tuple[str, ...] = get_args(StoredDtype)
 ENCODINGS: tuple[str, ...] = get_args(Encoding)
 
+LayerSpan = tuple[int, int]
+"""Layers [first, end) that read a tree, counted from 0 at the bottom, so that M = end."""
+
 DEFAULT_MODEL = "smollm2-135m-instruct"
 MAX_SOURCES = 8
 """At most this many sources are shown with an answer."""
@@ -38,6 +41,14 @@ more (docs/log.md has the measurement)."""
 def _positive(name: str, value: int) -> None:
     if value < 1:
         raise UsageError(f"{name} must be at least 1, got {value}")
+
+
+def parse_layer_span(text: str) -> LayerSpan:
+    """`10-25` as layers 10 to 24, counted from 0; UsageError for anything else."""
+    first, dash, end = text.strip().partition("-")
+    if not (dash and first.isdecimal() and end.isdecimal() and int(first) < int(end)):
+        raise UsageError(f"layers look like 0-15 (the bottom fifteen) or 10-25, got {text.strip()!r}")
+    return int(first), int(end)
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ def count(request: Request, settings: Settings, *, home: Path) -> dict[str, Any]
     arms = make_arms(subject, request, settings, IndexStore(home, Silent()))
     return {
         "model": subject.name,
+        "tree": asdict(subject.tree),
         "lengths": {str(length): _length(arms, request.extent(length)) for length in request.lengths},
     }
 
@@ -40,6 +42,7 @@ def _counted(arm: Arm, arms: list[Arm], extent: Extent) -> dict[str, Any]:
     if isinstance(arm, SharedLLM):
         counted["indexed"] = sum(step.operations for step in arm.indexed_steps(extent))
         counted["index"] = sum(step.operations for step in arm.index_steps(extent))
+        counted["index_bytes"] = arm.index_bytes(extent)
         ours = arm.cold_steps(extent)
         others = (other for other in arms if not isinstance(other, SharedLLM))
         counted["against"] = {label(other): predicted_ratio(ours, other.cold_steps(extent)) for other in others}

@@ -85,7 +85,10 @@ class Extent:
 
 @dataclass(frozen=True)
 class TreeCost:
-    """A document's preserved nodes (every token in exactly one) and all stored nodes (every token once a level)."""
+    """A document's preserved nodes (every token in exactly one) and all stored nodes (every token once a level).
+
+    What runs through the lower model in one piece is for the tree's `encoding` to say: each node, or each chunk once.
+    """
 
     tokens: int
     tree: TreeConfig
@@ -108,9 +111,30 @@ class TreeCost:
         """S, the keys kept in each layer."""
         return sum(kept * count for _, kept, count in self._nodes(every))
 
+    @property
+    def whole_chunks(self) -> bool:
+        """Whether chunks are encoded once, not nodes alone."""
+        return self.tree.encoding == "chunk"
+
+    def made(self, *, every: bool = False) -> int:
+        """Positions whose keys and values are made in each layer: a chunk's own once, however many nodes keep them."""
+        if not (every and self.whole_chunks):
+            return self.kept(every=every)
+        return sum(len(ChunkTree(length, self.tree).kept_by_any) * count for length, count in self._chunks.items())
+
+    def stored(self) -> tuple[int, int]:
+        """How many nodes an index holds, and the tokens of all of them."""
+        nodes = [(length, count) for length, _, count in self._nodes(every=True)]
+        return sum(count for _, count in nodes), sum(length * count for length, count in nodes)
+
+    @property
+    def longest(self) -> int:
+        """Tokens of the longest piece that runs through the lower model."""
+        return max(length for length, _ in self._stretches(every=True))
+
     def _stretches(self, every: bool) -> Iterable[tuple[int, int]]:
-        """Length and number of what runs through the lower model in one piece: nodes, or chunks (`encoding`)."""
-        if self.tree.encoding == "chunk":
+        """Length and number of what runs through the lower model in one piece."""
+        if self.whole_chunks:
             return self._chunks.items()
         return ((length, count) for length, _, count in self._nodes(every))
 
@@ -123,26 +147,39 @@ class TreeCost:
         return sum(length * (length + 1) // 2 * count for length, count in self._stretches(every))
 
 
-def encode(base: Base, cost: TreeCost, lower_layers: int, *, every: bool = False) -> Work:
-    """Nodes through the lower model: layers 1..M−1 whole, of layer M the kept keys and values alone.
+def encode(base: Base, cost: TreeCost, layers: range, *, every: bool = False) -> Work:
+    """Nodes through the lower model: its layers 1..M−1 whole, of layer M the kept keys and values alone.
 
-    `every` counts all levels of an index, h passes over the document (one, where chunks are encoded), else the
-    preserved nodes, one pass.
+    `layers` are those that read, up to M: what lies below them is run, and none of its keys are kept. `every` counts
+    all levels of an index, h passes over the document (one, where chunks are encoded), else the preserved nodes, one
+    pass.
     """
-    whole = max(1, lower_layers - 1)  # the first layer is always run whole: it gives the nodes' vectors
-    kept = cost.kept(every=every)
-    projected = 2 * base.facts.hidden_size * base.key_value * kept
+    whole = max(1, layers.stop - 1)  # the first layer is always run whole: a node encoded alone has its vector there
+    made = cost.made(every=every)
+    projected = 2 * base.facts.hidden_size * base.key_value * made
     operations = whole * (2 * base.matrix * cost.encoded(every=every) + base.pair * cost.pairs(every=every)) + projected
-    written = kept * base.key_value * lower_layers * base.number_bytes
+    written = made * base.key_value * len(layers) * base.number_bytes
     return Work(operations, whole * base.layer_bytes + written)
 
 
-def read_running(base: Base, running: int, tree_keys: int = 0, lower_layers: int = 0) -> Work:
-    """The running text through all layers to its last logits; `tree_keys` are read in the bottom M of them."""
+def node_vectors(base: Base, cost: TreeCost) -> Work:
+    """The vectors that an index stores where chunks are encoded once; those of nodes encoded alone fall out of that.
+
+    Each node's last token through the first layer, with a query over the node: the chunk's run has its keys and values.
+    """
+    if not cost.whole_chunks:
+        return Work(0.0, 0.0)
+    nodes, tokens = cost.stored()
+    others = base.matrix - base.facts.hidden_size * base.key_value
+    return Work(2 * others * nodes + base.pair * tokens, 0.0)
+
+
+def read_running(base: Base, running: int, tree_keys: int = 0, reading_layers: int = 0) -> Work:
+    """The running text through all layers to its last logits; `tree_keys` are read in so many of them."""
     layers = base.facts.layer_count
-    pairs = layers * running * (running + 1) // 2 + lower_layers * running * tree_keys
+    pairs = layers * running * (running + 1) // 2 + reading_layers * running * tree_keys
     operations = 2 * base.matrix * layers * running + base.pair * pairs + base.head.operations
-    keys = lower_layers * tree_keys + layers * running
+    keys = reading_layers * tree_keys + layers * running
     return Work(operations, layers * base.layer_bytes + base.head.bytes + keys * base.key_value * base.number_bytes)
 
 

@@ -121,7 +121,7 @@ def _shape_part(shape: str, quantize: str) -> Callable[[Asked, float], dict[str,
         request = Request(
             lengths,
             shape=subject.name,
-            lower_layers=depths,
+            layers=tuple((0, depth) for depth in depths),
             running_tokens=32 if asked.dry else 1280,
             new_tokens=2 if asked.dry else 32,
             repeats=1 if asked.dry else 2,

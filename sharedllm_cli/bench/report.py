@@ -37,6 +37,7 @@ def _told(one: Measured, measured: Sequence[Measured], machine: Machine, extent:
     told["token"] = _told_token(one, machine, arm.token_step(extent))
     if isinstance(arm, SharedLLM):
         told["tree_bytes"] = arm.tree_bytes(extent)
+        told["index_bytes"] = arm.index_bytes(extent)
         told["indexed"] = one.indexed.told(machine, arm.indexed_steps(extent)) if one.indexed.clocks else None
         told["index"] = one.index.told(machine, arm.index_steps(extent)) if one.index.clocks else None
         others = (other for other in measured if not isinstance(other.arm, SharedLLM) and other.left_out is None)
@@ -72,7 +73,7 @@ def told_arm(arm: Arm) -> dict[str, Any]:
         return {"window": arm.window, "block": arm.block}
     if isinstance(arm, EncoderDecoderArm):
         return {"encoder": str(arm.shape), "chunk_tokens": arm.shape.chunk_tokens}
-    return {"lower_layers": arm.lower_layers} if isinstance(arm, SharedLLM) else {}
+    return {"lower_layers": arm.layers.stop, "first_layer": arm.layers.start} if isinstance(arm, SharedLLM) else {}
 
 
 def told_model(subject: Subject) -> dict[str, Any]:

@@ -11,15 +11,15 @@ from sharedllm_cli.bench.arms import BLOCKS, NAMES, Arm, EncoderDecoderArm, Full
 from sharedllm_cli.bench.counts import Extent
 from sharedllm_cli.bench.subject import Subject
 from sharedllm_cli.bench.tree_arm import SharedLLM
-from sharedllm_cli.config import Settings
+from sharedllm_cli.config import LayerSpan, Settings
 from sharedllm_cli.errors import UsageError
 from sharedllm_cli.index.store import IndexStore
 
 
 @dataclass(frozen=True)
 class Request:
-    """What is measured. `lower_layers` empty: the model's own M; `shape` None: the model of the settings;
-    `block` None: the one with which streaming is fastest.
+    """What is measured. `layers` that read a tree, an arm each; empty: the model's own; `shape` None: the model of the
+    settings; `block` None: the one with which streaming is fastest.
 
     `max_seconds` leaves out an arm whose floor alone is longer; `seconds` bounds the whole run.
     """
@@ -28,7 +28,7 @@ class Request:
     arms: tuple[str, ...] = NAMES
     shape: str | None = None
     text: Path | None = None
-    lower_layers: tuple[int, ...] = ()
+    layers: tuple[LayerSpan, ...] = ()
     running_tokens: int = 1280
     new_tokens: int = 32
     repeats: int = 3
@@ -46,9 +46,12 @@ class Request:
         for value, what in ((self.lengths, "--lengths"), (self.arms, "--arms"), (self.encoders, "--encoder")):
             if not value:
                 raise UsageError(f"{what} is empty")
-        for length in (*self.lengths, *self.lower_layers):
-            if length < 1:
-                raise UsageError(f"lengths and lower layers must be at least 1, got {length}")
+        for number in (*self.lengths, *(end for _, end in self.layers)):
+            if number < 1:
+                raise UsageError(f"lengths and lower layers must be at least 1, got {number}")
+        for first, end in self.layers:
+            if not 0 <= first < end:
+                raise UsageError(f"the first layer that reads, {first}, is not below M = {end}")
 
     def extent(self, tokens: int) -> Extent:
         """T and R of one length."""
@@ -56,11 +59,13 @@ class Request:
 
 
 def make_arms(subject: Subject, request: Request, settings: Settings, store: IndexStore) -> list[Arm]:
-    """The arms asked for, one for each M and each encoder; UsageError for an M that the model does not have."""
-    layers = subject.facts.layer_count
-    depths = request.lower_layers or (subject.lower_layers,)
-    if max(depths) > layers:
-        raise UsageError(f"--lower-layers {max(depths)} is more than the model's {layers} layers")
+    """The arms asked for, one for each set of layers and each encoder; UsageError for layers that the model lacks."""
+    count = subject.facts.layer_count
+    spans = [range(*span) for span in dict.fromkeys(request.layers)] or [subject.layers]
+    for layers in spans:
+        if layers.stop > count:
+            written = f"{layers.start}-{layers.stop}" if layers.start else str(layers.stop)
+            raise UsageError(f"--lower-layers {written} is more than the model's {count} layers")
     made: list[Arm] = []
     for name in dict.fromkeys(request.arms):
         if name == "sharedllm":
@@ -69,7 +74,7 @@ def make_arms(subject: Subject, request: Request, settings: Settings, store: Ind
                 "policy": settings.policy,
                 "stored_dtype": settings.stored_dtype,
             }
-            made += [SharedLLM(subject, depth, store, **options) for depth in dict.fromkeys(depths)]
+            made += [SharedLLM(subject, layers, store, **options) for layers in spans]
         elif name == "encoder-decoder":
             made += [EncoderDecoderArm(subject, encoder) for encoder in dict.fromkeys(request.encoders)]
         elif name == "streaming":

@@ -53,8 +53,8 @@ def main() -> None:
     """Read the job on standard input, do it, and print the peak."""
     told: dict[str, Any] = json.load(sys.stdin)
     asked = told["request"]
-    for name in ("lengths", "arms", "lower_layers", "encoders"):
-        asked[name] = tuple(asked[name])
+    for name in ("lengths", "arms", "layers", "encoders"):
+        asked[name] = tuple(tuple(one) if isinstance(one, list) else one for one in asked[name])
     asked["text"] = None if asked["text"] is None else Path(asked["text"])
     request, settings = Request(**asked), Settings(**told["settings"])
     subject = open_subject(request.shape, settings, Path(told["home"]), Silent())

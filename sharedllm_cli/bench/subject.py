@@ -25,13 +25,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Subject:
-    """What is timed: `lower_layers` is M by default, `weights` identifies them, `tokenizer` is None for a shape."""
+    """What is timed.
+
+    `layers`, the last of them M, read the tree unless others are asked for; `weights` identifies the weights,
+    `tokenizer` is None for a shape.
+    """
 
     name: str
     facts: ModelFacts
     placement: Placement
     tree: TreeConfig
-    lower_layers: int
+    layers: range
     loaded: PreTrainedModel | None = None
     weights: str = ""
     tokenizer: Any | None = None
@@ -89,5 +93,5 @@ def _described(facts: ModelFacts, settings: Settings) -> Subject:
     placement = place(
         facts, device=settings.device, dtype=settings.dtype, quantize=settings.quantize, attention=settings.attention
     )
-    depth = tree_layers(settings, facts.name, facts.layer_count).stop
-    return Subject(facts.name, facts, placement, tree_config(settings, facts.name), depth)
+    layers = tree_layers(settings, facts.name, facts.layer_count)
+    return Subject(facts.name, facts, placement, tree_config(settings, facts.name), layers)

@@ -15,8 +15,9 @@ from sharedllm_cli.bench.texts import Reading
 from sharedllm_cli.bench.timing import Clock
 from sharedllm_cli.config import LATE_LAYERS, RERANK_LEAVES, Injection, InjectionConfig, StoredDtype
 from sharedllm_cli.context.search import search
-from sharedllm_cli.context.tree import Node
+from sharedllm_cli.context.tree import Node, chunk_lengths
 from sharedllm_cli.index.encoding import ACCELERATOR_BATCH_TOKENS, CPU_BATCH_TOKENS
+from sharedllm_cli.index.layout import LowerShape, predicted_bytes, slot_bytes
 from sharedllm_cli.index.manifest import LeavesKey, TreesKey, text_hash
 from sharedllm_cli.index.nodes import CompressedSource, LiveNodes, StoredNodes
 from sharedllm_cli.index.store import IndexStore
@@ -28,26 +29,29 @@ _EXACT: dict[torch.dtype, StoredDtype] = {torch.bfloat16: "bfloat16", torch.floa
 
 
 class SharedLLM:
-    """`cold`: score, search, then encode the preserved nodes alone, so that each token is encoded once."""
+    """`cold`: score, search, then encode the preserved nodes, or all chunks for them: each token is encoded once.
+
+    `layers` read the tree, which holds no others; the lower model is everything up to the last of them, M layers.
+    """
 
     name = "sharedllm"
 
     def __init__(
         self,
         subject: Subject,
-        lower_layers: int,
+        layers: range,
         store: IndexStore,
         *,
         injection: Injection = "merged",
         policy: str = "hybrid",
         stored_dtype: StoredDtype = "int8",
     ) -> None:
-        self.lower_layers = lower_layers
-        self.variant = f"M={lower_layers}"
+        self.layers = layers
+        self.variant = f"M={layers.start}-{layers.stop}" if layers.start else f"M={layers.stop}"
         self._subject = subject
         self._base = subject.base
         self._store = store
-        self._injection = InjectionConfig(form=injection, lower_layers=lower_layers)
+        self._injection = InjectionConfig(form=injection, lower_layers=layers.stop, first_layer=layers.start)
         self._policy = policy
         self._stored_dtype = stored_dtype
         self._lower: LowerModel | None = None
@@ -55,7 +59,7 @@ class SharedLLM:
 
     @contextmanager
     def installed(self) -> Iterator[None]:
-        self._lower = LowerModel(self._subject.model, self.lower_layers)
+        self._lower = LowerModel(self._subject.model, self.layers.stop, self.layers.start)
         upper = self._upper = open_upper(self._subject, self._injection)
         try:
             yield
@@ -73,7 +77,7 @@ class SharedLLM:
         return self._read(reading, kept, clock)
 
     def build(self, reading: Reading, clock: Clock) -> None:
-        """Build and store the trees: all levels, each token once a level."""
+        """Build and store the trees: all levels, each token once a level, or each chunk once for all of them."""
         placement, document = self._subject.placement, reading.document
         self._store.write_text(document)
         with clock.part("build"):
@@ -139,51 +143,64 @@ class SharedLLM:
             leaves,
             subject.name,
             subject.weights,
-            self.lower_layers,
+            self.layers.stop,
             self._stored_dtype,
             subject.placement.quantize,
+            self.layers.start,
         )
 
     # -- counted -----------------------------------------------------------------------------------------------------
 
     def cold_steps(self, extent: Extent) -> list[Work]:
-        encoded = counts.encode(self._base, self._cost(extent), self.lower_layers)
+        encoded = counts.encode(self._base, self._cost(extent), self.layers)
         return [self._scored(extent), encoded, self._read_step(extent)]
 
     def indexed_steps(self, extent: Extent) -> list[Work]:
         """What `indexed` must do at least: scores, the selected keys and values from disk to device, the reading."""
-        width = 1 if self._stored_dtype == "int8" else 4 if self._stored_dtype == "float32" else 2
-        numbers = self._cost(extent).kept() * self.lower_layers * self._base.key_value
-        gathered = Work(0.0, numbers * (width + self._base.number_bytes))
+        slots = self._cost(extent).kept() * slot_bytes(self._shape, self._stored_dtype)
+        gathered = Work(0.0, slots + self.tree_bytes(extent))
         return [self._scored(extent), gathered, self._read_step(extent)]
 
     def index_steps(self, extent: Extent) -> list[Work]:
         """What `build` must do at least."""
-        return [counts.encode(self._base, self._cost(extent), self.lower_layers, every=True)]
+        cost = self._cost(extent)
+        encoded = counts.encode(self._base, cost, self.layers, every=True)
+        return [encoded, counts.node_vectors(self._base, cost), Work(0.0, self.index_bytes(extent))]
 
     def token_step(self, extent: Extent) -> Work:
-        tree = self.lower_layers * self._cost(extent).kept()
+        tree = len(self.layers) * self._cost(extent).kept()
         return counts.next_token(self._base, tree + self._base.facts.layer_count * extent.running)
 
     def tree_bytes(self, extent: Extent) -> float:
         """The selected keys and values, once."""
-        return self._cost(extent).kept() * self.lower_layers * self._base.key_value * self._base.number_bytes
+        return self._cost(extent).kept() * len(self.layers) * self._base.key_value * self._base.number_bytes
+
+    def index_bytes(self, extent: Extent) -> int:
+        """What the trees take on disk."""
+        tree = self._subject.tree
+        lengths = chunk_lengths(extent.tokens, tree.chunk_tokens)
+        return predicted_bytes(lengths, tree, self._shape, self._stored_dtype)
 
     def memory_bytes(self, extent: Extent) -> float:
         on_cpu = self._subject.placement.device.type == "cpu"
         batch = min(CPU_BATCH_TOKENS if on_cpu else ACCELERATOR_BATCH_TOKENS, extent.tokens)
         kept = 2 * self.tree_bytes(extent) + cache_bytes(self._base, extent.running)
-        return kept + working_bytes(self._base, max(batch, extent.running))
+        return kept + working_bytes(self._base, max(batch, self._cost(extent).longest, extent.running))
 
     def _read_step(self, extent: Extent) -> Work:
-        return counts.read_running(self._base, extent.running, self._cost(extent).kept(), self.lower_layers)
+        return counts.read_running(self._base, extent.running, self._cost(extent).kept(), len(self.layers))
 
     def _scored(self, extent: Extent) -> Work:
         """Late interaction's layer over the leaves that the policy looks at; BM25 and the search count nothing."""
         leaf_tokens = self._subject.tree.chunk_tokens // 2**self._subject.tree.height
         looked_at = {"hybrid": min(RERANK_LEAVES * leaf_tokens, extent.tokens), "late": extent.tokens}
-        layers = min(LATE_LAYERS, self.lower_layers)
+        layers = min(LATE_LAYERS, self.layers.stop)
         return Work(2 * self._base.matrix * layers * looked_at.get(self._policy, 0), 0.0)
+
+    @property
+    def _shape(self) -> LowerShape:
+        facts = self._subject.facts
+        return LowerShape(self.layers.stop, facts.key_value_heads, facts.head_dim, facts.hidden_size, self.layers.start)
 
     def _cost(self, extent: Extent) -> TreeCost:
         return TreeCost(extent.tokens, self._subject.tree)

@@ -13,6 +13,7 @@ from sharedllm_cli.cli.options import takes
 from sharedllm_cli.cli.quantities import duration, size
 from sharedllm_cli.cli.session import Call, calm_libraries
 from sharedllm_cli.cli.tables import show_facts, show_table
+from sharedllm_cli.config import LayerSpan, parse_layer_span
 from sharedllm_cli.errors import UsageError
 
 WHAT, RUN = "What is read", "Run"
@@ -32,9 +33,23 @@ def names(text: str) -> tuple[str, ...]:
     return tuple(part.strip() for part in text.split(",") if part.strip())
 
 
+def layer_spans(text: str, flag: str) -> tuple[LayerSpan, ...]:
+    """Numbers M, which are the bottom M layers, and ranges A-B joined by commas; UsageError for anything else."""
+    found = []
+    for part in names(text):
+        try:
+            found.append((0, int(part)) if part.isdecimal() else parse_layer_span(part))
+        except UsageError:
+            raise UsageError(
+                f"{flag} must be numbers and ranges joined by commas, like 4,8,10-25, got {part!r}",
+                hint="10-25 are the layers 10 to 24, counted from 0, so that M = 25",
+            ) from None
+    return tuple(found)
+
+
 @takes(
     *("model", "device", "quantize", "dtype", "attention", "offline"),
-    *("policy", "preset", "chunk_tokens", "tree_height", "ratios", "stored_dtype", "injection"),
+    *("policy", "preset", "chunk_tokens", "tree_height", "ratios", "encoding", "stored_dtype", "injection"),
 )
 def bench(
     call: Call,
@@ -42,11 +57,24 @@ def bench(
         str, typer.Option("--lengths", metavar="N,N,…", help="Tokens of the document.", rich_help_panel=WHAT)
     ] = "8192,32768,131072",
     arms: Annotated[
-        str, typer.Option("--arms", metavar="A,A,…", help="sharedllm, streaming, encoder-decoder, full.")
-    ] = "sharedllm,streaming,encoder-decoder,full",
-    depths: Annotated[
         str,
-        typer.Option("--lower-layers", metavar="M,M,…", help="Each M is an arm; else the model's.", show_default=False),
+        typer.Option(
+            "--arms",
+            metavar="A,A,…",
+            help="The ways of reading: sharedllm, streaming, encoder-decoder, full.",
+            rich_help_panel=WHAT,
+        ),
+    ] = "sharedllm,streaming,encoder-decoder,full",
+    layers: Annotated[
+        str,
+        typer.Option(
+            "--lower-layers",
+            metavar="M,A-B,…",
+            help="Layers that read the tree, an arm each: the bottom M, or from A up to but not B, counted from 0, so"
+            " that M = B; else those of the model's adapter, or the preset's.",
+            rich_help_panel=WHAT,
+            show_default=False,
+        ),
     ] = "",
     shape: Annotated[
         str | None,
@@ -55,6 +83,7 @@ def bench(
             metavar="SHAPE",
             help="Time a model's shape without its weights: llama-3.1-8b, llama-2-7b, smollm2-135m, tiny, or"
             " LAYERSxHIDDENxHEADSxKVxMLPxVOCAB.",
+            rich_help_panel=WHAT,
             show_default=False,
         ),
     ] = None,
@@ -113,7 +142,12 @@ def bench(
         ),
     ] = True,
     counted: Annotated[
-        bool, typer.Option("--count", help="Only count the operations of each arm: nothing is loaded or run.")
+        bool,
+        typer.Option(
+            "--count",
+            help="Only count the operations of each arm: nothing is loaded or run.",
+            rich_help_panel=RUN,
+        ),
     ] = False,
     out: Annotated[
         Path | None,
@@ -138,7 +172,7 @@ def bench(
         names(arms),
         shape=shape,
         text=text,
-        lower_layers=numbers(depths, "--lower-layers"),
+        layers=layer_spans(layers, "--lower-layers"),
         running_tokens=running_tokens,
         new_tokens=new_tokens,
         repeats=repeats,
@@ -184,9 +218,18 @@ def show(call: Call, found: dict[str, Any]) -> None:
             ),
             ("Device", f"{model['device']} ({model['device_name']})"),
             ("Floors from", f"matrix products at {products:,.0f} GFLOP/s, copies at {copies:,.1f} GB/s"),
+            ("Tree", _tree(found["tree"])),
             ("Text", found["text"]),
         ],
     )
+
+
+def _tree(tree: dict[str, Any]) -> str:
+    """What the trees that were read are, in words."""
+    from sharedllm_cli.index.manifest import ENCODING_WORDS, ENCODINGS
+
+    ratios = ",".join(map(str, tree["ratios"]))
+    return f"chunks of {tree['chunk_tokens']:,} tokens, ratios {ratios}, {ENCODING_WORDS[ENCODINGS[tree['encoding']]]}"
 
 
 def _rows(found: dict[str, Any]) -> Iterator[tuple[str, ...]]:
@@ -237,6 +280,8 @@ def show_counts(call: Call, found: dict[str, Any]) -> None:
         for arm, told in of["arms"].items()
     ]
     show_table(call.console, headings, rows, right="Tokens,Cold,Index,Token")
+    call.console.result("")
+    show_facts(call.console, [("Tree", _tree(found["tree"]))])
 
 
 def operations(number: float) -> str:

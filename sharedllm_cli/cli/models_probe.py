@@ -22,6 +22,7 @@ from sharedllm_cli.cli.eval_options import (
 from sharedllm_cli.cli.options import takes
 from sharedllm_cli.cli.session import Call, calm_libraries
 from sharedllm_cli.cli.tables import show_table
+from sharedllm_cli.config import parse_layer_span
 
 INTERRUPTED = 130
 PROBED = "What is probed"
@@ -113,17 +114,17 @@ def probe(
     calm_libraries(verbose=call.console.verbose)
     from sharedllm_cli.evaluation.probe import Request
     from sharedllm_cli.evaluation.probe import probe as measure
-    from sharedllm_cli.evaluation.probe_cells import parse_ratio, parse_span
+    from sharedllm_cli.evaluation.probe_cells import parse_ratio
     from sharedllm_cli.training.records import DataFile
 
     if out is not None:
         call.console.kept = "go on with --resume"
     request = Request(
         tuple(DataFile(Path(file)) for file in data),
-        None if layers is None else tuple(map(parse_span, names(layers))),
+        None if layers is None else tuple(map(parse_layer_span, names(layers))),
         ratios=tuple(map(parse_ratio, names(ratios))),
         at_ratio=parse_ratio(at_ratio),
-        at_layers=None if at_layers is None else parse_span(at_layers),
+        at_layers=None if at_layers is None else parse_layer_span(at_layers),
         adapter=adapter,
         limit=limit,
         per_document=per_document,

@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from sharedllm_cli.config import Settings
+from sharedllm_cli.config import LayerSpan, Settings
 from sharedllm_cli.documents.chunking import plain_ids, tokenize
 from sharedllm_cli.errors import DocumentError, UsageError
-from sharedllm_cli.evaluation.probe_cells import RATIOS, Cell, Ratio, Span, default_spans
+from sharedllm_cli.evaluation.probe_cells import RATIOS, Cell, Ratio, default_spans
 from sharedllm_cli.evaluation.probe_metrics import gaps
 from sharedllm_cli.evaluation.probe_plots import draw
 from sharedllm_cli.evaluation.probe_reading import Posed, ProbedDocument, answer_losses, through_layers
@@ -42,10 +42,10 @@ class Request:
     """
 
     data: tuple[DataFile, ...]
-    layers: tuple[Span, ...] | None = None
+    layers: tuple[LayerSpan, ...] | None = None
     ratios: tuple[Ratio, ...] = RATIOS
     at_ratio: Ratio = 4
-    at_layers: Span | None = None
+    at_layers: LayerSpan | None = None
     adapter: Path | None = None
     limit: int = 48
     per_document: int = 2

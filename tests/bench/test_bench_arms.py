@@ -73,12 +73,14 @@ def test_the_fastest_block_is_one_of_those_tried(subject: Subject) -> None:
     assert arm.block <= subject.facts.window // 4
 
 
-@pytest.mark.parametrize("injection", ["merged", "additive"])
+@pytest.mark.parametrize(
+    ("injection", "layers"), [("merged", range(3)), ("additive", range(3)), ("additive", range(1, 3))]
+)
 def test_an_index_gives_what_encoding_at_once_gives(
-    subject: Subject, text: Reading, injection: Any, tmp_path: Path
+    subject: Subject, text: Reading, injection: Any, layers: range, tmp_path: Path
 ) -> None:
     """Disk equals memory: stored in float32, the selected nodes are those that `cold` encodes."""
-    arm = SharedLLM(subject, 3, IndexStore(tmp_path, Silent()), injection=injection, stored_dtype="float32")
+    arm = SharedLLM(subject, layers, IndexStore(tmp_path, Silent()), injection=injection, stored_dtype="float32")
     cold = answer(arm, text)
     with arm.installed():
         built, read = clock(), clock()
@@ -96,7 +98,11 @@ def test_every_arm_leaves_the_model_as_it_came(subject: Subject, text: Reading, 
     model: Any = subject.model
     layers = list(model.model.layers)
     store = IndexStore(tmp_path, Silent())
-    for arm in (SharedLLM(subject, 2, store), Streaming(subject, 64, 32), EncoderDecoderArm(subject, "2x64x4x128")):
+    for arm in (
+        SharedLLM(subject, range(2), store),
+        Streaming(subject, 64, 32),
+        EncoderDecoderArm(subject, "2x64x4x128"),
+    ):
         with suppress(ZeroDivisionError), arm.installed():
             assert any(now is not then for now, then in zip(model.model.layers, layers, strict=True))
             raise ZeroDivisionError

@@ -88,7 +88,7 @@ def test_a_lower_model_of_all_layers_costs_what_reading_costs() -> None:
     model, length = base(), 300
     tree = TreeConfig(512, 9, (1,) * 9)  # more leaves than tokens: the chunk is a single node
     layers = model.facts.layer_count
-    encoded = counts.encode(model, TreeCost(length, tree), layers + 1)
+    encoded = counts.encode(model, TreeCost(length, tree), range(layers + 1))
     projected = 2 * model.facts.hidden_size * model.key_value * length
     read = counts.read_running(model, length)
     assert encoded.operations - projected == read.operations - model.head.operations
@@ -139,7 +139,11 @@ def test_an_encoder_s_operations_are_its_parameters_twice_and_its_attention() ->
 @pytest.fixture(scope="module")
 def counted(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     request = Request(
-        (8192, 32768, 131072), shape="llama-3.1-8b", lower_layers=(4, 8, 16), encoders=("cepe", "base"), block=256
+        (8192, 32768, 131072),
+        shape="llama-3.1-8b",
+        layers=((0, 4), (0, 8), (0, 16)),
+        encoders=("cepe", "base"),
+        block=256,
     )
     found: dict[str, Any] = count(request, Settings(device="cpu"), home=tmp_path_factory.mktemp("home"))["lengths"]
     return found
@@ -176,5 +180,5 @@ def test_weights_count_once_a_pass() -> None:
     layers = heavy.facts.layer_count
     for work in (lambda of: counts.read_running(of, 10), lambda of: counts.next_token(of, 10)):
         assert work(heavy).bytes - work(light).bytes == layers * 1e6
-    lower = [counts.encode(of, TreeCost(512, TREE), 4).bytes for of in (heavy, light)]
+    lower = [counts.encode(of, TreeCost(512, TREE), range(4)).bytes for of in (heavy, light)]
     assert lower[0] - lower[1] == 3 * 1e6

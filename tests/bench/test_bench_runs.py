@@ -141,7 +141,11 @@ def test_samples_tell_their_median_spread_and_share_of_the_floor() -> None:
 
 
 @pytest.mark.parametrize(
-    "changes", [{"arms": ("other",)}, {"arms": ()}, {"lengths": ()}, {"lengths": (0,)}, {"lower_layers": (0,)}]
+    "changes",
+    [
+        *({"arms": ("other",)}, {"arms": ()}, {"lengths": ()}, {"lengths": (0,)}),
+        *({"layers": ((0, 0),)}, {"layers": ((3, 3),)}, {"layers": ((-1, 3),)}),
+    ],
 )
 def test_a_request_that_can_t_be_meant_is_refused(changes: dict[str, Any]) -> None:
     with pytest.raises(UsageError):
@@ -149,15 +153,15 @@ def test_a_request_that_can_t_be_meant_is_refused(changes: dict[str, Any]) -> No
 
 
 def test_an_m_beyond_the_model_is_refused(subject: Subject, tmp_path: Path) -> None:
-    request = Request((8,), arms=("sharedllm",), lower_layers=(5,))
-    with pytest.raises(UsageError, match="4 layers"):
+    request = Request((8,), arms=("sharedllm",), layers=((2, 5),))
+    with pytest.raises(UsageError, match="2-5 is more than the model's 4 layers"):
         make_arms(subject, request, Settings(), IndexStore(tmp_path, Silent()))
 
 
 def test_a_process_of_its_own_tells_the_peak_of_an_arm(tmp_path: Path) -> None:
-    request = Request((128,), arms=("full",), shape="tiny", running_tokens=8)
-    job = Job(request, Settings(device="cpu", chunk_tokens=64), tmp_path, tmp_path, 128)
-    highest = resident_peak(job, "full", "cold")
+    request = Request((128,), arms=("sharedllm",), shape="tiny", layers=((1, 3),), running_tokens=8)
+    job = Job(request, Settings(device="cpu", chunk_tokens=64, encoding="chunk"), tmp_path, tmp_path, 128)
+    highest = resident_peak(job, "sharedllm M=1-3", "cold")
     assert highest is not None
     assert 2**26 < highest < 2**33
     assert json.dumps(asdict(job), default=str)
@@ -230,9 +234,23 @@ def test_every_flag_arrives(monkeypatch: pytest.MonkeyPatch) -> None:
         return {"lengths": {}}
 
     monkeypatch.setattr(runner, "bench", keep)
-    flags = ["--lengths", "1, 2", "--arms", "full", "--lower-layers", "3,4", "--text", "a.txt", "--running-tokens", "5"]
-    flags += ["--new-tokens", "6", "--window", "7", "--block", "8", "--encoder", "base,cepe", "--repeats", "9"]
-    flags += ["--max-seconds", "10", "--no-memory", "--policy", "right", "--stored-dtype", "float16", "--json"]
+    flags = ["--lengths", "1, 2", "--arms", "full", "--lower-layers", "3,2-4", "--text", "a.txt"]
+    flags += [
+        "--running-tokens",
+        "5",
+        "--new-tokens",
+        "6",
+        "--window",
+        "7",
+        "--block",
+        "8",
+        "--encoder",
+        "base,cepe",
+        "--repeats",
+        "9",
+    ]
+    flags += ["--max-seconds", "10", "--no-memory", "--policy", "right", "--stored-dtype", "float16"]
+    flags += ["--encoding", "chunk", "--json"]
     code, _, err = call(*flags)
     assert code == 0, err
     ((request, settings),) = seen
@@ -241,7 +259,7 @@ def test_every_flag_arrives(monkeypatch: pytest.MonkeyPatch) -> None:
         ("full",),
         shape="tiny",
         text=Path("a.txt"),
-        lower_layers=(3, 4),
+        layers=((0, 3), (2, 4)),
         running_tokens=5,
         new_tokens=6,
         repeats=9,
@@ -252,6 +270,7 @@ def test_every_flag_arrives(monkeypatch: pytest.MonkeyPatch) -> None:
         memory=False,
     )
     assert (settings.policy, settings.stored_dtype, settings.chunk_tokens) == ("right", "float16", 64)
+    assert settings.encoding == "chunk"
 
 
 @pytest.mark.parametrize(

@@ -12,12 +12,12 @@ import pytest
 import torch
 from tiny_models import make_byte_tokenizer
 
-from sharedllm_cli.config import InjectionConfig, Settings, TreeConfig
+from sharedllm_cli.config import InjectionConfig, Settings, TreeConfig, parse_layer_span
 from sharedllm_cli.context.search import search
 from sharedllm_cli.errors import DocumentError, SharedLLMError, UsageError
 from sharedllm_cli.evaluation import probe as probe_module
 from sharedllm_cli.evaluation.probe import Request, probe
-from sharedllm_cli.evaluation.probe_cells import Cell, default_spans, parse_ratio, parse_span
+from sharedllm_cli.evaluation.probe_cells import Cell, default_spans, parse_ratio
 from sharedllm_cli.evaluation.probe_metrics import gaps
 from sharedllm_cli.evaluation.probe_reading import Posed, ProbedDocument, answer_losses
 from sharedllm_cli.evaluation.questions import Asked, JoinedDocument, Joining, opened, read_joined
@@ -332,7 +332,7 @@ def test_the_default_layers_fit_the_model() -> None:
 @pytest.mark.parametrize("text", ["", "5", "5-", "-5", "5-5", "7-5", "a-b", "0-15-20"])
 def test_layers_that_are_none_are_refused(text: str) -> None:
     with pytest.raises(UsageError, match="layers look like"):
-        parse_span(text)
+        parse_layer_span(text)
 
 
 @pytest.mark.parametrize("text", ["", "0", "-4", "2.5", "Tree"])
@@ -342,7 +342,7 @@ def test_ratios_that_are_none_are_refused(text: str) -> None:
 
 
 def test_layers_and_ratios_are_read() -> None:
-    assert parse_span(" 10-25 ") == (10, 25)
+    assert parse_layer_span(" 10-25 ") == (10, 25)
     assert (parse_ratio("4"), parse_ratio(" tree ")) == (4, "tree")
 
 
