@@ -109,8 +109,13 @@ def read_joined(
 ) -> tuple[JoinedDocument, ...]:
     """The documents of all files, joined as it is said for each (the last one of a file may have fewer).
 
-    Raises DocumentError where a file can't be read.
+    Raises DocumentError where a file can't be read, UsageError where two have one name: questions are known by it.
     """
+    names = [file.path.name for file in files]
+    if twice := next((name for name in names if names.count(name) > 1), None):
+        raise UsageError(
+            f"two data files are called {twice}", hint="rename one: questions are known by their file's name"
+        )
     joined: list[JoinedDocument] = []
     for file, how in zip(files, joining, strict=True):
         records = read_records(file.path, skip_bad_lines=skip_bad_lines, reporter=reporter, unanswerable=True)

@@ -14,7 +14,7 @@ from sharedllm_cli.model.facts import ModelFacts
 
 _QUANTIZE_FROM = 1_000_000_000
 _HALF_FROM = 50_000_000
-"""From so many parameters on a processor that multiplies bfloat16 itself gains by it (docs/log.md)."""
+"""From so many parameters on a processor that multiplies bfloat16 computes in it; 135 million gain (docs/log.md)."""
 _KERNELS = {"sdpa": "sdpa", "eager": "eager", "flash": "flash_attention_2"}
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -80,7 +80,7 @@ def choose_dtype(asked: str, device: torch.device, parameter_count: int) -> torc
     """The computation type asked for.
 
     `auto` is bfloat16 on a GPU, or float16 where it has none; on a processor bfloat16 where it multiplies that itself
-    and the model is large enough to gain by it, else float32.
+    and the model is not tiny, else float32.
     """
     if asked != "auto":
         return _DTYPES[asked]
@@ -92,7 +92,7 @@ def choose_dtype(asked: str, device: torch.device, parameter_count: int) -> torc
 
 
 def multiplies_bfloat16() -> bool:
-    """Whether the processor has instructions that multiply bfloat16: without them it is slower than float32."""
+    """Whether the processor has instructions that multiply bfloat16: without them it has to convert every number."""
     # torch has no public question for this yet; where the private ones are gone, float32 is always right.
     asked = (getattr(torch.cpu, name, None) for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"))
     return any(supported() for supported in asked if supported is not None)

@@ -129,6 +129,15 @@ def test_each_file_is_joined_in_its_own_way(lights_file: Path, tmp_path: Path) -
         Joining.of(1, (0,), (None,))
 
 
+def test_two_files_of_one_name_are_refused(lights_file: Path, tmp_path: Path) -> None:
+    (tmp_path / "other").mkdir()
+    same = tmp_path / "other" / lights_file.name
+    same.write_bytes(lights_file.read_bytes())
+    files = [DataFile(lights_file), DataFile(same)]
+    with pytest.raises(UsageError, match="two data files are called lights"):
+        read_joined(files, [Joining(), Joining()], skip_bad_lines=False, reporter=Silent())
+
+
 def test_a_document_is_opened_whole_and_without_a_file(lights_file: Path, byte_tokenizer: Any) -> None:
     document = joined(lights_file, 4)[0]
     found = opened(document, byte_tokenizer, "hash", TreeConfig(64, 2, (8, 4)))
