@@ -228,8 +228,8 @@ class Settings:
     )
     refuse_from: float | None = _knob(
         None,
-        "Probability of the sentence that the document does not say from which on it is said (1: only where it is the"
-        " likeliest anyhow), else the adapter's.",
+        "Probability of the sentence that the document does not say from which on it is said, and below which it is not"
+        " (1: leave it to decoding), else the adapter's.",
         _fraction,
     )
     max_new_tokens: int = _knob(256, "Longest answer, in tokens.", _at_least(1))

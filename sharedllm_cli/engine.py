@@ -27,7 +27,7 @@ from sharedllm_cli.generation.answering import answer_pieces, stop_ids
 from sharedllm_cli.generation.grounding import Verdict, assess
 from sharedllm_cli.generation.prompt import NOT_IN_DOCUMENT, PassageText, Prompt, Turn
 from sharedllm_cli.generation.refusal import refusal_ids, refuses
-from sharedllm_cli.generation.sampling import Sampler
+from sharedllm_cli.generation.sampling import Sampler, Unsaid
 from sharedllm_cli.generation.stream import Finish, decode_stream
 from sharedllm_cli.home import indexes_folder
 from sharedllm_cli.index.store import IndexStore
@@ -263,12 +263,15 @@ class Engine:
         with memory_for("write the answer", "use fewer --evidence-tokens or --max-new-tokens, or --quantize 4bit"):
             first, cache = upper.begin(torch.tensor(prompt.token_ids, device=device), tree, self.reporter)
             threshold = self.shared.refuse_from(settings)
+            unsaid: Unsaid | None = None
             if threshold is not None:
-                nll = upper.nll_after(first, refusal_ids(self.shared.base.tokenizer), tree, cache)
-                if refuses(nll, threshold):
+                ids = refusal_ids(self.shared.base.tokenizer)
+                costs = upper.token_nlls(first, ids, tree, cache)
+                if refuses(sum(costs), threshold):
                     yield NOT_IN_DOCUMENT, "stop"
                     return
-            sampler = Sampler(settings.temperature, settings.top_p, settings.seed)
+                unsaid = Unsaid(ids, costs)
+            sampler = Sampler(settings.temperature, settings.top_p, settings.seed, unsaid)
             tokens = decode_stream(
                 lambda token: upper.infer(token, tree, cache), first, sampler, self._stop_ids, settings.max_new_tokens
             )

@@ -100,33 +100,87 @@ def asked(settings: Settings, folder: Path) -> tuple[Answer, list[str]]:
 def test_ask_and_evaluation_refuse_alike(small: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     plain, _ = asked(small, tmp_path)
     assert plain.answer != NOT_IN_DOCUMENT
-    costs: list[float] = []
-    original = UpperModel.nll_after
+    costs: list[list[float]] = []
+    original = UpperModel.token_nlls
 
-    def watched(self: UpperModel, first: torch.Tensor, ids: Any, tree: Any, cache: Any) -> float:
+    def watched(self: UpperModel, first: torch.Tensor, ids: Any, tree: Any, cache: Any) -> list[float]:
         costs.append(original(self, first, ids, tree, cache))
         return costs[-1]
 
-    monkeypatch.setattr(UpperModel, "nll_after", watched)
+    monkeypatch.setattr(UpperModel, "token_nlls", watched)
     # An untrained model finds the sentence next to impossible: any threshold that is reached must be tiny.
     kept, _ = asked(replace(small, refuse_from=0.5), tmp_path)
     assert (kept.answer, kept.answered) == (plain.answer, plain.answered), "scoring the sentence leaves no trace"
     (cost,) = costs
-    monkeypatch.setattr(UpperModel, "nll_after", lambda *given: 0.5)
+    monkeypatch.setattr(UpperModel, "token_nlls", lambda self, first, ids, *rest: [0.5, *[0.0] * (len(ids) - 1)])
     refused, pieces = asked(replace(small, refuse_from=0.6), tmp_path)
     assert pieces == [NOT_IN_DOCUMENT]
     assert (refused.answer, refused.answered) == (NOT_IN_DOCUMENT, False)
-    assert cost > 10
+    assert sum(cost) > 10
     engine = Engine(small, home=tmp_path / "home", reporter=Silent())
     for threshold, said in ((0.6, True), (0.61, False), (None, False)):
-        found = Answerer(engine.shared, 5, threshold).answer(list(range(40, 90)), None, [], ())
+        found = Answerer(engine.shared, 5, threshold).answer(list(range(40, 90)), None, [1], ())
         assert (found.answer == NOT_IN_DOCUMENT) is said
+        assert found.otherwise != NOT_IN_DOCUMENT
         assert found.refusal_nll == 0.5
+
+
+class _Parrot:
+    """An upper model that wants to say the sentence, and next to that "Tom"."""
+
+    def __init__(self, tokenizer: Any, likely: float) -> None:
+        self._ids = refusal_ids(tokenizer)
+        self._else = [*tokenizer.encode("Tom", add_special_tokens=False), tokenizer.eos_token_id]
+        self._likely = likely
+        self._vocabulary = len(tokenizer)
+        self.said: list[int] = []
+
+    def cache(self) -> list[int]:
+        return []
+
+    def infer(self, tokens: torch.Tensor, tree: None, cache: list[int]) -> torch.Tensor:
+        cache.extend(tokens.tolist())
+        return self._logits(cache[4:])  # after a prompt of four tokens
+
+    def _logits(self, said: list[int]) -> torch.Tensor:
+        scores = torch.full((self._vocabulary,), 1e-6)
+        for ids, share in ((self._ids, self._likely), (self._else, 1 - self._likely)):
+            if ids[: len(said)] == said and len(said) < len(ids):
+                scores[ids[len(said)]] += share
+        return (scores / scores.sum()).log()
+
+    def token_nlls(self, first: torch.Tensor, ids: list[int], tree: None, cache: list[int]) -> list[float]:
+        return [-float(self._logits(ids[:place])[token]) for place, token in enumerate(ids)]
+
+
+@pytest.mark.parametrize(
+    ("likely", "threshold", "answer"),
+    [
+        (0.6, None, NOT_IN_DOCUMENT),
+        (0.6, 0.5, NOT_IN_DOCUMENT),
+        (0.6, 0.7, "Tom"),
+        (0.4, None, "Tom"),
+        (0.4, 0.3, NOT_IN_DOCUMENT),
+        (0.4, 0.5, "Tom"),
+    ],
+)
+def test_below_the_threshold_something_else_is_said(
+    byte_tokenizer: Any, likely: float, threshold: float | None, answer: str
+) -> None:
+    shared: Any = type("Shared", (), {})()
+    shared.upper = _Parrot(byte_tokenizer, likely)
+    shared.base = type("Base", (), {})()
+    shared.base.tokenizer, shared.base.device = byte_tokenizer, torch.device("cpu")
+    shared.base.model = type("Model", (), {"generation_config": None})()
+    found = Answerer(shared, 40, threshold).answer([1, 2, 3, 4], None, [5], ())
+    assert (found.answer, found.otherwise) == (answer, "Tom")
+    assert found.refusal_nll == pytest.approx(-math.log(likely), abs=0.05)
 
 
 def line(answer: str, gold: str | None, probability: float) -> dict[str, Any]:
     answers = [] if gold is None else [gold]
-    return {"answer": answer, "answers": answers, "answerable": bool(answers), "refusal_nll": -math.log(probability)}
+    cost = -math.log(probability)
+    return {"otherwise": answer, "answers": answers, "answerable": bool(answers), "refusal_nll": cost}
 
 
 def test_each_threshold_is_told_with_what_it_would_have_done() -> None:
@@ -134,14 +188,13 @@ def test_each_threshold_is_told_with_what_it_would_have_done() -> None:
         line("a keeper", "a keeper", 0.05),
         line("1801", "1801", 0.4),
         line("the wind", None, 0.15),
-        line(NOT_IN_DOCUMENT, None, 0.9),
+        line("the sea", None, 0.9),
     ]
-    points = {point["refuse_from"]: point for point in operating_points(lines, None)}
+    points = {point["refuse_from"]: point for point in operating_points(lines)}
     assert list(points) == list(THRESHOLDS)
     assert points[0.03] == {"refuse_from": 0.03, "refused": 1.0, "unanswerable_refused": 1.0, "f1": 0.0}
     assert points[0.1] == {"refuse_from": 0.1, "refused": 0.5, "unanswerable_refused": 1.0, "f1": 0.5}
     assert points[0.2] == {"refuse_from": 0.2, "refused": 0.5, "unanswerable_refused": 0.5, "f1": 0.5}
-    assert points[1.0] == {"refuse_from": 1.0, "refused": 0.0, "unanswerable_refused": 0.5, "f1": 1.0}
-    assert [point["refuse_from"] for point in operating_points(lines, 0.1)] == [0.001, 0.003, 0.01, 0.03, 0.1]
-    nothing = operating_points(lines[:2], None)[-1]
+    assert points[0.5] == {"refuse_from": 0.5, "refused": 0.0, "unanswerable_refused": 0.5, "f1": 1.0}
+    nothing = operating_points(lines[:2])[-1]
     assert nothing["unanswerable_refused"] is None

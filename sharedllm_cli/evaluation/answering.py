@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 from time import perf_counter
@@ -13,7 +14,7 @@ from torch import Tensor
 from sharedllm_cli.generation.answering import answer_pieces, stop_ids
 from sharedllm_cli.generation.prompt import NOT_IN_DOCUMENT
 from sharedllm_cli.generation.refusal import refusal_ids, refuses
-from sharedllm_cli.generation.sampling import Sampler
+from sharedllm_cli.generation.sampling import Sampler, Unsaid
 from sharedllm_cli.generation.stream import decode_stream
 from sharedllm_cli.model.cross_attention import TreeContext
 from sharedllm_cli.model.shared import SharedModel
@@ -25,10 +26,12 @@ class Answered:
 
     `nll` is the sum over the gold answer's tokens of their negative log-likelihood in nats, each given the running
     text and the gold tokens before it. `refusal_nll` is that of the sentence that the document does not say, with its
-    end. `first_token_s`: seconds from the running text to the first token.
+    end, and `otherwise` what is answered given that this is not said. `first_token_s`: seconds from the running text to
+    the first token.
     """
 
     answer: str
+    otherwise: str
     nll: float
     refusal_nll: float
     first_token_s: float
@@ -53,22 +56,27 @@ class Answerer:
         started = perf_counter()
         upper = self._shared.upper
         cache: Any = upper.cache()
-        sampler = Sampler()
         first = upper.infer(self._tensor(prompt_ids), tree, cache)
-        sampler(first)  # waits for the device
+        likeliest = Sampler()(first)  # waits for the device
         first_token_s = perf_counter() - started
-        nll, refusal_nll = (upper.nll_after(first, ids, tree, cache) for ids in (gold_ids, self._refusal_ids))
-        if refuses(refusal_nll, self._refuse_from):
-            return Answered(NOT_IN_DOCUMENT, nll, refusal_nll, first_token_s)
-        tokens = decode_stream(
-            lambda token: upper.infer(token, tree, cache),
-            first,
-            sampler,
-            self._stop_ids,
-            self._max_new_tokens,
-        )
-        pieces = answer_pieces(tokens, self._shared.base.tokenizer, stop_texts)
-        return Answered("".join(piece for piece, _ in pieces).strip(), nll, refusal_nll, first_token_s)
+        nll = sum(upper.token_nlls(first, gold_ids, tree, cache))
+        costs = upper.token_nlls(first, self._refusal_ids, tree, cache)
+
+        def decoded(sampler: Sampler, cache: Any) -> str:
+            tokens = decode_stream(
+                lambda token: upper.infer(token, tree, cache), first, sampler, self._stop_ids, self._max_new_tokens
+            )
+            pieces = answer_pieces(tokens, self._shared.base.tokenizer, stop_texts)
+            return "".join(piece for piece, _ in pieces).strip()
+
+        # Another first word than the sentence's: then both ways of decoding say the same.
+        alike = likeliest != self._refusal_ids[0]
+        plain = self._refuse_from is None
+        answer = decoded(Sampler(), copy.deepcopy(cache)) if plain and not alike else None
+        otherwise = decoded(Sampler(unsaid=Unsaid(self._refusal_ids, costs)), cache)
+        if answer is None:
+            answer = NOT_IN_DOCUMENT if refuses(sum(costs), self._refuse_from) else otherwise
+        return Answered(answer, otherwise, nll, sum(costs), first_token_s)
 
     def _tensor(self, ids: Sequence[int]) -> Tensor:
         return torch.tensor(list(ids), device=self._shared.base.device)

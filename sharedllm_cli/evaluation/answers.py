@@ -98,8 +98,7 @@ def answers(request: Request, settings: Settings, *, home: Path, reporter: Repor
         for place, asked in selection.by_document():
             for _ in evaluation.ask_document(place, asked, arms):
                 task.advance(1)
-    threshold = shared.refuse_from(settings)
-    found = _metrics(run, selection, arms, left_out, seed=request.seed, refused_from=threshold)
+    found = _metrics(run, selection, arms, left_out, seed=request.seed)
     if any(of.get("rouge_l", 0) is None for of in found["arms"].values()):
         reporter.warn("ROUGE-L is not computed: the library rouge-score is not installed (the extra `eval`)")
     run.finish(found)
@@ -165,6 +164,7 @@ class _Evaluation:
         return {
             **line,
             "answer": NOT_IN_DOCUMENT if read.hopeless else found.answer,
+            "otherwise": NOT_IN_DOCUMENT if read.hopeless else found.otherwise,
             "nll": found.nll,
             "refusal_nll": found.refusal_nll,
             "gold_tokens": len(gold),
@@ -183,28 +183,21 @@ def _metrics(
     left_out: dict[str, str],
     *,
     seed: int,
-    refused_from: float | None,
 ) -> dict[str, Any]:
-    found = _compared(run, selection, arms, seed, refused_from)
+    found = _compared(run, selection, arms, seed)
     found["arms"] |= {name: {"n": 0, "left_out": reason} for name, reason in left_out.items()}
     found["documents"]["in_data"] = len(selection.documents)
     files = list(dict.fromkeys(document.file for document in selection.documents))
     if len(files) > 1:
         parts = {file: selection.of_file(file) for file in files}
-        found["files"] = {
-            file: _compared(run, part, arms, seed, refused_from) for file, part in parts.items() if part.chosen
-        }
+        found["files"] = {file: _compared(run, part, arms, seed) for file, part in parts.items() if part.chosen}
     return found
 
 
-def _compared(
-    run: Run, selection: Selection, arms: Sequence[Arm], seed: int, refused_from: float | None
-) -> dict[str, Any]:
+def _compared(run: Run, selection: Selection, arms: Sequence[Arm], seed: int) -> dict[str, Any]:
     """What the arms came to over the chosen questions, and how they differ."""
     keys = [asked.key for _, asked in selection.chosen]
-    tables = {
-        arm.name: _ArmTable(arm.name, [run[f"{arm.name} {key}"] for key in keys], seed, refused_from) for arm in arms
-    }
+    tables = {arm.name: _ArmTable(arm.name, [run[f"{arm.name} {key}"] for key in keys], seed) for arm in arms}
     answerable = sum(asked.answerable for _, asked in selection.chosen)
     return {
         "arms": {name: table.metrics() for name, table in tables.items()},
@@ -217,10 +210,9 @@ def _compared(
 class _ArmTable:
     """What an arm answered, question by question; a question whose document did not fit is not among them."""
 
-    def __init__(self, name: str, lines: Sequence[dict[str, Any]], seed: int, refused_from: float | None) -> None:
+    def __init__(self, name: str, lines: Sequence[dict[str, Any]], seed: int) -> None:
         self.name = name
         self._seed = seed
-        self._refused_from = refused_from
         self._given = [line for line in lines if line["answer"] is not None]
         self._missing = len(lines) - len(self._given)
         self.scores = {line["key"].split(" ", 1)[1]: _scores(line) for line in self._given if line["answerable"]}
@@ -243,8 +235,7 @@ class _ArmTable:
         found["refused"] = self._refused(answerable=True)
         lost = sum(not line["answerable"] for line in self._given)
         found["unanswerable"] = {"n": lost, "refused": self._refused(answerable=False)}
-        scored = [line for line in self._given if "refusal_nll" in line]
-        return {**found, "did_not_fit": self._missing, "thresholds": operating_points(scored, self._refused_from)}
+        return {**found, "did_not_fit": self._missing, "thresholds": operating_points(self._given)}
 
     def _refused(self, *, answerable: bool) -> float | None:
         """The share of answers that are the fixed sentence."""

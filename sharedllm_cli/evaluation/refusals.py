@@ -12,24 +12,22 @@ from sharedllm_cli.evaluation import metrics
 from sharedllm_cli.generation.prompt import NOT_IN_DOCUMENT
 from sharedllm_cli.generation.refusal import refuses
 
-THRESHOLDS = (0.001, 0.003, 0.01, 0.03, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0)
+THRESHOLDS = (0.001, 0.003, 0.01, 0.03, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.7)
 
 
-def operating_points(lines: Sequence[Mapping[str, Any]], refused_from: float | None) -> list[dict[str, float | None]]:
+def operating_points(lines: Sequence[Mapping[str, Any]]) -> list[dict[str, float | None]]:
     """For each threshold: the shares of answerable and of unanswerable questions refused, and the F1 of the answerable.
 
-    `lines` are predictions with an answer and its `refusal_nll`. Thresholds above `refused_from`, the one that the run
-    itself applied, can't be told: what would have been said there is not known.
+    `lines` are predictions with their `refusal_nll` and what is answered `otherwise`, below the threshold.
     """
-    known = [threshold for threshold in THRESHOLDS if refused_from is None or threshold <= refused_from]
-    return [{"refuse_from": threshold, **_point(lines, threshold)} for threshold in known]
+    return [{"refuse_from": threshold, **_point(lines, threshold)} for threshold in THRESHOLDS]
 
 
 def _point(lines: Sequence[Mapping[str, Any]], threshold: float) -> dict[str, float | None]:
     refused: dict[bool, list[bool]] = {True: [], False: []}
     scores = []
     for line in lines:
-        answer = NOT_IN_DOCUMENT if refuses(line["refusal_nll"], threshold) else line["answer"]
+        answer = NOT_IN_DOCUMENT if refuses(line["refusal_nll"], threshold) else line["otherwise"]
         refused[line["answerable"]].append(metrics.refused(answer))
         if line["answerable"]:
             scores.append(metrics.f1(answer, line["answers"]))

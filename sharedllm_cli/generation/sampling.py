@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -27,16 +29,58 @@ class Drawn(NamedTuple):
         return int(token)
 
 
+class Unsaid:
+    """Tokens that an answer must not be as a whole: turns logits into those given that it is something else.
+
+    Where an answer has so far said the first i of n tokens t, the next has probability p(t_i)·(1 − p(t_{i+1}…t_n)) of
+    going on with t_i and yet not ending up with all of them, and that of every other token stays as it is, up to a
+    common factor. So an answer that merely begins alike loses only what the whole would have taken. Serves one answer.
+    """
+
+    def __init__(self, ids: Sequence[int], nlls: Sequence[float]) -> None:
+        """The tokens [n] and what each costs after those before it, in nats (`UpperModel.token_nlls`)."""
+        if len(ids) != len(nlls):
+            raise ValueError(f"{len(ids)} tokens can't have {len(nlls)} costs")
+        self._ids = list(ids)
+        rests = [sum(nlls[place + 1 :]) for place in range(len(ids))]
+        self._factors = [math.log(-math.expm1(-rest)) if rest > 0 else -math.inf for rest in rests]
+        self._place = 0
+        self._said: torch.Tensor | None = None
+
+    def apply(self, scores: torch.Tensor) -> torch.Tensor:
+        """The scores `[vocabulary]` of the next position, new where they change."""
+        if self._place >= len(self._ids):
+            return scores
+        factor = scores.new_tensor(self._factors[self._place])
+        if self._said is not None:  # whether the answer still goes along, known to the device alone
+            factor = torch.where(self._said, factor, 0.0)
+        return scores.index_add(0, self._index(scores), factor[None])
+
+    def push(self, token: torch.Tensor) -> None:
+        """Tell of the token `[1]` that was drawn, without waiting for its device."""
+        if self._place < len(self._ids):
+            same = token[0] == self._ids[self._place]
+            self._said = same if self._said is None else self._said & same
+            self._place += 1
+
+    def _index(self, scores: torch.Tensor) -> torch.Tensor:
+        return torch.tensor([self._ids[self._place]], device=scores.device)
+
+
 class Sampler:
     """Choose a token id from logits `[vocabulary]`.
 
     Temperature 0 takes the likeliest token and uses neither seed nor `top_p`. Above it, one is drawn from the smallest
     set of tokens whose probability (after temperature) reaches `top_p`. The random numbers are its own: torch's global
-    state is neither read nor moved, and the same seed on the same device draws the same tokens.
+    state is neither read nor moved, and the same seed on the same device draws the same tokens. `unsaid` makes one
+    that serves a single answer.
     """
 
-    def __init__(self, temperature: float = 0.0, top_p: float = 1.0, seed: int = 0) -> None:
+    def __init__(
+        self, temperature: float = 0.0, top_p: float = 1.0, seed: int = 0, unsaid: Unsaid | None = None
+    ) -> None:
         self.temperature = temperature
+        self.unsaid = unsaid
         self.nucleus = TopPLogitsWarper(top_p) if top_p < 1 else None
         self.seed = seed
         self._generator: torch.Generator | None = None
@@ -48,6 +92,13 @@ class Sampler:
     def draw(self, logits: torch.Tensor) -> Drawn:
         """Choose a token without waiting for the device."""
         scores = logits.detach().float()
+        if self.unsaid is None:
+            return self._drawn(scores)
+        drawn = self._drawn(self.unsaid.apply(scores))
+        self.unsaid.push(drawn.token)
+        return drawn
+
+    def _drawn(self, scores: torch.Tensor) -> Drawn:
         best, likeliest = scores.max(dim=-1)
         if self.temperature == 0:
             return Drawn(likeliest[None], best)

@@ -165,13 +165,13 @@ class UpperModel:
         logits: Tensor = output.logits
         return logits
 
-    def nll_after(self, first: Tensor, ids: Sequence[int], tree: TreeContext | None, cache: Any) -> float:
-        """What some tokens cost, in nats, after the running text that the cache holds, and holds again afterwards.
+    def token_nlls(self, first: Tensor, ids: Sequence[int], tree: TreeContext | None, cache: Any) -> list[float]:
+        """What each of some tokens costs, in nats, after those before it and the running text that the cache holds.
 
-        first: logits [vocabulary] after the running text.
+        first: logits [vocabulary] after the running text. The cache holds that text again afterwards.
         """
         if not ids:
-            return 0.0
+            return []
         logits, wanted = first[None], torch.tensor(list(ids), device=first.device)
         if len(ids) > 1:
             # A sliding window's cache has forgotten what it would go back to.
@@ -180,7 +180,8 @@ class UpperModel:
             logits = torch.cat([logits, self.forward(wanted[None, :-1], tree, own)[0]])
             if not sliding:
                 cache.crop(1 - len(ids))  # a negative count is so many tokens less
-        return float(torch.nn.functional.cross_entropy(logits.float(), wanted, reduction="sum"))
+        costs = torch.nn.functional.cross_entropy(logits.float(), wanted, reduction="none")
+        return [float(cost) for cost in costs.tolist()]
 
     def begin(
         self, token_ids: Tensor, tree: TreeContext | None, reporter: Reporter | None = None

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
+from itertools import product
 from typing import Any
 
 import pytest
@@ -11,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sharedllm_cli.errors import SharedLLMError, UsageError
-from sharedllm_cli.generation.sampling import Sampler
+from sharedllm_cli.generation.sampling import Sampler, Unsaid
 from sharedllm_cli.generation.stream import (
     GeneratedToken,
     LoopDetector,
@@ -371,3 +373,71 @@ def test_a_line_that_repeats_nothing_is_shown_as_it_comes() -> None:
     repeated = RepeatedLine()
     pieces = ["The lamp was lit", " at dusk.\n", "The lamp was", " out", " by dawn."]
     assert [repeated.push(piece) for piece in pieces] == [*pieces[:2], "", "The lamp was out", " by dawn."]
+
+
+def _table(seed: int) -> torch.Tensor:
+    """Probabilities of the next token after every text of up to three of four tokens: a model small enough to list."""
+    return torch.rand(4, 5, 5, 5, generator=torch.Generator().manual_seed(seed), dtype=torch.float64).softmax(0)
+
+
+def _share(table: torch.Tensor, said: tuple[int, ...], token: int) -> float:
+    place = (*said, 4, 4, 4)[:3]  # 4: nothing there
+    return float(table[(token, *place)])
+
+
+@given(st.integers(0, 2**16), st.tuples(*[st.integers(0, 3)] * 3))
+@settings(max_examples=30, deadline=None)
+def test_what_is_unsaid_is_left_out_as_bayes_would(seed: int, unsaid: tuple[int, ...]) -> None:
+    """Every text of three tokens but one, each as likely as it was before that one was ruled out."""
+    table = _table(seed)
+
+    def whole(text: tuple[int, ...]) -> float:
+        probability = 1.0
+        for place, token in enumerate(text):
+            probability *= _share(table, text[:place], token)
+        return probability
+
+    costs = [-math.log(_share(table, unsaid[:place], token)) for place, token in enumerate(unsaid)]
+    for text in product(range(4), repeat=3):
+        found = 1.0
+        rule = Unsaid(unsaid, costs)
+        for place, token in enumerate(text):
+            logits = torch.tensor([_share(table, text[:place], other) for other in range(4)]).log()
+            found *= float(rule.apply(logits).softmax(0)[token])
+            rule.push(torch.tensor([token]))
+        expected = 0.0 if text == unsaid else whole(text) / (1 - whole(unsaid))
+        assert found == pytest.approx(expected, abs=1e-5)
+
+
+def test_what_is_unsaid_rules_only_its_own_places() -> None:
+    rule = Unsaid([1, 2], [0.1, 0.1])
+    logits = torch.zeros(4)
+    assert rule.apply(logits)[1] == pytest.approx(math.log(1 - math.exp(-0.1)), abs=1e-6)
+    rule.push(torch.tensor([1]))
+    assert rule.apply(logits)[2] == -math.inf
+    rule.push(torch.tensor([2]))
+    assert torch.equal(rule.apply(logits), logits)
+    assert torch.equal(logits, torch.zeros(4)), "the model's own logits stay"
+    with pytest.raises(ValueError, match="costs"):
+        Unsaid([1, 2], [0.1])
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+def test_an_answer_goes_round_what_is_unsaid(temperature: float) -> None:
+    """A model sure of 1, 2, 3, then the end: with that ruled out it says something else, ahead of time or not."""
+    sure = {(): 1, (1,): 2, (1, 2): 3, (1, 2, 3): 0}
+    for ahead in (False, True):
+        said: list[int] = []
+
+        def step(token: torch.Tensor, said: list[int] = said) -> torch.Tensor:
+            said.append(int(token))
+            logits = torch.tensor([0.0, -1.0, -2.0, -3.0, -4.0])
+            if (likely := sure.get(tuple(said))) is not None:
+                logits[likely] = 20.0
+            return logits
+
+        first = torch.tensor([0.0, 20.0, -2.0, -3.0, -4.0])
+        sampler = Sampler(temperature, unsaid=Unsaid([1, 2, 3, 0], [1e-3] * 4))
+        tokens = [one.token for one in decode_stream(step, first, sampler, {0}, 4, ahead=ahead)]
+        assert tokens[0] == 1, "the beginning alone is not ruled out"
+        assert tokens != [1, 2, 3, 0]
