@@ -26,14 +26,15 @@ class Answered:
 
     `nll` is the sum over the gold answer's tokens of their negative log-likelihood in nats, each given the running
     text and the gold tokens before it. `refusal_nll` is that of the sentence that the document does not say, with its
-    end, and `otherwise` what is answered given that this is not said. `first_token_s`: seconds from the running text to
-    the first token.
+    end; `otherwise` is what is answered given that this is not said, and `otherwise_nll` what its tokens cost, all in
+    nats. `first_token_s`: seconds from the running text to the first token.
     """
 
     answer: str
-    otherwise: str
     nll: float
     refusal_nll: float
+    otherwise: str
+    otherwise_nll: float
     first_token_s: float
 
 
@@ -62,21 +63,25 @@ class Answerer:
         nll = sum(upper.token_nlls(first, gold_ids, tree, cache))
         costs = upper.token_nlls(first, self._refusal_ids, tree, cache)
 
-        def decoded(sampler: Sampler, cache: Any) -> str:
-            tokens = decode_stream(
-                lambda token: upper.infer(token, tree, cache), first, sampler, self._stop_ids, self._max_new_tokens
+        def decoded(sampler: Sampler) -> tuple[str, list[int]]:
+            own = copy.deepcopy(cache)  # a sliding window's can't go back to where it was
+            tokens = list(
+                decode_stream(
+                    lambda token: upper.infer(token, tree, own), first, sampler, self._stop_ids, self._max_new_tokens
+                )
             )
             pieces = answer_pieces(tokens, self._shared.base.tokenizer, stop_texts)
-            return "".join(piece for piece, _ in pieces).strip()
+            return "".join(piece for piece, _ in pieces).strip(), [one.token for one in tokens]
 
-        # Another first word than the sentence's: then both ways of decoding say the same.
-        alike = likeliest != self._refusal_ids[0]
-        plain = self._refuse_from is None
-        answer = decoded(Sampler(), copy.deepcopy(cache)) if plain and not alike else None
-        otherwise = decoded(Sampler(unsaid=Unsaid(self._refusal_ids, costs)), cache)
-        if answer is None:
+        otherwise, ids = decoded(Sampler(unsaid=Unsaid(self._refusal_ids, costs)))
+        if self._refuse_from is not None:
             answer = NOT_IN_DOCUMENT if refuses(sum(costs), self._refuse_from) else otherwise
-        return Answered(answer, otherwise, nll, sum(costs), first_token_s)
+        elif likeliest == self._refusal_ids[0]:
+            answer, _ = decoded(Sampler())
+        else:
+            answer = otherwise  # both ways of decoding agree where the first word is not the sentence's
+        otherwise_nll = sum(upper.token_nlls(first, ids, tree, cache))
+        return Answered(answer, nll, sum(costs), otherwise, otherwise_nll, first_token_s)
 
     def _tensor(self, ids: Sequence[int]) -> Tensor:
         return torch.tensor(list(ids), device=self._shared.base.device)

@@ -167,6 +167,7 @@ class _Evaluation:
             "otherwise": NOT_IN_DOCUMENT if read.hopeless else found.otherwise,
             "nll": found.nll,
             "refusal_nll": found.refusal_nll,
+            "otherwise_nll": found.otherwise_nll,
             "gold_tokens": len(gold),
             "first_token_s": search_s if read.hopeless else search_s + found.first_token_s,
             "prompt_tokens": len(read.prompt.token_ids),

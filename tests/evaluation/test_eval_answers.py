@@ -206,6 +206,14 @@ def test_what_is_scored_leaves_the_answer_as_it_was(
     logits = shared.base.model(torch.tensor([prompt + ids])).logits[0, len(prompt) - 1 : -1]
     expected = torch.nn.functional.cross_entropy(logits, torch.tensor(ids), reduction="sum")
     assert alone.refusal_nll == pytest.approx(float(expected), rel=1e-4)
+    said, cost = list(prompt), 0.0
+    for _ in range(12):  # an untrained model is as likely to say the sentence as not at all
+        scores = shared.base.model(torch.tensor([said])).logits[0, -1].log_softmax(-1)
+        said.append(int(scores.argmax()))
+        cost -= float(scores.max())
+        if said[-1] == tokenizer.eos_token_id:
+            break
+    assert alone.otherwise_nll == pytest.approx(cost, rel=1e-4)
 
 
 def test_numbers_by_arm_and_their_differences(
@@ -218,8 +226,8 @@ def test_numbers_by_arm_and_their_differences(
         about, asked = text.split("Question:")
         if "lamp lit" in asked and (place := about.find("lit in ")) > 0:
             year = about[place + 7 : place + 11]
-            return Answered(year, year, 1.0 * len(gold), 0.0, 0.5)
-        return Answered(NOT_IN_DOCUMENT, "no", 3.0 * len(gold), 0.0, 0.5)
+            return Answered(year, 1.0 * len(gold), 0.0, year, 1.0, 0.5)
+        return Answered(NOT_IN_DOCUMENT, 3.0 * len(gold), 0.0, "no", 1.0, 0.5)
 
     monkeypatch.setattr(Answerer, "answer", said)
     arms = ("closed", "truncate", "tree", "full")
