@@ -203,12 +203,12 @@ def _question_operations(ground: _Ground, tokens: int) -> int:
 
 
 def _question_bytes(ground: _Ground, tokens: int) -> tuple[int, int]:
-    """Keys and values of a question: the tree's (twice: several documents' are joined), and the running text's."""
+    """Keys and values of a question: the tree's, and the running text's."""
     facts, settings = ground.facts, ground.settings
     position: int = 2 * facts.key_value_heads * facts.head_dim * ground.placement.dtype.itemsize
     kept = int(tokens / ground.tree.overall_ratio) * len(ground.layers)
     running = settings.evidence_tokens + _FRAME_TOKENS + settings.max_new_tokens
-    return position * 2 * kept, position * running * facts.layer_count
+    return position * kept, position * running * facts.layer_count
 
 
 def weights_bytes(facts: ModelFacts, placement: Placement) -> int:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from sharedllm_cli.context import policies
 from sharedllm_cli.context.tree import Node
-from sharedllm_cli.index.nodes import LiveNodes
+from sharedllm_cli.index.nodes import LiveNodes, Room
 from sharedllm_cli.index.states import LeafStates
 from sharedllm_cli.model.lower import CompressedNodes
 from sharedllm_cli.model.shared import SharedModel
@@ -58,9 +58,13 @@ class RememberedVectors:
         self._nodes = nodes
         self._known: dict[Node, Tensor] = {}
 
-    def compressed(self, nodes: Sequence[Node]) -> CompressedNodes:
+    def room(self, nodes: Sequence[Node]) -> Room:
+        """What the keys and values of the nodes take."""
+        return self._nodes.room(nodes)
+
+    def compressed(self, nodes: Sequence[Node], onto: Tensor | None = None) -> CompressedNodes:
         """Keys and values of the nodes, in the order given."""
-        return self._nodes.compressed(nodes)
+        return self._nodes.compressed(nodes, onto)
 
     def node_vectors(self, nodes: Sequence[Node]) -> Tensor:
         """[nodes, hidden] float32."""

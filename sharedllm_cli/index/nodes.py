@@ -9,10 +9,10 @@ from __future__ import annotations
 import zlib
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -34,31 +34,56 @@ _PIECE_SLOTS = 1024
 """So many slots are unpacked at a time: what is held twice stays small."""
 
 
+class Room(NamedTuple):
+    """What the keys and values of some nodes take: a tensor [2, L, KV, S, D] of the L `layers`."""
+
+    layers: range
+    key_value_heads: int
+    slots: int
+    head_dim: int
+    dtype: torch.dtype
+    device: torch.device
+
+    def empty(self) -> Tensor:
+        """The tensor, with whatever lies in its memory."""
+        size = (2, len(self.layers), self.key_value_heads, self.slots, self.head_dim)
+        return torch.empty(size, dtype=self.dtype, device=self.device)
+
+
 class CompressedSource(Protocol):
     """What the engine asks of nodes, live or stored."""
 
-    def compressed(self, nodes: Sequence[Node]) -> CompressedNodes:
-        """Keys and values of the nodes, in the order given."""
+    def room(self, nodes: Sequence[Node]) -> Room:
+        """What the keys and values of the nodes take."""
+
+    def compressed(self, nodes: Sequence[Node], onto: Tensor | None = None) -> CompressedNodes:
+        """Keys and values of the nodes, in the order given; they lie in `onto`, a tensor of their `room`, if given."""
 
     def node_vectors(self, nodes: Sequence[Node]) -> Tensor:
         """The vectors of the nodes for the paper's policy, [nodes, hidden] float32."""
 
 
+def _room(leaves: Leaves, nodes: Sequence[Node], shape: LowerShape, device: torch.device, dtype: torch.dtype) -> Room:
+    return Room(shape.layers, shape.key_value_heads, sum(_counts(leaves, nodes)), shape.head_dim, dtype, device)
+
+
+def _counts(leaves: Leaves, nodes: Sequence[Node]) -> list[int]:
+    """How many slots each node has."""
+    return [leaves.trees[node.chunk].kept_count(node.level, node.index) for node in nodes]
+
+
 class _Gathered:
     """Keys and values [L, KV, S, D] under assembly: a stretch of slots for each asked node, in the order asked."""
 
-    def __init__(
-        self, leaves: Leaves, nodes: Sequence[Node], shape: LowerShape, device: torch.device, dtype: torch.dtype
-    ) -> None:
-        counts = [leaves.trees[node.chunk].kept_count(node.level, node.index) for node in nodes]
+    def __init__(self, leaves: Leaves, nodes: Sequence[Node], room: Room, onto: Tensor | None) -> None:
+        counts = _counts(leaves, nodes)
         self.starts = [0, *accumulate(counts)]
-        self._device = device
+        self._device = room.device
         chunks = torch.tensor([node.chunk for node in nodes], dtype=torch.long)
         # Chunk numbers stay with the processor, which looks at them before the slots have arrived.
         self._chunks = torch.repeat_interleave(chunks, torch.tensor(counts, dtype=torch.long))
-        self._first_layer = shape.first_layer
-        size = (2, len(shape.layers), shape.key_value_heads, self.starts[-1], shape.head_dim)
-        self._slots = torch.empty(size, dtype=dtype, device=device)
+        self._first_layer = room.layers.start
+        self._slots = room.empty() if onto is None else onto
 
     def put(self, places: Sequence[int], packed: Packed) -> None:
         """The packed slots of some of the asked nodes, node after node."""
@@ -102,9 +127,13 @@ class LiveNodes:
         self._dtype = dtype or lower.dtype
         self._encoder = NodeEncoder(lower, leaves, stored_dtype, reporter or Silent(), batch_tokens, onto=lower.device)
 
-    def compressed(self, nodes: Sequence[Node]) -> CompressedNodes:
+    def room(self, nodes: Sequence[Node]) -> Room:
+        """What the keys and values of the nodes take."""
+        return _room(self._leaves, nodes, self._shape, self._device, self._dtype)
+
+    def compressed(self, nodes: Sequence[Node], onto: Tensor | None = None) -> CompressedNodes:
         """Keys and values of the nodes, in the order given."""
-        gathered = _Gathered(self._leaves, nodes, self._shape, self._device, self._dtype)
+        gathered = _Gathered(self._leaves, nodes, self.room(nodes), onto)
         for batch in self._encoder.encode(nodes):
             gathered.put(batch.places, batch.packed)
         return gathered.result()
@@ -192,9 +221,13 @@ class StoredNodes:
         self._dtype = dtype
         self._shards: dict[int, _Shard] = {}
 
-    def compressed(self, nodes: Sequence[Node]) -> CompressedNodes:
+    def room(self, nodes: Sequence[Node]) -> Room:
+        """What the keys and values of the nodes take."""
+        return _room(self._leaves, nodes, self._asked, self._device, self._dtype)
+
+    def compressed(self, nodes: Sequence[Node], onto: Tensor | None = None) -> CompressedNodes:
         """Keys and values of the nodes, in the order given."""
-        gathered = _Gathered(self._leaves, nodes, self._asked, self._device, self._dtype)
+        gathered = _Gathered(self._leaves, nodes, self.room(nodes), onto)
         stored = self.shape.first_layer
         layers = range(self._asked.first_layer - stored, self._asked.lower_layers - stored)
         places = [self._layout.place(node) for node in nodes]
@@ -264,13 +297,24 @@ class JoinedNodes:
         self._sources = sources
         self._first_chunks = list(accumulate(chunk_counts, initial=0))[:-1]
 
-    def compressed(self, nodes: Sequence[Node]) -> CompressedNodes:
-        """Keys and values of the nodes, in the order given; at least one node."""
-        found = []
+    def room(self, nodes: Sequence[Node]) -> Room:
+        """What the keys and values of the nodes take, at least one; ValueError where documents keep other layers."""
+        rooms = [self._sources[source].room(local) for source, local in self._runs(nodes)]
+        if any(room.layers != rooms[0].layers for room in rooms):
+            raise ValueError(f"trees of different layers can't be read together: {[room.layers for room in rooms]}")
+        return rooms[0]._replace(slots=sum(room.slots for room in rooms))
+
+    def compressed(self, nodes: Sequence[Node], onto: Tensor | None = None) -> CompressedNodes:
+        """Keys and values of the nodes, in the order given, in memory once; see `room`."""
+        room = self.room(nodes)
+        whole = room.empty() if onto is None else onto
+        chunks, start = [], 0
         for source, local in self._runs(nodes):
-            part = self._sources[source].compressed(local)
-            found.append(replace(part, chunks=part.chunks + self._first_chunks[source]))
-        return CompressedNodes.join(found)
+            end = start + self._sources[source].room(local).slots
+            part = self._sources[source].compressed(local, whole[:, :, :, start:end])
+            chunks.append(part.chunks + self._first_chunks[source])
+            start = end
+        return CompressedNodes(whole[0], whole[1], torch.cat(chunks), room.layers.start)
 
     def node_vectors(self, nodes: Sequence[Node]) -> Tensor:
         """[nodes, hidden] float32; at least one node."""

@@ -7,7 +7,6 @@ token ids of nodes of equal length and the positions to keep, and returns their 
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -50,23 +49,6 @@ class CompressedNodes:
     def layers(self) -> range:
         """The layers whose keys and values these are."""
         return range(self.first_layer, self.first_layer + self.keys.shape[0])
-
-    @staticmethod
-    def join(parts: Sequence[CompressedNodes]) -> CompressedNodes:
-        """Several selections as one; a document's chunk numbers go on after those of the document before it.
-
-        Raises ValueError where they are not of the same layers.
-        """
-        if len(parts) == 1:  # one document: its keys and values stand in memory once
-            return parts[0]
-        if any(part.layers != parts[0].layers for part in parts):
-            raise ValueError(f"selections of different layers can't be joined: {[part.layers for part in parts]}")
-        return CompressedNodes(
-            torch.cat([part.keys for part in parts], dim=2),
-            torch.cat([part.values for part in parts], dim=2),
-            torch.cat([part.chunks for part in parts]),
-            parts[0].first_layer,
-        )
 
 
 def project_keys_values(attention: Any, normed: Tensor) -> tuple[Tensor, Tensor]:

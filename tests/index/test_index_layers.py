@@ -10,11 +10,12 @@ import torch
 from index_samples import TREE, all_nodes, load_lower, sample_document, text_and_leaves, trees_key
 
 from sharedllm_cli.config import STORED_DTYPES, StoredDtype
+from sharedllm_cli.context.tree import Node
 from sharedllm_cli.index.catalog import entries, verify
 from sharedllm_cli.index.encoding import lower_shape
 from sharedllm_cli.index.layout import LowerShape, predicted_bytes
 from sharedllm_cli.index.manifest import fingerprint, part_name, read_manifest
-from sharedllm_cli.index.nodes import LiveNodes, StoredNodes
+from sharedllm_cli.index.nodes import JoinedNodes, LiveNodes, StoredNodes
 from sharedllm_cli.index.store import IndexStore
 from sharedllm_cli.progress import Silent
 
@@ -147,3 +148,13 @@ def test_a_lower_model_of_other_layers_than_the_key_builds_nothing(
     for first, end in ((0, 4), (1, 3)):
         with pytest.raises(ValueError, match="other layers"):
             store.build_trees(DOCUMENT.content_hash, span_key(1, 4), leaves, load_lower(lower_folder, end, first))
+
+
+def test_trees_of_different_layers_are_not_read_together(build: Any) -> None:
+    leaves, lower_half = build(0, 2)
+    _, upper_half = build(2, 4)
+    count = len(leaves.trees)
+    node = Node(0, 1, 0)
+    for others in ([lower_half, upper_half], [upper_half, lower_half]):
+        with pytest.raises(ValueError, match="can't be read together"):
+            JoinedNodes(others, [count, count]).compressed([node, node._replace(chunk=count)])

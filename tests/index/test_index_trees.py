@@ -24,7 +24,6 @@ from sharedllm_cli.index.manifest import fingerprint
 from sharedllm_cli.index.nodes import JoinedNodes, LiveNodes, StoredNodes
 from sharedllm_cli.index.packing import pack, round_vectors, unpack
 from sharedllm_cli.index.store import IndexStore
-from sharedllm_cli.model.lower import CompressedNodes
 
 
 def built(store: IndexStore, lower: Any, tokenizer: Any, stored_dtype: StoredDtype = "int8") -> tuple[Any, StoredNodes]:
@@ -74,10 +73,19 @@ def test_trees_of_a_larger_m_serve_a_smaller_one(
         assert serves == ("base_name" in other), "nothing else may differ"
 
 
-def test_a_single_documents_nodes_are_not_copied(store: IndexStore, lower: Any, byte_tokenizer: Any) -> None:
+def test_several_documents_nodes_stand_in_memory_once(store: IndexStore, lower: Any, byte_tokenizer: Any) -> None:
     leaves, stored = built(store, lower, byte_tokenizer)
-    found = stored.compressed(all_nodes(leaves))
-    assert CompressedNodes.join([found]).keys.data_ptr() == found.keys.data_ptr()
+    nodes = all_nodes(leaves)
+    second = [node._replace(chunk=node.chunk + len(leaves.trees)) for node in nodes]
+    for alone in (stored, LiveNodes(lower, leaves, stored_dtype="int8")):
+        joined = JoinedNodes([alone, alone], [len(leaves.trees)] * 2)
+        room = joined.room([*nodes, *second])
+        assert room == alone.room(nodes)._replace(slots=2 * alone.room(nodes).slots)
+        onto = room.empty().fill_(float("nan"))
+        found = joined.compressed([*nodes, *second], onto)
+        assert found.keys.data_ptr() == onto.data_ptr()
+        part = alone.compressed(nodes)
+        assert torch.equal(onto, torch.stack([part.keys, part.values]).repeat(1, 1, 1, 2, 1))
 
 
 def test_other_words_of_the_leaves_leave_the_trees_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -78,14 +78,3 @@ def test_layers_that_are_not_there_are_not_read_from_the_other_end() -> None:
             upper.context(compressed(LowerModel(model, end, first)), 2)
     with pytest.raises(ValueError, match="is not below M"):
         LowerModel(model, 2, 2)
-
-
-def test_selections_of_different_layers_are_not_joined() -> None:
-    model = make_tiny_model("llama")
-    parts = [compressed(LowerModel(model, end, first)) for first, end in ((2, 4), (2, 4), (1, 3), (0, 2))]
-    joined = CompressedNodes.join(parts[:2])
-    assert joined.layers == range(2, 4)
-    assert joined.keys.shape[2] == 2 * parts[0].keys.shape[2]
-    for other in parts[2:]:
-        with pytest.raises(ValueError, match="can't be joined"):
-            CompressedNodes.join([parts[0], other])

@@ -44,7 +44,11 @@ def compressed(
         encoded = lower.encode(torch.tensor([tokens[node.chunk][span.start : span.end]]), kept)
         chunks = torch.full((len(kept),), node.chunk)
         parts.append(CompressedNodes(encoded.keys[0], encoded.values[0], chunks))
-    return CompressedNodes.join(parts)
+    return CompressedNodes(
+        torch.cat([part.keys for part in parts], dim=2),
+        torch.cat([part.values for part in parts], dim=2),
+        torch.cat([part.chunks for part in parts]),
+    )
 
 
 def decode_in_steps(upper: UpperModel, tokens: list[int], context: Any) -> torch.Tensor:
