@@ -184,7 +184,9 @@ class SharedLLM:
     def memory_bytes(self, extent: Extent) -> float:
         on_cpu = self._subject.placement.device.type == "cpu"
         batch = min(CPU_BATCH_TOKENS if on_cpu else ACCELERATOR_BATCH_TOKENS, extent.tokens)
-        kept = 2 * self.tree_bytes(extent) + cache_bytes(self._base, extent.running)
+        # Keys are rotated where they lie, layer after layer: half of a layer's are kept beside meanwhile.
+        tree = self.tree_bytes(extent) * (1 + 1 / (4 * len(self.layers)))
+        kept = tree + cache_bytes(self._base, extent.running)
         return kept + working_bytes(self._base, max(batch, self._cost(extent).longest, extent.running))
 
     def _read_step(self, extent: Extent) -> Work:

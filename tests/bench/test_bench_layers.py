@@ -92,7 +92,7 @@ def test_only_what_is_stored_and_read_shrinks_with_the_first_layer(subject: Subj
         encoded = 0 if steps == "index_steps" else 1
         assert narrow[encoded].operations == wide[encoded].operations
         assert narrow[encoded].bytes < wide[encoded].bytes
-    assert all_three.memory_bytes(EXTENT) - upper.memory_bytes(EXTENT) == 2 * 16 * 64 * 4
+    assert all_three.memory_bytes(EXTENT) - upper.memory_bytes(EXTENT) == 16 * 64 * 4
     assert all_three.index_bytes(EXTENT) - upper.index_bytes(EXTENT) == 56 * 2 * 2 * (16 + 2)
     tokens = [arm.token_step(EXTENT).operations for arm in (all_three, upper)]
     assert tokens[0] - tokens[1] == 256 * 16
