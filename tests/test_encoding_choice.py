@@ -134,3 +134,23 @@ def test_a_plan_knows_that_a_chunk_encoded_once_is_less_work(
     [alone], _ = engine(model, private_home, chunk_tokens=64).plan([story])
     [once], _ = engine(model, private_home, chunk_tokens=64, encoding="chunk").plan([story])
     assert (alone.indexed, once.indexed) == (True, False)
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ({"tree": True}, ""),
+        ({"encoding": "chunk"}, ""),
+        ({"encoding": "node"}, "--encoding node instead of chunk"),
+        ({"encoding": "node", "tree": False}, ""),
+        ({"ratios": "4", "tree_height": 1}, "--tree-height 1 instead of 2; --ratios 4 instead of 8,4"),
+        ({"chunk_tokens": 32}, "--chunk-tokens 32 instead of 64"),
+    ],
+)
+def test_trees_that_the_adapter_never_learned_to_read_are_told(
+    model: str, private_home: Path, chunk_adapter: str, settings: dict[str, Any], told: str
+) -> None:
+    reporter = Silent()
+    load_shared(Settings(model=model, device="cpu", adapter=chunk_adapter, **settings), private_home, reporter)
+    expected = [f"the adapter learned to read other trees than these settings make: {told}"] if told else []
+    assert reporter.warnings == expected

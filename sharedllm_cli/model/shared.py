@@ -83,6 +83,19 @@ def load_shared(settings: Settings, home: Path, reporter: Reporter) -> SharedMod
             reporter.warn(f"the adapter was trained on other weights of {adapter.config.base} than these")
     layers = tree_layers(settings, base.name, base.layer_count)
     lower = LowerModel(base.model, layers.stop, layers.start)
-    return SharedModel(
-        base, UpperModel(base.model, adapter, merge=True), lower, None if folder is None else folder.name, tree
+    upper = UpperModel(base.model, adapter, merge=True)
+    shared = SharedModel(base, upper, lower, None if folder is None else folder.name, tree)
+    if shared.reads_tree(settings) and (other := _other_than_trained(tree, adapter.config.tree)):
+        reporter.warn(f"the adapter learned to read other trees than these settings make: {other}")
+    return shared
+
+
+def _other_than_trained(tree: TreeConfig, trained: TreeConfig) -> str:
+    """Which settings of the tree differ from those that the adapter was trained with; empty where none does."""
+    pairs = (
+        ("--chunk-tokens", tree.chunk_tokens, trained.chunk_tokens),
+        ("--tree-height", tree.height, trained.height),
+        ("--ratios", ",".join(map(str, tree.ratios)), ",".join(map(str, trained.ratios))),
+        ("--encoding", tree.encoding, trained.encoding),
     )
+    return "; ".join(f"{name} {now} instead of {then}" for name, now, then in pairs if now != then)
