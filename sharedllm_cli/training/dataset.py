@@ -38,7 +38,7 @@ class Mixture:
     most_evidence: int = 1024
     most_questions: int = 6
     """Questions that share their passages, at most."""
-    hard_unanswerable: float = 0.4
+    hard_unanswerable: float = 0.3
     """The first question's answer is taken out of its own best passages."""
     foreign_question: float = 0.3
     """A question of another document of the same file stands among them."""
@@ -57,10 +57,10 @@ class Mixture:
     least_tree: int = 1024
     most_tree: int = 8192
     """Documents of the same file join until a tree holds so many tokens (drawn evenly by magnitude)."""
-    missing: float = 0.2
+    missing: float = 0.1
     """Of the samples with a tree alone, how many ask what it does not hold: half of them of a document that is not
     there, half of one whose chunks with the answer are taken out."""
-    found_in_tree: float = 0.5
+    found_in_tree: float = 0.7
     """Where the passages beside a tree miss the answer, how often the tree holds it; else its chunks are taken out."""
     policy_noise: float = 0.25
     """Noise on the scores that search a tree, in their standard deviations: searches in use miss, too."""
