@@ -29,6 +29,8 @@ LayerSpan = tuple[int, int]
 """Layers [first, end) that read a tree, counted from 0 at the bottom, so that M = end."""
 
 DEFAULT_MODEL = "smollm2-135m-instruct"
+EVIDENCE_TOKENS = 1024
+"""Tokens of verbatim passages, where neither user nor adapter says."""
 MAX_SOURCES = 8
 """At most this many sources are shown with an answer."""
 RERANK_LEAVES = 100
@@ -222,7 +224,11 @@ class Settings:
     stored_dtype: str = _knob("int8", "Type in which keys and values are stored on disk.", choices=STORED_DTYPES)
     index_dir: str | None = _knob(None, "Folder of the indexes; by default in the user's data folder.")
     policy: str = _knob("hybrid", "How leaves are scored for a question.", choices=POLICIES)
-    evidence_tokens: int = _knob(1024, "Tokens of verbatim passages; 0 is the tree alone.", _at_least(0))
+    evidence_tokens: int | None = _knob(
+        None,
+        "Tokens of verbatim passages; 0 is the tree alone (else what the adapter answers best from, or 1,024).",
+        _at_least(0),
+    )
     tree: bool | None = _knob(
         None, "Read the context tree beside the passages; by default where the adapter answers better for it."
     )
@@ -248,6 +254,12 @@ class Settings:
             if check and (problem := check(value)):
                 raise UsageError(f"{flag(knob)} {problem}, got {value!r}")
         self.tree_config()
+
+    def passage_budget(self, trained: int | None = None) -> int:
+        """Tokens of verbatim passages: those that the user asks for, else those that the adapter answers best from."""
+        if self.evidence_tokens is not None:
+            return self.evidence_tokens
+        return EVIDENCE_TOKENS if trained is None else trained
 
     def tree_config(self, trained: TreeConfig | None = None) -> TreeConfig:
         """The tree to build: the one the adapter was trained on, else the preset's; explicit settings over both."""

@@ -177,7 +177,8 @@ class Engine:
         """Answer a question: pieces of text as they come, then one `Answer`. Closing the iterator stops the answer."""
         if not question.strip():
             raise UsageError("the question is empty")
-        if not self.settings.evidence_tokens and not self.reads_tree:
+        budget = self.shared.passage_budget(self.settings)
+        if not budget and not self.reads_tree:
             raise UsageError(
                 "with --evidence-tokens 0 and no tree the model would read nothing of the document",
                 hint="leave --evidence-tokens above 0, or use an adapter that reads the tree",
@@ -193,12 +194,10 @@ class Engine:
         with memory_for("score the leaves", "use --policy bm25, which needs no model, or --quantize 4bit"):
             scored = self._score(documents, looked_for(question, history, documents))
         by_words = self.settings.policy in ("hybrid", "bm25", "right")
-        chosen = choose(
-            documents, scored, self.settings.evidence_tokens, allowed=allowed, by_words=by_words, question=question
-        )
+        chosen = choose(documents, scored, budget, allowed=allowed, by_words=by_words, question=question)
         timing.search_s = perf_counter() - started - timing.index_s
-        if self.settings.evidence_tokens and chosen.unfit:
-            self.reporter.warn(f"no passage fits --evidence-tokens {self.settings.evidence_tokens}: none is read")
+        if budget and chosen.unfit:
+            self.reporter.warn(f"no passage fits --evidence-tokens {budget}: none is read")
         if chosen.hopeless and not trees:
             yield NOT_IN_DOCUMENT
             timing.first_token_s = timing.total_s = perf_counter() - started

@@ -24,7 +24,7 @@ from sharedllm_cli.index.encoding import ACCELERATOR_BATCH_TOKENS, CPU_BATCH_TOK
 from sharedllm_cli.index.layout import LowerShape, predicted_bytes
 from sharedllm_cli.index.manifest import LeavesKey, TreesKey, text_hash
 from sharedllm_cli.index.store import IndexStore
-from sharedllm_cli.model.adapter_config import tree_config, tree_layers
+from sharedllm_cli.model.adapter_config import passage_budget, tree_config, tree_layers
 from sharedllm_cli.model.checkpoint import weight_files
 from sharedllm_cli.model.facts import ModelFacts
 from sharedllm_cli.model.loading import weights_hash
@@ -112,6 +112,7 @@ class _Ground:
     placement: Placement
     tree: TreeConfig
     layers: range
+    evidence_tokens: int
     local: _LocalModel | None
     machine: _Machine
 
@@ -141,7 +142,9 @@ def _ground(settings: Settings, home: Path) -> _Ground:
     )
     tree = tree_config(settings, facts.name)
     layers = tree_layers(settings, facts.name, facts.layer_count)
-    return _Ground(settings, facts, placement, tree, layers, _local_model(settings, home), _measure(placement))
+    evidence = passage_budget(settings, facts.name)
+    local, machine = _local_model(settings, home), _measure(placement)
+    return _Ground(settings, facts, placement, tree, layers, evidence, local, machine)
 
 
 def _row(source: SourceFile, ground: _Ground, store: IndexStore, reporter: Reporter) -> PlanRow:
@@ -196,7 +199,7 @@ def layer_parameters(facts: ModelFacts) -> int:
 
 def _question_operations(ground: _Ground, tokens: int) -> int:
     """The running text through all layers, and the re-ranked leaves through the first few."""
-    running = ground.settings.evidence_tokens + _FRAME_TOKENS
+    running = ground.evidence_tokens + _FRAME_TOKENS
     leaf_tokens: int = ground.tree.chunk_tokens // 2**ground.tree.height
     ranked = min(RERANK_LEAVES * leaf_tokens, tokens) * min(LATE_LAYERS, ground.layers.stop)
     return 2 * layer_parameters(ground.facts) * (running * ground.facts.layer_count + ranked)
@@ -207,7 +210,7 @@ def _question_bytes(ground: _Ground, tokens: int) -> tuple[int, int]:
     facts, settings = ground.facts, ground.settings
     position: int = 2 * facts.key_value_heads * facts.head_dim * ground.placement.dtype.itemsize
     kept = int(tokens / ground.tree.overall_ratio) * len(ground.layers)
-    running = settings.evidence_tokens + _FRAME_TOKENS + settings.max_new_tokens
+    running = ground.evidence_tokens + _FRAME_TOKENS + settings.max_new_tokens
     return position * kept, position * running * facts.layer_count
 
 

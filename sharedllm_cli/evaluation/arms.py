@@ -70,6 +70,11 @@ class DocumentReader:
         """Whether `ask` would read a tree."""
         return self._shared.reads_tree(self.settings)
 
+    @property
+    def passage_budget(self) -> int:
+        """Tokens of verbatim passages."""
+        return self._shared.passage_budget(self.settings)
+
     @cached_property
     def nodes(self) -> StoredNodes:
         """The document's trees, found on disk or built."""
@@ -128,7 +133,7 @@ def _truncate(reader: DocumentReader, question: Question) -> Read | None:
 
 def _passages(reader: DocumentReader, question: Question, scored: Scored, policy: str) -> Read:
     by_words = policy in ("hybrid", "bm25", "right")
-    chosen = choose([reader.opened], scored, reader.settings.evidence_tokens, by_words=by_words, question=question.text)
+    chosen = choose([reader.opened], scored, reader.passage_budget, by_words=by_words, question=question.text)
     return Read(reader.prompt(question, chosen.passages), hopeless=chosen.hopeless)
 
 
@@ -213,6 +218,6 @@ def _left_out(arms: Sequence[Arm], shared: SharedModel, settings: Settings, docu
             reasons[arm.name] = "the adapter reads no tree, so it would be closed again"
         elif arm.wrong and documents < 2:
             reasons[arm.name] = "there is no other document whose tree could be read"
-        elif blind and not settings.evidence_tokens:
+        elif blind and not shared.passage_budget(settings):
             reasons[arm.name] = "with --evidence-tokens 0 it would be closed again"
     return reasons

@@ -39,6 +39,7 @@ def model_facts(shared: SharedModel, settings: Settings) -> dict[str, Any]:
         "trained": adapter.trained,
         "reads_tree": shared.upper.reads_tree,
         "refuse_from": shared.refuse_from(settings),
+        "evidence_tokens": shared.passage_budget(settings),
         "injection": asdict(adapter.config.injection),
         "lower_layers": shared.lower.lower_layers,
         "tree": asdict(shared.tree),

@@ -47,7 +47,8 @@ class AdapterConfig:
     `trained` is its provenance (objective, data, steps, versions, date), None for an untrained one. `beside_passages`:
     whether it answers better where the tree is read beside verbatim passages; one that does not reads it alone.
     `refuse_from`: the probability of the sentence that the document does not say from which on it is said, as chosen on
-    training data; None leaves that to decoding.
+    training data; None leaves that to decoding. `evidence_tokens`: from so many tokens of verbatim passages it answers
+    best, by the same data; None where that was not measured.
     """
 
     base: str
@@ -59,6 +60,7 @@ class AdapterConfig:
     trained: Mapping[str, Any] | None = field(default=None)
     beside_passages: bool = True
     refuse_from: float | None = None
+    evidence_tokens: int | None = None
 
     def to_json(self) -> dict[str, Any]:
         return {"format_version": FORMAT_VERSION, **asdict(self)}
@@ -93,6 +95,7 @@ class AdapterConfig:
                 trained=data["trained"],
                 beside_passages=bool(data.get("beside_passages", True)),
                 refuse_from=None if data.get("refuse_from") is None else float(data["refuse_from"]),
+                evidence_tokens=None if data.get("evidence_tokens") is None else int(data["evidence_tokens"]),
             )
         except (KeyError, TypeError, ValueError) as error:
             raise ModelError(f"{CONFIG_FILE} is not an adapter's configuration: {error}") from error
@@ -133,6 +136,12 @@ def tree_config(settings: Settings, base_name: str) -> TreeConfig:
     """The tree that documents are cut into under these settings: the adapter's own unless the user asks for another."""
     config = adapter_config(settings, base_name)
     return settings.tree_config(None if config is None else config.tree)
+
+
+def passage_budget(settings: Settings, base_name: str) -> int:
+    """Tokens of verbatim passages under these settings: the adapter's own unless the user asks for others."""
+    config = adapter_config(settings, base_name)
+    return settings.passage_budget(None if config is None else config.evidence_tokens)
 
 
 def tree_layers(settings: Settings, base_name: str, total_layers: int) -> range:

@@ -37,7 +37,11 @@ class SharedModel:
         """Whether questions read the tree: some gate is open, and the user or else the adapter wants it read."""
         if not self.upper.reads_tree or settings.tree is False:
             return False
-        return bool(settings.tree) or not settings.evidence_tokens or self.adapter.config.beside_passages
+        return bool(settings.tree) or settings.evidence_tokens == 0 or self.adapter.config.beside_passages
+
+    def passage_budget(self, settings: Settings) -> int:
+        """Tokens of verbatim passages: the user's, else the adapter's."""
+        return settings.passage_budget(self.adapter.config.evidence_tokens)
 
     def refuse_from(self, settings: Settings) -> float | None:
         """The probability from which on it is said that the document does not say: the user's, else the adapter's.

@@ -28,18 +28,21 @@ def ship(
     dtype: torch.dtype = torch.float16,
     beside_passages: bool | None = None,
     refuse_from: float | None = None,
+    evidence_tokens: int | None = None,
 ) -> str:
     """Write a trained adapter's folder with its weights in another dtype; returns the SHA-256 of its weights file.
 
-    `beside_passages` and `refuse_from`, where given, are what measurements said (see `AdapterConfig`). Gates keep
-    their dtype: a closed one is −∞ and stays it. Raises ModelError for an untrained adapter and for weights that the
-    dtype can't hold.
+    `beside_passages`, `refuse_from` and `evidence_tokens`, where given, are what measurements said (see
+    `AdapterConfig`). Gates keep their dtype: a closed one is −∞ and stays it. Raises ModelError for an untrained
+    adapter and for weights that the dtype can't hold.
     """
     config = read_config(adapter)
     if beside_passages is not None:
         config = replace(config, beside_passages=beside_passages)
     if refuse_from is not None:
         config = replace(config, refuse_from=refuse_from)
+    if evidence_tokens is not None:
+        config = replace(config, evidence_tokens=evidence_tokens)
     if config.trained is None:
         raise ModelError(f"the adapter in {adapter} is not trained")
     tensors = {}

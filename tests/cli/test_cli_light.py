@@ -52,7 +52,7 @@ def test_help_fits_the_terminal(width: str) -> None:
     widest = max(len(line) for line in ran.stdout.splitlines() if not line.lstrip().startswith("-"))
     assert widest <= max(int(width), 62)
     assert "--evidence-tokens N" in ran.stdout
-    assert "[default: 1024]" in " ".join(ran.stdout.split())
+    assert "[default: 256]" in " ".join(ran.stdout.split())
     assert "\x1b" not in ran.stdout
 
 

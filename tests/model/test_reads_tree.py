@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, cast
 
 import pytest
@@ -48,3 +49,21 @@ def test_an_adapter_of_before_reads_beside_passages() -> None:
     data = shared(open_gates=True, beside=False).adapter.config.to_json()
     del data["beside_passages"]
     assert AdapterConfig.from_json(data).beside_passages
+
+
+@pytest.mark.parametrize(
+    ("adapters", "asked", "expected"),
+    [(None, None, 1024), (512, None, 512), (512, 2000, 2000), (None, 300, 300), (512, 0, 0)],
+)
+def test_how_many_tokens_of_passages_are_read(adapters: int | None, asked: int | None, expected: int) -> None:
+    model = shared(open_gates=True, beside=False)
+    config = replace(model.adapter.config, evidence_tokens=adapters)
+    model.adapter.config = AdapterConfig.from_json(config.to_json())
+    assert model.passage_budget(Settings(evidence_tokens=asked)) == expected
+    assert model.reads_tree(Settings(evidence_tokens=asked)) is (asked == 0)
+
+
+def test_an_adapter_of_before_says_nothing_of_passages() -> None:
+    data = shared(open_gates=True, beside=False).adapter.config.to_json()
+    del data["evidence_tokens"]
+    assert AdapterConfig.from_json(data).evidence_tokens is None
