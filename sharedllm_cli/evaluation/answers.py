@@ -15,7 +15,7 @@ from sharedllm_cli.errors import UsageError
 from sharedllm_cli.evaluation import metrics
 from sharedllm_cli.evaluation.answering import Answerer
 from sharedllm_cli.evaluation.arms import ARMS, Arm, DocumentReader, Question, check_names, measurable
-from sharedllm_cli.evaluation.provenance import data_facts, model_facts, program_facts
+from sharedllm_cli.evaluation.provenance import data_facts, model_facts, program_facts, reading_facts
 from sharedllm_cli.evaluation.questions import (
     Asked,
     JoinedDocument,
@@ -36,8 +36,6 @@ from sharedllm_cli.progress import Reporter
 from sharedllm_cli.training.records import DataFile
 
 INDEXES = "indexes"
-READING = ("policy", "evidence_tokens", "tree", "refuse_from", "max_new_tokens", "system", "stored_dtype")
-"""The settings that shape what is read and answered, beside the model's."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +86,7 @@ def answers(request: Request, settings: Settings, *, home: Path, reporter: Repor
             misplaced=request.misplaced,
         ),
         "model": model_facts(shared, settings),
-        "settings": {name: getattr(settings, name) for name in READING},
+        "settings": reading_facts(shared, settings),
         **program_facts(),
     }
     run = Run(request.out, config, resume=request.resume)

@@ -19,12 +19,12 @@ from sharedllm_cli.config import Settings
 from sharedllm_cli.documents.chunking import plain_ids
 from sharedllm_cli.errors import UsageError
 from sharedllm_cli.evaluation.answering import Answerer
-from sharedllm_cli.evaluation.answers import INDEXES, READING
+from sharedllm_cli.evaluation.answers import INDEXES
 from sharedllm_cli.evaluation.arms import Arm, DocumentReader, Question, check_names, measurable
 from sharedllm_cli.evaluation.metrics import proportion, refused
 from sharedllm_cli.evaluation.needle_facts import KINDS, Fact, draw_fact, most_tokens
 from sharedllm_cli.evaluation.needle_haystack import Haystack, Stretch, read_text
-from sharedllm_cli.evaluation.provenance import data_facts, model_facts, program_facts
+from sharedllm_cli.evaluation.provenance import data_facts, model_facts, program_facts, reading_facts
 from sharedllm_cli.evaluation.questions import JoinedDocument, opened
 from sharedllm_cli.evaluation.runner import Run
 from sharedllm_cli.generation.prompt import NOT_IN_DOCUMENT
@@ -126,7 +126,7 @@ def _config(request: Request, shared: SharedModel, settings: Settings) -> dict[s
         "depths": list(request.depths),
         "data": data_facts(files, trials=request.trials, seed=request.seed),
         "model": model_facts(shared, settings),
-        "settings": {name: getattr(settings, name) for name in READING},
+        "settings": reading_facts(shared, settings),
         **program_facts(),
     }
 

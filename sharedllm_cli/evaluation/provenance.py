@@ -17,6 +17,8 @@ from sharedllm_cli.model.shared import SharedModel
 from sharedllm_cli.training.records import DataFile
 
 _LIBRARIES = ("torch", "transformers", "numpy")
+_READING = ("policy", "evidence_tokens", "tree", "refuse_from", "max_new_tokens", "system", "stored_dtype")
+"""The settings that shape what is read and answered, beside the model's."""
 
 
 def data_facts(files: Sequence[DataFile], joining: Sequence[Joining] = (), **drawn: int | None) -> dict[str, Any]:
@@ -39,7 +41,6 @@ def model_facts(shared: SharedModel, settings: Settings) -> dict[str, Any]:
         "trained": adapter.trained,
         "reads_tree": shared.upper.reads_tree,
         "refuse_from": shared.refuse_from(settings),
-        "evidence_tokens": shared.passage_budget(settings),
         "injection": asdict(adapter.config.injection),
         "lower_layers": shared.lower.lower_layers,
         "tree": asdict(shared.tree),
@@ -47,6 +48,12 @@ def model_facts(shared: SharedModel, settings: Settings) -> dict[str, Any]:
         "dtype": str(base.dtype),
         "quantize": base.quantize,
     }
+
+
+def reading_facts(shared: SharedModel, settings: Settings) -> dict[str, Any]:
+    """What shapes the answers to a document beside the model; the adapter's own budget of passages is told as used."""
+    facts = {name: getattr(settings, name) for name in _READING}
+    return facts | {"evidence_tokens": shared.passage_budget(settings)}
 
 
 def program_facts() -> dict[str, Any]:

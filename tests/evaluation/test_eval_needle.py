@@ -159,7 +159,8 @@ def reads_well(self: Answerer, prompt_ids: Sequence[int], tree: Any, gold: Seque
     passages, asked = self._shared.base.tokenizer.decode(prompt_ids).split("Question:")
     place = re.search(r"(?:at|of) ([A-Z]\w+)", asked)
     said = re.search(rf" {place[1]} (?:is called|is steered by|is|weighs exactly) (\w+)", passages) if place else None
-    return Answered(said[1] if said else NOT_IN_DOCUMENT, 2.0 * len(gold), 0.0, 0.0)
+    answer = said[1] if said else NOT_IN_DOCUMENT
+    return Answered(answer, 2.0 * len(gold), 0.0, answer, 1.0, 0.0)
 
 
 def opened_texts(monkeypatch: pytest.MonkeyPatch) -> list[str]:
@@ -203,7 +204,7 @@ def test_held_and_answered_are_two_things(
     text_file: Path, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
-        Answerer, "answer", lambda self, prompt, tree, gold, stop: Answered("I don't know", 0.0, 0.0, 0.0)
+        Answerer, "answer", lambda self, prompt, tree, gold, stop: Answered("I don't know", 0.0, 0.0, "no", 0.0, 0.0)
     )
     found = needle(request(text_file, tmp_path / "out"), settings, home=tmp_path, reporter=Silent())["arms"]["bm25"]
     assert (found["answered"], found["held"], found["refused"]) == (0.0, 1.0, 0.0)
