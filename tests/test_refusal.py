@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
@@ -12,6 +12,7 @@ import pytest
 import torch
 from tiny_models import make_tiny_model
 
+from sharedllm_cli import engine as engine_module
 from sharedllm_cli.answer import Answer
 from sharedllm_cli.config import InjectionConfig, Settings, TreeConfig
 from sharedllm_cli.engine import Engine
@@ -20,6 +21,7 @@ from sharedllm_cli.evaluation.answering import Answerer
 from sharedllm_cli.evaluation.refusals import THRESHOLDS, operating_points
 from sharedllm_cli.generation.prompt import NOT_IN_DOCUMENT
 from sharedllm_cli.generation.refusal import refusal_ids, refuses
+from sharedllm_cli.generation.stream import GeneratedToken
 from sharedllm_cli.model.adapter import Adapter, model_shape
 from sharedllm_cli.model.adapter_config import AdapterConfig
 from sharedllm_cli.model.shared import SharedModel
@@ -125,6 +127,28 @@ def test_ask_and_evaluation_refuse_alike(small: Settings, tmp_path: Path, monkey
         assert found.refusal_nll == 0.5
 
 
+def test_ask_says_something_else_below_the_threshold(
+    small: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The agreed sentence is made the very token that would come first: below the threshold it can't come."""
+    told: list[int] = []
+    original = engine_module.decode_stream
+
+    def watched(*given: Any, **named: Any) -> Iterator[GeneratedToken]:
+        for token in original(*given, **named):
+            told.append(token.token)
+            yield token
+
+    monkeypatch.setattr(engine_module, "decode_stream", watched)
+    asked(small, tmp_path)
+    likeliest = told[0]
+    monkeypatch.setattr(engine_module, "refusal_ids", lambda tokenizer: [likeliest])
+    for settings, same in ((small, True), (replace(small, refuse_from=0.999), False)):
+        told.clear()
+        asked(settings, tmp_path)
+        assert (told[0] == likeliest) is same
+
+
 class _Parrot:
     """An upper model that wants to say the sentence, and next to that "Tom"."""
 
@@ -133,7 +157,6 @@ class _Parrot:
         self._else = [*tokenizer.encode("Tom", add_special_tokens=False), tokenizer.eos_token_id]
         self._likely = likely
         self._vocabulary = len(tokenizer)
-        self.said: list[int] = []
 
     def cache(self) -> list[int]:
         return []

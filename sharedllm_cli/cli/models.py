@@ -17,6 +17,7 @@ from sharedllm_cli.cli.tables import plain, show_facts, show_table
 
 if TYPE_CHECKING:
     from sharedllm_cli.cli.adapters import AdapterFacts
+    from sharedllm_cli.model.adapter_config import AdapterConfig
 
 app = typer.Typer(help="Manage base models and adapters.", cls=Group)
 
@@ -179,4 +180,18 @@ def adapter_text(adapter: AdapterFacts) -> list[tuple[str, str]]:
             f"chunks of {tree.chunk_tokens:,} tokens, {tree.height} levels, ratios {','.join(map(str, tree.ratios))}, "
             + ENCODING_WORDS[ENCODINGS[tree.encoding]],
         ),
+        ("Reads", _reading_text(adapter.config)),
+        ("Refuses", _refusal_text(adapter.config.refuse_from)),
     ]
+
+
+def _reading_text(config: AdapterConfig) -> str:
+    """What a question reads under this adapter, unless the user says."""
+    from sharedllm_cli.config import Settings
+
+    passages = f"{Settings().passage_budget(config.evidence_tokens):,} tokens of passages"
+    return f"{passages} and the tree, if it reads one" if config.beside_passages else f"{passages}, no tree beside them"
+
+
+def _refusal_text(threshold: float | None) -> str:
+    return "where decoding does" if threshold is None else f"from a probability of {threshold:g}"

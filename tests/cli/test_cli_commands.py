@@ -191,6 +191,28 @@ def test_show_tells_whether_the_adapter_is_trained_and_on_what(
     assert found["adapter"]["trained"] is (trained is not None)
 
 
+@pytest.mark.parametrize(
+    ("measured", "reads", "refuses"),
+    [
+        ({}, "1,024 tokens of passages and the tree, if it reads one", "where decoding does"),
+        (
+            {"beside_passages": False, "evidence_tokens": 384, "refuse_from": 0.25},
+            "384 tokens of passages, no tree beside them",
+            "from a probability of 0.25",
+        ),
+    ],
+)
+def test_show_tells_what_the_adapter_was_measured_to_be_good_for(
+    tmp_path: Path, measured: dict[str, Any], reads: str, refuses: str
+) -> None:
+    shape = (4, 32, 4, 2, 8)
+    config = AdapterConfig("tiny", shape, InjectionConfig(lower_layers=2), TreeConfig(), trained={}, **measured)
+    (tmp_path / "adapter.json").write_text(json.dumps(config.to_json()))
+    ran = call(Script(), "models", "show", "--adapter", str(tmp_path))
+    assert f"Reads      {reads}\n" in ran.out
+    assert f"Refuses    {refuses}\n" in ran.out
+
+
 def test_offline_pull_is_a_model_that_can_t_be_had() -> None:
     ran = call(Script(), "models", "pull", "smollm2-135m-instruct", "--offline")
     assert ran.code == 4
