@@ -58,6 +58,8 @@ def train(
     tree_share: options.TreeShare = 0.0,
     tree_only_share: options.TreeOnlyShare = 0.0,
     text_share: options.TextShare = 0.0,
+    text_tokens: options.TextTokens = "512-512",
+    text_pieces: options.TextPieces = None,
     tree_tokens: options.TreeTokens = "1024-8192",
     trees: options.TreesFolder = None,
     jitter: options.Jitter = 0.0,
@@ -77,10 +79,12 @@ def train(
     from sharedllm_cli.training.records import DataFile
     from sharedllm_cli.training.run import Request, is_main_process, run
     from sharedllm_cli.training.starting import Reading
+    from sharedllm_cli.training.text import Lengths
     from sharedllm_cli.training.trainer import Pace, Schedule
 
     call.console.kept = "go on with --resume"
     least_tree, most_tree = _bounds("--tree-tokens", tree_tokens)
+    least_text, most_text = _bounds("--text-tokens", text_tokens)
     least_evidence, most_evidence = _bounds("--passage-tokens", passage_tokens)
     reading = Reading(gate_start, gates, first_layer, low_rank_from, length_bias)  # type: ignore[arg-type]
     request = Request(
@@ -100,6 +104,8 @@ def train(
             most_tree=most_tree,
             jitter=jitter,
         ),
+        lengths=Lengths(least_text=least_text, most_text=most_text),
+        text_pieces=text_pieces,
         rank=rank,
         hold_back=hold_back,
         validation=validation,

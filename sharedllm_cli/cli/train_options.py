@@ -120,6 +120,27 @@ TextShare = Annotated[
         max=1.0,
     ),
 ]
+TextTokens = Annotated[
+    str,
+    typer.Option(
+        "--text-tokens",
+        metavar="A-B",
+        help="Plain tokens that follow the tree in a sample of lm, drawn between these.",
+        rich_help_panel=TREE,
+    ),
+]
+TextPieces = Annotated[
+    int | None,
+    typer.Option(
+        "--text-pieces",
+        metavar="N",
+        help="For lm and recite, long texts are cut into pieces of some 11,000 tokens; learn from so many of each file,"
+        " spread over it: each needs its trees. All unless said.",
+        show_default=False,
+        rich_help_panel=DATA,
+        min=1,
+    ),
+]
 TreeTokens = Annotated[
     str,
     typer.Option(

@@ -42,10 +42,7 @@ class Split:
             raise DocumentError(
                 f"{path} has {len(records)} documents, too few to keep {hold_back + validation} of them out"
             )
-        training = list(records[:middle])
-        if most is not None and most < middle:
-            training = [training[place * middle // most] for place in range(most)]
-        return Split(training, list(records[middle:end]))
+        return Split(spread(records[:middle], most), list(records[middle:end]))
 
 
 class Documents:
@@ -92,6 +89,13 @@ class Documents:
                 del self._located[next(iter(self._located))]
             self._located[file, place] = locate(record, self._tokenizer, self._tree, paged=bool(paged))
         return file, self._located[file, place]
+
+
+def spread(records: Sequence[Record], most: int | None) -> list[Record]:
+    """`most` of the records at equal distances from each other, all of them where they are no more."""
+    if most is None or most >= len(records):
+        return list(records)
+    return [records[place * len(records) // most] for place in range(most)]
 
 
 def pieces(records: Sequence[Record], characters: int = PIECE_CHARACTERS) -> list[Record]:

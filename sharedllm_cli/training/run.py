@@ -24,7 +24,7 @@ from sharedllm_cli.model.lower import LowerModel
 from sharedllm_cli.model.upper import UpperModel
 from sharedllm_cli.progress import Reporter, Silent
 from sharedllm_cli.training import course
-from sharedllm_cli.training.corpus import Documents, load_splits, pieces
+from sharedllm_cli.training.corpus import Documents, load_splits, pieces, spread
 from sharedllm_cli.training.dataset import Mixture, QuestionSamples
 from sharedllm_cli.training.forward import TrainedUpper
 from sharedllm_cli.training.objective import Distillation, NextTokens, Samples
@@ -48,8 +48,8 @@ class Request:
 
     `hold_back` documents at the end of every file are never looked at (they are for measuring afterwards); the
     `validation` documents before them are never learned from, their loss is followed; of the others `documents` a file
-    are learned from, all unless said. `start` is the folder of an
-    adapter to go on from (its rank and layers stay); without one a new adapter is made. `reading` lets a new adapter
+    are learned from, all unless said, and `text_pieces` of the pieces that texts without questions are cut into. `start`
+    is the folder of an adapter to go on from (its rank and layers stay); without one a new adapter is made. `reading` lets a new adapter
     read the tree; `trees` is the folder of the trees that samples read, by default the run's own.
     """
 
@@ -65,6 +65,7 @@ class Request:
     validation_samples: int = 8
     skip_bad_lines: bool = False
     documents: int | None = None
+    text_pieces: int | None = None
     schedule: Schedule = field(default_factory=Schedule)
     pace: Pace = field(default_factory=Pace)
     mixture: Mixture = field(default_factory=Mixture)
@@ -161,7 +162,7 @@ def _samples(
     """The samples of a request's objective over some documents."""
     mixture = request.mixture
     if request.objective in ("recite", "lm"):
-        cut = [(weight, pieces(records)) for weight, records in files]
+        cut = [(weight, spread(pieces(records), request.text_pieces)) for weight, records in files]
         documents = Documents(cut, base.tokenizer, tree, paged=0.0, by_length=True)
         kind = ReciteSamples if request.objective == "recite" else ContinueSamples
         return kind(documents, seed=seed, mixture=mixture, lengths=request.lengths)
@@ -173,7 +174,7 @@ def _samples(
     )
     if not mixture.text:
         return questions
-    whole = [(weight, pieces(records)) for weight, records in files]
+    whole = [(weight, spread(pieces(records), request.text_pieces)) for weight, records in files]
     read = Documents(whole, base.tokenizer, tree, paged=0.0, by_length=True)
     texts = ContinueSamples(read, seed=seed, mixture=mixture, lengths=request.lengths)
     return MixedSamples(questions, texts, share=mixture.text, seed=seed)
@@ -220,6 +221,7 @@ def _provenance(request: Request, base: BaseModel) -> Mapping[str, Any]:
         "hold_back": request.hold_back,
         "validation": request.validation,
         "documents": request.documents,
+        "text_pieces": request.text_pieces,
         "mixture": asdict(request.mixture),
         "lengths": asdict(request.lengths),
         "reading": None if request.reading is None else asdict(request.reading),

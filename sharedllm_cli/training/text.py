@@ -34,8 +34,9 @@ class Lengths:
     recited: int = 24
     recitations: int = 6
     """Places of a document that are recited in one sample, in different chunks, as far as it has them."""
-    text: int = 512
-    """Plain tokens that follow the tree in `lm`."""
+    least_text: int = 512
+    most_text: int = 512
+    """Plain tokens that follow the tree in `lm`, drawn evenly between these."""
 
 
 class _TextSamples(ABC):
@@ -113,9 +114,8 @@ class ContinueSamples(_TextSamples):
         starts = [*leaves.chunk_starts, leaves.token_count]
         # A chunk's number at which the plain text begins: some past before it, and enough text after.
         least = max(1, min(len(starts) - 2, self._mixture.least_tree // leaves.trees[0].length))
-        places = [
-            place for place in range(least, len(starts) - 1) if starts[place] + self._lengths.text < leaves.token_count
-        ]
+        length = int(random.integers(self._lengths.least_text, self._lengths.most_text + 1))
+        places = [place for place in range(least, len(starts) - 1) if starts[place] + length < leaves.token_count]
         if not places:
             return None
         place = places[int(random.integers(len(places)))]
@@ -123,7 +123,7 @@ class ContinueSamples(_TextSamples):
         first = next(chunk for chunk in range(place) if starts[place] - starts[chunk] <= wanted or chunk == place - 1)
         rising = np.arange(leaves.leaf_count, dtype=np.float64)  # `right`: what is nearest to the text is finest
         tree = plan([document], [rising], jitter=self._mixture.jitter, random=random)
-        ids = leaves.tokens.ids[starts[place] : starts[place] + self._lengths.text + 1].tolist()
+        ids = leaves.tokens.ids[starts[place] : starts[place] + length + 1].tolist()
         return replace(branched([ids[:1]], [ids[1:]]), tree=only_chunks(tree, range(first, place)))
 
 

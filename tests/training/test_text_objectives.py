@@ -28,7 +28,7 @@ from sharedllm_cli.training.text import TEXT_TARGETS, ContinueSamples, Lengths, 
 from sharedllm_cli.training.trees import LiveTrees, TreePlan, TreeReader
 
 TREE = TreeConfig(chunk_tokens=256)  # of leaves of 32 tokens
-LENGTHS = Lengths(cue=5, recited=9, recitations=3, text=100)
+LENGTHS = Lengths(cue=5, recited=9, recitations=3, least_text=60, most_text=100)
 MIXTURE = Mixture(least_tree=300, most_tree=700)
 
 
@@ -69,20 +69,23 @@ def test_what_is_recited_stands_in_a_leaf_of_the_tree(data_file: Path, byte_toke
 
 def test_going_on_follows_the_chunks_of_the_tree(data_file: Path, byte_tokenizer: Any) -> None:
     samples = ContinueSamples(documents_of(data_file, byte_tokenizer), seed=0, mixture=MIXTURE, lengths=LENGTHS)
+    lengths = set()
     for number in range(20):
         sample = samples[number]
         assert sample.tree is not None
         assert sample.tree.chunks is not None
-        assert len(sample) == LENGTHS.text
+        assert LENGTHS.least_text <= len(sample) <= LENGTHS.most_text
+        lengths.add(len(sample))
         assert (sample.targets != NO_TARGET).all()
         assert sample.targets[:-1].tolist() == sample.token_ids[1:].tolist()
         own = sample.tree.leaves[0]
         read = sorted(span[1:3] for span in spans(sample.tree))
         assert read[-1][1] - read[0][0] == sum(end - start for start, end in read), "nothing is read twice"
-        following = own.tokens.ids[read[-1][1] : read[-1][1] + LENGTHS.text].tolist()
+        following = own.tokens.ids[read[-1][1] : read[-1][1] + len(sample)].tolist()
         assert following == sample.token_ids.tolist()
         finest = [span for span in spans(sample.tree) if span[3] == TREE.height]
         assert max(end for _, _, end, _ in finest) == read[-1][1], "what is nearest to the text is finest"
+    assert len(lengths) > 5
 
 
 def test_chunks_that_are_read_are_numbered_from_zero(tiny: BaseModel, data_file: Path) -> None:

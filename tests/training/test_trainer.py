@@ -79,7 +79,7 @@ def test_training_to_read_is_the_same_in_parts(
         "objective": objective.split()[0],
         "reading": Reading(gate=0.1),
         "mixture": replace(TREE_MIXTURE, text=0.5 if objective == "qa and lm" else 0.0),
-        "lengths": Lengths(cue=5, recited=9, recitations=3, text=60),
+        "lengths": Lengths(cue=5, recited=9, recitations=3, least_text=60, most_text=60),
         "trees": tmp_path / "trees",
         "schedule": replace(SCHEDULE, steps=2),
         "validation_samples": 4,
