@@ -38,8 +38,25 @@ class Answered:
     first_token_s: float
 
 
+SHARED_TOKENS = 1024
+"""Running texts that begin with so many equal tokens share what was read of them."""
+
+
+@dataclass(frozen=True)
+class _Begun:
+    """A long running text that was read without a tree: its tokens, their keys and values, and the seconds it took."""
+
+    ids: list[int]
+    cache: Any
+    seconds: float
+
+
 class Answerer:
-    """Answers as `ask` does at temperature 0."""
+    """Answers as `ask` does at temperature 0.
+
+    Questions of one document that is read whole, or as much of it as fits, have all but their last words in common:
+    that beginning is read once. Its time counts for every one of them all the same.
+    """
 
     def __init__(self, shared: SharedModel, max_new_tokens: int, refuse_from: float | None = None) -> None:
         """`refuse_from` is the probability from which on it is said that the document does not say."""
@@ -48,18 +65,15 @@ class Answerer:
         self._refuse_from = refuse_from
         self._stop_ids = stop_ids(shared.base.model.generation_config, shared.base.tokenizer)
         self._refusal_ids = refusal_ids(shared.base.tokenizer)
+        self._begun: _Begun | None = None
 
     @torch.inference_mode()
     def answer(
         self, prompt_ids: Sequence[int], tree: TreeContext | None, gold_ids: Sequence[int], stop_texts: Sequence[str]
     ) -> Answered:
         """Answer a running text; the gold answer (which may be empty) is scored from the same keys and values."""
-        started = perf_counter()
         upper = self._shared.upper
-        cache: Any = upper.cache()
-        first = upper.infer(self._tensor(prompt_ids), tree, cache)
-        likeliest = Sampler()(first)  # waits for the device
-        first_token_s = perf_counter() - started
+        first, likeliest, cache, first_token_s = self._begin(list(prompt_ids), tree)
         nll = sum(upper.token_nlls(first, gold_ids, tree, cache))
         costs = upper.token_nlls(first, self._refusal_ids, tree, cache)
 
@@ -83,5 +97,34 @@ class Answerer:
         otherwise_nll = sum(upper.token_nlls(first, ids, tree, cache))
         return Answered(answer, nll, sum(costs), otherwise, otherwise_nll, first_token_s)
 
+    def _begin(self, ids: list[int], tree: TreeContext | None) -> tuple[Tensor, int, Any, float]:
+        """Logits [vocabulary] after a running text, the likeliest token, the cache that holds it, and its seconds."""
+        upper = self._shared.upper
+        started = perf_counter()
+        shared, spent = 0, 0.0
+        if tree is None and self._begun is not None:
+            shared = _common(self._begun.ids, ids)
+        if shared < SHARED_TOKENS:
+            shared, cache = 0, upper.cache()
+        else:
+            assert self._begun is not None
+            spent = self._begun.seconds * shared / len(self._begun.ids)
+            cache = copy.deepcopy(self._begun.cache)
+            cache.crop(shared - len(self._begun.ids))
+            started = perf_counter()
+        first = upper.infer(self._tensor(ids[shared:]), tree, cache)
+        likeliest = Sampler()(first)  # waits for the device
+        seconds = spent + perf_counter() - started
+        sliding = any(layer.is_sliding for layer in cache.layers)  # has forgotten what it would go back to
+        if tree is None and not shared and len(ids) > SHARED_TOKENS and not sliding:
+            self._begun = _Begun(ids, copy.deepcopy(cache), seconds)
+        return first, likeliest, cache, seconds
+
     def _tensor(self, ids: Sequence[int]) -> Tensor:
         return torch.tensor(list(ids), device=self._shared.base.device)
+
+
+def _common(one: Sequence[int], other: Sequence[int]) -> int:
+    """How many tokens both begin with; the last one of `other` is never among them, since its logits are wanted."""
+    most = min(len(one), len(other) - 1)
+    return next((place for place in range(most) if one[place] != other[place]), most)

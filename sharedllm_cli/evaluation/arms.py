@@ -29,6 +29,9 @@ from sharedllm_cli.reading.trees import OpenTrees, Trees
 
 _STEP = 32
 """So many tokens less are tried where beginning and end don't fit: cut words may take more tokens than they did."""
+_GRAINS = 32
+"""Beginning and end of a document take a whole number of so many parts of the window: for nearly all questions, longer
+and shorter ones, the same words, which are then read once for all of them (`answering.Answerer`)."""
 
 
 @dataclass(frozen=True)
@@ -91,16 +94,21 @@ class DocumentReader:
         base = self._shared.base
         return prompts.build(
             base.tokenizer,
-            window=base.window,
+            window=self.window,
             max_new_tokens=question.answer_tokens,
             question=question.text,
             passages=passages,
             system=self.settings.system,
         )
 
+    @property
+    def window(self) -> int:
+        """Tokens that the model reads at most."""
+        return self._shared.base.window
+
     def room(self, question: Question) -> int:
         """Tokens of the window that question and answer leave."""
-        return self._shared.base.window - question.answer_tokens - len(self.prompt(question).token_ids)
+        return self.window - question.answer_tokens - len(self.prompt(question).token_ids)
 
     def passage(self, first_token: int, end_token: int) -> PassageText:
         """A stretch of the document as it stands in the running text."""
@@ -122,8 +130,9 @@ def _full(reader: DocumentReader, question: Question) -> Read | None:
 def _truncate(reader: DocumentReader, question: Question) -> Read | None:
     if whole := _full(reader, question):
         return whole
-    tokens = reader.opened.tokens
-    for budget in range(min(tokens - 2, reader.room(question)), 1, -_STEP):
+    tokens, room = reader.opened.tokens, reader.room(question)
+    room -= room % (reader.window // _GRAINS)
+    for budget in range(min(tokens - 2, room), 1, -_STEP):
         half = budget // 2
         prompt = reader.prompt(question, [reader.passage(0, budget - half), reader.passage(tokens - half, tokens)])
         if not prompt.dropped_passages:
