@@ -11,10 +11,12 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Source:
-    """One passage that the answer rests on: its document, page, exact words, and place in the tree.
+    """One passage of a document, which the answer rests on unless `read` is False: page, words and place in the tree.
 
     `verified` is True where the quote was found in the page's raw extraction. `chunk`, `level` and `node` address the
-    passage's best leaf. `paged` is False for formats without pages, whose `page` means nothing to a reader.
+    passage's best leaf. `read` is False for a passage that was found beside those that the answer rests on: it did not
+    stand before the model when it answered. `paged` is False for formats without pages, whose `page` means nothing to
+    a reader.
     """
 
     document: str
@@ -26,12 +28,13 @@ class Source:
     chunk: int
     level: int
     node: int
+    read: bool = True
     paged: bool = True
 
 
 @dataclass(frozen=True)
 class Coverage:
-    """How much of the documents there is, and how much of it the model read (in the tree or verbatim).
+    """How much of the documents there is, and how much of it the model read: in the tree, or verbatim in some goes.
 
     `pages` counts those of documents that have pages; Markdown, HTML, EPUB and text without form feeds have none.
     """
@@ -41,6 +44,7 @@ class Coverage:
     chunks: int
     pages: int
     pages_without_text: list[int]
+    readings: int = 1
 
 
 @dataclass(frozen=True)

@@ -31,6 +31,8 @@ LayerSpan = tuple[int, int]
 DEFAULT_MODEL = "smollm2-135m-instruct"
 EVIDENCE_TOKENS = 1024
 """Tokens of verbatim passages, where neither user nor adapter says."""
+READINGS = 2
+"""So many times passages are read before it is said that the document does not say."""
 MAX_SOURCES = 8
 """At most this many sources are shown with an answer."""
 RERANK_LEAVES = 100
@@ -228,6 +230,12 @@ class Settings:
         None,
         "Tokens of verbatim passages; 0 is the tree alone (else what the adapter answers best from, or 1,024).",
         _at_least(0),
+    )
+    readings: int = _knob(
+        READINGS,
+        "Where the passages are met with a refusal, read the next best ones, up to so many times in all (needs a"
+        " threshold of refusal, --refuse-from or the adapter's).",
+        _at_least(1),
     )
     tree: bool | None = _knob(
         None, "Read the context tree beside the passages; by default where the adapter answers better for it."

@@ -56,3 +56,20 @@ class Silent:
 class _Ignored:
     def advance(self, amount: int) -> None:
         return None
+
+
+class RememberingReporter:
+    """Another reporter, whose warnings are kept as well: for an answer, which is given back with its own."""
+
+    def __init__(self, reporter: Reporter) -> None:
+        self._reporter = reporter
+        self.task = reporter.task
+        self.note = reporter.note
+        self.detail = reporter.detail
+        self.warnings: list[str] = []
+
+    def warn(self, text: str) -> None:
+        """Told once, however often it is said before `warnings` is cleared."""
+        if text not in self.warnings:
+            self.warnings.append(text)
+            self._reporter.warn(text)

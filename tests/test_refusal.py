@@ -12,7 +12,7 @@ import pytest
 import torch
 from tiny_models import make_tiny_model
 
-from sharedllm_cli import engine as engine_module
+from sharedllm_cli import asking as asking_module
 from sharedllm_cli.answer import Answer
 from sharedllm_cli.config import InjectionConfig, Settings, TreeConfig
 from sharedllm_cli.engine import Engine
@@ -132,17 +132,17 @@ def test_ask_says_something_else_below_the_threshold(
 ) -> None:
     """The agreed sentence is made the very token that would come first: below the threshold it can't come."""
     told: list[int] = []
-    original = engine_module.decode_stream
+    original = asking_module.decode_stream
 
     def watched(*given: Any, **named: Any) -> Iterator[GeneratedToken]:
         for token in original(*given, **named):
             told.append(token.token)
             yield token
 
-    monkeypatch.setattr(engine_module, "decode_stream", watched)
+    monkeypatch.setattr(asking_module, "decode_stream", watched)
     asked(small, tmp_path)
     likeliest = told[0]
-    monkeypatch.setattr(engine_module, "refusal_ids", lambda tokenizer: [likeliest])
+    monkeypatch.setattr(asking_module, "refusal_ids", lambda tokenizer: [likeliest])
     for settings, same in ((small, True), (replace(small, refuse_from=0.999), False)):
         told.clear()
         asked(settings, tmp_path)

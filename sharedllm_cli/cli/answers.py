@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from sharedllm_cli.answer import Answer, Source
 from sharedllm_cli.cli.console import Console, harmless, one_line
-from sharedllm_cli.cli.excerpts import excerpt
+from sharedllm_cli.cli.excerpts import FEW_WORDS, WORDS, excerpt
 from sharedllm_cli.cli.quantities import duration, number_of, page_list
 from sharedllm_cli.config import MAX_SOURCES
 
@@ -64,7 +64,8 @@ def explain(console: Console, answer: Answer, *, sources: bool, several: bool, a
 def effort(answer: Answer) -> list[str]:
     """The parts of the closing line: what was read, how fast, by which model."""
     coverage, timing = answer.coverage, answer.timing
-    parts = [f"{coverage.tokens_read:,} of {coverage.tokens:,} tokens read"]
+    goes = "" if coverage.readings < 2 else f" in {coverage.readings} goes"
+    parts = [f"{coverage.tokens_read:,} of {coverage.tokens:,} tokens read{goes}"]
     if coverage.pages:
         parts.append(number_of(coverage.pages, "page"))
     if coverage.pages_without_text:
@@ -90,17 +91,21 @@ def show_sources(
 ) -> None:
     """The passages that the answer rests on: document, page as printed and as counted, the quoted words.
 
-    Without an answer they are the closest passages, which may hold it all the same, and are called so.
+    Without an answer they are the closest passages, which may hold it all the same, and are called so. What was found
+    and did not stand before the model comes last, quoted in few words.
     `several`: name the document of each; `whole`: quote in full, not the stretch around what was asked.
     """
     from rich.text import Text
 
     if not answer.sources:
         return
-    console.say("")
-    console.say(Text("Sources" if answer.answered else "Closest passages", style="bold"))
     width = console.width() - len(INDENT)
+    title = ""
     for number, source in enumerate(answer.sources[:at_most], 1):
+        before, title = title, _title(source, answer)
+        if title != before:
+            console.say("")
+            console.say(Text(title, style="bold"))
         console.say(Text.assemble((f"{number:3}  ", "bold cyan"), *_place(console, source, several=several)))
         quote = _quote(source, answer, whole=whole)
         for line in quote.wrap(console.rich(console.err), width) if console.err_is_terminal else [quote]:
@@ -110,10 +115,17 @@ def show_sources(
         console.say(f"{INDENT}{len(answer.sources) - at_most} more: /sources", style="dim")
 
 
+def _title(source: Source, answer: Answer) -> str:
+    if not source.read:
+        return "Also found, not read"
+    return "Sources" if answer.answered else "Closest passages"
+
+
 def _quote(source: Source, answer: Answer, *, whole: bool) -> Text:
     from rich.text import Text
 
-    shown = excerpt(harmless(source.quote), answer.question, answer.answer, whole=whole)
+    words = WORDS if source.read else FEW_WORDS
+    shown = excerpt(harmless(source.quote), answer.question, answer.answer, whole=whole, most=words)
     text = Text("“… " if shown.cut_before else "“")
     for number, (word, wanted) in enumerate(zip(shown.words, shown.wanted, strict=True)):
         text.append(" " if number else "")

@@ -30,7 +30,7 @@ from sharedllm_cli.cli.tables import show_table
 
 @takes(
     *("model", "adapter", "device", "quantize", "dtype", "attention", "offline"),
-    *("policy", "evidence_tokens", "tree", "refuse_from", "max_new_tokens", "system"),
+    *("policy", "evidence_tokens", "readings", "tree", "refuse_from", "max_new_tokens", "system"),
     *("preset", "lower_layers", "chunk_tokens", "tree_height", "ratios", "encoding", "stored_dtype", "injection"),
 )
 def qa(

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 WORDS = 45
 """Words of a quote shown on the screen; --verbose, `/sources` and --json have all of them."""
+FEW_WORDS = 16
+"""Words shown of a quote that the answer does not rest on."""
 STEM = 5
 """Two words are held for forms of one word where their first letters agree so far."""
 SHORTEST = 4
@@ -24,23 +26,23 @@ class Excerpt:
     cut_after: bool = False
 
 
-def excerpt(quote: str, *texts: str, whole: bool = False) -> Excerpt:
-    """The stretch of a quote around most of the words of `texts` (question, answer); else its beginning."""
+def excerpt(quote: str, *texts: str, whole: bool = False, most: int = WORDS) -> Excerpt:
+    """The `most` words of a quote around most of the words of `texts` (question, answer); else its beginning."""
     words = quote.split()
     sought = stems(" ".join(texts).split())
     wanted = [bool(stems([word]) & sought) for word in words]
-    if whole or len(words) <= WORDS:
+    if whole or len(words) <= most:
         return Excerpt(tuple(words), tuple(wanted))
-    start = _best_start(wanted)
-    end = start + WORDS
+    start = _best_start(wanted, most)
+    end = start + most
     return Excerpt(tuple(words[start:end]), tuple(wanted[start:end]), start > 0, end < len(words))
 
 
-def _best_start(wanted: Sequence[bool]) -> int:
+def _best_start(wanted: Sequence[bool], most: int) -> int:
     sums = [0]
     for hit in wanted:
         sums.append(sums[-1] + hit)
-    hits = [sums[start + WORDS] - sums[start] for start in range(len(wanted) - WORDS + 1)]
+    hits = [sums[start + most] - sums[start] for start in range(len(wanted) - most + 1)]
     first = last = hits.index(max(hits))
     while last + 1 < len(hits) and hits[last + 1] == hits[first]:
         last += 1

@@ -49,6 +49,7 @@ def select(
     allowed: Sequence[Sequence[tuple[int, int]] | None] | None = None,
     spread: bool = False,
     sought: Callable[[int, Span], Sequence[int]] | None = None,
+    read: Sequence[Passage] = (),
 ) -> list[Passage]:
     """Passages of at most `budget_tokens` tokens together, in document order.
 
@@ -60,13 +61,14 @@ def select(
     particular (`what is this about?`): the beginning, the end and leaves evenly between; scores that are all equal
     are treated so, too. Of a budget smaller than a leaf there is the stretch of the best leaf with the most sought
     words: `sought(d, span)` are the tokens of document d at which they begin. Nothing is selected where no word fits.
+    Leaves that lie mostly in passages `read` before are not taken; others may reach into these for a whole sentence.
     """
     ranges = [
         _joined(len(document), None if allowed is None else allowed[place]) for place, document in enumerate(documents)
     ]
     everything = [(place, span) for place, spans in enumerate(ranges) for span in spans]
     selection = _Selection(scores, documents)
-    if sum(span.length for _, span in everything) <= budget_tokens:
+    if not read and sum(span.length for _, span in everything) <= budget_tokens:
         for place, span in everything:
             selection.add(place, span)
         return selection.passages()
@@ -75,6 +77,9 @@ def select(
         order = _spread_order(documents, ranges, budget_tokens)
     else:
         order = _best_first(scores, documents, ranges)
+    known = {(one.document, leaf) for one in read for leaf in _held(documents[one.document], one)}
+    taken = {(place, _leaf_span(documents[place], leaf).start) for place, leaf in known}
+    order = ((place, leaf) for place, leaf in order if (place, leaf.start) not in taken)
     _fill(selection, order, ranges, budget_tokens, sought)
     return selection.passages()
 

@@ -67,6 +67,10 @@ class Answerer:
         self._refusal_ids = refusal_ids(shared.base.tokenizer)
         self._begun: _Begun | None = None
 
+    def refuses(self, found: Answered) -> bool:
+        """Whether an answer is the sentence that the document does not say, as weighed by the threshold."""
+        return refuses(found.refusal_nll, self._refuse_from)
+
     @torch.inference_mode()
     def answer(
         self, prompt_ids: Sequence[int], tree: TreeContext | None, gold_ids: Sequence[int], stop_texts: Sequence[str]
@@ -115,13 +119,17 @@ class Answerer:
         first = upper.infer(self._tensor(ids[shared:]), tree, cache)
         likeliest = Sampler()(first)  # waits for the device
         seconds = spent + perf_counter() - started
-        sliding = any(layer.is_sliding for layer in cache.layers)  # has forgotten what it would go back to
-        if tree is None and not shared and len(ids) > SHARED_TOKENS and not sliding:
+        if tree is None and not shared and len(ids) > SHARED_TOKENS and not _slides(cache):
             self._begun = _Begun(ids, copy.deepcopy(cache), seconds)
         return first, likeliest, cache, seconds
 
     def _tensor(self, ids: Sequence[int]) -> Tensor:
         return torch.tensor(list(ids), device=self._shared.base.device)
+
+
+def _slides(cache: Any) -> bool:
+    """Whether a sliding window has forgotten what a cache would go back to."""
+    return any(layer.is_sliding for layer in cache.layers)
 
 
 def _common(one: Sequence[int], other: Sequence[int]) -> int:

@@ -6,13 +6,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 from pathlib import Path
-from time import perf_counter
 from typing import Any
 
 from sharedllm_cli.config import Settings
 from sharedllm_cli.documents.chunking import plain_ids
 from sharedllm_cli.errors import UsageError
-from sharedllm_cli.evaluation import metrics
+from sharedllm_cli.evaluation import metrics, readings
 from sharedllm_cli.evaluation.answering import Answerer
 from sharedllm_cli.evaluation.arms import ARMS, Arm, DocumentReader, Question, check_names, measurable
 from sharedllm_cli.evaluation.provenance import data_facts, model_facts, program_facts, reading_facts
@@ -28,7 +27,6 @@ from sharedllm_cli.evaluation.questions import (
 )
 from sharedllm_cli.evaluation.refusals import operating_points
 from sharedllm_cli.evaluation.runner import Run, interval_json
-from sharedllm_cli.generation.prompt import NOT_IN_DOCUMENT
 from sharedllm_cli.index.store import IndexStore
 from sharedllm_cli.model.adapter_config import UNTRAINED
 from sharedllm_cli.model.shared import SharedModel, load_shared
@@ -96,7 +94,7 @@ def answers(request: Request, settings: Settings, *, home: Path, reporter: Repor
         for place, asked in selection.by_document():
             for _ in evaluation.ask_document(place, asked, arms):
                 task.advance(1)
-    found = _metrics(run, selection, arms, left_out, seed=request.seed)
+    found = _metrics(run, selection, arms, left_out, seed=request.seed, refuse_from=shared.refuse_from(settings))
     if any(of.get("rouge_l", 0) is None for of in found["arms"].values()):
         reporter.warn("ROUGE-L is not computed: the library rouge-score is not installed (the extra `eval`)")
     run.finish(found)
@@ -153,26 +151,10 @@ class _Evaluation:
         }
         if arm.needs_tree or (arm.name == "sharedllm" and reader.reads_tree):
             _ = reader.nodes  # built before the clock starts
-        started = perf_counter()
-        read = arm.read(reader, question)
-        if read is None:
+        found = readings.answer(self._answerer, arm.read(reader, question), gold)
+        if found is None:
             return {**line, "answer": None, "document_tokens": reader.opened.tokens}
-        search_s = perf_counter() - started
-        found = self._answerer.answer(read.prompt.token_ids, read.tree, gold, read.prompt.stop_texts)
-        return {
-            **line,
-            "answer": NOT_IN_DOCUMENT if read.hopeless else found.answer,
-            "otherwise": NOT_IN_DOCUMENT if read.hopeless else found.otherwise,
-            "nll": found.nll,
-            "refusal_nll": found.refusal_nll,
-            "otherwise_nll": found.otherwise_nll,
-            "gold_tokens": len(gold),
-            "first_token_s": search_s if read.hopeless else search_s + found.first_token_s,
-            "prompt_tokens": len(read.prompt.token_ids),
-            "evidence_tokens": read.prompt.evidence_tokens,
-            "tree_keys": read.tree_keys,
-            "document_tokens": reader.opened.tokens,
-        }
+        return {**line, **found.facts(), "gold_tokens": len(gold), "document_tokens": reader.opened.tokens}
 
 
 def _metrics(
@@ -182,21 +164,28 @@ def _metrics(
     left_out: dict[str, str],
     *,
     seed: int,
+    refuse_from: float | None,
 ) -> dict[str, Any]:
-    found = _compared(run, selection, arms, seed)
+    found = _compared(run, selection, arms, seed, refuse_from)
     found["arms"] |= {name: {"n": 0, "left_out": reason} for name, reason in left_out.items()}
     found["documents"]["in_data"] = len(selection.documents)
     files = list(dict.fromkeys(document.file for document in selection.documents))
     if len(files) > 1:
         parts = {file: selection.of_file(file) for file in files}
-        found["files"] = {file: _compared(run, part, arms, seed) for file, part in parts.items() if part.chosen}
+        found["files"] = {
+            file: _compared(run, part, arms, seed, refuse_from) for file, part in parts.items() if part.chosen
+        }
     return found
 
 
-def _compared(run: Run, selection: Selection, arms: Sequence[Arm], seed: int) -> dict[str, Any]:
+def _compared(
+    run: Run, selection: Selection, arms: Sequence[Arm], seed: int, refuse_from: float | None
+) -> dict[str, Any]:
     """What the arms came to over the chosen questions, and how they differ."""
     keys = [asked.key for _, asked in selection.chosen]
-    tables = {arm.name: _ArmTable(arm.name, [run[f"{arm.name} {key}"] for key in keys], seed) for arm in arms}
+    tables = {
+        arm.name: _ArmTable(arm.name, [run[f"{arm.name} {key}"] for key in keys], seed, refuse_from) for arm in arms
+    }
     answerable = sum(asked.answerable for _, asked in selection.chosen)
     return {
         "arms": {name: table.metrics() for name, table in tables.items()},
@@ -209,8 +198,9 @@ def _compared(run: Run, selection: Selection, arms: Sequence[Arm], seed: int) ->
 class _ArmTable:
     """What an arm answered, question by question; a question whose document did not fit is not among them."""
 
-    def __init__(self, name: str, lines: Sequence[dict[str, Any]], seed: int) -> None:
+    def __init__(self, name: str, lines: Sequence[dict[str, Any]], seed: int, refuse_from: float | None) -> None:
         self.name = name
+        self._refuse_from = refuse_from
         self._seed = seed
         self._given = [line for line in lines if line["answer"] is not None]
         self._missing = len(lines) - len(self._given)
@@ -234,7 +224,7 @@ class _ArmTable:
         found["refused"] = self._refused(answerable=True)
         lost = sum(not line["answerable"] for line in self._given)
         found["unanswerable"] = {"n": lost, "refused": self._refused(answerable=False)}
-        return {**found, "did_not_fit": self._missing, "thresholds": operating_points(self._given)}
+        return {**found, "did_not_fit": self._missing, "thresholds": operating_points(self._given, self._refuse_from)}
 
     def _refused(self, *, answerable: bool) -> float | None:
         """The share of answers that are the fixed sentence."""

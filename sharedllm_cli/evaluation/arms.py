@@ -6,7 +6,7 @@ running text and which tree is read beside it. Knows no data file and no metric.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from types import MappingProxyType
@@ -21,7 +21,7 @@ from sharedllm_cli.index.store import IndexStore
 from sharedllm_cli.model.cross_attention import TreeContext
 from sharedllm_cli.model.shared import SharedModel
 from sharedllm_cli.progress import Reporter
-from sharedllm_cli.reading.choosing import choose
+from sharedllm_cli.reading.choosing import Choosing
 from sharedllm_cli.reading.library import OpenDocument
 from sharedllm_cli.reading.scoring import Scored
 from sharedllm_cli.reading.sources import characters
@@ -78,6 +78,11 @@ class DocumentReader:
         """Tokens of verbatim passages."""
         return self._shared.passage_budget(self.settings)
 
+    @property
+    def readings(self) -> int:
+        """So many times passages are read at most, where the ones before are met with a refusal."""
+        return 1 if self._shared.refuse_from(self.settings) is None else self.settings.readings
+
     @cached_property
     def nodes(self) -> StoredNodes:
         """The document's trees, found on disk or built."""
@@ -116,61 +121,67 @@ class DocumentReader:
         return PassageText(self.opened.name, None, None, self.opened.document.text[start:end])
 
 
-def _closed(reader: DocumentReader, question: Question) -> Read | None:
-    return Read(reader.prompt(question))
+def _closed(reader: DocumentReader, question: Question) -> Iterator[Read]:
+    yield Read(reader.prompt(question))
 
 
-def _full(reader: DocumentReader, question: Question) -> Read | None:
+def _full(reader: DocumentReader, question: Question) -> Iterator[Read]:
     if reader.opened.tokens > reader.room(question):
-        return None
+        return
     prompt = reader.prompt(question, [reader.passage(0, reader.opened.tokens)])
-    return None if prompt.dropped_passages else Read(prompt)
+    if not prompt.dropped_passages:
+        yield Read(prompt)
 
 
-def _truncate(reader: DocumentReader, question: Question) -> Read | None:
-    if whole := _full(reader, question):
-        return whole
+def _truncate(reader: DocumentReader, question: Question) -> Iterator[Read]:
+    if whole := next(_full(reader, question), None):
+        yield whole
+        return
     tokens, room = reader.opened.tokens, reader.room(question)
     room -= room % (reader.window // _GRAINS)
     for budget in range(min(tokens - 2, room), 1, -_STEP):
         half = budget // 2
         prompt = reader.prompt(question, [reader.passage(0, budget - half), reader.passage(tokens - half, tokens)])
         if not prompt.dropped_passages:
-            return Read(prompt)
-    return _closed(reader, question)
+            yield Read(prompt)
+            return
+    yield from _closed(reader, question)
 
 
-def _passages(reader: DocumentReader, question: Question, scored: Scored, policy: str) -> Read:
+def _passages(reader: DocumentReader, question: Question, scored: Scored, policy: str) -> Iterator[Read]:
     by_words = policy in ("hybrid", "bm25", "right")
-    chosen = choose([reader.opened], scored, reader.passage_budget, by_words=by_words, question=question.text)
-    return Read(reader.prompt(question, chosen.passages), hopeless=chosen.hopeless)
+    choosing = Choosing([reader.opened], scored, reader.passage_budget, by_words=by_words, question=question.text)
+    for chosen in choosing.readings(reader.readings):
+        yield Read(reader.prompt(question, chosen.passages), hopeless=chosen.hopeless)
 
 
-def _bm25(reader: DocumentReader, question: Question) -> Read | None:
+def _bm25(reader: DocumentReader, question: Question) -> Iterator[Read]:
     return _passages(reader, question, reader.scored(question.text, "bm25"), "bm25")
 
 
-def _tree(reader: DocumentReader, question: Question) -> Read | None:
+def _tree(reader: DocumentReader, question: Question) -> Iterator[Read]:
     scored = reader.scored(question.text, reader.settings.policy)
-    return Read(reader.prompt(question), *reader.tree(scored))
+    yield Read(reader.prompt(question), *reader.tree(scored))
 
 
-def _sharedllm(reader: DocumentReader, question: Question) -> Read | None:
+def _sharedllm(reader: DocumentReader, question: Question) -> Iterator[Read]:
     policy = reader.settings.policy
     scored = reader.scored(question.text, policy)
-    read = _passages(reader, question, scored, policy)
-    return Read(read.prompt, *reader.tree(scored)) if reader.reads_tree else read
+    tree = reader.tree(scored) if reader.reads_tree else None
+    for read in _passages(reader, question, scored, policy):
+        yield read if tree is None else Read(read.prompt, *tree)
 
 
 @dataclass(frozen=True)
 class Arm:
-    """A way to read: `read` gives what the model is given, None where the document does not fit.
+    """A way to read: `read` gives what the model is given, one reading after the other until one is not met with a
+    refusal, and nothing where the document does not fit.
 
     `needs_tree`: without an open gate it would be `closed` again. `wrong` reads the next document's tree.
     """
 
     name: str
-    read: Callable[[DocumentReader, Question], Read | None]
+    read: Callable[[DocumentReader, Question], Iterator[Read]]
     needs_tree: bool = False
     wrong: bool = False
 

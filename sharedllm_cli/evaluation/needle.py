@@ -18,6 +18,7 @@ from sharedllm_cli import plots
 from sharedllm_cli.config import Settings
 from sharedllm_cli.documents.chunking import plain_ids
 from sharedllm_cli.errors import UsageError
+from sharedllm_cli.evaluation import readings
 from sharedllm_cli.evaluation.answering import Answerer
 from sharedllm_cli.evaluation.answers import INDEXES
 from sharedllm_cli.evaluation.arms import Arm, DocumentReader, Question, check_names, measurable
@@ -27,7 +28,6 @@ from sharedllm_cli.evaluation.needle_haystack import Haystack, Stretch, read_tex
 from sharedllm_cli.evaluation.provenance import data_facts, model_facts, program_facts, reading_facts
 from sharedllm_cli.evaluation.questions import JoinedDocument, opened
 from sharedllm_cli.evaluation.runner import Run
-from sharedllm_cli.generation.prompt import NOT_IN_DOCUMENT
 from sharedllm_cli.index.store import IndexStore
 from sharedllm_cli.model.adapter_config import UNTRAINED
 from sharedllm_cli.model.shared import SharedModel, load_shared
@@ -209,20 +209,20 @@ class _Search:
             "value": fact.value,
             "document_tokens": reader.opened.tokens,
         }
-        read = arm.read(reader, Question(fact.question, max(self._settings.max_new_tokens, len(gold))))
-        if read is None:
+        question = Question(fact.question, max(self._settings.max_new_tokens, len(gold)))
+        found = readings.answer(self._answerer, arm.read(reader, question), gold)
+        if found is None:
             return {**line, "answer": None}
-        found = self._answerer.answer(read.prompt.token_ids, read.tree, gold, read.prompt.stop_texts)
-        answer = NOT_IN_DOCUMENT if read.hopeless else found.answer
         return {
             **line,
-            "answer": answer,
-            "answered": fact.answered_by(answer),
-            "held": fact.stands_in(read.prompt.text),
-            "nll": found.nll,
+            "answer": found.answer,
+            "answered": fact.answered_by(found.answer),
+            "held": any(fact.stands_in(read.prompt.text) for read, _ in found.all),
+            "nll": found.told.nll,
             "gold_tokens": len(gold),
-            "evidence_tokens": read.prompt.evidence_tokens,
-            "tree_keys": read.tree_keys,
+            "evidence_tokens": found.evidence_tokens,
+            "readings": len(found.all),
+            "tree_keys": found.all[0][0].tree_keys,
         }
 
 

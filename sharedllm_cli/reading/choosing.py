@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
 from sharedllm_cli.answer import Source
+from sharedllm_cli.config import MAX_SOURCES
 from sharedllm_cli.context import evidence, lexical
+from sharedllm_cli.context.evidence import Passage
 from sharedllm_cli.context.front_matter import asks_for_front_matter, raise_front
 from sharedllm_cli.context.tree import Span
 from sharedllm_cli.context.words import words
@@ -19,6 +22,8 @@ from sharedllm_cli.reading.sources import TokenRanges, characters, passage_text,
 
 QUOTE_TOKENS = 512
 """With no verbatim evidence the sources are quoted from this many tokens of the best leaves."""
+FOUND_TOKENS = 1024
+"""With fewer tokens of evidence, the best of what is left is shown as found and not read, up to so many in all."""
 COVER_TOKENS = 64
 """A page with fewer tokens than this is a cover: author and date stand on the page after it."""
 _LEANING = 2
@@ -27,16 +32,16 @@ _LEANING = 2
 
 @dataclass(frozen=True)
 class Chosen:
-    """The passages for a question, in document order, a piece a page, and the sources, best first.
+    """The passages of one reading for a question, in document order, a piece a page.
 
-    `tokens` counts the passages' tokens; `whole`: all that may be read stands in them; `front`: the question is about
-    a document itself, whose first page stands in them whatever its words.
+    `tokens` counts the passages' tokens, `held` are these as tokens; `whole`: with the readings before, all that may be
+    read stands in them; `front`: the question is about a document itself, whose first page is read whatever its words.
     """
 
     scored: Scored
     passages: list[PassageText]
     tokens: int
-    sources: list[Source]
+    held: tuple[Passage, ...]
     whole: bool
     front: bool = False
 
@@ -75,36 +80,108 @@ def choose(
     by_words: bool = True,
     question: str = "",
 ) -> Chosen:
-    """Choose passages within a budget of tokens, and the quotes to show.
+    """The passages that are read first; see `Choosing`."""
+    choosing = Choosing(documents, scored, budget_tokens, allowed=allowed, by_words=by_words, question=question)
+    return next(choosing.readings())
 
-    `allowed` bounds both to some tokens of each document (None: all). `by_words` says that the scores rest on the
-    question's words, so that without any of them the passages are spread over the documents. A `question` about a
-    document itself (its author, its title) gets its first page, however that scores.
+
+class Choosing:
+    """What is read of some documents for a question, one reading after the other, and what is shown for it.
+
+    `allowed` bounds passages and sources to some tokens of each document (None: all). `by_words` says that the scores
+    rest on the question's words, so that without any of them the passages are spread over the documents. A `question`
+    about a document itself (its author, its title) gets its first page, however that scores.
     """
-    allowed = allowed or [None] * len(documents)
-    texts = [token_text(opened) for opened in documents]
-    spread = by_words and not scored.lexical.matched
-    front = asks_for_front_matter(question) and any(_may_read_front(ranges) for ranges in allowed)
-    leaves = scored.leaves
-    if front:
-        ends = [_front_end(opened) for opened in documents]
-        leaves = raise_front(leaves, texts, ends, budget_tokens or QUOTE_TOKENS)
 
-    def sought(place: int, span: Span) -> list[int]:
-        return _matches(documents[place], span, scored.lexical.matched)
+    def __init__(
+        self,
+        documents: Sequence[OpenDocument],
+        scored: Scored,
+        budget_tokens: int,
+        *,
+        allowed: Sequence[TokenRanges | None] | None = None,
+        by_words: bool = True,
+        question: str = "",
+    ) -> None:
+        self._documents = documents
+        self._scored = scored
+        self._budget = budget_tokens
+        self._texts = [token_text(opened) for opened in documents]
+        self._allowed = [
+            [(0, opened.tokens)] if ranges is None else ranges
+            for opened, ranges in zip(documents, allowed or [None] * len(documents), strict=True)
+        ]
+        self._spread = by_words and not scored.lexical.matched
+        self._front = asks_for_front_matter(question) and any(map(_may_read_front, self._allowed))
+        self._leaves = scored.leaves
+        if self._front:
+            ends = [_front_end(opened) for opened in documents]
+            self._leaves = raise_front(self._leaves, self._texts, ends, budget_tokens or QUOTE_TOKENS)
 
-    def select(budget: int) -> list[evidence.Passage]:
-        return evidence.select(leaves, texts, budget, allowed=allowed, spread=spread, sought=sought)
+    def readings(self, most: int = 1) -> Iterator[Chosen]:
+        """Passages within the budget; then, up to `most` times, the best of what none of those before has held.
 
-    passages = select(budget_tokens) if budget_tokens else []
-    ranked = evidence.rank(passages or select(QUOTE_TOKENS), leaves, texts)
-    tokens = sum(passage.length for passage in passages)
-    readable = sum(
-        opened.tokens if ranges is None else sum(end - first for first, end in ranges)
-        for opened, ranges in zip(documents, allowed, strict=True)
-    )
-    pieces = [piece for passage in passages for piece in passage_text(documents[passage.document], passage)]
-    return Chosen(scored, pieces, tokens, sources(documents, ranked), tokens >= readable, front)
+        There is always a first reading. Another one needs a leaf left that scores better than the worst of all.
+        """
+        readable = sum(end - first for ranges in self._allowed for first, end in ranges)
+        read: list[Passage] = []
+        for number in range(most):
+            found = self._select(self._budget, read) if self._budget else []
+            if number and not any(passage.score > self._worst for passage in found):
+                return
+            read = [*read, *found]
+            pieces = [piece for one in found for piece in passage_text(self._documents[one.document], one)]
+            tokens = sum(passage.length for passage in found)
+            whole = _covered(read) >= readable
+            yield Chosen(self._scored, pieces, tokens, tuple(found), whole, self._front)
+            if whole:
+                return
+
+    def sources(self, answering: Sequence[Chosen], others: Sequence[Chosen] = ()) -> list[Source]:
+        """What the answer rests on, best first, and then what was found beside it, as far as eight of them have room.
+
+        `answering` are the readings that the answer rests on. The passages of `others`, which gave none, are among what
+        was found beside it; so is what would have been read next.
+        """
+        held = [passage for reading in answering for passage in reading.held]
+        if not held:  # nothing is read word for word: the best leaves are quoted
+            return sources(self._documents, self._ranked(self._select(QUOTE_TOKENS)))
+        shown = sources(self._documents, self._ranked(held))
+        before = [passage for other in others for passage in other.held]
+        tokens = sum(passage.length for passage in [*held, *before])
+        beside = [*before, *self._select(max(FOUND_TOKENS - tokens, 0), [*held, *before])]
+        quotes = self._ranked([passage for passage in beside if passage.score > self._worst])
+        fresh = [quote for quote in quotes if 2 * (_covered([*held, quote]) - _covered(held)) > quote.length]
+        return shown + sources(self._documents, fresh, read=False)[: MAX_SOURCES - len(shown)]
+
+    @cached_property
+    def _worst(self) -> float:
+        """The score of the worst leaf of all."""
+        return min((float(values.min()) for values in self._leaves if len(values)), default=0.0)
+
+    def _ranked(self, passages: Sequence[Passage]) -> list[Passage]:
+        return evidence.rank(passages, self._leaves, self._texts)
+
+    def _select(self, budget: int, read: Sequence[Passage] = ()) -> list[Passage]:
+        return evidence.select(
+            self._leaves,
+            self._texts,
+            budget,
+            allowed=self._allowed,
+            spread=self._spread,
+            sought=lambda place, span: _matches(self._documents[place], span, self._scored.lexical.matched),
+            read=read,
+        )
+
+
+def _covered(passages: Sequence[Passage]) -> int:
+    """Tokens that stand in one of the passages, each counted once."""
+    covered, last = 0, (-1, 0)
+    for one in sorted(passages, key=lambda one: (one.document, one.first_token)):
+        end = last[1] if last[0] == one.document else 0
+        covered += max(0, one.end_token - max(end, one.first_token))
+        last = (one.document, max(end, one.end_token))
+    return covered
 
 
 def _matches(opened: OpenDocument, span: Span, asked: Collection[str]) -> list[int]:
@@ -118,8 +195,8 @@ def _matches(opened: OpenDocument, span: Span, asked: Collection[str]) -> list[i
     return tokens
 
 
-def _may_read_front(ranges: TokenRanges | None) -> bool:
-    return ranges is None or any(first == 0 < end for first, end in ranges)
+def _may_read_front(ranges: TokenRanges) -> bool:
+    return any(first == 0 < end for first, end in ranges)
 
 
 def _front_end(opened: OpenDocument) -> int:

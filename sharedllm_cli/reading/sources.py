@@ -64,8 +64,10 @@ def passage_text(opened: OpenDocument, passage: Passage) -> list[PassageText]:
     return pieces
 
 
-def sources(documents: Sequence[OpenDocument], ranked: Sequence[Passage]) -> list[Source]:
+def sources(documents: Sequence[OpenDocument], ranked: Sequence[Passage], *, read: bool = True) -> list[Source]:
     """The quotes as sources, best first, at most eight; one that crosses a page break is one source a page.
+
+    `read`: whether they stood before the model.
 
     A quote is verified against the page's raw extraction (docs/cli.md: `verified`).
     """
@@ -89,6 +91,7 @@ def sources(documents: Sequence[OpenDocument], ranked: Sequence[Passage]) -> lis
                     chunk=node.chunk,
                     level=node.level,
                     node=node.index,
+                    read=read,
                     paged=opened.paged,
                 )
             )

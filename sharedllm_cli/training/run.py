@@ -48,9 +48,10 @@ class Request:
 
     `hold_back` documents at the end of every file are never looked at (they are for measuring afterwards); the
     `validation` documents before them are never learned from, their loss is followed; of the others `documents` a file
-    are learned from, all unless said, and `text_pieces` of the pieces that texts without questions are cut into. `start`
-    is the folder of an adapter to go on from (its rank and layers stay); without one a new adapter is made. `reading` lets a new adapter
-    read the tree; `trees` is the folder of the trees that samples read, by default the run's own.
+    are learned from, all unless said, and `text_pieces` of the pieces that texts without questions are cut into.
+    `start` is the folder of an adapter to go on from (its rank and layers stay); without one a new adapter is made.
+    `reading` lets a new adapter read the tree; `trees` is the folder of the trees that samples read, by default the
+    run's own.
     """
 
     data: tuple[DataFile, ...]

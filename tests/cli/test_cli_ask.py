@@ -18,14 +18,14 @@ from sharedllm_cli.errors import DocumentError
 KEYS = {
     "": {"question", "answer", "sources", "coverage", "tree", "answered", "reason"}
     | {"index", "model", "timing", "memory", "warnings"},
-    "coverage": {"tokens", "tokens_read", "chunks", "pages", "pages_without_text"},
+    "coverage": {"tokens", "tokens_read", "chunks", "pages", "pages_without_text", "readings"},
     "tree": {"preserved_nodes", "kept_keys", "ratio", "policy"},
     "index": {"text_hit", "trees_hit", "path", "bytes"},
     "model": {"base", "adapter", "trained", "reads_tree", "quantize", "device"},
     "timing": {"load_s", "read_s", "index_s", "search_s", "first_token_s", "total_s", "new_tokens", "tokens_per_s"},
     "memory": {"peak_bytes"},
 }
-SOURCE_KEYS = {"document", "page", "page_label", "quote", "verified", "score", "chunk", "level", "node"}
+SOURCE_KEYS = {"document", "page", "page_label", "quote", "verified", "score", "chunk", "level", "node", "read"}
 
 
 @pytest.fixture
@@ -135,6 +135,24 @@ def test_a_long_quote_is_shortened_visibly_and_whole_with_verbose(book: str) -> 
     assert "word44 …”" in call(script, "ask", book, "When?").err
     assert "“… word55" in call(script, "ask", book, "Where is word99?").err
     assert "word99”" in call(script, "ask", book, "When?", "--verbose").err
+
+
+def test_what_was_found_and_not_read_stands_last_in_few_words(book: str) -> None:
+    words = " ".join(f"word{number}" for number in range(100))
+    sources = [make_source(), make_source(page=80, page_label=None, quote=words, read=False)]
+    err = call(Script(changes={"sources": sources}), "ask", book, "When?").err
+    headings = [line.strip() for line in err.splitlines() if line.strip() in ("Sources", "Also found, not read")]
+    assert headings == ["Sources", "Also found, not read"]
+    assert err.index("Also found") < err.index("page 80") < err.index("word0 ") < err.index("word15 …”")
+    assert "word16" not in err
+    only = call(Script(changes={"sources": sources[:1]}), "ask", book, "When?").err
+    assert "Also found" not in only
+
+
+def test_several_goes_at_the_document_are_told(book: str) -> None:
+    for goes, told in ((1, "1,024 of 5,000 tokens read · "), (3, "1,024 of 5,000 tokens read in 3 goes · ")):
+        coverage = Coverage(5000, 1024, 10, 12, [], readings=goes)
+        assert told in call(Script(changes={"coverage": coverage}), "ask", book, "When?").err
 
 
 def test_the_words_asked_for_stand_within_what_is_shown() -> None:

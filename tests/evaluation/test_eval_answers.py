@@ -15,7 +15,7 @@ from sharedllm_cli.answer import Answer
 from sharedllm_cli.config import Settings
 from sharedllm_cli.engine import Engine
 from sharedllm_cli.errors import UsageError
-from sharedllm_cli.evaluation import answers as answers_module
+from sharedllm_cli.evaluation import readings as readings_module
 from sharedllm_cli.evaluation.answering import Answered, Answerer
 from sharedllm_cli.evaluation.answers import Request, answers
 from sharedllm_cli.evaluation.arms import ARMS, DocumentReader, Question, Read
@@ -49,7 +49,7 @@ ASKED = Question("What was the keeper of Skerry 0 called?", 16)
 
 
 def read(reader: DocumentReader, arm: str) -> Read:
-    found = ARMS[arm].read(reader, ASKED)
+    found = next(ARMS[arm].read(reader, ASKED), None)
     assert found is not None
     return found
 
@@ -93,7 +93,7 @@ def test_a_document_that_does_not_fit_is_cut_in_its_middle_and_not_read_whole(
 ) -> None:
     small = replace(settings, model=str(model_folder("llama", max_position_embeddings=700)))
     reader = readers(lights_file, small, tmp_path)(0)
-    assert ARMS["full"].read(reader, ASKED) is None
+    assert not list(ARMS["full"].read(reader, ASKED))
     cut, text = read(reader, "truncate").prompt, reader.opened.document.text
     first, last = cut.text.split("user\n")[1].split("\n\nQuestion:")[0].rsplit("\n\n", 1)
     assert text.startswith(first)
@@ -144,11 +144,11 @@ def test_several_files_are_also_told_apart(lights_file: Path, settings: Settings
 def test_full_counts_every_token_of_the_window(lights_file: Path, settings: Settings, tmp_path: Path) -> None:
     reader = readers(lights_file, settings, tmp_path)(0)
     room = WINDOW - len(read(reader, "closed").prompt.token_ids) - reader.opened.tokens
-    fits = ARMS["full"].read(reader, Question(ASKED.text, room - 2))  # two bytes part the document from the question
+    (fits,) = ARMS["full"].read(reader, Question(ASKED.text, room - 2))  # two bytes part the document from the question
     assert fits is not None
     assert reader.opened.document.text in fits.prompt.text
     for answer_tokens in (room - 1, room, room + 1):
-        assert ARMS["full"].read(reader, Question(ASKED.text, answer_tokens)) is None
+        assert not list(ARMS["full"].read(reader, Question(ASKED.text, answer_tokens)))
 
 
 @pytest.mark.parametrize("tree", [True, False])
@@ -263,7 +263,7 @@ def test_a_resumed_run_equals_an_uninterrupted_one(
         request = Request((DataFile(lights_file),), tmp_path / out, arms=arms, limit=5, joins=(2,), resume=resume)
         return answers(request, replace(reading, **changes), home=tmp_path, reporter=Silent())
 
-    monkeypatch.setattr(answers_module, "perf_counter", lambda: 0.0)
+    monkeypatch.setattr(readings_module, "perf_counter", lambda: 0.0)
     monkeypatch.setattr("sharedllm_cli.evaluation.answering.perf_counter", lambda: 0.0)
     whole = run("whole")
     with monkeypatch.context() as patch:

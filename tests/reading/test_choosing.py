@@ -5,7 +5,7 @@ from __future__ import annotations
 from open_documents import opened, scored
 
 from sharedllm_cli.generation.prompt import Turn
-from sharedllm_cli.reading.choosing import choose, looked_for
+from sharedllm_cli.reading.choosing import Choosing, choose, looked_for
 
 TITLE = "The Ledger of Kessel. By Jane Roe. Harbour Press, 1907.\n\n"
 HARBOUR = (
@@ -27,7 +27,9 @@ def test_the_first_page_answers_who_wrote_a_document_though_other_pages_speak_of
     assert "By Jane Roe" in words(chosen)
     assert "grateful" in words(chosen), "half of the budget is left to the question's words"
     assert chosen.tokens <= 300
-    assert any("Jane Roe" in source.quote and source.page == 1 for source in chosen.sources)
+    choosing = Choosing([book], found, 300, question=question)
+    shown = choosing.sources([next(choosing.readings())])
+    assert any("Jane Roe" in source.quote and source.page == 1 for source in shown)
 
 
 def test_every_document_of_the_question_shows_its_first_page() -> None:
@@ -48,10 +50,11 @@ def test_a_first_page_that_may_not_be_read_is_not_read() -> None:
     book = opened([TITLE, HARBOUR, BEES])
     end = len(TITLE)
     question = "Who is the author?"
-    chosen = choose([book], scored(question, book), 300, allowed=[[(end, end + 2000)]], question=question)
+    choosing = Choosing([book], scored(question, book), 300, allowed=[[(end, end + 2000)]], question=question)
+    (chosen,) = choosing.readings()
     assert "Jane Roe" not in words(chosen)
     assert not chosen.front
-    assert all(source.page == 2 for source in chosen.sources)
+    assert {source.page for source in choosing.sources([chosen])} == {2}
 
 
 def test_evidence_stays_within_its_budget_and_says_when_it_is_everything() -> None:
@@ -81,9 +84,78 @@ def test_a_budget_that_no_word_fits_is_told_from_one_that_is_met() -> None:
 
 def test_without_evidence_there_are_still_sources_to_show() -> None:
     book = opened([TITLE, HARBOUR, BEES])
-    chosen = choose([book], scored("Where do the bees fly?", book), 0)
+    choosing = Choosing([book], scored("Where do the bees fly?", book), 0)
+    (chosen,) = choosing.readings(3)
     assert (chosen.passages, chosen.tokens) == ([], 0)
-    assert "bees fly" in chosen.sources[0].quote
+    shown = choosing.sources([chosen])
+    assert "bees fly" in shown[0].quote
+    assert all(source.read for source in shown)
+
+
+FIELDS = [
+    f"In field {number} the bees find clover and thyme and nothing else all summer long. " for number in range(40)
+]
+SEAS = ["The sea is grey in the north, and the ships that sail there carry tar and timber home. "] * 40
+
+
+def test_another_reading_holds_the_next_best_words_and_none_of_those_before() -> None:
+    book = opened(["".join(FIELDS)])
+    choosing = Choosing([book], scored("Where do the bees find clover?", book), 300)
+    first, second, third = choosing.readings(3)
+    assert words(first) == words(choose([book], scored("Where do the bees find clover?", book), 300))
+    taken: set[int] = set()
+    for reading in (first, second, third):
+        own = {token for one in reading.held for token in range(one.first_token, one.end_token)}
+        assert 0 < len(own) == reading.tokens <= 300
+        assert len(taken & own) < 40, "a sentence is read whole though its beginning was read before"
+        taken |= own
+    assert len(taken) > 750
+    assert max(one.score for one in first.held) >= max(one.score for one in second.held)
+
+
+def test_reading_ends_where_nothing_is_left_that_the_question_asks_for() -> None:
+    book = opened([*SEAS, FIELDS[0], *SEAS])
+    readings = list(Choosing([book], scored("Where do the bees find clover?", book), 60).readings(9))
+    assert "bees find clover" in words(readings[0])
+    assert len(readings) < 4, "the sea is not read for it"
+    small = opened(FIELDS[:3])
+    asked = scored("Where do the bees find clover?", small)
+    assert [one.whole for one in Choosing([small], asked, small.tokens).readings(9)] == [True]
+    halves = list(Choosing([small], asked, small.tokens * 2 // 3).readings(9))
+    assert halves[-1].whole
+    assert not halves[0].whole
+
+
+def test_a_later_reading_stays_within_the_pages_asked_for() -> None:
+    book = opened(["".join(FIELDS)])
+    asked = scored("Where do the bees find clover?", book)
+    for reading in Choosing([book], asked, 200, allowed=[[(400, 900)]]).readings(4):
+        assert all(400 <= one.first_token < one.end_token <= 900 for one in reading.held)
+
+
+def test_what_was_found_and_not_read_comes_after_what_the_answer_rests_on() -> None:
+    book = opened(["".join(FIELDS)])
+    choosing = Choosing([book], scored("Where do the bees find clover in field 7?", book), 200)
+    first, second = choosing.readings(2)
+    for answering, others in (([first], []), ([second], [first]), ([first, second], [])):
+        shown = choosing.sources(answering, others)
+        flags = [source.read for source in shown]
+        assert 1 <= len(shown) <= 8
+        assert flags == sorted(flags, reverse=True), "what was read comes first"
+        assert not flags[-1]
+        read = " ".join(words(one) for one in answering)
+        assert all((source.quote in read) is source.read for source in shown)
+    in_vain = choosing.sources([second], [first])
+    best = next(source for source in in_vain if not source.read)
+    assert best.quote in words(first), "the passages that were read in vain are the best of the rest"
+
+
+def test_nothing_is_shown_as_found_that_has_none_of_the_words() -> None:
+    book = opened(["".join(SEAS), FIELDS[0], "".join(SEAS)])
+    choosing = Choosing([book], scored("Where do the bees find clover?", book), 500)
+    shown = choosing.sources(list(choosing.readings()))
+    assert any("clover" in source.quote for source in shown)
+    assert all(source.read for source in shown), "though there is room for more, and more sea"
 
 
 def test_a_question_that_leans_on_the_one_before_is_looked_for_with_it() -> None:

@@ -1,0 +1,275 @@
+"""One question to opened documents: what is read for it, reading after reading, and the answer with its sources.
+
+    score   every leaf of every document for the question                  reading/scoring.py
+    choose  verbatim passages within a budget, and the sources             reading/choosing.py
+    search  the trees; their preserved nodes made ready to be read         reading/trees.py
+    decode  running text and tree with the upper model                     generation/, model/upper.py
+
+Where the model refuses to answer from the passages, it reads the next best ones (`Settings.readings`). Knows no
+terminal.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from time import perf_counter
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from sharedllm_cli.answer import Answer, Coverage, IndexUse, ModelUse, Timing
+from sharedllm_cli.config import Settings
+from sharedllm_cli.errors import UsageError
+from sharedllm_cli.generation import prompt as prompts
+from sharedllm_cli.generation.answering import answer_pieces, stop_ids
+from sharedllm_cli.generation.grounding import Verdict, assess
+from sharedllm_cli.generation.prompt import NOT_IN_DOCUMENT, PassageText, Prompt, Turn
+from sharedllm_cli.generation.refusal import refusal_ids, refuses
+from sharedllm_cli.generation.sampling import Sampler, Unsaid
+from sharedllm_cli.generation.stream import Finish, decode_stream
+from sharedllm_cli.index.store import IndexStore
+from sharedllm_cli.memory import memory_for, peak_bytes
+from sharedllm_cli.model.cross_attention import TreeContext
+from sharedllm_cli.model.shared import SharedModel
+from sharedllm_cli.progress import RememberingReporter
+from sharedllm_cli.reading.choosing import Choosing, Chosen, looked_for
+from sharedllm_cli.reading.library import Library, OpenDocument
+from sharedllm_cli.reading.scoring import Scored, score_documents
+from sharedllm_cli.reading.sources import TokenRanges, page_tokens
+from sharedllm_cli.reading.trees import TreeReading, Trees
+
+
+@dataclass(frozen=True)
+class _Begun:
+    """A running text that the model has read: logits [vocabulary] after it, and the cache that holds it.
+
+    `unsaid` keeps the answer from being the sentence that the document does not say, which `refused` says instead.
+    """
+
+    prompt: Prompt
+    first: Tensor
+    cache: Any
+    unsaid: Unsaid | None
+    refused: bool
+
+
+class Asking:
+    """A question to some documents: `pieces` answers it."""
+
+    def __init__(
+        self,
+        shared: SharedModel,
+        settings: Settings,
+        store: IndexStore,
+        trees: Trees,
+        reporter: RememberingReporter,
+        library: Library,
+        question: str,
+        *,
+        history: Sequence[Turn] = (),
+        pages: tuple[int, int] | None = None,
+    ) -> None:
+        """UsageError for an empty question, one that nothing would be read for, and pages that aren't there."""
+        if not question.strip():
+            raise UsageError("the question is empty")
+        self._shared = shared
+        self._settings = settings
+        self._store = store
+        self._trees = trees
+        self._reporter = reporter
+        self._library = library
+        self._question = question
+        self._history = history
+        self._budget = shared.passage_budget(settings)
+        self._reads_tree = shared.reads_tree(settings)
+        self._threshold = shared.refuse_from(settings)
+        if not self._budget and not self._reads_tree:
+            raise UsageError(
+                "with --evidence-tokens 0 and no tree the model would read nothing of the document",
+                hint="leave --evidence-tokens above 0, or use an adapter that reads the tree",
+            )
+        self._allowed: list[TokenRanges | None] = [page_tokens(opened, pages) for opened in self._documents]
+
+    @property
+    def _documents(self) -> list[OpenDocument]:
+        return self._library.documents
+
+    def pieces(self, timing: Timing) -> Iterator[str | Answer]:
+        """Pieces of the answer's text as they come, then the `Answer`; `timing` is filled in."""
+        self._reporter.warnings.clear()
+        documents, settings = self._documents, self._settings
+        started = perf_counter()
+        # Before the search: the paper's policy scores nodes by what the trees hold.
+        trees = self._trees.open(documents) if self._reads_tree else None
+        timing.index_s = trees.seconds if trees else 0.0
+        with memory_for("score the leaves", "use --policy bm25, which needs no model, or --quantize 4bit"):
+            scored = self._score(looked_for(self._question, self._history, documents))
+        by_words = settings.policy in ("hybrid", "bm25", "right")
+        choosing = Choosing(
+            documents, scored, self._budget, allowed=self._allowed, by_words=by_words, question=self._question
+        )
+        # Whether the model refuses is known before anything is said only where its sentence is weighed as a whole.
+        readings = choosing.readings(1 if self._threshold is None else settings.readings)
+        chosen = next(readings)
+        timing.search_s = perf_counter() - started - timing.index_s
+        if self._budget and chosen.unfit:
+            self._reporter.warn(f"no passage fits --evidence-tokens {self._budget}: none is read")
+        if chosen.hopeless and not trees:
+            yield NOT_IN_DOCUMENT
+            timing.first_token_s = timing.total_s = perf_counter() - started
+            yield self._no_answer(scored, timing)
+            return
+        tree = self._trees.read(documents, trees, scored, self._allowed) if trees else TreeReading.none(settings.policy)
+        read: list[Chosen] = []
+        text = ""
+        finish: Finish = "stop"
+        with memory_for("write the answer", "use fewer --evidence-tokens or --max-new-tokens, or --quantize 4bit"):
+            while True:
+                begun = self._begin(chosen.passages, tree.context)
+                dropped = begun.prompt.dropped_passages
+                read.append(replace(chosen, tokens=begun.prompt.evidence_tokens, whole=False) if dropped else chosen)
+                following = next(readings, None) if begun.refused else None
+                if following is None:
+                    break
+                chosen = following
+            for piece, ended in self._decode(begun, tree.context):
+                if not timing.new_tokens:
+                    timing.first_token_s = perf_counter() - started - timing.index_s
+                timing.new_tokens += 1
+                piece = piece if text else piece.lstrip()
+                text, finish = text + piece, ended or finish
+                if piece:
+                    yield piece
+        timing.total_s = perf_counter() - started
+        spent = timing.total_s - timing.index_s - timing.first_token_s
+        timing.tokens_per_s = (timing.new_tokens - 1) / spent if timing.new_tokens > 1 else 0.0
+        verdict = self._verdict(text, read[-1], begun.prompt, tree, finish)
+        sources = choosing.sources(read) if begun.refused else choosing.sources(read[-1:], read[:-1])
+        yield self._answer(text, sources, read, tree, verdict, timing)
+
+    def _score(self, looked_for: str) -> Scored:
+        documents, policy = self._documents, self._settings.policy
+        return score_documents(
+            looked_for,
+            documents,
+            self._shared,
+            policy,
+            nodes=lambda: self._trees.vectors(documents),
+            stored_states=self._trees.states(documents) if policy == "late" else [None] * len(documents),
+        )
+
+    def _begin(self, passages: Sequence[PassageText], tree: TreeContext | None) -> _Begun:
+        """Read a running text, and weigh the sentence that the document does not say where there is a threshold."""
+        base, upper = self._shared.base, self._shared.upper
+        prompt = self._prompt(passages)
+        first, cache = upper.begin(torch.tensor(prompt.token_ids, device=base.device), tree, self._reporter)
+        if self._threshold is None:
+            return _Begun(prompt, first, cache, None, False)
+        ids = refusal_ids(base.tokenizer)
+        costs = upper.token_nlls(first, ids, tree, cache)
+        return _Begun(prompt, first, cache, Unsaid(ids, costs), refuses(sum(costs), self._threshold))
+
+    def _prompt(self, passages: Sequence[PassageText]) -> Prompt:
+        base, settings = self._shared.base, self._settings
+        prompt = prompts.build(
+            base.tokenizer,
+            window=base.window,
+            max_new_tokens=settings.max_new_tokens,
+            question=self._question,
+            passages=passages,
+            history=self._history,
+            system=settings.system,
+        )
+        if prompt.dropped_turns:
+            turns = "turn" if prompt.dropped_turns == 1 else f"{prompt.dropped_turns} turns"
+            self._reporter.warn(f"the oldest {turns} of the conversation no longer fit the window and were left out")
+        if prompt.dropped_passages:
+            self._reporter.warn(f"{prompt.dropped_passages} passages did not fit the window and were left out")
+        self._reporter.detail("the running text", prompt.text)
+        return prompt
+
+    def _decode(self, begun: _Begun, tree: TreeContext | None) -> Iterator[tuple[str, Finish | None]]:
+        """One pair a sampled token: the text that is final with it, and at the last one why it is the last."""
+        if begun.refused:
+            yield NOT_IN_DOCUMENT, "stop"
+            return
+        base, upper, settings = self._shared.base, self._shared.upper, self._settings
+        sampler = Sampler(settings.temperature, settings.top_p, settings.seed, begun.unsaid)
+        stops = stop_ids(base.model.generation_config, base.tokenizer)
+        tokens = decode_stream(
+            lambda token: upper.infer(token, tree, begun.cache), begun.first, sampler, stops, settings.max_new_tokens
+        )
+        yield from answer_pieces(tokens, base.tokenizer, begun.prompt.stop_texts)
+
+    def _verdict(self, text: str, chosen: Chosen, prompt: Prompt, tree: TreeReading, finish: Finish) -> Verdict:
+        """Whether the question counts as answered; words are held against the passages only where they are all read."""
+        matches = chosen.scored.lexical
+        kept = [chosen.passages[place].text for place in prompt.passages]
+        return assess(
+            matches.terms,
+            chosen.matched,
+            text,
+            question=self._question,
+            evidence_text="" if tree.context is not None else "\n".join(kept),
+            finish=finish,
+        )
+
+    def _no_answer(self, scored: Scored, timing: Timing) -> Answer:
+        """The answer to a question none of whose words occurs: nothing was put before the model."""
+        words = ", ".join(scored.lexical.terms)
+        why = f"the documents hold none of the question's words: {words} (ask in the documents' language and words)"
+        nothing = TreeReading.none(self._settings.policy)
+        return self._answer(NOT_IN_DOCUMENT, [], [], nothing, Verdict(False, why, ()), timing)
+
+    def _answer(
+        self,
+        text: str,
+        sources: list[Any],
+        read: Sequence[Chosen],
+        tree: TreeReading,
+        verdict: Verdict,
+        timing: Timing,
+    ) -> Answer:
+        library, documents = self._library, self._documents
+        coverage = Coverage(
+            tokens=library.tokens,
+            tokens_read=tree.tokens or sum(chosen.tokens for chosen in read),
+            chunks=library.chunks,
+            pages=sum(opened.pages for opened in documents),
+            pages_without_text=[page for opened in documents for page in opened.pages_without_text],
+            readings=len(read),
+        )
+        index = IndexUse(
+            text_hit=all(opened.text_hit for opened in documents),
+            trees_hit=tree.hit,
+            path=str(documents[0].index_path),
+            bytes=sum(self._store.bytes(opened.content_hash) for opened in documents),
+        )
+        return Answer(
+            question=self._question,
+            answer=text.strip(),
+            sources=sources,
+            coverage=coverage,
+            tree=tree.told,
+            answered=verdict.answered,
+            reason=verdict.reason,
+            index=index,
+            model=model_use(self._shared),
+            timing=timing,
+            peak_bytes=peak_bytes(),
+            warnings=list(dict.fromkeys([*library.warnings, *self._reporter.warnings, *verdict.warnings])),
+        )
+
+
+def model_use(shared: SharedModel) -> ModelUse:
+    """The model as `ask --json` tells of it."""
+    return ModelUse(
+        base=shared.base.name,
+        adapter=shared.adapter_name,
+        trained=shared.adapter.trained,
+        reads_tree=shared.upper.reads_tree,
+        quantize=shared.base.quantize,
+        device=str(shared.base.device),
+    )
