@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pytest
+from counting import calls
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -134,10 +135,18 @@ def test_leaf_scores_refuses_what_does_not_fit_the_trees() -> None:
         leaf_scores(trees, [np.zeros(8), np.array([np.nan])])
 
 
-def test_a_million_words_are_searched_within_a_second() -> None:
-    trees = [ChunkTree(64, DEFAULT)] * 16_384
+def test_a_million_tokens_are_searched_by_looking_at_every_chunk_once_a_level() -> None:
     values = list(np.random.default_rng(0).random((16_384, 8)))
-    started = time.process_time()
-    nodes = search(trees, leaf_scores(trees, values))
-    assert len(nodes) == 4 * 16_384
-    assert time.process_time() - started < 1.5
+    spent = {}
+    for chunks in (1024, 16_384):
+        trees = [ChunkTree(64, DEFAULT)] * chunks
+        score, asked, found = leaf_scores(trees, values[:chunks]), [], []
+
+        def counted(nodes: Sequence[Node], score: Any = score, asked: list[int] = asked) -> np.ndarray:
+            asked.append(len(nodes))
+            return score(nodes)  # type: ignore[no-any-return]
+
+        spent[chunks] = calls(lambda: found.extend(search(trees, counted)))  # noqa: B023 (called at once)
+        assert len(found) == 4 * chunks
+        assert asked == [2 * chunks] * 3
+    assert spent[16_384] <= 16 * spent[1024]
