@@ -18,6 +18,9 @@ from sharedllm_cli.errors import UsageError
 from sharedllm_cli.generation.prompt import PassageText
 from sharedllm_cli.reading.library import OpenDocument
 
+_FEWEST_LETTERS = 6
+"""Fewer letters of a quote on the other side of a page break are most often a page number."""
+
 TokenRanges = list[tuple[int, int]]
 """Stretches of a document's tokens, `[first, end)` each."""
 
@@ -67,7 +70,7 @@ def passage_text(opened: OpenDocument, passage: Passage) -> list[PassageText]:
 def sources(documents: Sequence[OpenDocument], ranked: Sequence[Passage], *, read: bool = True) -> list[Source]:
     """The quotes as sources, best first, at most eight; one that crosses a page break is one source a page.
 
-    `read`: whether they stood before the model.
+    Of a quote that crosses one, a part of a few letters is left out. `read`: whether they stood before the model.
 
     A quote is verified against the page's raw extraction (docs/cli.md: `verified`).
     """
@@ -76,9 +79,12 @@ def sources(documents: Sequence[OpenDocument], ranked: Sequence[Passage], *, rea
         opened = documents[passage.document]
         node = opened.leaves.leaf_node(passage.best_leaf)
         start, end = characters(opened, passage.first_token, passage.end_token)
-        for page, first, last in opened.document.page_spans(start, end):
-            quote = opened.document.text[first:last].strip()
-            if not quote or len(found) == MAX_SOURCES:
+        spans = opened.document.page_spans(start, end)
+        quotes_of = [(page, opened.document.text[first:last].strip()) for page, first, last in spans]
+        longest = max((len(quote) for _, quote in quotes_of), default=0)
+        for page, quote in quotes_of:
+            few = len(quote) < min(_FEWEST_LETTERS, longest)
+            if not quote or few or len(found) == MAX_SOURCES:
                 continue
             found.append(
                 Source(
