@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import fields
 from pathlib import Path
+from typing import Any
+
+from fake_engine import make_answer
 
 from sharedllm_cli.cli.app import INTERRUPTED
-from sharedllm_cli.cli.reference import EXIT_CODES, reference
+from sharedllm_cli.cli.reference import ANSWER, EXIT_CODES, reference
 from sharedllm_cli.config import Settings, environment_name, flag
 from sharedllm_cli.errors import SharedLLMError
 
@@ -36,3 +40,13 @@ def test_a_command_s_own_option_is_no_setting_though_it_has_the_name_of_one() ->
     assert rows["--ratios"].endswith("| `1,2,4,8,16,tree` |")
     assert "SHAREDLLM" not in rows["--adapter"] + rows["--seed"] + rows["--ratios"]
     assert "`SHAREDLLM_POLICY`" in rows["--policy"]
+
+
+def test_the_answers_object_is_told_with_all_its_names() -> None:
+    def names(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {name: names(one) for name, one in value.items()}
+        return [names(value[0])] if isinstance(value, list) and value and isinstance(value[0], dict) else None
+
+    told = json.loads(ANSWER.split("```json\n")[1].split("```")[0])
+    assert names(told) == names(make_answer().to_json())
