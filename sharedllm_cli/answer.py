@@ -34,7 +34,7 @@ class Source:
 
 @dataclass(frozen=True)
 class Coverage:
-    """How much of the documents there is, and how much of it the model read: in the tree, or verbatim in some goes.
+    """How much of the documents there is, and how much of it the model read: in the tree, or verbatim in some readings.
 
     `pages` counts those of documents that have pages; Markdown, HTML, EPUB and text without form feeds have none.
     """

@@ -12,14 +12,14 @@ terminal.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from time import perf_counter
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from sharedllm_cli.answer import Answer, Coverage, IndexUse, ModelUse, Timing
+from sharedllm_cli.answer import Answer, Coverage, IndexUse, ModelUse, Source, Timing
 from sharedllm_cli.config import Settings
 from sharedllm_cli.errors import UsageError
 from sharedllm_cli.generation import prompt as prompts
@@ -34,7 +34,7 @@ from sharedllm_cli.memory import memory_for, peak_bytes
 from sharedllm_cli.model.cross_attention import TreeContext
 from sharedllm_cli.model.shared import SharedModel
 from sharedllm_cli.progress import RememberingReporter
-from sharedllm_cli.reading.choosing import Choosing, Chosen, looked_for
+from sharedllm_cli.reading.choosing import Choosing, Chosen, looked_for, tokens_read
 from sharedllm_cli.reading.library import Library, OpenDocument
 from sharedllm_cli.reading.scoring import Scored, score_documents
 from sharedllm_cli.reading.sources import TokenRanges, page_tokens
@@ -110,9 +110,7 @@ class Asking:
         choosing = Choosing(
             documents, scored, self._budget, allowed=self._allowed, by_words=by_words, question=self._question
         )
-        # Whether the model refuses is known before anything is said only where its sentence is weighed as a whole.
-        readings = choosing.readings(1 if self._threshold is None else settings.readings)
-        chosen = next(readings)
+        chosen = choosing.first()
         timing.search_s = perf_counter() - started - timing.index_s
         if self._budget and chosen.unfit:
             self._reporter.warn(f"no passage fits --evidence-tokens {self._budget}: none is read")
@@ -122,18 +120,11 @@ class Asking:
             yield self._no_answer(scored, timing)
             return
         tree = self._trees.read(documents, trees, scored, self._allowed) if trees else TreeReading.none(settings.policy)
-        read: list[Chosen] = []
         text = ""
         finish: Finish = "stop"
         with memory_for("write the answer", "use fewer --evidence-tokens or --max-new-tokens, or --quantize 4bit"):
-            while True:
-                begun = self._begin(chosen.passages, tree.context)
-                dropped = begun.prompt.dropped_passages
-                read.append(replace(chosen, tokens=begun.prompt.evidence_tokens, whole=False) if dropped else chosen)
-                following = next(readings, None) if begun.refused else None
-                if following is None:
-                    break
-                chosen = following
+            begun, read = self._read(choosing, chosen, tree.context)
+            self._tell_of_dropped(begun.prompt)
             for piece, ended in self._decode(begun, tree.context):
                 if not timing.new_tokens:
                     timing.first_token_s = perf_counter() - started - timing.index_s
@@ -160,6 +151,20 @@ class Asking:
             stored_states=self._trees.states(documents) if policy == "late" else [None] * len(documents),
         )
 
+    def _read(self, choosing: Choosing, chosen: Chosen, tree: TreeContext | None) -> tuple[_Begun, list[Chosen]]:
+        """Read one reading after the other until one is not met with a refusal; the last one, and all of them."""
+        # Whether the model refuses is known before anything is said only where its sentence is weighed as a whole.
+        most = 1 if self._threshold is None else self._settings.readings
+        read: list[Chosen] = []
+        while True:
+            begun = self._begin(chosen.passages, tree)
+            read.append(chosen.kept(begun.prompt.passages, begun.prompt.evidence_tokens))
+            following = choosing.following(read) if begun.refused and len(read) < most else None
+            if following is None:
+                return begun, read
+            chosen = following
+            del begun  # its keys and values make room for those of the next
+
     def _begin(self, passages: Sequence[PassageText], tree: TreeContext | None) -> _Begun:
         """Read a running text, and weigh the sentence that the document does not say where there is a threshold."""
         base, upper = self._shared.base, self._shared.upper
@@ -182,13 +187,15 @@ class Asking:
             history=self._history,
             system=settings.system,
         )
+        self._reporter.detail("the running text", prompt.text)
+        return prompt
+
+    def _tell_of_dropped(self, prompt: Prompt) -> None:
         if prompt.dropped_turns:
             turns = "turn" if prompt.dropped_turns == 1 else f"{prompt.dropped_turns} turns"
             self._reporter.warn(f"the oldest {turns} of the conversation no longer fit the window and were left out")
         if prompt.dropped_passages:
             self._reporter.warn(f"{prompt.dropped_passages} passages did not fit the window and were left out")
-        self._reporter.detail("the running text", prompt.text)
-        return prompt
 
     def _decode(self, begun: _Begun, tree: TreeContext | None) -> Iterator[tuple[str, Finish | None]]:
         """One pair a sampled token: the text that is final with it, and at the last one why it is the last."""
@@ -226,7 +233,7 @@ class Asking:
     def _answer(
         self,
         text: str,
-        sources: list[Any],
+        sources: list[Source],
         read: Sequence[Chosen],
         tree: TreeReading,
         verdict: Verdict,
@@ -235,7 +242,7 @@ class Asking:
         library, documents = self._library, self._documents
         coverage = Coverage(
             tokens=library.tokens,
-            tokens_read=tree.tokens or sum(chosen.tokens for chosen in read),
+            tokens_read=tree.tokens or tokens_read(read),
             chunks=library.chunks,
             pages=sum(opened.pages for opened in documents),
             pages_without_text=[page for opened in documents for page in opened.pages_without_text],

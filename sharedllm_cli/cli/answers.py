@@ -64,7 +64,7 @@ def explain(console: Console, answer: Answer, *, sources: bool, several: bool, a
 def effort(answer: Answer) -> list[str]:
     """The parts of the closing line: what was read, how fast, by which model."""
     coverage, timing = answer.coverage, answer.timing
-    goes = "" if coverage.readings < 2 else f" in {coverage.readings} goes"
+    goes = "" if coverage.readings < 2 else f" in {coverage.readings} readings"
     parts = [f"{coverage.tokens_read:,} of {coverage.tokens:,} tokens read{goes}"]
     if coverage.pages:
         parts.append(number_of(coverage.pages, "page"))
@@ -117,7 +117,7 @@ def show_sources(
 
 def _title(source: Source, answer: Answer) -> str:
     if not source.read:
-        return "Also found, not read"
+        return "Also found"
     return "Sources" if answer.answered else "Closest passages"
 
 

@@ -38,7 +38,8 @@ What `sharedllm ask --json` prints, and `chat --json` on a line for every answer
 {"question": "…", "answer": "…",
  "sources": [{"document": "book.pdf", "page": 12, "page_label": "xii", "quote": "…", "verified": true, "score": 0.83,
               "chunk": 3, "level": 3, "node": 5, "read": true}],
- "coverage": {"tokens": 131072, "tokens_read": 384, "chunks": 256, "pages": 310, "pages_without_text": [4], "readings": 1},
+ "coverage": {"tokens": 131072, "tokens_read": 384, "chunks": 256, "pages": 310, "pages_without_text": [4],
+              "readings": 1},
  "tree": {"preserved_nodes": 0, "kept_keys": 0, "ratio": null, "policy": "hybrid"},
  "answered": true, "reason": null,
  "index": {"text_hit": true, "trees_hit": false, "path": "…", "bytes": 912345},
@@ -49,11 +50,12 @@ What `sharedllm ask --json` prints, and `chat --json` on a line for every answer
 ```
 
 - `answered` is false where the document does not hold the answer as far as the tool can tell, and `reason` says why.
-- `sources`, best first, at most eight: those that the answer rests on, then what was found beside them and did not stand
-  before the model (`read` false). `page` counts from 1, `page_label` is as printed; `verified` tells whether the quote
-  was found in the page's raw extraction. `chunk`, `level` and `node` are its place in the tree.
-- `coverage.tokens_read` counts what the model read of the document, in the tree or word for word; `readings` in how many
-  goes (`--readings`).
+- `sources`, best first, at most eight: those that the answer rests on, then what was found beside them and did not
+  stand before the model when it answered (`read` false; an earlier reading may have held it). `page` counts from 1,
+  `page_label` is as printed; `verified` tells whether the quote was found in the page's raw extraction. `chunk`,
+  `level` and `node` are its place in the tree.
+- `coverage.tokens_read` counts what the model read of the document, in the tree or word for word, in so many `readings`
+  (`--readings`).
 - `tree` is what was read of the context tree: zeros and no `ratio` where none was.
 - `index` tells whether text and trees were found on disk, where, and their size; `timing` is in seconds.
 """

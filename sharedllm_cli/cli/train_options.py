@@ -125,7 +125,7 @@ TextTokens = Annotated[
     typer.Option(
         "--text-tokens",
         metavar="A-B",
-        help="Plain tokens that follow the tree in a sample of lm, drawn between these.",
+        help="Plain tokens that follow the tree in a sample of lm or --text-share, drawn between these.",
         rich_help_panel=TREE,
     ),
 ]
@@ -134,8 +134,8 @@ TextPieces = Annotated[
     typer.Option(
         "--text-pieces",
         metavar="N",
-        help="For lm and recite, long texts are cut into pieces of some 11,000 tokens; learn from so many of each file,"
-        " spread over it: each needs its trees. All unless said.",
+        help="For lm, recite and --text-share, long texts are cut into pieces of some 11,000 tokens; learn from so many"
+        " of each file, spread over it: each needs its trees. All unless said.",
         show_default=False,
         rich_help_panel=DATA,
         min=1,

@@ -73,11 +73,20 @@ class Answerer:
 
     @torch.inference_mode()
     def answer(
-        self, prompt_ids: Sequence[int], tree: TreeContext | None, gold_ids: Sequence[int], stop_texts: Sequence[str]
+        self,
+        prompt_ids: Sequence[int],
+        tree: TreeContext | None,
+        gold_ids: Sequence[int],
+        stop_texts: Sequence[str],
+        *,
+        shared: bool = False,
     ) -> Answered:
-        """Answer a running text; the gold answer (which may be empty) is scored from the same keys and values."""
+        """Answer a running text; the gold answer (which may be empty) is scored from the same keys and values.
+
+        `shared`: others begin like it, so that what was read of it is kept for them. It must have no tree.
+        """
         upper = self._shared.upper
-        first, likeliest, cache, first_token_s = self._begin(list(prompt_ids), tree)
+        first, likeliest, cache, first_token_s = self._begin(list(prompt_ids), tree, shared)
         nll = sum(upper.token_nlls(first, gold_ids, tree, cache))
         costs = upper.token_nlls(first, self._refusal_ids, tree, cache)
 
@@ -101,25 +110,23 @@ class Answerer:
         otherwise_nll = sum(upper.token_nlls(first, ids, tree, cache))
         return Answered(answer, nll, sum(costs), otherwise, otherwise_nll, first_token_s)
 
-    def _begin(self, ids: list[int], tree: TreeContext | None) -> tuple[Tensor, int, Any, float]:
+    def _begin(self, ids: list[int], tree: TreeContext | None, shared: bool) -> tuple[Tensor, int, Any, float]:
         """Logits [vocabulary] after a running text, the likeliest token, the cache that holds it, and its seconds."""
-        upper = self._shared.upper
-        started = perf_counter()
-        shared, spent = 0, 0.0
-        if tree is None and self._begun is not None:
-            shared = _common(self._begun.ids, ids)
-        if shared < SHARED_TOKENS:
-            shared, cache = 0, upper.cache()
+        upper, begun = self._shared.upper, self._begun
+        known = _common(begun.ids, ids) if shared and begun is not None else 0
+        if known < SHARED_TOKENS or begun is None:
+            known, spent, cache = 0, 0.0, upper.cache()
+            if shared:
+                self._begun = None  # its keys and values make room for these
         else:
-            assert self._begun is not None
-            spent = self._begun.seconds * shared / len(self._begun.ids)
-            cache = copy.deepcopy(self._begun.cache)
-            cache.crop(shared - len(self._begun.ids))
-            started = perf_counter()
-        first = upper.infer(self._tensor(ids[shared:]), tree, cache)
+            spent = begun.seconds * known / len(begun.ids)
+            cache = copy.deepcopy(begun.cache)
+            cache.crop(known - len(begun.ids))
+        started = perf_counter()
+        first = upper.infer(self._tensor(ids[known:]), tree, cache)
         likeliest = Sampler()(first)  # waits for the device
         seconds = spent + perf_counter() - started
-        if tree is None and not shared and len(ids) > SHARED_TOKENS and not _slides(cache):
+        if shared and not known and len(ids) > SHARED_TOKENS and not _slides(cache):
             self._begun = _Begun(ids, copy.deepcopy(cache), seconds)
         return first, likeliest, cache, seconds
 

@@ -94,7 +94,8 @@ def answers(request: Request, settings: Settings, *, home: Path, reporter: Repor
         for place, asked in selection.by_document():
             for _ in evaluation.ask_document(place, asked, arms):
                 task.advance(1)
-    found = _metrics(run, selection, arms, left_out, seed=request.seed, refuse_from=shared.refuse_from(settings))
+    read_on_from = shared.refuse_from(settings) if settings.readings > 1 else None
+    found = _metrics(run, selection, arms, left_out, seed=request.seed, read_on_from=read_on_from)
     if any(of.get("rouge_l", 0) is None for of in found["arms"].values()):
         reporter.warn("ROUGE-L is not computed: the library rouge-score is not installed (the extra `eval`)")
     run.finish(found)
@@ -164,27 +165,30 @@ def _metrics(
     left_out: dict[str, str],
     *,
     seed: int,
-    refuse_from: float | None,
+    read_on_from: float | None,
 ) -> dict[str, Any]:
-    found = _compared(run, selection, arms, seed, refuse_from)
+    found = _compared(run, selection, arms, seed, read_on_from)
     found["arms"] |= {name: {"n": 0, "left_out": reason} for name, reason in left_out.items()}
     found["documents"]["in_data"] = len(selection.documents)
     files = list(dict.fromkeys(document.file for document in selection.documents))
     if len(files) > 1:
         parts = {file: selection.of_file(file) for file in files}
         found["files"] = {
-            file: _compared(run, part, arms, seed, refuse_from) for file, part in parts.items() if part.chosen
+            file: _compared(run, part, arms, seed, read_on_from) for file, part in parts.items() if part.chosen
         }
     return found
 
 
 def _compared(
-    run: Run, selection: Selection, arms: Sequence[Arm], seed: int, refuse_from: float | None
+    run: Run, selection: Selection, arms: Sequence[Arm], seed: int, read_on_from: float | None
 ) -> dict[str, Any]:
     """What the arms came to over the chosen questions, and how they differ."""
     keys = [asked.key for _, asked in selection.chosen]
     tables = {
-        arm.name: _ArmTable(arm.name, [run[f"{arm.name} {key}"] for key in keys], seed, refuse_from) for arm in arms
+        arm.name: _ArmTable(
+            arm.name, [run[f"{arm.name} {key}"] for key in keys], seed, read_on_from if arm.reads_on else None
+        )
+        for arm in arms
     }
     answerable = sum(asked.answerable for _, asked in selection.chosen)
     return {
@@ -198,9 +202,9 @@ def _compared(
 class _ArmTable:
     """What an arm answered, question by question; a question whose document did not fit is not among them."""
 
-    def __init__(self, name: str, lines: Sequence[dict[str, Any]], seed: int, refuse_from: float | None) -> None:
+    def __init__(self, name: str, lines: Sequence[dict[str, Any]], seed: int, read_on_from: float | None) -> None:
         self.name = name
-        self._refuse_from = refuse_from
+        self._read_on_from = read_on_from
         self._seed = seed
         self._given = [line for line in lines if line["answer"] is not None]
         self._missing = len(lines) - len(self._given)
@@ -224,7 +228,7 @@ class _ArmTable:
         found["refused"] = self._refused(answerable=True)
         lost = sum(not line["answerable"] for line in self._given)
         found["unanswerable"] = {"n": lost, "refused": self._refused(answerable=False)}
-        return {**found, "did_not_fit": self._missing, "thresholds": operating_points(self._given, self._refuse_from)}
+        return {**found, "did_not_fit": self._missing, "thresholds": operating_points(self._given, self._read_on_from)}
 
     def _refused(self, *, answerable: bool) -> float | None:
         """The share of answers that are the fixed sentence."""

@@ -21,7 +21,7 @@ from sharedllm_cli.index.store import IndexStore
 from sharedllm_cli.model.cross_attention import TreeContext
 from sharedllm_cli.model.shared import SharedModel
 from sharedllm_cli.progress import Reporter
-from sharedllm_cli.reading.choosing import Choosing
+from sharedllm_cli.reading.choosing import Choosing, Chosen
 from sharedllm_cli.reading.library import OpenDocument
 from sharedllm_cli.reading.scoring import Scored
 from sharedllm_cli.reading.sources import characters
@@ -46,13 +46,15 @@ class Question:
 class Read:
     """What the model is given: the running text and the tree beside it.
 
-    `hopeless`: none of the question's words occurs in the document, so that `ask` answers without the model.
+    `hopeless`: none of the question's words occurs in the document, so that `ask` answers without the model. `shared`:
+    other questions' running texts begin like this one.
     """
 
     prompt: Prompt
     tree: TreeContext | None = None
     tree_keys: int = 0
     hopeless: bool = False
+    shared: bool = False
 
 
 class DocumentReader:
@@ -130,7 +132,7 @@ def _full(reader: DocumentReader, question: Question) -> Iterator[Read]:
         return
     prompt = reader.prompt(question, [reader.passage(0, reader.opened.tokens)])
     if not prompt.dropped_passages:
-        yield Read(prompt)
+        yield Read(prompt, shared=True)
 
 
 def _truncate(reader: DocumentReader, question: Question) -> Iterator[Read]:
@@ -143,7 +145,7 @@ def _truncate(reader: DocumentReader, question: Question) -> Iterator[Read]:
         half = budget // 2
         prompt = reader.prompt(question, [reader.passage(0, budget - half), reader.passage(tokens - half, tokens)])
         if not prompt.dropped_passages:
-            yield Read(prompt)
+            yield Read(prompt, shared=True)
             return
     yield from _closed(reader, question)
 
@@ -151,8 +153,13 @@ def _truncate(reader: DocumentReader, question: Question) -> Iterator[Read]:
 def _passages(reader: DocumentReader, question: Question, scored: Scored, policy: str) -> Iterator[Read]:
     by_words = policy in ("hybrid", "bm25", "right")
     choosing = Choosing([reader.opened], scored, reader.passage_budget, by_words=by_words, question=question.text)
-    for chosen in choosing.readings(reader.readings):
-        yield Read(reader.prompt(question, chosen.passages), hopeless=chosen.hopeless)
+    read: list[Chosen] = []
+    chosen: Chosen | None = choosing.first()
+    while chosen is not None:
+        prompt = reader.prompt(question, chosen.passages)
+        yield Read(prompt, hopeless=chosen.hopeless)
+        read.append(chosen.kept(prompt.passages, prompt.evidence_tokens))
+        chosen = choosing.following(read) if len(read) < reader.readings else None
 
 
 def _bm25(reader: DocumentReader, question: Question) -> Iterator[Read]:
@@ -177,13 +184,15 @@ class Arm:
     """A way to read: `read` gives what the model is given, one reading after the other until one is not met with a
     refusal, and nothing where the document does not fit.
 
-    `needs_tree`: without an open gate it would be `closed` again. `wrong` reads the next document's tree.
+    `needs_tree`: without an open gate it would be `closed` again. `wrong` reads the next document's tree. `reads_on`:
+    passages that are met with a refusal are followed by others.
     """
 
     name: str
     read: Callable[[DocumentReader, Question], Iterator[Read]]
     needs_tree: bool = False
     wrong: bool = False
+    reads_on: bool = False
 
 
 ARMS: Mapping[str, Arm] = MappingProxyType(
@@ -192,10 +201,10 @@ ARMS: Mapping[str, Arm] = MappingProxyType(
         for arm in (
             Arm("closed", _closed),
             Arm("truncate", _truncate),
-            Arm("bm25", _bm25),
+            Arm("bm25", _bm25, reads_on=True),
             Arm("tree", _tree, needs_tree=True),
             Arm("tree-wrong", _tree, needs_tree=True, wrong=True),
-            Arm("sharedllm", _sharedllm),
+            Arm("sharedllm", _sharedllm, reads_on=True),
             Arm("full", _full),
         )
     }

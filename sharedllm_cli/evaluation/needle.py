@@ -221,7 +221,7 @@ class _Search:
             "nll": found.told.nll,
             "gold_tokens": len(gold),
             "evidence_tokens": found.evidence_tokens,
-            "readings": len(found.all),
+            "reading_count": len(found.all),
             "tree_keys": found.all[0][0].tree_keys,
         }
 

@@ -71,7 +71,8 @@ def answer(answerer: Answerer, reads: Iterator[Read], gold_ids: Sequence[int]) -
     started, spent = perf_counter(), 0.0
     for read in reads:
         spent += perf_counter() - started
-        found = answerer.answer(read.prompt.token_ids, read.tree, gold_ids, read.prompt.stop_texts)
+        prompt = read.prompt
+        found = answerer.answer(prompt.token_ids, read.tree, gold_ids, prompt.stop_texts, shared=read.shared)
         done.append((read, found))
         if not read.hopeless:
             spent += found.first_token_s

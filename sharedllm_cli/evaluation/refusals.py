@@ -16,20 +16,16 @@ THRESHOLDS = (0.001, 0.003, 0.01, 0.03, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.7
 
 
 def operating_points(
-    lines: Sequence[Mapping[str, Any]], made_with: float | None = None
+    lines: Sequence[Mapping[str, Any]], read_on_from: float | None = None
 ) -> list[dict[str, float | None]]:
     """For each threshold: the shares of answerable and of unanswerable questions refused, and the F1 of the answerable.
 
     `lines` are predictions with their `refusal_nll` and what is answered `otherwise`, below the threshold; where there
-    were several `readings`, the first one below it answers. Lines `made_with` a threshold have not been read on below
-    it: where any was or could have been read again, lower thresholds are left out.
+    were several `readings`, the first one below it answers. Where questions were read on only from a threshold
+    (`read_on_from`), lower ones are left out: they would have read on more often.
     """
-    known = [one for one in THRESHOLDS if made_with is None or one >= made_with or not _read_again(lines)]
+    known = [threshold for threshold in THRESHOLDS if read_on_from is None or threshold >= read_on_from]
     return [{"refuse_from": threshold, **_point(lines, threshold)} for threshold in known]
-
-
-def _read_again(lines: Sequence[Mapping[str, Any]]) -> bool:
-    return any("readings" in line for line in lines)
 
 
 def _point(lines: Sequence[Mapping[str, Any]], threshold: float) -> dict[str, float | None]:

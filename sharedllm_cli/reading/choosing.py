@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -34,16 +33,26 @@ _LEANING = 2
 class Chosen:
     """The passages of one reading for a question, in document order, a piece a page.
 
-    `tokens` counts the passages' tokens, `held` are these as tokens; `whole`: with the readings before, all that may be
-    read stands in them; `front`: the question is about a document itself, whose first page is read whatever its words.
+    `tokens` counts the passages' tokens; `held` are these as tokens, and `owners` tells for every piece which of them
+    it is of. `whole`: all that may be read stands in this reading; `front`: the question is about a document itself,
+    whose first page is read whatever its words.
     """
 
     scored: Scored
     passages: list[PassageText]
     tokens: int
     held: tuple[Passage, ...]
+    owners: tuple[int, ...]
     whole: bool
     front: bool = False
+
+    def kept(self, pieces: Collection[int], tokens: int) -> Chosen:
+        """What is left where the running text has room for some pieces only, by their places, of so many tokens."""
+        if len(pieces) == len(self.passages):
+            return self
+        lost = {owner for place, owner in enumerate(self.owners) if place not in pieces}
+        held = tuple(passage for place, passage in enumerate(self.held) if place not in lost)
+        return replace(self, tokens=tokens, held=held, owners=(), whole=False)
 
     @property
     def hopeless(self) -> bool:
@@ -69,20 +78,6 @@ def looked_for(question: str, history: Sequence[Turn], documents: Sequence[OpenD
         return question
     matches = lexical.scores(question, [opened.leaves.lexical for opened in documents])
     return question if len(matches.matched) >= _LEANING else f"{history[-1].question} {question}"
-
-
-def choose(
-    documents: Sequence[OpenDocument],
-    scored: Scored,
-    budget_tokens: int,
-    *,
-    allowed: Sequence[TokenRanges | None] | None = None,
-    by_words: bool = True,
-    question: str = "",
-) -> Chosen:
-    """The passages that are read first; see `Choosing`."""
-    choosing = Choosing(documents, scored, budget_tokens, allowed=allowed, by_words=by_words, question=question)
-    return next(choosing.readings())
 
 
 class Choosing:
@@ -111,6 +106,8 @@ class Choosing:
             [(0, opened.tokens)] if ranges is None else ranges
             for opened, ranges in zip(documents, allowed or [None] * len(documents), strict=True)
         ]
+        self._readable = sum(end - first for ranges in self._allowed for first, end in ranges)
+        self._by_words = by_words
         self._spread = by_words and not scored.lexical.matched
         self._front = asks_for_front_matter(question) and any(map(_may_read_front, self._allowed))
         self._leaves = scored.leaves
@@ -118,24 +115,21 @@ class Choosing:
             ends = [_front_end(opened) for opened in documents]
             self._leaves = raise_front(self._leaves, self._texts, ends, budget_tokens or QUOTE_TOKENS)
 
-    def readings(self, most: int = 1) -> Iterator[Chosen]:
-        """Passages within the budget; then, up to `most` times, the best of what none of those before has held.
+    def first(self) -> Chosen:
+        """The best passages within the budget."""
+        return self._chosen(self._select(self._budget) if self._budget else [])
 
-        There is always a first reading. Another one needs a leaf left that scores better than the worst of all.
+    def following(self, read: Sequence[Chosen]) -> Chosen | None:
+        """The best passages within the budget of what these readings have not held.
+
+        None where nothing is left, or more than the budget of which the question asks for nothing.
         """
-        readable = sum(end - first for ranges in self._allowed for first, end in ranges)
-        read: list[Passage] = []
-        for number in range(most):
-            found = self._select(self._budget, read) if self._budget else []
-            if number and not any(passage.score > self._worst for passage in found):
-                return
-            read = [*read, *found]
-            pieces = [piece for one in found for piece in passage_text(self._documents[one.document], one)]
-            tokens = sum(passage.length for passage in found)
-            whole = _covered(read) >= readable
-            yield Chosen(self._scored, pieces, tokens, tuple(found), whole, self._front)
-            if whole:
-                return
+        held = [passage for reading in read for passage in reading.held]
+        left = self._readable - _covered(held)
+        if not self._budget or left <= 0:
+            return None
+        found = self._select(self._budget, held)
+        return self._chosen(found) if found and (left <= self._budget or any(map(self._tells, found))) else None
 
     def sources(self, answering: Sequence[Chosen], others: Sequence[Chosen] = ()) -> list[Source]:
         """What the answer rests on, best first, and then what was found beside it, as far as eight of them have room.
@@ -148,16 +142,31 @@ class Choosing:
             return sources(self._documents, self._ranked(self._select(QUOTE_TOKENS)))
         shown = sources(self._documents, self._ranked(held))
         before = [passage for other in others for passage in other.held]
-        tokens = sum(passage.length for passage in [*held, *before])
-        beside = [*before, *self._select(max(FOUND_TOKENS - tokens, 0), [*held, *before])]
-        quotes = self._ranked([passage for passage in beside if passage.score > self._worst])
+        room = max(FOUND_TOKENS - _covered([*held, *before]), 0)
+        beside = [*before, *self._select(room, [*held, *before])]
+        quotes = self._ranked([passage for passage in beside if self._tells(passage)])
         fresh = [quote for quote in quotes if 2 * (_covered([*held, quote]) - _covered(held)) > quote.length]
         return shown + sources(self._documents, fresh, read=False)[: MAX_SOURCES - len(shown)]
 
-    @cached_property
-    def _worst(self) -> float:
-        """The score of the worst leaf of all."""
-        return min((float(values.min()) for values in self._leaves if len(values)), default=0.0)
+    def _chosen(self, found: Sequence[Passage]) -> Chosen:
+        pieces = [passage_text(self._documents[passage.document], passage) for passage in found]
+        return Chosen(
+            self._scored,
+            [piece for own in pieces for piece in own],
+            tokens := sum(passage.length for passage in found),
+            tuple(found),
+            tuple(place for place, own in enumerate(pieces) for _ in own),
+            tokens >= self._readable,
+            self._front,
+        )
+
+    def _tells(self, passage: Passage) -> bool:
+        """Whether a passage has to do with the question: by its words, or where those are not asked by its score."""
+        if not self._by_words:
+            return passage.score > min(float(values.min(initial=np.inf)) for values in self._leaves)
+        spans = self._texts[passage.document].leaves
+        inside = (spans[:, 0] < passage.end_token) & (spans[:, 1] > passage.first_token)
+        return bool((self._scored.lexical.values[passage.document][inside] > 0).any())
 
     def _ranked(self, passages: Sequence[Passage]) -> list[Passage]:
         return evidence.rank(passages, self._leaves, self._texts)
@@ -172,6 +181,13 @@ class Choosing:
             sought=lambda place, span: _matches(self._documents[place], span, self._scored.lexical.matched),
             read=read,
         )
+
+
+def tokens_read(read: Sequence[Chosen]) -> int:
+    """Tokens that stood in some reading, each counted once."""
+    held = [passage for chosen in read for passage in chosen.held]
+    twice = sum(passage.length for passage in held) - _covered(held)
+    return sum(chosen.tokens for chosen in read) - twice
 
 
 def _covered(passages: Sequence[Passage]) -> int:

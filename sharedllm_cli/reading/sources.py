@@ -5,6 +5,7 @@ Knows opened documents and numbers; no model.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 import numpy as np
@@ -18,8 +19,8 @@ from sharedllm_cli.errors import UsageError
 from sharedllm_cli.generation.prompt import PassageText
 from sharedllm_cli.reading.library import OpenDocument
 
-_FEWEST_LETTERS = 6
-"""Fewer letters of a quote on the other side of a page break are most often a page number."""
+_PAGE_NUMBER = re.compile(r"[\divxlc]+", re.IGNORECASE)
+"""All that a quote has on the other side of a page break, where it is no more than the page's number."""
 
 TokenRanges = list[tuple[int, int]]
 """Stretches of a document's tokens, `[first, end)` each."""
@@ -70,7 +71,7 @@ def passage_text(opened: OpenDocument, passage: Passage) -> list[PassageText]:
 def sources(documents: Sequence[OpenDocument], ranked: Sequence[Passage], *, read: bool = True) -> list[Source]:
     """The quotes as sources, best first, at most eight; one that crosses a page break is one source a page.
 
-    Of a quote that crosses one, a part of a few letters is left out. `read`: whether they stood before the model.
+    Of a quote that crosses one, a page number alone is left out. `read`: whether they stood before the model.
 
     A quote is verified against the page's raw extraction (docs/cli.md: `verified`).
     """
@@ -81,10 +82,9 @@ def sources(documents: Sequence[OpenDocument], ranked: Sequence[Passage], *, rea
         start, end = characters(opened, passage.first_token, passage.end_token)
         spans = opened.document.page_spans(start, end)
         quotes_of = [(page, opened.document.text[first:last].strip()) for page, first, last in spans]
-        longest = max((len(quote) for _, quote in quotes_of), default=0)
+        alone = len(quotes_of) == 1
         for page, quote in quotes_of:
-            few = len(quote) < min(_FEWEST_LETTERS, longest)
-            if not quote or few or len(found) == MAX_SOURCES:
+            if not quote or (not alone and _PAGE_NUMBER.fullmatch(quote)) or len(found) == MAX_SOURCES:
                 continue
             found.append(
                 Source(

@@ -48,7 +48,7 @@ class Request:
 
     `hold_back` documents at the end of every file are never looked at (they are for measuring afterwards); the
     `validation` documents before them are never learned from, their loss is followed; of the others `documents` a file
-    are learned from, all unless said, and `text_pieces` of the pieces that texts without questions are cut into.
+    are learned from, all unless said, and `text_pieces` of the pieces that `lm` and `recite` cut long texts into.
     `start` is the folder of an adapter to go on from (its rank and layers stay); without one a new adapter is made.
     `reading` lets a new adapter read the tree; `trees` is the folder of the trees that samples read, by default the
     run's own.
@@ -118,7 +118,8 @@ def run(request: Request, settings: Settings, *, home: Path, reporter: Reporter)
 
     def samples(part: str, seed: int) -> Samples:
         files = [(weight, getattr(split, part)) for weight, split in splits if getattr(split, part)]
-        return _samples(request, files, base, adapter.config.tree, seed)
+        pieces_of_text = request.text_pieces if part == "training" else None
+        return _samples(request, files, base, adapter.config.tree, seed, pieces_of_text)
 
     validation: list[Sample] = []
     if request.validation:
@@ -158,12 +159,17 @@ def _load(settings: Settings, home: Path, reporter: Reporter) -> BaseModel:
 
 
 def _samples(
-    request: Request, files: Sequence[tuple[float, list[Record]]], base: BaseModel, tree: TreeConfig, seed: int
+    request: Request,
+    files: Sequence[tuple[float, list[Record]]],
+    base: BaseModel,
+    tree: TreeConfig,
+    seed: int,
+    text_pieces: int | None,
 ) -> Samples:
-    """The samples of a request's objective over some documents."""
+    """The samples of a request's objective over some documents; texts are cut into pieces, of which some are used."""
     mixture = request.mixture
     if request.objective in ("recite", "lm"):
-        cut = [(weight, spread(pieces(records), request.text_pieces)) for weight, records in files]
+        cut = [(weight, spread(pieces(records), text_pieces)) for weight, records in files]
         documents = Documents(cut, base.tokenizer, tree, paged=0.0, by_length=True)
         kind = ReciteSamples if request.objective == "recite" else ContinueSamples
         return kind(documents, seed=seed, mixture=mixture, lengths=request.lengths)
@@ -175,7 +181,7 @@ def _samples(
     )
     if not mixture.text:
         return questions
-    whole = [(weight, spread(pieces(records), request.text_pieces)) for weight, records in files]
+    whole = [(weight, spread(pieces(records), text_pieces)) for weight, records in files]
     read = Documents(whole, base.tokenizer, tree, paged=0.0, by_length=True)
     texts = ContinueSamples(read, seed=seed, mixture=mixture, lengths=request.lengths)
     return MixedSamples(questions, texts, share=mixture.text, seed=seed)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,10 +23,11 @@ ENOUGH = 8
 
 @dataclass(frozen=True)
 class Found:
-    """One question's outcome: the rank (from 1) of the first source that answers, or None."""
+    """One question's outcome: the rank (from 1) of the first source that answers, or None; and whether it was read."""
 
     question: str
     rank: int | None
+    read: bool
     pages: list[int]
 
 
@@ -69,15 +71,16 @@ def test_evidence_stands_on_its_page(document: str, shared_pdfs: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def reader(default_model_home: Path) -> Any:
-    """One engine for both manuals. It writes no answer: sources are chosen before the first word of one."""
+def reader(default_model_home: Path) -> Iterator[Any]:
+    """One engine for both manuals. It reads, and where it refuses it reads on, but it writes no answer."""
+    from sharedllm_cli.asking import Asking
     from sharedllm_cli.config import Settings
     from sharedllm_cli.engine import Engine
     from sharedllm_cli.progress import Silent
 
-    engine = Engine(Settings(), home=default_model_home, reporter=Silent())
-    engine._decode = lambda prompt, tree: iter([("Yes.", "stop")])  # type: ignore[method-assign, assignment]
-    return engine
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Asking, "_decode", lambda self, begun, tree: iter([("Yes.", "stop")]))
+        yield Engine(Settings(), home=default_model_home, reporter=Silent())
 
 
 @pytest.mark.model
@@ -88,8 +91,9 @@ def test_the_passage_that_answers_is_among_the_sources(document: str, shared_pdf
     for question in QUESTIONS[document]:
         *_, answer = reader.ask(library, question["question"])
         rank = _rank(answer.sources, question["places"])
-        outcome.append(Found(question["question"], rank, [source.page for source in answer.sources]))
+        read = _rank([source for source in answer.sources if source.read], question["places"]) is not None
+        outcome.append(Found(question["question"], rank, read, [source.page for source in answer.sources]))
     found = sum(one.rank is not None for one in outcome)
-    report = "\n".join(f"{one.rank or '-':>2}  {one.question}  {one.pages}" for one in outcome)
-    print(f"{document}: {found} of {len(outcome)}\n{report}")
+    report = "\n".join(f"{one.rank or '-':>2}{'' if one.read else '*'}  {one.question}  {one.pages}" for one in outcome)
+    print(f"{document}: {found} of {len(outcome)}, {sum(one.read for one in outcome)} of them read (*: not)\n{report}")
     assert found >= ENOUGH, report

@@ -141,17 +141,17 @@ def test_what_was_found_and_not_read_stands_last_in_few_words(book: str) -> None
     words = " ".join(f"word{number}" for number in range(100))
     sources = [make_source(), make_source(page=80, page_label=None, quote=words, read=False)]
     err = call(Script(changes={"sources": sources}), "ask", book, "When?").err
-    headings = [line.strip() for line in err.splitlines() if line.strip() in ("Sources", "Also found, not read")]
-    assert headings == ["Sources", "Also found, not read"]
+    headings = [line.strip() for line in err.splitlines() if line.strip() in ("Sources", "Also found")]
+    assert headings == ["Sources", "Also found"]
     assert err.index("Also found") < err.index("page 80") < err.index("word0 ") < err.index("word15 …”")
     assert "word16" not in err
     only = call(Script(changes={"sources": sources[:1]}), "ask", book, "When?").err
     assert "Also found" not in only
 
 
-def test_several_goes_at_the_document_are_told(book: str) -> None:
-    for goes, told in ((1, "1,024 of 5,000 tokens read · "), (3, "1,024 of 5,000 tokens read in 3 goes · ")):
-        coverage = Coverage(5000, 1024, 10, 12, [], readings=goes)
+def test_several_readings_are_told(book: str) -> None:
+    for readings, told in ((1, "1,024 of 5,000 tokens read · "), (3, "1,024 of 5,000 tokens read in 3 readings · ")):
+        coverage = Coverage(5000, 1024, 10, 12, [], readings=readings)
         assert told in call(Script(changes={"coverage": coverage}), "ask", book, "When?").err
 
 

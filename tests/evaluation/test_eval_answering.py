@@ -39,8 +39,8 @@ def read_tokens(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return counts
 
 
-def asked(answerer: Answerer, ids: list[int], tree: Any = None) -> Answered:
-    return answerer.answer(ids, tree, GOLD, ())
+def asked(answerer: Answerer, ids: list[int], tree: Any = None, shared: bool = True) -> Answered:
+    return answerer.answer(ids, tree, GOLD, (), shared=shared)
 
 
 def close(one: Answered, other: Answered) -> bool:
@@ -66,9 +66,7 @@ def test_a_shared_beginning_is_read_once_and_answers_stay_what_they_are(
     assert all(one.first_token_s > 0 for one in together)
 
 
-def test_other_texts_short_ones_and_trees_share_nothing(
-    settings: Settings, tmp_path: Path, read_tokens: list[int]
-) -> None:
+def test_other_texts_and_short_ones_share_nothing(settings: Settings, tmp_path: Path, read_tokens: list[int]) -> None:
     shared = load_shared(settings, tmp_path / "home", Silent())
     answerer = Answerer(shared, 1)
     for ids in ([*TEXT, 5], [7, *TEXT, 5], TEXT[:20], TEXT[:20]):
@@ -77,13 +75,40 @@ def test_other_texts_short_ones_and_trees_share_nothing(
         assert read_tokens[0] == len(ids)
 
 
+def test_what_is_read_between_stays_out_of_what_is_shared(
+    settings: Settings, tmp_path: Path, read_tokens: list[int]
+) -> None:
+    """Passages that begin alike, and texts beside which a tree is read, are read anew and push nothing out."""
+    shared = load_shared(settings, tmp_path / "home", Silent())
+    answerer = Answerer(shared, 6)
+    expected = asked(Answerer(shared, 6), [*TEXT, 9])
+    asked(answerer, [*TEXT, 5])
+    for ids in ([*TEXT, 6], [7, *TEXT]):
+        read_tokens.clear()
+        asked(answerer, ids, shared=False)
+        assert read_tokens[0] == len(ids)
+    read_tokens.clear()
+    assert close(asked(answerer, [*TEXT, 9]), expected)
+    assert read_tokens[0] == 1
+
+
 def test_the_same_text_again_is_read_from_its_last_token_on(
     settings: Settings, tmp_path: Path, read_tokens: list[int]
 ) -> None:
     shared = load_shared(settings, tmp_path / "home", Silent())
     answerer = Answerer(shared, 6)
-    first, second = asked(answerer, [*TEXT, 5]), asked(answerer, [*TEXT, 5])
-    assert close(first, second)
+    first = asked(answerer, [*TEXT, 5])
+    read_tokens.clear()
+    assert close(asked(answerer, [*TEXT, 5]), first)
+    assert read_tokens[0] == 1
+
+
+def test_the_arms_that_read_a_document_whole_share_it_and_no_other(
+    lights_file: Path, reading: Settings, tmp_path: Path
+) -> None:
+    reader = readers(lights_file, reading, tmp_path)(0)
+    shared = {name: next(arm.read(reader, Question("Who kept it?", 6))).shared for name, arm in ARMS.items()}
+    assert [name for name, one in shared.items() if one] == ["truncate", "full"]
 
 
 def test_a_sliding_window_shares_nothing(

@@ -154,7 +154,9 @@ def test_all_kinds_of_files_are_joined(text_file: Path, lights_file: Path) -> No
 # What is asked and counted
 
 
-def reads_well(self: Answerer, prompt_ids: Sequence[int], tree: Any, gold: Sequence[int], stop: Any) -> Answered:
+def reads_well(
+    self: Answerer, prompt_ids: Sequence[int], tree: Any, gold: Sequence[int], stop: Any, **_: Any
+) -> Answered:
     """A model that finds the value beside the words of the question, wherever they stand in its running text."""
     passages, asked = self._shared.base.tokenizer.decode(prompt_ids).split("Question:")
     place = re.search(r"(?:at|of) ([A-Z]\w+)", asked)
@@ -204,7 +206,9 @@ def test_held_and_answered_are_two_things(
     text_file: Path, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
-        Answerer, "answer", lambda self, prompt, tree, gold, stop: Answered("I don't know", 0.0, 0.0, "no", 0.0, 0.0)
+        Answerer,
+        "answer",
+        lambda self, prompt, tree, gold, stop, **_: Answered("I don't know", 0.0, 0.0, "no", 0.0, 0.0),
     )
     found = needle(request(text_file, tmp_path / "out"), settings, home=tmp_path, reporter=Silent())["arms"]["bm25"]
     assert (found["answered"], found["held"], found["refused"]) == (0.0, 1.0, 0.0)

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
 from open_documents import opened, scored
 
 from sharedllm_cli.generation.prompt import Turn
-from sharedllm_cli.reading.choosing import Choosing, choose, looked_for
+from sharedllm_cli.reading.choosing import Choosing, Chosen, looked_for, tokens_read
 
 TITLE = "The Ledger of Kessel. By Jane Roe. Harbour Press, 1907.\n\n"
 HARBOUR = (
@@ -14,8 +18,20 @@ HARBOUR = (
 BEES = "The bees fly from clover to clover. In winter they sleep. " * 30
 
 
-def words(chosen: object) -> str:
-    return " ".join(passage.text for passage in chosen.passages)  # type: ignore[attr-defined]
+def words(chosen: Chosen) -> str:
+    return " ".join(passage.text for passage in chosen.passages)
+
+
+def choose(*given: Any, **named: Any) -> Chosen:
+    return Choosing(*given, **named).first()
+
+
+def readings(choosing: Choosing, most: int) -> list[Chosen]:
+    """All readings, as if each were met with a refusal."""
+    read = [choosing.first()]
+    while len(read) < most and (chosen := choosing.following(read)):
+        read.append(chosen)
+    return read
 
 
 def test_the_first_page_answers_who_wrote_a_document_though_other_pages_speak_of_authors() -> None:
@@ -28,7 +44,7 @@ def test_the_first_page_answers_who_wrote_a_document_though_other_pages_speak_of
     assert "grateful" in words(chosen), "half of the budget is left to the question's words"
     assert chosen.tokens <= 300
     choosing = Choosing([book], found, 300, question=question)
-    shown = choosing.sources([next(choosing.readings())])
+    shown = choosing.sources([choosing.first()])
     assert any("Jane Roe" in source.quote and source.page == 1 for source in shown)
 
 
@@ -51,7 +67,7 @@ def test_a_first_page_that_may_not_be_read_is_not_read() -> None:
     end = len(TITLE)
     question = "Who is the author?"
     choosing = Choosing([book], scored(question, book), 300, allowed=[[(end, end + 2000)]], question=question)
-    (chosen,) = choosing.readings()
+    chosen = choosing.first()
     assert "Jane Roe" not in words(chosen)
     assert not chosen.front
     assert {source.page for source in choosing.sources([chosen])} == {2}
@@ -85,7 +101,7 @@ def test_a_budget_that_no_word_fits_is_told_from_one_that_is_met() -> None:
 def test_without_evidence_there_are_still_sources_to_show() -> None:
     book = opened([TITLE, HARBOUR, BEES])
     choosing = Choosing([book], scored("Where do the bees fly?", book), 0)
-    (chosen,) = choosing.readings(3)
+    (chosen,) = readings(choosing, 3)
     assert (chosen.passages, chosen.tokens) == ([], 0)
     shown = choosing.sources([chosen])
     assert "bees fly" in shown[0].quote
@@ -101,7 +117,7 @@ SEAS = ["The sea is grey in the north, and the ships that sail there carry tar a
 def test_another_reading_holds_the_next_best_words_and_none_of_those_before() -> None:
     book = opened(["".join(FIELDS)])
     choosing = Choosing([book], scored("Where do the bees find clover?", book), 300)
-    first, second, third = choosing.readings(3)
+    first, second, third = readings(choosing, 3)
     assert words(first) == words(choose([book], scored("Where do the bees find clover?", book), 300))
     taken: set[int] = set()
     for reading in (first, second, third):
@@ -115,28 +131,55 @@ def test_another_reading_holds_the_next_best_words_and_none_of_those_before() ->
 
 def test_reading_ends_where_nothing_is_left_that_the_question_asks_for() -> None:
     book = opened([*SEAS, FIELDS[0], *SEAS])
-    readings = list(Choosing([book], scored("Where do the bees find clover?", book), 60).readings(9))
-    assert "bees find clover" in words(readings[0])
-    assert len(readings) < 4, "the sea is not read for it"
-    small = opened(FIELDS[:3])
-    asked = scored("Where do the bees find clover?", small)
-    assert [one.whole for one in Choosing([small], asked, small.tokens).readings(9)] == [True]
-    halves = list(Choosing([small], asked, small.tokens * 2 // 3).readings(9))
-    assert halves[-1].whole
-    assert not halves[0].whole
+    asked = scored("Where do the bees find clover?", book)
+    # As a policy that re-ranks does it, leaves without any of the words score a little, too.
+    random = np.random.default_rng(0)
+    anything = replace(asked, leaves=[values + random.random(len(values)) for values in asked.leaves])
+    for found in (asked, anything):
+        read = readings(Choosing([book], found, 60), 9)
+        assert "bees find clover" in words(read[0])
+        assert len(read) < 4, "the sea is not read for it"
+
+
+def test_a_short_document_is_read_to_its_end() -> None:
+    book = opened(FIELDS[:3])
+    asked = scored("Where do the bees find clover?", book)
+    assert [one.whole for one in readings(Choosing([book], asked, book.tokens), 9)] == [True]
+    for budget in (book.tokens * 2 // 3, book.tokens - 10, book.tokens // 2):
+        read = readings(Choosing([book], asked, budget), 9)
+        assert len(read) > 1
+        assert not any(one.whole for one in read), "no reading alone holds everything"
+        assert book.tokens - 32 <= tokens_read(read) <= book.tokens
+
+
+def test_what_had_no_room_before_the_model_was_not_read() -> None:
+    book = opened(["".join(FIELDS[:20]), "".join(FIELDS[20:])])
+    choosing = Choosing([book], scored("Where do the bees find clover?", book), 600)
+    first = choosing.first()
+    assert len(first.passages) == len(first.owners) > 1
+    kept = first.kept({0}, 90)
+    assert kept.tokens == tokens_read([kept]) == 90
+    assert {first.owners[0]} >= {first.held.index(passage) for passage in kept.held}
+    assert len(kept.held) < len(first.held)
+    lost = [passage for passage in first.held if passage not in kept.held]
+    second = choosing.following([kept])
+    assert second is not None
+    taken = {token for one in second.held for token in range(one.first_token, one.end_token)}
+    assert taken & set(range(lost[0].first_token, lost[0].end_token)), "it comes first in the next reading"
+    assert first.kept(range(len(first.passages)), 7) is first
 
 
 def test_a_later_reading_stays_within_the_pages_asked_for() -> None:
     book = opened(["".join(FIELDS)])
     asked = scored("Where do the bees find clover?", book)
-    for reading in Choosing([book], asked, 200, allowed=[[(400, 900)]]).readings(4):
+    for reading in readings(Choosing([book], asked, 200, allowed=[[(400, 900)]]), 4):
         assert all(400 <= one.first_token < one.end_token <= 900 for one in reading.held)
 
 
 def test_what_was_found_and_not_read_comes_after_what_the_answer_rests_on() -> None:
     book = opened(["".join(FIELDS)])
     choosing = Choosing([book], scored("Where do the bees find clover in field 7?", book), 200)
-    first, second = choosing.readings(2)
+    first, second = readings(choosing, 2)
     for answering, others in (([first], []), ([second], [first]), ([first, second], [])):
         shown = choosing.sources(answering, others)
         flags = [source.read for source in shown]
@@ -152,10 +195,13 @@ def test_what_was_found_and_not_read_comes_after_what_the_answer_rests_on() -> N
 
 def test_nothing_is_shown_as_found_that_has_none_of_the_words() -> None:
     book = opened(["".join(SEAS), FIELDS[0], "".join(SEAS)])
-    choosing = Choosing([book], scored("Where do the bees find clover?", book), 500)
-    shown = choosing.sources(list(choosing.readings()))
-    assert any("clover" in source.quote for source in shown)
-    assert all(source.read for source in shown), "though there is room for more, and more sea"
+    asked = scored("Where do the bees find clover?", book)
+    random = np.random.default_rng(0)
+    for found in (asked, replace(asked, leaves=[values + random.random(len(values)) for values in asked.leaves])):
+        choosing = Choosing([book], found, 500)
+        shown = choosing.sources([choosing.first()])
+        assert any("clover" in source.quote for source in shown)
+        assert all(source.read for source in shown), "though there is room for more, and more sea"
 
 
 def test_a_question_that_leans_on_the_one_before_is_looked_for_with_it() -> None:

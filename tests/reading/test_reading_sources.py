@@ -30,15 +30,13 @@ def test_a_passage_over_a_page_break_is_one_piece_and_one_source_a_page() -> Non
 
 
 def test_a_page_number_on_the_other_side_of_a_page_break_is_no_source() -> None:
-    book = opened(["The lamp is lit at dusk. It burns oil.\n24", "12\nWinter begins with the first gale."])
-    whole = Passage(0, 0, book.tokens, 1.0, 0)
-    middle = Passage(
-        0, len("The lamp is lit at dusk. It burns oil.\n"), len("The lamp is lit at dusk. It burns oil.\n24"), 1.0, 0
-    )
-    assert [source.page for source in sources([book], [whole])] == [1, 2]
-    crossing = Passage(0, middle.first_token, book.tokens, 1.0, 0)
-    assert [source.quote for source in sources([book], [crossing])] == ["12\nWinter begins with the first gale."]
-    assert [source.quote for source in sources([book], [middle])] == ["24"], "unless there is nothing else"
+    first = "The keeper of the light was called\n"
+    for end, shown in (("24", False), ("xii", False), ("Jane.", True), ("1907.", True)):
+        book = opened([first, end])
+        crossing = Passage(0, 4, book.tokens, 1.0, 0)
+        assert [source.quote for source in sources([book], [crossing])][1:] == ([end] if shown else [])
+    alone = Passage(0, len(first), len(first) + 2, 1.0, 0)
+    assert [source.quote for source in sources([opened([first, "24"])], [alone])] == ["24"]
 
 
 def test_a_quote_that_its_page_does_not_hold_is_not_verified() -> None:

@@ -18,7 +18,7 @@ from sharedllm_cli.model.loading import BaseModel
 from sharedllm_cli.model.lower import LowerModel
 from sharedllm_cli.model.upper import UpperModel
 from sharedllm_cli.progress import Silent
-from sharedllm_cli.training.corpus import Documents, load_splits, pieces
+from sharedllm_cli.training.corpus import Documents, load_splits, pieces, spread
 from sharedllm_cli.training.dataset import Mixture, QuestionSamples
 from sharedllm_cli.training.forward import TrainedUpper
 from sharedllm_cli.training.objective import Distillation
@@ -248,3 +248,13 @@ def test_texts_among_questions_are_those_of_lm_and_count_as_much_as_an_answer(
         assert found.weighed == pytest.approx(TEXT_TARGETS if kinds[-1] else found.target_count)
     assert 8 <= sum(kinds) <= 24
     assert [np.array_equal(mixed[number].token_ids, texts[number].token_ids) for number in range(40)] == kinds
+
+
+def test_pieces_of_a_file_are_spread_over_it() -> None:
+    records = [Record(str(number), None, "x" * 200_000, ()) for number in range(3)]
+    cut = pieces(records)
+    assert len(cut) > 9
+    few = spread(cut, 4)
+    assert [one.doc_id.split("#")[0] for one in few] == ["0", "0", "1", "2"]
+    assert len({one.doc_id for one in few}) == 4
+    assert spread(cut, None) == spread(cut, len(cut)) == spread(cut, 99) == cut

@@ -87,6 +87,7 @@ def test_every_flag_of_the_tree_arrives(tiny_arguments: list[str], monkeypatch: 
     flags += ["--jitter", "0.1", "--gate-start", "-2", "--gates", "layer", "--first-layer", "1"]
     flags += ["--low-rank-from", "1", "--length-bias", "0.5", "--encoding", "chunk", "--injection", "additive"]
     flags += ["--passage-tokens", "100-200", "--validation-samples", "3", "--documents", "4"]
+    flags += ["--text-tokens", "90-120", "--text-pieces", "7"]
     code, _, err = call(*tiny_arguments, *flags)
     assert code == 0, err
     ((request, settings),) = seen
@@ -95,6 +96,7 @@ def test_every_flag_of_the_tree_arrives(tiny_arguments: list[str], monkeypatch: 
     assert (mixture.least_tree, mixture.most_tree) == (300, 900)
     assert (mixture.least_evidence, mixture.most_evidence) == (100, 200)
     assert (request.trees, request.validation_samples, request.documents) == (Path("kept"), 3, 4)
+    assert (request.lengths.least_text, request.lengths.most_text, request.text_pieces) == (90, 120, 7)
     assert request.reading == Reading(-2.0, "layer", 1, 1, 0.5)
     assert (settings.encoding, settings.injection) == ("chunk", "additive")
 
