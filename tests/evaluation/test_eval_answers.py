@@ -221,7 +221,7 @@ def test_numbers_by_arm_and_their_differences(
 ) -> None:
     """A model that reads the year off its running text, and says what it is to say where there is nothing."""
 
-    def said(self: Answerer, prompt_ids: list[int], tree: Any, gold: list[int], stop: Any) -> Any:
+    def said(self: Answerer, prompt_ids: list[int], tree: Any, gold: list[int], stop: Any, **_: Any) -> Any:
         text = bytes(self._shared.base.tokenizer.decode(prompt_ids), "utf-8").decode()
         about, asked = text.split("Question:")
         if "lamp lit" in asked and (place := about.find("lit in ")) > 0:
@@ -270,10 +270,10 @@ def test_a_resumed_run_equals_an_uninterrupted_one(
         left = iter(range(9))
         original = Answerer.answer
 
-        def interrupted(*given: Any) -> Any:
+        def interrupted(*given: Any, **named: Any) -> Any:
             if next(left, None) is None:
                 raise KeyboardInterrupt
-            return original(*given)
+            return original(*given, **named)
 
         patch.setattr(Answerer, "answer", interrupted)
         with pytest.raises(KeyboardInterrupt):

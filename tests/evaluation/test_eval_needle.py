@@ -262,10 +262,10 @@ def test_a_resumed_run_equals_an_uninterrupted_one(
         left = iter(range(5))
         original = Answerer.answer
 
-        def interrupted(*given: Any) -> Any:
+        def interrupted(*given: Any, **named: Any) -> Any:
             if next(left, None) is None:
                 raise KeyboardInterrupt
-            return original(*given)
+            return original(*given, **named)
 
         patch.setattr(Answerer, "answer", interrupted)
         with pytest.raises(KeyboardInterrupt):
