@@ -31,8 +31,8 @@ LayerSpan = tuple[int, int]
 DEFAULT_MODEL = "smollm2-135m-instruct"
 EVIDENCE_TOKENS = 1024
 """Tokens of verbatim passages, where neither user nor adapter says."""
-READINGS = 2
-"""So many times passages are read before it is said that the document does not say."""
+READINGS = 1
+"""So many times passages are read before it is said that the document does not say (docs/log.md: why no more)."""
 MAX_SOURCES = 8
 """At most this many sources are shown with an answer."""
 RERANK_LEAVES = 100

@@ -8,7 +8,7 @@ several runs share. Both give the same numbers.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
 
@@ -70,7 +70,10 @@ class StretchTrees:
         else:
             found = self._indexed(opened).compressed(nodes)
             advance(end - first)
-        return StretchTree(self._shared.upper.context(found, opened.chunks, consume=True), int(found.chunks.numel()))
+        keys = int(found.chunks.numel())
+        context = self._shared.upper.context(found, opened.chunks, consume=True)
+        bias = self._shared.adapter.config.text_bias
+        return StretchTree(None if context is None else replace(context, bias=bias), keys)
 
     def forget(self, kept: Collection[int]) -> None:
         """Free the chunks of all books but these."""

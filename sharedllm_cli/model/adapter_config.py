@@ -48,7 +48,8 @@ class AdapterConfig:
     whether it answers better where the tree is read beside verbatim passages; one that does not reads it alone.
     `refuse_from`: the probability of the sentence that the document does not say from which on it is said, as chosen on
     training data; None leaves that to decoding. `evidence_tokens`: from so many tokens of verbatim passages it answers
-    best, by the same data; None where that was not measured.
+    best, by the same data; None where that was not measured. `text_bias`: is added to the gates where a text is gone on
+    with after its tree and nothing is asked (`eval ppl`), again as chosen on training texts.
     """
 
     base: str
@@ -61,6 +62,7 @@ class AdapterConfig:
     beside_passages: bool = True
     refuse_from: float | None = None
     evidence_tokens: int | None = None
+    text_bias: float = 0.0
 
     def to_json(self) -> dict[str, Any]:
         return {"format_version": FORMAT_VERSION, **asdict(self)}
@@ -96,6 +98,7 @@ class AdapterConfig:
                 beside_passages=bool(data.get("beside_passages", True)),
                 refuse_from=None if data.get("refuse_from") is None else float(data["refuse_from"]),
                 evidence_tokens=None if data.get("evidence_tokens") is None else int(data["evidence_tokens"]),
+                text_bias=float(data.get("text_bias", 0.0)),
             )
         except (KeyError, TypeError, ValueError) as error:
             raise ModelError(f"{CONFIG_FILE} is not an adapter's configuration: {error}") from error

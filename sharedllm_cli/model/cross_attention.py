@@ -29,13 +29,15 @@ class TreeContext:
 
     `keys[j]`, `values[j]` of injected layer j: [B or 1, KV, S, D], keys rotated by their chunk's number k; `rotation`:
     the cosine and sine [B or 1, 1, D] of position n, the number of chunks, by which every query is rotated. Where trees
-    of different sizes stand side by side, `mask` (boolean [B, 1, 1, S]) tells their keys from padding.
+    of different sizes stand side by side, `mask` (boolean [B, 1, 1, S]) tells their keys from padding. `bias` is added
+    to the gates of merged injections.
     """
 
     keys: dict[int, Tensor]
     values: dict[int, Tensor]
     rotation: tuple[Tensor, Tensor]
     mask: Tensor | None = None
+    bias: float = 0.0
 
     def on(self, device: torch.device) -> TreeContext:
         """What all layers share of it on the device of one layer; keys and values lie where their layers do."""
@@ -58,9 +60,11 @@ class TreeContext:
 
     @staticmethod
     def side_by_side(contexts: Sequence[TreeContext]) -> TreeContext:
-        """The trees of B running texts as one batch, padded to the largest."""
+        """The trees of B running texts as one batch, padded to the largest; ValueError where their biases differ."""
         if len(contexts) == 1:
             return contexts[0]
+        if len({context.bias for context in contexts}) > 1:
+            raise ValueError("trees that are read with different biases can't stand side by side")
         sizes = [context.kept_keys for context in contexts]
         largest = max(sizes)
 
@@ -81,6 +85,7 @@ class TreeContext:
                 torch.cat([context.rotation[1] for context in contexts]),
             ),
             mask[:, None, None],
+            contexts[0].bias,
         )
 
 
@@ -260,8 +265,8 @@ class MergedInjection(nn.Module):
         return output
 
     def _bias(self, tree: TreeContext, dtype: torch.dtype) -> Tensor:
-        """What is added to the tree's logits: the gate, less for a larger tree. [B or 1, H or 1, 1]."""
-        bias = self.gate.to(dtype)[None, :, None]
+        """What is added to the tree's logits: gate and reading's bias, less for a larger tree. [B or 1, H or 1, 1]."""
+        bias = self.gate.to(dtype)[None, :, None] + tree.bias
         if self.length_bias:
             bias = bias - self.length_bias * (tree.key_counts().to(dtype) / _REFERENCE_KEYS).log()[:, None, None]
         return bias

@@ -29,20 +29,22 @@ def ship(
     beside_passages: bool | None = None,
     refuse_from: float | None = None,
     evidence_tokens: int | None = None,
+    text_bias: float | None = None,
 ) -> str:
     """Write a trained adapter's folder with its weights in another dtype; returns the SHA-256 of its weights file.
 
-    `beside_passages`, `refuse_from` and `evidence_tokens`, where given, are what measurements said (see
+    `beside_passages`, `refuse_from`, `evidence_tokens` and `text_bias`, where given, are what measurements said (see
     `AdapterConfig`). Gates keep their dtype: a closed one is −∞ and stays it. Raises ModelError for an untrained
     adapter and for weights that the dtype can't hold.
     """
     config = read_config(adapter)
-    if beside_passages is not None:
-        config = replace(config, beside_passages=beside_passages)
-    if refuse_from is not None:
-        config = replace(config, refuse_from=refuse_from)
-    if evidence_tokens is not None:
-        config = replace(config, evidence_tokens=evidence_tokens)
+    measured = {
+        "beside_passages": beside_passages,
+        "refuse_from": refuse_from,
+        "evidence_tokens": evidence_tokens,
+        "text_bias": text_bias,
+    }
+    config = replace(config, **{name: value for name, value in measured.items() if value is not None})  # type: ignore[arg-type]
     if config.trained is None:
         raise ModelError(f"the adapter in {adapter} is not trained")
     tensors = {}

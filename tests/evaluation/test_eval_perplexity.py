@@ -182,6 +182,26 @@ def test_the_tree_is_all_that_came_before_and_nothing_of_the_plain_text(
     assert reader_of(reading, small, changed).tree(stretch, ignore).nll != kept.nll
 
 
+def test_a_text_is_read_with_the_adapters_own_bias_for_texts(
+    reading: SharedModel, small: Settings, texts: list[tuple[str, str]]
+) -> None:
+    books = tokenized(texts, reading.base.tokenizer, Silent())
+    stretch = Stretch(0, 500, 900)
+    plain = reader_of(reading, small, books)
+    window, tree, wrong = plain.window(stretch, ignore), plain.tree(stretch, ignore), plain.tree_wrong(stretch, ignore)
+    reading.adapter.config = replace(reading.adapter.config, text_bias=-2.0)
+    biased = reader_of(reading, small, books)
+    assert biased.window(stretch, ignore) == window
+    less = biased.tree(stretch, ignore)
+    assert less.nll != tree.nll
+    assert biased.tree_wrong(stretch, ignore).nll != wrong.nll, "the control is read alike"
+    reading.adapter.config = replace(reading.adapter.config, text_bias=0.0)
+    with torch.no_grad():
+        for injection in reading.adapter.injections.values():
+            injection.gate.sub_(2.0)  # type: ignore[union-attr, operator]
+    assert reader_of(reading, small, books).tree(stretch, ignore).nll == pytest.approx(less.nll, rel=1e-6)
+
+
 def test_trees_live_or_from_an_index_are_the_same_and_known_chunks_too(
     reading: SharedModel, small: Settings, texts: list[tuple[str, str]], tmp_path: Path
 ) -> None:

@@ -333,6 +333,35 @@ def test_trees_side_by_side_are_read_as_each_alone(form: Any, length_bias: float
     torch.testing.assert_close(together, alone, atol=1e-5, rtol=1e-5)
 
 
+def test_the_bias_of_a_reading_is_added_to_all_gates() -> None:
+    model = make_tiny_model("llama")
+    injection = InjectionConfig("merged", 2, gates="head")
+    adapter = opened(Adapter(model, AdapterConfig("tiny", model_shape(model), injection, TREE)))
+    upper = UpperModel(model, adapter)
+    context = upper.context(random_nodes(model, 2), 3)
+    assert context is not None
+    less = replace(context, bias=-1.5)
+    with torch.no_grad():
+        plain = upper.forward(TOKENS[None], context)
+        biased = upper.forward(TOKENS[None], less)
+        together = upper.forward(TOKENS.expand(2, -1), TreeContext.side_by_side([less, less]))
+        for injected in adapter.injections.values():
+            injected.gate.sub_(1.5)  # type: ignore[union-attr, operator]
+        shifted = upper.forward(TOKENS[None], context)
+    torch.testing.assert_close(biased, shifted, atol=1e-6, rtol=1e-6)
+    torch.testing.assert_close(together, shifted.expand(2, -1, -1), atol=1e-5, rtol=1e-5)
+    assert not torch.allclose(plain, biased, atol=1e-3)
+    with pytest.raises(ValueError, match="different biases"):
+        TreeContext.side_by_side([context, less])
+
+
+def test_a_bias_on_gates_is_for_the_merged_form_alone() -> None:
+    model = make_tiny_model("llama")
+    config = AdapterConfig("tiny", model_shape(model), InjectionConfig("additive", 2), TREE, text_bias=-1.0)
+    with pytest.raises(ModelError, match="merged form only"):
+        Adapter(model, config)
+
+
 def test_a_length_bias_keeps_the_trees_share_when_its_keys_are_doubled() -> None:
     model = make_tiny_model("llama")
     heads, width = model_shape(model)[3:]
