@@ -7,6 +7,7 @@ several runs share. Both give the same numbers.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, replace
 from itertools import groupby
@@ -26,7 +27,7 @@ from sharedllm_cli.index.leaves import Leaves, leaves_of
 from sharedllm_cli.index.manifest import LeavesKey, text_hash
 from sharedllm_cli.index.nodes import CompressedSource, LiveNodes
 from sharedllm_cli.index.store import IndexStore
-from sharedllm_cli.model.cross_attention import TreeContext
+from sharedllm_cli.model.cross_attention import REFERENCE_KEYS, TreeContext
 from sharedllm_cli.model.lower import CompressedNodes
 from sharedllm_cli.model.shared import SharedModel
 from sharedllm_cli.progress import Reporter
@@ -73,7 +74,9 @@ class StretchTrees:
         keys = int(found.chunks.numel())
         context = self._shared.upper.context(found, opened.chunks, consume=True)
         bias = self._shared.adapter.config.text_bias
-        return StretchTree(None if context is None else replace(context, bias=bias), keys)
+        if context is not None and bias is not None:
+            context = replace(context, bias=bias - math.log(keys / REFERENCE_KEYS))
+        return StretchTree(context, keys)
 
     def forget(self, kept: Collection[int]) -> None:
         """Free the chunks of all books but these."""

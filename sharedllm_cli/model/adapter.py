@@ -291,7 +291,7 @@ def _check_fit(model: PreTrainedModel, config: AdapterConfig) -> None:
         )
     if config.injection.lower_layers > shape[0]:
         raise ModelError(f"the adapter's M = {config.injection.lower_layers} is more than the {shape[0]} layers")
-    if config.injection.form == "additive" and (config.injection.gates == "head" or config.text_bias):
+    if config.injection.form == "additive" and (config.injection.gates == "head" or config.text_bias is not None):
         raise ModelError("gates for each head, and a bias on them, exist in the merged form only")
     if config.low_rank is not None:
         _check_low_rank(config.low_rank, config.injection, shape[0])

@@ -48,8 +48,9 @@ class AdapterConfig:
     whether it answers better where the tree is read beside verbatim passages; one that does not reads it alone.
     `refuse_from`: the probability of the sentence that the document does not say from which on it is said, as chosen on
     training data; None leaves that to decoding. `evidence_tokens`: from so many tokens of verbatim passages it answers
-    best, by the same data; None where that was not measured. `text_bias`: is added to the gates where a text is gone on
-    with after its tree and nothing is asked (`eval ppl`), again as chosen on training texts.
+    best, by the same data; None where that was not measured. `text_bias` b: where a text is gone on with after its tree
+    of S keys and nothing is asked (`eval ppl`), b − log(S / 512) is added to the gates, so that the tree's share of the
+    attention does not grow with it; b, too, as chosen on training texts, None for the gates as they are.
     """
 
     base: str
@@ -62,7 +63,7 @@ class AdapterConfig:
     beside_passages: bool = True
     refuse_from: float | None = None
     evidence_tokens: int | None = None
-    text_bias: float = 0.0
+    text_bias: float | None = None
 
     def to_json(self) -> dict[str, Any]:
         return {"format_version": FORMAT_VERSION, **asdict(self)}
@@ -98,7 +99,7 @@ class AdapterConfig:
                 beside_passages=bool(data.get("beside_passages", True)),
                 refuse_from=None if data.get("refuse_from") is None else float(data["refuse_from"]),
                 evidence_tokens=None if data.get("evidence_tokens") is None else int(data["evidence_tokens"]),
-                text_bias=float(data.get("text_bias", 0.0)),
+                text_bias=None if data.get("text_bias") is None else float(data["text_bias"]),
             )
         except (KeyError, TypeError, ValueError) as error:
             raise ModelError(f"{CONFIG_FILE} is not an adapter's configuration: {error}") from error

@@ -19,7 +19,7 @@ from sharedllm_cli.model.lower import CompressedNodes, project_keys_values, slid
 from sharedllm_cli.model.quantization import linear_weight
 from sharedllm_cli.model.rotation import rotate, rotate_in_place
 
-_REFERENCE_KEYS = 512
+REFERENCE_KEYS = 512
 """A tree of so many keys (4,096 tokens) is read alike with and without a length bias."""
 
 
@@ -268,7 +268,7 @@ class MergedInjection(nn.Module):
         """What is added to the tree's logits: gate and reading's bias, less for a larger tree. [B or 1, H or 1, 1]."""
         bias = self.gate.to(dtype)[None, :, None] + tree.bias
         if self.length_bias:
-            bias = bias - self.length_bias * (tree.key_counts().to(dtype) / _REFERENCE_KEYS).log()[:, None, None]
+            bias = bias - self.length_bias * (tree.key_counts().to(dtype) / REFERENCE_KEYS).log()[:, None, None]
         return bias
 
 

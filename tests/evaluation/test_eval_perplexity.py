@@ -195,10 +195,10 @@ def test_a_text_is_read_with_the_adapters_own_bias_for_texts(
     less = biased.tree(stretch, ignore)
     assert less.nll != tree.nll
     assert biased.tree_wrong(stretch, ignore).nll != wrong.nll, "the control is read alike"
-    reading.adapter.config = replace(reading.adapter.config, text_bias=0.0)
+    reading.adapter.config = replace(reading.adapter.config, text_bias=None)
     with torch.no_grad():
         for injection in reading.adapter.injections.values():
-            injection.gate.sub_(2.0)  # type: ignore[union-attr, operator]
+            injection.gate.sub_(2.0 + math.log(less.tree_keys / 512))  # type: ignore[union-attr, operator]
     assert reader_of(reading, small, books).tree(stretch, ignore).nll == pytest.approx(less.nll, rel=1e-6)
 
 
