@@ -152,6 +152,15 @@ def test_a_short_document_is_read_to_its_end() -> None:
         assert book.tokens - 32 <= tokens_read(read) <= book.tokens
 
 
+def test_a_rest_that_fits_is_read_though_it_has_none_of_the_words() -> None:
+    book = opened(["".join(FIELDS[:4]), SEAS[0] * 4])
+    asked = scored("Where do the bees find clover?", book)
+    read = readings(Choosing([book], asked, 420), 9)
+    assert "ships that sail" in words(read[-1])
+    assert "bees" not in words(read[-1])
+    assert tokens_read(read) > book.tokens - 32
+
+
 def test_what_had_no_room_before_the_model_was_not_read() -> None:
     book = opened(["".join(FIELDS[:20]), "".join(FIELDS[20:])])
     choosing = Choosing([book], scored("Where do the bees find clover?", book), 600)
