@@ -145,7 +145,8 @@ class Asking:
         return score_documents(
             looked_for,
             documents,
-            self._shared,
+            self._shared.base,
+            self._shared.lower,
             policy,
             nodes=lambda: self._trees.vectors(documents),
             stored_states=self._trees.states(documents) if policy == "late" else [None] * len(documents),

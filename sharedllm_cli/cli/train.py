@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from sharedllm_cli.training.run import Outcome, Request
 
 INTERRUPTED = 130
-TREE_SETTINGS = ("preset", "lower_layers", "chunk_tokens", "tree_height", "ratios", "encoding", "injection")
-TAKEN = ("model", "device", "dtype", "quantize", "offline", *TREE_SETTINGS)
 
 
 @takes(
@@ -27,6 +25,7 @@ TAKEN = ("model", "device", "dtype", "quantize", "offline", *TREE_SETTINGS)
     "dtype",
     "quantize",
     "offline",
+    "policy",
     "preset",
     "lower_layers",
     "chunk_tokens",

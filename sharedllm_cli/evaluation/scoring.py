@@ -36,7 +36,8 @@ class DocumentScorer:
         return score_documents(
             question,
             [self.opened],
-            self._shared,
+            self._shared.base,
+            self._shared.lower,
             policy_name,
             nodes=lambda: self._vectors,
             stored_states=[states],

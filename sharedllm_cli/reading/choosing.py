@@ -31,7 +31,7 @@ _LEANING = 2
 
 @dataclass(frozen=True)
 class Chosen:
-    """The passages of one reading for a question, in document order, a piece a page.
+    """The passages of one reading for a question, the best one last, a piece a page.
 
     `tokens` counts the passages' tokens; `held` are these as tokens, and `owners` tells for every piece which of them
     it is of. `whole`: all that may be read stands in this reading; `front`: the question is about a document itself,
@@ -149,11 +149,15 @@ class Choosing:
         return shown + sources(self._documents, fresh, read=False)[: MAX_SOURCES - len(shown)]
 
     def _chosen(self, found: Sequence[Passage]) -> Chosen:
+        tokens = sum(passage.length for passage in found)
+        # What is read for no place in particular, and whole documents, are read as they stand.
+        if not self._spread and tokens < self._readable:
+            found = evidence.best_last(found, self._leaves, self._texts)
         pieces = [passage_text(self._documents[passage.document], passage) for passage in found]
         return Chosen(
             self._scored,
             [piece for own in pieces for piece in own],
-            tokens := sum(passage.length for passage in found),
+            tokens,
             tuple(found),
             tuple(place for place, own in enumerate(pieces) for _ in own),
             tokens >= self._readable,

@@ -29,8 +29,8 @@ from sharedllm_cli.reading.library import OpenDocument
 
 if TYPE_CHECKING:
     from sharedllm_cli.index.nodes import CompressedSource
+    from sharedllm_cli.model.loading import BaseModel
     from sharedllm_cli.model.lower import LowerModel
-    from sharedllm_cli.model.shared import SharedModel
 
 _BATCH_TOKENS = 512
 """States are computed in batches whose activations stay in a processor's cache."""
@@ -186,7 +186,8 @@ def score(
 def score_documents(
     question: str,
     documents: Sequence[OpenDocument],
-    shared: SharedModel,
+    base: BaseModel,
+    lower: LowerModel,
     policy_name: str,
     *,
     nodes: Callable[[], CompressedSource],
@@ -201,9 +202,9 @@ def score_documents(
     hybrid = policy_name == "hybrid"
     part = _part(question, documents) if hybrid else None
     asked = question if part is None else part.question
-    head = shipped_head(shared.base.name, shared.base.weights_hash) if hybrid else None
-    ids = plain_ids(shared.base.tokenizer, asked)
-    source = QuestionLeaves(asked, ids, leaves, shared.lower, nodes, stored_states, head)
+    head = shipped_head(base.name, base.weights_hash) if hybrid else None
+    ids = plain_ids(base.tokenizer, asked)
+    source = QuestionLeaves(asked, ids, leaves, lower, nodes, stored_states, head)
     inside = (
         None if part is None else [_inside(opened, spans) for opened, spans in zip(documents, part.spans, strict=True)]
     )

@@ -1,19 +1,20 @@
 """Question-answering samples, made from documents as `ask` would read them: each number and seed gives one sample.
 
 Sample i depends on the seed and i alone, so that a resumed run and several processes draw exactly the same ones. Mostly
-the evidence is what BM25 finds; where it misses the answer, the answer's leaves are put in. About a sixth of the
-questions can't be answered from their passages and are to be met with NOT_IN_DOCUMENT. Knows no model.
+the evidence is what the search finds (`searching.py`); where it misses the answer, the answer's leaves are put in.
+About a sixth of the questions can't be answered from their passages and are to be met with NOT_IN_DOCUMENT.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sharedllm_cli.context import evidence, lexical
+from sharedllm_cli.context import evidence
 from sharedllm_cli.context.evidence import Passage
 from sharedllm_cli.errors import DocumentError
 from sharedllm_cli.generation.prompt import NOT_IN_DOCUMENT, PassageText
@@ -22,12 +23,15 @@ from sharedllm_cli.training import trees
 from sharedllm_cli.training.corpus import Documents
 from sharedllm_cli.training.located import LocatedDocument, LocatedQuestion
 from sharedllm_cli.training.sample import Sample, question_answers
+from sharedllm_cli.training.searching import LeafScores, by_words
 from sharedllm_cli.training.trees import TreePlan
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 _ATTEMPTS = 50
+_TRIED = 12
+"""So many questions that the same passages answer are searched for, to find some that share their order."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +47,7 @@ class Mixture:
     foreign_question: float = 0.3
     """A question of another document of the same file stands among them."""
     left_missed: float = 0.3
-    """Where BM25 misses the answer it is not put in: the question is unanswerable as it would be in use."""
+    """Where the search misses the answer it is not put in: the question is unanswerable as it would be in use."""
     second_document: float = 0.2
     """The passages come from two documents, which their marks name."""
     named_title: float = 0.7
@@ -108,8 +112,13 @@ class QuestionSamples:
         window: int,
         mixture: Mixture | None = None,
         taught: bool = False,
+        scores: LeafScores = by_words,
     ) -> None:
-        """`taught` samples have a teacher: the documents of their tree stand whole in its running text."""
+        """`scores` choose passages and nodes, as they would for `ask`.
+
+        `taught` samples have a teacher: the documents of their tree stand whole in its running text.
+        """
+        self._scores = scores
         self._taught = taught
         self._documents = documents
         self._tokenizer = tokenizer
@@ -216,7 +225,7 @@ class QuestionSamples:
             if other not in chosen:
                 chosen.append(other)
         chosen = [chosen[int(place)] for place in random.permutation(len(chosen))]
-        values = lexical.scores(question, [one.leaves.lexical for one in chosen]).values
+        values = self._scores(question, chosen)
         spread = float(np.concatenate(values).std()) * mixture.policy_noise
         noisy = [one + random.normal(0.0, spread + 1e-6, size=one.shape) for one in values]
         gone = trees.chunks_of(chosen, documents[0], without)
@@ -242,7 +251,7 @@ class QuestionSamples:
         budget = int(random.integers(mixture.least_evidence, mixture.most_evidence + 1))
         hide = not first.needs_all and random.random() < mixture.hard_unanswerable
         documents = [document] if other is None or first.needs_all else [document, other]
-        drawing = _Drawing(documents, first, budget, random, mixture)
+        drawing = _Drawing(documents, first, budget, random, mixture, self._scores)
         if not drawing.choose(hide):
             return None
         asked = drawing.asked(in_tree=in_tree)
@@ -263,6 +272,7 @@ class _Drawing:
         budget: int,
         random: np.random.Generator,
         mixture: Mixture,
+        scores: LeafScores,
     ) -> None:
         self.document = documents[0]
         self.first = first
@@ -270,7 +280,8 @@ class _Drawing:
         self._budget = budget
         self._random = random
         self._mixture = mixture
-        self._scores = lexical.scores(first.question, [one.leaves.lexical for one in documents]).values
+        self._score = scores
+        self._scores = self._search(first.question)
         self._passages: list[Passage] = []
         self._whole: frozenset[int] = frozenset()
         self._touched: frozenset[int] = frozenset()
@@ -296,8 +307,12 @@ class _Drawing:
     def _select(self, scores: np.ndarray, without: frozenset[int] = frozenset()) -> None:
         allowed = [self.document.ranges_without(without) if without else None, *[None] * (len(self._documents) - 1)]
         texts = [one.tokens for one in self._documents]
-        self._passages = evidence.select([scores, *self._scores[1:]], texts, self._budget, allowed=allowed)
-        spans = [(one.first_token, one.end_token) for one in self._passages if one.document == 0]
+        found = evidence.select([scores, *self._scores[1:]], texts, self._budget, allowed=allowed)
+        if sum(one.length for one in found) < sum(map(len, texts)):
+            # By the search's own scores: an answer that was put in has not been found.
+            found = evidence.best_last(found, self._scores, texts)
+        self._passages = found
+        spans = [(one.first_token, one.end_token) for one in found if one.document == 0]
         self._whole, self._touched = self.document.held(spans)
 
     def _answers(self, one: LocatedQuestion) -> bool:
@@ -306,9 +321,20 @@ class _Drawing:
     def asked(self, *, in_tree: bool) -> list[Asked]:
         """The first question, then others that the same passages answer; `in_tree`, the first has its answer there."""
         there = [one for one in self.document.questions if one is not self.first and self._answers(one)]
-        order = self._random.permutation(len(there))[: self._mixture.most_questions - 1]
-        chosen = [self.first, *(there[int(place)] for place in order)]
+        order = self._random.permutation(len(there))[:_TRIED]
+        alike = (one for one in (there[int(place)] for place in order) if self._finds_alike(one))
+        chosen = [self.first, *islice(alike, self._mixture.most_questions - 1)]
         return [self._as_asked(one, in_tree or self._answers(one)) for one in chosen]
+
+    def _finds_alike(self, one: LocatedQuestion) -> bool:
+        """Whether another question would be read over these passages with the same one last, as its best."""
+        if len(self._passages) == 1:
+            return True
+        texts = [document.tokens for document in self._documents]
+        return evidence.best_last(self._passages, self._search(one.question), texts)[-1] == self._passages[-1]
+
+    def _search(self, question: str) -> list[np.ndarray]:
+        return self._score(question, self._documents)
 
     def foreign(self, stranger: LocatedDocument) -> list[Asked]:
         """A question of another document whose answer's words stand in none of the passages."""

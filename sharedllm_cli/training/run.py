@@ -30,6 +30,7 @@ from sharedllm_cli.training.forward import TrainedUpper
 from sharedllm_cli.training.objective import Distillation, NextTokens, Samples
 from sharedllm_cli.training.records import DataFile, Record
 from sharedllm_cli.training.sample import Sample
+from sharedllm_cli.training.searching import LeafScores, ScoresByPolicy
 from sharedllm_cli.training.starting import Reading, started_from, starting_adapter
 from sharedllm_cli.training.text import ContinueSamples, Lengths, MixedSamples, ReciteSamples
 from sharedllm_cli.training.trainer import METRICS, Ending, Pace, Schedule, Trainer
@@ -116,10 +117,12 @@ def run(request: Request, settings: Settings, *, home: Path, reporter: Reporter)
     store = IndexStore(request.trees or request.run / TREES, reporter)
     trees = TreeReader(upper, lower, StoredTrees(store, base, lower, reporter))
 
+    scores = ScoresByPolicy(settings.policy, base, lower)
+
     def samples(part: str, seed: int) -> Samples:
         files = [(weight, getattr(split, part)) for weight, split in splits if getattr(split, part)]
         pieces_of_text = request.text_pieces if part == "training" else None
-        return _samples(request, files, base, adapter.config.tree, seed, pieces_of_text)
+        return _samples(request, files, base, adapter.config.tree, seed, pieces_of_text, scores)
 
     validation: list[Sample] = []
     if request.validation:
@@ -133,7 +136,7 @@ def run(request: Request, settings: Settings, *, home: Path, reporter: Reporter)
         request.schedule,
         pace=request.pace,
         validation=Validation(validation),
-        provenance=_provenance(request, base),
+        provenance=_provenance(request, settings, base),
         reporter=reporter,
     )
     if request.resume and not trainer.resume():
@@ -165,6 +168,7 @@ def _samples(
     tree: TreeConfig,
     seed: int,
     text_pieces: int | None,
+    scores: LeafScores,
 ) -> Samples:
     """The samples of a request's objective over some documents; texts are cut into pieces, of which some are used."""
     mixture = request.mixture
@@ -177,7 +181,7 @@ def _samples(
     documents = Documents(asking if mixture.text else files, base.tokenizer, tree, paged=mixture.paged)
     taught = request.objective == "distill"
     questions = QuestionSamples(
-        documents, base.tokenizer, seed=seed, window=base.window, mixture=mixture, taught=taught
+        documents, base.tokenizer, seed=seed, window=base.window, mixture=mixture, taught=taught, scores=scores
     )
     if not mixture.text:
         return questions
@@ -215,7 +219,7 @@ def _check(request: Request) -> None:
         )
 
 
-def _provenance(request: Request, base: BaseModel) -> Mapping[str, Any]:
+def _provenance(request: Request, settings: Settings, base: BaseModel) -> Mapping[str, Any]:
     """What makes the run what it is: recorded in the adapter, and equal in every resumed part of it."""
     return {
         "base": {"name": base.name, "weights": base.weights_hash, "dtype": str(base.dtype), "quantize": base.quantize},
@@ -229,6 +233,7 @@ def _provenance(request: Request, base: BaseModel) -> Mapping[str, Any]:
         "validation": request.validation,
         "documents": request.documents,
         "text_pieces": request.text_pieces,
+        "policy": settings.policy,
         "mixture": asdict(request.mixture),
         "lengths": asdict(request.lengths),
         "reading": None if request.reading is None else asdict(request.reading),

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sharedllm_cli.context.boundaries import Boundary, TokenText
-from sharedllm_cli.context.evidence import Passage, rank, select
+from sharedllm_cli.context.evidence import Passage, best_last, rank, select
 
 LEAF = 16
 WORDS = ["whale", "a", "harpooneers", "sea.", "Ship", "said,", "Ahab!", "12"]
@@ -66,6 +66,39 @@ def test_the_budget_is_kept_words_are_whole_and_order_is_the_documents(
         assert first < passage.end_token
         assert passage.first_token < end
         assert passage.score == scores[passage.document][passage.best_leaf]
+
+
+@settings(max_examples=50, deadline=None)
+@given(shapes=documents_strategy, budget=st.integers(40, 300), seed=st.integers(0, 999))
+def test_the_best_passage_is_read_last(shapes: list[tuple[int, int]], budget: int, seed: int) -> None:
+    documents = [token_text(prose(count, text_seed)) for count, text_seed in shapes]
+    random = np.random.default_rng(seed)
+    scores = [random.integers(0, 4, len(document.leaves)).astype(float) for document in documents]
+    passages = select(scores, documents, budget)
+    ordered = best_last(passages, scores, documents)
+    assert sorted(map(passages.index, ordered)) == list(range(len(passages)))
+    for one, other in pairwise(ordered):
+        assert one.score < other.score or (one.score == other.score and passages.index(one) < passages.index(other)), (
+            "of equals the earlier one comes first"
+        )
+    turned = [-values for values in scores]
+    best_of_worst = [max(turned[one.document][leaf] for leaf in inside(documents, one)) for one in passages]
+    again = [best_of_worst[passages.index(one)] for one in best_last(passages, turned, documents)]
+    assert again == sorted(best_of_worst), "the scores that are given count, not those of the selection"
+
+
+def inside(documents: list[TokenText], passage: Passage) -> list[int]:
+    """The leaves that lie at least half in a passage, or the one with most of its tokens there."""
+    shared = [
+        min(end, passage.end_token) - max(start, passage.first_token)
+        for start, end in documents[passage.document].leaves.tolist()
+    ]
+    lengths = [end - start for start, end in documents[passage.document].leaves.tolist()]
+    return [
+        leaf
+        for leaf, (own, length) in enumerate(zip(shared, lengths, strict=True))
+        if 2 * own >= length or own == max(shared)
+    ]
 
 
 @given(count=st.integers(30, 200), seed=st.integers(0, 99), data=st.data())

@@ -114,6 +114,30 @@ FIELDS = [
 SEAS = ["The sea is grey in the north, and the ships that sail there carry tar and timber home. "] * 40
 
 
+def test_the_passage_that_fits_best_is_read_last_right_before_the_question() -> None:
+    seas = "".join(SEAS[:20])
+    book = opened([f"The bees find thyme. {seas}", f"The bees find clover and thyme. {seas}", f"In clover. {seas}"])
+    found = scored("Where do the bees find clover and thyme?", book)
+    chosen = choose([book], found, 200)
+    assert len(chosen.passages) > 1
+    assert "The bees find clover and thyme." in chosen.passages[-1].text
+    assert [one.score for one in chosen.held] == sorted(one.score for one in chosen.held)
+    assert [chosen.held[owner].score for owner in chosen.owners] == [one.score for one in chosen.passages]
+
+
+def test_what_is_read_for_no_place_in_particular_and_whole_documents_stand_in_their_order() -> None:
+    book = opened(["".join(SEAS[:20]), FIELDS[0], "".join(SEAS[:20])])
+    spread = choose([book], scored("What is this about?", book), 200)
+    places = [one.first_token for one in spread.held]
+    assert len(places) > 1
+    assert places == sorted(places)
+    # The first one fits the question best, and yet stays the first: nothing was left out.
+    books = [opened([FIELDS[0]], "fields.txt"), opened([SEAS[0]], "seas.txt")]
+    whole = choose(books, scored("Where do the bees find clover?", *books), 2000)
+    assert whole.whole
+    assert [one.document for one in whole.passages] == ["fields.txt", "seas.txt"]
+
+
 def test_another_reading_holds_the_next_best_words_and_none_of_those_before() -> None:
     book = opened(["".join(FIELDS)])
     choosing = Choosing([book], scored("Where do the bees find clover?", book), 300)

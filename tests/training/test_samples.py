@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from sharedllm_cli.training.batch import Batch, by_length
 from sharedllm_cli.training.corpus import Documents
 from sharedllm_cli.training.dataset import Mixture, QuestionSamples
 from sharedllm_cli.training.forward import TrainedUpper
-from sharedllm_cli.training.located import locate
+from sharedllm_cli.training.located import LocatedDocument, locate
 from sharedllm_cli.training.records import Question, Record, read_records
 from sharedllm_cli.training.sample import NO_TARGET, question_answers
 
@@ -163,16 +164,78 @@ def test_answers_stand_in_the_passages_exactly_where_they_are_asked_for(data_fil
     assert counts[True] > counts[False] > 0
 
 
-def test_passages_keep_the_order_and_the_budget_of_the_document(data_file: Path, byte_tokenizer: Any) -> None:
-    samples = samples_of(data_file, byte_tokenizer, second_document=0.0, paged=0.0)
-    texts = [one.document for one in read_records(data_file, skip_bad_lines=False, reporter=Silent())]
+def ropes(count: int = 60) -> Record:
+    """A document of which no two sentences are alike, with a question about each tenth."""
+    text = " ".join(f"Rope {number} is {number + 3} fathoms long." for number in range(count))
+    questions = tuple(
+        Question(str(number), f"How long is rope {number}?", (f"{number + 3} fathoms",))
+        for number in range(5, count, 10)
+    )
+    return Record("ropes", "Ropes", text, questions)
+
+
+def test_passages_keep_the_budget_and_stand_apart_in_the_document(byte_tokenizer: Any) -> None:
+    record = ropes()
+    documents = Documents([(1.0, [record])], byte_tokenizer, TREE, paged=0.0)
+    samples = QuestionSamples(documents, byte_tokenizer, seed=0, window=4096, mixture=Mixture(150, 400))
+    apart = 0
     for number in range(30):
         passages = samples.case(number).passages
-        (text,) = [text for text in texts if passages[0].text in text and f"{passages[0].document} " in text]
-        place = 0
-        for passage in passages:
-            place = text.index(passage.text, place) + len(passage.text)
-        assert sum(len(passage.text) for passage in passages) <= 400
+        assert all(passage.text in record.document for passage in passages)
+        spans = sorted((record.document.index(one.text), len(one.text)) for one in passages)
+        assert all(start + length <= later for (start, length), (later, _) in pairwise(spans))
+        assert sum(length for _, length in spans) <= 400
+        apart += len(passages) > 1
+    assert apart > 10
+
+
+def test_the_passage_that_the_search_finds_best_is_read_last_and_one_that_was_put_in_is_not(
+    byte_tokenizer: Any,
+) -> None:
+    """The search here likes the last leaf of a document best; where it misses the answer, that is put in."""
+
+    def end(question: str, documents: Sequence[LocatedDocument]) -> list[np.ndarray]:
+        return [np.arange(document.leaves.leaf_count, dtype=np.float64) for document in documents]
+
+    settings = Mixture(130, 160, hard_unanswerable=0.0, left_missed=0.0)
+    record = ropes()
+    documents = Documents([(1.0, [record])], byte_tokenizer, TREE, paged=0.0)
+    samples = QuestionSamples(documents, byte_tokenizer, seed=0, window=4096, mixture=settings, scores=end)
+    put_in = 0
+    for number in range(30):
+        case = samples.case(number)
+        places = [record.document.index(passage.text) for passage in case.passages]
+        assert places == sorted(places), "later leaves are better, so that this search's order is the document's"
+        answer = case.asked[0].answers[0]
+        put_in += len(places) > 1 and answer in case.passages[0].text and answer not in case.passages[-1].text
+    assert put_in > 10
+
+
+def test_questions_share_passages_that_each_would_read_in_the_same_order(data_file: Path, byte_tokenizer: Any) -> None:
+    documents = Documents(
+        [(1.0, read_records(data_file, skip_bad_lines=False, reporter=Silent()))], byte_tokenizer, TREE, paged=0.0
+    )
+    # Every question finds the leaf best that its length tells, of three far apart.
+    lengths = {"When was the lamp lit?": 0, "What was the keeper called?": 1, "How tall is the tower?": 0}
+
+    def search(question: str, asked: Sequence[LocatedDocument]) -> list[np.ndarray]:
+        found = []
+        for document in asked:
+            values = np.zeros(document.leaves.leaf_count)
+            values[[0, document.leaves.leaf_count // 2]] = 2.0, 2.0
+            values[0 if lengths[question] else document.leaves.leaf_count // 2] = 3.0
+            found.append(values)
+        return found
+
+    settings = Mixture(200, 200, second_document=0.0, hard_unanswerable=0.0, left_missed=0.0, foreign_question=0.0)
+    samples = QuestionSamples(documents, byte_tokenizer, seed=0, window=4096, mixture=settings, scores=search)
+    together = [
+        {lengths[asked.question] for asked in case.asked}
+        for case in map(samples.case, range(40))
+        if len(case.passages) > 1 and len(case.asked) > 1
+    ]
+    assert together
+    assert all(len(kinds) == 1 for kinds in together)
 
 
 def test_two_documents_are_named_in_their_passages(data_file: Path, byte_tokenizer: Any) -> None:

@@ -17,6 +17,7 @@ from sharedllm_cli.config import Settings, TreeConfig
 from sharedllm_cli.errors import ModelError, StoredIndexError, UsageError
 from sharedllm_cli.model.adapter import Adapter, read_config
 from sharedllm_cli.model.loading import BaseModel
+from sharedllm_cli.model.lower import LowerModel
 from sharedllm_cli.model.upper import UpperModel
 from sharedllm_cli.progress import Silent
 from sharedllm_cli.training import checkpoint
@@ -26,6 +27,7 @@ from sharedllm_cli.training.forward import TrainedUpper
 from sharedllm_cli.training.objective import NextTokens
 from sharedllm_cli.training.records import DataFile
 from sharedllm_cli.training.run import Outcome, Request, run
+from sharedllm_cli.training.searching import ScoresByPolicy
 from sharedllm_cli.training.starting import Reading, starting_adapter
 from sharedllm_cli.training.text import Lengths
 from sharedllm_cli.training.trainer import Pace, Schedule, shares
@@ -179,7 +181,9 @@ def test_the_saved_adapter_has_the_loss_it_was_trained_to(
         [DataFile(data_file)], hold_back=2, validation=2, skip_bad_lines=False, reporter=Silent()
     )
     documents = Documents([(1.0, split.validation)], tiny.tokenizer, adapter.config.tree)
-    sample = QuestionSamples(documents, tiny.tokenizer, seed=1, window=tiny.window, mixture=MIXTURE)[0]
+    scores = ScoresByPolicy("hybrid", tiny, LowerModel(tiny.model, adapter.config.injection.lower_layers))
+    samples = QuestionSamples(documents, tiny.tokenizer, seed=1, window=tiny.window, mixture=MIXTURE, scores=scores)
+    sample = samples[0]
     with torch.no_grad():
         total = NextTokens("qa").loss(TrainedUpper(upper), [sample], torch.device("cpu"))
     followed = [line["validation_loss"] for line in metrics(tmp_path / "run") if "validation_loss" in line]
