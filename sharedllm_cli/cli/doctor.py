@@ -12,6 +12,7 @@ from sharedllm_cli.cli.options import MODEL, takes
 from sharedllm_cli.cli.session import Call, calm_libraries
 from sharedllm_cli.cli.tables import show_table
 from sharedllm_cli.config import Settings, environment_name
+from sharedllm_cli.errors import ModelError
 
 if TYPE_CHECKING:
     from sharedllm_cli.cli.machine import Finding
@@ -31,7 +32,12 @@ def doctor(call: Call) -> None:
         return
     show_findings(call, findings)
     call.console.result("")
-    rows = [(name, text(entry["value"]), entry["origin"]) for name, entry in settings_json(call).items()]
+    rows = [
+        (name, text(entry["adapter"]), "adapter")
+        if "adapter" in entry
+        else (name, text(entry["value"]), entry["origin"])
+        for name, entry in settings_json(call).items()
+    ]
     show_table(call.console, ("Setting", "Value", "From"), rows)
     problems = sum(finding.state == "problem" for finding in findings)
     call.console.result("")
@@ -54,13 +60,21 @@ def show_findings(call: Call, findings: Sequence[Finding]) -> None:
 
 
 def settings_json(call: Call) -> dict[str, dict[str, Any]]:
-    """Each setting's value and origin; a password is never shown."""
+    """Each setting's value and origin, and what the adapter makes of one that nobody gave; a password is never shown."""
+    from sharedllm_cli.model.adapter_config import left_to_adapter
+
+    try:
+        decided = left_to_adapter(call.settings, call.settings.model.lower())
+    except ModelError:  # told among the findings
+        decided = {}
     shown: dict[str, dict[str, Any]] = {}
     for knob in fields(Settings):
         value, origin = getattr(call.settings, knob.name), call.resolved.origins[knob.name]
         secret = knob.name == "password" and value is not None
         where = {"environment": environment_name(knob), "file": str(call.config_path)}.get(origin, origin)
         shown[knob.name] = {"value": "…" if secret else value, "origin": where}
+        if knob.name in decided:
+            shown[knob.name]["adapter"] = decided[knob.name]
     return shown
 
 

@@ -148,6 +148,31 @@ def passage_budget(settings: Settings, base_name: str) -> int:
     return settings.passage_budget(None if config is None else config.evidence_tokens)
 
 
+def left_to_adapter(settings: Settings, base_name: str) -> dict[str, Any]:
+    """What those settings come to that nobody gave and the adapter decides, by the setting's name; empty without one.
+
+    Raises ModelError for a folder that is no adapter.
+    """
+    config = adapter_config(settings, base_name)
+    if config is None:
+        return {}
+    decided: dict[str, Any] = {
+        "evidence_tokens": settings.passage_budget(config.evidence_tokens),
+        "tree": config.beside_passages,
+        "refuse_from": None if settings.system else config.refuse_from,
+    }
+    if settings.preset is None:
+        tree = settings.tree_config(config.tree)
+        decided |= {
+            "lower_layers": config.injection.lower_layers,
+            "chunk_tokens": tree.chunk_tokens,
+            "tree_height": tree.height,
+            "ratios": ",".join(map(str, tree.ratios)),
+            "encoding": tree.encoding,
+        }
+    return {name: value for name, value in decided.items() if value is not None and getattr(settings, name) is None}
+
+
 def tree_layers(settings: Settings, base_name: str, total_layers: int) -> range:
     """The layers whose keys and values trees hold, bottom first; their end is M: those that the adapter injects into.
 

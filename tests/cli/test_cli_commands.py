@@ -22,7 +22,7 @@ from sharedllm_cli.documents.pages import Document, Page
 from sharedllm_cli.errors import DocumentError
 from sharedllm_cli.index.catalog import entries
 from sharedllm_cli.index.store import IndexStore
-from sharedllm_cli.model.adapter_config import AdapterConfig
+from sharedllm_cli.model.adapter_config import AdapterConfig, adapter_config
 from sharedllm_cli.progress import Silent
 
 BAD = ("bad.pdf", DocumentError("bad.pdf is damaged", hint="get another copy"))
@@ -265,6 +265,30 @@ def test_doctor_tells_where_each_setting_came_from(
     assert settings["top_p"] == {"value": 0.5, "origin": str(private_home / "config.toml")}
     assert settings["policy"]["origin"] == "default"
     assert "opensesame" not in out + doctor().out
+
+
+def test_doctor_tells_what_the_adapter_makes_of_settings_that_nobody_gave(
+    without_torch: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shipped = adapter_config(Settings(), Settings().model)
+    assert shipped is not None
+    (row,) = [line.split() for line in doctor().out.splitlines() if line.startswith("evidence_tokens")]
+    assert row == ["evidence_tokens", str(shipped.evidence_tokens), "adapter"]
+    monkeypatch.setenv("SHAREDLLM_EVIDENCE_TOKENS", "99")
+    settings = json.loads(doctor("--json").out)["settings"]
+    assert settings["evidence_tokens"] == {"value": 99, "origin": "SHAREDLLM_EVIDENCE_TOKENS"}
+    assert settings["refuse_from"] == {"value": None, "origin": "default", "adapter": shipped.refuse_from}
+    assert settings["lower_layers"]["adapter"] == shipped.injection.lower_layers
+    untrained = json.loads(doctor("--json", "--adapter", "none").out)["settings"]
+    assert not any("adapter" in entry for entry in untrained.values())
+    monkeypatch.setenv("SHAREDLLM_PRESET", "paper-lm")
+    preset = json.loads(doctor("--json").out)["settings"]
+    assert "adapter" not in preset["lower_layers"]
+    assert "adapter" in preset["refuse_from"]
+
+
+def test_doctor_survives_a_folder_that_is_no_adapter(without_torch: None, tmp_path: Path) -> None:
+    assert "adapter" not in json.loads(doctor("--json", "--adapter", str(tmp_path)).out)["settings"]["refuse_from"]
 
 
 def test_doctor_knows_a_mistyped_variable(without_torch: None, monkeypatch: pytest.MonkeyPatch) -> None:
