@@ -60,7 +60,7 @@ def show_findings(call: Call, findings: Sequence[Finding]) -> None:
 
 
 def settings_json(call: Call) -> dict[str, dict[str, Any]]:
-    """Each setting's value and origin, and what the adapter makes of one that nobody gave; a password is never shown."""
+    """Each setting's value and origin, and what the adapter makes of one not given; a password is never shown."""
     from sharedllm_cli.model.adapter_config import left_to_adapter
 
     try:

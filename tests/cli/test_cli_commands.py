@@ -230,10 +230,10 @@ def test_rm_of_a_model_that_is_not_there() -> None:
 def without_torch(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = importlib.import_module
 
-    def refuse(name: str, *rest: Any) -> Any:
+    def refuse(name: str, *rest: Any, **named: Any) -> Any:
         if name == "torch":
             raise ModuleNotFoundError("No module named 'torch'", name="torch")
-        return whole(name, *rest)
+        return whole(name, *rest, **named)
 
     monkeypatch.setattr(machine.importlib, "import_module", refuse)
 
