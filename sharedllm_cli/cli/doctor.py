@@ -12,7 +12,7 @@ from sharedllm_cli.cli.options import MODEL, takes
 from sharedllm_cli.cli.session import Call, calm_libraries
 from sharedllm_cli.cli.tables import show_table
 from sharedllm_cli.config import Settings, environment_name
-from sharedllm_cli.errors import ModelError
+from sharedllm_cli.errors import SharedLLMError
 
 if TYPE_CHECKING:
     from sharedllm_cli.cli.machine import Finding
@@ -65,7 +65,7 @@ def settings_json(call: Call) -> dict[str, dict[str, Any]]:
 
     try:
         decided = left_to_adapter(call.settings, call.settings.model.lower())
-    except ModelError:  # told among the findings
+    except SharedLLMError:  # told among the findings, or by the command that needs it
         decided = {}
     shown: dict[str, dict[str, Any]] = {}
     for knob in fields(Settings):

@@ -151,14 +151,14 @@ def passage_budget(settings: Settings, base_name: str) -> int:
 def left_to_adapter(settings: Settings, base_name: str) -> dict[str, Any]:
     """What those settings come to that nobody gave and the adapter decides, by the setting's name; empty without one.
 
-    Raises ModelError for a folder that is no adapter.
+    Raises ModelError for a folder that is no adapter, UsageError for settings of a tree that can't be.
     """
     config = adapter_config(settings, base_name)
     if config is None:
         return {}
     decided: dict[str, Any] = {
-        "evidence_tokens": settings.passage_budget(config.evidence_tokens),
-        "tree": config.beside_passages,
+        "evidence_tokens": config.evidence_tokens,
+        "tree": config.beside_passages or settings.evidence_tokens == 0,
         "refuse_from": None if settings.system else config.refuse_from,
     }
     if settings.preset is None:

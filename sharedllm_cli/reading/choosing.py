@@ -31,7 +31,10 @@ _LEANING = 2
 
 @dataclass(frozen=True)
 class Chosen:
-    """The passages of one reading for a question, the best one last, a piece a page.
+    """The passages of one reading for a question, a piece a page.
+
+    The best one stands last; where the question is about no place in particular, and where all that may be read is
+    there, they stand as in the documents.
 
     `tokens` counts the passages' tokens; `held` are these as tokens, and `owners` tells for every piece which of them
     it is of. `whole`: all that may be read stands in this reading; `front`: the question is about a document itself,

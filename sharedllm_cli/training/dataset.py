@@ -283,6 +283,7 @@ class _Drawing:
         self._score = scores
         self._scores = self._search(first.question)
         self._passages: list[Passage] = []
+        self._everything = False
         self._whole: frozenset[int] = frozenset()
         self._touched: frozenset[int] = frozenset()
 
@@ -308,7 +309,10 @@ class _Drawing:
         allowed = [self.document.ranges_without(without) if without else None, *[None] * (len(self._documents) - 1)]
         texts = [one.tokens for one in self._documents]
         found = evidence.select([scores, *self._scores[1:]], texts, self._budget, allowed=allowed)
-        if sum(one.length for one in found) < sum(map(len, texts)):
+        ranges = [given or [(0, len(text))] for given, text in zip(allowed, texts, strict=True)]
+        readable = sum(end - first for own in ranges for first, end in own)
+        self._everything = sum(one.length for one in found) >= readable
+        if not self._everything:
             # By the search's own scores: an answer that was put in has not been found.
             found = evidence.best_last(found, self._scores, texts)
         self._passages = found
@@ -328,7 +332,7 @@ class _Drawing:
 
     def _finds_alike(self, one: LocatedQuestion) -> bool:
         """Whether another question would be read over these passages with the same one last, as its best."""
-        if len(self._passages) == 1:
+        if self._everything or len(self._passages) == 1:
             return True
         texts = [document.tokens for document in self._documents]
         return evidence.best_last(self._passages, self._search(one.question), texts)[-1] == self._passages[-1]

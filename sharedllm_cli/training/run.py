@@ -16,6 +16,7 @@ import torch
 
 from sharedllm_cli import __version__, plots
 from sharedllm_cli.config import Settings, TreeConfig
+from sharedllm_cli.context.policies import policy
 from sharedllm_cli.errors import UsageError
 from sharedllm_cli.generation import prompt
 from sharedllm_cli.index.store import IndexStore
@@ -93,7 +94,7 @@ def run(request: Request, settings: Settings, *, home: Path, reporter: Reporter)
     Raises UsageError for a request that can't be meant, DocumentError for data that can't be read, ModelError for a
     base model that can't be had, StoredIndexError for a damaged checkpoint.
     """
-    _check(request)
+    _check(request, settings)
     if not is_main_process():
         reporter = Silent()
     splits = load_splits(
@@ -204,9 +205,11 @@ def _own_device(device: str) -> str:
     return device
 
 
-def _check(request: Request) -> None:
+def _check(request: Request, settings: Settings) -> None:
     if request.objective not in OBJECTIVES:
         raise UsageError(f"unknown objective {request.objective!r}", hint=f"choose one of {', '.join(OBJECTIVES)}")
+    if request.objective in ("qa", "distill") and policy(settings.policy).node_vectors:
+        raise UsageError(f"--policy {settings.policy} can't be trained with", hint="choose hybrid, bm25, late or right")
     if request.mixture.text and request.objective != "qa":
         raise UsageError("--text-share is for --objective qa alone")
     if not request.data:

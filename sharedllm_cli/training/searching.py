@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, NoReturn
 import numpy as np
 
 from sharedllm_cli.context import lexical, policies
-from sharedllm_cli.errors import UsageError
 from sharedllm_cli.index.leaves import Leaves
 from sharedllm_cli.index.states import LeafStates
 from sharedllm_cli.reading.scoring import leaf_states, score_documents
@@ -37,14 +36,11 @@ class ScoresByPolicy:
     """Scores of leaves by a policy, with the states of a document computed once: in half precision, as
     `index --late-states` would store them.
 
-    Raises UsageError for a policy that scores nodes by vectors of their own, which are not computed here.
+    Not for a policy that scores nodes by vectors of their own, which are not computed here.
     """
 
     def __init__(self, policy_name: str, base: BaseModel, lower: LowerModel) -> None:
-        policy = policies.policy(policy_name)
-        if policy.node_vectors:
-            raise UsageError(f"--policy {policy_name} can't be trained with", hint="choose hybrid, bm25, late or right")
-        self._policy = policy
+        self._policy = policies.policy(policy_name)
         self._base = base
         self._lower = lower
         self._states: dict[int, tuple[Leaves, LeafStates]] = {}
@@ -72,4 +68,4 @@ class ScoresByPolicy:
 
 
 def _no_vectors() -> NoReturn:
-    raise AssertionError("the policy said that it needs no vectors")
+    raise ValueError("a policy that scores nodes by vectors of their own can't be trained with")

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from sharedllm_cli.config import Settings, TreeConfig
-from sharedllm_cli.errors import UsageError
+from sharedllm_cli.errors import DocumentError, UsageError
 from sharedllm_cli.evaluation.scoring import DocumentScorer
 from sharedllm_cli.model.adapter import read_config
 from sharedllm_cli.model.loading import BaseModel
@@ -25,6 +25,7 @@ from sharedllm_cli.training.located import LocatedDocument, locate
 from sharedllm_cli.training.records import DataFile, Record, read_records
 from sharedllm_cli.training.run import Request, run
 from sharedllm_cli.training.searching import LeafScores, ScoresByPolicy, by_words
+from sharedllm_cli.training.starting import Reading
 from sharedllm_cli.training.trainer import Schedule
 
 TREE = TreeConfig(chunk_tokens=256)
@@ -75,9 +76,27 @@ def test_states_are_computed_once_a_document_and_dropped_when_they_are_too_many(
     assert computed == [0, 1, 1], "the one used last is kept, however large"
 
 
-def test_a_policy_that_needs_vectors_of_nodes_is_refused(tiny: BaseModel) -> None:
+def test_a_policy_that_needs_vectors_of_nodes_is_refused_where_samples_are_searched(
+    data_file: Path, settings: Settings, tmp_path: Path
+) -> None:
+    def train(objective: str, reading: Reading | None = None) -> None:
+        schedule = Schedule(steps=1, samples=1)
+        request = Request(
+            (DataFile(data_file),),
+            tmp_path / objective,
+            objective,
+            reading=reading,
+            schedule=schedule,
+            hold_back=2,
+            validation=0,
+        )
+        run(request, replace(settings, policy="paper-cosine"), home=tmp_path / "home", reporter=Silent())
+
     with pytest.raises(UsageError, match="paper-cosine can't be trained with"):
-        ScoresByPolicy("paper-cosine", tiny, LowerModel(tiny.model, 2))
+        train("qa")
+    assert not (tmp_path / "qa").exists()
+    with pytest.raises(DocumentError, match="too short"):  # nothing is searched there: it fails at its texts alone
+        train("recite", Reading(0.0))
 
 
 def test_passages_and_trees_are_those_that_score_best(data_file: Path, tiny: BaseModel) -> None:
