@@ -238,6 +238,26 @@ def test_questions_share_passages_that_each_would_read_in_the_same_order(data_fi
     assert all(len(kinds) == 1 for kinds in together)
 
 
+def test_documents_that_stand_whole_keep_their_order_and_all_their_questions(
+    data_file: Path, byte_tokenizer: Any
+) -> None:
+    """The search likes the first of two documents best, and each question another one: neither moves whole ones."""
+
+    def first(question: str, asked: Sequence[LocatedDocument]) -> list[np.ndarray]:
+        places = range(len(asked), 0, -1) if "lit" in question else range(len(asked))
+        return [np.full(one.leaves.leaf_count, float(place)) for one, place in zip(asked, places, strict=True)]
+
+    records = read_records(data_file, skip_bad_lines=False, reporter=Silent())
+    documents = Documents([(1.0, records)], byte_tokenizer, TREE, paged=0.0)
+    settings = Mixture(9000, 9000, second_document=1.0, hard_unanswerable=0.0, foreign_question=0.0, named_title=0.0)
+    samples = QuestionSamples(documents, byte_tokenizer, seed=0, window=30000, mixture=settings, scores=first)
+    cases = [case for case in map(samples.case, range(20)) if len(case.passages) == 2]
+    assert len(cases) > 10
+    for case in cases:
+        assert len(case.asked) == 3
+        assert case.asked[0].answers[0] in case.passages[0].text, "the document that is asked stands first"
+
+
 def test_two_documents_are_named_in_their_passages(data_file: Path, byte_tokenizer: Any) -> None:
     samples = samples_of(data_file, byte_tokenizer, second_document=1.0, named_title=1.0, foreign_question=0.0)
     named = [samples.case(number) for number in range(20)]

@@ -99,7 +99,7 @@ def test_a_policy_that_needs_vectors_of_nodes_is_refused_where_samples_are_searc
         train("recite", Reading(0.0))
 
 
-def test_passages_and_trees_are_those_that_score_best(data_file: Path, tiny: BaseModel) -> None:
+def test_passages_are_those_that_score_best(data_file: Path, tiny: BaseModel) -> None:
     """A search that likes a document's last leaf puts it before the model, which BM25 does not."""
 
     def last(question: str, documents: Sequence[LocatedDocument]) -> list[np.ndarray]:
