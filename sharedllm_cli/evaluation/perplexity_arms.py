@@ -71,7 +71,7 @@ class StretchReader:
         return self._beside(stretch, self.books[stretch.book], stretch.start, advance)
 
     def tree_wrong(self, stretch: Stretch, advance: Advance) -> Scored:
-        """The recent tokens, and the tree of as many tokens from another text's beginning."""
+        """The recent tokens, and the tree of as many tokens from the beginning of another text, or of all others."""
         other = other_book(self.books, stretch.book, stretch.length - self.sizes.plain)
         assert other is not None, "such stretches are left out beforehand"
         return self._beside(stretch, other, 0, advance)
@@ -155,7 +155,7 @@ def left_out(
             if arm.needs_tree and not shared.upper.reads_tree:
                 reasons[length, arm.name] = "the adapter reads no tree, so it would be window again"
             elif arm.wrong and any(other_book(books, stretch.book, before) is None for stretch in here):
-                reasons[length, arm.name] = "there is no other text long enough whose tree could be read"
+                reasons[length, arm.name] = "the other texts together are too short for a tree of as many tokens"
             elif arm.whole and length > shared.base.window:
                 reasons[length, arm.name] = f"it does not fit the model's window of {shared.base.window:,} tokens"
     return reasons

@@ -154,6 +154,27 @@ def _spread(places: int, wanted: int, seed: Sequence[int]) -> list[int]:
 
 
 def other_book(books: Sequence[Book], place: int, tokens: int) -> Book | None:
-    """The next book, in a circle, with so many tokens, None where no other has: whose tree is the wrong one."""
+    """Whose tree is the wrong one of book `place`: the next book, in a circle, with so many tokens.
+
+    Where none has as many, all others as one text, in that order, with a place after all books; None where these, too,
+    are too short.
+    """
     following = [books[(place + step) % len(books)] for step in range(1, len(books))]
-    return next((book for book in following if len(book.tokens) >= tokens), None)
+    for book in following:
+        if len(book.tokens) >= tokens:
+            return book
+    if not following or sum(len(book.tokens) for book in following) < tokens:
+        return None
+    return _joined(following, len(books) + place)
+
+
+def _joined(books: Sequence[Book], place: int) -> Book:
+    """Texts one after another as a book; its tokens are theirs."""
+    offsets = np.cumsum([0, *(len(book.text) for book in books)], dtype=np.int32)[:-1]
+    tokens = Tokens(
+        np.concatenate([book.tokens.ids for book in books]),
+        np.concatenate([book.tokens.starts + offset for book, offset in zip(books, offsets, strict=True)]),
+        np.concatenate([book.tokens.ends + offset for book, offset in zip(books, offsets, strict=True)]),
+    )
+    text = "".join(book.text for book in books)
+    return Book(place, " + ".join(book.name for book in books), text, sha256_of_text(text), tokens)

@@ -134,7 +134,25 @@ def test_the_wrong_tree_is_the_next_long_books() -> None:
     assert found is not None
     assert found.place == 2
     assert other_book(books, 2, 300) is books[0]
-    assert other_book(books, 0, 450) is None, "never its own"
+    assert other_book(books, 0, 550) is None, "never its own"
+
+
+def test_where_no_other_text_is_long_enough_the_wrong_tree_is_of_all_others() -> None:
+    books = [book(0, 500), book(1, 100), book(2, 400)]
+    joined = other_book(books, 1, 850)
+    assert joined is not None
+    assert joined.name == "b2 + b0"
+    assert joined.place == 4, "no other book's place, nor another joined one's"
+    assert joined.tokens.ids.tolist() == [*books[2].tokens.ids, *books[0].tokens.ids]
+    words = [joined.text[start:end] for start, end in zip(joined.tokens.starts, joined.tokens.ends, strict=True)]
+    alone = [
+        one.text[start:end]
+        for one in (books[2], books[0])
+        for start, end in zip(one.tokens.starts, one.tokens.ends, strict=True)
+    ]
+    assert words == alone
+    assert joined.tokens.starts.dtype == books[0].tokens.starts.dtype
+    assert other_book(books, 1, 901) is None
 
 
 # -- what an arm reads ------------------------------------------------------------------------------------------------
@@ -319,7 +337,7 @@ def test_full_only_where_it_fits_and_a_wrong_tree_only_where_there_is_one(
     assert found["lengths"]["512"]["left_out"]["full"] == "it does not fit the model's window of 400 tokens"
     assert any("the arm full is left out at 512 tokens" in text for text in reporter.warnings)
     assert found["lengths"]["128"]["left_out"] == {
-        "tree-wrong": "there is no other text long enough whose tree could be read"
+        "tree-wrong": "the other texts together are too short for a tree of as many tokens"
     }
     one = perplexity(request_of(files[:1], ends=1), narrow, home=tmp_path, reporter=Silent())
     assert one["lengths"]["128"]["nll"]["window"]["interval"] is None, "one stretch tells nothing of others"
