@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from sharedllm_cli.cli import eval_needle, eval_ppl, eval_qa, eval_retrieval
+from sharedllm_cli.cli import eval_compare, eval_needle, eval_ppl, eval_qa, eval_retrieval
 from sharedllm_cli.cli.help import Command, Group
 
 app = typer.Typer(
@@ -15,5 +15,6 @@ for _name, _function in (
     ("qa", eval_qa.qa),
     ("needle", eval_needle.needle),
     ("ppl", eval_ppl.ppl),
+    ("compare", eval_compare.compare),
 ):
     app.command(_name, cls=Command)(_function)

@@ -79,6 +79,10 @@ class Selection:
         return Selection(self.documents, chosen, candidates)
 
 
+MISPLACED = "misplaced "
+"""The keys of questions that are asked of another document begin so."""
+
+
 @dataclass(frozen=True)
 class Joining:
     """How the documents of a file become those that are asked: each `join` that follow each other as one.
@@ -183,7 +187,7 @@ def with_misplaced(selection: Selection, count: int, *, seed: int) -> Selection:
         place = own_file[own_file.index(owner) - 1]
         text = " ".join(documents[place].text.lower().split())
         if place != owner and not any(answer.lower().rstrip(".") in text for answer in one.answers):
-            found.append((place, Asked(f"misplaced {one.key}", one.text, ())))
+            found.append((place, Asked(f"{MISPLACED}{one.key}", one.text, ())))
         if len(found) == count:
             break
     if len(found) < count:

@@ -38,8 +38,8 @@ class Run:
         if present and not resume:
             raise UsageError(f"{folder} holds a run already", hint="go on with it by --resume, or choose another --out")
         if present:
-            _check_same(_read_json(folder / CONFIG), json.loads(json.dumps(config)))
-            self._done = dict(_predictions(folder / PREDICTIONS))
+            _check_same(read_config(folder), json.loads(json.dumps(config)))
+            self._done = dict(finished_lines(folder / PREDICTIONS))
         with durable.writing(folder, _ELSEWHERE):
             durable.make_private_folder(folder)
             if not present:
@@ -78,8 +78,8 @@ def interval_json(estimate: Any) -> dict[str, Any] | None:
     return {"n": data["n"], "mean": data["mean"], "interval": [data["low"], data["high"]]}
 
 
-def _predictions(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    """The whole lines of a predictions file; the last may be torn."""
+def finished_lines(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The whole lines of a predictions file by their keys; the last may be torn, and is then left out."""
     for line in path.read_bytes().splitlines() if path.is_file() else ():
         try:
             kept = json.loads(line.decode("utf-8", "surrogatepass"))
@@ -88,7 +88,9 @@ def _predictions(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
             continue
 
 
-def _read_json(path: Path) -> dict[str, Any]:
+def read_config(folder: Path) -> dict[str, Any]:
+    """What shaped a run's numbers; DocumentError where it can't be read."""
+    path = folder / CONFIG
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:

@@ -1,0 +1,85 @@
+"""`sharedllm eval compare`: two arms, adapters or settings over the questions that both answered."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from sharedllm_cli.cli.eval_options import Seed
+from sharedllm_cli.cli.options import takes
+from sharedllm_cli.cli.session import Call
+from sharedllm_cli.cli.tables import show_table
+
+_ROWS = (
+    ("f1", "F1"),
+    ("em", "EM"),
+    ("rouge_l", "ROUGE-L"),
+    ("answer_nll", "NLL"),
+    ("refused", "Refused"),
+    ("unanswerable_refused", "Unanswerable refused"),
+)
+
+
+@takes()
+def compare(
+    call: Call,
+    runs: Annotated[
+        list[Path],
+        typer.Argument(metavar="RUN…", help="Folders that `eval qa --out` wrote; their questions are put together."),
+    ],
+    against: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--against",
+            metavar="RUN",
+            help="Folders of the other side; can be given several times. The same runs unless said.",
+            show_default=False,
+        ),
+    ] = None,
+    arm: Annotated[str, typer.Option("--arm", metavar="ARM", help="The arm of the runs.")] = "sharedllm",
+    against_arm: Annotated[
+        str | None,
+        typer.Option(
+            "--against-arm",
+            metavar="ARM",
+            help="The arm of the other side: that of --arm, or bm25 where the runs are the same.",
+            show_default=False,
+        ),
+    ] = None,
+    seed: Seed = 0,
+) -> None:
+    """Compare finished runs of `eval qa`, question by question, with paired 95 % intervals.
+
+    Two adapters, two settings, or two arms that were asked in different runs. Nothing is loaded or answered.
+    """
+    from sharedllm_cli.evaluation.comparing import Side
+    from sharedllm_cli.evaluation.comparing import compare as made
+
+    other_arm = against_arm or (arm if against else "bm25")
+    found = made(Side(tuple(runs), arm), Side(tuple(against or runs), other_arm), seed=seed)
+    if call.json:
+        call.console.json(found)
+        return
+    for path, (one, other) in found["configured"].items():
+        call.console.note(f"{path}: {one} against {other}")
+    if any(found["not_compared"]):
+        left, right = found["not_compared"]
+        call.console.note(f"asked on one side only, and not compared: {left} and {right} questions")
+    for name, part in [("", found), *found.get("files", {}).items()]:
+        title = f"{part['n']} questions" + (
+            f" and {part['n_unanswerable']} unanswerable" * bool(part["n_unanswerable"])
+        )
+        call.console.say(f"\n{name}: {title}" if name else title, style="bold")
+        rows = [(label, *_cells(part[metric])) for metric, label in _ROWS if part[metric] is not None]
+        show_table(call.console, ("", found["arm"], f"against {found['against']}", "Difference"), rows)
+
+
+def _cells(of: dict[str, Any]) -> tuple[str, str, str]:
+    low, high = of["difference"]["interval"]
+    return (
+        f"{of['arm']['mean']:.3f}",
+        f"{of['against']['mean']:.3f}",
+        f"{of['difference']['mean']:+.3f} ({low:+.3f} to {high:+.3f})",
+    )

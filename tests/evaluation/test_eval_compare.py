@@ -1,0 +1,161 @@
+"""Finished runs are compared question by question: what is paired, what is left out, and what is not comparable."""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sharedllm_cli.cli.app import run
+from sharedllm_cli.cli.console import Console
+from sharedllm_cli.errors import DocumentError, UsageError
+from sharedllm_cli.evaluation.comparing import Side, compare
+from sharedllm_cli.evaluation.metrics import difference
+from sharedllm_cli.evaluation.runner import CONFIG, PREDICTIONS
+from sharedllm_cli.generation.prompt import NOT_IN_DOCUMENT
+
+
+def line(arm: str, key: str, answer: str | None, *, gold: str | None = "red", nll: float = 1.0) -> dict[str, Any]:
+    return {
+        "key": f"{arm} {key}",
+        "arm": arm,
+        "question": f"What of {key}?",
+        "answers": [gold] if gold else [],
+        "answerable": gold is not None,
+        "answer": answer,
+        "nll": nll,
+        "gold_tokens": 2,
+        "refusal_nll": 3.0,
+        "first_token_s": 0.1,
+    }
+
+
+def made(folder: Path, lines: Sequence[dict[str, Any]], *, weights: str = "w", command: str = "eval qa") -> Path:
+    folder.mkdir()
+    config = {
+        "command": command,
+        "arms": ["bm25"],
+        "data": {"files": [{"file": "a.jsonl"}, {"file": "b.jsonl"}], "limit": len(lines)},
+        "model": {"adapter_weights": weights, "tree": {"height": 3}},
+    }
+    (folder / CONFIG).write_text(json.dumps(config))
+    (folder / PREDICTIONS).write_text("".join(json.dumps(one) + "\n" for one in lines))
+    return folder
+
+
+@pytest.fixture
+def first(tmp_path: Path) -> Path:
+    lines = [
+        line("sharedllm", "a.jsonl:1/1", "red", nll=1.0),
+        line("sharedllm", "a.jsonl:1/2", "blue", nll=2.0),
+        line("sharedllm", "b.jsonl:1/1", NOT_IN_DOCUMENT, nll=3.0),
+        line("sharedllm", "misplaced b.jsonl:1/2", NOT_IN_DOCUMENT, gold=None),
+        line("sharedllm", "b.jsonl:1/9", "red"),
+        line("bm25", "a.jsonl:1/1", "green", nll=4.0),
+    ]
+    return made(tmp_path / "first", lines, weights="new")
+
+
+@pytest.fixture
+def second(tmp_path: Path) -> Path:
+    lines = [
+        line("sharedllm", "a.jsonl:1/1", "green", nll=2.0),
+        line("sharedllm", "a.jsonl:1/2", "red", nll=2.5),
+        line("sharedllm", "b.jsonl:1/1", "green", nll=5.0),
+        line("sharedllm", "misplaced b.jsonl:1/2", "red", gold=None),
+        line("sharedllm", "b.jsonl:1/8", "red"),
+    ]
+    return made(tmp_path / "second", lines, weights="old")
+
+
+def test_the_same_questions_are_paired(first: Path, second: Path) -> None:
+    found = compare(Side((first,), "sharedllm"), Side((second,), "sharedllm"))
+    assert (found["n"], found["n_unanswerable"], found["not_compared"]) == (3, 1, [1, 1])
+    assert found["f1"]["arm"]["mean"] == pytest.approx(1 / 3)
+    assert found["f1"]["against"]["mean"] == pytest.approx(1 / 3)
+    assert found["f1"]["difference"]["mean"] == pytest.approx(0)
+    assert found["answer_nll"]["arm"]["mean"] == pytest.approx(6 / 6), "summed nats over summed tokens"
+    assert found["answer_nll"]["difference"]["mean"] == pytest.approx(-3.5 / 6)
+    paired = difference([0.5, 1, 1.5], [1, 1.25, 2.5], [2, 2, 2])
+    assert paired is not None
+    assert found["answer_nll"]["difference"]["interval"] == [paired.low, paired.high]
+    assert found["refused"]["difference"]["mean"] == pytest.approx(1 / 3)
+    assert found["unanswerable_refused"]["arm"]["mean"] == 1.0
+    assert found["unanswerable_refused"]["against"]["mean"] == 0.0
+
+
+def test_what_the_runs_differ_in_is_told(first: Path, second: Path) -> None:
+    found = compare(Side((first,), "sharedllm"), Side((second,), "sharedllm"))
+    assert found["configured"] == {"model adapter_weights": ["new", "old"]}
+
+
+def test_each_file_has_its_own_numbers(first: Path, second: Path) -> None:
+    files = compare(Side((first,), "sharedllm"), Side((second,), "sharedllm"))["files"]
+    assert {name: (of["n"], of["n_unanswerable"]) for name, of in files.items()} == {
+        "a.jsonl": (2, 0),
+        "b.jsonl": (1, 1),
+    }
+    assert files["a.jsonl"]["unanswerable_refused"] is None
+    assert files["a.jsonl"]["f1"]["arm"]["mean"] == pytest.approx(0.5)
+
+
+def test_runs_are_put_together_and_a_question_counts_once(first: Path, second: Path, tmp_path: Path) -> None:
+    more = made(tmp_path / "more", [line("bm25", "a.jsonl:1/1", "red"), line("bm25", "a.jsonl:1/2", "red", nll=7.0)])
+    found = compare(Side((first,), "sharedllm"), Side((first, more), "bm25"))
+    assert found["n"] == 2
+    assert found["f1"]["against"]["mean"] == pytest.approx(0.5), "the first run's answer counts"
+    assert math.isclose(found["answer_nll"]["against"]["mean"], 11 / 4)
+
+
+def test_a_document_that_did_not_fit_is_not_counted(first: Path, tmp_path: Path) -> None:
+    full = made(tmp_path / "full", [line("full", "a.jsonl:1/1", None), line("full", "a.jsonl:1/2", "blue", nll=1.0)])
+    found = compare(Side((first,), "sharedllm"), Side((full,), "full"))
+    assert (found["n"], found["f1"]["difference"]["mean"]) == (1, 0.0)
+
+
+def test_other_questions_under_the_same_key_are_refused(first: Path, tmp_path: Path) -> None:
+    other = {**line("bm25", "a.jsonl:1/1", "red"), "question": "Something else?"}
+    with pytest.raises(DocumentError, match="not asked of the same data"):
+        compare(Side((first,), "sharedllm"), Side((made(tmp_path / "other", [other]),), "bm25"))
+
+
+def test_what_cannot_be_compared_is_said(first: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="with itself"):
+        compare(Side((first,), "bm25"), Side((first,), "bm25"))
+    with pytest.raises(UsageError, match="no question was answered by the arm 'tree'") as missing:
+        compare(Side((first,), "tree"), Side((first,), "bm25"))
+    assert "bm25, sharedllm" in str(missing.value.hint)
+    with pytest.raises(DocumentError, match="holds no run"):
+        compare(Side((tmp_path,), "tree"), Side((first,), "bm25"))
+    needle = made(tmp_path / "needle", [], command="eval needle")
+    with pytest.raises(DocumentError, match="holds a run of 'eval needle'"):
+        compare(Side((needle,), "tree"), Side((first,), "bm25"))
+    elsewhere = made(tmp_path / "elsewhere", [line("bm25", "a.jsonl:7/7", "red")])
+    with pytest.raises(UsageError, match="no question in common"):
+        compare(Side((first,), "sharedllm"), Side((elsewhere,), "bm25"))
+
+
+def call(*arguments: str) -> tuple[int, str, str]:
+    out, err = io.StringIO(), io.StringIO()
+    code = run(["eval", "compare", *arguments], Console(out, err))
+    return code, out.getvalue(), err.getvalue()
+
+
+def test_the_command_shows_both_sides_and_their_difference(first: Path, second: Path) -> None:
+    code, out, err = call(str(first), "--against", str(second))
+    assert code == 0, err
+    assert "-0.583 (" in out
+    assert "adapter_weights: new against old" in err
+    assert "1 and 1 questions" in err
+    assert "3 questions and 1 unanswerable" in err
+    code, out, err = call(str(first), "--json")
+    assert code == 0, err
+    assert (json.loads(out)["arm"], json.loads(out)["against"], json.loads(out)["n"]) == ("sharedllm", "bm25", 1)
+    code, _, err = call(str(first), "--arm", "bm25")
+    assert code == 2
+    assert "compared with itself" in err
