@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import Field, dataclass, fields
 from typing import Annotated, Any
 
@@ -75,9 +75,11 @@ def default_text(knob: Field[Any]) -> str | None:
 
 
 def takes(
-    *names: str, json: bool = True, quiet: bool = True
+    *names: str, json: bool = True, quiet: bool = True, without: Collection[str] = ()
 ) -> Callable[[Callable[..., int | None]], Callable[..., int | None]]:
     """Give a command these settings and the output flags; the command gets a `Call` in place of all of them.
+
+    `without` are choices that the command itself refuses, so that its help does not offer them.
 
     The decorated function has `call: Call` as its first parameter; what else it declares stays an argument or option
     of its own, shown before the settings.
@@ -96,7 +98,7 @@ def takes(
             return function(open_call(context.obj, flags, **shown), **values)
 
         parameters = [_parameter("context", typer.Context), *own]
-        parameters += [_setting(knob) for knob in settings]
+        parameters += [_setting(knob, without) for knob in settings]
         parameters += [_output_flag(name, help) for name, help in OUTPUT_FLAGS if name in output]
         command.__dict__["__signature__"] = inspect.Signature(
             [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in parameters]
@@ -111,7 +113,7 @@ def _parameter(name: str, annotation: Any, default: Any = inspect.Parameter.empt
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, annotation=annotation, default=default)
 
 
-def _setting(knob: Field[Any]) -> inspect.Parameter:
+def _setting(knob: Field[Any], without: Collection[str] = ()) -> inspect.Parameter:
     kind = bool if _kind(knob) == "bool" else str
     names = [flag(knob) + (f"/--no-{flag(knob)[2:]}" if kind is bool else "")]
     if knob.name in SHORT:
@@ -121,9 +123,9 @@ def _setting(knob: Field[Any]) -> inspect.Parameter:
         *names,
         help=knob.metadata["help"],
         show_default=default or False,
-        metavar=_metavar(knob),
+        metavar=_metavar(knob, without),
         rich_help_panel=group_of(knob.name),
-        autocompletion=_completion(knob),
+        autocompletion=_completion(knob, without),
     )
     return _parameter(knob.name, Annotated[kind | None, info], None)
 
@@ -132,9 +134,13 @@ def _kind(knob: Field[Any]) -> str:
     return str(knob.type).split(" | ")[0]
 
 
-def _metavar(knob: Field[Any]) -> str | None:
-    if knob.metadata["choices"]:
-        return "|".join(knob.metadata["choices"])
+def _choices(knob: Field[Any], without: Collection[str]) -> tuple[str, ...]:
+    return tuple(choice for choice in knob.metadata["choices"] or () if choice not in without)
+
+
+def _metavar(knob: Field[Any], without: Collection[str]) -> str | None:
+    if choices := _choices(knob, without):
+        return "|".join(choices)
     named = {"index_dir": "FOLDER", "adapter": "FOLDER", "model": "NAME", "ratios": "N,N,…"}
     return {"bool": None, "int": "N", "float": "X"}.get(_kind(knob), named.get(knob.name, "TEXT"))
 
@@ -151,12 +157,12 @@ def _number(knob: Field[Any], text: Any) -> Any:
         raise UsageError(f"{flag(knob)} must be {what}, got {text!r}") from None
 
 
-def _completion(knob: Field[Any]) -> Callable[[str], list[str]] | None:
+def _completion(knob: Field[Any], without: Collection[str]) -> Callable[[str], list[str]] | None:
     from sharedllm_cli.cli import completion
 
     if knob.name == "model":
         return completion.models
-    choices = DEVICES if knob.name == "device" else knob.metadata["choices"]
+    choices = DEVICES if knob.name == "device" else _choices(knob, without)
     return completion.among(choices) if choices else None
 
 

@@ -33,6 +33,7 @@ INTERRUPTED = 130
     "ratios",
     "encoding",
     "injection",
+    without=("paper-cosine",),
 )
 def train(
     call: Call,

@@ -77,9 +77,9 @@ def build(
 ) -> Prompt:
     """Build the running text such that it and `max_new_tokens` fit the window (in tokens).
 
-    If they don't, the oldest turns go first, then the passages with the lowest score (of equal ones the last). The
-    passages stand in the order given. `system` replaces the built-in system prompt and the rule after the question; an
-    empty one leaves both out.
+    If they don't, the oldest turns go first, then the passages with the lowest score (of equal ones the first, the
+    farthest from the question). The passages stand in the order given. `system` replaces the built-in system prompt and
+    the rule after the question; an empty one leaves both out.
 
     Raises UsageError when the question is empty or does not fit alone, ModelError when the chat template fails.
     """
@@ -87,7 +87,7 @@ def build(
         raise UsageError("the question is empty")
     several = len({passage.document for passage in passages}) > 1
     marked = [_marked(passage, several) for passage in passages]
-    by_rank = sorted(range(len(passages)), key=lambda place: -passages[place].score)
+    by_rank = sorted(range(len(passages)), key=lambda place: (passages[place].score, place), reverse=True)
 
     def attempt(dropped_turns: int, dropped_passages: int) -> tuple[str, list[int], tuple[int, ...]]:
         kept = tuple(sorted(by_rank[: len(passages) - dropped_passages]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -232,6 +233,13 @@ def test_then_the_passages_of_lowest_rank_go_and_the_rest_keeps_its_order(byte_t
     window = len(ask(byte_tokenizer, passages=kept).token_ids) + 16
     prompt = ask(byte_tokenizer, window=window, passages=PASSAGES, history=HISTORY)
     assert (prompt.dropped_turns, prompt.dropped_passages, prompt.passages) == (len(HISTORY), 1, (1, 2))
+
+
+def test_of_passages_with_equal_scores_the_nearest_to_the_question_stay(byte_tokenizer: Any) -> None:
+    alike = [replace(passage, score=1.0) for passage in PASSAGES]
+    window = len(ask(byte_tokenizer, passages=alike[1:]).token_ids) + 16
+    prompt = ask(byte_tokenizer, window=window, passages=alike)
+    assert prompt.passages == tuple(range(1, len(alike)))
 
 
 def test_a_question_that_does_not_fit_alone_is_a_wrong_usage_with_a_way_out(byte_tokenizer: Any) -> None:
