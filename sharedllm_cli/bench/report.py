@@ -17,6 +17,7 @@ from sharedllm_cli.bench.measure import Measured
 from sharedllm_cli.bench.subject import Subject
 from sharedllm_cli.bench.texts import Reading
 from sharedllm_cli.bench.tree_arm import SharedLLM
+from sharedllm_cli.model.placement import attention_name
 from sharedllm_cli.model.quantization import weight_bytes
 
 
@@ -90,7 +91,7 @@ def told_model(subject: Subject) -> dict[str, Any]:
         "torch": torch.__version__,
         "dtype": str(placement.dtype).removeprefix("torch."),
         "quantize": placement.quantize,
-        "attention": placement.attention,
+        "attention": attention_name(placement.attention),
         "memory_bytes": weight_bytes(subject.model),
     }
 

@@ -152,7 +152,7 @@ def _runs(settings: Settings, home: Path) -> Iterator[Finding]:
 
     try:
         from sharedllm_cli import planning
-        from sharedllm_cli.model.placement import place
+        from sharedllm_cli.model.placement import attention_name, place
     except Exception:  # no torch, which its own line tells
         return
     try:
@@ -170,7 +170,7 @@ def _runs(settings: Settings, home: Path) -> Iterator[Finding]:
         yield Finding("runs", problem.message, "problem", problem.hint)
         return
     dtype = str(chosen.dtype).removeprefix("torch.")
-    attention = {"flash_attention_2": "flash"}.get(chosen.attention, chosen.attention)
+    attention = attention_name(chosen.attention)
     weights = planning.weights_bytes(facts, chosen)
     how = f"on {chosen.device} in {dtype}, quantize {chosen.quantize}, attention {attention}"
     yield Finding("runs", f"{how}; weights {size(weights)}")

@@ -17,10 +17,11 @@ from sharedllm_cli.errors import ModelError, ResourceError
 from sharedllm_cli.memory import is_out_of_memory
 from sharedllm_cli.model.checkpoint import weight_files
 from sharedllm_cli.model.facts import ARCHITECTURES, ModelFacts, facts_from_config, read_config
-from sharedllm_cli.model.placement import Placement, place, quantization_config
+from sharedllm_cli.model.placement import Placement, attention_name, place, quantization_config
 from sharedllm_cli.model.quantization import multiply_as_asked, weight_bytes
 from sharedllm_cli.model.references import describe, locate
 from sharedllm_cli.model.registry import provenance
+from sharedllm_cli.model.single_query import registered
 from sharedllm_cli.model.spreading import Room, Spread, free_bytes, model_sizes, spread
 from sharedllm_cli.model.tokenizer_files import load_tokenizer, quiet_transformers, read_tokenizer
 from sharedllm_cli.model.weights_hash import combined_hash, remembered_hash
@@ -143,7 +144,7 @@ def _told(base: BaseModel) -> str:
     """What was loaded, for who asked to see everything."""
     dtype = str(base.dtype).removeprefix("torch.")
     floats = base.parameter_count * base.dtype.itemsize
-    attention = base.model.config._attn_implementation
+    attention = attention_name(base.model.config._attn_implementation)
     return (
         f"{base.name} on {base.device}: {base.weight_bytes / 1e6:,.0f} MB of weights (quantize {base.quantize};"
         f" {floats / 1e6:,.0f} MB as {dtype}), attention {attention}"
@@ -178,7 +179,7 @@ def _load_weights(folder: Path, facts: ModelFacts, placement: Placement, where: 
     import transformers
 
     architecture = getattr(transformers, ARCHITECTURES[facts.family])
-    options: dict[str, Any] = {"dtype": placement.dtype, "attn_implementation": placement.attention}
+    options: dict[str, Any] = {"dtype": placement.dtype, "attn_implementation": registered(placement.attention)}
     if placement.quantize != "none" or placement.device.type != "cpu":
         options["device_map"] = {"": placement.device} if where is None else dict(where.device_map)
     spilled = where is not None and where.first_spilled is not None

@@ -16,6 +16,8 @@ _QUANTIZE_FROM = 1_000_000_000
 _HALF_FROM = 50_000_000
 """From so many parameters on a processor that multiplies bfloat16 computes in it; 135 million gain (docs/log.md)."""
 _KERNELS = {"sdpa": "sdpa", "eager": "eager", "flash": "flash_attention_2"}
+SINGLE_QUERY = "sdpa_single_query"
+"""transformers' name of SDPA as processors run it (`single_query.py`, which registers it)."""
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -115,11 +117,18 @@ def choose_attention(asked: str, device: torch.device, dtype: torch.dtype) -> st
 
     UsageError where flash-attn is asked for and isn't installed, or can't run on the device or in the type.
     """
+    why_not_flash = _why_not_flash(device, dtype)
     if asked == "auto":
-        return _KERNELS["sdpa" if _why_not_flash(device, dtype) else "flash"]
-    if asked == "flash" and (reason := _why_not_flash(device, dtype)):
-        raise UsageError(f"--attention flash {reason[0]}", hint=reason[1])
-    return _KERNELS[asked]
+        asked = "sdpa" if why_not_flash else "flash"
+    if asked == "flash" and why_not_flash:
+        raise UsageError(f"--attention flash {why_not_flash[0]}", hint=why_not_flash[1])
+    return SINGLE_QUERY if asked == "sdpa" and device.type == "cpu" else _KERNELS[asked]
+
+
+def attention_name(kernel: str) -> str:
+    """The name by which `--attention` knows one of transformers' kernels."""
+    known = {kernel: name for name, kernel in _KERNELS.items()} | {SINGLE_QUERY: "sdpa"}
+    return known.get(kernel, kernel)
 
 
 def _why_not_flash(device: torch.device, dtype: torch.dtype) -> tuple[str, str] | None:

@@ -18,6 +18,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 from sharedllm_cli.errors import ResourceError
 from sharedllm_cli.model.placement import Placement
 from sharedllm_cli.model.quantization import multiply_as_asked
+from sharedllm_cli.model.single_query import registered
 
 _SPREAD = 0.02
 
@@ -31,7 +32,7 @@ def random_model(config: Mapping[str, Any], placement: Placement, *, seed: int =
     full = AutoConfig.for_model(config["model_type"], **values)
     auto: Any = AutoModelForCausalLM
     with torch.device("meta"):
-        model = auto.from_config(full, dtype=placement.dtype, attn_implementation=placement.attention)
+        model = auto.from_config(full, dtype=placement.dtype, attn_implementation=registered(placement.attention))
     draw = _Draw(placement, seed)
     try:
         if placement.quantize != "none":

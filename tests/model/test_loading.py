@@ -19,6 +19,7 @@ from sharedllm_cli.errors import ModelError, UsageError
 from sharedllm_cli.model.checkpoint import weight_files
 from sharedllm_cli.model.facts import facts_from_config
 from sharedllm_cli.model.loading import describe, load, load_tokenizer, weights_hash
+from sharedllm_cli.model.placement import SINGLE_QUERY
 from sharedllm_cli.progress import Silent
 
 WIDE = {"hidden_size": 64, "head_dim": 16, "intermediate_size": 128}
@@ -304,7 +305,7 @@ def test_the_type_asked_for_is_the_type_loaded(
     assert {parameter.dtype for parameter in base.model.parameters()} == {expected}
 
 
-@pytest.mark.parametrize(("asked", "expected"), [("auto", "sdpa"), ("sdpa", "sdpa"), ("eager", "eager")])
+@pytest.mark.parametrize(("asked", "expected"), [("auto", SINGLE_QUERY), ("sdpa", SINGLE_QUERY), ("eager", "eager")])
 def test_the_kernel_asked_for_is_used(asked: str, expected: str, folder: Path, private_home: Path) -> None:
     base = load(str(folder), home=private_home, device="cpu", attention=asked)
     assert base.model.config._attn_implementation == expected

@@ -1,0 +1,97 @@
+"""One token's attention on a processor: the same numbers as the plain kernel, whatever the grouping, masks kept."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from tiny_models import make_tiny_model
+from torch import Tensor, nn
+from transformers import DynamicCache
+
+from sharedllm_cli.model import single_query
+from sharedllm_cli.model.placement import SINGLE_QUERY
+from sharedllm_cli.model.single_query import registered, single_query_attention
+
+BOUNDS = {torch.float64: 1e-12, torch.float32: 1e-5, torch.bfloat16: 2e-2, torch.float16: 2e-3}
+
+
+class Grouped(nn.Module):
+    """What transformers' functions ask of a layer's attention."""
+
+    is_causal = True
+
+    def __init__(self, groups: int) -> None:
+        super().__init__()
+        self.num_key_value_groups = groups
+
+
+def by_hand(query: Tensor, key: Tensor, value: Tensor, scaling: float) -> Tensor:
+    """[B, Q, H, D] in float64; every query sees every key."""
+    groups = query.shape[1] // key.shape[1]
+    query, key, value = query.double(), *(one.double().repeat_interleave(groups, dim=1) for one in (key, value))
+    weights = (query @ key.transpose(2, 3) * scaling).softmax(dim=-1)
+    return (weights @ value).transpose(1, 2)
+
+
+@pytest.mark.parametrize("dtype", BOUNDS)
+@pytest.mark.parametrize(("heads", "groups"), [(6, 3), (4, 4), (3, 1)])
+@pytest.mark.parametrize("batch", [1, 2])
+def test_a_single_query_reads_what_it_should(dtype: torch.dtype, heads: int, groups: int, batch: int) -> None:
+    query = torch.randn(batch, heads, 1, 16, dtype=dtype)
+    key, value = (torch.randn(batch, heads // groups, 37, 16, dtype=dtype) for _ in range(2))
+    output, weights = single_query_attention(Grouped(groups), query, key, value, None, scaling=0.3)
+    assert weights is None
+    assert output.shape == (batch, 1, heads, 16)
+    assert output.dtype == dtype
+    expected = by_hand(query, key, value, 0.3)
+    assert float((output.double() - expected).abs().max()) < BOUNDS[dtype] * float(expected.abs().max())
+
+
+def test_masks_and_several_queries_are_left_to_transformers(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[tuple[Any, ...]] = []
+    monkeypatch.setattr(
+        single_query, "sdpa_attention_forward", lambda *given, **more: seen.append(given) or (None, None)
+    )
+    query, key = torch.randn(1, 4, 2, 8), torch.randn(1, 2, 9, 8)
+    mask = torch.ones(1, 1, 1, 9, dtype=torch.bool)
+    single_query_attention(Grouped(2), query, key, key, None, scaling=1.0)
+    single_query_attention(Grouped(2), query[:, :, :1], key, key, mask, scaling=1.0)
+    assert len(seen) == 2
+    assert seen[1][4] is mask
+    single_query_attention(Grouped(2), query[:, :, :1], key, key, None, scaling=1.0)
+    assert len(seen) == 2
+
+
+@pytest.mark.parametrize("family", ["llama", "mistral", "qwen3"])
+def test_a_model_decodes_as_with_plain_sdpa(family: str) -> None:
+    model = make_tiny_model(family).eval()
+    ids = torch.randint(0, 64, (1, 40))
+
+    def logits() -> Tensor:
+        cache = DynamicCache(config=model.config)
+        with torch.inference_mode():
+            model(input_ids=ids[:, :30], past_key_values=cache)
+            steps = [model(input_ids=ids[:, [place]], past_key_values=cache).logits for place in range(30, 40)]
+        return torch.cat(steps, dim=1)
+
+    model.set_attn_implementation("sdpa")
+    plain = logits()
+    model.set_attn_implementation(registered(SINGLE_QUERY))
+    assert model.config._attn_implementation == SINGLE_QUERY
+    torch.testing.assert_close(logits(), plain, rtol=1e-4, atol=1e-5)
+
+
+def test_padding_is_not_seen_through_it() -> None:
+    """The mask function is registered with the kernel: without it transformers drops masks silently."""
+    model = make_tiny_model("llama").eval()
+    model.set_attn_implementation(registered(SINGLE_QUERY))
+    ids = torch.randint(0, 64, (1, 12))
+    padded = torch.cat([torch.zeros(1, 4, dtype=torch.long), ids], dim=1)
+    seen = torch.cat([torch.zeros(1, 4, dtype=torch.long), torch.ones(1, 12, dtype=torch.long)], dim=1)
+    positions = (seen.cumsum(1) - 1).clamp(min=0)
+    with torch.inference_mode():
+        alone = model(input_ids=ids).logits[:, -1]
+        behind = model(input_ids=padded, attention_mask=seen, position_ids=positions).logits[:, -1]
+    torch.testing.assert_close(behind, alone, rtol=1e-4, atol=1e-5)
