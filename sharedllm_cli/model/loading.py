@@ -18,10 +18,10 @@ from sharedllm_cli.memory import is_out_of_memory
 from sharedllm_cli.model.checkpoint import weight_files
 from sharedllm_cli.model.facts import ARCHITECTURES, ModelFacts, facts_from_config, read_config
 from sharedllm_cli.model.placement import Placement, attention_name, place, quantization_config
+from sharedllm_cli.model.processor_attention import registered
 from sharedllm_cli.model.quantization import multiply_as_asked, weight_bytes
 from sharedllm_cli.model.references import describe, locate
 from sharedllm_cli.model.registry import provenance
-from sharedllm_cli.model.single_query import registered
 from sharedllm_cli.model.spreading import Room, Spread, free_bytes, model_sizes, spread
 from sharedllm_cli.model.tokenizer_files import load_tokenizer, quiet_transformers, read_tokenizer
 from sharedllm_cli.model.weights_hash import combined_hash, remembered_hash

@@ -16,8 +16,8 @@ _QUANTIZE_FROM = 1_000_000_000
 _HALF_FROM = 50_000_000
 """From so many parameters on a processor that multiplies bfloat16 computes in it; 135 million gain (docs/log.md)."""
 _KERNELS = {"sdpa": "sdpa", "eager": "eager", "flash": "flash_attention_2"}
-SINGLE_QUERY = "sdpa_single_query"
-"""transformers' name of SDPA as processors run it (`single_query.py`, which registers it)."""
+PROCESSOR_SDPA = "sdpa_processor"
+"""transformers' name of SDPA as processors run it (`processor_attention.py`, which registers it)."""
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -122,12 +122,12 @@ def choose_attention(asked: str, device: torch.device, dtype: torch.dtype) -> st
         asked = "sdpa" if why_not_flash else "flash"
     if asked == "flash" and why_not_flash:
         raise UsageError(f"--attention flash {why_not_flash[0]}", hint=why_not_flash[1])
-    return SINGLE_QUERY if asked == "sdpa" and device.type == "cpu" else _KERNELS[asked]
+    return PROCESSOR_SDPA if asked == "sdpa" and device.type == "cpu" else _KERNELS[asked]
 
 
 def attention_name(kernel: str) -> str:
     """The name by which `--attention` knows one of transformers' kernels."""
-    known = {kernel: name for name, kernel in _KERNELS.items()} | {SINGLE_QUERY: "sdpa"}
+    known = {kernel: name for name, kernel in _KERNELS.items()} | {PROCESSOR_SDPA: "sdpa"}
     return known.get(kernel, kernel)
 
 

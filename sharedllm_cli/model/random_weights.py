@@ -17,8 +17,8 @@ from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
 from sharedllm_cli.errors import ResourceError
 from sharedllm_cli.model.placement import Placement
+from sharedllm_cli.model.processor_attention import registered
 from sharedllm_cli.model.quantization import multiply_as_asked
-from sharedllm_cli.model.single_query import registered
 
 _SPREAD = 0.02
 

@@ -1,4 +1,4 @@
-"""One token's attention on a processor: the same numbers as the plain kernel, whatever the grouping, masks kept."""
+"""Self-attention on a processor: the numbers of plain arithmetic, whatever grouping and length, and masks are kept."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from tiny_models import make_tiny_model
 from torch import Tensor, nn
 from transformers import DynamicCache
 
-from sharedllm_cli.model import single_query
-from sharedllm_cli.model.placement import SINGLE_QUERY
-from sharedllm_cli.model.single_query import registered, single_query_attention
+from sharedllm_cli.model import processor_attention as kernels
+from sharedllm_cli.model.placement import PROCESSOR_SDPA
+from sharedllm_cli.model.processor_attention import processor_attention, registered
 
 BOUNDS = {torch.float64: 1e-12, torch.float32: 1e-5, torch.bfloat16: 2e-2, torch.float16: 2e-3}
 
@@ -41,7 +41,7 @@ def by_hand(query: Tensor, key: Tensor, value: Tensor, scaling: float) -> Tensor
 def test_a_single_query_reads_what_it_should(dtype: torch.dtype, heads: int, groups: int, batch: int) -> None:
     query = torch.randn(batch, heads, 1, 16, dtype=dtype)
     key, value = (torch.randn(batch, heads // groups, 37, 16, dtype=dtype) for _ in range(2))
-    output, weights = single_query_attention(Grouped(groups), query, key, value, None, scaling=0.3)
+    output, weights = processor_attention(Grouped(groups), query, key, value, None, scaling=0.3)
     assert weights is None
     assert output.shape == (batch, 1, heads, 16)
     assert output.dtype == dtype
@@ -49,44 +49,64 @@ def test_a_single_query_reads_what_it_should(dtype: torch.dtype, heads: int, gro
     assert float((output.double() - expected).abs().max()) < BOUNDS[dtype] * float(expected.abs().max())
 
 
-def test_masks_and_several_queries_are_left_to_transformers(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("dtype", BOUNDS)
+@pytest.mark.parametrize(("heads", "groups"), [(6, 3), (4, 4), (3, 1), (16, 16)])
+@pytest.mark.parametrize("length", [2, 31, 32, 33, 97])
+def test_causal_queries_read_what_they_should(dtype: torch.dtype, heads: int, groups: int, length: int) -> None:
+    query = torch.randn(2, heads, length, 16, dtype=dtype)
+    key, value = (torch.randn(2, heads // groups, length, 16, dtype=dtype) for _ in range(2))
+    output, _ = processor_attention(Grouped(groups), query, key, value, None, scaling=0.3)
+    assert output.shape == (2, length, heads, 16)
+    assert output.dtype == dtype
+    assert output.is_contiguous()
+    for place in range(length):
+        expected = by_hand(query[:, :, [place]], key[:, :, : place + 1], value[:, :, : place + 1], 0.3)
+        found = output[:, [place]].double()
+        assert float((found - expected).abs().max()) < BOUNDS[dtype] * max(1.0, float(expected.abs().max()))
+
+
+def test_what_it_is_not_made_for_is_left_to_transformers(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[tuple[Any, ...]] = []
-    monkeypatch.setattr(
-        single_query, "sdpa_attention_forward", lambda *given, **more: seen.append(given) or (None, None)
-    )
+    monkeypatch.setattr(kernels, "sdpa_attention_forward", lambda *given, **more: seen.append(given) or (None, None))
     query, key = torch.randn(1, 4, 2, 8), torch.randn(1, 2, 9, 8)
     mask = torch.ones(1, 1, 1, 9, dtype=torch.bool)
-    single_query_attention(Grouped(2), query, key, key, None, scaling=1.0)
-    single_query_attention(Grouped(2), query[:, :, :1], key, key, mask, scaling=1.0)
-    assert len(seen) == 2
+    processor_attention(Grouped(2), query, key, key, None, scaling=1.0)
+    processor_attention(Grouped(2), query[:, :, :1], key, key, mask, scaling=1.0)
     assert seen[1][4] is mask
-    single_query_attention(Grouped(2), query[:, :, :1], key, key, None, scaling=1.0)
-    assert len(seen) == 2
+    several = torch.randn(1, 4, 9, 8)
+    processor_attention(Grouped(2), several, key, key, None, scaling=1.0, is_causal=False)
+    processor_attention(Grouped(2), several, key, key, None, scaling=1.0, dropout=0.1)
+    processor_attention(Grouped(2), several.requires_grad_(), key, key, None, scaling=1.0)
+    assert len(seen) == 5
+    with torch.no_grad():
+        processor_attention(Grouped(2), several, key, key, None, scaling=1.0)
+    processor_attention(Grouped(2), query[:, :, :1], key, key, None, scaling=1.0)
+    assert len(seen) == 5
 
 
 @pytest.mark.parametrize("family", ["llama", "mistral", "qwen3"])
-def test_a_model_decodes_as_with_plain_sdpa(family: str) -> None:
+def test_a_model_reads_and_decodes_as_with_plain_sdpa(family: str) -> None:
     model = make_tiny_model(family).eval()
     ids = torch.randint(0, 64, (1, 40))
 
     def logits() -> Tensor:
         cache = DynamicCache(config=model.config)
         with torch.inference_mode():
-            model(input_ids=ids[:, :30], past_key_values=cache)
+            read = model(input_ids=ids[:, :30], past_key_values=cache).logits
             steps = [model(input_ids=ids[:, [place]], past_key_values=cache).logits for place in range(30, 40)]
-        return torch.cat(steps, dim=1)
+        return torch.cat([read, *steps], dim=1)
 
     model.set_attn_implementation("sdpa")
     plain = logits()
-    model.set_attn_implementation(registered(SINGLE_QUERY))
-    assert model.config._attn_implementation == SINGLE_QUERY
+    model.set_attn_implementation(registered(PROCESSOR_SDPA))
+    assert model.config._attn_implementation == PROCESSOR_SDPA
     torch.testing.assert_close(logits(), plain, rtol=1e-4, atol=1e-5)
 
 
 def test_padding_is_not_seen_through_it() -> None:
     """The mask function is registered with the kernel: without it transformers drops masks silently."""
     model = make_tiny_model("llama").eval()
-    model.set_attn_implementation(registered(SINGLE_QUERY))
+    model.set_attn_implementation(registered(PROCESSOR_SDPA))
     ids = torch.randint(0, 64, (1, 12))
     padded = torch.cat([torch.zeros(1, 4, dtype=torch.long), ids], dim=1)
     seen = torch.cat([torch.zeros(1, 4, dtype=torch.long), torch.ones(1, 12, dtype=torch.long)], dim=1)
