@@ -2,9 +2,8 @@
 
 A lone query's products it takes number by number in bfloat16, eight to twenty times as slowly as those of two queries,
 and grouped queries arrive there one by one. Here they are laid under each other as rows of the head whose keys they
-read: no lone queries any more, and the keys are read once. Of many causal queries, blocks of rows are read against the
-keys that the last of them sees, by plain products: a block's logits stay in the cache, and half of all logits are never
-computed. All else is transformers' own SDPA, under whose rules for masks this stands, too. Knows no tree.
+read: no lone queries any more, and the keys are read once. Causal texts, and what is learned from, go by blocks of rows
+(`blocked_attention.py`). All else is transformers' own SDPA, under whose rules for masks this stands. Knows no tree.
 """
 
 from __future__ import annotations
@@ -17,12 +16,11 @@ from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
+from sharedllm_cli.model.blocked_attention import attend_in_blocks
 from sharedllm_cli.model.placement import PROCESSOR_SDPA
 
-_ROWS = 96
-"""Rows of logits a head of keys computes at once; 64 to 128 are alike."""
 _MOST_QUERIES = 4096
-"""Longer texts gain nothing: a block's keys don't stay in the cache."""
+"""Longer texts gain nothing: a block's logits don't stay in the cache."""
 
 
 def processor_attention(
@@ -30,17 +28,19 @@ def processor_attention(
 ) -> tuple[Tensor, None]:
     """What transformers' SDPA gives: output [B, Q, H, D] and no weights.
 
-    query: [B, H, Q, D]; key, value: [B, KV, S, D]. Masks, gradients, dropout, other devices: transformers' own.
+    query: [B, H, Q, D]; key, value: [B, KV, S, D]. Dropout and other devices are left to transformers.
     """
     queries, keys = query.shape[2], key.shape[2]
-    learned = torch.is_grad_enabled() and (query.requires_grad or key.requires_grad)
-    plain = attention_mask is None and not arguments.get("dropout") and query.device.type == "cpu" and not learned
     scaling = arguments.get("scaling")
     scaling = query.shape[-1] ** -0.5 if scaling is None else scaling
-    if plain and queries == 1:
-        return single_query(query, key, value, scaling), None
-    if plain and queries == keys <= _MOST_QUERIES and _is_causal(module, arguments):
-        return causal(query, key, value, scaling), None
+    if query.device.type == "cpu" and not arguments.get("dropout"):
+        learned = torch.is_grad_enabled() and (query.requires_grad or key.requires_grad)
+        whole = attention_mask is None and queries == keys and _is_causal(module, arguments)
+        if queries == 1 and attention_mask is None and not learned:
+            return single_query(query, key, value, scaling), None
+        if (whole and (learned or queries <= _MOST_QUERIES)) or (learned and attention_mask is not None):
+            output, _ = attend_in_blocks(query, key, value, scaling, attention_mask, causal=whole)
+            return output.transpose(1, 2).contiguous(), None
     attended: tuple[Tensor, None] = sdpa_attention_forward(module, query, key, value, attention_mask, **arguments)
     return attended
 
@@ -59,31 +59,6 @@ def single_query(query: Tensor, keys: Tensor, values: Tensor, scaling: float) ->
         rows = rows.expand(-1, -1, 2, -1)
     output = nn.functional.scaled_dot_product_attention(rows, keys, values, scale=scaling)
     return (output[:, :, :1] if alone else output).reshape(batch, 1, heads, width)
-
-
-def causal(query: Tensor, keys: Tensor, values: Tensor, scaling: float) -> Tensor:
-    """Causal attention of S queries over S keys, logits and softmax in at least float32.
-
-    query: [B, H, S, D]; keys, values: [B, KV, S, D]. Returns [B, S, H, D].
-    """
-    batch, heads, length, width = query.shape
-    groups = keys.shape[1]
-    wide = torch.promote_types(query.dtype, torch.float32)
-    rows = query.reshape(batch, groups, heads // groups, length, width)
-    seen = keys.to(wide).transpose(2, 3)
-    output = query.new_empty(batch, length, groups, heads // groups, width)
-    step = max(16, _ROWS // rows.shape[2])
-    for first in range(0, length, step):
-        last = min(first + step, length)
-        block = (rows[:, :, :, first:last].to(wide) * scaling).flatten(2, 3)
-        logits = torch.matmul(block, seen[..., :last])
-        logits = logits.view(batch, groups, -1, last - first, last)
-        later = torch.ones(last - first, last - first, dtype=torch.bool).triu(1)
-        logits[..., first:].masked_fill_(later, float("-inf"))
-        weights = logits.softmax(dim=-1).to(values.dtype).flatten(2, 3)
-        read = torch.matmul(weights, values[:, :, :last]).view(batch, groups, -1, last - first, width)
-        output[:, first:last] = read.permute(0, 3, 1, 2, 4)
-    return output.flatten(2, 3)
 
 
 def registered(kernel: str) -> str:

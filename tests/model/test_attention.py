@@ -48,12 +48,14 @@ def exact(query: Tensor, keys: Tensor, values: Tensor, scaling: float, seen: Ten
     return torch.stack(outputs, 1), torch.stack(sums, 1)
 
 
-def check(found: tuple[Tensor, Tensor], expected: tuple[Tensor, Tensor], dtype: torch.dtype) -> None:
+def check(
+    found: tuple[Tensor, Tensor], expected: tuple[Tensor, Tensor], dtype: torch.dtype, times: float = 1.0
+) -> None:
     output, log_sum = found
     assert output.dtype == dtype
     assert log_sum.dtype == torch.promote_types(dtype, torch.float32)
-    assert (output.double() - expected[0]).abs().max() < TOLERANCE[dtype]
-    assert (log_sum.double() - expected[1]).abs().max() < SUM_TOLERANCE[dtype]
+    assert (output.double() - expected[0]).abs().max() < times * TOLERANCE[dtype]
+    assert (log_sum.double() - expected[1]).abs().max() < times * SUM_TOLERANCE[dtype]
 
 
 @pytest.mark.parametrize("dtype", TOLERANCE, ids=str)
@@ -96,9 +98,11 @@ def test_tensors_need_not_be_contiguous() -> None:
 
 def test_eager_alone_is_the_explicit_kernels() -> None:
     query, keys, values = tensors((1, 4, 2, 5, 9, 8), torch.float32)
+    assert choose_kernel(query, keys, values, masked=True, causal=False, implementation="sdpa") == "fused-cpu"
+    assert choose_kernel(query, keys, values, masked=False, causal=True, implementation="sdpa") == "blocked"
     query.requires_grad_()
     for masked, causal in [(False, False), (True, False), (False, True)]:
-        assert choose_kernel(query, keys, values, masked=masked, causal=causal, implementation="sdpa") == "fused-cpu"
+        assert choose_kernel(query, keys, values, masked=masked, causal=causal, implementation="sdpa") == "blocked"
         assert choose_kernel(query, keys, values, masked=masked, causal=causal, implementation="eager") == "explicit"
 
 
@@ -136,7 +140,8 @@ def test_masks_and_gradients_are_exact(shape: tuple[int, ...], kind: str, dtype:
 
     found = attend(*inputs, 0.2, mask, causal=kind == "causal")
     expected = exact(*wide, 0.2, seen)
-    check((found[0].detach(), found[1].detach()), expected, dtype)
+    # Where gradients are asked for the logits' product is rounded as well.
+    check((found[0].detach(), found[1].detach()), expected, dtype, times=2.0 if dtype == torch.bfloat16 else 1.0)
     for own, right in zip(gradients(found, inputs), gradients(expected, wide), strict=True):
         assert own.dtype == dtype
         assert (own.double() - right).abs().max() < 10 * TOLERANCE[dtype] * max(1.0, float(right.abs().max()))

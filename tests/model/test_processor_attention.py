@@ -76,12 +76,29 @@ def test_what_it_is_not_made_for_is_left_to_transformers(monkeypatch: pytest.Mon
     several = torch.randn(1, 4, 9, 8)
     processor_attention(Grouped(2), several, key, key, None, scaling=1.0, is_causal=False)
     processor_attention(Grouped(2), several, key, key, None, scaling=1.0, dropout=0.1)
-    processor_attention(Grouped(2), several.requires_grad_(), key, key, None, scaling=1.0)
+    processor_attention(Grouped(2), several, key, key, mask.expand(-1, -1, 9, -1), scaling=1.0)
     assert len(seen) == 5
-    with torch.no_grad():
-        processor_attention(Grouped(2), several, key, key, None, scaling=1.0)
+    processor_attention(Grouped(2), several, key, key, None, scaling=1.0)
     processor_attention(Grouped(2), query[:, :, :1], key, key, None, scaling=1.0)
+    processor_attention(Grouped(2), several.requires_grad_(), key, key, mask.expand(-1, -1, 9, -1), scaling=1.0)
     assert len(seen) == 5
+
+
+@pytest.mark.parametrize("kind", ["whole", "one", "masked"])
+def test_what_is_learned_from_has_the_gradients_of_plain_sdpa(kind: str) -> None:
+    query, key, value = (torch.randn(2, heads, 40, 16, requires_grad=True) for heads in (6, 2, 2))
+    mask = torch.ones(2, 1, 40, 40, dtype=torch.bool).tril() & (torch.arange(40) % 3 != 1) if kind == "masked" else None
+    mask = mask if mask is None else mask | torch.eye(40, dtype=torch.bool)
+    own = query[:, :, -1:] if kind == "one" else query
+
+    def gradients(function: Any) -> tuple[Tensor, ...]:
+        output, _ = function(Grouped(3), own, key, value, mask, scaling=0.3)
+        return torch.autograd.grad(
+            (output * torch.arange(output.numel()).view(output.shape)).sum(), (query, key, value)
+        )
+
+    for found, right in zip(gradients(processor_attention), gradients(kernels.sdpa_attention_forward), strict=True):
+        torch.testing.assert_close(found, right, rtol=1e-4, atol=1e-4 * float(right.abs().max()))
 
 
 @pytest.mark.parametrize("family", ["llama", "mistral", "qwen3"])

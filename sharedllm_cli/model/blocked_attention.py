@@ -1,0 +1,148 @@
+"""Softmax attention on a processor in blocks of rows, by plain matrix products; with gradients.
+
+torch's fused kernel for processors reaches some 30 to 60 GFLOP/s on heads of 64, a tenth of what the same machine's
+products do (docs/log.md). Here the queries of a group are rows over the keys that they share; a block of rows is small
+enough for its logits to stay in the cache, and reads no key that none of its rows sees. Softmax and log-sum-exp are in
+at least float32, logits too unless gradients are asked for: then their product is in the states' type, as the others
+are. As in FlashAttention (Dao et al., 2022) the backward pass computes the weights again. Shapes: B batch, H query
+heads, KV key/value heads, G queries a group, Q queries, S keys, D head dimension. Knows no model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+_ROWS = 96
+"""Rows of a block for each head of keys; 64 to 128 are alike."""
+Blocked = tuple[Tensor, Tensor]
+
+
+def attend_in_blocks(
+    query: Tensor, keys: Tensor, values: Tensor, scaling: float, mask: Tensor | None = None, *, causal: bool = False
+) -> Blocked:
+    """Grouped-query softmax attention and the log-sum-exp of its logits.
+
+    query: [B, H, Q, D]; keys, values: [B, KV, S, D]; mask: boolean (True = seen) or additive, broadcastable to
+    [B, 1, Q, S]; `causal`, where there is no mask: the queries are the last Q of S tokens and see no later one. Returns
+    output [B, H, Q, D] in the query's dtype and log-sum-exp [B, H, Q] in at least float32.
+    """
+    learned = torch.is_grad_enabled() and any(states.requires_grad for states in (query, keys, values))
+    kind = query.dtype if learned else torch.promote_types(query.dtype, torch.float32)
+    found: Blocked = _BlockedAttention.apply(query, keys, values, scaling, mask, causal, kind)  # type: ignore[no-untyped-call]
+    return found
+
+
+class _Block(NamedTuple):
+    """Some queries of one text and the keys that they may see; `hidden`: [q, the last of these keys], True or −∞."""
+
+    text: int
+    queries: slice
+    keys: slice
+    hidden: Tensor | None
+
+
+class _BlockedAttention(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        query: Tensor,
+        keys: Tensor,
+        values: Tensor,
+        scaling: float,
+        mask: Tensor | None,
+        causal: bool,
+        kind: torch.dtype,
+    ) -> Blocked:
+        rows, columns = _by_group(query.to(kind) * scaling, keys), keys.to(kind)
+        output = query.new_empty(rows.shape)
+        log_sum = rows.new_empty(rows.shape[:-1], dtype=torch.promote_types(query.dtype, torch.float32))
+        for block in _blocks(rows, keys, mask, causal):
+            logits = _logits(rows, columns, block)
+            highest = logits.amax(dim=-1)
+            weights = logits.softmax(dim=-1)
+            # The weight of the highest logit tells the sum without another pass of exponentials.
+            log_sum[block.text, :, :, block.queries] = highest - weights.amax(dim=-1).log()
+            read = weights.to(values.dtype).flatten(1, 2) @ values[block.text, :, block.keys]
+            output[block.text, :, :, block.queries] = read.view(*weights.shape[:-1], -1)
+        found, sums = output.flatten(1, 2), log_sum.flatten(1, 2)
+        ctx.save_for_backward(query, keys, values, found, mask)
+        ctx.scaling, ctx.causal = scaling, causal
+        return found, sums
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        """Of logit ij: P_ij (dO_i · V_j + dL_i − dO_i · O_i), with dL the gradient of the log-sum-exp."""
+        query, keys, values, output, mask = ctx.saved_tensors
+        needs_query, needs_keys, needs_values = ctx.needs_input_grad[:3]
+        rows, of_output = _by_group(query * ctx.scaling, keys), _by_group(gradients[0].to(query.dtype), keys)
+        wide = torch.promote_types(query.dtype, torch.float32)
+        own = (of_output.to(wide) * _by_group(output, keys).to(wide)).sum(dim=-1)
+        added = gradients[1].to(wide).view(own.shape) - own
+        of_query = torch.empty_like(rows, memory_format=torch.contiguous_format) if needs_query else None
+        of_keys = torch.zeros_like(keys, dtype=wide) if needs_keys else None
+        of_values = torch.zeros_like(values, dtype=wide) if needs_values else None
+        for block in _blocks(rows, keys, mask, ctx.causal):
+            weights = _logits(rows, keys, block).softmax(dim=-1)
+            given = of_output[block.text, :, :, block.queries].flatten(1, 2)
+            if of_values is not None:
+                of_values[block.text, :, block.keys] += weights.to(values.dtype).flatten(1, 2).mT @ given
+            if of_query is None and of_keys is None:
+                continue
+            moved = (given @ values[block.text, :, block.keys].mT).view(weights.shape)
+            of_logits = (moved.to(wide) + added[block.text, :, :, block.queries, None]).mul_(weights).to(query.dtype)
+            if of_query is not None:
+                found = of_logits.flatten(1, 2) @ keys[block.text, :, block.keys]
+                of_query[block.text, :, :, block.queries] = found.view(*weights.shape[:-1], -1)
+            if of_keys is not None:
+                asked = rows[block.text, :, :, block.queries].flatten(1, 2)
+                of_keys[block.text, :, block.keys] += of_logits.flatten(1, 2).mT @ asked
+        return (
+            None if of_query is None else of_query.flatten(1, 2) * ctx.scaling,
+            None if of_keys is None else of_keys.to(keys.dtype),
+            None if of_values is None else of_values.to(values.dtype),
+            *[None] * 4,
+        )
+
+
+def _blocks(rows: Tensor, keys: Tensor, mask: Tensor | None, causal: bool) -> Iterator[_Block]:
+    """All queries in blocks. rows: [B, KV, G, Q, D]; keys: [B, KV, S, D]."""
+    batch, _, groups, queries, _ = rows.shape
+    count = keys.shape[2]
+    step = max(16, _ROWS // groups)
+    for text in range(batch):
+        for first in range(0, queries, step):
+            last = min(first + step, queries)
+            width, hidden = count, None
+            if mask is not None:
+                own = mask[min(text, len(mask) - 1), 0]
+                own = own if len(own) == 1 else own[first:last]
+                seen = own if own.dtype == torch.bool else own > float("-inf")
+                width = 1 + int(seen.any(dim=0).nonzero().amax()) if bool(seen.any()) else 1
+                hidden = ~own[:, :width] if own.dtype == torch.bool else own[:, :width]
+            elif causal:
+                width = count - queries + last
+                hidden = torch.ones(last - first, last - first, dtype=torch.bool).triu(1)
+            yield _Block(text, slice(first, last), slice(width), hidden)
+
+
+def _logits(rows: Tensor, keys: Tensor, block: _Block) -> Tensor:
+    """A block's logits in at least float32, [KV, G, q, s], −∞ where a query does not see a key."""
+    own = rows[block.text, :, :, block.queries]
+    found = (own.flatten(1, 2) @ keys[block.text, :, block.keys].mT).view(*own.shape[:-1], -1)
+    found = found.to(torch.promote_types(found.dtype, torch.float32))
+    if block.hidden is None:
+        return found
+    if block.hidden.dtype != torch.bool:
+        return found.add_(block.hidden)
+    found[..., -block.hidden.shape[1] :].masked_fill_(block.hidden, float("-inf"))
+    return found
+
+
+def _by_group(states: Tensor, keys: Tensor) -> Tensor:
+    """[B, H, Q, D] as [B, KV, G, Q, D]."""
+    batch, _, queries, width = states.shape
+    return states.reshape(batch, keys.shape[1], -1, queries, width)
