@@ -58,6 +58,7 @@ def train(
     tree_share: options.TreeShare = 0.0,
     tree_only_share: options.TreeOnlyShare = 0.0,
     text_share: options.TextShare = 0.0,
+    recite_share: options.ReciteShare = 0.0,
     text_tokens: options.TextTokens = "512-512",
     text_pieces: options.TextPieces = None,
     tree_tokens: options.TreeTokens = "1024-8192",
@@ -87,23 +88,25 @@ def train(
     least_text, most_text = _bounds("--text-tokens", text_tokens)
     least_evidence, most_evidence = _bounds("--passage-tokens", passage_tokens)
     reading = Reading(gate_start, gates, first_layer, low_rank_from, length_bias)  # type: ignore[arg-type]
+    mixture = Mixture(
+        least_evidence=least_evidence,
+        most_evidence=most_evidence,
+        tree=tree_share,
+        tree_only=tree_only_share,
+        text=text_share,
+        recite=recite_share,
+        least_tree=least_tree,
+        most_tree=most_tree,
+        jitter=jitter,
+    )
     request = Request(
         tuple(DataFile.parse(file) for file in data),
         out,
         objective=objective,
         start=start,
-        reading=reading if objective != "qa" or tree_share or tree_only_share or text_share else None,
+        reading=reading if objective != "qa" or mixture.reads_trees else None,
         trees=trees,
-        mixture=Mixture(
-            least_evidence=least_evidence,
-            most_evidence=most_evidence,
-            tree=tree_share,
-            tree_only=tree_only_share,
-            text=text_share,
-            least_tree=least_tree,
-            most_tree=most_tree,
-            jitter=jitter,
-        ),
+        mixture=mixture,
         lengths=Lengths(least_text=least_text, most_text=most_text),
         text_pieces=text_pieces,
         rank=rank,

@@ -120,6 +120,17 @@ TextShare = Annotated[
         max=1.0,
     ),
 ]
+ReciteShare = Annotated[
+    float,
+    typer.Option(
+        "--recite-share",
+        metavar="X",
+        help="Share of samples of qa that recite a tree's words, as recite does; opens a new adapter's gates.",
+        rich_help_panel=TREE,
+        min=0.0,
+        max=1.0,
+    ),
+]
 TextTokens = Annotated[
     str,
     typer.Option(
@@ -134,8 +145,8 @@ TextPieces = Annotated[
     typer.Option(
         "--text-pieces",
         metavar="N",
-        help="For lm, recite and --text-share, long texts are cut into pieces of some 11,000 tokens; learn from so many"
-        " of each file, spread over it: each needs its trees. All unless said.",
+        help="For lm, recite and their shares of qa, long texts are cut into pieces of some 11,000 tokens; learn from"
+        " so many of each file, spread over it: each needs its trees. All unless said.",
         show_default=False,
         rich_help_panel=DATA,
         min=1,

@@ -70,13 +70,15 @@ class Mixture:
     """Noise on the scores that search a tree, in their standard deviations: searches in use miss, too."""
     text: float = 0.0
     """Samples without a question, of the objective `lm`, among those of `qa`."""
+    recite: float = 0.0
+    """Samples of the objective `recite` among those of `qa`."""
     jitter: float = 0.0
     """σ of the split points as a share of a node's tokens; such trees are encoded anew for every sample."""
 
     @property
     def reads_trees(self) -> bool:
         """Whether any sample reads a tree."""
-        return self.tree + self.tree_only + self.text > 0
+        return self.tree + self.tree_only + self.text + self.recite > 0
 
 
 @dataclass(frozen=True)

@@ -179,17 +179,19 @@ def _samples(
         kind = ReciteSamples if request.objective == "recite" else ContinueSamples
         return kind(documents, seed=seed, mixture=mixture, lengths=request.lengths)
     asking = [(weight, records) for weight, records in files if any(record.questions for record in records)]
-    documents = Documents(asking if mixture.text else files, base.tokenizer, tree, paged=mixture.paged)
+    mixed = mixture.text + mixture.recite > 0
+    documents = Documents(asking if mixed else files, base.tokenizer, tree, paged=mixture.paged)
     taught = request.objective == "distill"
     questions = QuestionSamples(
         documents, base.tokenizer, seed=seed, window=base.window, mixture=mixture, taught=taught, scores=scores
     )
-    if not mixture.text:
+    if not mixed:
         return questions
     whole = [(weight, spread(pieces(records), text_pieces)) for weight, records in files]
     read = Documents(whole, base.tokenizer, tree, paged=0.0, by_length=True)
     texts = ContinueSamples(read, seed=seed, mixture=mixture, lengths=request.lengths)
-    return MixedSamples(questions, texts, share=mixture.text, seed=seed)
+    recited = ReciteSamples(read, seed=seed, mixture=mixture, lengths=request.lengths)
+    return MixedSamples(questions, [(mixture.text, texts), (mixture.recite, recited)], seed=seed)
 
 
 def is_main_process() -> bool:
@@ -210,8 +212,11 @@ def _check(request: Request, settings: Settings) -> None:
         raise UsageError(f"unknown objective {request.objective!r}", hint=f"choose one of {', '.join(OBJECTIVES)}")
     if request.objective in ("qa", "distill") and policy(settings.policy).node_vectors:
         raise UsageError(f"--policy {settings.policy} can't be trained with", hint="choose hybrid, bm25, late or right")
-    if request.mixture.text and request.objective != "qa":
-        raise UsageError("--text-share is for --objective qa alone")
+    for flag, share in (("--text-share", request.mixture.text), ("--recite-share", request.mixture.recite)):
+        if share and request.objective != "qa":
+            raise UsageError(f"{flag} is for --objective qa alone")
+    if request.mixture.text + request.mixture.recite > 1:
+        raise UsageError("--text-share and --recite-share are more than all samples together")
     if not request.data:
         raise UsageError("there is nothing to train on", hint="give one or more files with --data")
     if request.rank < 1 or request.hold_back < 0 or request.validation < 0:

@@ -9,6 +9,7 @@ seed and number alone. Knows no model.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -128,22 +129,28 @@ class ContinueSamples(_TextSamples):
 
 
 class MixedSamples:
-    """Samples of questions with some of `lm` among them: who learns to answer goes on knowing how a text goes on.
+    """Samples of questions with some of other objectives among them.
 
-    The targets of a text count together as much as `TEXT_TARGETS` of an answer's.
+    Who learns to answer goes on knowing how a text goes on (`lm`), and goes on learning to read what is not asked
+    (`recite`). The targets of such a sample count together as much as `TEXT_TARGETS` of an answer's.
     """
 
-    def __init__(self, questions: QuestionSamples, texts: ContinueSamples, *, share: float, seed: int) -> None:
+    def __init__(
+        self, questions: QuestionSamples, others: Sequence[tuple[float, ContinueSamples | ReciteSamples]], *, seed: int
+    ) -> None:
+        """`others`: samples with the share of all that they are."""
         self._questions = questions
-        self._texts = texts
-        self._share = share
+        self._others = tuple(others)
         self._seed = seed
 
     def __getitem__(self, number: int) -> Sample:
-        if np.random.default_rng([self._seed, number, _KIND]).random() >= self._share:
-            return self._questions[number]
-        text = self._texts[number]
-        return replace(text, weight=TEXT_TARGETS / text.target_count)
+        drawn = np.random.default_rng([self._seed, number, _KIND]).random()
+        for share, samples in self._others:
+            if drawn < share:
+                found = samples[number]
+                return replace(found, weight=TEXT_TARGETS / found.target_count)
+            drawn -= share
+        return self._questions[number]
 
 
 def only_chunks(tree: TreePlan, chunks: range) -> TreePlan:

@@ -232,22 +232,24 @@ def test_a_text_file_is_data_whose_last_parts_are_kept_out(tmp_path: Path) -> No
     assert len(text) - len(known) > 48_000
 
 
-def test_texts_among_questions_are_those_of_lm_and_count_as_much_as_an_answer(
-    data_file: Path, byte_tokenizer: Any
-) -> None:
+def test_texts_and_recitations_among_questions_count_as_much_as_an_answer(data_file: Path, byte_tokenizer: Any) -> None:
     records = read_records(data_file, skip_bad_lines=False, reporter=Silent())
     documents = Documents([(1.0, records)], byte_tokenizer, TREE, paged=0.0)
     questions = QuestionSamples(documents, byte_tokenizer, seed=0, window=4096, mixture=replace(MIXTURE, tree_only=1.0))
-    texts = ContinueSamples(documents_of(data_file, byte_tokenizer), seed=0, mixture=MIXTURE, lengths=LENGTHS)
-    mixed = MixedSamples(questions, texts, share=0.4, seed=0)
+    read = documents_of(data_file, byte_tokenizer)
+    texts = ContinueSamples(read, seed=0, mixture=MIXTURE, lengths=LENGTHS)
+    recited = ReciteSamples(read, seed=0, mixture=MIXTURE, lengths=LENGTHS)
+    mixed = MixedSamples(questions, [(0.3, texts), (0.3, recited)], seed=0)
+    again = MixedSamples(questions, [(0.3, texts), (0.3, recited)], seed=0)
     kinds = []
-    for number in range(40):
-        found, text = mixed[number], texts[number]
-        kinds.append(np.array_equal(found.token_ids, text.token_ids))
-        assert kinds[-1] or np.array_equal(found.token_ids, questions[number].token_ids)
-        assert found.weighed == pytest.approx(TEXT_TARGETS if kinds[-1] else found.target_count)
-    assert 8 <= sum(kinds) <= 24
-    assert [np.array_equal(mixed[number].token_ids, texts[number].token_ids) for number in range(40)] == kinds
+    for number in range(60):
+        found = mixed[number]
+        alike = [np.array_equal(found.token_ids, kind[number].token_ids) for kind in (texts, recited, questions)]
+        assert sum(alike) == 1
+        kinds.append(alike.index(True))
+        assert found.weighed == pytest.approx(found.target_count if kinds[-1] == 2 else TEXT_TARGETS)
+        assert np.array_equal(again[number].token_ids, found.token_ids)
+    assert all(8 <= kinds.count(kind) <= 34 for kind in range(3))
 
 
 def test_pieces_of_a_file_are_spread_over_it() -> None:

@@ -82,7 +82,18 @@ def test_every_flag_of_the_tree_arrives(tiny_arguments: list[str], monkeypatch: 
         return training_run.Outcome("finished", request.run / "adapter", 0, 0, 0, 1.0)
 
     monkeypatch.setattr(training_run, "run", keep)
-    flags = ["--tree-share", "0.25", "--tree-only-share", "0.4", "--text-share", "0.1", "--trees", "kept"]
+    flags = [
+        "--tree-share",
+        "0.25",
+        "--tree-only-share",
+        "0.4",
+        "--text-share",
+        "0.1",
+        "--recite-share",
+        "0.2",
+        "--trees",
+        "kept",
+    ]
     flags += ["--tree-tokens", "300-900"]
     flags += ["--jitter", "0.1", "--gate-start", "-2", "--gates", "layer", "--first-layer", "1"]
     flags += ["--low-rank-from", "1", "--length-bias", "0.5", "--encoding", "chunk", "--injection", "additive"]
@@ -92,7 +103,8 @@ def test_every_flag_of_the_tree_arrives(tiny_arguments: list[str], monkeypatch: 
     assert code == 0, err
     ((request, settings),) = seen
     mixture = request.mixture
-    assert (mixture.tree, mixture.tree_only, mixture.text, mixture.jitter) == (0.25, 0.4, 0.1, 0.1)
+    assert (mixture.tree, mixture.tree_only, mixture.text, mixture.recite) == (0.25, 0.4, 0.1, 0.2)
+    assert mixture.jitter == 0.1
     assert (mixture.least_tree, mixture.most_tree) == (300, 900)
     assert (mixture.least_evidence, mixture.most_evidence) == (100, 200)
     assert (request.trees, request.validation_samples, request.documents) == (Path("kept"), 3, 4)
@@ -101,10 +113,17 @@ def test_every_flag_of_the_tree_arrives(tiny_arguments: list[str], monkeypatch: 
     assert (settings.encoding, settings.injection) == ("chunk", "additive")
 
 
-def test_texts_are_for_questions_alone(tiny_arguments: list[str]) -> None:
-    code, _, err = call(*tiny_arguments, "--objective", "recite", "--text-share", "0.1")
+@pytest.mark.parametrize("flag", ["--text-share", "--recite-share"])
+def test_other_samples_are_for_questions_alone(tiny_arguments: list[str], flag: str) -> None:
+    code, _, err = call(*tiny_arguments, "--objective", "recite", flag, "0.1")
     assert code == 2
-    assert "--text-share is for --objective qa alone" in err
+    assert f"{flag} is for --objective qa alone" in err
+
+
+def test_shares_are_of_one_whole(tiny_arguments: list[str]) -> None:
+    code, _, err = call(*tiny_arguments, "--text-share", "0.6", "--recite-share", "0.5")
+    assert code == 2
+    assert "more than all samples" in err
 
 
 @pytest.mark.parametrize("objective", ["recite", "lm", "distill"])
