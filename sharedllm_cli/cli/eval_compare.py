@@ -7,11 +7,11 @@ from typing import Annotated, Any
 
 import typer
 
-from sharedllm_cli.cli.eval_options import Seed
 from sharedllm_cli.cli.options import takes
 from sharedllm_cli.cli.session import Call
 from sharedllm_cli.cli.tables import show_table
 
+_SIDES = "What is compared"
 _ROWS = (
     ("f1", "F1"),
     ("em", "EM"),
@@ -36,9 +36,12 @@ def compare(
             metavar="RUN",
             help="Folders of the other side; can be given several times. The same runs unless said.",
             show_default=False,
+            rich_help_panel=_SIDES,
         ),
     ] = None,
-    arm: Annotated[str, typer.Option("--arm", metavar="ARM", help="The arm of the runs.")] = "sharedllm",
+    arm: Annotated[
+        str, typer.Option("--arm", metavar="ARM", help="The arm of the runs.", rich_help_panel=_SIDES)
+    ] = "sharedllm",
     against_arm: Annotated[
         str | None,
         typer.Option(
@@ -46,9 +49,12 @@ def compare(
             metavar="ARM",
             help="The arm of the other side: that of --arm, or bm25 where the runs are the same.",
             show_default=False,
+            rich_help_panel=_SIDES,
         ),
     ] = None,
-    seed: Seed = 0,
+    seed: Annotated[
+        int, typer.Option("--seed", metavar="N", help="Seed of the intervals.", rich_help_panel=_SIDES, min=0)
+    ] = 0,
 ) -> None:
     """Compare finished runs of `eval qa`, question by question, with paired 95 % intervals.
 
@@ -66,14 +72,15 @@ def compare(
         call.console.note(f"{path}: {one} against {other}")
     if any(found["not_compared"]):
         left, right = found["not_compared"]
-        call.console.note(f"asked on one side only, and not compared: {left} and {right} questions")
-    for name, part in [("", found), *found.get("files", {}).items()]:
-        title = f"{part['n']} questions" + (
-            f" and {part['n_unanswerable']} unanswerable" * bool(part["n_unanswerable"])
-        )
-        call.console.say(f"\n{name}: {title}" if name else title, style="bold")
+        call.console.note(f"answered on one side only, and not compared: {left} and {right} questions")
+    for run in found["unfinished"]:
+        call.console.note(f"{run} is not finished: what it has answered is compared")
+    parts = found.get("files", {})
+    for name, part in [("all" if parts else "", found), *parts.items()]:
+        lost = f" and {part['n_unanswerable']} unanswerable" if part["n_unanswerable"] else ""
+        headings = (name, found["arm"], f"against {found['against']}", f"Difference, {part['n']} questions{lost}")
         rows = [(label, *_cells(part[metric])) for metric, label in _ROWS if part[metric] is not None]
-        show_table(call.console, ("", found["arm"], f"against {found['against']}", "Difference"), rows)
+        show_table(call.console, headings, rows)
 
 
 def _cells(of: dict[str, Any]) -> tuple[str, str, str]:

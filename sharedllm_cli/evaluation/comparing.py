@@ -14,13 +14,21 @@ from typing import Any
 
 from sharedllm_cli.errors import DocumentError, UsageError
 from sharedllm_cli.evaluation import metrics
-from sharedllm_cli.evaluation.arm_table import METRICS, ArmTable
-from sharedllm_cli.evaluation.questions import MISPLACED
-from sharedllm_cli.evaluation.runner import CONFIG, PREDICTIONS, finished_lines, interval_json, read_config
+from sharedllm_cli.evaluation.arm_table import METRICS as ANSWER_METRICS
+from sharedllm_cli.evaluation.arm_table import ArmTable
+from sharedllm_cli.evaluation.runner import (
+    CONFIG,
+    METRICS,
+    MISPLACED,
+    PREDICTIONS,
+    finished_lines,
+    interval_json,
+    read_config,
+)
 
 COMMAND = "eval qa"
 _BESIDE_THE_POINT = frozenset({"arms", "data", "command"})
-"""What runs may differ in without making other answers; that the questions are the same is checked one by one."""
+"""Settings that runs may differ in without making other answers; of the data see `_configured`."""
 
 
 @dataclass(frozen=True)
@@ -34,34 +42,37 @@ class Side:
 def compare(one: Side, other: Side, *, seed: int = 0) -> dict[str, Any]:
     """What `one` has more than `other`; the object of `eval compare --json`.
 
-    Raises DocumentError for a folder that holds no run of `eval qa` or that asked something else under the same key,
-    UsageError where a side would be compared with itself or the sides have no question in common.
+    Raises DocumentError for a folder that holds no run of `eval qa`, or data files of one name that are not the same;
+    UsageError where answers would be compared with themselves or the sides answered no question in common.
     """
-    if one == other:
+    if one.arm == other.arm and (shared := {run.resolve() for run in one.runs} & {run.resolve() for run in other.runs}):
         raise UsageError(
-            f"{one.arm} would be compared with itself", hint="give other runs with --against, or another --against-arm"
+            f"{one.arm} of {min(shared)} would be compared with itself",
+            hint="give other runs with --against, or another --against-arm",
         )
     first, second = _Lines(one), _Lines(other)
-    common = [key for key in first.lines if key in second.lines]
-    for key in common:
+    _check_same_files(first, second)
+    answered = [key for key in first.answered() if key in second.answered()]
+    for key in answered:
         _check_same_question(key, first, second)
-    if not common:
+    if not answered:
         raise UsageError(
-            "the runs have no question in common", hint="they have to be asked of the same data, joined alike"
+            "the runs answered no question in common", hint="they have to be asked of the same data, joined alike"
         )
-    files = list(dict.fromkeys(name for name in (first.file_of(key) for key in common)))
+    files = list(dict.fromkeys(first.file_of(key) for key in answered))
     found = {
         "arm": one.arm,
         "against": other.arm,
         "runs": [str(run) for run in one.runs],
         "against_runs": [str(run) for run in other.runs],
-        "not_compared": [len(first.lines) - len(common), len(second.lines) - len(common)],
+        "not_compared": [len(side.lines) - len(answered) for side in (first, second)],
+        "unfinished": [str(run) for run in (*one.runs, *other.runs) if not (run / METRICS).is_file()],
         "configured": _configured(first, second),
-        **_compared(first, second, common, seed),
+        **_compared(first, second, answered, seed),
     }
     if len(files) > 1:
         found["files"] = {
-            file: _compared(first, second, [key for key in common if first.file_of(key) == file], seed)
+            file: _compared(first, second, [key for key in answered if first.file_of(key) == file], seed)
             for file in files
         }
     return found
@@ -74,63 +85,87 @@ class _Lines:
         self.side = side
         self.lines: dict[str, dict[str, Any]] = {}
         self.configs = [_config(run) for run in side.runs]
+        arms: set[str] = set()
         for run in side.runs:
-            for key, line in _of_arm(run, side.arm):
-                kept = self.lines.setdefault(key, line)
-                if _question(kept) != _question(line):
-                    raise DocumentError(f"{run} asks {line['question']!r} where another run asks {kept['question']!r}")
+            for key, line in dict(finished_lines(run / PREDICTIONS)).items():
+                arms.add(str(line.get("arm")))
+                if line.get("arm") == side.arm:
+                    self._add(key.split(" ", 1)[1], line, run)
         if not self.lines:
-            arms = sorted({arm for run in side.runs for arm in _arms(run)})
             raise UsageError(
-                f"no question was answered by the arm {side.arm!r}", hint=f"the runs have {', '.join(arms) or 'none'}"
+                f"no question was answered by the arm {side.arm!r}",
+                hint=f"the runs have {', '.join(sorted(arms)) or 'none'}",
             )
+
+    def _add(self, key: str, line: dict[str, Any], run: Path) -> None:
+        kept = self.lines.setdefault(key, line)
+        if _question(kept) != _question(line):
+            raise DocumentError(f"{run} asks something else under the key {key!r} than the runs before it")
+        if kept["answer"] is None:  # its document did not fit there
+            self.lines[key] = line
+
+    def answered(self) -> list[str]:
+        """The questions whose document fitted."""
+        return [key for key, line in self.lines.items() if line["answer"] is not None]
+
+    def files(self) -> dict[str, list[dict[str, Any]]]:
+        """What each data file of the runs was, by its name."""
+        found: dict[str, list[dict[str, Any]]] = {}
+        for config in self.configs:
+            for file in config["data"]["files"]:
+                found.setdefault(file["file"], []).append(file)
+        return found
 
     def file_of(self, key: str) -> str:
         """The data file that a question was drawn from."""
-        names = {file["file"] for config in self.configs for file in config["data"]["files"]}
         asked = key.removeprefix(MISPLACED)
-        return max((name for name in names if asked.startswith(f"{name}:")), key=len, default="")
+        return max((name for name in self.files() if asked.startswith(f"{name}:")), key=len, default="")
 
 
 def _config(run: Path) -> dict[str, Any]:
+    hint = f"give a folder that `sharedllm {COMMAND} --out` wrote"
     if not (run / CONFIG).is_file():
-        raise DocumentError(f"{run} holds no run", hint=f"give a folder that `sharedllm {COMMAND} --out` wrote")
+        raise DocumentError(f"{run} holds no run", hint=hint)
     config = read_config(run)
     if config.get("command") != COMMAND:
-        raise DocumentError(f"{run} holds a run of {config.get('command')!r}", hint=f"give runs of {COMMAND}")
-    return config
-
-
-def _of_arm(run: Path, arm: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    for key, line in finished_lines(run / PREDICTIONS):
-        if line.get("arm") == arm:
-            yield key.split(" ", 1)[1], line
-
-
-def _arms(run: Path) -> set[str]:
-    return {str(line.get("arm")) for _, line in finished_lines(run / PREDICTIONS)}
+        raise DocumentError(f"{run} holds a run of {config.get('command')!r}", hint=hint)
+    try:
+        if all(isinstance(file["file"], str) for file in config["data"]["files"]):
+            return config
+    except (KeyError, TypeError):
+        pass
+    raise DocumentError(f"{run / CONFIG} does not tell which data were asked", hint=hint)
 
 
 def _question(line: Mapping[str, Any]) -> tuple[Any, ...]:
     return line["question"], line["answers"], line["answerable"]
 
 
+def _check_same_files(first: _Lines, second: _Lines) -> None:
+    ours, theirs = first.files(), second.files()
+    for name in ours.keys() & theirs.keys():
+        if len({file.get("sha256") for file in (*ours[name], *theirs[name])}) > 1:
+            raise DocumentError(f"{name} is not the same file in all runs: its SHA-256 differs")
+
+
 def _check_same_question(key: str, first: _Lines, second: _Lines) -> None:
-    one, other = first.lines[key], second.lines[key]
-    if _question(one) != _question(other):
-        raise DocumentError(
-            f"the runs were not asked of the same data: {one['question']!r} and {other['question']!r} have one key"
-        )
+    if _question(first.lines[key]) != _question(second.lines[key]):
+        raise DocumentError(f"the runs were not asked of the same data: the key {key!r} has other words on either side")
 
 
 def _configured(first: _Lines, second: _Lines) -> dict[str, list[Any]]:
-    """Everything in which the sides' runs are configured otherwise, by its path: the values of either side."""
+    """Everything in which the sides' runs are configured otherwise, by its path: the values of either side.
+
+    Of the data how their documents are joined, which makes other documents of the same questions.
+    """
     sides = [[dict(_flat(config)) for config in lines.configs] for lines in (first, second)]
     paths = list(dict.fromkeys(path for side in sides for config in side for path in config))
     found: dict[str, list[Any]] = {}
     for path in paths:
-        values = [_distinct(config.get(path) for config in side) for side in sides]
-        if values[0] != values[1] or len(values[0]) > 1:
+        # A run that lacks a data file was not asked of it, which is no setting.
+        told = [[config for config in side if path in config or not path.startswith("data ")] for side in sides]
+        values = [_distinct(config.get(path) for config in side) for side in told]
+        if all(values) and (values[0] != values[1] or len(values[0]) > 1):
             found[path] = [value[0] if len(value) == 1 else value for value in values]
     return found
 
@@ -143,6 +178,9 @@ def _flat(config: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, Any]
             yield from _flat(value, f"{path}{name} ")
         else:
             yield f"{path}{name}", value
+    if not path:
+        for file in config["data"]["files"]:
+            yield from ((f"data {file['file']} {how}", file.get(how)) for how in ("join", "last"))
 
 
 def _distinct(values: Iterator[Any]) -> list[Any]:
@@ -150,15 +188,15 @@ def _distinct(values: Iterator[Any]) -> list[Any]:
 
 
 def _compared(first: _Lines, second: _Lines, keys: Sequence[str], seed: int) -> dict[str, Any]:
-    """Means of both sides over the questions that both answered, and the paired differences."""
-    given = [key for key in keys if None not in (first.lines[key]["answer"], second.lines[key]["answer"])]
-    tables = [ArmTable(lines.side.arm, [lines.lines[key] for key in given], seed, None) for lines in (first, second)]
-    answerable = [key for key in given if first.lines[key]["answerable"]]
-    unanswerable = [key for key in given if not first.lines[key]["answerable"]]
+    """Means of both sides over some questions that both answered, and the paired differences."""
+    tables = [ArmTable(lines.side.arm, [lines.lines[key] for key in keys], seed, None) for lines in (first, second)]
+    answerable = [key for key in keys if first.lines[key]["answerable"]]
+    unanswerable = [key for key in keys if not first.lines[key]["answerable"]]
     found: dict[str, Any] = {"n": len(answerable), "n_unanswerable": len(unanswerable)}
-    for metric in METRICS:
-        (values, weights), (others, _) = (table.values(metric, answerable) for table in tables)
-        found[metric] = _paired(values, others, weights, seed)
+    for metric in ANSWER_METRICS:
+        (values, weights), (others, other_weights) = (table.values(metric, answerable) for table in tables)
+        # Tokens of another tokenizer are no common measure.
+        found[metric] = _paired(values, others, weights, seed) if weights == other_weights else None
     for name, asked in (("refused", answerable), ("unanswerable_refused", unanswerable)):
         values, others = (
             [float(metrics.refused(lines.lines[key]["answer"])) for key in asked] for lines in (first, second)

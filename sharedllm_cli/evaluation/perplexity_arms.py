@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from sharedllm_cli.errors import UsageError
-from sharedllm_cli.evaluation.perplexity_stretches import Book, Sizes, Stretch, other_book
+from sharedllm_cli.evaluation.perplexity_stretches import Book, Sizes, Stretch, has_other, other_book
 from sharedllm_cli.evaluation.perplexity_trees import StretchTrees
 from sharedllm_cli.model.cross_attention import TreeContext
 from sharedllm_cli.model.shared import SharedModel
@@ -26,10 +26,11 @@ Advance = Callable[[int], None]
 
 @dataclass(frozen=True)
 class Scored:
-    """Negative log-likelihood in nats, summed over a stretch's scored tokens; and the tree's keys beside them."""
+    """Negative log-likelihood in nats, summed over a stretch's scored tokens; the tree's keys, and its text's name."""
 
     nll: float
     tree_keys: int = 0
+    tree_of: str | None = None
 
 
 class StretchReader:
@@ -81,7 +82,7 @@ class StretchReader:
         tree = self.trees.read(book, first, first + before, advance)
         scored = self._plain(stretch, self.sizes.plain, tree.context)
         advance(self.sizes.plain)
-        return Scored(scored.nll, tree.keys)
+        return Scored(scored.nll, tree.keys, book.name)
 
     @torch.inference_mode()
     def _plain(self, stretch: Stretch, tokens: int, tree: TreeContext | None) -> Scored:
@@ -154,7 +155,7 @@ def left_out(
         for arm in (ARMS[name] for name in names):
             if arm.needs_tree and not shared.upper.reads_tree:
                 reasons[length, arm.name] = "the adapter reads no tree, so it would be window again"
-            elif arm.wrong and any(other_book(books, stretch.book, before) is None for stretch in here):
+            elif arm.wrong and not all(has_other(books, stretch.book, before) for stretch in here):
                 reasons[length, arm.name] = "the other texts together are too short for a tree of as many tokens"
             elif arm.whole and length > shared.base.window:
                 reasons[length, arm.name] = f"it does not fit the model's window of {shared.base.window:,} tokens"
@@ -170,4 +171,5 @@ def line(arm: Arm, book: Book, stretch: Stretch, scored: Scored, sizes: Sizes) -
         "scored": [stretch.end - sizes.scored, stretch.end],
         "nll": scored.nll,
         "tree_keys": scored.tree_keys,
+        "tree_of": scored.tree_of,
     }

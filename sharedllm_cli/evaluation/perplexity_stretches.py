@@ -153,6 +153,11 @@ def _spread(places: int, wanted: int, seed: Sequence[int]) -> list[int]:
     return [int(random.integers(edges[part], edges[part + 1])) for part in range(parts)]
 
 
+def has_other(books: Sequence[Book], place: int, tokens: int) -> bool:
+    """Whether all other books together have so many tokens."""
+    return sum(len(book.tokens) for book in books if book.place != place) >= tokens
+
+
 def other_book(books: Sequence[Book], place: int, tokens: int) -> Book | None:
     """Whose tree is the wrong one of book `place`: the next book, in a circle, with so many tokens.
 
@@ -163,7 +168,7 @@ def other_book(books: Sequence[Book], place: int, tokens: int) -> Book | None:
     for book in following:
         if len(book.tokens) >= tokens:
             return book
-    if not following or sum(len(book.tokens) for book in following) < tokens:
+    if not has_other(books, place, tokens):
         return None
     return _joined(following, len(books) + place)
 

@@ -18,6 +18,7 @@ from sharedllm_cli.config import TreeConfig
 from sharedllm_cli.documents.pages import Document, Page
 from sharedllm_cli.durable import sha256_of_text
 from sharedllm_cli.errors import DocumentError, UsageError
+from sharedllm_cli.evaluation.runner import MISPLACED
 from sharedllm_cli.generation.grounding import says_not_in_document
 from sharedllm_cli.index.leaves import build_leaves
 from sharedllm_cli.index.manifest import LeavesKey, text_hash
@@ -77,10 +78,6 @@ class Selection:
         chosen = tuple(pair for pair in self.chosen if self.documents[pair[0]].file == file)
         candidates = sum(len(document.asked) for document in self.documents if document.file == file)
         return Selection(self.documents, chosen, candidates)
-
-
-MISPLACED = "misplaced "
-"""The keys of questions that are asked of another document begin so."""
 
 
 @dataclass(frozen=True)

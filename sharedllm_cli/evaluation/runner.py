@@ -16,6 +16,8 @@ from sharedllm_cli import durable
 from sharedllm_cli.errors import DocumentError, UsageError
 
 CONFIG, PREDICTIONS, METRICS = "config.json", "predictions.jsonl", "metrics.json"
+MISPLACED = "misplaced "
+"""The keys of questions that are asked of another document than their own begin so."""
 _ELSEWHERE = "choose another --out"
 
 
@@ -94,7 +96,7 @@ def read_config(folder: Path) -> dict[str, Any]:
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise DocumentError(f"{path} can't be read: {error}", hint="choose another --out") from error
+        raise DocumentError(f"{path} can't be read: {error}", hint="give the folder of another run") from error
     return data if isinstance(data, dict) else {}
 
 

@@ -48,7 +48,7 @@ def attend(
     """
     causal = causal and mask is None and query.shape[2] > 1
     kernel = choose_kernel(query, keys, values, masked=mask is not None, causal=causal, implementation=implementation)
-    if causal and kernel != "blocked" and (kernel == "explicit" or query.shape[2] != keys.shape[2]):
+    if causal and kernel == "explicit":
         mask, causal = causal_mask(query.shape[2], keys.shape[2], None, keys.device), False
     if kernel == "explicit":
         return explicit(query, keys, values, scaling, mask)

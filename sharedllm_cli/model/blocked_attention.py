@@ -26,9 +26,10 @@ def attend_in_blocks(
 ) -> Blocked:
     """Grouped-query softmax attention and the log-sum-exp of its logits.
 
-    query: [B, H, Q, D]; keys, values: [B, KV, S, D]; mask: boolean (True = seen) or additive, broadcastable to
-    [B, 1, Q, S]; `causal`, where there is no mask: the queries are the last Q of S tokens and see no later one. Returns
-    output [B, H, Q, D] in the query's dtype and log-sum-exp [B, H, Q] in at least float32.
+    query: [B, H, Q, D]; keys, values: [B, KV, S, D]; mask: boolean (True = seen) or additive, [B or 1, 1, Q or 1, S];
+    `causal`, where there is no mask: the queries are the last Q of S tokens and see no later one. Returns output
+    [B, H, Q, D] in the query's dtype and log-sum-exp [B, H, Q] in at least float32; a query that sees nothing reads
+    zeros, and its log-sum-exp is −∞.
     """
     learned = torch.is_grad_enabled() and any(states.requires_grad for states in (query, keys, values))
     kind = query.dtype if learned else torch.promote_types(query.dtype, torch.float32)
@@ -37,7 +38,10 @@ def attend_in_blocks(
 
 
 class _Block(NamedTuple):
-    """Some queries of one text and the keys that they may see; `hidden`: [q, the last of these keys], True or −∞."""
+    """Some queries of one text and the keys that they may see.
+
+    `hidden`, [q or 1, s]: True for those of the last s of these keys that a query does not see, or what is added.
+    """
 
     text: int
     queries: slice
@@ -63,15 +67,16 @@ class _BlockedAttention(torch.autograd.Function):
         for block in _blocks(rows, keys, mask, causal):
             logits = _logits(rows, columns, block)
             highest = logits.amax(dim=-1)
-            weights = logits.softmax(dim=-1)
+            weights = _weights(logits, block)
             # The weight of the highest logit tells the sum without another pass of exponentials.
-            log_sum[block.text, :, :, block.queries] = highest - weights.amax(dim=-1).log()
+            sums = highest - weights.amax(dim=-1).log()
+            log_sum[block.text, :, :, block.queries] = torch.where(highest.isneginf(), highest, sums)
             read = weights.to(values.dtype).flatten(1, 2) @ values[block.text, :, block.keys]
             output[block.text, :, :, block.queries] = read.view(*weights.shape[:-1], -1)
-        found, sums = output.flatten(1, 2), log_sum.flatten(1, 2)
+        found = output.flatten(1, 2)
         ctx.save_for_backward(query, keys, values, found, mask)
         ctx.scaling, ctx.causal = scaling, causal
-        return found, sums
+        return found, log_sum.flatten(1, 2)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
@@ -86,7 +91,7 @@ class _BlockedAttention(torch.autograd.Function):
         of_keys = torch.zeros_like(keys, dtype=wide) if needs_keys else None
         of_values = torch.zeros_like(values, dtype=wide) if needs_values else None
         for block in _blocks(rows, keys, mask, ctx.causal):
-            weights = _logits(rows, keys, block).softmax(dim=-1)
+            weights = _weights(_logits(rows, keys, block), block)
             given = of_output[block.text, :, :, block.queries].flatten(1, 2)
             if of_values is not None:
                 of_values[block.text, :, block.keys] += weights.to(values.dtype).flatten(1, 2).mT @ given
@@ -140,6 +145,12 @@ def _logits(rows: Tensor, keys: Tensor, block: _Block) -> Tensor:
         return found.add_(block.hidden)
     found[..., -block.hidden.shape[1] :].masked_fill_(block.hidden, float("-inf"))
     return found
+
+
+def _weights(logits: Tensor, block: _Block) -> Tensor:
+    """Softmax of the logits; zeros for a query that sees nothing."""
+    weights = logits.softmax(dim=-1)
+    return weights if block.hidden is None else weights.nan_to_num_(nan=0.0)
 
 
 def _by_group(states: Tensor, keys: Tensor) -> Tensor:

@@ -117,18 +117,19 @@ def choose_attention(asked: str, device: torch.device, dtype: torch.dtype) -> st
 
     UsageError where flash-attn is asked for and isn't installed, or can't run on the device or in the type.
     """
-    why_not_flash = _why_not_flash(device, dtype)
-    if asked == "auto":
-        asked = "sdpa" if why_not_flash else "flash"
-    if asked == "flash" and why_not_flash:
-        raise UsageError(f"--attention flash {why_not_flash[0]}", hint=why_not_flash[1])
+    if asked in ("auto", "flash") and (reason := _why_not_flash(device, dtype)):
+        if asked == "flash":
+            raise UsageError(f"--attention flash {reason[0]}", hint=reason[1])
+        asked = "sdpa"
+    elif asked == "auto":
+        asked = "flash"
     return PROCESSOR_SDPA if asked == "sdpa" and device.type == "cpu" else _KERNELS[asked]
 
 
 def attention_name(kernel: str) -> str:
     """The name by which `--attention` knows one of transformers' kernels."""
-    known = {kernel: name for name, kernel in _KERNELS.items()} | {PROCESSOR_SDPA: "sdpa"}
-    return known.get(kernel, kernel)
+    names = {told: name for name, told in _KERNELS.items()} | {PROCESSOR_SDPA: "sdpa"}
+    return names.get(kernel, kernel)
 
 
 def _why_not_flash(device: torch.device, dtype: torch.dtype) -> tuple[str, str] | None:

@@ -34,11 +34,12 @@ def processor_attention(
     scaling = arguments.get("scaling")
     scaling = query.shape[-1] ** -0.5 if scaling is None else scaling
     if query.device.type == "cpu" and not arguments.get("dropout"):
-        learned = torch.is_grad_enabled() and (query.requires_grad or key.requires_grad)
+        learned = torch.is_grad_enabled() and (query.requires_grad or key.requires_grad or value.requires_grad)
+        alike = attention_mask is not None and attention_mask.shape[1] == 1 and attention_mask.shape[3] == keys
         whole = attention_mask is None and queries == keys and _is_causal(module, arguments)
         if queries == 1 and attention_mask is None and not learned:
             return single_query(query, key, value, scaling), None
-        if (whole and (learned or queries <= _MOST_QUERIES)) or (learned and attention_mask is not None):
+        if (whole and (learned or queries <= _MOST_QUERIES)) or (learned and alike):
             output, _ = attend_in_blocks(query, key, value, scaling, attention_mask, causal=whole)
             return output.transpose(1, 2).contiguous(), None
     attended: tuple[Tensor, None] = sdpa_attention_forward(module, query, key, value, attention_mask, **arguments)

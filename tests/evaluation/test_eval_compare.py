@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import json
 import math
+import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,7 +18,7 @@ from sharedllm_cli.cli.console import Console
 from sharedllm_cli.errors import DocumentError, UsageError
 from sharedllm_cli.evaluation.comparing import Side, compare
 from sharedllm_cli.evaluation.metrics import difference
-from sharedllm_cli.evaluation.runner import CONFIG, PREDICTIONS
+from sharedllm_cli.evaluation.runner import CONFIG, METRICS, PREDICTIONS
 from sharedllm_cli.generation.prompt import NOT_IN_DOCUMENT
 
 
@@ -35,15 +37,27 @@ def line(arm: str, key: str, answer: str | None, *, gold: str | None = "red", nl
     }
 
 
-def made(folder: Path, lines: Sequence[dict[str, Any]], *, weights: str = "w", command: str = "eval qa") -> Path:
+def made(
+    folder: Path,
+    lines: Sequence[dict[str, Any]],
+    *,
+    weights: str = "w",
+    command: str = "eval qa",
+    sha256: str = "0",
+    join: int = 1,
+    finished: bool = True,
+) -> Path:
     folder.mkdir()
+    files = [{"file": name, "sha256": sha256, "join": join, "last": None} for name in ("a.jsonl", "b.jsonl")]
     config = {
         "command": command,
         "arms": ["bm25"],
-        "data": {"files": [{"file": "a.jsonl"}, {"file": "b.jsonl"}], "limit": len(lines)},
+        "data": {"files": files, "limit": len(lines)},
         "model": {"adapter_weights": weights, "tree": {"height": 3}},
     }
     (folder / CONFIG).write_text(json.dumps(config))
+    if finished:
+        (folder / METRICS).write_text("{}")
     (folder / PREDICTIONS).write_text("".join(json.dumps(one) + "\n" for one in lines))
     return folder
 
@@ -112,21 +126,61 @@ def test_runs_are_put_together_and_a_question_counts_once(first: Path, second: P
     assert math.isclose(found["answer_nll"]["against"]["mean"], 11 / 4)
 
 
-def test_a_document_that_did_not_fit_is_not_counted(first: Path, tmp_path: Path) -> None:
+def test_a_document_that_did_not_fit_is_not_compared_and_is_told(first: Path, tmp_path: Path) -> None:
     full = made(tmp_path / "full", [line("full", "a.jsonl:1/1", None), line("full", "a.jsonl:1/2", "blue", nll=1.0)])
     found = compare(Side((first,), "sharedllm"), Side((full,), "full"))
     assert (found["n"], found["f1"]["difference"]["mean"]) == (1, 0.0)
+    assert found["not_compared"] == [4, 1]
+    none = made(tmp_path / "none", [line("full", "a.jsonl:1/1", None)])
+    with pytest.raises(UsageError, match="no question in common"):
+        compare(Side((first,), "sharedllm"), Side((none,), "full"))
+    # Where another run answered it, that answer counts.
+    more = made(tmp_path / "more", [line("full", "a.jsonl:1/1", "red")])
+    assert compare(Side((first,), "sharedllm"), Side((none, full, more), "full"))["n"] == 2
 
 
-def test_other_questions_under_the_same_key_are_refused(first: Path, tmp_path: Path) -> None:
+def test_other_documents_of_the_same_questions_are_told(first: Path, tmp_path: Path) -> None:
+    joined = made(tmp_path / "joined", [line("bm25", "a.jsonl:1/1", "red")], weights="new", join=8)
+    found = compare(Side((first,), "sharedllm"), Side((joined,), "bm25"))
+    assert found["configured"] == {"data a.jsonl join": [1, 8], "data b.jsonl join": [1, 8]}
+
+
+def test_another_file_of_the_same_name_is_refused(first: Path, tmp_path: Path) -> None:
+    other = made(tmp_path / "other", [line("bm25", "a.jsonl:1/1", "red")], sha256="1")
+    with pytest.raises(DocumentError, match="not the same file"):
+        compare(Side((first,), "sharedllm"), Side((other,), "bm25"))
+
+
+def test_other_words_under_the_same_key_are_refused(first: Path, tmp_path: Path) -> None:
     other = {**line("bm25", "a.jsonl:1/1", "red"), "question": "Something else?"}
-    with pytest.raises(DocumentError, match="not asked of the same data"):
-        compare(Side((first,), "sharedllm"), Side((made(tmp_path / "other", [other]),), "bm25"))
+    folder = made(tmp_path / "other", [other])
+    with pytest.raises(DocumentError, match=r"not asked of the same data: the key 'a\.jsonl:1/1'"):
+        compare(Side((first,), "sharedllm"), Side((folder,), "bm25"))
+    with pytest.raises(DocumentError, match="asks something else under the key"):
+        compare(Side((first,), "sharedllm"), Side((first, folder), "bm25"))
+
+
+def test_tokens_of_another_tokenizer_are_no_common_measure(first: Path, tmp_path: Path) -> None:
+    other = made(tmp_path / "other", [{**line("bm25", "a.jsonl:1/1", "red"), "gold_tokens": 3}])
+    found = compare(Side((first,), "sharedllm"), Side((other,), "bm25"))
+    assert found["answer_nll"] is None
+    assert found["f1"]["difference"]["mean"] == 0.0
+
+
+def test_what_is_not_finished_is_compared_and_told(first: Path, tmp_path: Path) -> None:
+    half = made(tmp_path / "half", [line("bm25", "a.jsonl:1/1", "red")], finished=False)
+    with (half / PREDICTIONS).open("a") as file:
+        file.write('{"key": "bm25 a.jso')
+    found = compare(Side((first,), "sharedllm"), Side((half,), "bm25"))
+    assert (found["n"], found["unfinished"]) == (1, [str(half)])
 
 
 def test_what_cannot_be_compared_is_said(first: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="with itself"):
         compare(Side((first,), "bm25"), Side((first,), "bm25"))
+    other = made(tmp_path / "other", [line("bm25", "a.jsonl:1/2", "red")])
+    with pytest.raises(UsageError, match="with itself"):
+        compare(Side((first, other), "bm25"), Side((first / ".." / "first",), "bm25"))
     with pytest.raises(UsageError, match="no question was answered by the arm 'tree'") as missing:
         compare(Side((first,), "tree"), Side((first,), "bm25"))
     assert "bm25, sharedllm" in str(missing.value.hint)
@@ -138,6 +192,16 @@ def test_what_cannot_be_compared_is_said(first: Path, tmp_path: Path) -> None:
     elsewhere = made(tmp_path / "elsewhere", [line("bm25", "a.jsonl:7/7", "red")])
     with pytest.raises(UsageError, match="no question in common"):
         compare(Side((first,), "sharedllm"), Side((elsewhere,), "bm25"))
+    (elsewhere / CONFIG).write_text('{"command": "eval qa", "data": {}}')
+    with pytest.raises(DocumentError, match="does not tell which data"):
+        compare(Side((first,), "sharedllm"), Side((elsewhere,), "bm25"))
+
+
+def test_nothing_heavy_is_loaded() -> None:
+    code = (
+        "import sys, sharedllm_cli.cli.eval_compare, sharedllm_cli.evaluation.comparing; print('torch' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False\n"
 
 
 def call(*arguments: str) -> tuple[int, str, str]:
@@ -152,7 +216,8 @@ def test_the_command_shows_both_sides_and_their_difference(first: Path, second: 
     assert "-0.583 (" in out
     assert "adapter_weights: new against old" in err
     assert "1 and 1 questions" in err
-    assert "3 questions and 1 unanswerable" in err
+    assert "3 questions and 1 unanswerable" in " ".join(out.split())
+    assert "a.jsonl" in out
     code, out, err = call(str(first), "--json")
     assert code == 0, err
     assert (json.loads(out)["arm"], json.loads(out)["against"], json.loads(out)["n"]) == ("sharedllm", "bm25", 1)

@@ -22,7 +22,7 @@ from sharedllm_cli.errors import DocumentError, UsageError
 from sharedllm_cli.evaluation import perplexity as perplexity_module
 from sharedllm_cli.evaluation.perplexity import Request, perplexity
 from sharedllm_cli.evaluation.perplexity_arms import ARMS, StretchReader
-from sharedllm_cli.evaluation.perplexity_stretches import Book, Sizes, Stretch, other_book, plan, tokenized
+from sharedllm_cli.evaluation.perplexity_stretches import Book, Sizes, Stretch, has_other, other_book, plan, tokenized
 from sharedllm_cli.evaluation.perplexity_trees import StretchTrees, preserved, stretch_document
 from sharedllm_cli.evaluation.runner import CONFIG, METRICS, PREDICTIONS
 from sharedllm_cli.index.store import IndexStore
@@ -153,6 +153,7 @@ def test_where_no_other_text_is_long_enough_the_wrong_tree_is_of_all_others() ->
     assert words == alone
     assert joined.tokens.starts.dtype == books[0].tokens.starts.dtype
     assert other_book(books, 1, 901) is None
+    assert [has_other(books, 1, tokens) for tokens in (400, 850, 900, 901)] == [True, True, True, False]
 
 
 # -- what an arm reads ------------------------------------------------------------------------------------------------

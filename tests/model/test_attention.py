@@ -13,6 +13,7 @@ from torch import Tensor
 
 from sharedllm_cli.model import attention
 from sharedllm_cli.model.attention import attend, causal_mask, choose_kernel, explicit, join
+from sharedllm_cli.model.blocked_attention import attend_in_blocks
 
 SHAPES = [  # B, H, KV, Q, S, D
     (1, 9, 3, 1, 1000, 64),
@@ -145,6 +146,38 @@ def test_masks_and_gradients_are_exact(shape: tuple[int, ...], kind: str, dtype:
     for own, right in zip(gradients(found, inputs), gradients(expected, wide), strict=True):
         assert own.dtype == dtype
         assert (own.double() - right).abs().max() < 10 * TOLERANCE[dtype] * max(1.0, float(right.abs().max()))
+
+
+def test_a_query_that_sees_nothing_reads_zeros_and_spoils_nobody() -> None:
+    query, keys, values = (tensor.requires_grad_() for tensor in tensors((2, 4, 2, 40, 50, 16), torch.float64))
+    seen = torch.ones(2, 1, 40, 50, dtype=torch.bool)
+    seen[1, :, 7] = False
+    output, log_sum = attend_in_blocks(query, keys, values, 0.3, seen)
+    assert bool((output[1, :, 7] == 0).all())
+    assert bool(log_sum[1, :, 7].isneginf().all())
+    found = torch.autograd.grad(output.sum(), (query, keys, values))
+    assert all(bool(gradient.isfinite().all()) for gradient in found)
+    kept = torch.arange(40) != 7
+    alone, sums = attend_in_blocks(query[1:, :, kept], keys[1:], values[1:], 0.3)
+    torch.testing.assert_close(output[1:, :, kept], alone)
+    torch.testing.assert_close(log_sum[1:, :, kept], sums)
+
+
+@pytest.mark.parametrize("wanted", [(0,), (1,), (2,), (1, 2), (0, 2)], ids=str)
+def test_one_mask_and_one_tree_serve_all_texts_and_only_what_is_asked_for_is_learned(wanted: tuple[int, ...]) -> None:
+    inputs = list(tensors((3, 6, 2, 40, 50, 16), torch.float64, key_batch=1))
+    for place in wanted:
+        inputs[place].requires_grad_()
+    seen = torch.rand(1, 1, 40, 50, generator=torch.Generator().manual_seed(3)) < 0.5
+    seen[..., 0] = True
+
+    def gradients(kernel: Callable[..., tuple[Tensor, Tensor]]) -> tuple[Tensor, ...]:
+        keys, values = (tensor.expand(3, -1, -1, -1) for tensor in inputs[1:])
+        output, log_sum = kernel(inputs[0], keys, values, 0.3, seen)
+        return torch.autograd.grad((output.cos() + log_sum[..., None].sin()).sum(), [inputs[place] for place in wanted])
+
+    for found, right in zip(gradients(attend_in_blocks), gradients(explicit), strict=True):
+        torch.testing.assert_close(found, right)
 
 
 class FakeTensor(SimpleNamespace):

@@ -81,7 +81,13 @@ def test_what_it_is_not_made_for_is_left_to_transformers(monkeypatch: pytest.Mon
     processor_attention(Grouped(2), several, key, key, None, scaling=1.0)
     processor_attention(Grouped(2), query[:, :, :1], key, key, None, scaling=1.0)
     processor_attention(Grouped(2), several.requires_grad_(), key, key, mask.expand(-1, -1, 9, -1), scaling=1.0)
-    assert len(seen) == 5
+    each_head = mask.expand(-1, 4, 9, -1)
+    processor_attention(Grouped(2), several, key, key, each_head, scaling=1.0)
+    assert len(seen) == 6
+    monkeypatch.setattr(kernels, "_MOST_QUERIES", 8)
+    with torch.no_grad():
+        processor_attention(Grouped(2), several, key, key, None, scaling=1.0)
+    assert len(seen) == 7
 
 
 @pytest.mark.parametrize("kind", ["whole", "one", "masked"])
