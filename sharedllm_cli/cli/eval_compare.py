@@ -72,7 +72,7 @@ def compare(
         call.console.note(f"{path}: {one} against {other}")
     if any(found["not_compared"]):
         left, right = found["not_compared"]
-        call.console.note(f"answered on one side only, and not compared: {left} and {right} questions")
+        call.console.note(f"not compared, as the other side or the window lacks them: {left} and {right} questions")
     for run in found["unfinished"]:
         call.console.note(f"{run} is not finished: what it has answered is compared")
     parts = found.get("files", {})

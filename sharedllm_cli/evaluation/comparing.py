@@ -66,7 +66,7 @@ def compare(one: Side, other: Side, *, seed: int = 0) -> dict[str, Any]:
         "runs": [str(run) for run in one.runs],
         "against_runs": [str(run) for run in other.runs],
         "not_compared": [len(side.lines) - len(answered) for side in (first, second)],
-        "unfinished": [str(run) for run in (*one.runs, *other.runs) if not (run / METRICS).is_file()],
+        "unfinished": [str(run) for run in dict.fromkeys((*one.runs, *other.runs)) if not (run / METRICS).is_file()],
         "configured": _configured(first, second),
         **_compared(first, second, answered, seed),
     }
