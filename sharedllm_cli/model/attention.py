@@ -1,10 +1,11 @@
 """Softmax attention that also returns the log-sum-exp of its logits, by the fastest kernel that can.
 
 Two attentions over disjoint keys become one softmax by their log-sum-exps (`join`), which is how the merged form reads
-the tree (METHOD section 4). `explicit` is the reference: any device and type, masks, gradients. On a processor
-gradients and causal queries go by blocks of rows (`blocked_attention.py`), all else by torch's flash kernel; on CUDA
-there are torch's and the package flash-attn, while masks and gradients stay with the reference. Shapes: B batch, H
-query heads, KV key/value heads, Q queries, S keys, D head dimension. Knows no model.
+the tree (METHOD section 4). `explicit` is the reference: any device and type, masks, gradients. The fused kernels are
+torch's flash kernels for the processor, which takes masks and is given a gradient of the log-sum-exp here, and for
+CUDA, and the package flash-attn; on a GPU masks and gradients stay with the reference. On a processor with a thread or
+two, causal queries and gradients go by blocks of rows (`blocked_attention.py`). Shapes: B batch, H query heads, KV
+key/value heads, Q queries, S keys, D head dimension. Knows no model.
 """
 
 from __future__ import annotations
@@ -12,17 +13,18 @@ from __future__ import annotations
 import importlib.util
 from collections.abc import Callable, Mapping
 from functools import cache
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
-from sharedllm_cli.model.blocked_attention import attend_in_blocks
+from sharedllm_cli.model.blocked_attention import attend_in_blocks, blocks_pay
 
 _LOGITS_BYTES = 64 * 2**20
 """The explicit kernel computes over blocks of queries whose logits take at most this much memory."""
 _HALVES = (torch.float16, torch.bfloat16)
 _WIDEST_HEAD = 256
+_WIDENED_BY = 8
 _AMPERE = (8, 0)
 
 Kernel = Literal["explicit", "blocked", "fused-cpu", "fused-cuda", "flash-attn"]
@@ -48,7 +50,7 @@ def attend(
     """
     causal = causal and mask is None and query.shape[2] > 1
     kernel = choose_kernel(query, keys, values, masked=mask is not None, causal=causal, implementation=implementation)
-    if causal and kernel == "explicit":
+    if causal and (kernel == "explicit" or (kernel != "blocked" and query.shape[2] != keys.shape[2])):
         mask, causal = causal_mask(query.shape[2], keys.shape[2], None, keys.device), False
     if kernel == "explicit":
         return explicit(query, keys, values, scaling, mask)
@@ -70,7 +72,7 @@ def choose_kernel(
         return "explicit"
     needs_gradient = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in (query, keys, values))
     if query.device.type == "cpu":
-        return "blocked" if needs_gradient or causal else "fused-cpu"
+        return "blocked" if (needs_gradient or causal) and blocks_pay(learned=needs_gradient) else "fused-cpu"
     partly_causal = causal and query.shape[2] != keys.shape[2]
     if masked or needs_gradient or partly_causal:
         return "explicit"
@@ -128,6 +130,54 @@ def _explicit_block(query: Tensor, keys: Tensor, values: Tensor, scaling: float,
     return output.view(batch, heads, length, width), log_sum.view(batch, heads, length)
 
 
+class _ProcessorFlash(torch.autograd.Function):
+    """torch's flash kernel for the processor, with gradients of its output and of its log-sum-exp.
+
+    torch's own backward pass knows no gradient of the log-sum-exp. That of logit ij is P_ij (dO_i · V_j + dL_i − δ_i)
+    with δ_i = dO_i · O_i: a column more, of ones in V, of dL in dO and of zeros in O, makes the kernel add dL_i.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, query: Tensor, keys: Tensor, values: Tensor, scaling: float, mask: Tensor | None, causal: bool
+    ) -> Attended:
+        """query, keys, values: [B, H, Q or S, D]; mask: additive, broadcastable to [B, H, Q, S]."""
+        output, log_sum = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(
+            query, keys, values, 0.0, causal, attn_mask=mask, scale=scaling
+        )
+        ctx.save_for_backward(query, keys, values, output, log_sum, mask)
+        ctx.scaling, ctx.causal = scaling, causal
+        return output, log_sum
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        """Gradients of query, keys and values from those of output [B, H, Q, D] and log-sum-exp [B, H, Q]."""
+        query, keys, values, output, log_sum, mask = ctx.saved_tensors
+        found = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward(
+            _widened(gradients[0], gradients[1]),
+            _widened(query, 0.0),
+            _widened(keys, 0.0),
+            _widened(values, 1.0),
+            _widened(output, 0.0),
+            log_sum,
+            0.0,
+            ctx.causal,
+            attn_mask=mask,
+            scale=ctx.scaling,
+        )
+        width = query.shape[-1]
+        return (*(gradient[..., :width] for gradient in found), None, None, None)
+
+
+def _widened(states: Tensor, column: Tensor | float) -> Tensor:
+    """[..., D] with a column more, and zeros up to a width that kernels like."""
+    width = states.shape[-1]
+    wide = states.new_zeros(*states.shape[:-1], width + _WIDENED_BY)
+    wide[..., :width] = states
+    wide[..., width] = column
+    return wide
+
+
 def _processor_flash(
     query: Tensor, keys: Tensor, values: Tensor, scaling: float, mask: Tensor | None, causal: bool
 ) -> Attended:
@@ -136,10 +186,8 @@ def _processor_flash(
         mask = torch.where(mask, nothing, torch.full_like(nothing, float("-inf")))
     elif mask is not None:
         mask = mask.to(query.dtype)  # the kernel would read the bytes of another type as its own
-    output, log_sum = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(
-        query, keys, values, 0.0, causal, attn_mask=mask, scale=scaling
-    )
-    return output, log_sum
+    attended: Attended = _ProcessorFlash.apply(query, keys, values, scaling, mask, causal)  # type: ignore[no-untyped-call]
+    return attended
 
 
 def _cuda_flash(

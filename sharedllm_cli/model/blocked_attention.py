@@ -21,6 +21,14 @@ _ROWS = 96
 Blocked = tuple[Tensor, Tensor]
 
 
+def blocks_pay(*, learned: bool) -> bool:
+    """Whether blocks are faster than torch's fused kernel: a block is too small to be shared by many threads.
+
+    Measured with one and two threads; with gradients two still gain, without them one alone (docs/log.md).
+    """
+    return torch.get_num_threads() <= (2 if learned else 1)
+
+
 def attend_in_blocks(
     query: Tensor, keys: Tensor, values: Tensor, scaling: float, mask: Tensor | None = None, *, causal: bool = False
 ) -> Blocked:

@@ -2,8 +2,9 @@
 
 A lone query's products it takes number by number in bfloat16, eight to twenty times as slowly as those of two queries,
 and grouped queries arrive there one by one. Here they are laid under each other as rows of the head whose keys they
-read: no lone queries any more, and the keys are read once. Causal texts, and what is learned from, go by blocks of rows
-(`blocked_attention.py`). All else is transformers' own SDPA, under whose rules for masks this stands. Knows no tree.
+read: no lone queries any more, and the keys are read once. Where there are few threads, causal texts and what is
+learned from go by blocks of rows (`blocked_attention.py`). All else is transformers' own SDPA, under whose rules for
+masks this stands. Knows no tree.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
-from sharedllm_cli.model.blocked_attention import attend_in_blocks
+from sharedllm_cli.model.blocked_attention import attend_in_blocks, blocks_pay
 from sharedllm_cli.model.placement import PROCESSOR_SDPA
 
 _MOST_QUERIES = 4096
@@ -39,7 +40,8 @@ def processor_attention(
         whole = attention_mask is None and queries == keys and _is_causal(module, arguments)
         if queries == 1 and attention_mask is None and not learned:
             return single_query(query, key, value, scaling), None
-        if (whole and (learned or queries <= _MOST_QUERIES)) or (learned and alike):
+        fitting = whole and (learned or queries <= _MOST_QUERIES)
+        if (fitting or (learned and alike)) and blocks_pay(learned=learned):
             output, _ = attend_in_blocks(query, key, value, scaling, attention_mask, causal=whole)
             return output.transpose(1, 2).contiguous(), None
     attended: tuple[Tensor, None] = sdpa_attention_forward(module, query, key, value, attention_mask, **arguments)

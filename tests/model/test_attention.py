@@ -13,7 +13,7 @@ from torch import Tensor
 
 from sharedllm_cli.model import attention
 from sharedllm_cli.model.attention import attend, causal_mask, choose_kernel, explicit, join
-from sharedllm_cli.model.blocked_attention import attend_in_blocks
+from sharedllm_cli.model.blocked_attention import attend_in_blocks, blocks_pay
 
 SHAPES = [  # B, H, KV, Q, S, D
     (1, 9, 3, 1, 1000, 64),
@@ -72,11 +72,17 @@ def test_every_kernel_is_the_exact_attention(shape: tuple[int, ...], dtype: torc
 
 
 @pytest.mark.parametrize("dtype", TOLERANCE, ids=str)
-@pytest.mark.parametrize("implementation", ["sdpa", "eager"])
+@pytest.mark.parametrize(("implementation", "blocks"), [("sdpa", True), ("sdpa", False), ("eager", True)])
 @pytest.mark.parametrize(("queries", "keys"), [(33, 33), (1, 40), (7, 40)])
 def test_causal_queries_are_the_last_of_the_tokens(
-    queries: int, keys: int, dtype: torch.dtype, implementation: str
+    queries: int,
+    keys: int,
+    dtype: torch.dtype,
+    implementation: str,
+    blocks: bool,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(attention, "blocks_pay", lambda *, learned: blocks)
     query, key, value = tensors((2, 6, 2, queries, keys, 16), dtype)
     seen = torch.ones(queries, keys, dtype=torch.bool).tril(keys - queries)
     found = attend(query, key, value, 0.3, causal=True, implementation=implementation)
@@ -97,7 +103,8 @@ def test_tensors_need_not_be_contiguous() -> None:
     check(attend(*turned, 0.3), exact(query, keys, values, 0.3, None), torch.float32)
 
 
-def test_eager_alone_is_the_explicit_kernels() -> None:
+def test_eager_alone_is_the_explicit_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(attention, "blocks_pay", lambda *, learned: True)
     query, keys, values = tensors((1, 4, 2, 5, 9, 8), torch.float32)
     assert choose_kernel(query, keys, values, masked=True, causal=False, implementation="sdpa") == "fused-cpu"
     assert choose_kernel(query, keys, values, masked=False, causal=True, implementation="sdpa") == "blocked"
@@ -105,6 +112,14 @@ def test_eager_alone_is_the_explicit_kernels() -> None:
     for masked, causal in [(False, False), (True, False), (False, True)]:
         assert choose_kernel(query, keys, values, masked=masked, causal=causal, implementation="sdpa") == "blocked"
         assert choose_kernel(query, keys, values, masked=masked, causal=causal, implementation="eager") == "explicit"
+    monkeypatch.setattr(attention, "blocks_pay", lambda *, learned: False)
+    assert choose_kernel(query, keys, values, masked=True, causal=False, implementation="sdpa") == "fused-cpu"
+
+
+@pytest.mark.parametrize(("threads", "learned", "read"), [(1, True, True), (2, True, False), (3, False, False)])
+def test_blocks_are_for_few_threads(threads: int, learned: bool, read: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
+    assert (blocks_pay(learned=True), blocks_pay(learned=False)) == (learned, read)
 
 
 def a_mask(kind: str, batch: int, queries: int, keys: int) -> Tensor | None:
@@ -120,7 +135,11 @@ def a_mask(kind: str, batch: int, queries: int, keys: int) -> Tensor | None:
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16], ids=str)
 @pytest.mark.parametrize("kind", ["none", "rows alike", "each row", "additive", "causal"])
 @pytest.mark.parametrize("shape", [(2, 6, 2, 40, 70, 16), (1, 3, 3, 33, 33, 64), (2, 4, 1, 9, 9, 20)], ids=str)
-def test_masks_and_gradients_are_exact(shape: tuple[int, ...], kind: str, dtype: torch.dtype) -> None:
+@pytest.mark.parametrize("blocks", [True, False], ids=["blocks", "fused"])
+def test_masks_and_gradients_are_exact(
+    shape: tuple[int, ...], kind: str, dtype: torch.dtype, blocks: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(attention, "blocks_pay", lambda *, learned: blocks)
     batch, heads, _, queries, keys, width = shape
     inputs = [tensor.requires_grad_() for tensor in tensors(shape, dtype)]
     wide = [tensor.detach().double().requires_grad_() for tensor in inputs]
@@ -142,7 +161,12 @@ def test_masks_and_gradients_are_exact(shape: tuple[int, ...], kind: str, dtype:
     found = attend(*inputs, 0.2, mask, causal=kind == "causal")
     expected = exact(*wide, 0.2, seen)
     # Where gradients are asked for the logits' product is rounded as well.
-    check((found[0].detach(), found[1].detach()), expected, dtype, times=2.0 if dtype == torch.bfloat16 else 1.0)
+    check(
+        (found[0].detach(), found[1].detach()),
+        expected,
+        dtype,
+        times=2.0 if blocks and dtype == torch.bfloat16 else 1.0,
+    )
     for own, right in zip(gradients(found, inputs), gradients(expected, wide), strict=True):
         assert own.dtype == dtype
         assert (own.double() - right).abs().max() < 10 * TOLERANCE[dtype] * max(1.0, float(right.abs().max()))

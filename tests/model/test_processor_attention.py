@@ -17,6 +17,11 @@ from sharedllm_cli.model.processor_attention import processor_attention, registe
 BOUNDS = {torch.float64: 1e-12, torch.float32: 1e-5, torch.bfloat16: 2e-2, torch.float16: 2e-3}
 
 
+@pytest.fixture(autouse=True)
+def few_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kernels, "blocks_pay", lambda *, learned: True)
+
+
 class Grouped(nn.Module):
     """What transformers' functions ask of a layer's attention."""
 
@@ -84,10 +89,14 @@ def test_what_it_is_not_made_for_is_left_to_transformers(monkeypatch: pytest.Mon
     each_head = mask.expand(-1, 4, 9, -1)
     processor_attention(Grouped(2), several, key, key, each_head, scaling=1.0)
     assert len(seen) == 6
+    monkeypatch.setattr(kernels, "blocks_pay", lambda *, learned: False)
+    processor_attention(Grouped(2), several, key, key, None, scaling=1.0)
+    assert len(seen) == 7
+    monkeypatch.setattr(kernels, "blocks_pay", lambda *, learned: True)
     monkeypatch.setattr(kernels, "_MOST_QUERIES", 8)
     with torch.no_grad():
         processor_attention(Grouped(2), several, key, key, None, scaling=1.0)
-    assert len(seen) == 7
+    assert len(seen) == 8
 
 
 @pytest.mark.parametrize("kind", ["whole", "one", "masked"])
