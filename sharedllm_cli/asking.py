@@ -11,8 +11,9 @@ terminal.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from time import perf_counter
 from typing import Any
 
@@ -32,6 +33,7 @@ from sharedllm_cli.generation.stream import Finish, decode_stream
 from sharedllm_cli.index.store import IndexStore
 from sharedllm_cli.memory import memory_for, peak_bytes
 from sharedllm_cli.model.cross_attention import TreeContext
+from sharedllm_cli.model.recorded import LEAST_TOKENS, can_record, recorded_step
 from sharedllm_cli.model.shared import SharedModel
 from sharedllm_cli.progress import RememberingReporter
 from sharedllm_cli.reading.choosing import Choosing, Chosen, looked_for, tokens_read
@@ -203,13 +205,23 @@ class Asking:
         if begun.refused:
             yield NOT_IN_DOCUMENT, "stop"
             return
-        base, upper, settings = self._shared.base, self._shared.upper, self._settings
+        base, settings = self._shared.base, self._settings
         sampler = Sampler(settings.temperature, settings.top_p, settings.seed, begun.unsaid)
         stops = stop_ids(base.model.generation_config, base.tokenizer)
-        tokens = decode_stream(
-            lambda token: upper.infer(token, tree, begun.cache), begun.first, sampler, stops, settings.max_new_tokens
-        )
+        step = self._step(begun, tree)
+        tokens = decode_stream(step, begun.first, sampler, stops, settings.max_new_tokens)
         yield from answer_pieces(tokens, base.tokenizer, begun.prompt.stop_texts)
+
+    def _step(self, begun: _Begun, tree: TreeContext | None) -> Callable[[Tensor], Tensor]:
+        """What gives the next logits after a token: recorded, where that was asked for and can be done."""
+        upper, settings = self._shared.upper, self._settings
+        if settings.cuda_graphs and settings.max_new_tokens >= LEAST_TOKENS and can_record(upper, begun.cache):
+            likeliest = begun.first.argmax()[None]
+            recorded, why_not = recorded_step(upper, tree, begun.cache, likeliest, settings.max_new_tokens)
+            if recorded is not None:
+                return recorded
+            self._reporter.note(f"{why_not}; going on without")
+        return partial(upper.infer, tree=tree, cache=begun.cache)
 
     def _verdict(self, text: str, chosen: Chosen, prompt: Prompt, tree: TreeReading, finish: Finish) -> Verdict:
         """Whether the question counts as answered; words are held against the passages only where they are all read."""

@@ -203,6 +203,7 @@ class Settings:
         "Attention kernel; auto is flash-attn on CUDA where it is installed, else torch's own (sdpa).",
         choices=("auto", "sdpa", "flash", "eager"),
     )
+    cuda_graphs: bool = _knob(False, "Record a step of the answer on CUDA and replay it (written, not yet measured).")
     offline: bool = _knob(False, "Never use the network.")
     preset: str | None = _knob(
         None, "Named tree settings of the paper, else the adapter's or paper-sft.", choices=_PRESETS

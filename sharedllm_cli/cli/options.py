@@ -30,7 +30,7 @@ class Group:
     names: tuple[str, ...]
 
 
-MODEL = Group("Model", ("model", "adapter", "device", "quantize", "dtype", "attention", "offline"))
+MODEL = Group("Model", ("model", "adapter", "device", "quantize", "dtype", "attention", "cuda_graphs", "offline"))
 READING = Group("Reading", ("policy", "evidence_tokens", "readings", "tree", "password", "index_dir"))
 ANSWER = Group("Answer", ("refuse_from", "max_new_tokens", "temperature", "top_p", "seed", "system"))
 TREE = Group(

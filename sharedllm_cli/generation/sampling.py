@@ -46,15 +46,19 @@ class Unsaid:
         self._factors = [math.log(-math.expm1(-rest)) if rest > 0 else -math.inf for rest in rests]
         self._place = 0
         self._said: torch.Tensor | None = None
+        self._there: tuple[torch.Tensor, torch.Tensor] | None = None
 
     def apply(self, scores: torch.Tensor) -> torch.Tensor:
         """The scores `[vocabulary]` of the next position, new where they change."""
         if self._place >= len(self._ids):
             return scores
-        factor = scores.new_tensor(self._factors[self._place])
+        if self._there is None:
+            # Once an answer: a transfer a token would wait for nothing but take its turn each time.
+            self._there = scores.new_tensor(self._factors), torch.tensor(self._ids, device=scores.device)
+        factors, ids = (tensor[self._place : self._place + 1] for tensor in self._there)
         if self._said is not None:  # whether the answer still goes along, known to the device alone
-            factor = torch.where(self._said, factor, 0.0)
-        return scores.index_add(0, self._index(scores), factor[None])
+            factors = torch.where(self._said, factors, 0.0)
+        return scores.index_add(0, ids, factors)
 
     def push(self, token: torch.Tensor) -> None:
         """Tell of the token `[1]` that was drawn, without waiting for its device."""
@@ -62,9 +66,6 @@ class Unsaid:
             same = token[0] == self._ids[self._place]
             self._said = same if self._said is None else self._said & same
             self._place += 1
-
-    def _index(self, scores: torch.Tensor) -> torch.Tensor:
-        return torch.tensor([self._ids[self._place]], device=scores.device)
 
 
 class Sampler:

@@ -142,3 +142,9 @@ def computing_device(module: Any) -> torch.device:
         device: torch.device = module.weight.device
         return device
     return torch.device("cuda", execution) if isinstance(execution, int) else torch.device(execution)
+
+
+def is_spread(model: Any) -> bool:
+    """Whether parts of a loaded model lie on other devices than its first, or come and go by accelerate's hooks."""
+    devices = {parameter.device for parameter in model.parameters()}
+    return len(devices) > 1 or any(hasattr(module, "_hf_hook") for module in model.modules())

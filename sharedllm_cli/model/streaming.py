@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -68,36 +69,38 @@ class RollingCache:
         self.tokens = 0
         self._rotary: nn.Module = rotary
         self._layers: dict[int, _Layer] = {}
-        self._read_at = torch.zeros(0, dtype=torch.long)
+        self._read_at = np.zeros(0, dtype=np.int64)
         self._frame: Frame | None = None
+        self._positions = self._read_at
         self._turn: tuple[Tensor, Tensor] | None = None
         self._copies: tuple[Tensor, Tensor] | None = None
 
     def begin(self, length: int, device: torch.device) -> Frame:
         """Settle where a block of `length` tokens (at most the window) and all that is kept stands."""
+        # Reckoned and remembered on the processor: a GPU that is asked back has to be waited for.
         last = self.sinks + self.window - 1  # a query's position in a full cache
         shift = max(0, self.tokens - last)
-        places = torch.arange(self.tokens, self.tokens + length)
+        places = np.arange(self.tokens, self.tokens + length)
         recent = len(self._read_at)
-        kept = torch.arange(self.tokens - recent, self.tokens)
-        beyond = (places - last).clamp(min=0) - shift  # how much further than they were the sinks would stand
+        kept = np.arange(self.tokens - recent, self.tokens)
+        beyond = (places - last).clip(min=0) - shift  # how much further than they were the sinks would stand
         copies = max(1, int(beyond[-1]) + 1) if self.tokens else 0
         sinks = min(self.sinks, self.tokens)
-        own_copy = (beyond[:, None] == torch.arange(copies)[None, :]).repeat_interleave(sinks, dim=1)
-        others = torch.cat([kept, places])
-        distance = places[:, None] - others[None, :]
+        own_copy = (beyond[:, None] == np.arange(copies)[None, :]).repeat(sinks, axis=1)
+        distance = places[:, None] - np.concatenate([kept, places])[None, :]
         # A sink that is read in this very block is within the window, since blocks are no longer than it.
         inside = (distance >= 0) & (distance < self.window)
+        positions, turns = places - shift, kept - shift - self._read_at
         frame = Frame(
             self.tokens,
             shift,
-            (places - shift).to(device),
-            (kept - shift - self._read_at).to(device),
+            torch.from_numpy(positions).to(device),
+            torch.from_numpy(turns).to(device),
             copies,
-            torch.cat([own_copy, inside], dim=1).to(device),
+            torch.from_numpy(np.concatenate([own_copy, inside], axis=1)).to(device),
         )
-        self._frame = frame
-        self._turn = self._rotation(frame.turns) if recent and bool((frame.turns != 0).any()) else None
+        self._frame, self._positions = frame, positions
+        self._turn = self._rotation(frame.turns) if turns.any() else None
         further = torch.arange(1, max(1, copies), device=device).repeat_interleave(sinks)
         self._copies = self._rotation(further) if len(further) else None
         return frame
@@ -127,8 +130,8 @@ class RollingCache:
         """The block has been read by all layers."""
         frame = self._frame
         assert frame is not None
-        fresh = frame.positions.cpu()[max(0, self.sinks - frame.first) :]
-        self._read_at = torch.cat([self._read_at, fresh])[-self._room :] if self._room else self._read_at
+        fresh = self._positions[max(0, self.sinks - frame.first) :]
+        self._read_at = np.concatenate([self._read_at, fresh])[-self._room :] if self._room else self._read_at
         self.tokens = frame.first + len(frame.positions)
         self._frame = None
 

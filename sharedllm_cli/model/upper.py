@@ -18,6 +18,7 @@ from sharedllm_cli.errors import ResourceError
 from sharedllm_cli.memory import is_out_of_memory, release
 from sharedllm_cli.model import cross_attention
 from sharedllm_cli.model.adapter import Adapter
+from sharedllm_cli.model.cache import growing_cache
 from sharedllm_cli.model.cross_attention import AdditiveInjection, MergedInjection, TreeContext
 from sharedllm_cli.model.lower import CompressedNodes
 from sharedllm_cli.model.spreading import layer_device
@@ -146,7 +147,7 @@ class UpperModel:
 
     def cache(self) -> DynamicCache:
         """An empty cache for the running text's own keys and values."""
-        return DynamicCache(config=self.model.config)
+        return growing_cache(self.model.config)
 
     def forward(
         self, token_ids: Tensor, tree: TreeContext | None, cache: DynamicCache | None = None, *, logits_to_keep: int = 0

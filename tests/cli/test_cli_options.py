@@ -22,6 +22,7 @@ OTHER_VALUES: dict[str, Any] = {
     "quantize": "8bit",
     "dtype": "bfloat16",
     "attention": "eager",
+    "cuda_graphs": True,
     "offline": True,
     "preset": "paper-lm",
     "lower_layers": 7,

@@ -1,0 +1,111 @@
+"""A cache that grows in place gives what transformers' own gives, and never changes what it has handed out."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from tiny_models import make_tiny_model
+from transformers import DynamicCache
+
+from sharedllm_cli.model.cache import ROOM, GrowingLayer, growing_cache
+
+TOKENS = torch.arange(20, 40)
+
+
+def states(length: int, seed: int, batch: int = 1) -> torch.Tensor:
+    return torch.randn(batch, 2, length, 8, generator=torch.Generator().manual_seed(seed))
+
+
+@pytest.mark.parametrize("inference", [False, True])
+def test_logits_are_those_of_transformers_cache(family: str, inference: bool) -> None:
+    model = make_tiny_model(family)
+    with torch.inference_mode(inference), torch.no_grad():
+        found = []
+        for cache in (DynamicCache(config=model.config), growing_cache(model.config)):
+            parts = [model(TOKENS[None, :9], past_key_values=cache).logits]
+            parts += [model(TOKENS[None, at : at + 1], past_key_values=cache).logits for at in range(9, 20)]
+            found.append(torch.cat(parts, dim=1))
+    assert torch.equal(*found)
+
+
+def test_a_token_is_written_where_there_is_room_and_the_buffer_grows_where_there_is_none() -> None:
+    layer, all_keys = GrowingLayer(), states(3 * ROOM, 0)
+    layer.update(all_keys[:, :, :5], all_keys[:, :, :5])
+    places = set()
+    for at in range(5, 3 * ROOM):
+        keys, values = layer.update(all_keys[:, :, at : at + 1], -all_keys[:, :, at : at + 1])
+        places.add(keys.data_ptr())
+    assert torch.equal(keys, all_keys)
+    assert torch.equal(values[:, :, 5:], -all_keys[:, :, 5:])
+    assert len(places) == 3, "copied whenever the room is used up, and only then"
+
+
+def test_what_was_handed_out_stays_until_it_is_taken_back() -> None:
+    layer = GrowingLayer()
+    first, _ = layer.update(states(4, 0), states(4, 1))
+    kept = first.clone()
+    layer.update(states(2, 2), states(2, 3))
+    assert torch.equal(first, kept)
+    layer.crop(-3)
+    assert layer.get_seq_length() == 3
+    again, values = layer.update(states(1, 4), states(1, 5))
+    assert torch.equal(again, torch.cat([kept[:, :, :3], states(1, 4)], dim=2))
+    assert torch.equal(values, torch.cat([states(4, 1)[:, :, :3], states(1, 5)], dim=2))
+
+
+def test_a_copy_grows_alone() -> None:
+    cache = growing_cache(make_tiny_model("llama").config)
+    cache.update(states(4, 0), states(4, 1), 0)
+    other = copy.deepcopy(cache)
+    mine, _ = cache.update(states(1, 2), states(1, 2), 0)
+    theirs, _ = other.update(states(1, 3), states(1, 3), 0)
+    assert torch.equal(mine[:, :, 4:], states(1, 2))
+    assert torch.equal(theirs[:, :, 4:], states(1, 3))
+    assert torch.equal(mine[:, :, :4], theirs[:, :, :4])
+
+
+def test_rows_that_were_repeated_or_reordered_are_not_written_over() -> None:
+    layer = GrowingLayer()
+    layer.update(states(4, 0), states(4, 1))
+    layer.batch_repeat_interleave(3)
+    keys, _ = layer.update(states(1, 2, batch=3), states(1, 3, batch=3))
+    assert torch.equal(keys[:, :, :4], states(4, 0).expand(3, -1, -1, -1))
+    layer.reorder_cache(torch.tensor([2, 1, 0]))
+    keys, values = layer.update(states(1, 4, batch=3), states(1, 5, batch=3))
+    assert torch.equal(keys[:, :, 4:5], states(1, 2, batch=3).flip(0))
+    assert torch.equal(values[:, :, 5:], states(1, 5, batch=3))
+    layer.reset()
+    assert layer.get_seq_length() == 0
+    assert torch.equal(layer.update(states(2, 6), states(2, 7))[0], states(2, 6))
+
+
+def test_what_was_begun_in_inference_mode_goes_on_outside_of_it() -> None:
+    layer = GrowingLayer()
+    with torch.inference_mode():
+        layer.update(states(4, 0), states(4, 1))
+    keys, _ = layer.update(states(1, 2), states(1, 3))
+    assert torch.equal(keys, torch.cat([states(4, 0), states(1, 2)], dim=2))
+
+
+def test_gradients_flow_as_through_transformers_cache() -> None:
+    found = []
+    for layer in (DynamicCache().layer_class_to_replicate(), GrowingLayer()):
+        given = [states(3, 0).requires_grad_(), states(2, 1).requires_grad_()]
+        layer.update(given[0], given[0])
+        layer.update(states(1, 2), states(1, 2))
+        keys, values = layer.update(given[1], given[1])
+        (keys.pow(2).sum() + values.pow(3).sum()).backward()
+        found.append([tensor.grad for tensor in given])
+    for expected, got in zip(*found, strict=True):
+        assert expected is not None
+        assert got is not None
+        assert torch.equal(expected, got)
+
+
+def test_layers_with_a_sliding_window_stay_transformers_own() -> None:
+    config = make_tiny_model("mistral").config
+    assert {type(layer) is GrowingLayer for layer in growing_cache(config).layers} == {True}
+    config.sliding_window = 8
+    assert {type(layer) is GrowingLayer for layer in growing_cache(config).layers} == {False}

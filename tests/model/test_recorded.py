@@ -1,0 +1,191 @@
+"""A step at fixed addresses gives what decoding with a growing cache gives; recording it fails softly."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager, nullcontext
+from functools import partial
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from pretend_cuda import CUDA, on_cuda, pretended_cuda
+from test_upper import TREE, opened, random_nodes
+from tiny_models import make_tiny_model, tiny_config
+from torch._subclasses.fake_tensor import DataDependentOutputException
+from transformers import AutoModelForCausalLM
+
+from sharedllm_cli.config import InjectionConfig
+from sharedllm_cli.generation.sampling import Sampler, Unsaid
+from sharedllm_cli.model import recorded
+from sharedllm_cli.model.adapter import Adapter
+from sharedllm_cli.model.cross_attention import TreeContext
+from sharedllm_cli.model.recorded import FixedStep, can_record, recorded_step
+from sharedllm_cli.model.upper import UpperModel
+
+TOKENS = torch.arange(20, 33)
+ROOM = 300  # more than a buffer has to spare
+
+
+def begun(family: str, form: Any = "merged", **changes: Any) -> tuple[UpperModel, Any, torch.Tensor, Any]:
+    model = make_tiny_model(family, **changes)
+    upper = UpperModel(model, opened(Adapter.untrained(model, "tiny", InjectionConfig(form, 3), TREE)))
+    tree = upper.context(random_nodes(model, 3), 3)
+    first, cache = upper.begin(TOKENS, tree)
+    return upper, tree, first, cache
+
+
+def decoded(step: Any, first: torch.Tensor, tokens: int) -> tuple[list[int], torch.Tensor]:
+    found, logits = [], [first]
+    for _ in range(tokens):
+        found.append(int(logits[-1].argmax()))
+        logits.append(step(torch.tensor([found[-1]])).clone())
+    return found, torch.stack(logits)
+
+
+@pytest.mark.parametrize("form", ["merged", "additive"])
+def test_logits_are_those_of_the_growing_cache(family: str, form: Any) -> None:
+    upper, tree, first, cache = begun(family, form)
+    tokens, expected = decoded(lambda token: upper.infer(token, tree, cache), first, 12)
+    upper, tree, first, cache = begun(family, form)
+    step = FixedStep(upper, tree, cache, ROOM)
+    assert decoded(step, first, 12)[0] == tokens
+    step.rewind()
+    torch.testing.assert_close(decoded(step, first, 12)[1], expected, rtol=1e-5, atol=1e-5)
+
+
+def test_without_a_tree_and_up_to_the_last_place() -> None:
+    upper, _, _, _ = begun("llama")
+    first, cache = upper.begin(TOKENS, None)
+    _, expected = decoded(lambda token: upper.infer(token, None, cache), first, ROOM)
+    first, cache = upper.begin(TOKENS, None)
+    _, logits = decoded(FixedStep(upper, None, cache, ROOM), first, ROOM)
+    torch.testing.assert_close(logits, expected, rtol=1e-4, atol=1e-4)
+
+
+@contextmanager
+def stubbed_graphs(monkeypatch: pytest.MonkeyPatch, replayed: Any) -> Any:
+    """CUDA's streams and graphs on a processor: a recording is the step, and replaying it runs `replayed`."""
+    steps: list[FixedStep] = []
+    run = FixedStep.run
+
+    def remember(step: FixedStep) -> torch.Tensor:
+        steps.append(step)
+        return run(step)
+
+    class Graph:
+        def replay(self) -> None:
+            replayed(steps[-1], run)
+
+    monkeypatch.setattr(FixedStep, "run", remember)
+    stream = SimpleNamespace(wait_stream=lambda other: None)
+    monkeypatch.setattr(torch.cuda, "Stream", lambda device: stream)
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda device: stream)
+    monkeypatch.setattr(torch.cuda, "stream", lambda stream: nullcontext())
+    monkeypatch.setattr(torch.cuda, "CUDAGraph", Graph)
+    monkeypatch.setattr(torch.cuda, "graph", lambda graph: nullcontext())
+    yield
+
+
+def test_a_recording_begins_where_the_cache_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    upper, tree, first, cache = begun("llama")
+    _, expected = decoded(lambda token: upper.infer(token, tree, cache), first, 5)
+    upper, tree, first, cache = begun("llama")
+    outputs: list[torch.Tensor] = []
+
+    def replayed(step: FixedStep, run: Any) -> None:
+        outputs[0].copy_(run(step))  # a graph writes where it wrote when it was recorded
+
+    with stubbed_graphs(monkeypatch, replayed):
+        original = recorded._Recorded.__init__
+
+        def keep(self: Any, step: Any, graph: Any, logits: torch.Tensor) -> None:
+            outputs.append(logits)
+            original(self, step, graph, logits)
+
+        monkeypatch.setattr(recorded._Recorded, "__init__", keep)
+        with torch.inference_mode():
+            step, why = recorded_step(upper, tree, cache, first.argmax()[None], ROOM)
+            assert (step is not None, why) == (True, "")
+            _, logits = decoded(step, first, 5)
+    torch.testing.assert_close(logits, expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["differs", "is no number", "raises"])
+def test_what_can_not_be_trusted_is_given_up_and_decoding_goes_on(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    upper, tree, first, cache = begun("llama")
+    _, expected = decoded(lambda token: upper.infer(token, tree, cache), first, 5)
+    upper, tree, first, cache = begun("llama")
+    outputs: list[torch.Tensor] = []
+
+    def replayed(step: FixedStep, run: Any) -> None:
+        if kind == "raises":
+            raise RuntimeError("operation not permitted when stream is capturing\nand more")
+        outputs[0].mul_(1.1 if kind == "differs" else float("nan"))
+
+    with stubbed_graphs(monkeypatch, replayed):
+        original = recorded._Recorded.__init__
+
+        def keep(self: Any, step: Any, graph: Any, logits: torch.Tensor) -> None:
+            outputs.append(logits)
+            original(self, step, graph, logits)
+
+        monkeypatch.setattr(recorded._Recorded, "__init__", keep)
+        with torch.inference_mode():
+            step, why = recorded_step(upper, tree, cache, first.argmax()[None], ROOM)
+    assert step is None
+    assert ("RuntimeError: operation not permitted when stream is capturing" in why) == (kind == "raises")
+    assert "\n" not in why
+    _, logits = decoded(lambda token: upper.infer(token, tree, cache), first, 5)
+    torch.testing.assert_close(logits, expected, rtol=1e-5, atol=1e-5)
+
+
+def described(family: str, **changes: Any) -> tuple[Any, Adapter]:
+    """A model and an adapter of shapes alone."""
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(tiny_config(family, **changes), dtype=torch.bfloat16).eval()
+        return model, Adapter.untrained(model, "tiny", InjectionConfig("merged", 3), TREE)
+
+
+def pretended_upper(model: Any, adapter: Adapter) -> tuple[UpperModel, TreeContext, Any]:
+    upper = UpperModel(on_cuda(model), on_cuda(adapter))
+    keys = torch.empty(1, 2, 9, 8, dtype=torch.bfloat16, device=CUDA)
+    turn = torch.empty(1, 1, 8, dtype=torch.bfloat16, device=CUDA)
+    tree = TreeContext(dict.fromkeys(range(3), keys), dict.fromkeys(range(3), keys), (turn, turn))
+    _, cache = upper.begin(torch.empty(13, dtype=torch.long, device=CUDA), tree)
+    return upper, tree, cache
+
+
+def test_only_one_gpu_without_hooks_and_windows_can_be_recorded() -> None:
+    upper, _, _, cache = begun("llama")
+    assert not can_record(upper, cache), "a processor"
+    model, adapter = described("llama")
+    with pretended_cuda(), torch.inference_mode():
+        upper, _, cache = pretended_upper(model, adapter)
+        assert can_record(upper, cache)
+        model.lm_head._hf_hook = object()
+        assert not can_record(upper, cache), "accelerate's hooks move tensors"
+    model, adapter = described("mistral")
+    with pretended_cuda():
+        upper = UpperModel(on_cuda(model), on_cuda(adapter))
+        assert can_record(upper, upper.cache())
+        model.config.sliding_window = 8
+        assert not can_record(upper, upper.cache()), "a sliding window"
+
+
+@pytest.mark.parametrize("flash", [True, False])
+def test_neither_way_of_decoding_waits_for_the_device(flash: bool) -> None:
+    model, adapter = described("llama")
+    with pretended_cuda(flash=flash), torch.inference_mode():
+        upper, tree, cache = pretended_upper(model, adapter)
+        first = torch.empty(300, dtype=torch.bfloat16, device=CUDA)
+        random = Sampler(0.7, 0.9)
+        random._generator = torch.Generator()  # one of the GPU's can't be pretended
+        for sampler in (Sampler(), random, Sampler(unsaid=Unsaid([3, 4], [1.0, 2.0]))):
+            drawn = sampler.draw(first)
+            for step in (partial(upper.infer, tree=tree, cache=cache), FixedStep(upper, tree, cache, 8)):
+                for _ in range(3):
+                    drawn = sampler.draw(step(drawn.token))
+                    assert drawn.token.device == drawn.best.device == CUDA
+            with pytest.raises(DataDependentOutputException):
+                drawn.read()  # the one thing that waits
