@@ -25,6 +25,7 @@ from sharedllm_cli.model.lower import CompressedNodes, LowerModel
 from sharedllm_cli.model.placement import Placement
 from sharedllm_cli.model.quantization import linear_weight
 from sharedllm_cli.model.random_weights import random_model
+from sharedllm_cli.model.recorded import FixedStep, can_record, recorded_step
 from sharedllm_cli.model.streaming import StreamingReader
 from sharedllm_cli.model.upper import UpperModel
 
@@ -74,6 +75,7 @@ def all_checks(device: torch.device) -> Iterator[Callable[[], Finding]]:
         for form in INJECTIONS:
             yield partial(upper_model, device, dtype, form)
         yield partial(decoding, device, dtype)
+        yield partial(recorded_decoding, device, dtype)
         yield partial(streaming, device, dtype)
     for quantize in ("4bit", "8bit"):
         yield partial(quantized, device, quantize)
@@ -170,6 +172,29 @@ def decoding(device: torch.device, dtype: torch.dtype) -> Finding:
     reference, model = _pair(device, dtype)
     error = relative_error(_logits(model, "merged", steps=8), _logits(reference, "merged"))
     return Finding(f"decoding with a tree, {_type_name(dtype)}", error, BOUNDS[dtype])
+
+
+def recorded_decoding(device: torch.device, dtype: torch.dtype) -> Finding:
+    """The same by a step at fixed addresses, recorded and replayed where the device can."""
+    reference, model = _pair(device, dtype)
+    upper = _open_upper(model, "merged")
+    tree = upper.context(_tree(model), _CHUNKS)
+    ids = _ids(1, _RUNNING)[0].to(model.device)
+    steps = 8
+    with torch.inference_mode():
+        logits, cache = upper.begin(ids[:-steps], tree)
+        taken: Callable[[Tensor], Tensor] = FixedStep(upper, tree, cache, steps)
+        note = "not recorded: no CUDA"
+        found = [logits.clone()]
+        if can_record(upper, cache):
+            recorded, why_not = recorded_step(upper, tree, cache, ids[-steps:][:1], steps)
+            if recorded is None:
+                return Finding(f"recorded decoding, {_type_name(dtype)}", float("inf"), BOUNDS[dtype], why_not)
+            taken, note = recorded, "recorded"
+        found += [taken(ids[place : place + 1]).clone() for place in range(_RUNNING - steps, _RUNNING)]
+    exact = _logits(reference, "merged")[0, -steps - 1 :]
+    error = relative_error(torch.stack(found), exact)
+    return Finding(f"recorded decoding, {_type_name(dtype)}", error, BOUNDS[dtype], note)
 
 
 def streaming(device: torch.device, dtype: torch.dtype) -> Finding:

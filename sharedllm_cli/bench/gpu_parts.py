@@ -14,6 +14,7 @@ import torch
 
 from sharedllm_cli.bench import texts
 from sharedllm_cli.bench.checks import Finding, all_checks, relative_error
+from sharedllm_cli.bench.gpu_decoding import decoding
 from sharedllm_cli.bench.request import Request
 from sharedllm_cli.bench.runner import run
 from sharedllm_cli.bench.subject import Subject, describe_subject, open_subject
@@ -32,7 +33,7 @@ from sharedllm_cli.progress import Silent
 BUDGET = 520.0
 """Seconds for all parts together; what a part does not use, those after it may."""
 ASKING_BYTES = 200e6
-"""What asking may take beside the model and the selected keys and values."""
+"""What asking may take beside the model and the keys and values read, selected and the running text's."""
 FLAT_BYTES = 64e6
 """By how much the peak of reading a million tokens may pass that of reading an eighth of them."""
 _PRODUCT_BOUND = 2e-2
@@ -129,9 +130,12 @@ def _shape_part(shape: str, quantize: str) -> Callable[[Asked, float], dict[str,
             memory=False,
         )
         products = quantized_products(subject) if chosen != "none" else None
+        decoded = decoding(subject, request.running_tokens, 4 if asked.dry else 64)
         found = run(subject, request, settings, home=asked.folder, reporter=Silent(), deadline=ends)
         passed = products is None or products["passed"]
-        return {**found, "asking": asking(found), "products": products, "passed": passed}
+        own_bytes = subject.base.key_value * subject.facts.layer_count * subject.base.number_bytes
+        beside = asking(found, own_bytes * request.running_tokens)
+        return {**found, "asking": beside, "decoding": decoded, "products": products, "passed": passed}
 
     return part
 
@@ -157,15 +161,21 @@ def quantized_products(subject: Subject) -> dict[str, Any]:
     return _verdict(rows)
 
 
-def asking(found: dict[str, Any]) -> list[dict[str, Any]]:
-    """Of each indexed reading that was measured: its peak beside the model and the selected keys and values."""
+def asking(found: dict[str, Any], own_bytes: int) -> list[dict[str, Any]]:
+    """Of each indexed reading that was measured: its peak beside the model and the selected keys and values.
+
+    `own_bytes` of it are keys and values of the running text itself.
+    """
     rows = []
     for length, of in found["lengths"].items():
         for arm, told in of["arms"].items():
             indexed = told.get("indexed")
             if indexed and indexed["peak_bytes"]:
                 beside = indexed["peak_bytes"] - found["model"]["memory_bytes"] - told["tree_bytes"]
-                rows.append({"tokens": int(length), "arm": arm, "bytes": beside, "within": beside <= ASKING_BYTES})
+                within = beside - own_bytes <= ASKING_BYTES
+                rows.append(
+                    {"tokens": int(length), "arm": arm, "bytes": beside, "own_bytes": own_bytes, "within": within}
+                )
     return rows
 
 

@@ -12,9 +12,9 @@ import pytest
 import torch
 
 from sharedllm_cli.bench import checks, gpu
-from sharedllm_cli.bench.gpu_parts import PARTS, Asked, Part
+from sharedllm_cli.bench.gpu_parts import PARTS, Asked, Part, asking
 from sharedllm_cli.errors import DocumentError, UsageError
-from sharedllm_cli.model import cross_attention, lower
+from sharedllm_cli.model import cross_attention, lower, recorded
 
 CPU = torch.device("cpu")
 
@@ -36,6 +36,9 @@ def test_a_dry_run_goes_through_every_part(
     for name in ("llama-3.1-8b", "llama-2-7b-4bit"):
         arms = parts[name]["found"]["lengths"]["512"]["arms"]
         assert {"sharedllm M=2", "sharedllm M=4", "streaming", "encoder-decoder base", "full"} <= set(arms)
+        assert parts[name]["found"]["decoding"]["agree"]
+        assert parts[name]["found"]["decoding"]["tokens_per_s"] > 0
+    assert shown.count("not recorded: a step is recorded on one CUDA device alone; the same tokens") == 2
     assert parts["memory"]["found"]["rows"][-1]["tokens"] == 1024
     assert code == 0
     for name in PARTS:
@@ -127,6 +130,27 @@ def test_a_check_sees_a_wrong_kernel_and_a_wrong_projection(monkeypatch: pytest.
 
     monkeypatch.setattr(lower, "project_keys_values", wrong)
     assert not checks.lower_model(CPU, torch.float32, "qwen3").passed
+
+
+def test_a_check_sees_a_step_that_does_not_move_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert checks.recorded_decoding(CPU, torch.float32).passed
+    run = recorded.FixedStep.run
+
+    def stuck(step: Any) -> Any:
+        logits = run(step)
+        step._position.sub_(1)
+        return logits
+
+    monkeypatch.setattr(recorded.FixedStep, "run", stuck)
+    assert not checks.recorded_decoding(CPU, torch.float32).passed
+
+
+def test_the_running_text_s_own_keys_are_told_apart() -> None:
+    told = {"indexed": {"peak_bytes": 1_000_000_000}, "tree_bytes": 100_000_000}
+    found = {"model": {"memory_bytes": 550_000_000}, "lengths": {"8192": {"arms": {"sharedllm": told}}}}
+    row = {"tokens": 8192, "arm": "sharedllm", "bytes": 350_000_000}
+    assert asking(found, 160_000_000) == [{**row, "own_bytes": 160_000_000, "within": True}]
+    assert asking(found, 140_000_000) == [{**row, "own_bytes": 140_000_000, "within": False}]
 
 
 def test_a_number_that_is_none_is_no_pass() -> None:

@@ -48,6 +48,9 @@ def test_the_upper_model_reads_a_tree_as_on_a_processor(dtype: torch.dtype, form
 @pytest.mark.parametrize("dtype", TYPES)
 def test_decoding_and_streaming_give_the_processor_s_logits(dtype: torch.dtype) -> None:
     hold(checks.decoding(DEVICE, dtype))
+    recorded = checks.recorded_decoding(DEVICE, dtype)
+    assert recorded.note == "recorded"
+    hold(recorded)
     hold(checks.streaming(DEVICE, dtype))
 
 
