@@ -8,9 +8,19 @@ from typing import Annotated, Any, TypeVar
 
 import typer
 
-from sharedllm_cli.cli.eval_options import DATA, KEPT, OUT_HELP, Resume, names
+from sharedllm_cli.cli.eval_options import (
+    ANSWER_SETTINGS,
+    DATA,
+    KEPT,
+    MODEL_SETTINGS,
+    OUT_HELP,
+    Arms,
+    NoAdapter,
+    Resume,
+    names,
+)
 from sharedllm_cli.cli.heat_map import show_heat_map
-from sharedllm_cli.cli.options import takes
+from sharedllm_cli.cli.options import TREE, takes
 from sharedllm_cli.cli.session import Call, calm_libraries
 from sharedllm_cli.errors import UsageError
 
@@ -19,11 +29,7 @@ Number = TypeVar("Number", int, float)
 TREES_HELP = "Where trees are kept, to share them between runs; by default each goes after its document's questions."
 
 
-@takes(
-    *("model", "adapter", "device", "quantize", "dtype", "attention", "offline"),
-    *("policy", "evidence_tokens", "readings", "tree", "refuse_from", "max_new_tokens", "system"),
-    *("preset", "lower_layers", "chunk_tokens", "tree_height", "ratios", "encoding", "stored_dtype", "injection"),
-)
+@takes(*MODEL_SETTINGS, *ANSWER_SETTINGS, *TREE.names)
 def needle(
     call: Call,
     text: Annotated[
@@ -45,15 +51,8 @@ def needle(
     depths: Annotated[
         str, typer.Option("--depths", metavar="P,P,…", help="Where the fact stands, in percent of the document.")
     ] = "0,25,50,75,100",
-    arms: Annotated[
-        str,
-        typer.Option(
-            "--arms", metavar="A,A,…", help="Arms: closed, truncate, bm25, tree, tree-wrong, sharedllm, full."
-        ),
-    ] = "sharedllm,tree,tree-wrong,bm25,closed",
-    no_adapter: Annotated[
-        bool, typer.Option("--no-adapter", help="The base model alone: no adapter in any arm.")
-    ] = False,
+    arms: Arms = "sharedllm,tree,tree-wrong,bm25,closed",
+    no_adapter: NoAdapter = False,
     trials: Annotated[
         int,
         typer.Option("--trials", metavar="N", help="Facts for each length and depth.", rich_help_panel=DATA, min=1),

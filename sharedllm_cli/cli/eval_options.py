@@ -10,6 +10,9 @@ import typer
 from sharedllm_cli.errors import UsageError
 
 DATA = "Data"
+MODEL_SETTINGS = ("model", "adapter", "device", "quantize", "dtype", "attention", "offline")
+"""What every measurement of a model takes; `--cuda-graphs` is for answers alone."""
+ANSWER_SETTINGS = ("policy", "evidence_tokens", "readings", "tree", "refuse_from", "max_new_tokens", "system")
 KEPT = "go on with --resume"
 
 DataFiles = Annotated[
@@ -22,6 +25,11 @@ DataFiles = Annotated[
         rich_help_panel=DATA,
     ),
 ]
+Arms = Annotated[
+    str,
+    typer.Option("--arms", metavar="A,A,…", help="Arms: closed, truncate, bm25, tree, tree-wrong, sharedllm, full."),
+]
+NoAdapter = Annotated[bool, typer.Option("--no-adapter", help="The base model alone: no adapter in any arm.")]
 Limit = Annotated[
     int, typer.Option("--limit", metavar="N", help="Questions, drawn from all.", rich_help_panel=DATA, min=1)
 ]

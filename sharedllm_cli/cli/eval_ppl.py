@@ -7,8 +7,19 @@ from typing import Annotated, Any
 
 import typer
 
-from sharedllm_cli.cli.eval_options import DATA, KEPT, OUT_HELP, Last, Resume, Seed, SkipBadLines, names
-from sharedllm_cli.cli.options import takes
+from sharedllm_cli.cli.eval_options import (
+    DATA,
+    KEPT,
+    MODEL_SETTINGS,
+    OUT_HELP,
+    Last,
+    NoAdapter,
+    Resume,
+    Seed,
+    SkipBadLines,
+    names,
+)
+from sharedllm_cli.cli.options import TREE, takes
 from sharedllm_cli.cli.session import Call, calm_libraries
 from sharedllm_cli.cli.tables import show_table
 from sharedllm_cli.errors import UsageError
@@ -17,10 +28,7 @@ ARMS = "window,streaming,sharedllm,tree-wrong,full"
 TREES_HELP = "Where trees are kept, to share them between runs; by default the nodes that are read are computed anew."
 
 
-@takes(
-    *("model", "adapter", "device", "quantize", "dtype", "attention", "offline"),
-    *("preset", "lower_layers", "chunk_tokens", "tree_height", "ratios", "encoding", "stored_dtype", "injection"),
-)
+@takes(*MODEL_SETTINGS, *TREE.names)
 def ppl(
     call: Call,
     text: Annotated[
@@ -38,9 +46,7 @@ def ppl(
         str, typer.Option("--lengths", metavar="N,N,…", help="Tokens of a stretch, the scored ones included.")
     ] = "4096,16384,32768,131072",
     arms: Annotated[str, typer.Option("--arms", metavar="A,A,…", help=f"Arms: {ARMS.replace(',', ', ')}.")] = ARMS,
-    no_adapter: Annotated[
-        bool, typer.Option("--no-adapter", help="The base model alone: no adapter in any arm.")
-    ] = False,
+    no_adapter: NoAdapter = False,
     recent: Annotated[
         int, typer.Option("--recent", metavar="N", help="Tokens that every arm reads as plain text.", min=1)
     ] = 2048,

@@ -8,13 +8,17 @@ from typing import Annotated, Any
 import typer
 
 from sharedllm_cli.cli.eval_options import (
+    ANSWER_SETTINGS,
     DATA,
     KEPT,
+    MODEL_SETTINGS,
     OUT_HELP,
+    Arms,
     DataFiles,
     Joins,
     Lasts,
     Limit,
+    NoAdapter,
     Resume,
     Seed,
     SkipBadLines,
@@ -23,31 +27,20 @@ from sharedllm_cli.cli.eval_options import (
     numbers,
     share,
 )
-from sharedllm_cli.cli.options import takes
+from sharedllm_cli.cli.options import TREE, takes
 from sharedllm_cli.cli.session import Call, calm_libraries
 from sharedllm_cli.cli.tables import show_table
 
 
-@takes(
-    *("model", "adapter", "device", "quantize", "dtype", "attention", "offline"),
-    *("policy", "evidence_tokens", "readings", "tree", "refuse_from", "max_new_tokens", "system"),
-    *("preset", "lower_layers", "chunk_tokens", "tree_height", "ratios", "encoding", "stored_dtype", "injection"),
-)
+@takes(*MODEL_SETTINGS, *ANSWER_SETTINGS, *TREE.names)
 def qa(
     call: Call,
     data: DataFiles,
     out: Annotated[
         Path, typer.Option("--out", metavar="FOLDER", help=OUT_HELP, rich_help_panel="Run", show_default=False)
     ],
-    arms: Annotated[
-        str,
-        typer.Option(
-            "--arms", metavar="A,A,…", help="Arms: closed, truncate, bm25, tree, tree-wrong, sharedllm, full."
-        ),
-    ] = "closed,truncate,bm25,tree,tree-wrong,sharedllm,full",
-    no_adapter: Annotated[
-        bool, typer.Option("--no-adapter", help="The base model alone: no adapter in any arm.")
-    ] = False,
+    arms: Arms = "closed,truncate,bm25,tree,tree-wrong,sharedllm,full",
+    no_adapter: NoAdapter = False,
     limit: Limit = 200,
     seed: Seed = 0,
     join: Joins = "1",
