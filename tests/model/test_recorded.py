@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from functools import partial
 from types import SimpleNamespace
 from typing import Any
@@ -63,78 +63,69 @@ def test_without_a_tree_and_up_to_the_last_place() -> None:
     torch.testing.assert_close(logits, expected, rtol=1e-4, atol=1e-4)
 
 
-@contextmanager
-def stubbed_graphs(monkeypatch: pytest.MonkeyPatch, replayed: Any) -> Any:
-    """CUDA's streams and graphs on a processor: a recording is the step, and replaying it runs `replayed`."""
-    steps: list[FixedStep] = []
-    run = FixedStep.run
+@pytest.fixture
+def graphs(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """CUDA's streams and graphs on a processor: a recording is the step, and replaying it calls "replay".
 
-    def remember(step: FixedStep) -> torch.Tensor:
-        steps.append(step)
-        return run(step)
+    That is given the step and the logits that were recorded: a graph writes where it wrote when it was recorded.
+    """
+    found: dict[str, Any] = {}
+    original = recorded._Recorded.__init__
 
-    class Graph:
-        def replay(self) -> None:
-            replayed(steps[-1], run)
+    def keep(self: Any, step: FixedStep, graph: Any, logits: torch.Tensor) -> None:
+        found.update(step=step, logits=logits)
+        original(self, step, graph, logits)
 
-    monkeypatch.setattr(FixedStep, "run", remember)
     stream = SimpleNamespace(wait_stream=lambda other: None)
-    monkeypatch.setattr(torch.cuda, "Stream", lambda device: stream)
-    monkeypatch.setattr(torch.cuda, "current_stream", lambda device: stream)
-    monkeypatch.setattr(torch.cuda, "stream", lambda stream: nullcontext())
-    monkeypatch.setattr(torch.cuda, "CUDAGraph", Graph)
-    monkeypatch.setattr(torch.cuda, "graph", lambda graph: nullcontext())
-    yield
+    graph = SimpleNamespace(replay=lambda: found["replay"](found["step"], found["logits"]))
+    monkeypatch.setattr(recorded._Recorded, "__init__", keep)
+    for name, value in {
+        "Stream": lambda device: stream,
+        "current_stream": lambda device: stream,
+        "stream": lambda stream: nullcontext(),
+        "CUDAGraph": lambda: graph,
+        "graph": lambda graph: nullcontext(),
+    }.items():
+        monkeypatch.setattr(torch.cuda, name, value)
+    return found
 
 
-def test_a_recording_begins_where_the_cache_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_recording_begins_where_the_cache_ends(graphs: dict[str, Any]) -> None:
     upper, tree, first, cache = begun("llama")
     _, expected = decoded(lambda token: upper.infer(token, tree, cache), first, 5)
     upper, tree, first, cache = begun("llama")
-    outputs: list[torch.Tensor] = []
-
-    def replayed(step: FixedStep, run: Any) -> None:
-        outputs[0].copy_(run(step))  # a graph writes where it wrote when it was recorded
-
-    with stubbed_graphs(monkeypatch, replayed):
-        original = recorded._Recorded.__init__
-
-        def keep(self: Any, step: Any, graph: Any, logits: torch.Tensor) -> None:
-            outputs.append(logits)
-            original(self, step, graph, logits)
-
-        monkeypatch.setattr(recorded._Recorded, "__init__", keep)
-        with torch.inference_mode():
-            step, why = recorded_step(upper, tree, cache, first.argmax()[None], ROOM)
-            assert (step is not None, why) == (True, "")
-            _, logits = decoded(step, first, 5)
+    graphs["replay"] = lambda step, logits: logits.copy_(step.run())
+    with torch.inference_mode():
+        step, why = recorded_step(upper, tree, cache, first.argmax()[None], ROOM)
+        assert (step is not None, why) == (True, "")
+        _, logits = decoded(step, first, 5)
     torch.testing.assert_close(logits, expected, rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize("kind", ["differs", "is no number", "raises"])
-def test_what_can_not_be_trusted_is_given_up_and_decoding_goes_on(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def _raise(step: FixedStep, logits: torch.Tensor) -> None:
+    raise RuntimeError("operation not permitted when stream is capturing\nand more")
+
+
+@pytest.mark.parametrize(
+    ("replay", "reason"),
+    [
+        (lambda step, logits: logits.mul_(1.1), "differed"),
+        (lambda step, logits: logits.mul_(float("nan")), "differed"),
+        (_raise, "RuntimeError: operation not permitted when stream is capturing"),
+    ],
+    ids=["differs", "is no number", "raises"],
+)
+def test_what_can_not_be_trusted_is_given_up_and_decoding_goes_on(
+    replay: Any, reason: str, graphs: dict[str, Any]
+) -> None:
     upper, tree, first, cache = begun("llama")
     _, expected = decoded(lambda token: upper.infer(token, tree, cache), first, 5)
     upper, tree, first, cache = begun("llama")
-    outputs: list[torch.Tensor] = []
-
-    def replayed(step: FixedStep, run: Any) -> None:
-        if kind == "raises":
-            raise RuntimeError("operation not permitted when stream is capturing\nand more")
-        outputs[0].mul_(1.1 if kind == "differs" else float("nan"))
-
-    with stubbed_graphs(monkeypatch, replayed):
-        original = recorded._Recorded.__init__
-
-        def keep(self: Any, step: Any, graph: Any, logits: torch.Tensor) -> None:
-            outputs.append(logits)
-            original(self, step, graph, logits)
-
-        monkeypatch.setattr(recorded._Recorded, "__init__", keep)
-        with torch.inference_mode():
-            step, why = recorded_step(upper, tree, cache, first.argmax()[None], ROOM)
+    graphs["replay"] = replay
+    with torch.inference_mode():
+        step, why = recorded_step(upper, tree, cache, first.argmax()[None], ROOM)
     assert step is None
-    assert ("RuntimeError: operation not permitted when stream is capturing" in why) == (kind == "raises")
+    assert reason in why
     assert "\n" not in why
     _, logits = decoded(lambda token: upper.infer(token, tree, cache), first, 5)
     torch.testing.assert_close(logits, expected, rtol=1e-5, atol=1e-5)
