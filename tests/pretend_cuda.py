@@ -93,13 +93,16 @@ def pretended_cuda(*, flash: bool = True) -> Iterator[FakeTensorMode]:
         yield mode
 
 
-def on_cuda(module: nn.Module, device: torch.device = CUDA) -> Any:
-    """A module (on `meta` or anywhere) with fake parameters and buffers on the device, in place."""
+def on_cuda(module: nn.Module, device: torch.device = CUDA, *, learned: bool = False) -> Any:
+    """A module (on `meta` or anywhere) with fake parameters and buffers on the device, in place.
+
+    `learned`: those that had gradients have them again.
+    """
     for part in module.modules():
         for name, parameter in list(part._parameters.items()):
             if parameter is not None:
                 fake = torch.empty(parameter.shape, dtype=parameter.dtype, device=device)
-                part._parameters[name] = nn.Parameter(fake, requires_grad=False)
+                part._parameters[name] = nn.Parameter(fake, requires_grad=learned and parameter.requires_grad)
         for name, buffer in list(part._buffers.items()):
             if buffer is not None:
                 part._buffers[name] = torch.empty(buffer.shape, dtype=buffer.dtype, device=device)

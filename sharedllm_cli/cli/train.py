@@ -51,6 +51,7 @@ def train(
     learning_rate: options.LearningRate = 5e-4,
     rank: options.Rank = 16,
     batch_tokens: options.BatchTokens = 1,
+    gradient_checkpointing: options.GradientCheckpointing = False,
     start: options.Start = None,
     seed: options.Seed = 0,
     max_minutes: options.MaxMinutes = None,
@@ -119,6 +120,7 @@ def train(
             steps=steps, samples=samples, learning_rate=learning_rate, batch_tokens=batch_tokens, seed=seed
         ),
         pace=Pace(max_seconds=math.inf if max_minutes is None else max_minutes * 60),
+        gradient_checkpointing=gradient_checkpointing,
         resume=resume,
     )
     outcome = run(request, call.settings, home=call.home, reporter=call.console)

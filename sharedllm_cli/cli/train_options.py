@@ -69,6 +69,14 @@ BatchTokens = Annotated[
     int,
     typer.Option("--batch-tokens", help="Samples stand side by side up to this many tokens.", rich_help_panel=COURSE),
 ]
+GradientCheckpointing = Annotated[
+    bool,
+    typer.Option(
+        "--gradient-checkpointing",
+        help="Keep a layer's states at its entrance alone, and compute the rest again: more work, far less memory.",
+        rich_help_panel=COURSE,
+    ),
+]
 Start = Annotated[
     Path | None,
     typer.Option(

@@ -20,7 +20,7 @@ class Batch:
     """B samples of up to L tokens.
 
     `token_ids`, `positions`, `branches`: [B, L]. What is learned: `rows`, `columns` and `targets`, and what
-    each target counts, `weights`, [T] each.
+    each target counts, `weights`, [T] each. `branched`: some sample has several branches.
     """
 
     token_ids: Tensor
@@ -30,28 +30,36 @@ class Batch:
     columns: Tensor
     targets: Tensor
     weights: Tensor
+    branched: bool
 
     @staticmethod
     def of(samples: Sequence[Sample], device: torch.device) -> Batch:
         """Lay samples side by side; padding gets token 0, and is seen by nobody."""
         length = max(len(sample) for sample in samples)
 
-        def padded(arrays: Sequence[np.ndarray], filler: int) -> Tensor:
+        def padded(arrays: Sequence[np.ndarray], filler: int) -> np.ndarray:
             whole = np.full((len(samples), length), filler, dtype=np.int64)
             for row, array in zip(whole, arrays, strict=True):
                 row[: len(array)] = array
-            return torch.from_numpy(whole).to(device)
+            return whole
 
+        def there(array: np.ndarray) -> Tensor:
+            return torch.from_numpy(array).to(device)
+
+        # All of it is settled on the processor: a GPU that is asked where the targets stand has to be waited for.
         targets = padded([sample.targets for sample in samples], NO_TARGET)
-        rows, columns = (targets != NO_TARGET).nonzero(as_tuple=True)
+        branches = padded([sample.branches for sample in samples], PADDING)
+        rows, columns = (targets != NO_TARGET).nonzero()
+        weights = np.array([sample.weight for sample in samples], dtype=np.float32)
         return Batch(
-            padded([sample.token_ids for sample in samples], 0),
-            padded([sample.positions for sample in samples], 0),
-            padded([sample.branches for sample in samples], PADDING),
-            rows,
-            columns,
-            targets[rows, columns],
-            torch.tensor([sample.weight for sample in samples], dtype=torch.float32, device=device)[rows],
+            there(padded([sample.token_ids for sample in samples], 0)),
+            there(padded([sample.positions for sample in samples], 0)),
+            there(branches),
+            there(rows),
+            there(columns),
+            there(targets[rows, columns]),
+            there(weights[rows]),
+            branched=not bool(((branches == branches[:, :1]) | (branches == PADDING)).all()),
         )
 
     def mask(self, window: int | None = None) -> Tensor | None:
@@ -61,8 +69,7 @@ class Batch:
         most. Padding stands behind everything and is a branch of its own: nothing sees it.
         """
         length = self.token_ids.shape[1]
-        alone = (self.branches == self.branches[:, :1]) | (self.branches == PADDING)
-        if bool(alone.all()) and (window is None or length <= window):
+        if not self.branched and (window is None or length <= window):
             return None
         place = torch.arange(length, device=self.branches.device)
         earlier = place[:, None] >= place[None, :]

@@ -52,8 +52,8 @@ class Request:
     `validation` documents before them are never learned from, their loss is followed; of the others `documents` a file
     are learned from, all unless said, and `text_pieces` of the pieces that `lm` and `recite` cut long texts into.
     `start` is the folder of an adapter to go on from (its rank and layers stay); without one a new adapter is made.
-    `reading` lets a new adapter read the tree; `trees` is the folder of the trees that samples read, by default the
-    run's own.
+    `gradient_checkpointing` trades work for memory; a run may be resumed with or without it. `reading` lets a new
+    adapter read the tree; `trees` is the folder of the trees that samples read, by default the run's own.
     """
 
     data: tuple[DataFile, ...]
@@ -73,6 +73,7 @@ class Request:
     pace: Pace = field(default_factory=Pace)
     mixture: Mixture = field(default_factory=Mixture)
     lengths: Lengths = field(default_factory=Lengths)
+    gradient_checkpointing: bool = False
     resume: bool = False
 
 
@@ -130,7 +131,7 @@ def run(request: Request, settings: Settings, *, home: Path, reporter: Reporter)
         unseen = samples("validation", request.schedule.seed + 1)
         validation = [unseen[number] for number in range(request.validation_samples)]
     trainer = Trainer(
-        TrainedUpper(upper),
+        TrainedUpper(upper, gradient_checkpointing=request.gradient_checkpointing),
         Distillation(trees) if request.objective == "distill" else NextTokens(request.objective, trees),
         samples("training", request.schedule.seed),
         request.run,
