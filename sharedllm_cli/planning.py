@@ -25,15 +25,15 @@ from sharedllm_cli.index.layout import LowerShape, predicted_bytes
 from sharedllm_cli.index.manifest import LeavesKey, TreesKey, text_hash
 from sharedllm_cli.index.store import IndexStore
 from sharedllm_cli.model.adapter_config import passage_budget, tree_config, tree_layers
-from sharedllm_cli.model.checkpoint import weight_files
-from sharedllm_cli.model.facts import ModelFacts
 from sharedllm_cli.model.loading import weights_hash
 from sharedllm_cli.model.placement import Placement, place
-from sharedllm_cli.model.references import describe
-from sharedllm_cli.model.registry import installed_folder
 from sharedllm_cli.model.spreading import ModelSizes, Room, free_bytes, model_sizes, spread
-from sharedllm_cli.model.tokenizer_files import read_tokenizer
 from sharedllm_cli.progress import Reporter
+from sharedllm_cli.weights.checkpoint import weight_files
+from sharedllm_cli.weights.facts import ModelFacts
+from sharedllm_cli.weights.references import describe
+from sharedllm_cli.weights.registry import installed_folder
+from sharedllm_cli.weights.tokenizer_files import read_tokenizer
 
 OVER_FLOOR = 1.5
 """Indexing and asking take about this many times their floors (docs/log.md has the measurement)."""

@@ -88,8 +88,8 @@ def default_model_home(tmp_path_factory: pytest.TempPathFactory, kept_models: Pa
     from sharedllm_cli.config import DEFAULT_MODEL
     from sharedllm_cli.errors import ModelError
     from sharedllm_cli.home import ensure_private, models_folder
-    from sharedllm_cli.model.pull import pull
     from sharedllm_cli.progress import Silent
+    from sharedllm_cli.weights.pull import pull
 
     home = tmp_path_factory.mktemp("model-home")
     models_folder(home).symlink_to(ensure_private(kept_models))

@@ -21,8 +21,8 @@ PACKAGE = ROOT / "sharedllm_cli"
 
 FLOORS: tuple[frozenset[str], ...] = (
     frozenset({"config", "errors", "answer", "progress", "home", "memory", "durable"}),
-    frozenset({"documents", "model"}),
-    frozenset({"context"}),
+    frozenset({"documents", "weights"}),
+    frozenset({"context", "model"}),
     frozenset({"generation", "index"}),
     frozenset({"planning", "plots", "reading"}),
     frozenset({"asking", "training"}),
@@ -38,10 +38,10 @@ LIBRARIES: dict[str, frozenset[str]] = {
     "bs4": frozenset({"documents"}),
     "charset_normalizer": frozenset({"documents"}),
     "docutils": frozenset({"documents"}),
-    "filelock": frozenset({"index", "model"}),
+    "filelock": frozenset({"index", "weights"}),
     "flash_attn": frozenset({"model"}),
-    "gguf": frozenset({"model"}),
-    "huggingface_hub": frozenset({"model"}),
+    "gguf": frozenset({"weights"}),
+    "huggingface_hub": frozenset({"weights"}),
     "jinja2": frozenset({"generation"}),
     "lxml": frozenset({"documents"}),
     "markdown_it": frozenset({"documents"}),
@@ -49,7 +49,7 @@ LIBRARIES: dict[str, frozenset[str]] = {
     "numpy": frozenset(
         {
             *("bench", "context", "documents", "engine", "evaluation", "generation", "index", "model", "reading"),
-            "training",
+            *("training", "weights"),
         }
     ),
     "platformdirs": frozenset({"home"}),
@@ -59,13 +59,13 @@ LIBRARIES: dict[str, frozenset[str]] = {
     "pypdfium2": frozenset({"documents"}),
     "rich": frozenset({"cli"}),
     "rouge_score": frozenset({"evaluation"}),
-    "safetensors": frozenset({"index", "model", "reading", "training"}),
+    "safetensors": frozenset({"index", "model", "reading", "training", "weights"}),
     "snowballstemmer": frozenset({"context"}),
-    "tokenizers": frozenset({"model"}),
+    "tokenizers": frozenset({"weights"}),
     "torch": frozenset(
         {"asking", "bench", "evaluation", "generation", "index", "model", "planning", "reading", "training"}
     ),
-    "transformers": frozenset({"generation", "model"}),
+    "transformers": frozenset({"generation", "model", "weights"}),
     "typer": frozenset({"cli"}),
 }
 """Where each library may be imported; one that is not here has no room yet."""

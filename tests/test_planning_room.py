@@ -12,9 +12,9 @@ import torch
 from sharedllm_cli import planning
 from sharedllm_cli.cli.machine import Finding, examine
 from sharedllm_cli.config import Settings
-from sharedllm_cli.model.facts import facts_from_config
 from sharedllm_cli.model.placement import Placement, place
 from sharedllm_cli.model.spreading import ModelSizes, Room
+from sharedllm_cli.weights.facts import facts_from_config
 
 GB = 10**9
 EIGHT_BILLION = facts_from_config(

@@ -14,11 +14,11 @@ from sharedllm_cli.config import InjectionConfig, Settings, TreeConfig
 from sharedllm_cli.engine import Engine
 from sharedllm_cli.model.adapter import Adapter
 from sharedllm_cli.model.loading import load
-from sharedllm_cli.model.registry import installed_folder
 from sharedllm_cli.progress import Silent
+from sharedllm_cli.weights.registry import installed_folder
 
 if TYPE_CHECKING:
-    from sharedllm_cli.bench.gpu_parts import Asked
+    from sharedllm_cli.bench.gpu_request import Asked
 
 _STORY = (
     "The keeper of the light at Skerrow wound the clockwork every evening. {} gulls sat on the rail that day. "

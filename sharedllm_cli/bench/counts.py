@@ -14,8 +14,8 @@ from functools import cached_property
 from sharedllm_cli.bench.encoder import EncoderShape
 from sharedllm_cli.config import TreeConfig
 from sharedllm_cli.context.tree import ChunkTree, chunk_lengths
-from sharedllm_cli.model.facts import ModelFacts
 from sharedllm_cli.planning import layer_parameters
+from sharedllm_cli.weights.facts import ModelFacts
 
 
 @dataclass(frozen=True)

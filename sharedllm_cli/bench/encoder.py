@@ -12,7 +12,7 @@ import re
 from dataclasses import dataclass
 
 from sharedllm_cli.errors import UsageError
-from sharedllm_cli.model.facts import ModelFacts
+from sharedllm_cli.weights.facts import ModelFacts
 
 CHUNK_TOKENS = 256
 _FORM = "LAYERSxHIDDENxHEADSxMLP"

@@ -21,7 +21,8 @@ from time import perf_counter
 from typing import Any
 
 from sharedllm_cli.bench import gpu_tables
-from sharedllm_cli.bench.gpu_parts import BUDGET, PARTS, Asked
+from sharedllm_cli.bench.gpu_parts import PARTS
+from sharedllm_cli.bench.gpu_request import BUDGET, Asked
 from sharedllm_cli.config import DEFAULT_MODEL
 from sharedllm_cli.errors import SharedLLMError, UsageError
 

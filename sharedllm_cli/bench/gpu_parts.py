@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -15,13 +14,12 @@ import torch
 from sharedllm_cli.bench import texts
 from sharedllm_cli.bench.checks import Finding, all_checks, relative_error
 from sharedllm_cli.bench.gpu_decoding import decoding
+from sharedllm_cli.bench.gpu_request import Asked
 from sharedllm_cli.bench.request import Request
 from sharedllm_cli.bench.runner import run
 from sharedllm_cli.bench.subject import Subject, describe_subject, open_subject
 from sharedllm_cli.bench.timing import measure_machine, peak, reset_peak
-from sharedllm_cli.config import DEFAULT_MODEL, Settings
 from sharedllm_cli.context.tree import Node
-from sharedllm_cli.home import home_folder
 from sharedllm_cli.index.encoding import NodeEncoder
 from sharedllm_cli.model.lower import LowerModel
 from sharedllm_cli.model.placement import choose_device
@@ -30,8 +28,6 @@ from sharedllm_cli.model.spreading import free_bytes
 from sharedllm_cli.planning import weights_bytes
 from sharedllm_cli.progress import Silent
 
-BUDGET = 520.0
-"""Seconds for all parts together; what a part does not use, those after it may."""
 ASKING_BYTES = 200e6
 """What asking may take beside the model and the keys and values read, selected and the running text's."""
 FLAT_BYTES = 64e6
@@ -39,27 +35,6 @@ FLAT_BYTES = 64e6
 _PRODUCT_BOUND = 2e-2
 _WEIGHTS_SHARE = 0.6
 """A model whose weights take more of the free memory is timed in 4 bits instead."""
-
-
-@dataclass(frozen=True)
-class Asked:
-    """What the script was asked: `dry` takes miniatures, `seconds` is the budget of all parts."""
-
-    device: str = "cuda"
-    model: str = DEFAULT_MODEL
-    home: str | None = None
-    dry: bool = False
-    seconds: float = BUDGET
-
-    @property
-    def folder(self) -> Path:
-        """Where models are."""
-        return Path(self.home) if self.home else home_folder(os.environ)
-
-    def settings(self, **changes: Any) -> Settings:
-        """Settings of a part on the device."""
-        small = {"chunk_tokens": 64} if self.dry else {}
-        return Settings(device=self.device, **{**small, **changes})
 
 
 @dataclass(frozen=True)

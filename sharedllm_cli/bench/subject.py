@@ -12,12 +12,12 @@ from sharedllm_cli.bench.counts import Base
 from sharedllm_cli.bench.shapes import shape_config
 from sharedllm_cli.config import Settings, TreeConfig
 from sharedllm_cli.model.adapter_config import tree_config, tree_layers
-from sharedllm_cli.model.facts import ModelFacts, facts_from_config
 from sharedllm_cli.model.loading import describe, load
 from sharedllm_cli.model.placement import Placement, place
 from sharedllm_cli.model.random_weights import random_model
 from sharedllm_cli.planning import layer_parameters, weights_bytes
 from sharedllm_cli.progress import Reporter
+from sharedllm_cli.weights.facts import ModelFacts, facts_from_config
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

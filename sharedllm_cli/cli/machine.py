@@ -127,7 +127,7 @@ def _memory() -> Iterator[Finding]:
 
 
 def _model(settings: Settings, home: Path) -> Iterator[Finding]:
-    from sharedllm_cli.model.registry import installed_folder, known_model
+    from sharedllm_cli.weights.registry import installed_folder, known_model
 
     name = settings.model
     folder = installed_folder(name.lower(), home) or installed_folder(name, home)
@@ -148,7 +148,7 @@ def _model(settings: Settings, home: Path) -> Iterator[Finding]:
 def _runs(settings: Settings, home: Path) -> Iterator[Finding]:
     """How the model would be loaded here, and whether it has room; nothing where it is not known by name or folder."""
     from sharedllm_cli.errors import ModelError, UsageError
-    from sharedllm_cli.model.references import describe
+    from sharedllm_cli.weights.references import describe
 
     try:
         from sharedllm_cli import planning

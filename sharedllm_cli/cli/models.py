@@ -31,7 +31,7 @@ Name = Annotated[
 @takes(json=True)
 def list_models(call: Call) -> None:
     """List the base models that are known by name or installed."""
-    from sharedllm_cli.model.registry import installed, known_models
+    from sharedllm_cli.weights.registry import installed, known_models
 
     here = {model.name: model for model in installed(call.home)}
     known = {model.name: model for model in known_models()}
@@ -64,7 +64,7 @@ def _entry(name: str, known: Any, here: Any) -> dict[str, Any]:
 @takes("offline")
 def pull(call: Call, name: Name) -> None:
     """Fetch a base model once; afterwards the network is never needed."""
-    from sharedllm_cli.model.pull import pull as fetch
+    from sharedllm_cli.weights.pull import pull as fetch
 
     call.console.kept = "nothing half is left; run the same command again"
     folder = fetch(name, home=call.home, reporter=call.console, offline=call.settings.offline)
@@ -78,7 +78,7 @@ def pull(call: Call, name: Name) -> None:
 @takes()
 def rm(call: Call, name: Name, yes: Yes = False) -> int:
     """Delete an installed base model; indexes stay."""
-    from sharedllm_cli.model.registry import remove
+    from sharedllm_cli.weights.registry import remove
 
     if not agreed(call, f"Delete the model {name}?", yes):
         return 0
@@ -123,8 +123,8 @@ app.command("probe", cls=Command)(models_probe.probe)
 
 def base_facts(name: str, home: Path, *, offline: bool) -> dict[str, Any]:
     """What is known of a base model by its configuration alone; ModelError where it can't be had or isn't supported."""
-    from sharedllm_cli.model.references import describe
-    from sharedllm_cli.model.registry import installed_folder, known_model, provenance
+    from sharedllm_cli.weights.references import describe
+    from sharedllm_cli.weights.registry import installed_folder, known_model, provenance
 
     known = known_model(name)
     folder = installed_folder(known.name if known else name, home)

@@ -27,10 +27,10 @@ from sharedllm_cli.evaluation.questions import Asked, JoinedDocument, Joining, o
 from sharedllm_cli.evaluation.runner import Run
 from sharedllm_cli.generation import prompt
 from sharedllm_cli.model.adapter_config import UNTRAINED
-from sharedllm_cli.model.references import describe
 from sharedllm_cli.model.shared import SharedModel, load_shared
 from sharedllm_cli.progress import Reporter
 from sharedllm_cli.training.records import DataFile
+from sharedllm_cli.weights.references import describe
 
 
 @dataclass(frozen=True)

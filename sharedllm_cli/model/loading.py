@@ -15,17 +15,17 @@ import torch
 
 from sharedllm_cli.errors import ModelError, ResourceError
 from sharedllm_cli.memory import is_out_of_memory
-from sharedllm_cli.model.checkpoint import weight_files
-from sharedllm_cli.model.facts import ARCHITECTURES, ModelFacts, facts_from_config, read_config
 from sharedllm_cli.model.placement import Placement, attention_name, place, quantization_config
 from sharedllm_cli.model.processor_attention import registered
 from sharedllm_cli.model.quantization import multiply_as_asked, weight_bytes
-from sharedllm_cli.model.references import describe, locate
-from sharedllm_cli.model.registry import provenance
 from sharedllm_cli.model.spreading import Room, Spread, free_bytes, model_sizes, spread
-from sharedllm_cli.model.tokenizer_files import load_tokenizer, quiet_transformers, read_tokenizer
-from sharedllm_cli.model.weights_hash import combined_hash, remembered_hash
 from sharedllm_cli.progress import Reporter, Silent
+from sharedllm_cli.weights.checkpoint import weight_files
+from sharedllm_cli.weights.facts import ARCHITECTURES, ModelFacts, facts_from_config, read_config
+from sharedllm_cli.weights.references import describe, locate
+from sharedllm_cli.weights.registry import provenance
+from sharedllm_cli.weights.tokenizer_files import load_tokenizer, quiet_transformers, read_tokenizer
+from sharedllm_cli.weights.weights_hash import combined_hash, remembered_hash
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerFast

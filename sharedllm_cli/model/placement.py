@@ -10,7 +10,7 @@ import torch
 
 from sharedllm_cli.errors import UsageError
 from sharedllm_cli.model.attention import runs_flash
-from sharedllm_cli.model.facts import ModelFacts
+from sharedllm_cli.weights.facts import ModelFacts
 
 _QUANTIZE_FROM = 1_000_000_000
 _HALF_FROM = 50_000_000

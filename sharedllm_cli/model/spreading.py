@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from sharedllm_cli.errors import ResourceError
-from sharedllm_cli.model.facts import QUANTIZED_BYTES, ModelFacts
+from sharedllm_cli.weights.facts import QUANTIZED_BYTES, ModelFacts
 
 PROCESSOR = "cpu"
 ENDS = ("model.embed_tokens", "model.rotary_emb", "model.norm", "lm_head")

@@ -18,7 +18,7 @@ from sharedllm_cli.config import Settings, TreeConfig
 from sharedllm_cli.context.search import leaf_scores, search
 from sharedllm_cli.context.tree import ChunkTree, chunk_lengths
 from sharedllm_cli.errors import UsageError
-from sharedllm_cli.model.facts import facts_from_config
+from sharedllm_cli.weights.facts import facts_from_config
 
 TREE = TreeConfig(512)
 PAGE = Path(__file__).parents[2] / "docs" / "benchmarks.md"

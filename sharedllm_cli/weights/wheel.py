@@ -11,9 +11,9 @@ import zipfile
 from pathlib import Path
 
 from sharedllm_cli.errors import ModelError
-from sharedllm_cli.model.registry import KnownModel
-from sharedllm_cli.model.weights_hash import file_hash
 from sharedllm_cli.progress import Reporter, Task
+from sharedllm_cli.weights.registry import KnownModel
+from sharedllm_cli.weights.weights_hash import file_hash
 
 _POLL_SECONDS = 0.2
 _BLOCK = 1 << 20

@@ -10,11 +10,12 @@ import shutil
 from pathlib import Path
 
 from sharedllm_cli.errors import ModelError, ResourceError, UsageError
-from sharedllm_cli.model import hub, wheel
-from sharedllm_cli.model.checkpoint import weight_files
-from sharedllm_cli.model.conversion import convert, remember_weights
-from sharedllm_cli.model.facts import facts_from_config, read_config
-from sharedllm_cli.model.registry import (
+from sharedllm_cli.progress import Reporter
+from sharedllm_cli.weights import hub, wheel
+from sharedllm_cli.weights.checkpoint import weight_files
+from sharedllm_cli.weights.conversion import convert, remember_weights
+from sharedllm_cli.weights.facts import facts_from_config, read_config
+from sharedllm_cli.weights.registry import (
     KnownModel,
     Provenance,
     installed_folder,
@@ -24,9 +25,8 @@ from sharedllm_cli.model.registry import (
     versions,
     write_provenance,
 )
-from sharedllm_cli.model.staging import build_folder, builder_lock, require_space
-from sharedllm_cli.model.weights_hash import file_hash, joined_hash
-from sharedllm_cli.progress import Reporter
+from sharedllm_cli.weights.staging import build_folder, builder_lock, require_space
+from sharedllm_cli.weights.weights_hash import file_hash, joined_hash
 
 
 def pull(name: str, home: Path, reporter: Reporter, offline: bool = False) -> Path:

@@ -11,11 +11,11 @@ from tiny_models import make_tiny_model
 
 from sharedllm_cli.config import DEFAULT_MODEL
 from sharedllm_cli.errors import ModelError
-from sharedllm_cli.model import weights_hash
-from sharedllm_cli.model.conversion import converted_folder
 from sharedllm_cli.model.loading import load
-from sharedllm_cli.model.registry import installed, installed_folder, known_model, known_models, provenance, remove
 from sharedllm_cli.progress import Silent
+from sharedllm_cli.weights import weights_hash
+from sharedllm_cli.weights.conversion import converted_folder
+from sharedllm_cli.weights.registry import installed, installed_folder, known_model, known_models, provenance, remove
 
 
 @pytest.fixture

@@ -13,12 +13,12 @@ from tiny_gguf import TEMPLATE, write_gguf
 from tiny_models import make_tiny_model
 
 from sharedllm_cli.errors import ModelError
-from sharedllm_cli.model import gguf_file
-from sharedllm_cli.model.gguf_file import GGUFFile, config_from_gguf, generation_config_from_gguf
-from sharedllm_cli.model.gguf_tokenizer import tokenizer_from_gguf
 from sharedllm_cli.model.loading import load, load_tokenizer
-from sharedllm_cli.model.registry import installed, provenance
 from sharedllm_cli.progress import Silent
+from sharedllm_cli.weights import gguf_file
+from sharedllm_cli.weights.gguf_file import GGUFFile, config_from_gguf, generation_config_from_gguf
+from sharedllm_cli.weights.gguf_tokenizer import tokenizer_from_gguf
+from sharedllm_cli.weights.registry import installed, provenance
 
 GGUF_FAMILIES = ("llama", "qwen2", "qwen3")
 
@@ -75,7 +75,7 @@ def test_a_file_is_converted_once_and_known_by_its_hash(
     first = converted(tmp_path / "tiny.gguf", private_home)
     (tmp_path / "copy.gguf").write_bytes((tmp_path / "tiny.gguf").read_bytes())
     monkeypatch.setattr(
-        "sharedllm_cli.model.conversion.convert", lambda *args, **options: pytest.fail("converted twice")
+        "sharedllm_cli.weights.conversion.convert", lambda *args, **options: pytest.fail("converted twice")
     )
     second = converted(tmp_path / "copy.gguf", private_home)
     assert (first.name, second.name) == ("tiny", "copy")

@@ -6,19 +6,19 @@ import json
 from pathlib import Path
 
 from sharedllm_cli.errors import ModelError
-from sharedllm_cli.model.facts import facts_from_config
-from sharedllm_cli.model.gguf_file import (
+from sharedllm_cli.progress import Reporter
+from sharedllm_cli.weights.facts import facts_from_config
+from sharedllm_cli.weights.gguf_file import (
     GGUFFile,
     config_from_gguf,
     converted_bytes,
     generation_config_from_gguf,
     write_weights,
 )
-from sharedllm_cli.model.gguf_tokenizer import write_tokenizer
-from sharedllm_cli.model.registry import Provenance, installed_folder, now, provenance, versions, write_provenance
-from sharedllm_cli.model.staging import build_folder, builder_lock, require_space
-from sharedllm_cli.model.weights_hash import file_hash, remember, remembered_hash
-from sharedllm_cli.progress import Reporter
+from sharedllm_cli.weights.gguf_tokenizer import write_tokenizer
+from sharedllm_cli.weights.registry import Provenance, installed_folder, now, provenance, versions, write_provenance
+from sharedllm_cli.weights.staging import build_folder, builder_lock, require_space
+from sharedllm_cli.weights.weights_hash import file_hash, remember, remembered_hash
 
 
 def convert(

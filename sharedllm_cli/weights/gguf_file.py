@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 
 from sharedllm_cli.errors import ModelError
-from sharedllm_cli.model.facts import ARCHITECTURES, SUPPORTED_HINT
 from sharedllm_cli.progress import Task
+from sharedllm_cli.weights.facts import ARCHITECTURES, SUPPORTED_HINT
 
 CONVERSION = 1
 """Number of this conversion. Raise it when the values or the tokenizer that it writes change."""

@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sharedllm_cli.errors import ModelError
-from sharedllm_cli.model.references import locate
-from sharedllm_cli.model.weights_hash import file_hash
 from sharedllm_cli.progress import Reporter
+from sharedllm_cli.weights.references import locate
+from sharedllm_cli.weights.weights_hash import file_hash
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast

@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sharedllm_cli.errors import ModelError
-from sharedllm_cli.model import hub
-from sharedllm_cli.model.conversion import converted_folder
-from sharedllm_cli.model.facts import ModelFacts, facts_from_config, read_config
-from sharedllm_cli.model.gguf_file import GGUFFile, config_from_gguf
-from sharedllm_cli.model.pull import pull
-from sharedllm_cli.model.registry import installed_folder, known_model, known_models
 from sharedllm_cli.progress import Reporter
+from sharedllm_cli.weights import hub
+from sharedllm_cli.weights.conversion import converted_folder
+from sharedllm_cli.weights.facts import ModelFacts, facts_from_config, read_config
+from sharedllm_cli.weights.gguf_file import GGUFFile, config_from_gguf
+from sharedllm_cli.weights.pull import pull
+from sharedllm_cli.weights.registry import installed_folder, known_model, known_models
 
 
 @dataclass(frozen=True)

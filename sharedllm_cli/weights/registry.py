@@ -15,10 +15,10 @@ from pathlib import Path
 from sharedllm_cli import __version__
 from sharedllm_cli.errors import ModelError, UsageError
 from sharedllm_cli.home import models_folder
-from sharedllm_cli.model.facts import ModelFacts
-from sharedllm_cli.model.gguf_file import CONVERSION
-from sharedllm_cli.model.staging import builder_lock, remove_leftovers, take_away
 from sharedllm_cli.progress import Reporter, Silent
+from sharedllm_cli.weights.facts import ModelFacts
+from sharedllm_cli.weights.gguf_file import CONVERSION
+from sharedllm_cli.weights.staging import builder_lock, remove_leftovers, take_away
 
 PROVENANCE_FILE = "model.json"
 PROVENANCE_FORMAT = 1
