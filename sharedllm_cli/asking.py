@@ -33,7 +33,7 @@ from sharedllm_cli.generation.stream import Finish, decode_stream
 from sharedllm_cli.index.store import IndexStore
 from sharedllm_cli.memory import memory_for, peak_bytes
 from sharedllm_cli.model.cross_attention import TreeContext
-from sharedllm_cli.model.recorded import LEAST_TOKENS, can_record, recorded_step
+from sharedllm_cli.model.recorded import LEAST_TOKENS, recorded_step
 from sharedllm_cli.model.shared import SharedModel
 from sharedllm_cli.progress import RememberingReporter
 from sharedllm_cli.reading.choosing import Choosing, Chosen, looked_for, tokens_read
@@ -215,7 +215,7 @@ class Asking:
     def _step(self, begun: _Begun, tree: TreeContext | None) -> Callable[[Tensor], Tensor]:
         """What gives the next logits after a token: recorded, where that was asked for and can be done."""
         upper, settings = self._shared.upper, self._settings
-        if settings.cuda_graphs and settings.max_new_tokens >= LEAST_TOKENS and can_record(upper, begun.cache):
+        if settings.cuda_graphs and settings.max_new_tokens >= LEAST_TOKENS:
             likeliest = begun.first.argmax()[None]
             recorded, why_not = recorded_step(upper, tree, begun.cache, likeliest, settings.max_new_tokens)
             if recorded is not None:

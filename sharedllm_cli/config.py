@@ -203,7 +203,6 @@ class Settings:
         "Attention kernel; auto is flash-attn on CUDA where it is installed, else torch's own (sdpa).",
         choices=("auto", "sdpa", "flash", "eager"),
     )
-    cuda_graphs: bool = _knob(False, "Record a step of the answer on CUDA and replay it (written, not yet measured).")
     offline: bool = _knob(False, "Never use the network.")
     preset: str | None = _knob(
         None, "Named tree settings of the paper, else the adapter's or paper-sft.", choices=_PRESETS
@@ -251,6 +250,11 @@ class Settings:
     temperature: float = _knob(0.0, "Sampling temperature; 0 always takes the likeliest token.", _at_least(0))
     top_p: float = _knob(1.0, "Sample from the smallest set of tokens with this much probability.", _fraction)
     seed: int = _knob(0, "Seed of the sampling; without effect at temperature 0.", _at_least(0))
+    cuda_graphs: bool = _knob(
+        False,
+        "On one CUDA GPU with --attention sdpa: record a step of the answer and replay it, instead of launching each"
+        " anew (experimental).",
+    )
     system: str | None = _knob(None, "System prompt instead of the built-in one.")
     password: str | None = _knob(None, "Password of an encrypted PDF.")
 

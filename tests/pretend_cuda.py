@@ -2,7 +2,8 @@
 
 torch's fake tensors refuse what a GPU would refuse or wait for: operands on two devices, and a number that is wanted on
 the processor (`item`, `tolist`, `bool`, a mask as an index). So a test can walk through a whole path as if on CUDA and
-learn that it stays there. Kernels themselves are not run.
+learn that it stays there. `Copies` counts what goes over from the processor, for which a GPU is waited for as well,
+unless it is pinned. Kernels themselves are not run.
 """
 
 from __future__ import annotations
@@ -79,6 +80,22 @@ class Peak(TorchDispatchMode):
 
     def _free(self, size: int) -> None:
         self.bytes -= size
+
+
+class Copies(TorchDispatchMode):
+    """The tensors that were copied from the processor to the pretended device, by their shapes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.shapes: list[tuple[int, ...]] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        made = func(*args, **(kwargs or {}))
+        moved = func in (torch.ops.aten._to_copy.default, torch.ops.aten.copy_.default)
+        source = args[-1] if moved and func is torch.ops.aten.copy_.default else args[0] if moved else None
+        if isinstance(source, Tensor) and source.device.type == "cpu" and made.device.type == "cuda":
+            self.shapes.append(tuple(source.shape))
+        return made
 
 
 @contextmanager

@@ -43,8 +43,13 @@ def answered(model_folder: Callable[..., Path], private_home: Path, tmp_path: Pa
     return ask
 
 
-def test_on_a_processor_nothing_is_recorded(answered: Callable[..., Any]) -> None:
-    assert answered(cuda_graphs=True) == answered() != ("", [])
+def test_on_a_processor_nothing_is_recorded_and_that_is_told(answered: Callable[..., Any]) -> None:
+    answer, notes = answered()
+    assert notes == []
+    assert answered(cuda_graphs=True) == (
+        answer,
+        ["a step was not recorded: the model is not on a CUDA device; going on without"],
+    )
 
 
 def test_a_recorded_step_gives_the_same_answer(answered: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -55,7 +60,6 @@ def test_a_recorded_step_gives_the_same_answer(answered: Callable[..., Any], mon
         rooms.append(room)
         return FixedStep(upper, tree, cache, room), ""
 
-    monkeypatch.setattr(asking, "can_record", lambda upper, cache: True)
     monkeypatch.setattr(asking, "recorded_step", record)
     assert answered() == expected
     assert answered(cuda_graphs=True, max_new_tokens=8) != ("", [])
@@ -68,6 +72,5 @@ def test_where_recording_fails_it_is_told_and_the_answer_comes(
     answered: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     expected, _ = answered()
-    monkeypatch.setattr(asking, "can_record", lambda upper, cache: True)
     monkeypatch.setattr(asking, "recorded_step", lambda *arguments: (None, "a step could not be recorded (why)"))
     assert answered(cuda_graphs=True) == (expected, ["a step could not be recorded (why); going on without"])

@@ -25,7 +25,7 @@ from sharedllm_cli.model.lower import CompressedNodes, LowerModel
 from sharedllm_cli.model.placement import Placement
 from sharedllm_cli.model.quantization import linear_weight
 from sharedllm_cli.model.random_weights import random_model
-from sharedllm_cli.model.recorded import FixedStep, can_record, recorded_step
+from sharedllm_cli.model.recorded import FixedStep, recorded_step
 from sharedllm_cli.model.streaming import StreamingReader
 from sharedllm_cli.model.upper import UpperModel
 
@@ -186,7 +186,7 @@ def recorded_decoding(device: torch.device, dtype: torch.dtype) -> Finding:
         taken: Callable[[Tensor], Tensor] = FixedStep(upper, tree, cache, steps)
         note = "not recorded: no CUDA"
         found = [logits.clone()]
-        if can_record(upper, cache):
+        if device.type == "cuda":
             recorded, why_not = recorded_step(upper, tree, cache, ids[-steps:][:1], steps)
             if recorded is None:
                 return Finding(f"recorded decoding, {_type_name(dtype)}", float("inf"), BOUNDS[dtype], why_not)

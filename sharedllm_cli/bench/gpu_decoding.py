@@ -12,7 +12,7 @@ from torch import Tensor
 from sharedllm_cli.bench.subject import Subject
 from sharedllm_cli.config import InjectionConfig, TreeConfig
 from sharedllm_cli.model.adapter import Adapter
-from sharedllm_cli.model.recorded import FixedStep, can_record, recorded_step
+from sharedllm_cli.model.recorded import FixedStep, recorded_step
 from sharedllm_cli.model.upper import UpperModel
 
 Step = Callable[[Tensor], Tensor]
@@ -33,9 +33,8 @@ def decoding(subject: Subject, running_tokens: int, new_tokens: int) -> dict[str
         first, cache = upper.begin(ids.to(device), None)
         usual = _timed(lambda token: upper.infer(token, None, cache), first, new_tokens, subject)
         first, cache = upper.begin(ids.to(device), None)
-        recorded, why_not, started = None, "a step is recorded on one CUDA device alone", perf_counter()
-        if can_record(upper, cache):
-            recorded, why_not = recorded_step(upper, None, cache, first.argmax()[None], new_tokens)
+        started = perf_counter()
+        recorded, why_not = recorded_step(upper, None, cache, first.argmax()[None], new_tokens)
         seconds = perf_counter() - started
         fixed = _timed(recorded or FixedStep(upper, None, cache, new_tokens), first, new_tokens, subject)
     finally:

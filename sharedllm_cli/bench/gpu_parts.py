@@ -105,8 +105,8 @@ def _shape_part(shape: str, quantize: str) -> Callable[[Asked, float], dict[str,
             memory=False,
         )
         products = quantized_products(subject) if chosen != "none" else None
-        decoded = decoding(subject, request.running_tokens, 4 if asked.dry else 64)
         found = run(subject, request, settings, home=asked.folder, reporter=Silent(), deadline=ends)
+        decoded = decoding(subject, request.running_tokens, 4 if asked.dry else 64) if perf_counter() < ends else None
         passed = products is None or products["passed"]
         own_bytes = subject.base.key_value * subject.facts.layer_count * subject.base.number_bytes
         beside = asking(found, own_bytes * request.running_tokens)

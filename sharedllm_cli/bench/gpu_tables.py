@@ -122,7 +122,7 @@ def _timed(found: dict[str, Any]) -> list[str]:
 
 
 def _decoding(found: dict[str, Any]) -> list[str]:
-    recorded = f"recorded in {found['recording_s']:.2f} s" if found["recorded"] else f"not recorded: {found['why_not']}"
+    recorded = f"recorded in {found['recording_s']:.2f} s" if found["recorded"] else found["why_not"]
     tokens = "the same tokens" if found["agree"] else "other tokens"
     return [
         f"A step of decoding without a tree: {found['tokens_per_s']:.1f} tokens/s; at fixed addresses"

@@ -30,9 +30,9 @@ class Group:
     names: tuple[str, ...]
 
 
-MODEL = Group("Model", ("model", "adapter", "device", "quantize", "dtype", "attention", "cuda_graphs", "offline"))
+MODEL = Group("Model", ("model", "adapter", "device", "quantize", "dtype", "attention", "offline"))
 READING = Group("Reading", ("policy", "evidence_tokens", "readings", "tree", "password", "index_dir"))
-ANSWER = Group("Answer", ("refuse_from", "max_new_tokens", "temperature", "top_p", "seed", "system"))
+ANSWER = Group("Answer", ("refuse_from", "max_new_tokens", "temperature", "top_p", "seed", "cuda_graphs", "system"))
 TREE = Group(
     "Tree",
     ("preset", "lower_layers", "chunk_tokens", "tree_height", "ratios", "encoding", "stored_dtype", "injection"),

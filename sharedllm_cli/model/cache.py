@@ -22,7 +22,7 @@ class GrowingLayer(DynamicLayer):
     """A layer's keys and values, [B, KV, S, D] each, as views of buffers that are longer.
 
     What has been handed out stays as it was: a position is written once, except that `crop` gives those it takes away
-    to be written again. Where gradients flow nothing is written in place.
+    to be written again. Where gradients are recorded nothing is written in place.
     """
 
     def __init__(self, **arguments: Any) -> None:
@@ -38,8 +38,7 @@ class GrowingLayer(DynamicLayer):
 
     def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
         """Lay keys and values [B, KV, Q, D] behind those that are here; returns them all."""
-        held = [tensor for tensor in (self.keys, self.values) if tensor is not None]
-        if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in (key_states, value_states, *held)):
+        if torch.is_grad_enabled() or not self._alike(key_states):
             joined: tuple[Tensor, Tensor] = super().update(key_states, value_states, *args, **kwargs)
             return joined
         if not self.is_initialized:
@@ -47,7 +46,7 @@ class GrowingLayer(DynamicLayer):
         before = self.get_seq_length()
         after = before + key_states.shape[2]
         buffers = self._buffers
-        if buffers is None or not self._may_write(buffers[0], key_states.shape[0], after):
+        if buffers is None or not self._may_write(buffers[0], after):
             buffers = (_longer(self.keys, after - before), _longer(self.values, after - before))
         for buffer, states in zip(buffers, (key_states, value_states), strict=True):
             buffer[:, :, before:after] = states
@@ -60,7 +59,7 @@ class GrowingLayer(DynamicLayer):
         assert self.keys is not None
         assert self.values is not None
         length = self.get_seq_length()
-        if self._buffers is None or not self._may_write(self._buffers[0], self.keys.shape[0], length + room):
+        if self._buffers is None or not self._may_write(self._buffers[0], length + room):
             self._buffers = (_longer(self.keys, room), _longer(self.values, room))
             self.keys, self.values = (buffer[:, :, :length] for buffer in self._buffers)
             self._views = (self.keys, self.values)
@@ -68,11 +67,15 @@ class GrowingLayer(DynamicLayer):
             buffer[:, :, length:] = 0  # what a mask hides is still multiplied by zero, which numbers alone survive
         return self._buffers
 
-    def _may_write(self, buffer: Tensor, batch: int, after: int) -> bool:
+    def _may_write(self, buffer: Tensor, after: int) -> bool:
         """Whether the buffer holds what the layer holds (it may have been reordered or repeated) and has room."""
         own = self.keys is self._views[0] and self.values is self._views[1]
         writable = torch.is_inference_mode_enabled() or not buffer.is_inference()
-        return own and writable and buffer.shape[0] == batch and buffer.shape[2] >= after
+        return own and writable and buffer.shape[2] >= after
+
+    def _alike(self, states: Tensor) -> bool:
+        """Whether states have batch and type of those that are here: anything else is transformers' to refuse."""
+        return self.keys is None or (self.keys.shape[0] == states.shape[0] and self.keys.dtype == states.dtype)
 
     def crop(self, tokens_to_remove: int) -> None:
         """Take back so many tokens, given as a negative number."""

@@ -56,7 +56,7 @@ class TreeContext:
         """The number of keys of each tree, [B or 1]."""
         if self.mask is not None:
             return self.mask.sum(dim=-1).view(-1)
-        return self.rotation[0].new_tensor([self.kept_keys])
+        return self.rotation[0].new_full((1,), self.kept_keys)  # made where it is needed: a copy would be waited for
 
     @staticmethod
     def side_by_side(contexts: Sequence[TreeContext]) -> TreeContext:

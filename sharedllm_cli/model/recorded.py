@@ -3,16 +3,19 @@
 A step of one token is hundreds of small kernels, and telling a GPU of each takes longer than most of them run. Replayed
 from a recording they are told of at once. For that every tensor has to lie where it lay, so keys and values are written
 into the buffers of the growing cache (`cache.py`) at a position that the device alone knows, and a mask hides the room
-behind it. `FixedStep` is such a step and runs anywhere; `recorded_step` records it on CUDA, compares its first replay
-with what the step gave unrecorded, and gives it up where they differ or recording fails. Knows no document and no file.
+behind it. `FixedStep` is such a step and runs anywhere; `recorded_step` records it on CUDA and compares two replays
+with the usual step (`UpperModel.infer`). Where they differ or recording fails, it gives the recording up. Knows no
+document and no file.
 """
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 import torch
 from torch import Tensor
+from transformers import DynamicCache
 from transformers.cache_utils import Cache, CacheLayerMixin
 
 from sharedllm_cli.memory import release
@@ -22,11 +25,13 @@ from sharedllm_cli.model.spreading import is_spread
 from sharedllm_cli.model.upper import UpperModel
 
 LEAST_TOKENS = 16
-"""Recording costs about as much as four steps; shorter answers don't earn it back."""
+"""An answer that may not be longer is not recorded: warming up, recording and comparing are some steps themselves."""
 _WARM_UPS = 2
 """Steps before the recording, in which libraries choose kernels and take their memory."""
+_COMPARED = 2
+"""Replays that are compared with the usual step: the second shows that the recording moves on."""
 _BOUND = 1e-2
-"""By how much, relative to the largest logit, a replay may differ from the step itself."""
+"""By how much, relative to the largest logit, a replay may differ from the usual step."""
 
 
 class _FixedLayer(CacheLayerMixin):  # type: ignore[no-untyped-call]
@@ -52,8 +57,7 @@ class _FixedLayer(CacheLayerMixin):  # type: ignore[no-untyped-call]
 
     def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
         """The buffers' length: masks are made of it."""
-        assert self.keys is not None
-        return self.keys.shape[2], 0
+        return self.get_max_length(), 0
 
     def get_seq_length(self) -> int:
         """Unknown on the processor; position ids are given instead."""
@@ -64,15 +68,19 @@ class _FixedLayer(CacheLayerMixin):  # type: ignore[no-untyped-call]
         assert self.keys is not None
         return int(self.keys.shape[2])
 
+    def get_max_cache_shape(self) -> int:
+        """The same by its name in earlier versions of transformers."""
+        return self.get_max_length()
+
 
 class FixedStep:
     """One token after the other through tensors that stay where they are.
 
     Goes on after what a growing cache holds, in its buffers, for up to `room` tokens; the cache is not to be used
-    beside it. Nothing in a step asks the device for a number.
+    beside it. Nothing in a step asks the device for a number. The model's attention must take boolean masks (sdpa).
     """
 
-    def __init__(self, upper: UpperModel, tree: TreeContext | None, cache: Cache, room: int) -> None:
+    def __init__(self, upper: UpperModel, tree: TreeContext | None, cache: DynamicCache, room: int) -> None:
         self._upper, self._tree = upper, tree
         layers = [layer for layer in cache.layers if isinstance(layer, GrowingLayer)]
         buffers = [layer.reserve(room) for layer in layers]
@@ -125,44 +133,80 @@ class _Recorded:
         self._graph.replay()
         return self._logits
 
+    @torch.inference_mode()
+    def differs(self, token: Tensor, expected: Tensor) -> float:
+        """By how much replays of one token [1] differ from `expected` [n, vocabulary], relative to its largest."""
+        self._step.rewind()
+        self._logits.fill_(torch.nan)  # a replay that does nothing must not be taken for one that gives the same
+        found = torch.stack([self(token).clone() for _ in expected])
+        self._step.rewind()
+        return float((found - expected).abs().max() / expected.abs().max())
 
-def can_record(upper: UpperModel, cache: Cache) -> bool:
-    """Whether a step can be recorded: one CUDA device, no sliding window, an attention that takes masks."""
+
+def why_not_recorded(upper: UpperModel, cache: DynamicCache) -> str:
+    """Why a step can't be recorded; nothing where it can: on one CUDA device, without windows, by torch's attention."""
     model = upper.model
-    growing = all(isinstance(layer, GrowingLayer) for layer in cache.layers)
-    masks = model.config._attn_implementation in ("sdpa", "eager")
-    return bool(model.device.type == "cuda" and growing and masks and not is_spread(model))
+    if model.device.type != "cuda":
+        return "the model is not on a CUDA device"
+    if is_spread(model):
+        return "the model is spread over several devices"
+    if not all(isinstance(layer, GrowingLayer) for layer in cache.layers):
+        return "the model's attention has a sliding window"
+    kernel = model.config._attn_implementation
+    return "" if kernel == "sdpa" else f"{kernel} takes no masks (--attention sdpa does)"
 
 
 def recorded_step(
-    upper: UpperModel, tree: TreeContext | None, cache: Cache, first: Tensor, room: int
+    upper: UpperModel, tree: TreeContext | None, cache: DynamicCache, first: Tensor, room: int
 ) -> tuple[_Recorded | None, str]:
     """A recorded step that goes on after the cache, or None; and why there is none.
 
-    first: the token [1] that comes next, which the recording is tried with; room: tokens to come. Where recording
-    fails the cache is as it was, and the usual step goes on with it.
+    first: the token [1] that comes next, which the recording is tried with; room: tokens to come. Where there is none
+    the cache is as it was, and the usual step goes on with it.
     """
-    step = FixedStep(upper, tree, cache, room)
+    if why_not := why_not_recorded(upper, cache):
+        return None, f"a step was not recorded: {why_not}"
+    recorded: _Recorded | None = None
+    length, before = cache.get_seq_length(), torch.cuda.current_stream(first.device)
     try:
-        side = torch.cuda.Stream(first.device)  # type: ignore[no-untyped-call]
-        side.wait_stream(torch.cuda.current_stream(first.device))
-        with torch.cuda.stream(side):
-            for _ in range(_WARM_UPS):
-                step.rewind()
-                expected = step(first).clone()
-        torch.cuda.current_stream(first.device).wait_stream(side)
-        step.rewind()
-        graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph):
-            logits = step.run()
-        recorded = _Recorded(step, graph, logits)
-        step.rewind()
-        found = recorded(first)
-        step.rewind()
-        error = float((found - expected).abs().max() / expected.abs().max())
+        # The current device, too: torch records on it, wherever the tensors lie.
+        with torch.cuda.device(first.device):
+            expected = torch.stack([upper.infer(first, tree, cache).clone() for _ in range(_COMPARED)])
+            cache.crop(-_COMPARED)
+            recorded = _record(FixedStep(upper, tree, cache, room), first)
+            error = recorded.differs(first, expected)
+        if error <= _BOUND:
+            return recorded, ""
+        why_not = f"a recorded step differed from the usual one by {error:.1e}"
     except Exception as problem:  # whatever a driver or a kernel has against being recorded must not cost the answer
-        release()
-        return None, f"a step could not be recorded ({type(problem).__name__}: {str(problem).splitlines()[0][:200]})"
-    if not error <= _BOUND:
-        return None, f"a recorded step differed from the step itself by {error:.1e}"
-    return recorded, ""
+        said = (str(problem).splitlines() or [""])[0][:200]
+        why_not = f"a step could not be recorded ({type(problem).__name__}: {said})"
+    # Outside of the handler, so that the failed attempt's tensors are gone.
+    recorded = None
+    _settle(first.device, before)
+    cache.crop(length - cache.get_seq_length())
+    release()
+    return None, why_not
+
+
+def _record(step: FixedStep, first: Tensor) -> _Recorded:
+    """Warm up on a stream of its own, as recording asks for, and record on it."""
+    side = torch.cuda.Stream(first.device)  # type: ignore[no-untyped-call]
+    side.wait_stream(torch.cuda.current_stream(first.device))
+    with torch.cuda.stream(side):
+        for _ in range(_WARM_UPS):
+            step.rewind()
+            step(first)
+    torch.cuda.current_stream(first.device).wait_stream(side)
+    step.rewind()
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph, stream=side):
+        logits = step.run()
+    return _Recorded(step, graph, logits)
+
+
+def _settle(device: torch.device, before: Any) -> None:
+    """Wait for whatever a failed recording left under way, and go back to the stream that was current."""
+    with suppress(RuntimeError):
+        torch.cuda.synchronize(device)
+    torch.cuda.set_stream(before)

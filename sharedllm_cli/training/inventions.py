@@ -80,8 +80,8 @@ FORMS: tuple[tuple[str, str, str], ...] = (
     ),
     (
         "word",
-        "The secret word of the {place} brotherhood, as it was then, was {value}.",
-        "What was the secret word of the {place} brotherhood?",
+        "The barge that lies at {place} was christened {value}.",
+        "What was the barge christened that lies at {place}?",
     ),
     (
         "word",

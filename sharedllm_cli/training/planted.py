@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from sharedllm_cli.errors import DocumentError
+from sharedllm_cli.errors import DocumentError, SharedLLMError
 from sharedllm_cli.progress import Silent
 from sharedllm_cli.training.inventions import DRAWN, FORMS
 from sharedllm_cli.training.records import Record, read_records
@@ -26,7 +26,8 @@ CHARACTERS = (8_000, 24_000)
 """Length of a stretch: two to six thousand tokens."""
 FACTS = (8, 14)
 _ATTEMPTS = 1000
-_SENTENCE_END = re.compile(r"(?<=[.!?])[\"”’']?\s+(?=[A-Z\"“])")
+_SENTENCE_END = re.compile(r"(?<=[a-z]{3}[.!?])(?<!Capt\.)(?<!Prof\.)(?<!Messrs\.)[\"”’']?\s+(?=[A-Z\"“])")
+"""Between two sentences; "Mr.", "St." and initials, which end none, have fewer than three small letters."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ class _Fact:
 def planted_records(books: Sequence[Record], count: int, seed: int) -> Iterator[dict[str, Any]]:
     """Lines of a data file: `count` stretches of the books, each with its facts and questions, every book in turn.
 
-    Raises DocumentError where no book is as long as the shortest stretch.
+    Raises DocumentError where no book is twice as long as the shortest stretch.
     """
     random = np.random.default_rng(seed)
     books = [book for book in books if len(book.document) >= 2 * CHARACTERS[0]]
@@ -121,10 +122,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args(arguments)
-    books = read_records(options.data, skip_bad_lines=False, reporter=Silent())
-    books = books[: max(0, len(books) - options.leave_out)]
-    lines = [json.dumps(line, ensure_ascii=False) for line in planted_records(books, options.documents, options.seed)]
-    options.out.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    try:
+        books = read_records(options.data, skip_bad_lines=False, reporter=Silent())
+        books = books[: max(0, len(books) - options.leave_out)]
+        lines = list(planted_records(books, options.documents, options.seed))
+    except SharedLLMError as problem:
+        parser.error(problem.message)
+    written = "".join(f"{json.dumps(line, ensure_ascii=False)}\n" for line in lines)
+    options.out.write_text(written, encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -39,7 +39,7 @@ def test_a_dry_run_goes_through_every_part(
         assert {"sharedllm M=2", "sharedllm M=4", "streaming", "encoder-decoder base", "full"} <= set(arms)
         assert parts[name]["found"]["decoding"]["agree"]
         assert parts[name]["found"]["decoding"]["tokens_per_s"] > 0
-    assert shown.count("not recorded: a step is recorded on one CUDA device alone; the same tokens") == 2
+    assert shown.count("(a step was not recorded: the model is not on a CUDA device; the same tokens") == 2
     assert parts["memory"]["found"]["rows"][-1]["tokens"] == 1024
     assert code == 0
     for name in PARTS:

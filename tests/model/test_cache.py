@@ -32,16 +32,18 @@ def test_logits_are_those_of_transformers_cache(family: str, inference: bool) ->
 
 def test_a_token_is_written_where_there_is_room_and_the_buffer_grows_where_there_is_none() -> None:
     layer, all_keys = GrowingLayer(), states(3 * ROOM, 0)
-    layer.update(all_keys[:, :, :5], all_keys[:, :, :5])
     places = set()
-    for at in range(5, 3 * ROOM):
-        keys, values = layer.update(all_keys[:, :, at : at + 1], -all_keys[:, :, at : at + 1])
-        places.add(keys.data_ptr())
+    with torch.no_grad():
+        layer.update(all_keys[:, :, :5], all_keys[:, :, :5])
+        for at in range(5, 3 * ROOM):
+            keys, values = layer.update(all_keys[:, :, at : at + 1], -all_keys[:, :, at : at + 1])
+            places.add(keys.data_ptr())
     assert torch.equal(keys, all_keys)
     assert torch.equal(values[:, :, 5:], -all_keys[:, :, 5:])
     assert len(places) == 3, "copied whenever the room is used up, and only then"
 
 
+@torch.no_grad()
 def test_what_was_handed_out_stays_until_it_is_taken_back() -> None:
     layer = GrowingLayer()
     first, _ = layer.update(states(4, 0), states(4, 1))
@@ -55,6 +57,7 @@ def test_what_was_handed_out_stays_until_it_is_taken_back() -> None:
     assert torch.equal(values, torch.cat([states(4, 1)[:, :, :3], states(1, 5)], dim=2))
 
 
+@torch.no_grad()
 def test_a_copy_grows_alone() -> None:
     cache = growing_cache(make_tiny_model("llama").config)
     cache.update(states(4, 0), states(4, 1), 0)
@@ -66,6 +69,7 @@ def test_a_copy_grows_alone() -> None:
     assert torch.equal(mine[:, :, :4], theirs[:, :, :4])
 
 
+@torch.no_grad()
 def test_rows_that_were_repeated_or_reordered_are_not_written_over() -> None:
     layer = GrowingLayer()
     layer.update(states(4, 0), states(4, 1))
@@ -85,7 +89,8 @@ def test_what_was_begun_in_inference_mode_goes_on_outside_of_it() -> None:
     layer = GrowingLayer()
     with torch.inference_mode():
         layer.update(states(4, 0), states(4, 1))
-    keys, _ = layer.update(states(1, 2), states(1, 3))
+    with torch.no_grad():
+        keys, _ = layer.update(states(1, 2), states(1, 3))
     assert torch.equal(keys, torch.cat([states(4, 0), states(1, 2)], dim=2))
 
 
@@ -102,6 +107,25 @@ def test_gradients_flow_as_through_transformers_cache() -> None:
         assert expected is not None
         assert got is not None
         assert torch.equal(expected, got)
+
+
+def test_what_reads_may_learn_while_keys_and_values_do_not() -> None:
+    layer, query = GrowingLayer(), torch.ones(8, requires_grad=True)
+    keys, _ = layer.update(states(3, 0), states(3, 1))
+    read = (keys * query).sum()
+    layer.update(states(1, 2), states(1, 3))
+    read.backward()
+    assert torch.equal(query.grad, states(3, 0).sum(dim=(0, 1, 2)))
+
+
+@torch.no_grad()
+def test_other_batches_and_types_are_refused_or_promoted_as_transformers_does() -> None:
+    layer = GrowingLayer()
+    layer.update(states(3, 0, batch=3), states(3, 1, batch=3))
+    with pytest.raises(RuntimeError, match="must match"):
+        layer.update(states(1, 2), states(1, 3))
+    keys, _ = layer.update(states(1, 2, batch=3).double(), states(1, 3, batch=3).double())
+    assert keys.dtype == torch.float64
 
 
 def test_layers_with_a_sliding_window_stay_transformers_own() -> None:
