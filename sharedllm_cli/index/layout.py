@@ -2,7 +2,7 @@
 
 A slot is one kept position: keys and values of the stored layers. The slots of a node are contiguous, nodes follow each
 other in the order of `ChunkTree.stored_nodes`, chunks in the document's. Nothing of this is stored: it follows from the
-lengths of the chunks, the tree's configuration and the number of chunks a shard. Knows no tensor and no file.
+chunks' trees and the number of chunks a shard. Knows no tensor and no file.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from sharedllm_cli.config import StoredDtype, TreeConfig
-from sharedllm_cli.context.tree import ChunkTree, Node
+from sharedllm_cli.context.tree import ChunkTree, Node, Span
 
 SHARD_BYTES = 64 * 2**20
 """A shard holds as many chunks as fit into this, and at least one."""
@@ -21,6 +21,10 @@ _BYTES = {"int8": 1, "float16": 2, "bfloat16": 2, "float32": 4}
 _SCALE_BYTES = 2
 _CHECKSUM_BYTES = 2 * 4
 _VECTOR_BYTES = 2
+
+
+_Places = dict[tuple[int, int], tuple[int, int, int]]
+"""Of a chunk's stored nodes by level and index: the number, and the slots from which and up to which."""
 
 
 class LowerShape(NamedTuple):
@@ -60,24 +64,11 @@ class TreesLayout:
     def __init__(self, trees: Sequence[ChunkTree], chunks_per_shard: int) -> None:
         self.trees = trees
         self.chunks_per_shard = chunks_per_shard
-        # Chunks of one length have the same nodes: worked out once a length, not once a chunk.
-        self._slots: dict[int, dict[tuple[int, int], tuple[int, int, int]]] = {}
-        nodes, slots = [0], [0]
-        for tree in trees:
-            places = self._slots.setdefault(tree.length, {}) or self._place(tree)
-            nodes.append(len(places))
-            slots.append(max(end for _, _, end in places.values()))
-        self.chunk_nodes = np.cumsum(nodes)
-        self.chunk_slots = np.cumsum(slots)
-
-    def _place(self, tree: ChunkTree) -> dict[tuple[int, int], tuple[int, int, int]]:
-        places = self._slots[tree.length]
-        slot = 0
-        for number, (level, index) in enumerate(tree.stored_nodes()):
-            kept = tree.kept_count(level, index)
-            places[level, index] = (number, slot, slot + kept)
-            slot += kept
-        return places
+        # Chunks of one length have the same nodes unless their splits were jittered: worked out once a kind.
+        kinds: dict[tuple[Span, ...], _Places] = {}
+        self._places = [kinds.setdefault(tuple(tree.levels[-1]), {}) or _place(tree, kinds) for tree in trees]
+        self.chunk_nodes = np.cumsum([0, *(len(places) for places in self._places)])
+        self.chunk_slots = np.cumsum([0, *(max(end for _, _, end in places.values()) for places in self._places)])
 
     @property
     def shard_count(self) -> int:
@@ -96,20 +87,27 @@ class TreesLayout:
 
     def shard_nodes(self, shard: int) -> list[Node]:
         """The nodes of a shard, in the order in which they are stored."""
-        return [
-            Node(chunk, level, index)
-            for chunk in self.shard_chunks(shard)
-            for level, index in self._slots[self.trees[chunk].length]
-        ]
+        return [Node(chunk, level, index) for chunk in self.shard_chunks(shard) for level, index in self._places[chunk]]
 
     def place(self, node: Node) -> Place:
         """Where a node lies. Raises KeyError for one that no search preserves (the root of a chunk that is split)."""
-        number, first, end = self._slots[self.trees[node.chunk].length][node.level, node.index]
+        number, first, end = self._places[node.chunk][node.level, node.index]
         shard = node.chunk // self.chunks_per_shard
         start = shard * self.chunks_per_shard
         slots = int(self.chunk_slots[node.chunk] - self.chunk_slots[start])
         nodes = int(self.chunk_nodes[node.chunk] - self.chunk_nodes[start])
         return Place(shard, nodes + number, slots + first, slots + end)
+
+
+def _place(tree: ChunkTree, kinds: dict[tuple[Span, ...], _Places]) -> _Places:
+    """Fill in the places of a kind of tree."""
+    places = kinds[tuple(tree.levels[-1])]
+    slot = 0
+    for number, (level, index) in enumerate(tree.stored_nodes()):
+        kept = tree.kept_count(level, index)
+        places[level, index] = (number, slot, slot + kept)
+        slot += kept
+    return places
 
 
 def shard_name(shard: int) -> str:
