@@ -65,6 +65,7 @@ def train(
     tree_tokens: options.TreeTokens = "1024-8192",
     trees: options.TreesFolder = None,
     jitter: options.Jitter = 0.0,
+    jitter_variants: options.JitterVariants = 0,
     gate_start: options.GateStart = 0.0,
     gates: options.Gates = "head",
     first_layer: options.FirstLayer = 0,
@@ -99,6 +100,7 @@ def train(
         least_tree=least_tree,
         most_tree=most_tree,
         jitter=jitter,
+        jitter_variants=jitter_variants,
     )
     request = Request(
         tuple(DataFile.parse(file) for file in data),

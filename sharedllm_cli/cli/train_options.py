@@ -199,6 +199,17 @@ Jitter = Annotated[
         max=0.5,
     ),
 ]
+JitterVariants = Annotated[
+    int,
+    typer.Option(
+        "--jitter-variants",
+        metavar="N",
+        help="With --jitter: so many sets of splits a document, whose trees are kept like others; 0 for new splits in"
+        " every sample.",
+        rich_help_panel=TREE,
+        min=0,
+    ),
+]
 GateStart = Annotated[
     float, typer.Option("--gate-start", metavar="X", help="Where a new adapter's gates begin.", rich_help_panel=TREE)
 ]

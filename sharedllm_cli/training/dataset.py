@@ -74,6 +74,8 @@ class Mixture:
     """Samples of the objective `recite` among those of `qa`."""
     jitter: float = 0.0
     """σ of the split points as a share of a node's tokens; such trees are encoded anew for every sample."""
+    jitter_variants: int = 0
+    """So many sets of jittered splits a document, whose trees are kept, instead of new ones for every sample."""
 
     @property
     def reads_trees(self) -> bool:
@@ -233,7 +235,9 @@ class QuestionSamples:
         gone = trees.chunks_of(chosen, documents[0], without)
         if 2 * len(gone) > len(documents[0].leaves.trees):
             return None
-        return trees.plan(chosen, noisy, jitter=mixture.jitter, random=random, without=gone)
+        return trees.plan(
+            chosen, noisy, jitter=mixture.jitter, variants=mixture.jitter_variants, random=random, without=gone
+        )
 
     def _passages_case(
         self,

@@ -67,6 +67,13 @@ class _TextSamples(ABC):
         low, high = np.log(self._mixture.least_tree), np.log(self._mixture.most_tree)
         return int(np.exp(random.uniform(low, high)))
 
+    def _planned(
+        self, documents: Sequence[LocatedDocument], values: Sequence[np.ndarray], random: np.random.Generator
+    ) -> TreePlan:
+        """The documents' trees, searched by their leaves' scores, with splits as the mixture has them."""
+        mixture = self._mixture
+        return plan(documents, values, jitter=mixture.jitter, variants=mixture.jitter_variants, random=random)
+
 
 class ReciteSamples(_TextSamples):
     """Samples of the objective `recite`."""
@@ -103,7 +110,7 @@ class ReciteSamples(_TextSamples):
                 break
         if not cues:
             return None
-        tree = plan(documents, values, jitter=self._mixture.jitter, random=random)
+        tree = self._planned(documents, values, random)
         return replace(branched(cues, answers), tree=tree)
 
 
@@ -123,7 +130,7 @@ class ContinueSamples(_TextSamples):
         wanted = self._wanted(random)
         first = next(chunk for chunk in range(place) if starts[place] - starts[chunk] <= wanted or chunk == place - 1)
         rising = np.arange(leaves.leaf_count, dtype=np.float64)  # `right`: what is nearest to the text is finest
-        tree = plan([document], [rising], jitter=self._mixture.jitter, random=random)
+        tree = self._planned([document], [rising], random)
         ids = leaves.tokens.ids[starts[place] : starts[place] + length + 1].tolist()
         return replace(branched([ids[:1]], [ids[1:]]), tree=only_chunks(tree, range(first, place)))
 

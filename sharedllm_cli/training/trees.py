@@ -2,7 +2,8 @@
 
 The lower model is frozen, so the trees of fixed splits are the same at every step: they are built once into an index
 and read from there (METHOD section 5; an index of more layers serves those that fewer ask for). Jittered splits are
-nobody's stored nodes: those are run through the lower model when they are asked for.
+drawn anew for every sample and run through the lower model live, or a document has a few sets of them, each kept in an
+index of its own beside the others.
 """
 
 from __future__ import annotations
@@ -35,8 +36,9 @@ JITTER = 0.1
 class TreePlan:
     """Which nodes of which documents a sample reads; chunks are numbered through all its documents.
 
-    `leaves` are the documents' own, or such as have jittered splits (`jittered`). `chunks` are those that are read,
-    None for all: positions number these (METHOD section 4).
+    `leaves` are the documents' own, or such as have jittered splits: drawn for this sample (`jittered`), or each
+    document's set of a name (`splits`). `chunks` are those that are read, None for all: positions number these
+    (METHOD section 4).
     """
 
     documents: tuple[LocatedDocument, ...]
@@ -44,6 +46,7 @@ class TreePlan:
     nodes: tuple[Node, ...]
     jittered: bool = False
     chunks: tuple[int, ...] | None = None
+    splits: tuple[str, ...] | None = None
 
     @property
     def chunk_count(self) -> int:
@@ -61,15 +64,25 @@ def plan(
     values: Sequence[np.ndarray],
     *,
     jitter: float = 0.0,
+    variants: int = 0,
     random: np.random.Generator | None = None,
     without: frozenset[int] = frozenset(),
 ) -> TreePlan:
     """Search the trees of some documents by their leaves' scores, an array [leaves] a document (METHOD section 2).
 
-    The chunks `without`, numbered through all documents, are left out, as if the text had never held them.
+    `jitter` is the σ of the split points as a share of a node's tokens; with `variants` they are one of so many sets
+    that each document has for good. The chunks `without`, numbered through all documents, are left out, as if the text
+    had never held them.
     """
     leaves = tuple(one.leaves for one in documents)
-    if jitter:
+    splits: tuple[str, ...] | None = None
+    if jitter and variants:
+        if random is None:
+            raise ValueError("a set of splits is drawn by a random generator")
+        numbers = [int(random.integers(variants)) for _ in documents]
+        leaves = tuple(_variant(one, jitter, number) for one, number in zip(documents, numbers, strict=True))
+        splits = tuple(f"{jitter:g}-{number}" for number in numbers)
+    elif jitter:
         leaves = tuple(_jittered(one, jitter, random) for one in leaves)
     trees = [tree for one in leaves for tree in one.trees]
     flat = np.concatenate(values)
@@ -79,7 +92,8 @@ def plan(
     left = [trees[chunk] for chunk in kept]
     nodes = search(left, leaf_scores(left, [parts[chunk] for chunk in kept]))
     placed = tuple(node._replace(chunk=kept[node.chunk]) for node in nodes)
-    return TreePlan(tuple(documents), leaves, placed, bool(jitter), tuple(kept) if without else None)
+    live = bool(jitter) and splits is None
+    return TreePlan(tuple(documents), leaves, placed, live, tuple(kept) if without else None, splits)
 
 
 def chunks_of(
@@ -96,28 +110,39 @@ def _jittered(leaves: Leaves, jitter: float, random: np.random.Generator | None)
     return replace(leaves, trees=trees)
 
 
+def _variant(document: LocatedDocument, jitter: float, number: int) -> Leaves:
+    """A document's set of jittered splits with a number: the same in every run, since it is kept in an index."""
+    seed = [int(document.opened.content_hash[:16], 16), number, round(jitter * 1e6)]
+    return _jittered(document.leaves, jitter, np.random.default_rng(seed))
+
+
 class TreeSource(Protocol):
     """Where the nodes of a document come from."""
 
-    def of(self, document: LocatedDocument) -> CompressedSource:
-        """The nodes of a document's own splits."""
+    def of(self, document: LocatedDocument, leaves: Leaves, splits: str | None) -> CompressedSource:
+        """The nodes of a document's own splits, or of a named set of others; `leaves` are those with these splits."""
 
 
 class StoredTrees:
-    """Trees in an index, built when a document is first asked for; several processes may share the folder."""
+    """Trees in an index, built when a document is first asked for; several processes may share the folder.
+
+    Other splits than a document's own have an index each, in the folder `splits`.
+    """
 
     def __init__(self, store: IndexStore, base: BaseModel, lower: LowerModel, reporter: Reporter) -> None:
         self._store = store
         self._base = base
         self._lower = lower
         self._reporter = reporter
-        self._opened: dict[str, CompressedSource] = {}
+        self._opened: dict[tuple[str, str | None], CompressedSource] = {}
 
-    def of(self, document: LocatedDocument) -> CompressedSource:
+    def of(self, document: LocatedDocument, leaves: Leaves, splits: str | None) -> CompressedSource:
         """See `TreeSource`; raises ResourceError where disk or memory do not suffice."""
         opened = document.opened
-        if opened.content_hash not in self._opened:
+        place = (opened.content_hash, splits)
+        if place not in self._opened:
             base = self._base
+            store = self._store if splits is None else IndexStore(self._store.root / "splits" / splits, self._reporter)
             key = TreesKey(
                 opened.leaves_key,
                 base.name,
@@ -127,20 +152,18 @@ class StoredTrees:
                 base.quantize,
                 self._lower.first_layer,
             )
-            self._store.write_text(opened.document)
-            found = self._store.open_trees(
-                opened.content_hash, key, opened.leaves, device=base.device, dtype=base.dtype
-            )
-            self._opened[opened.content_hash] = found or self._store.build_trees(
+            store.write_text(opened.document)
+            found = store.open_trees(opened.content_hash, key, leaves, device=base.device, dtype=base.dtype)
+            self._opened[place] = found or store.build_trees(
                 opened.content_hash,
                 key,
-                opened.leaves,
+                leaves,
                 self._lower,
                 self._reporter,
                 device=base.device,
                 dtype=base.dtype,
             )
-        return self._opened[opened.content_hash]
+        return self._opened[place]
 
 
 class LiveTrees:
@@ -149,9 +172,9 @@ class LiveTrees:
     def __init__(self, lower: LowerModel) -> None:
         self._lower = lower
 
-    def of(self, document: LocatedDocument) -> CompressedSource:
+    def of(self, document: LocatedDocument, leaves: Leaves, splits: str | None) -> CompressedSource:
         """See `TreeSource`."""
-        return LiveNodes(self._lower, document.leaves)
+        return LiveNodes(self._lower, leaves)
 
 
 class TreeReader:
@@ -168,9 +191,10 @@ class TreeReader:
         return TreeContext.side_by_side([self._context(one) for one in plans])
 
     def _context(self, one: TreePlan) -> TreeContext:
+        names = one.splits or [None] * len(one.documents)
         sources = [
-            LiveNodes(self._lower, leaves) if one.jittered else self._source.of(document)
-            for document, leaves in zip(one.documents, one.leaves, strict=True)
+            LiveNodes(self._lower, leaves) if one.jittered else self._source.of(document, leaves, name)
+            for document, leaves, name in zip(one.documents, one.leaves, names, strict=True)
         ]
         kept = JoinedNodes(sources, [len(leaves.trees) for leaves in one.leaves]).compressed(one.nodes)
         if one.chunks is not None:

@@ -95,7 +95,18 @@ def test_every_flag_of_the_tree_arrives(tiny_arguments: list[str], monkeypatch: 
         "kept",
     ]
     flags += ["--tree-tokens", "300-900"]
-    flags += ["--jitter", "0.1", "--gate-start", "-2", "--gates", "layer", "--first-layer", "1"]
+    flags += [
+        "--jitter",
+        "0.1",
+        "--jitter-variants",
+        "3",
+        "--gate-start",
+        "-2",
+        "--gates",
+        "layer",
+        "--first-layer",
+        "1",
+    ]
     flags += ["--low-rank-from", "1", "--length-bias", "0.5", "--encoding", "chunk", "--injection", "additive"]
     flags += ["--passage-tokens", "100-200", "--validation-samples", "3", "--documents", "4"]
     flags += ["--text-tokens", "90-120", "--text-pieces", "7"]
@@ -104,7 +115,7 @@ def test_every_flag_of_the_tree_arrives(tiny_arguments: list[str], monkeypatch: 
     ((request, settings),) = seen
     mixture = request.mixture
     assert (mixture.tree, mixture.tree_only, mixture.text, mixture.recite) == (0.25, 0.4, 0.1, 0.2)
-    assert mixture.jitter == 0.1
+    assert (mixture.jitter, mixture.jitter_variants) == (0.1, 3)
     assert (mixture.least_tree, mixture.most_tree) == (300, 900)
     assert (mixture.least_evidence, mixture.most_evidence) == (100, 200)
     assert (request.trees, request.validation_samples, request.documents) == (Path("kept"), 3, 4)

@@ -94,6 +94,51 @@ def test_jitter_moves_the_splits(data_file: Path, byte_tokenizer: Any) -> None:
     assert moved != documents[0].leaves.trees[0].levels[1]
 
 
+def test_a_document_has_so_many_sets_of_splits_and_no_more(data_file: Path, byte_tokenizer: Any) -> None:
+    documents = located(data_file, byte_tokenizer)[:2]
+    values, random = random_values(documents), np.random.default_rng(1)
+    sets: dict[tuple[int, str], Any] = {}
+    for _ in range(20):
+        made = plan(documents, values, jitter=0.1, variants=3, random=random)
+        assert not made.jittered
+        assert made.splits is not None
+        for place, (leaves, name) in enumerate(zip(made.leaves, made.splits, strict=True)):
+            levels = [tree.levels for tree in leaves.trees]
+            assert sets.setdefault((place, name), levels) == levels, "one name, one set"
+            assert levels != [tree.levels for tree in documents[place].leaves.trees]
+    assert sorted(name for _, name in sets) == ["0.1-0", "0.1-0", "0.1-1", "0.1-1", "0.1-2", "0.1-2"]
+    assert len({str(levels) for levels in sets.values()}) == 6
+    with pytest.raises(ValueError, match="random"):
+        plan(documents, values, jitter=0.1, variants=3)
+
+
+@pytest.mark.parametrize("encoding", ["node", "chunk"])
+def test_sets_of_splits_are_kept_beside_the_fixed_ones(
+    tiny: BaseModel, data_file: Path, tmp_path: Path, encoding: Encoding, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    documents = located(data_file, tiny.tokenizer, replace(TREE, encoding=encoding))[:2]
+    upper, lower = reading(tiny), LowerModel(tiny.model, 2)
+    values, random = random_values(documents), np.random.default_rng(4)
+    plans = [plan(documents, values, jitter=0.2, variants=2, random=random) for _ in range(6)]
+    plans += [plan(documents, values)]
+    live = [TreeReader(upper, lower, LiveTrees(lower)).read([one]) for one in plans]
+    store = IndexStore(tmp_path / "trees")
+    for again in (False, True):
+        if again:  # all of them are found
+
+            def never(*_: Any, **__: Any) -> None:
+                raise AssertionError("built a second time")
+
+            monkeypatch.setattr(IndexStore, "build_trees", never)
+        source = StoredTrees(store, tiny, lower, Silent())
+        for one, expected in zip(plans, live, strict=True):
+            stored = TreeReader(upper, lower, source).read([one])
+            for layer in (0, 1):
+                bound = float(expected.keys[layer].abs().max()) / 60
+                torch.testing.assert_close(stored.keys[layer], expected.keys[layer], atol=bound, rtol=0)
+    assert sorted(path.name for path in (tmp_path / "trees" / "splits").iterdir()) == ["0.2-0", "0.2-1"]
+
+
 @pytest.mark.parametrize("encoding", ["node", "chunk"])
 def test_stored_trees_are_live_ones_within_their_rounding(
     tiny: BaseModel, data_file: Path, tmp_path: Path, encoding: Encoding
