@@ -173,8 +173,10 @@ def _unit(states: np.ndarray, centre: np.ndarray | None) -> np.ndarray:
 def _hybrid(source: LeafSource) -> np.ndarray:
     lexical = source.lexical()
     leaves = best_leaves(lexical)
+    plain = combine(lexical, source.late(leaves), leaves)
     trained = source.trained(lexical, leaves)
-    return combine(lexical, source.late(leaves), leaves) if trained is None else trained
+    # What the head has not learned to look for, plain late interaction still finds: together they are worse nowhere.
+    return plain if trained is None else z_scores(plain) + z_scores(trained)
 
 
 POLICIES: Mapping[str, LeafPolicy] = MappingProxyType(

@@ -66,6 +66,7 @@ class QuestionLeaves:
         self._nodes = nodes
         self._stored_states = stored_states
         self._head = head
+        self._last: tuple[bytes, tuple[np.ndarray, list[np.ndarray], np.ndarray]] | None = None
         self._first = np.cumsum([0, *(document.leaf_count for document in leaves)])
 
     @property
@@ -102,11 +103,16 @@ class QuestionLeaves:
 
     def _compared(self, leaves: np.ndarray) -> tuple[np.ndarray, list[np.ndarray], np.ndarray]:
         """The question's states [q, d], those of some leaves [l, d] each, and the idf of the question's tokens [q]."""
+        if self._last is not None and self._last[0] == leaves.tobytes():
+            return self._last[1]
         layers = min(LATE_LAYERS, self._lower.lower_layers)
         query: np.ndarray = self._lower.states(torch.tensor([self._question_ids]), layers)[0].float().cpu().numpy()
         every_leaf = [ids for document in self._documents for ids in _leaf_ids(document)]
         idf = policies.token_weights(np.array(self._question_ids), every_leaf)
-        return query, self._states(leaves, layers), idf
+        found = query, self._states(leaves, layers), idf
+        if self._head is not None:  # late interaction and the head compare the same hundred leaves
+            self._last = leaves.tobytes(), found
+        return found
 
     def node_cosines(self) -> np.ndarray:
         """The paper's cosine of every leaf."""
