@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from time import perf_counter
 from typing import Any
 
@@ -221,7 +220,7 @@ class Asking:
             if recorded is not None:
                 return recorded
             self._reporter.note(f"{why_not}; going on without")
-        return partial(upper.infer, tree=tree, cache=begun.cache)
+        return lambda token: upper.infer(token, tree, begun.cache)
 
     def _verdict(self, text: str, chosen: Chosen, prompt: Prompt, tree: TreeReading, finish: Finish) -> Verdict:
         """Whether the question counts as answered; words are held against the passages only where they are all read."""
