@@ -123,6 +123,8 @@ def _timed(found: dict[str, Any]) -> list[str]:
 
 def _decoding(found: dict[str, Any]) -> list[str]:
     recorded = f"recorded in {found['recording_s']:.2f} s" if found["recorded"] else found["why_not"]
+    if found["fixed_tokens_per_s"] is None:
+        return [f"A step of decoding without a tree: {found['tokens_per_s']:.1f} tokens/s; {recorded}.", ""]
     tokens = "the same tokens" if found["agree"] else "other tokens"
     return [
         f"A step of decoding without a tree: {found['tokens_per_s']:.1f} tokens/s; at fixed addresses"

@@ -175,7 +175,7 @@ def _hybrid(source: LeafSource) -> np.ndarray:
     leaves = best_leaves(lexical)
     plain = combine(lexical, source.late(leaves), leaves)
     trained = source.trained(lexical, leaves)
-    # What the head has not learned to look for, plain late interaction still finds: together they are worse nowhere.
+    # What the head has not learned to look for, plain late interaction still finds.
     return plain if trained is None else z_scores(plain) + z_scores(trained)
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 
-from sharedllm_cli.bench import checks, gpu
+from sharedllm_cli.bench import checks, gpu, gpu_tables
 from sharedllm_cli.bench.gpu_parts import PARTS, Part, asking
 from sharedllm_cli.bench.gpu_request import Asked
 from sharedllm_cli.errors import DocumentError, UsageError
@@ -144,6 +144,17 @@ def test_a_check_sees_a_step_that_does_not_move_on(monkeypatch: pytest.MonkeyPat
 
     monkeypatch.setattr(recorded.FixedStep, "run", stuck)
     assert not checks.recorded_decoding(CPU, torch.float32).passed
+
+
+def test_a_step_that_could_not_be_recorded_is_told() -> None:
+    found = {
+        "tokens_per_s": 30.04,
+        "fixed_tokens_per_s": None,
+        "recorded": False,
+        "why_not": "it was not",
+        "agree": None,
+    }
+    assert gpu_tables._decoding(found)[0] == "A step of decoding without a tree: 30.0 tokens/s; it was not."
 
 
 def test_the_running_text_s_own_keys_are_told_apart() -> None:
