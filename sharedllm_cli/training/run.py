@@ -218,6 +218,8 @@ def _check(request: Request, settings: Settings) -> None:
             raise UsageError(f"{flag} is for --objective qa alone")
     if request.mixture.text + request.mixture.recite > 1:
         raise UsageError("--text-share and --recite-share are more than all samples together")
+    if request.mixture.jitter_variants and not request.mixture.jitter:
+        raise UsageError("--jitter-variants needs --jitter", hint="0.1 is what the method trains with")
     if not request.data:
         raise UsageError("there is nothing to train on", hint="give one or more files with --data")
     if request.rank < 1 or request.hold_back < 0 or request.validation < 0:

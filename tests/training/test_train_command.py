@@ -61,6 +61,7 @@ def test_every_flag_arrives(tiny_arguments: list[str], monkeypatch: pytest.Monke
     flags = ["--data", "b.jsonl.xz=0.5", "--hold-back", "7", "--validation", "8", "--skip-bad-lines", "--steps", "9"]
     flags += ["--samples", "10", "--learning-rate", "0.25", "--rank", "11", "--batch-tokens", "12", "--seed", "13"]
     flags += ["--max-minutes", "2", "--resume", "--from", "there", "--objective", "qa", "--chunk-tokens", "128"]
+    flags += ["--gradient-checkpointing"]
     code, _, err = call(*tiny_arguments, *flags)
     assert code == 0, err
     ((request, settings),) = seen
@@ -71,6 +72,7 @@ def test_every_flag_arrives(tiny_arguments: list[str], monkeypatch: pytest.Monke
     assert (schedule.learning_rate, request.rank, request.pace.max_seconds) == (0.25, 11, 120.0)
     assert request.start == Path("there")
     assert (settings.chunk_tokens, settings.lower_layers) == (128, 2)
+    assert request.gradient_checkpointing
     assert request.reading is None, "nothing asks for a tree"
 
 
@@ -122,6 +124,12 @@ def test_every_flag_of_the_tree_arrives(tiny_arguments: list[str], monkeypatch: 
     assert (request.lengths.least_text, request.lengths.most_text, request.text_pieces) == (90, 120, 7)
     assert request.reading == Reading(-2.0, "layer", 1, 1, 0.5)
     assert (settings.encoding, settings.injection) == ("chunk", "additive")
+
+
+def test_sets_of_splits_without_jitter_are_refused(tiny_arguments: list[str]) -> None:
+    code, _, err = call(*tiny_arguments, "--jitter-variants", "3")
+    assert code == 2
+    assert "--jitter-variants needs --jitter" in err
 
 
 @pytest.mark.parametrize("flag", ["--text-share", "--recite-share"])
