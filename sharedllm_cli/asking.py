@@ -231,6 +231,7 @@ class Asking:
             chosen.matched,
             text,
             question=self._question,
+            other_forms=matches.other_forms,
             evidence_text="" if tree.context is not None else "\n".join(kept),
             finish=finish,
         )

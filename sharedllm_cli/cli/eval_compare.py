@@ -19,6 +19,8 @@ _ROWS = (
     ("answer_nll", "NLL"),
     ("refused", "Refused"),
     ("unanswerable_refused", "Unanswerable refused"),
+    ("recall_at_1", "R@1"),
+    ("recall_at_8", "R@8"),
 )
 
 
@@ -27,7 +29,10 @@ def compare(
     call: Call,
     runs: Annotated[
         list[Path],
-        typer.Argument(metavar="RUN…", help="Folders that `eval qa --out` wrote; their questions are put together."),
+        typer.Argument(
+            metavar="RUN…",
+            help="Folders that `eval qa --out` or `eval retrieval --out` wrote; their questions are put together.",
+        ),
     ],
     against: Annotated[
         list[Path] | None,
@@ -40,8 +45,15 @@ def compare(
         ),
     ] = None,
     arm: Annotated[
-        str, typer.Option("--arm", metavar="ARM", help="The arm of the runs.", rich_help_panel=_SIDES)
-    ] = "sharedllm",
+        str | None,
+        typer.Option(
+            "--arm",
+            metavar="ARM",
+            help="The arm of the runs, or the policy: sharedllm, or hybrid, unless said.",
+            show_default=False,
+            rich_help_panel=_SIDES,
+        ),
+    ] = None,
     against_arm: Annotated[
         str | None,
         typer.Option(
@@ -56,13 +68,14 @@ def compare(
         int, typer.Option("--seed", metavar="N", help="Seed of the intervals.", rich_help_panel=_SIDES, min=0)
     ] = 0,
 ) -> None:
-    """Compare finished runs of `eval qa`, question by question, with paired 95 % intervals.
+    """Compare finished runs of `eval qa` or `eval retrieval`, question by question, with paired 95 % intervals.
 
     Two adapters, two settings, or two arms that were asked in different runs. Nothing is loaded or answered.
     """
-    from sharedllm_cli.evaluation.comparing import Side
+    from sharedllm_cli.evaluation.comparing import RETRIEVAL, Side, kind_of
     from sharedllm_cli.evaluation.comparing import compare as made
 
+    arm = arm or ("hybrid" if kind_of(runs[0]) == RETRIEVAL else "sharedllm")
     other_arm = against_arm or (arm if against else "bm25")
     found = made(Side(tuple(runs), arm), Side(tuple(against or runs), other_arm), seed=seed)
     if call.json:
@@ -77,9 +90,9 @@ def compare(
         call.console.note(f"{run} is not finished: what it has answered is compared")
     parts = found.get("files", {})
     for name, part in [("all" if parts else "", found), *parts.items()]:
-        lost = f" and {part['n_unanswerable']} unanswerable" if part["n_unanswerable"] else ""
+        lost = f" and {part['n_unanswerable']} unanswerable" if part.get("n_unanswerable") else ""
         headings = (name, found["arm"], f"against {found['against']}", f"Difference, {part['n']} questions{lost}")
-        rows = [(label, *_cells(part[metric])) for metric, label in _ROWS if part[metric] is not None]
+        rows = [(label, *_cells(part[metric])) for metric, label in _ROWS if part.get(metric)]
         show_table(call.console, headings, rows)
 
 

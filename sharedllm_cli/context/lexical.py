@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from sharedllm_cli.context.languages import DEFAULT_LANGUAGE, STOP_WORDS, asks_about_the_whole, detect_language
-from sharedllm_cli.context.words import words
+from sharedllm_cli.context.words import SHARED_BEGINNING, same_word, words
 
 K1 = 0.9
 """How soon further occurrences of a term in a leaf stop counting (BM25's k1)."""
@@ -113,19 +113,34 @@ class LexicalIndex:
         span = slice(int(self.pointers[place]), int(self.pointers[place + 1]))
         return self.leaves[span], self.frequencies[span]
 
+    def holds_another_form(self, term: str) -> bool:
+        """Whether a term occurs that looks like another form of this one (`context/words.py: same_word`)."""
+        beginning = term[:SHARED_BEGINNING]
+        if len(beginning) < SHARED_BEGINNING:
+            return False
+        for place in range(bisect_left(self.terms, beginning), len(self.terms)):
+            other = self.terms[place]
+            if not other.startswith(beginning):
+                return False
+            if same_word(term, other):
+                return True
+        return False
+
 
 @dataclass(frozen=True)
 class LexicalScores:
     """What a lexical search found.
 
     `values` holds one float64 array [leaves] for each index asked. `terms` are the question's content words as typed,
-    `matched` those of them that occur in some document. Both are empty for a question about the whole (`summarise this
-    document`): its few words tell no place, and evidence is better spread (`evidence.select`).
+    `matched` those of them that occur in some document, `other_forms` the other ones of which some document holds
+    another form (never of a name: Johnston is no form of Johnson). All are empty for a question about the whole
+    (`summarise this document`): its few words tell no place, and evidence is better spread (`evidence.select`).
     """
 
     values: list[np.ndarray]
     terms: list[str]
     matched: set[str]
+    other_forms: set[str] = field(default_factory=set)
 
 
 def scores(
@@ -164,7 +179,16 @@ def scores(
     surfaces = list(dict.fromkeys(surface for surface, _ in typed))
     if asks_about_the_whole(question, surfaces, matched):
         return LexicalScores(values, [], set())
-    return LexicalScores(values, surfaces, matched)
+    other_forms = {
+        surface
+        for surface, slots in typed
+        if surface not in matched and surface.islower() and any(_holds_another_form(indexes, slot) for slot in slots)
+    }
+    return LexicalScores(values, surfaces, matched, other_forms)
+
+
+def _holds_another_form(indexes: Sequence[LexicalIndex], slot: _Slot) -> bool:
+    return any(index.holds_another_form(slot[index.language]) for index in indexes if index.language in slot)
 
 
 def _add_term(

@@ -40,6 +40,10 @@ _LETTERS_WITHOUT_PARTS = str.maketrans(
 _COMBINING_ACCENTS = re.compile("[\u0300-\u036f]+")
 
 
+SHARED_BEGINNING = 4
+"""Two stems with this many first letters in common (and most of the longer) count as forms of one word."""
+
+
 class Word(NamedTuple):
     """One word of a text as typed, where it begins, and its terms (none for a stop word)."""
 
@@ -118,6 +122,13 @@ def _part_terms(part: str, language: str) -> Iterator[str]:
     elif part not in STOP_WORDS[language]:
         # English writes accents or not as it likes; elsewhere the stemmer's rules need them
         yield fold(_stem(fold(part) if language == "english" else part, language))
+
+
+def same_word(term: str, other: str) -> bool:
+    """Whether two terms look like forms of one word that their stems don't show as one (`fulli` of fully, `full`)."""
+    shared = next((place for place, (a, b) in enumerate(zip(term, other, strict=False)) if a != b), None)
+    length = min(len(term), len(other)) if shared is None else shared
+    return length >= SHARED_BEGINNING and length * 5 >= max(len(term), len(other)) * 3
 
 
 def fold(text: str) -> str:

@@ -1,7 +1,7 @@
-"""`eval compare`: what finished runs of `eval qa` say of each other, question by question.
+"""`eval compare`: what finished runs of `eval qa`, or of `eval retrieval`, say of each other, question by question.
 
-Reads what the runs left on the disk, and nothing else: an arm of some runs against an arm of others (two adapters, two
-settings, two arms asked in different runs), paired over the questions that both answered. Knows no model.
+Reads what the runs left on the disk, and nothing else: an arm (a policy) of some runs against one of others (two
+adapters, two settings, two arms asked in different runs), paired over the questions that both answered. Knows no model.
 """
 
 from __future__ import annotations
@@ -26,32 +26,46 @@ from sharedllm_cli.evaluation.runner import (
     read_config,
 )
 
-COMMAND = "eval qa"
-_BESIDE_THE_POINT = frozenset({"arms", "data", "command"})
+ANSWERS, RETRIEVAL = "eval qa", "eval retrieval"
+_RECALLS = ("recall_at_1", "recall_at_8")
+_BESIDE_THE_POINT = frozenset({"arms", "policies", "data", "command"})
 """Settings that runs may differ in without making other answers; of the data see `_configured`."""
 
 
 @dataclass(frozen=True)
 class Side:
-    """An arm of some runs, whose questions are put together; one that several of them asked counts once."""
+    """An arm of some runs, whose questions are put together; one that several of them asked counts once.
+
+    Of runs of `eval retrieval` the arm is a policy.
+    """
 
     runs: tuple[Path, ...]
     arm: str
 
 
+def kind_of(run: Path) -> str:
+    """Which of the commands made a run; DocumentError for a folder that neither did."""
+    return str(_config(run)["command"])
+
+
 def compare(one: Side, other: Side, *, seed: int = 0) -> dict[str, Any]:
     """What `one` has more than `other`; the object of `eval compare --json`.
 
-    Raises DocumentError for a folder that holds no run of `eval qa`, or data files of one name that are not the same;
-    UsageError where answers would be compared with themselves or the sides answered no question in common.
+    Raises DocumentError for a folder that holds no run of either command, or data files of one name that are not the
+    same; UsageError where answers would be compared with themselves or with searches, or the sides answered no question
+    in common.
     """
     if one.arm == other.arm and (shared := {run.resolve() for run in one.runs} & {run.resolve() for run in other.runs}):
         raise UsageError(
             f"{one.arm} of {min(shared)} would be compared with itself",
             hint="give other runs with --against, or another --against-arm",
         )
+    kinds = list(dict.fromkeys(kind_of(run) for run in (*one.runs, *other.runs)))
+    if len(kinds) > 1:
+        raise UsageError(f"a run of `{kinds[0]}` can't be compared with one of `{kinds[1]}`")
     first, second = _Lines(one), _Lines(other)
     _check_same_files(first, second)
+    compared = _compared if kinds == [ANSWERS] else _searched
     answered = [key for key in first.answered() if key in second.answered()]
     for key in answered:
         _check_same_question(key, first, second)
@@ -68,11 +82,12 @@ def compare(one: Side, other: Side, *, seed: int = 0) -> dict[str, Any]:
         "not_compared": [len(side.lines) - len(answered) for side in (first, second)],
         "unfinished": [str(run) for run in dict.fromkeys((*one.runs, *other.runs)) if not (run / METRICS).is_file()],
         "configured": _configured(first, second),
-        **_compared(first, second, answered, seed),
+        "command": kinds[0],
+        **compared(first, second, answered, seed),
     }
     if len(files) > 1:
         found["files"] = {
-            file: _compared(first, second, [key for key in answered if first.file_of(key) == file], seed)
+            file: compared(first, second, [key for key in answered if first.file_of(key) == file], seed)
             for file in files
         }
     return found
@@ -88,9 +103,14 @@ class _Lines:
         arms: set[str] = set()
         for run in side.runs:
             for key, line in dict(finished_lines(run / PREDICTIONS)).items():
-                arms.add(str(line.get("arm")))
-                if line.get("arm") == side.arm:
-                    self._add(key.split(" ", 1)[1], line, run)
+                if "recall" in line:
+                    arms.update(line["recall"])
+                    if side.arm in line["recall"]:
+                        self._add(key, line, run)
+                else:
+                    arms.add(str(line.get("arm")))
+                    if line.get("arm") == side.arm:
+                        self._add(key.split(" ", 1)[1], line, run)
         if not self.lines:
             raise UsageError(
                 f"no question was answered by the arm {side.arm!r}",
@@ -101,12 +121,12 @@ class _Lines:
         kept = self.lines.setdefault(key, line)
         if _question(kept) != _question(line):
             raise DocumentError(f"{run} asks something else under the key {key!r} than the runs before it")
-        if kept["answer"] is None:  # its document did not fit there
+        if not _fitted(kept):  # its document did not fit there
             self.lines[key] = line
 
     def answered(self) -> list[str]:
         """The questions whose document fitted."""
-        return [key for key, line in self.lines.items() if line["answer"] is not None]
+        return [key for key, line in self.lines.items() if _fitted(line)]
 
     def files(self) -> dict[str, list[dict[str, Any]]]:
         """What each data file of the runs was, by its name."""
@@ -123,11 +143,11 @@ class _Lines:
 
 
 def _config(run: Path) -> dict[str, Any]:
-    hint = f"give a folder that `sharedllm {COMMAND} --out` wrote"
+    hint = f"give a folder that `sharedllm {ANSWERS} --out` or `sharedllm {RETRIEVAL} --out` wrote"
     if not (run / CONFIG).is_file():
         raise DocumentError(f"{run} holds no run", hint=hint)
     config = read_config(run)
-    if config.get("command") != COMMAND:
+    if config.get("command") not in (ANSWERS, RETRIEVAL):
         raise DocumentError(f"{run} holds a run of {config.get('command')!r}", hint=hint)
     try:
         if all(isinstance(file["file"], str) for file in config["data"]["files"]):
@@ -137,8 +157,13 @@ def _config(run: Path) -> dict[str, Any]:
     raise DocumentError(f"{run / CONFIG} does not tell which data were asked", hint=hint)
 
 
+def _fitted(line: Mapping[str, Any]) -> bool:
+    return "recall" in line or line["answer"] is not None
+
+
 def _question(line: Mapping[str, Any]) -> tuple[Any, ...]:
-    return line["question"], line["answers"], line["answerable"]
+    # Which leaves hold the answer is no part of a searched one: they may be cut otherwise.
+    return line["question"], line.get("answers"), line.get("answerable")
 
 
 def _check_same_files(first: _Lines, second: _Lines) -> None:
@@ -188,7 +213,7 @@ def _distinct(values: Iterator[Any]) -> list[Any]:
 
 
 def _compared(first: _Lines, second: _Lines, keys: Sequence[str], seed: int) -> dict[str, Any]:
-    """Means of both sides over some questions that both answered, and the paired differences."""
+    """Means of both sides over some questions that both answered, and the paired differences of what was answered."""
     tables = [ArmTable(lines.side.arm, [lines.lines[key] for key in keys], seed, None) for lines in (first, second)]
     answerable = [key for key in keys if first.lines[key]["answerable"]]
     unanswerable = [key for key in keys if not first.lines[key]["answerable"]]
@@ -202,6 +227,17 @@ def _compared(first: _Lines, second: _Lines, keys: Sequence[str], seed: int) -> 
             [float(metrics.refused(lines.lines[key]["answer"])) for key in asked] for lines in (first, second)
         )
         found[name] = _paired(values, others, None, seed)
+    return found
+
+
+def _searched(first: _Lines, second: _Lines, keys: Sequence[str], seed: int) -> dict[str, Any]:
+    """The same for searches: how often the leaf that holds the answer is among the best."""
+    found: dict[str, Any] = {"n": len(keys)}
+    for metric in _RECALLS:
+        values, others = (
+            [float(lines.lines[key]["recall"][lines.side.arm][metric]) for key in keys] for lines in (first, second)
+        )
+        found[metric] = _paired(values, others, None, seed)
     return found
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 from sharedllm_cli.context.languages import detect_language
-from sharedllm_cli.context.words import PAIRED_SCRIPT, Word, fold, words
+from sharedllm_cli.context.words import PAIRED_SCRIPT, SHARED_BEGINNING, Word, fold, same_word, words
 from sharedllm_cli.generation.prompt import NOT_IN_DOCUMENT
 from sharedllm_cli.generation.stream import Finish
 
@@ -44,8 +44,8 @@ _SPELLED = (
 _NUMBER_WORDS = {word: str(number) for number, word in enumerate(_SPELLED.split())}
 _ABOUT_ITSELF = "answer question document text passage"
 """Words with which an answer speaks of itself (`the answer to this question is`) claim nothing."""
-_SHARED_BEGINNING = 4
-"""Two stems with this many first letters in common (and most of the longer) count as forms of one word."""
+_ASKED_HOW = re.compile(r"\bhow ([^\W\d_]+)", re.IGNORECASE)
+"""`how many`, `how long`: the second word asks, and an answer need not hold it."""
 
 _CUT: dict[Finish, str] = {
     "length": "the answer stops at its longest length (--max-new-tokens)",
@@ -68,6 +68,7 @@ def assess(
     answer: str,
     *,
     question: str = "",
+    other_forms: Collection[str] = (),
     evidence_text: str = "",
     finish: Finish = "stop",
     language: str | None = None,
@@ -75,9 +76,11 @@ def assess(
     """Judge an answer by what can be known without another model.
 
     `question_words` are the question's content words as typed and `matched_words` those that the documents hold
-    (`terms` and `matched` of `context/lexical.py: LexicalScores`). Not answered: the answer is empty, announced and not
-    given, the question again, says that the document does not say, or none of the question's words occurs anywhere.
-    Warnings name what the documents or the passages do not hold; the passages are checked only where there are any.
+    (`terms` and `matched` of `context/lexical.py: LexicalScores`); `other_forms` are words that they hold in another
+    form alone, which are not warned of, and neither is what only asks (`how many`). Not answered: the answer is empty,
+    announced and not given, the question again, says that the document does not say, or none of the question's words
+    occurs anywhere. Warnings name what the documents or the passages do not hold; the passages are checked only where
+    there are any.
     """
     warnings = [_CUT[finish]] if finish in _CUT else []
     missing = [word for word in question_words if word not in matched_words]
@@ -91,8 +94,10 @@ def assess(
         return Verdict(False, "the model repeated the question and gave no answer", tuple(warnings))
     if question_words and len(missing) == len(question_words):
         return Verdict(False, f"the documents hold none of the question's words: {', '.join(missing)}", tuple(warnings))
-    if missing:
-        warnings.append(f"words of the question that the documents do not hold: {', '.join(missing)}")
+    asking = {word.lower() for word in _ASKED_HOW.findall(question)}
+    strange = [word for word in missing if word not in other_forms and word.lower() not in asking]
+    if strange:
+        warnings.append(f"words of the question that the documents do not hold: {', '.join(strange)}")
     if evidence_text.strip():
         unsupported = unsupported_words(answer, evidence_text, question=question, language=language)
         if unsupported:
@@ -144,7 +149,7 @@ class _Known:
         self.terms = {term for word in words(text, language) for term in _terms(word)}
         self._beginnings: dict[str, list[str]] = {}
         for term in self.terms:
-            self._beginnings.setdefault(term[:_SHARED_BEGINNING], []).append(term)
+            self._beginnings.setdefault(term[:SHARED_BEGINNING], []).append(term)
 
     def supports(self, claim: _Claim) -> bool:
         """The word itself or all its parts; of a script without spaces any part, since a run is a whole sentence.
@@ -157,15 +162,7 @@ class _Known:
         return held[0] or (len(held) > 1 and all(held[1:]))
 
     def _other_form(self, term: str) -> bool:
-        if len(term) < _SHARED_BEGINNING:
-            return False
-        return any(_same_word(term, other) for other in self._beginnings.get(term[:_SHARED_BEGINNING], ()))
-
-
-def _same_word(term: str, other: str) -> bool:
-    shared = next((place for place, (a, b) in enumerate(zip(term, other, strict=False)) if a != b), None)
-    length = min(len(term), len(other)) if shared is None else shared
-    return length * 5 >= max(len(term), len(other)) * 3
+        return any(same_word(term, other) for other in self._beginnings.get(term[:SHARED_BEGINNING], ()))
 
 
 def _terms(word: Word) -> tuple[str, ...]:

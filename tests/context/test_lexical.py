@@ -125,6 +125,15 @@ def test_it_reports_the_content_words_as_typed_and_which_of_them_occur() -> None
     assert found.matched == {"lm", "Whales"}
 
 
+def test_it_reports_which_missing_words_stand_in_another_form_and_takes_no_name_for_another() -> None:
+    index = build(["a full winding by Johnston", "they decided", "fuchsia, de facto"])
+    found = scores("Did Johnson wind it fully, by a decision, for fun or defence?", [build(["nothing"]), index])
+    assert found.matched == {"wind"}
+    assert found.other_forms == {"fully", "decision"}
+    assert scores("johnson", [index]).other_forms == {"johnson"}
+    assert scores("xylophone", [index]).other_forms == set()
+
+
 @pytest.mark.parametrize(
     ("question", "whole"),
     [

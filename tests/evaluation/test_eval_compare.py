@@ -197,6 +197,69 @@ def test_what_cannot_be_compared_is_said(first: Path, tmp_path: Path) -> None:
         compare(Side((first,), "sharedllm"), Side((elsewhere,), "bm25"))
 
 
+def searched(key: str, *, hybrid: tuple[int, int], bm25: tuple[int, int]) -> dict[str, Any]:
+    recall = {
+        policy: {"recall_at_1": float(found[0]), "recall_at_8": float(found[1])}
+        for policy, found in (("hybrid", hybrid), ("bm25", bm25))
+    }
+    return {"key": key, "question": f"What of {key}?", "gold": [3], "leaves": 9, "recall": recall}
+
+
+@pytest.fixture
+def searches(tmp_path: Path) -> tuple[Path, Path]:
+    ours = [
+        searched("a.jsonl:1/1", hybrid=(1, 1), bm25=(0, 1)),
+        searched("a.jsonl:1/2", hybrid=(1, 1), bm25=(0, 0)),
+        searched("b.jsonl:1/1", hybrid=(0, 1), bm25=(0, 1)),
+        searched("b.jsonl:1/2", hybrid=(0, 0), bm25=(1, 1)),
+    ]
+    theirs = [
+        searched("a.jsonl:1/1", hybrid=(0, 1), bm25=(0, 1)),
+        searched("a.jsonl:1/2", hybrid=(1, 1), bm25=(0, 0)),
+        searched("b.jsonl:1/1", hybrid=(0, 0), bm25=(0, 1)),
+        searched("b.jsonl:1/7", hybrid=(1, 1), bm25=(0, 1)),
+    ]
+    return tuple(
+        made(tmp_path / name, lines, weights=name, command="eval retrieval")
+        for name, lines in (("head", ours), ("plain", theirs))
+    )  # type: ignore[return-value]
+
+
+def test_searches_are_paired_by_policy(searches: tuple[Path, Path]) -> None:
+    head, plain = searches
+    found = compare(Side((head,), "hybrid"), Side((plain,), "hybrid"))
+    assert (found["command"], found["n"], found["not_compared"]) == ("eval retrieval", 3, [1, 1])
+    assert found["recall_at_1"]["arm"]["mean"] == pytest.approx(2 / 3)
+    assert found["recall_at_1"]["against"]["mean"] == pytest.approx(1 / 3)
+    paired = difference([1, 1, 1], [1, 1, 0])
+    assert paired is not None
+    assert found["recall_at_8"]["difference"] == {"n": 3, "mean": paired.mean, "interval": [paired.low, paired.high]}
+    assert {name: of["n"] for name, of in found["files"].items()} == {"a.jsonl": 2, "b.jsonl": 1}
+    within = compare(Side((head,), "hybrid"), Side((head,), "bm25"))
+    assert (within["n"], within["recall_at_1"]["difference"]["mean"]) == (4, 0.25)
+
+
+def test_searches_and_answers_are_not_compared(first: Path, searches: tuple[Path, Path]) -> None:
+    with pytest.raises(UsageError, match=r"eval retrieval.*eval qa"):
+        compare(Side((searches[0],), "hybrid"), Side((first,), "sharedllm"))
+    with pytest.raises(UsageError, match="no question was answered by the arm 'late'") as missing:
+        compare(Side((searches[0],), "late"), Side((searches[1],), "hybrid"))
+    assert "bm25, hybrid" in str(missing.value.hint)
+
+
+def test_the_command_compares_searches_by_hybrid_unless_said(searches: tuple[Path, Path]) -> None:
+    head, plain = map(str, searches)
+    code, out, err = call(head, "--against", plain)
+    assert code == 0, err
+    assert "R@1" in out
+    assert "F1" not in out
+    assert "+0.333 (" in out
+    assert "adapter_weights: head against plain" in err
+    code, out, err = call(head, "--json")
+    assert code == 0, err
+    assert (json.loads(out)["arm"], json.loads(out)["against"]) == ("hybrid", "bm25")
+
+
 def test_nothing_heavy_is_loaded() -> None:
     code = (
         "import sys, sharedllm_cli.cli.eval_compare, sharedllm_cli.evaluation.comparing; print('torch' in sys.modules)"

@@ -149,6 +149,14 @@ def test_an_answer_keeps_its_warnings() -> None:
     assert "--max-new-tokens" in verdict.warnings[0]
 
 
+def test_words_of_the_question_that_only_ask_or_stand_in_another_form_are_not_warned_of() -> None:
+    asked, held = ["Many", "long", "turns", "fully", "Mars"], ["turns"]
+    question = "How Many turns, and how long, until it is fully wound on Mars?"
+    verdict = assess(asked, held, "1066", question=question, other_forms={"fully"})
+    assert verdict.warnings == ("words of the question that the documents do not hold: Mars",)
+    assert "long" in assess(["long", "x"], ["x"], "1066", question="Was x long, and how?").warnings[0]
+
+
 def test_a_sound_answer_has_no_warning() -> None:
     verdict = assess(["William"], {"William"}, "In 1066.", question="When did William cross?", evidence_text=EVIDENCE)
     assert verdict == type(verdict)(True, None, ())
