@@ -11,7 +11,7 @@ terminal.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from time import perf_counter
 from typing import Any
@@ -23,14 +23,15 @@ from sharedllm_cli.answer import Answer, Coverage, IndexUse, ModelUse, Source, T
 from sharedllm_cli.config import Settings
 from sharedllm_cli.errors import UsageError
 from sharedllm_cli.generation import prompt as prompts
-from sharedllm_cli.generation.answering import answer_pieces, stop_ids
+from sharedllm_cli.generation.answering import answer_pieces, stop_ids, weighed_tokens
 from sharedllm_cli.generation.grounding import Verdict, assess
 from sharedllm_cli.generation.prompt import NOT_IN_DOCUMENT, PassageText, Prompt, Turn
 from sharedllm_cli.generation.refusal import refusal_ids, refuses
 from sharedllm_cli.generation.sampling import Sampler, Unsaid
-from sharedllm_cli.generation.stream import Finish, decode_stream
+from sharedllm_cli.generation.stream import Finish, GeneratedToken, decode_stream
 from sharedllm_cli.index.store import IndexStore
 from sharedllm_cli.memory import memory_for, peak_bytes
+from sharedllm_cli.model.branches import Branches
 from sharedllm_cli.model.cross_attention import TreeContext
 from sharedllm_cli.model.recorded import LEAST_TOKENS, recorded_step
 from sharedllm_cli.model.shared import SharedModel
@@ -125,6 +126,7 @@ class Asking:
         finish: Finish = "stop"
         with memory_for("write the answer", "use fewer --evidence-tokens or --max-new-tokens, or --quantize 4bit"):
             begun, read = self._read(choosing, chosen, tree.context)
+            begun_s = perf_counter() - started
             self._tell_of_dropped(begun.prompt)
             for piece, ended in self._decode(begun, tree.context):
                 if not timing.new_tokens:
@@ -135,7 +137,8 @@ class Asking:
                 if piece:
                     yield piece
         timing.total_s = perf_counter() - started
-        spent = timing.total_s - timing.index_s - timing.first_token_s
+        # Not since the first token: a short answer's tokens may all come at once, when it has been weighed.
+        spent = timing.total_s - begun_s
         timing.tokens_per_s = (timing.new_tokens - 1) / spent if timing.new_tokens > 1 else 0.0
         verdict = self._verdict(text, read[-1], begun.prompt, tree, finish)
         sources = choosing.sources(read) if begun.refused else choosing.sources(read[-1:], read[:-1])
@@ -205,11 +208,31 @@ class Asking:
             yield NOT_IN_DOCUMENT, "stop"
             return
         base, settings = self._shared.base, self._settings
-        sampler = Sampler(settings.temperature, settings.top_p, settings.seed, begun.unsaid)
         stops = stop_ids(base.model.generation_config, base.tokenizer)
-        step = self._step(begun, tree)
-        tokens = decode_stream(step, begun.first, sampler, stops, settings.max_new_tokens)
+        tokens: Iterable[GeneratedToken] | None = self._weighed(begun, tree, stops)
+        if tokens is None:
+            sampler = Sampler(settings.temperature, settings.top_p, settings.seed, begun.unsaid)
+            step = self._step(begun, tree)
+            tokens = decode_stream(step, begun.first, sampler, stops, settings.max_new_tokens)
         yield from answer_pieces(tokens, base.tokenizer, begun.prompt.stop_texts)
+
+    def _weighed(self, begun: _Begun, tree: TreeContext | None, stops: Collection[int]) -> list[GeneratedToken] | None:
+        """The answer where several short ones are weighed against each other, else None."""
+        width = self._shared.candidates(self._settings)
+        if width == 1:
+            return None
+        return weighed_tokens(
+            Branches(self._shared.upper, tree, begun.cache).step,
+            begun.first,
+            width,
+            self._shared.base.tokenizer,
+            question=self._question,
+            passages=begun.prompt.passage_texts,
+            stop_ids=stops,
+            stop_texts=begun.prompt.stop_texts,
+            max_new_tokens=self._settings.max_new_tokens,
+            unsaid=begun.unsaid,
+        )
 
     def _step(self, begun: _Begun, tree: TreeContext | None) -> Callable[[Tensor], Tensor]:
         """What gives the next logits after a token: recorded, where that was asked for and can be done."""
@@ -225,14 +248,13 @@ class Asking:
     def _verdict(self, text: str, chosen: Chosen, prompt: Prompt, tree: TreeReading, finish: Finish) -> Verdict:
         """Whether the question counts as answered; words are held against the passages only where they are all read."""
         matches = chosen.scored.lexical
-        kept = [chosen.passages[place].text for place in prompt.passages]
         return assess(
             matches.terms,
             chosen.matched,
             text,
             question=self._question,
             other_forms=matches.other_forms,
-            evidence_text="" if tree.context is not None else "\n".join(kept),
+            evidence_text="" if tree.context is not None else "\n".join(prompt.passage_texts),
             finish=finish,
         )
 

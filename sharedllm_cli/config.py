@@ -246,6 +246,12 @@ class Settings:
         " (1: leave it to decoding), else the adapter's.",
         _fraction,
     )
+    candidates: int | None = _knob(
+        None,
+        "Find so many likely short answers and give the one nearest to the question's words in the passages; 1 writes"
+        " the likeliest as it comes (at temperature 0; else the adapter's, or 1).",
+        _at_least(1),
+    )
     max_new_tokens: int = _knob(256, "Longest answer, in tokens.", _at_least(1))
     temperature: float = _knob(0.0, "Sampling temperature; 0 always takes the likeliest token.", _at_least(0))
     top_p: float = _knob(1.0, "Sample from the smallest set of tokens with this much probability.", _fraction)

@@ -114,7 +114,7 @@ def test_evaluation_reads_on_as_ask_does(settings: Settings, tmp_path: Path, ref
         # Besides the sentence the answerer weighs the gold answer before it and its own after it.
         refusing[:] = [cost for _ in range(refusals) for cost in (3.0, 0.1, 3.0)] + [3.0, 2.0, 3.0]
         outcome = readings.answer(
-            Answerer(engine.shared, 5, 0.5), ARMS["sharedllm"].read(reader, Question(QUESTION, 5)), [1]
+            Answerer(engine.shared, 5, 0.5), QUESTION, ARMS["sharedllm"].read(reader, Question(QUESTION, 5)), [1]
         )
         assert outcome is not None
         assert len(outcome.all) == expected

@@ -12,7 +12,16 @@ from sharedllm_cli.errors import UsageError
 DATA = "Data"
 MODEL_SETTINGS = ("model", "adapter", "device", "quantize", "dtype", "attention", "offline")
 """What every measurement of a model takes; `--cuda-graphs` is for answers alone."""
-ANSWER_SETTINGS = ("policy", "evidence_tokens", "readings", "tree", "refuse_from", "max_new_tokens", "system")
+ANSWER_SETTINGS = (
+    "policy",
+    "evidence_tokens",
+    "readings",
+    "tree",
+    "refuse_from",
+    "candidates",
+    "max_new_tokens",
+    "system",
+)
 KEPT = "go on with --resume"
 
 DataFiles = Annotated[

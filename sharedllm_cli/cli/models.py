@@ -182,6 +182,7 @@ def adapter_text(adapter: AdapterFacts) -> list[tuple[str, str]]:
         ),
         ("Reads", _reading_text(adapter.config)),
         ("Refuses", _refusal_text(adapter.config.refuse_from)),
+        ("Answers", _choice_text(adapter.config.candidates)),
     ]
 
 
@@ -191,6 +192,12 @@ def _reading_text(config: AdapterConfig) -> str:
 
     passages = f"{Settings().passage_budget(config.evidence_tokens):,} tokens of passages"
     return f"{passages} and the tree, if it reads one" if config.beside_passages else f"{passages}, no tree beside them"
+
+
+def _choice_text(candidates: int | None) -> str:
+    if not candidates or candidates == 1:
+        return "the likeliest, word by word"
+    return f"of {candidates} likely short ones the one nearest to the question's words"
 
 
 def _refusal_text(threshold: float | None) -> str:

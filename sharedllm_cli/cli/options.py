@@ -32,7 +32,9 @@ class Group:
 
 MODEL = Group("Model", ("model", "adapter", "device", "quantize", "dtype", "attention", "offline"))
 READING = Group("Reading", ("policy", "evidence_tokens", "readings", "tree", "password", "index_dir"))
-ANSWER = Group("Answer", ("refuse_from", "max_new_tokens", "temperature", "top_p", "seed", "cuda_graphs", "system"))
+ANSWER = Group(
+    "Answer", ("refuse_from", "candidates", "max_new_tokens", "temperature", "top_p", "seed", "cuda_graphs", "system")
+)
 TREE = Group(
     "Tree",
     ("preset", "lower_layers", "chunk_tokens", "tree_height", "ratios", "encoding", "stored_dtype", "injection"),

@@ -5,17 +5,19 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from time import perf_counter
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from sharedllm_cli.generation.answering import answer_pieces, stop_ids
+from sharedllm_cli.generation.answering import answer_pieces, stop_ids, weighed_tokens
 from sharedllm_cli.generation.prompt import NOT_IN_DOCUMENT
 from sharedllm_cli.generation.refusal import refusal_ids, refuses
 from sharedllm_cli.generation.sampling import Sampler, Unsaid
-from sharedllm_cli.generation.stream import decode_stream
+from sharedllm_cli.generation.stream import GeneratedToken, decode_stream
+from sharedllm_cli.model.branches import Branches
 from sharedllm_cli.model.cross_attention import TreeContext
 from sharedllm_cli.model.shared import SharedModel
 
@@ -58,11 +60,17 @@ class Answerer:
     that beginning is read once. Its time counts for every one of them all the same.
     """
 
-    def __init__(self, shared: SharedModel, max_new_tokens: int, refuse_from: float | None = None) -> None:
-        """`refuse_from` is the probability from which on it is said that the document does not say."""
+    def __init__(
+        self, shared: SharedModel, max_new_tokens: int, refuse_from: float | None = None, candidates: int = 1
+    ) -> None:
+        """`refuse_from` is the probability from which on it is said that the document does not say.
+
+        `candidates`: so many likely short answers are weighed against each other.
+        """
         self._shared = shared
         self._max_new_tokens = max_new_tokens
         self._refuse_from = refuse_from
+        self._candidates = candidates
         self._stop_ids = stop_ids(shared.base.model.generation_config, shared.base.tokenizer)
         self._refusal_ids = refusal_ids(shared.base.tokenizer)
         self._begun: _Begun | None = None
@@ -79,32 +87,49 @@ class Answerer:
         gold_ids: Sequence[int],
         stop_texts: Sequence[str],
         *,
+        question: str = "",
+        passages: Sequence[str] = (),
         shared: bool = False,
     ) -> Answered:
         """Answer a running text; the gold answer (which may be empty) is scored from the same keys and values.
 
-        `shared`: others begin like it, so that what was read of it is kept for them. It must have no tree.
+        `question` and `passages` are what it holds, by which answers are weighed. `shared`: others begin like it, so
+        that what was read of it is kept for them. It must have no tree.
         """
         upper = self._shared.upper
         first, likeliest, cache, first_token_s = self._begin(list(prompt_ids), tree, shared)
         nll = sum(upper.token_nlls(first, gold_ids, tree, cache))
         costs = upper.token_nlls(first, self._refusal_ids, tree, cache)
 
-        def decoded(sampler: Sampler) -> tuple[str, list[int]]:
-            own = copy.deepcopy(cache)  # a sliding window's can't go back to where it was
-            tokens = list(
-                decode_stream(
-                    lambda token: upper.infer(token, tree, own), first, sampler, self._stop_ids, self._max_new_tokens
-                )
-            )
+        def decoded(unsaid: Unsaid | None = None) -> tuple[str, list[int]]:
+            tokens = weighed(unsaid) if self._candidates > 1 else None
+            if tokens is None:
+                own = copy.deepcopy(cache)  # a sliding window's can't go back to where it was
+                step = partial(upper.infer, tree=tree, cache=own)
+                sampler = Sampler(unsaid=unsaid)
+                tokens = list(decode_stream(step, first, sampler, self._stop_ids, self._max_new_tokens))
             pieces = answer_pieces(tokens, self._shared.base.tokenizer, stop_texts)
             return "".join(piece for piece, _ in pieces).strip(), [one.token for one in tokens]
 
-        otherwise, ids = decoded(Sampler(unsaid=Unsaid(self._refusal_ids, costs)))
+        def weighed(unsaid: Unsaid | None) -> list[GeneratedToken] | None:
+            return weighed_tokens(
+                Branches(upper, tree, cache).step,
+                first,
+                self._candidates,
+                self._shared.base.tokenizer,
+                question=question,
+                passages=passages,
+                stop_ids=self._stop_ids,
+                stop_texts=stop_texts,
+                max_new_tokens=self._max_new_tokens,
+                unsaid=unsaid,
+            )
+
+        otherwise, ids = decoded(Unsaid(self._refusal_ids, costs))
         if self._refuse_from is not None:
             answer = NOT_IN_DOCUMENT if refuses(sum(costs), self._refuse_from) else otherwise
         elif likeliest == self._refusal_ids[0]:
-            answer, _ = decoded(Sampler())
+            answer, _ = decoded()
         else:
             answer = otherwise  # both ways of decoding agree where the first word is not the sentence's
         otherwise_nll = sum(upper.token_nlls(first, ids, tree, cache))

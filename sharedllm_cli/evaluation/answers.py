@@ -118,7 +118,9 @@ class _Evaluation:
         self._settings = settings
         self._store = store
         self._reporter = reporter
-        self._answerer = Answerer(shared, settings.max_new_tokens, shared.refuse_from(settings))
+        self._answerer = Answerer(
+            shared, settings.max_new_tokens, shared.refuse_from(settings), shared.candidates(settings)
+        )
         self._readers: dict[int, DocumentReader] = {}
 
     def ask_document(self, place: int, asked: Sequence[Asked], arms: Sequence[Arm]) -> Iterator[None]:
@@ -152,7 +154,7 @@ class _Evaluation:
         }
         if arm.needs_tree or (arm.name == "sharedllm" and reader.reads_tree):
             _ = reader.nodes  # built before the clock starts
-        found = readings.answer(self._answerer, arm.read(reader, question), gold)
+        found = readings.answer(self._answerer, asked.text, arm.read(reader, question), gold)
         if found is None:
             return {**line, "answer": None, "document_tokens": reader.opened.tokens}
         return {**line, **found.facts(), "gold_tokens": len(gold), "document_tokens": reader.opened.tokens}

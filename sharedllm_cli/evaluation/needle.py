@@ -150,7 +150,9 @@ class _Search:
         self._settings = settings
         self._store = IndexStore(request.trees or request.out / INDEXES, reporter)
         self._reporter = reporter
-        self._answerer = Answerer(shared, settings.max_new_tokens, shared.refuse_from(settings))
+        self._answerer = Answerer(
+            shared, settings.max_new_tokens, shared.refuse_from(settings), shared.candidates(settings)
+        )
 
     def ask_stretch(self, length: int, trial: int, arms: Sequence[Arm]) -> Iterator[None]:
         """Plant a fact at every depth of one stretch of text, each in a document of its own; yields after each answer.
@@ -210,7 +212,7 @@ class _Search:
             "document_tokens": reader.opened.tokens,
         }
         question = Question(fact.question, max(self._settings.max_new_tokens, len(gold)))
-        found = readings.answer(self._answerer, arm.read(reader, question), gold)
+        found = readings.answer(self._answerer, fact.question, arm.read(reader, question), gold)
         if found is None:
             return {**line, "answer": None}
         return {

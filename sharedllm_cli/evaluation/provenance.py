@@ -53,7 +53,10 @@ def model_facts(shared: SharedModel, settings: Settings) -> dict[str, Any]:
 def reading_facts(shared: SharedModel, settings: Settings) -> dict[str, Any]:
     """What shapes the answers to a document beside the model; the adapter's own budget of passages is told as used."""
     facts = {name: getattr(settings, name) for name in _READING}
-    return facts | {"evidence_tokens": shared.passage_budget(settings)}
+    return facts | {
+        "evidence_tokens": shared.passage_budget(settings),
+        "candidates": shared.candidates(settings),
+    }
 
 
 def program_facts() -> dict[str, Any]:

@@ -65,14 +65,22 @@ class Outcome:
         return facts
 
 
-def answer(answerer: Answerer, reads: Iterator[Read], gold_ids: Sequence[int]) -> Outcome | None:
+def answer(answerer: Answerer, question: str, reads: Iterator[Read], gold_ids: Sequence[int]) -> Outcome | None:
     """Answer a question from its readings; None where there is none, since the document does not fit."""
     done: list[tuple[Read, Answered]] = []
     started, spent = perf_counter(), 0.0
     for read in reads:
         spent += perf_counter() - started
         prompt = read.prompt
-        found = answerer.answer(prompt.token_ids, read.tree, gold_ids, prompt.stop_texts, shared=read.shared)
+        found = answerer.answer(
+            prompt.token_ids,
+            read.tree,
+            gold_ids,
+            prompt.stop_texts,
+            question=question,
+            passages=prompt.passage_texts,
+            shared=read.shared,
+        )
         done.append((read, found))
         if not read.hopeless:
             spent += found.first_token_s

@@ -1,14 +1,48 @@
-"""From sampled tokens to the text of an answer, cut where it is over. Knows no model: tokens are what it is given."""
+"""An answer's tokens, and their text, cut where it is over. Knows no model: steps and tokens are what it is given."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
+from sharedllm_cli.generation.candidates import LONGEST, candidates
+from sharedllm_cli.generation.picking import Nearness, pick
 from sharedllm_cli.generation.stream import Finish, GeneratedToken, RepeatedLine, StopText, TextStream
 
 if TYPE_CHECKING:
+    from torch import Tensor
     from transformers import PreTrainedTokenizerBase
+
+    from sharedllm_cli.generation.sampling import Unsaid
+
+
+def weighed_tokens(
+    step: Callable[[Tensor, Tensor], Tensor],
+    first_logits: Tensor,
+    width: int,
+    tokenizer: PreTrainedTokenizerBase,
+    *,
+    question: str,
+    passages: Sequence[str],
+    stop_ids: Collection[int],
+    stop_texts: Collection[str],
+    max_new_tokens: int,
+    unsaid: Unsaid | None = None,
+) -> list[GeneratedToken] | None:
+    """The tokens of the likely short answer that stands nearest to the question's words in the passages.
+
+    `step`, `first_logits`, `width` and `unsaid` are those of `candidates.candidates`. None where there is nothing to
+    weigh answers by (`picking.Nearness.tells`), or the likeliest is a long one: it is then written as it comes.
+    """
+    near = Nearness(question, passages)
+    if width < 2 or not near.tells:
+        return None
+    found = candidates(step, first_logits, width, stop_ids, min(LONGEST, max_new_tokens), unsaid)
+    if not found:
+        return None
+    spelled = [[*map(GeneratedToken, one.token_ids[:-1]), GeneratedToken(one.token_ids[-1], "stop")] for one in found]
+    texts = ["".join(piece for piece, _ in answer_pieces(tokens, tokenizer, stop_texts)) for tokens in spelled]
+    return spelled[pick(texts, [one.cost for one in found], near)]
 
 
 def answer_pieces(

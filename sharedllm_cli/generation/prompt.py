@@ -51,9 +51,10 @@ class Turn:
 class Prompt:
     """A running text that leaves room for the answer, and what had to go for it.
 
-    `passages` are the kept ones, by their place in the given sequence; `evidence_tokens` counts their words alone,
-    without marks. `text` is what `token_ids` spell, for `--verbose`. A model without a chat template has no token that
-    ends its answer and goes on to ask itself: `stop_texts` are where its answer is over (`stream.StopText`).
+    `passages` are the kept ones, by their place in the given sequence, `passage_texts` their words; `evidence_tokens`
+    counts those, without marks. `text` is what `token_ids` spell, for `--verbose`. A model without a chat template has
+    no token that ends its answer and goes on to ask itself: `stop_texts` are where its answer is over
+    (`stream.StopText`).
     """
 
     token_ids: list[int]
@@ -63,6 +64,7 @@ class Prompt:
     dropped_turns: int
     dropped_passages: int
     stop_texts: tuple[str, ...] = ()
+    passage_texts: tuple[str, ...] = ()
 
 
 def build(
@@ -109,7 +111,8 @@ def build(
         )
     evidence = sum(len(plain_ids(tokenizer, passages[place].text.strip())) for place in kept)
     stop_texts = () if tokenizer.chat_template else (f"\n{_QUESTION}",)
-    return Prompt(token_ids, text, kept, evidence, turns, out, stop_texts)
+    texts = tuple(passages[place].text for place in kept)
+    return Prompt(token_ids, text, kept, evidence, turns, out, stop_texts, texts)
 
 
 def question_text(question: str, passages: Sequence[str] = (), *, rule: str = "") -> str:

@@ -60,6 +60,13 @@ class Unsaid:
             factors = torch.where(self._said, factors, 0.0)
         return scores.index_add(0, ids, factors)
 
+    def after(self, said: Sequence[int]) -> tuple[int, float] | None:
+        """What changes after an answer that has said these tokens: a token and what is added to its score, if any."""
+        place = len(said)
+        if place >= len(self._ids) or list(said) != self._ids[:place]:
+            return None
+        return self._ids[place], self._factors[place]
+
     def push(self, token: torch.Tensor) -> None:
         """Tell of the token `[1]` that was drawn, without waiting for its device."""
         if self._place < len(self._ids):

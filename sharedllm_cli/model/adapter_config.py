@@ -50,7 +50,8 @@ class AdapterConfig:
     training data; None leaves that to decoding. `evidence_tokens`: from so many tokens of verbatim passages it answers
     best, by the same data; None where that was not measured. `text_bias` b: where a text is gone on with after its tree
     of S keys and nothing is asked (`eval ppl`), b − log(S / 512) is added to the gates, so that the tree's share of the
-    attention does not grow with it; b, too, as chosen on training texts, None for the gates as they are.
+    attention does not grow with it; b, too, as chosen on training texts, None for the gates as they are. `candidates`:
+    so many likely answers are weighed against each other (`generation/picking.py`); None for the likeliest alone.
     """
 
     base: str
@@ -64,6 +65,7 @@ class AdapterConfig:
     refuse_from: float | None = None
     evidence_tokens: int | None = None
     text_bias: float | None = None
+    candidates: int | None = None
 
     def to_json(self) -> dict[str, Any]:
         return {"format_version": FORMAT_VERSION, **asdict(self)}
@@ -100,6 +102,7 @@ class AdapterConfig:
                 refuse_from=None if data.get("refuse_from") is None else float(data["refuse_from"]),
                 evidence_tokens=None if data.get("evidence_tokens") is None else int(data["evidence_tokens"]),
                 text_bias=None if data.get("text_bias") is None else float(data["text_bias"]),
+                candidates=None if data.get("candidates") is None else int(data["candidates"]),
             )
         except (KeyError, TypeError, ValueError) as error:
             raise ModelError(f"{CONFIG_FILE} is not an adapter's configuration: {error}") from error
@@ -160,6 +163,7 @@ def left_to_adapter(settings: Settings, base_name: str) -> dict[str, Any]:
         "evidence_tokens": config.evidence_tokens,
         "tree": config.beside_passages or settings.evidence_tokens == 0,
         "refuse_from": None if settings.system else config.refuse_from,
+        "candidates": None if settings.system or settings.temperature else config.candidates,
     }
     if settings.preset is None:
         tree = settings.tree_config(config.tree)

@@ -52,6 +52,17 @@ class SharedModel:
             return settings.refuse_from if settings.refuse_from < 1 else None
         return None if settings.system else self.adapter.config.refuse_from
 
+    def candidates(self, settings: Settings) -> int:
+        """So many likely answers are weighed against each other: the user's number, else the adapter's.
+
+        1 where answers are drawn by chance, or where the user's own system prompt may ask for other answers than the
+        adapter gives.
+        """
+        if settings.temperature:
+            return 1
+        own = None if settings.system else self.adapter.config.candidates
+        return settings.candidates or own or 1
+
     @cached_property
     def lower_replicas(self) -> list[LowerModel]:
         """Copies of the lower model on the other GPUs that have room for one: they share the building of an index."""

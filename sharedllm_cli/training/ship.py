@@ -30,12 +30,13 @@ def ship(
     refuse_from: float | None = None,
     evidence_tokens: int | None = None,
     text_bias: float | None = None,
+    candidates: int | None = None,
 ) -> str:
     """Write a trained adapter's folder with its weights in another dtype; returns the SHA-256 of its weights file.
 
-    `beside_passages`, `refuse_from`, `evidence_tokens` and `text_bias`, where given, are what measurements said (see
-    `AdapterConfig`). Gates keep their dtype: a closed one is −∞ and stays it. Raises ModelError for an untrained
-    adapter and for weights that the dtype can't hold.
+    `beside_passages`, `refuse_from`, `evidence_tokens`, `text_bias` and `candidates`, where given, are what
+    measurements said (see `AdapterConfig`). Gates keep their dtype: a closed one is −∞ and stays it. Raises ModelError
+    for an untrained adapter and for weights that the dtype can't hold.
     """
     config = read_config(adapter)
     measured = {
@@ -43,6 +44,7 @@ def ship(
         "refuse_from": refuse_from,
         "evidence_tokens": evidence_tokens,
         "text_bias": text_bias,
+        "candidates": candidates,
     }
     config = replace(config, **{name: value for name, value in measured.items() if value is not None})  # type: ignore[arg-type]
     if config.trained is None:

@@ -38,6 +38,7 @@ OTHER_VALUES: dict[str, Any] = {
     "tree": False,
     "refuse_from": 0.3,
     "readings": 3,
+    "candidates": 3,
     "max_new_tokens": 17,
     "temperature": 0.7,
     "top_p": 0.9,

@@ -1,0 +1,71 @@
+"""Which of several likely answers is given: the one that stands among the question's words in the passages.
+
+A small model finds the kind of answer that is asked for, and then a number or a name of that kind from the wrong
+sentence. The question's own words tell the sentences apart. Plain functions over text; no model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from sharedllm_cli.context.languages import asks_about_the_whole, detect_language
+from sharedllm_cli.context.words import words
+
+WINDOW = 15
+"""Terms before an answer's place and after it that count as its neighbours (chosen with NATS: docs/log.md)."""
+NATS = 5.0
+"""What it is worth to have all of the question's words for neighbours: an answer e^5 times less likely is given."""
+
+
+def pick(texts: Sequence[str], costs: Sequence[float], near: Nearness) -> int:
+    """The number of the answer that is given, of some answers and what they cost the model, in nats.
+
+    It is the one with the largest −cost + 5 · (share of the question's words near it); an empty one only where there is
+    no other. Raises ValueError without any.
+    """
+    if not texts or len(texts) != len(costs):
+        raise ValueError(f"{len(texts)} answers and {len(costs)} costs give no choice")
+    worth = [(bool(text.strip()), NATS * near(text) - cost) for text, cost in zip(texts, costs, strict=True)]
+    return max(range(len(worth)), key=worth.__getitem__)
+
+
+class Nearness:
+    """How many of a question's words stand near an answer in some passages."""
+
+    def __init__(self, question: str, passages: Sequence[str]) -> None:
+        language = detect_language("\n".join(passages))
+        self._language = language
+        asked = [word for word in words(question, language) if word.terms]
+        surfaces = [word.surface for word in asked]
+        whole = asks_about_the_whole(question, surfaces, surfaces)
+        self._asked = set() if whole else {term for word in asked for term in word.terms}
+        self._passages = [self._terms(passage) for passage in passages]
+
+    @property
+    def tells(self) -> bool:
+        """Whether it could tell answers apart: there are passages, and the question asks for something in them."""
+        return bool(self._asked) and any(self._passages)
+
+    def __call__(self, answer: str) -> float:
+        """The share of the question's terms, from 0 to 1, within 15 terms of the answer, where that is largest.
+
+        0 where the answer stands in no passage word for word (case, accents, endings and punctuation aside), or the
+        question has no words but stop words, or asks about the whole.
+        """
+        sought = self._terms(answer)
+        if not sought or not self._asked:
+            return 0.0
+        return max((self._near(sought, terms) for terms in self._passages), default=0) / len(self._asked)
+
+    def _near(self, sought: Sequence[str], terms: Sequence[str]) -> int:
+        best, length = 0, len(sought)
+        for start in range(len(terms) - length + 1):
+            if terms[start] == sought[0] and terms[start : start + length] == sought:
+                end = start + length
+                around = {*terms[max(0, start - WINDOW) : start], *terms[end : end + WINDOW]}
+                best = max(best, len(self._asked & around))
+        return best
+
+    def _terms(self, text: str) -> list[str]:
+        """The text's terms in order; stop words, which have none, as they are."""
+        return [term for word in words(text, self._language) for term in word.terms or (word.surface.lower(),)]

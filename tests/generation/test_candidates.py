@@ -1,0 +1,120 @@
+"""Beam search against every answer that a small chain can give."""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+from sharedllm_cli.errors import SharedLLMError
+from sharedllm_cli.generation.candidates import Candidate, candidates
+from sharedllm_cli.generation.sampling import Unsaid
+
+STOP = 0
+VOCABULARY = 5
+
+
+class Chain:
+    """A model whose next token hangs on the last two: it would notice branches that are mixed up."""
+
+    def __init__(self, seed: int) -> None:
+        draw = torch.Generator().manual_seed(seed)
+        self.table = 2 * torch.randn(VOCABULARY, VOCABULARY, VOCABULARY, generator=draw)
+        self.table[:, :, STOP] += 2.0
+        self.first = self.table[1, 1]
+        self.branches = [[1, 1]]
+        self.steps = 0
+
+    def step(self, tokens: Tensor, parents: Tensor) -> Tensor:
+        self.steps += 1
+        self.branches = [[*self.branches[p], t] for p, t in zip(parents.tolist(), tokens.tolist(), strict=True)]
+        return torch.stack([self.table[branch[-2], branch[-1]] for branch in self.branches])
+
+    def cost(self, ids: tuple[int, ...]) -> float:
+        told, total = [1, 1], 0.0
+        for token in ids:
+            total -= float(self.table[told[-2], told[-1]].log_softmax(-1)[token])
+            told.append(token)
+        return total
+
+    def answers(self, longest: int) -> list[Candidate]:
+        """Every answer of so many tokens at most, the one that ends it counted in, the likeliest first."""
+        found = [
+            Candidate((*words, STOP), self.cost((*words, STOP)))
+            for length in range(longest)
+            for words in itertools.product(range(1, VOCABULARY), repeat=length)
+        ]
+        return sorted(found, key=lambda one: one.cost)
+
+
+def found(chain: Chain, width: int, longest: int, unsaid: Unsaid | None = None) -> list[Candidate]:
+    return candidates(chain.step, chain.first, width, {STOP}, longest, unsaid)
+
+
+def close(one: Candidate, other: Candidate) -> bool:
+    return one.token_ids == other.token_ids and math.isclose(one.cost, other.cost, abs_tol=1e-4)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_a_wide_search_finds_the_likeliest_answers_of_all(seed: int) -> None:
+    answers = Chain(seed).answers(6)
+    expected = [one for one in answers if one.cost < answers[0].cost + 4][:4]  # those far behind are not waited for
+    got = found(Chain(seed), 256, 6)
+    assert expected
+    assert all(close(one, other) for one, other in zip(got[: len(expected)], expected, strict=True))
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_a_narrow_search_tells_what_its_answers_cost_the_likeliest_first(seed: int) -> None:
+    got = found(Chain(seed), 3, 12)
+    assert [one.cost for one in got] == sorted(one.cost for one in got)
+    for one in got:
+        assert one.token_ids[-1] == STOP
+        assert STOP not in one.token_ids[:-1]
+        assert one.cost == pytest.approx(Chain(seed).cost(one.token_ids), abs=1e-4)
+
+
+def test_it_finds_what_the_likeliest_first_word_hides() -> None:
+    chain = Chain(0)
+    chain.table.fill_(0.0)
+    chain.table[1, 1] = torch.tensor([-9.0, -9, 1.0, 0.9, -9.0])  # 2 is the likeliest word,
+    chain.table[1, 3, STOP] = 9.0  # but after 3 all is said
+    chain.first = chain.table[1, 1]
+    assert found(chain, 2, 8)[0].token_ids == (3, STOP)
+    assert chain.first.argmax() == 2
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_what_must_not_be_said_is_left_out_and_the_rest_weighs_more(seed: int) -> None:
+    chain = Chain(seed)
+    unsaid_ids = chain.answers(4)[0].token_ids
+    steps = [chain.cost(unsaid_ids[: place + 1]) - chain.cost(unsaid_ids[:place]) for place in range(len(unsaid_ids))]
+    got = found(Chain(seed), 64, 6, Unsaid(unsaid_ids, steps))
+    assert got
+    assert unsaid_ids not in [one.token_ids for one in got]
+    gone = math.log(-math.expm1(-chain.cost(unsaid_ids)))
+    for one in got:
+        assert one.cost == pytest.approx(chain.cost(one.token_ids) + gone, abs=1e-3)
+
+
+def test_a_long_answer_is_no_candidate() -> None:
+    chain = Chain(0)
+    chain.table[:, :, STOP] = -20.0
+    assert found(chain, 3, 10) == []
+    assert chain.steps == 10
+
+
+def test_it_ends_when_nothing_better_is_to_come() -> None:
+    chain = Chain(0)
+    chain.table[:, :, STOP] = 20.0
+    assert found(chain, 3, 30)[0].token_ids == (STOP,)
+    assert chain.steps == 0
+
+
+def test_logits_that_are_no_numbers_are_an_error() -> None:
+    chain = Chain(0)
+    with pytest.raises(SharedLLMError, match="not a number"):
+        candidates(chain.step, chain.first * float("nan"), 3, {STOP})

@@ -1,0 +1,75 @@
+"""Of likely answers the one among the question's words is given, unless it is far less likely."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from sharedllm_cli.generation.picking import NATS, WINDOW, Nearness, pick
+
+FEES = "In Ireland a private school typically costs 5,000 euros a year. In Spain the state pays all fees."
+PUPILS = "Of Filipino primary schools 7.5% are private; of the secondary schools in Malta 11.1% are."
+
+
+def test_nearness_is_the_share_of_the_questions_words_around_an_answer() -> None:
+    near = Nearness("What share of Filipino primary schools is private?", [FEES, PUPILS])
+    assert near("7.5%") == pytest.approx(4 / 5), "all but `share`; other forms of a word count"
+    assert near("11.1%") == pytest.approx(4 / 5), "fifteen terms reach across a short passage"
+    assert near("5,000 euros") == pytest.approx(2 / 5)
+    assert near("5000 EUROS.") == pytest.approx(2 / 5), "however it is written"
+    assert near("9%") == 0
+    assert near("") == 0
+    assert near("schools 7.5% of Filipino") == 0, "word for word or not at all"
+
+
+def test_the_window_ends() -> None:
+    before, after = " x" * (WINDOW - 1), " x" * WINDOW
+    near = Nearness("Where is the lamp?", [f"lamp{before} here{after} lamp{after} there"])
+    assert near("here") == 1
+    assert near("there") == 0
+    assert Nearness("Where is the lamp?", ["a lamp"])("lamp") == 0, "the answer is no neighbour of itself"
+
+
+def test_the_best_of_several_places_counts() -> None:
+    near = Nearness("Who lit the lamp?", ["Anna." + " x" * 20 + " the lamp was lit by Anna", "Bert lit a fire"])
+    assert near("Anna") == 1
+    assert near("Bert") == 0.5
+
+
+@pytest.mark.parametrize("question", ["What is this document about?", "What is it?", ""])
+def test_a_question_of_no_place_tells_nothing(question: str) -> None:
+    near = Nearness(question, [FEES])
+    assert not near.tells
+    assert near("5,000") == 0
+
+
+def test_without_passages_nothing_is_told() -> None:
+    assert not Nearness("Who lit the lamp?", []).tells
+    assert not Nearness("Who lit the lamp?", [" "]).tells
+    assert Nearness("Who lit the lamp?", ["a lamp"]).tells
+
+
+def test_words_of_scripts_without_spaces_are_found_inside_a_run() -> None:
+    near = Nearness("灯台の高さは?", ["灯台の高さは三十メートルである。"])
+    assert near("三十メートル") > 0
+
+
+def test_the_nearer_of_two_likely_answers_is_given() -> None:
+    near = Nearness("What does a private school in Ireland cost?", [FEES])
+    texts = ["6,000 euros", "5,000 euros"]
+    assert pick(texts, [0.5, 1.5], near) == 1
+    share = near(texts[1])
+    assert pick(texts, [0.5, 0.5 + NATS * share - 0.01], near) == 1
+    assert pick(texts, [0.5, 0.5 + NATS * share + 0.01], near) == 0, "too unlikely a one"
+    assert pick(["6,000", "7,000"], [2.0, 1.0], near) == 1, "where none is near, the likeliest"
+
+
+def test_an_empty_answer_is_the_last_to_be_given() -> None:
+    near = Nearness("What does it cost?", [FEES])
+    assert pick(["", "6,000"], [0.1, 30.0], near) == 1
+    assert pick([" "], [0.1], near) == 0
+    for wrong in ([], [1.0, 2.0]):
+        with pytest.raises(ValueError, match="no choice"):
+            pick(["a"] if wrong else [], wrong, near)
+    assert math.isfinite(NATS)

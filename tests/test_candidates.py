@@ -1,0 +1,163 @@
+"""Likely short answers are weighed against each other by `ask` and by the evaluation alike, and whose number it is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+from tiny_models import make_tiny_model
+
+from sharedllm_cli import asking as asking_module
+from sharedllm_cli.answer import Answer
+from sharedllm_cli.config import InjectionConfig, Settings, TreeConfig
+from sharedllm_cli.engine import Engine
+from sharedllm_cli.errors import UsageError
+from sharedllm_cli.evaluation import answering as evaluation_module
+from sharedllm_cli.evaluation import readings
+from sharedllm_cli.evaluation.answering import Answerer
+from sharedllm_cli.evaluation.arms import ARMS, DocumentReader, Question
+from sharedllm_cli.generation import answering as generation_module
+from sharedllm_cli.generation.picking import Nearness
+from sharedllm_cli.generation.stream import GeneratedToken
+from sharedllm_cli.model.adapter import Adapter, model_shape
+from sharedllm_cli.model.adapter_config import AdapterConfig
+from sharedllm_cli.model.shared import SharedModel
+from sharedllm_cli.model.upper import UpperModel
+from sharedllm_cli.progress import Silent
+
+TEXT = "The lamp of the tower was lit by its keeper in the year 1801, and has burned ever since that night."
+QUESTION = "Who lit the lamp?"
+
+
+@pytest.mark.parametrize(
+    ("settings", "adapter", "expected"),
+    [
+        (Settings(), None, 1),
+        (Settings(), 4, 4),
+        (Settings(candidates=2), 4, 2),
+        (Settings(candidates=1), 4, 1),
+        (Settings(system="In French."), 4, 1),
+        (Settings(system="In French.", candidates=3), 4, 3),
+        (Settings(temperature=0.5, candidates=3), 4, 1),
+    ],
+)
+def test_whose_number_it_is(settings: Settings, adapter: int | None, expected: int) -> None:
+    model = make_tiny_model("llama")
+    config = AdapterConfig(
+        "tiny",
+        model_shape(model),
+        InjectionConfig("merged", 2),
+        TreeConfig(16, 2, (4, 2)),
+        trained={},
+        candidates=adapter,
+    )
+    kept = Adapter(model, AdapterConfig.from_json(config.to_json()))
+    nothing = cast(Any, None)
+    shared = SharedModel(nothing, UpperModel(model, kept), nothing, "tiny", kept.config.tree)
+    assert shared.candidates(settings) == expected
+
+
+def test_an_adapter_of_before_weighs_nothing() -> None:
+    model = make_tiny_model("llama")
+    data = AdapterConfig("tiny", model_shape(model), InjectionConfig("merged", 2), TreeConfig(), trained={}).to_json()
+    del data["candidates"]
+    assert AdapterConfig.from_json(data).candidates is None
+
+
+def test_there_is_at_least_one() -> None:
+    with pytest.raises(UsageError, match="--candidates"):
+        Settings(candidates=0)
+
+
+@pytest.fixture
+def small(model_folder: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    (tmp_path / "light.txt").write_text(TEXT, encoding="utf-8")
+    folder = model_folder("llama", max_position_embeddings=4096)
+    for module in (asking_module, evaluation_module):  # a third of all tokens end an answer: they are short
+        monkeypatch.setattr(module, "stop_ids", lambda *_: frozenset(range(0, 1000, 3)))
+    return Settings(model=str(folder), device="cpu", dtype="float32", lower_layers=2, max_new_tokens=12)
+
+
+def asked(settings: Settings, folder: Path, question: str = QUESTION) -> tuple[Answer, list[str]]:
+    engine = Engine(replace(settings, index_dir=str(folder / "indexes")), home=folder / "home", reporter=Silent())
+    *pieces, answer = engine.ask(engine.open([str(folder / "light.txt")]), question)
+    assert isinstance(answer, Answer)
+    return answer, [piece for piece in pieces if isinstance(piece, str)]
+
+
+def evaluated(settings: Settings, folder: Path) -> str:
+    engine = Engine(replace(settings, index_dir=str(folder / "indexes")), home=folder / "home", reporter=Silent())
+    opened = engine.open([str(folder / "light.txt")]).documents[0]
+    reader = DocumentReader(opened, engine.shared, settings, engine.store, Silent())
+    answerer = Answerer(engine.shared, settings.max_new_tokens, None, settings.candidates or 1)
+    found = readings.answer(answerer, QUESTION, ARMS["sharedllm"].read(reader, Question(QUESTION, 12)), [])
+    assert found is not None
+    return found.answer
+
+
+def test_ask_and_evaluation_give_the_same_of_several(
+    small: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    choices: list[tuple[list[str], list[float], Nearness]] = []
+
+    def last(texts: Any, costs: Any, near: Nearness) -> int:
+        choices.append((list(texts), list(costs), near))
+        return len(texts) - 1
+
+    monkeypatch.setattr(generation_module, "pick", last)
+    plain, _ = asked(small, tmp_path)
+    assert not choices, "nothing is weighed unless it is asked for"
+    found, pieces = asked(replace(small, candidates=3), tmp_path)
+    texts, costs, near = choices.pop()
+    assert len(texts) >= 3
+    assert costs == sorted(costs)
+    assert near("year 1801") == 1.0, "it knows question and passages"
+    assert found.answer == texts[-1].strip() == "".join(pieces).strip()
+    assert found.answer != plain.answer
+    assert found.timing.new_tokens > 0
+    assert found.timing.tokens_per_s < 1e5, "its tokens come at once: the search for them is what took time"
+    assert evaluated(replace(small, candidates=3), tmp_path) == found.answer
+    assert choices.pop()[:2] == (texts, pytest.approx(costs))
+
+
+def test_a_long_answer_is_written_as_it_comes(small: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(asking_module, "stop_ids", lambda *_: frozenset({5000}))
+    plain, written = asked(replace(small, candidates=1), tmp_path)
+    found, pieces = asked(replace(small, candidates=3), tmp_path)
+    assert (found.answer, pieces) == (plain.answer, written)
+    assert len(pieces) > 1
+
+
+def test_for_a_question_about_the_whole_nothing_is_searched(
+    small: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def never(*_: Any) -> Any:
+        raise AssertionError("searched")
+
+    monkeypatch.setattr(generation_module, "candidates", never)
+    question = "What is this document about?"
+    plain, _ = asked(small, tmp_path, question)
+    assert asked(replace(small, candidates=3), tmp_path, question)[0].answer == plain.answer
+    with pytest.raises(AssertionError, match="searched"):
+        asked(replace(small, candidates=3), tmp_path)
+
+
+def test_the_tokens_of_the_one_that_is_picked_end_as_the_model_ends_them(
+    small: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[list[GeneratedToken] | None] = []
+    original = generation_module.weighed_tokens
+
+    def watched(*arguments: Any, **named: Any) -> list[GeneratedToken] | None:
+        told.append(original(*arguments, **named))
+        return told[-1]
+
+    monkeypatch.setattr(asking_module, "weighed_tokens", watched)
+    asked(replace(small, candidates=3), tmp_path)
+    tokens = told.pop()
+    assert tokens is not None
+    assert [one.finish for one in tokens] == [None] * (len(tokens) - 1) + ["stop"]
+    assert tokens[-1].token % 3 == 0
