@@ -192,18 +192,24 @@ def test_show_tells_whether_the_adapter_is_trained_and_on_what(
 
 
 @pytest.mark.parametrize(
-    ("measured", "reads", "refuses"),
+    ("measured", "reads", "refuses", "answers"),
     [
-        ({}, "1,024 tokens of passages and the tree, if it reads one", "where decoding does"),
         (
-            {"beside_passages": False, "evidence_tokens": 384, "refuse_from": 0.25},
+            {},
+            "1,024 tokens of passages and the tree, if it reads one",
+            "where decoding does",
+            "the likeliest, word by word",
+        ),
+        (
+            {"beside_passages": False, "evidence_tokens": 384, "refuse_from": 0.25, "candidates": 4},
             "384 tokens of passages, no tree beside them",
             "from a probability of 0.25",
+            "of 4 likely short ones the one nearest to the question's words",
         ),
     ],
 )
 def test_show_tells_what_the_adapter_was_measured_to_be_good_for(
-    tmp_path: Path, measured: dict[str, Any], reads: str, refuses: str
+    tmp_path: Path, measured: dict[str, Any], reads: str, refuses: str, answers: str
 ) -> None:
     shape = (4, 32, 4, 2, 8)
     config = AdapterConfig("tiny", shape, InjectionConfig(lower_layers=2), TreeConfig(), trained={}, **measured)
@@ -211,6 +217,7 @@ def test_show_tells_what_the_adapter_was_measured_to_be_good_for(
     ran = call(Script(), "models", "show", "--adapter", str(tmp_path))
     assert f"Reads      {reads}\n" in ran.out
     assert f"Refuses    {refuses}\n" in ran.out
+    assert f"Answers    {answers}\n" in ran.out
 
 
 def test_offline_pull_is_a_model_that_can_t_be_had() -> None:
@@ -278,9 +285,12 @@ def test_doctor_tells_what_the_adapter_makes_of_settings_that_nobody_gave(
     settings = json.loads(doctor("--json").out)["settings"]
     assert settings["evidence_tokens"] == {"value": 99, "origin": "SHAREDLLM_EVIDENCE_TOKENS"}
     assert settings["refuse_from"] == {"value": None, "origin": "default", "adapter": shipped.refuse_from}
+    assert settings["candidates"]["adapter"] == shipped.candidates == 4
     assert settings["lower_layers"]["adapter"] == shipped.injection.lower_layers
     untrained = json.loads(doctor("--json", "--adapter", "none").out)["settings"]
     assert not any("adapter" in entry for entry in untrained.values())
+    monkeypatch.setenv("SHAREDLLM_TEMPERATURE", "0.5")
+    assert json.loads(doctor("--json").out)["settings"]["candidates"].get("adapter") is None, "drawn by chance"
     monkeypatch.setenv("SHAREDLLM_PRESET", "paper-lm")
     preset = json.loads(doctor("--json").out)["settings"]
     assert "adapter" not in preset["lower_layers"]

@@ -48,9 +48,10 @@ def logits(base: BaseModel, adapter: Adapter) -> torch.Tensor:
 
 def test_a_shipped_adapter_is_half_as_large_and_answers_alike(tiny: BaseModel, tmp_path: Path) -> None:
     before = logits(tiny, make_adapter(tiny, tmp_path / "wide"))
-    ship(tmp_path / "wide", tmp_path / "narrow", refuse_from=0.3, evidence_tokens=90, text_bias=-1.5)
+    ship(tmp_path / "wide", tmp_path / "narrow", refuse_from=0.3, evidence_tokens=90, text_bias=-1.5, candidates=3)
     config = read_config(tmp_path / "narrow")
-    assert (config.refuse_from, config.evidence_tokens, config.text_bias) == (0.3, 90, -1.5)
+    measured = (config.refuse_from, config.evidence_tokens, config.text_bias, config.candidates)
+    assert measured == (0.3, 90, -1.5, 3)
     assert config.beside_passages is read_config(tmp_path / "wide").beside_passages, "what is not given stays"
     shipped = Adapter.load(tmp_path / "narrow", tiny.model)
     assert shipped.trained
