@@ -124,7 +124,8 @@ class Asking:
         tree = self._trees.read(documents, trees, scored, self._allowed) if trees else TreeReading.none(settings.policy)
         text = ""
         finish: Finish = "stop"
-        with memory_for("write the answer", "use fewer --evidence-tokens or --max-new-tokens, or --quantize 4bit"):
+        smaller = "use fewer --evidence-tokens or --max-new-tokens, --candidates 1 or --quantize 4bit"
+        with memory_for("write the answer", smaller):
             begun, read = self._read(choosing, chosen, tree.context)
             begun_s = perf_counter() - started
             self._tell_of_dropped(begun.prompt)

@@ -20,11 +20,18 @@ from sharedllm_cli.documents import readers
 from sharedllm_cli.documents.chunking import tokenize
 from sharedllm_cli.documents.sources import SourceFile, expand
 from sharedllm_cli.errors import DocumentError, ResourceError, SharedLLMError
+from sharedllm_cli.generation.candidates import LONGEST
 from sharedllm_cli.index.encoding import ACCELERATOR_BATCH_TOKENS, CPU_BATCH_TOKENS
 from sharedllm_cli.index.layout import LowerShape, predicted_bytes
 from sharedllm_cli.index.manifest import LeavesKey, TreesKey, text_hash
 from sharedllm_cli.index.store import IndexStore
-from sharedllm_cli.model.adapter_config import passage_budget, tree_config, tree_layers
+from sharedllm_cli.model.adapter_config import (
+    adapter_config,
+    candidate_count,
+    passage_budget,
+    tree_config,
+    tree_layers,
+)
 from sharedllm_cli.model.loading import weights_hash
 from sharedllm_cli.model.placement import Placement, place
 from sharedllm_cli.model.spreading import ModelSizes, Room, free_bytes, model_sizes, spread
@@ -113,6 +120,7 @@ class _Ground:
     tree: TreeConfig
     layers: range
     evidence_tokens: int
+    candidates: int
     local: _LocalModel | None
     machine: _Machine
 
@@ -144,7 +152,8 @@ def _ground(settings: Settings, home: Path) -> _Ground:
     layers = tree_layers(settings, facts.name, facts.layer_count)
     evidence = passage_budget(settings, facts.name)
     local, machine = _local_model(settings, home), _measure(placement)
-    return _Ground(settings, facts, placement, tree, layers, evidence, local, machine)
+    candidates = candidate_count(settings, adapter_config(settings, facts.name))
+    return _Ground(settings, facts, placement, tree, layers, evidence, candidates, local, machine)
 
 
 def _row(source: SourceFile, ground: _Ground, store: IndexStore, reporter: Reporter) -> PlanRow:
@@ -206,11 +215,13 @@ def _question_operations(ground: _Ground, tokens: int) -> int:
 
 
 def _question_bytes(ground: _Ground, tokens: int) -> tuple[int, int]:
-    """Keys and values of a question: the tree's, and the running text's."""
+    """Keys and values of a question: the tree's, and the running text's, held once more by every likely answer."""
     facts, settings = ground.facts, ground.settings
     position: int = 2 * facts.key_value_heads * facts.head_dim * ground.placement.dtype.itemsize
     kept = int(tokens / ground.tree.overall_ratio) * len(ground.layers)
-    running = ground.evidence_tokens + _FRAME_TOKENS + settings.max_new_tokens
+    text = ground.evidence_tokens + _FRAME_TOKENS
+    branches = ground.candidates if ground.candidates > 1 else 0
+    running = text + settings.max_new_tokens + branches * (text + min(LONGEST, settings.max_new_tokens))
     return position * kept, position * running * facts.layer_count
 
 

@@ -11,6 +11,7 @@ import pytest
 from tiny_models import make_tiny_model
 
 from sharedllm_cli import asking as asking_module
+from sharedllm_cli import planning
 from sharedllm_cli.answer import Answer
 from sharedllm_cli.config import InjectionConfig, Settings, TreeConfig
 from sharedllm_cli.engine import Engine
@@ -143,6 +144,22 @@ def test_for_a_question_about_the_whole_nothing_is_searched(
     assert asked(replace(small, candidates=3), tmp_path, question)[0].answer == plain.answer
     with pytest.raises(AssertionError, match="searched"):
         asked(replace(small, candidates=3), tmp_path)
+
+
+def test_a_plan_knows_what_several_answers_hold(
+    small: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(planning, "matrix_rate", lambda placement: 1e9)
+    small = replace(small, evidence_tokens=60)
+
+    def cache_bytes(**changes: Any) -> int:
+        settings = replace(small, index_dir=str(tmp_path / "indexes"), **changes)
+        [row], _ = Engine(settings, home=tmp_path / "home", reporter=Silent()).plan([str(tmp_path / "light.txt")])
+        return row.cache_bytes
+
+    once = cache_bytes()
+    assert cache_bytes(candidates=3) == 4 * once, "its own keys and values and those of three branches"
+    assert cache_bytes(candidates=3, temperature=1.0) == once
 
 
 def test_the_tokens_of_the_one_that_is_picked_end_as_the_model_ends_them(

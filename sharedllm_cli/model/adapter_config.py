@@ -151,6 +151,18 @@ def passage_budget(settings: Settings, base_name: str) -> int:
     return settings.passage_budget(None if config is None else config.evidence_tokens)
 
 
+def candidate_count(settings: Settings, config: AdapterConfig | None) -> int:
+    """So many likely answers are weighed against each other: the user's number, else the adapter's.
+
+    1 where answers are drawn by chance, or where the user's own system prompt may ask for other answers than the
+    adapter gives.
+    """
+    if settings.temperature:
+        return 1
+    own = None if config is None or settings.system else config.candidates
+    return settings.candidates or own or 1
+
+
 def left_to_adapter(settings: Settings, base_name: str) -> dict[str, Any]:
     """What those settings come to that nobody gave and the adapter decides, by the setting's name; empty without one.
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from sharedllm_cli.config import Settings, TreeConfig
 from sharedllm_cli.model.adapter import Adapter
-from sharedllm_cli.model.adapter_config import adapter_folder, tree_config, tree_layers
+from sharedllm_cli.model.adapter_config import adapter_folder, candidate_count, tree_config, tree_layers
 from sharedllm_cli.model.loading import BaseModel, load
 from sharedllm_cli.model.lower import LowerModel
 from sharedllm_cli.model.spreading import Room, free_bytes, model_sizes
@@ -53,15 +53,8 @@ class SharedModel:
         return None if settings.system else self.adapter.config.refuse_from
 
     def candidates(self, settings: Settings) -> int:
-        """So many likely answers are weighed against each other: the user's number, else the adapter's.
-
-        1 where answers are drawn by chance, or where the user's own system prompt may ask for other answers than the
-        adapter gives.
-        """
-        if settings.temperature:
-            return 1
-        own = None if settings.system else self.adapter.config.candidates
-        return settings.candidates or own or 1
+        """So many likely answers are weighed against each other (`adapter_config.candidate_count`)."""
+        return candidate_count(settings, self.adapter.config)
 
     @cached_property
     def lower_replicas(self) -> list[LowerModel]:
