@@ -107,6 +107,19 @@ def test_a_long_answer_is_no_candidate() -> None:
     assert chain.steps == 10
 
 
+def test_where_a_long_answer_is_likelier_no_short_one_is_told() -> None:
+    chain = Chain(0)
+    chain.table.fill_(-20.0)
+    chain.table[:, :, 2] = 0.0  # it goes on and on,
+    chain.table[1, 1, STOP] = -2.0  # and might have ended at once
+    assert found(chain, 3, 10) == []
+    chain = Chain(0)
+    chain.table.fill_(-20.0)
+    chain.table[:, :, 2] = 0.0
+    chain.table[1, 1, STOP] = 2.0
+    assert found(chain, 3, 10)[0].token_ids == (STOP,)
+
+
 def test_it_ends_when_nothing_better_is_to_come() -> None:
     chain = Chain(0)
     chain.table[:, :, STOP] = 20.0

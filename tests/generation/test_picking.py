@@ -28,6 +28,8 @@ def test_the_window_ends() -> None:
     near = Nearness("Where is the lamp?", [f"lamp{before} here{after} lamp{after} there"])
     assert near("here") == 1
     assert near("there") == 0
+    after_alone = Nearness("Where is the lamp?", [f"here{after} lamp", f"there{before} lamp"])
+    assert (after_alone("here"), after_alone("there")) == (0, 1)
     assert Nearness("Where is the lamp?", ["a lamp"])("lamp") == 0, "the answer is no neighbour of itself"
 
 
