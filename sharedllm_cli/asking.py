@@ -11,7 +11,7 @@ terminal.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from time import perf_counter
 from typing import Any
@@ -30,7 +30,7 @@ from sharedllm_cli.generation.refusal import refusal_ids, refuses
 from sharedllm_cli.generation.sampling import Sampler, Unsaid
 from sharedllm_cli.generation.stream import Finish, GeneratedToken, decode_stream
 from sharedllm_cli.index.store import IndexStore
-from sharedllm_cli.memory import memory_for, peak_bytes
+from sharedllm_cli.memory import is_out_of_memory, memory_for, peak_bytes, release
 from sharedllm_cli.model.branches import Branches
 from sharedllm_cli.model.cross_attention import TreeContext
 from sharedllm_cli.model.recorded import LEAST_TOKENS, recorded_step
@@ -128,8 +128,9 @@ class Asking:
         with memory_for("write the answer", smaller):
             begun, read = self._read(choosing, chosen, tree.context)
             begun_s = perf_counter() - started
+            weighed = None if begun.refused else self._weighed(begun, tree.context)
             self._tell_of_dropped(begun.prompt)
-            for piece, ended in self._decode(begun, tree.context):
+            for piece, ended in self._decode(begun, tree.context, weighed):
                 if not timing.new_tokens:
                     timing.first_token_s = perf_counter() - started - timing.index_s
                 timing.new_tokens += 1
@@ -138,8 +139,8 @@ class Asking:
                 if piece:
                     yield piece
         timing.total_s = perf_counter() - started
-        # Not since the first token: a short answer's tokens may all come at once, when it has been weighed.
-        spent = timing.total_s - begun_s
+        # The tokens of an answer that was weighed come at once: the search for it is what took time.
+        spent = timing.total_s - (timing.index_s + timing.first_token_s if weighed is None else begun_s)
         timing.tokens_per_s = (timing.new_tokens - 1) / spent if timing.new_tokens > 1 else 0.0
         verdict = self._verdict(text, read[-1], begun.prompt, tree, finish)
         sources = choosing.sources(read) if begun.refused else choosing.sources(read[-1:], read[:-1])
@@ -203,37 +204,48 @@ class Asking:
         if prompt.dropped_passages:
             self._reporter.warn(f"{prompt.dropped_passages} passages did not fit the window and were left out")
 
-    def _decode(self, begun: _Begun, tree: TreeContext | None) -> Iterator[tuple[str, Finish | None]]:
+    def _decode(
+        self, begun: _Begun, tree: TreeContext | None, weighed: list[GeneratedToken] | None
+    ) -> Iterator[tuple[str, Finish | None]]:
         """One pair a sampled token: the text that is final with it, and at the last one why it is the last."""
         if begun.refused:
             yield NOT_IN_DOCUMENT, "stop"
             return
         base, settings = self._shared.base, self._settings
-        stops = stop_ids(base.model.generation_config, base.tokenizer)
-        tokens: Iterable[GeneratedToken] | None = self._weighed(begun, tree, stops)
+        tokens: Iterable[GeneratedToken] | None = weighed
         if tokens is None:
+            stops = stop_ids(base.model.generation_config, base.tokenizer)
             sampler = Sampler(settings.temperature, settings.top_p, settings.seed, begun.unsaid)
             step = self._step(begun, tree)
             tokens = decode_stream(step, begun.first, sampler, stops, settings.max_new_tokens)
         yield from answer_pieces(tokens, base.tokenizer, begun.prompt.stop_texts)
 
-    def _weighed(self, begun: _Begun, tree: TreeContext | None, stops: Collection[int]) -> list[GeneratedToken] | None:
+    def _weighed(self, begun: _Begun, tree: TreeContext | None) -> list[GeneratedToken] | None:
         """The answer where several short ones are weighed against each other, else None."""
+        base = self._shared.base
         width = self._shared.candidates(self._settings)
         if width == 1:
             return None
-        return weighed_tokens(
-            Branches(self._shared.upper, tree, begun.cache).step,
-            begun.first,
-            width,
-            self._shared.base.tokenizer,
-            question=self._question,
-            passages=begun.prompt.passage_texts,
-            stop_ids=stops,
-            stop_texts=begun.prompt.stop_texts,
-            max_new_tokens=self._settings.max_new_tokens,
-            unsaid=begun.unsaid,
-        )
+        try:
+            return weighed_tokens(
+                Branches(self._shared.upper, tree, begun.cache).step,
+                begun.first,
+                width,
+                base.tokenizer,
+                question=self._question,
+                passages=begun.prompt.passage_texts,
+                stop_ids=stop_ids(base.model.generation_config, base.tokenizer),
+                stop_texts=begun.prompt.stop_texts,
+                max_new_tokens=self._settings.max_new_tokens,
+                unsaid=begun.unsaid,
+            )
+        except (RuntimeError, MemoryError) as problem:
+            if not is_out_of_memory(problem):
+                raise
+        # Outside of the handler, so that the branches are gone.
+        release()
+        self._reporter.note(f"not enough memory to weigh {width} answers; writing the likeliest")
+        return None
 
     def _step(self, begun: _Begun, tree: TreeContext | None) -> Callable[[Tensor], Tensor]:
         """What gives the next logits after a token: recorded, where that was asked for and can be done."""

@@ -249,7 +249,7 @@ class Settings:
     candidates: int | None = _knob(
         None,
         "Find so many likely short answers and give the one nearest to the question's words in the passages; 1 writes"
-        " the likeliest as it comes (at temperature 0; else the adapter's, or 1).",
+        " the likeliest as it comes, as does any --temperature above 0 (else the adapter's, or 1).",
         _at_least(1),
     )
     max_new_tokens: int = _knob(256, "Longest answer, in tokens.", _at_least(1))

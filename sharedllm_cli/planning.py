@@ -220,7 +220,7 @@ def _question_bytes(ground: _Ground, tokens: int) -> tuple[int, int]:
     position: int = 2 * facts.key_value_heads * facts.head_dim * ground.placement.dtype.itemsize
     kept = int(tokens / ground.tree.overall_ratio) * len(ground.layers)
     text = ground.evidence_tokens + _FRAME_TOKENS
-    branches = ground.candidates if ground.candidates > 1 else 0
+    branches = 2 * ground.candidates if ground.candidates > 1 else 0  # twice: `model/branches.py`
     running = text + settings.max_new_tokens + branches * (text + min(LONGEST, settings.max_new_tokens))
     return position * kept, position * running * facts.layer_count
 

@@ -21,7 +21,9 @@ from sharedllm_cli.evaluation import readings
 from sharedllm_cli.evaluation.answering import Answerer
 from sharedllm_cli.evaluation.arms import ARMS, DocumentReader, Question
 from sharedllm_cli.generation import answering as generation_module
+from sharedllm_cli.generation.candidates import Candidate
 from sharedllm_cli.generation.picking import Nearness
+from sharedllm_cli.generation.prompt import NOT_IN_DOCUMENT
 from sharedllm_cli.generation.stream import GeneratedToken
 from sharedllm_cli.model.adapter import Adapter, model_shape
 from sharedllm_cli.model.adapter_config import AdapterConfig
@@ -177,8 +179,47 @@ def test_a_plan_knows_what_several_answers_hold(
         return row.cache_bytes
 
     once = cache_bytes()
-    assert cache_bytes(candidates=3) == 4 * once, "its own keys and values and those of three branches"
+    assert cache_bytes(candidates=3) == 7 * once, "its own keys and values and twice those of three branches"
     assert cache_bytes(candidates=3, temperature=1.0) == once
+
+
+def test_where_memory_is_short_the_likeliest_is_written(
+    small: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def step(*_: Any) -> Any:
+        raise MemoryError
+
+    plain, _ = asked(small, tmp_path)
+    monkeypatch.setattr(Branches, "step", step)
+    assert asked(replace(small, candidates=3), tmp_path)[0].answer == plain.answer
+
+
+def weighed(texts: dict[tuple[int, ...], str], monkeypatch: pytest.MonkeyPatch, **changes: Any) -> Any:
+    """The tokens that are given of candidates with these texts, the first the likeliest."""
+    found = [Candidate((*ids, 0), float(cost)) for cost, ids in enumerate(texts)]
+    monkeypatch.setattr(generation_module, "candidates", lambda *_: found)
+
+    def pieces(tokens: Any, *_: Any) -> Any:
+        yield texts[tuple(one.token for one in tokens)[:-1]], "stop"
+
+    monkeypatch.setattr(generation_module, "answer_pieces", pieces)
+    named: Any = {"question": QUESTION, "passages": [TEXT], "stop_ids": {0}, "stop_texts": (), "max_new_tokens": 9}
+    nothing = cast(Any, None)
+    return generation_module.weighed_tokens(nothing, nothing, 3, nothing, **(named | changes))
+
+
+def test_a_refusal_that_is_the_likeliest_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    texts = {(1,): NOT_IN_DOCUMENT, (2, 3): "its keeper"}
+    assert [one.token for one in weighed(texts, monkeypatch)] == [1, 0]
+    texts = {(1,): "a sailor", (2, 3): "its keeper"}
+    assert [one.token for one in weighed(texts, monkeypatch)] == [2, 3, 0]
+
+
+def test_what_cannot_be_weighed_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    texts = {(1,): "a sailor", (2, 3): "its keeper"}
+    assert weighed(texts, monkeypatch, stop_texts=("\nQuestion:",)) is None
+    assert weighed(texts, monkeypatch, passages=[]) is None
+    assert weighed({(1,): " "}, monkeypatch) is None
 
 
 def test_the_tokens_of_the_one_that_is_picked_end_as_the_model_ends_them(

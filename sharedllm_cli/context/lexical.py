@@ -182,7 +182,7 @@ def scores(
     other_forms = {
         surface
         for surface, slots in typed
-        if surface not in matched and surface.islower() and any(_holds_another_form(indexes, slot) for slot in slots)
+        if surface not in matched and surface.islower() and all(_holds_another_form(indexes, slot) for slot in slots)
     }
     return LexicalScores(values, surfaces, matched, other_forms)
 

@@ -128,10 +128,10 @@ class Answerer:
         otherwise, ids = decoded(Unsaid(self._refusal_ids, costs))
         if self._refuse_from is not None:
             answer = NOT_IN_DOCUMENT if refuses(sum(costs), self._refuse_from) else otherwise
-        elif likeliest == self._refusal_ids[0]:
+        elif likeliest == self._refusal_ids[0] or self._candidates > 1:
             answer, _ = decoded()
         else:
-            answer = otherwise  # both ways of decoding agree where the first word is not the sentence's
+            answer = otherwise  # word by word both ways agree where the first word is not the sentence's
         otherwise_nll = sum(upper.token_nlls(first, ids, tree, cache))
         return Answered(answer, nll, sum(costs), otherwise, otherwise_nll, first_token_s)
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from sharedllm_cli.generation.candidates import LONGEST, candidates
+from sharedllm_cli.generation.grounding import says_not_in_document
 from sharedllm_cli.generation.picking import Nearness, pick
 from sharedllm_cli.generation.stream import Finish, GeneratedToken, RepeatedLine, StopText, TextStream
 
@@ -32,16 +33,21 @@ def weighed_tokens(
     """The tokens of the likely short answer that stands nearest to the question's words in the passages.
 
     `step`, `first_logits`, `width` and `unsaid` are those of `candidates.candidates`. None where there is nothing to
-    weigh answers by (`picking.Nearness.tells`), or the likeliest is a long one: it is then written as it comes.
+    weigh answers by (`picking.Nearness.tells`), where the likeliest is a long one, and where stop texts instead of
+    tokens end an answer: it is then written as it comes. A refusal that is the likeliest of all is given.
     """
     near = Nearness(question, passages)
-    if width < 2 or not near.tells:
+    if width < 2 or stop_texts or not near.tells:
         return None
     found = candidates(step, first_logits, width, stop_ids, min(LONGEST, max_new_tokens), unsaid)
     if not found:
         return None
     spelled = [[*map(GeneratedToken, one.token_ids[:-1]), GeneratedToken(one.token_ids[-1], "stop")] for one in found]
     texts = ["".join(piece for piece, _ in answer_pieces(tokens, tokenizer, stop_texts)) for tokens in spelled]
+    if not any(text.strip() for text in texts):
+        return None
+    if says_not_in_document(texts[0]):
+        return spelled[0]
     return spelled[pick(texts, [one.cost for one in found], near)]
 
 

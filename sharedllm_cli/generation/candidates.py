@@ -43,7 +43,9 @@ def candidates(
     longest: int = LONGEST,
     unsaid: Unsaid | None = None,
 ) -> list[Candidate]:
-    """The likeliest answers that end within `longest` tokens, the likeliest first; none where a longer one is likelier.
+    """The likeliest answers that end within `longest` tokens, the likeliest first.
+
+    None where what is said so far of a longer one is likelier than they are. An answer of no token is none.
 
     `first_logits` [vocabulary] follow the running text; `step(tokens [N], parents [N])` gives the logits [N,
     vocabulary] after tokens that go on from branches of the step before, of which there is one before the first.
@@ -56,9 +58,12 @@ def candidates(
     branches, logits = [_Branch()], first_logits[None]
     for _ in range(longest):
         going: list[tuple[int, _Branch]] = []
-        for parent, branch in _following(branches, logits, width, unsaid):
+        over: set[int] = set()  # a branch may end in several ways: the likeliest stands for all
+        for parent, branch in _following(branches, logits, width + len(stop_ids), unsaid):
             if branch.token_ids[-1] in stop_ids:
-                ended.append(Candidate(branch.token_ids, branch.cost))
+                if len(branch.token_ids) > 1 and parent not in over:  # nothing at all is no answer
+                    ended.append(Candidate(branch.token_ids, branch.cost))
+                over.add(parent)
             else:
                 going.append((parent, branch))
             if len(going) == width:
@@ -78,8 +83,11 @@ def _is_over(ended: list[Candidate], best_going: float, width: int) -> bool:
     return (len(ended) >= width and ended[width - 1].cost < best_going) or ended[0].cost < best_going - _FAR_BEHIND
 
 
-def _following(branches: list[_Branch], logits: Tensor, width: int, unsaid: Unsaid | None) -> list[tuple[int, _Branch]]:
-    """Every branch with each of its likeliest next tokens, the cheapest first, and the number of the branch."""
+def _following(branches: list[_Branch], logits: Tensor, most: int, unsaid: Unsaid | None) -> list[tuple[int, _Branch]]:
+    """Every branch with each of its `most` likeliest next tokens, the cheapest first, and the number of the branch.
+
+    Of one branch all that go on may come, so `most` is their number and that of the tokens that end an answer.
+    """
     scores = logits.float()
     for place, branch in enumerate(branches):
         if unsaid is not None and (change := unsaid.after(branch.token_ids)) is not None:
@@ -89,8 +97,7 @@ def _following(branches: list[_Branch], logits: Tensor, width: int, unsaid: Unsa
                 torch.tensor([factor], device=scores.device),
                 accumulate=True,
             )
-    # Of one branch all `width` that go on may come, and besides them one that ends.
-    best = scores.log_softmax(-1).topk(min(width + 1, scores.shape[-1]), dim=-1)
+    best = scores.log_softmax(-1).topk(min(most, scores.shape[-1]), dim=-1)
     found: list[tuple[int, _Branch]] = []
     for place, (branch, chances, tokens) in enumerate(
         zip(branches, best.values.tolist(), best.indices.tolist(), strict=True)

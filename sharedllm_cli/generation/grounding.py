@@ -44,8 +44,11 @@ _SPELLED = (
 _NUMBER_WORDS = {word: str(number) for number, word in enumerate(_SPELLED.split())}
 _ABOUT_ITSELF = "answer question document text passage"
 """Words with which an answer speaks of itself (`the answer to this question is`) claim nothing."""
-_ASKED_HOW = re.compile(r"\bhow ([^\W\d_]+)", re.IGNORECASE)
-"""`how many`, `how long`: the second word asks, and an answer need not hold it."""
+_ASKED_HOW = re.compile(
+    r"\bhow (many|much|long|far|old|often|big|tall|high|deep|wide|large|small|fast|soon|late|early|heavy|well)\b",
+    re.IGNORECASE,
+)
+"""`how many`, `how long`: the second word asks, and a document need not hold it."""
 
 _CUT: dict[Finish, str] = {
     "length": "the answer stops at its longest length (--max-new-tokens)",

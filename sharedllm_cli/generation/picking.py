@@ -35,25 +35,27 @@ class Nearness:
     def __init__(self, question: str, passages: Sequence[str]) -> None:
         language = detect_language("\n".join(passages))
         self._language = language
-        asked = [word for word in words(question, language) if word.terms]
-        surfaces = [word.surface for word in asked]
-        whole = asks_about_the_whole(question, surfaces, surfaces)
-        self._asked = set() if whole else {term for word in asked for term in word.terms}
         self._passages = [self._terms(passage) for passage in passages]
+        held = {term for terms in self._passages for term in terms}
+        asked = [word for word in words(question, language) if word.terms]
+        matched = [word.surface for word in asked if held.intersection(word.terms)]
+        whole = not matched or asks_about_the_whole(question, [word.surface for word in asked], matched)
+        self._asked = set() if whole else {term for word in asked for term in word.terms}
 
     @property
     def tells(self) -> bool:
-        """Whether it could tell answers apart: there are passages, and the question asks for something in them."""
-        return bool(self._asked) and any(self._passages)
+        """Whether it could tell answers apart: the passages hold a word of the question, which asks for a place."""
+        return bool(self._asked)
 
     def __call__(self, answer: str) -> float:
         """The share of the question's terms, from 0 to 1, within 15 terms of the answer, where that is largest.
 
         0 where the answer stands in no passage word for word (case, accents, endings and punctuation aside), or the
-        question has no words but stop words, or asks about the whole.
+        question has no words but stop words, or asks about the whole. An answer of stop words (`no`) stands everywhere,
+        which tells nothing: 0, too.
         """
         sought = self._terms(answer)
-        if not sought or not self._asked:
+        if not self._asked or not any(word.terms for word in words(answer, self._language)):
             return 0.0
         return max((self._near(sought, terms) for terms in self._passages), default=0) / len(self._asked)
 

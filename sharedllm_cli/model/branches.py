@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 class Branches:
     """N answers side by side, each with its own keys and values behind those of the running text.
 
-    Those of the running text are held N times over: 23 kB a token and branch of the default model in bfloat16, 131 kB
-    of the shape of Llama 3.1 8B.
+    Those of the running text are held N times over, and while a step lays new ones behind them twice as often: 23 kB a
+    token and copy of the default model in bfloat16, 131 kB of the shape of Llama 3.1 8B.
     """
 
     def __init__(self, upper: UpperModel, tree: TreeContext | None, cache: DynamicCache) -> None:

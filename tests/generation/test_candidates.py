@@ -41,10 +41,10 @@ class Chain:
         return total
 
     def answers(self, longest: int) -> list[Candidate]:
-        """Every answer of so many tokens at most, the one that ends it counted in, the likeliest first."""
+        """Every answer of so many tokens at most, the one that ends it counted in, the likeliest first; none empty."""
         found = [
             Candidate((*words, STOP), self.cost((*words, STOP)))
-            for length in range(longest)
+            for length in range(1, longest)
             for words in itertools.product(range(1, VOCABULARY), repeat=length)
         ]
         return sorted(found, key=lambda one: one.cost)
@@ -111,20 +111,39 @@ def test_where_a_long_answer_is_likelier_no_short_one_is_told() -> None:
     chain = Chain(0)
     chain.table.fill_(-20.0)
     chain.table[:, :, 2] = 0.0  # it goes on and on,
-    chain.table[1, 1, STOP] = -2.0  # and might have ended at once
+    chain.table[1, 2, STOP] = -2.0  # and might have ended at once
     assert found(chain, 3, 10) == []
     chain = Chain(0)
     chain.table.fill_(-20.0)
     chain.table[:, :, 2] = 0.0
-    chain.table[1, 1, STOP] = 2.0
-    assert found(chain, 3, 10)[0].token_ids == (STOP,)
+    chain.table[1, 2, STOP] = 2.0
+    assert found(chain, 3, 10)[0].token_ids == (2, STOP)
 
 
 def test_it_ends_when_nothing_better_is_to_come() -> None:
     chain = Chain(0)
     chain.table[:, :, STOP] = 20.0
-    assert found(chain, 3, 30)[0].token_ids == (STOP,)
-    assert chain.steps == 0
+    assert len(found(chain, 3, 30)[0].token_ids) == 2
+    assert chain.steps == 1
+
+
+def test_nothing_at_all_is_no_answer_and_crowds_none_out() -> None:
+    chain = Chain(0)
+    chain.table.fill_(-20.0)
+    chain.table[:, :, 2] = 0.0
+    chain.first[STOP] = -4.6  # the likeliest to end soon
+    assert found(chain, 3, 10) == []
+
+
+def test_an_answer_that_could_end_in_several_ways_is_one() -> None:
+    chain = Chain(3)
+    chain.table[:, :, [0, 3, 4]] += 4.0
+    got = candidates(chain.step, chain.first, 3, {0, 3, 4}, 8)
+    said = [one.token_ids[:-1] for one in got]
+    assert len(set(said)) == len(said) > 1
+    for one in got:
+        ends = [chain.cost((*one.token_ids[:-1], stop)) for stop in (0, 3, 4)]
+        assert one.cost == pytest.approx(min(ends), abs=1e-4)
 
 
 def test_logits_that_are_no_numbers_are_an_error() -> None:

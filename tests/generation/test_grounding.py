@@ -154,6 +154,9 @@ def test_words_of_the_question_that_only_ask_or_stand_in_another_form_are_not_wa
     question = "How Many turns, and how long, until it is fully wound on Mars?"
     verdict = assess(asked, held, "1066", question=question, other_forms={"fully"})
     assert verdict.warnings == ("words of the question that the documents do not hold: Mars",)
+    for name in ("Napoleon", "copper"):
+        asked = f"Tell me how {name} turns."
+        assert name in assess([name, "turns"], ["turns"], "1066", question=asked).warnings[0]
     assert "long" in assess(["long", "x"], ["x"], "1066", question="Was x long, and how?").warnings[0]
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import pytest
 
 from sharedllm_cli.generation.picking import NATS, WINDOW, Nearness, pick
@@ -25,11 +23,11 @@ def test_nearness_is_the_share_of_the_questions_words_around_an_answer() -> None
 
 def test_the_window_ends() -> None:
     before, after = " x" * (WINDOW - 1), " x" * WINDOW
-    near = Nearness("Where is the lamp?", [f"lamp{before} here{after} lamp{after} there"])
-    assert near("here") == 1
-    assert near("there") == 0
-    after_alone = Nearness("Where is the lamp?", [f"here{after} lamp", f"there{before} lamp"])
-    assert (after_alone("here"), after_alone("there")) == (0, 1)
+    near = Nearness("Where is the lamp?", [f"lamp{before} tower{after} lamp{after} island"])
+    assert near("tower") == 1
+    assert near("island") == 0
+    after_alone = Nearness("Where is the lamp?", [f"tower{after} lamp", f"island{before} lamp"])
+    assert (after_alone("tower"), after_alone("island")) == (0, 1)
     assert Nearness("Where is the lamp?", ["a lamp"])("lamp") == 0, "the answer is no neighbour of itself"
 
 
@@ -74,4 +72,14 @@ def test_an_empty_answer_is_the_last_to_be_given() -> None:
     for wrong in ([], [1.0, 2.0]):
         with pytest.raises(ValueError, match="no choice"):
             pick(["a"] if wrong else [], wrong, near)
-    assert math.isfinite(NATS)
+
+
+def test_yes_and_no_are_told_apart_by_what_they_cost_alone() -> None:
+    near = Nearness("May dogs travel on the ferry?", ["Dogs travel on the ferry, and no charge is made. It is so."])
+    assert near("no") == near("the") == near("Yes") == 0
+    assert pick(["Yes", "no"], [1.24, 1.47], near) == 0
+
+
+def test_a_question_in_words_that_the_passages_lack_tells_nothing() -> None:
+    assert not Nearness("Wovon handelt dieses Dokument?", [FEES]).tells
+    assert not Nearness("这篇文章的内容是什么?", ["灯台の高さは三十メートルである。"]).tells
