@@ -31,7 +31,7 @@ from sharedllm_cli.generation.sampling import Sampler, Unsaid
 from sharedllm_cli.generation.stream import Finish, GeneratedToken, decode_stream
 from sharedllm_cli.index.store import IndexStore
 from sharedllm_cli.memory import is_out_of_memory, memory_for, peak_bytes, release
-from sharedllm_cli.model.branches import Branches
+from sharedllm_cli.model.branches import branching
 from sharedllm_cli.model.cross_attention import TreeContext
 from sharedllm_cli.model.recorded import LEAST_TOKENS, recorded_step
 from sharedllm_cli.model.shared import SharedModel
@@ -228,7 +228,7 @@ class Asking:
             return None
         try:
             return weighed_tokens(
-                Branches(self._shared.upper, tree, begun.cache).step,
+                branching(self._shared.upper, tree, begun.cache),
                 begun.first,
                 width,
                 base.tokenizer,

@@ -215,13 +215,15 @@ def _question_operations(ground: _Ground, tokens: int) -> int:
 
 
 def _question_bytes(ground: _Ground, tokens: int) -> tuple[int, int]:
-    """Keys and values of a question: the tree's, and the running text's, held once more by every likely answer."""
+    """Keys and values of a question: the tree's, and the running text's, with those of the likely answers behind it."""
     facts, settings = ground.facts, ground.settings
     position: int = 2 * facts.key_value_heads * facts.head_dim * ground.placement.dtype.itemsize
     kept = int(tokens / ground.tree.overall_ratio) * len(ground.layers)
     text = ground.evidence_tokens + _FRAME_TOKENS
-    branches = 2 * ground.candidates if ground.candidates > 1 else 0  # twice: `model/branches.py`
-    running = text + settings.max_new_tokens + branches * (text + min(LONGEST, settings.max_new_tokens))
+    running = text + settings.max_new_tokens
+    if ground.candidates > 1:
+        # All of it twice while room is made for them (`model/cache.py`).
+        running += text + 2 * ground.candidates * min(LONGEST, settings.max_new_tokens)
     return position * kept, position * running * facts.layer_count
 
 

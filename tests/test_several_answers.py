@@ -27,7 +27,7 @@ from sharedllm_cli.generation.prompt import NOT_IN_DOCUMENT
 from sharedllm_cli.generation.stream import GeneratedToken
 from sharedllm_cli.model.adapter import Adapter, model_shape
 from sharedllm_cli.model.adapter_config import AdapterConfig
-from sharedllm_cli.model.branches import Branches
+from sharedllm_cli.model.branches import branching
 from sharedllm_cli.model.shared import SharedModel
 from sharedllm_cli.model.upper import UpperModel
 from sharedllm_cli.progress import Silent
@@ -130,14 +130,18 @@ def test_its_tokens_come_at_once_and_the_search_for_them_is_what_took_time(
     small: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = [0.0]
-    original = Branches.step
 
-    def step(self: Branches, tokens: Any, parents: Any) -> Any:
-        now[0] += 0.5
-        return original(self, tokens, parents)
+    def slow(*running: Any) -> Any:
+        step = branching(*running)
+
+        def taking_time(*following: Any) -> Any:
+            now[0] += 0.5
+            return step(*following)
+
+        return taking_time
 
     monkeypatch.setattr(asking_module, "perf_counter", lambda: now[0])
-    monkeypatch.setattr(Branches, "step", step)
+    monkeypatch.setattr(asking_module, "branching", slow)
     monkeypatch.setattr(generation_module, "pick", lambda texts, *_: len(texts) - 1)
     found, _ = asked(replace(small, candidates=3), tmp_path)
     assert found.timing.first_token_s == now[0] > 0
@@ -179,7 +183,12 @@ def test_a_plan_knows_what_several_answers_hold(
         return row.cache_bytes
 
     once = cache_bytes()
-    assert cache_bytes(candidates=3) == 7 * once, "its own keys and values and twice those of three branches"
+    a_token = cache_bytes(evidence_tokens=61) - once
+    branches = 3 * small.max_new_tokens
+    text = once // a_token - small.max_new_tokens
+    assert cache_bytes(candidates=3) == once + (branches + text + branches) * a_token, (
+        "and while room is made, all again"
+    )
     assert cache_bytes(candidates=3, temperature=1.0) == once
 
 
@@ -190,7 +199,7 @@ def test_where_memory_is_short_the_likeliest_is_written(
         raise MemoryError
 
     plain, _ = asked(small, tmp_path)
-    monkeypatch.setattr(Branches, "step", step)
+    monkeypatch.setattr(asking_module, "branching", lambda *_: step)
     assert asked(replace(small, candidates=3), tmp_path)[0].answer == plain.answer
 
 

@@ -17,7 +17,7 @@ from sharedllm_cli.generation.prompt import NOT_IN_DOCUMENT
 from sharedllm_cli.generation.refusal import refusal_ids, refuses
 from sharedllm_cli.generation.sampling import Sampler, Unsaid
 from sharedllm_cli.generation.stream import GeneratedToken, decode_stream
-from sharedllm_cli.model.branches import Branches
+from sharedllm_cli.model.branches import branching
 from sharedllm_cli.model.cross_attention import TreeContext
 from sharedllm_cli.model.shared import SharedModel
 
@@ -113,7 +113,7 @@ class Answerer:
 
         def weighed(unsaid: Unsaid | None) -> list[GeneratedToken] | None:
             return weighed_tokens(
-                Branches(upper, tree, cache).step,
+                branching(upper, tree, cache),
                 first,
                 self._candidates,
                 self._shared.base.tokenizer,

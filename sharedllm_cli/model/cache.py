@@ -67,6 +67,20 @@ class GrowingLayer(DynamicLayer):
             buffer[:, :, length:] = 0  # what a mask hides is still multiplied by zero, which numbers alone survive
         return self._buffers
 
+    def fork(self) -> GrowingLayer:
+        """A layer that holds the same and goes on in the same room; what this one holds stays as it is.
+
+        Of the two only one may go on at a time: what was laid behind is written over by the other.
+        """
+        other = GrowingLayer()
+        if self.is_initialized:
+            assert self.keys is not None
+            assert self.values is not None
+            other.lazy_initialization(self.keys, self.values)
+            other.keys, other.values = self.keys, self.values
+            other._buffers, other._views = self._buffers, self._views
+        return other
+
     def _may_write(self, buffer: Tensor, after: int) -> bool:
         """Whether the buffer holds what the layer holds (it may have been reordered or repeated) and has room."""
         own = self.keys is self._views[0] and self.values is self._views[1]
@@ -104,3 +118,15 @@ def growing_cache(config: Any) -> DynamicCache:
     cache = DynamicCache(config=config)
     cache.layers = [GrowingLayer() if type(layer) is DynamicLayer else layer for layer in cache.layers]
     return cache
+
+
+def is_growing(cache: DynamicCache) -> bool:
+    """Whether all of a cache's layers hold all that they were given, in buffers with room for more."""
+    return all(isinstance(layer, GrowingLayer) for layer in cache.layers)
+
+
+def fork(cache: DynamicCache) -> DynamicCache:
+    """A growing cache that goes on from another (`GrowingLayer.fork`) and copies nothing until the room is used up."""
+    other = DynamicCache()
+    other.layers = [layer.fork() for layer in cache.layers if isinstance(layer, GrowingLayer)]
+    return other

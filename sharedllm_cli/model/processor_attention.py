@@ -1,8 +1,9 @@
 """Self-attention on a processor, where torch's fused kernel is far from what the machine can do (docs/log.md).
 
 A lone query's products it takes number by number in bfloat16, eight to twenty times as slowly as those of two queries,
-and grouped queries arrive there one by one. Here they are laid under each other as rows of the head whose keys they
-read: no lone queries any more, and the keys are read once. Where there are few threads, causal texts and what is
+and grouped queries arrive there one by one, under a mask with a copy of the keys for each. Here the queries of a token
+or a few are laid under each other as rows of the head whose keys they read: no lone queries any more, and the keys are
+read once. Where there are few threads, causal texts and what is
 learned from go by blocks of rows (`blocked_attention.py`). All else is transformers' own SDPA, under whose rules for
 masks this stands. Knows no tree.
 """
@@ -20,6 +21,8 @@ from transformers.masking_utils import sdpa_mask
 from sharedllm_cli.model.blocked_attention import attend_in_blocks, blocks_pay
 from sharedllm_cli.model.placement import PROCESSOR_SDPA
 
+_FEW_QUERIES = 16
+"""More gain nothing from keys that are read once: their own products take the time."""
 _MOST_QUERIES = 4096
 """Longer texts gain nothing: a block's logits don't stay in the cache."""
 
@@ -38,8 +41,9 @@ def processor_attention(
         learned = torch.is_grad_enabled() and (query.requires_grad or key.requires_grad or value.requires_grad)
         alike = attention_mask is not None and attention_mask.shape[1] == 1 and attention_mask.shape[3] == keys
         whole = attention_mask is None and queries == keys and _is_causal(module, arguments)
-        if queries == 1 and attention_mask is None and not learned:
-            return single_query(query, key, value, scaling), None
+        told = attention_mask is not None and alike and attention_mask.shape[2] == queries <= _FEW_QUERIES
+        if not learned and (told or (attention_mask is None and queries == 1)):
+            return few_queries(query, key, value, scaling, attention_mask), None
         fitting = whole and (learned or queries <= _MOST_QUERIES)
         if (fitting or (learned and alike)) and blocks_pay(learned=learned):
             output, _ = attend_in_blocks(query, key, value, scaling, attention_mask, causal=whole)
@@ -53,15 +57,21 @@ def _is_causal(module: nn.Module, arguments: dict[str, Any]) -> bool:
     return bool(getattr(module, "is_causal", True) if told is None else told)
 
 
-def single_query(query: Tensor, keys: Tensor, values: Tensor, scaling: float) -> Tensor:
-    """Attention of one query, which sees all keys. query: [B, H, 1, D]; keys, values: [B, KV, S, D]; [B, 1, H, D]."""
-    batch, heads, _, width = query.shape
-    rows = query.reshape(batch, keys.shape[1], heads // keys.shape[1], width)
+def few_queries(query: Tensor, keys: Tensor, values: Tensor, scaling: float, mask: Tensor | None = None) -> Tensor:
+    """Attention of a few queries, laid under each other for every head of keys.
+
+    query: [B, H, Q, D]; keys, values: [B, KV, S, D]; mask: boolean or additive, [B or 1, 1, Q, S]; without one they
+    see all keys. Returns [B, Q, H, D].
+    """
+    batch, heads, count, width = query.shape
+    group = heads // keys.shape[1]
+    rows = query.reshape(batch, keys.shape[1], group * count, width)
     alone = rows.shape[2] == 1 and rows.dtype == torch.bfloat16
     if alone:
         rows = rows.expand(-1, -1, 2, -1)
-    output = nn.functional.scaled_dot_product_attention(rows, keys, values, scale=scaling)
-    return (output[:, :, :1] if alone else output).reshape(batch, 1, heads, width)
+    laid = None if mask is None else mask.repeat(1, 1, group, 1)  # one row serves two
+    output = nn.functional.scaled_dot_product_attention(rows, keys, values, attn_mask=laid, scale=scaling)
+    return (output[:, :, :1] if alone else output).reshape(batch, heads, count, width).transpose(1, 2)
 
 
 def registered(kernel: str) -> str:

@@ -19,7 +19,7 @@ from transformers import DynamicCache
 from transformers.cache_utils import Cache, CacheLayerMixin
 
 from sharedllm_cli.memory import release
-from sharedllm_cli.model.cache import GrowingLayer
+from sharedllm_cli.model.cache import GrowingLayer, is_growing
 from sharedllm_cli.model.cross_attention import TreeContext
 from sharedllm_cli.model.spreading import is_spread
 from sharedllm_cli.model.upper import UpperModel
@@ -150,7 +150,7 @@ def why_not_recorded(upper: UpperModel, cache: DynamicCache) -> str:
         return "the model is not on a CUDA device"
     if is_spread(model):
         return "the model is spread over several devices"
-    if not all(isinstance(layer, GrowingLayer) for layer in cache.layers):
+    if not is_growing(cache):
         return "the model's attention has a sliding window"
     kernel = model.config._attn_implementation
     return "" if kernel == "sdpa" else f"{kernel} takes no masks (--attention sdpa does)"

@@ -12,8 +12,7 @@ tokens of a block see them at the same distance from different places, each find
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +22,7 @@ from torch import Tensor, nn
 
 from sharedllm_cli.errors import UsageError
 from sharedllm_cli.model.lower import sliding_window
+from sharedllm_cli.model.masks import as_taken, heeds_masks
 from sharedllm_cli.model.rotation import rotate
 from sharedllm_cli.model.spreading import computing_device
 from sharedllm_cli.model.upper import UpperModel
@@ -198,7 +198,7 @@ class StreamingReader:
         `advance` is told how many tokens were read, block by block. Logits of other tokens are never computed.
         """
         states: list[Tensor] = []
-        with _maskable(self._model):
+        with heeds_masks(self._model):
             for start in range(0, len(token_ids), self.block):
                 block = token_ids[start : start + self.block]
                 hidden = self._hidden(block)
@@ -216,10 +216,7 @@ class StreamingReader:
         """Final states [b, hidden] of a block."""
         device = computing_device(self._decoder.embed_tokens)
         frame = self._cache.begin(len(block), device)
-        mask = frame.seen[None, None]
-        if self._model.config._attn_implementation == "eager":  # adds its mask to the logits
-            dtype = self._decoder.norm.weight.dtype
-            mask = torch.zeros(mask.shape, dtype=dtype, device=device).masked_fill(~mask, torch.finfo(dtype).min)
+        mask = as_taken(self._model, frame.seen[None, None], self._decoder.norm.weight.dtype)
         output = self._decoder(
             input_ids=block.to(device)[None],
             attention_mask=mask,
@@ -231,20 +228,6 @@ class StreamingReader:
         self._cache.end()
         hidden: Tensor = output.last_hidden_state[0]
         return hidden
-
-
-@contextmanager
-def _maskable(model: Any) -> Iterator[None]:
-    """A kernel that takes a mask of its own in place of flash-attn, which takes none."""
-    kernel = model.config._attn_implementation
-    if not str(kernel).startswith("flash"):
-        yield
-        return
-    model.set_attn_implementation("sdpa")
-    try:
-        yield
-    finally:
-        model.set_attn_implementation(kernel)
 
 
 def _check(model: Any, window: int, positions: int) -> None:

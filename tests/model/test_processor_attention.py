@@ -32,11 +32,12 @@ class Grouped(nn.Module):
         self.num_key_value_groups = groups
 
 
-def by_hand(query: Tensor, key: Tensor, value: Tensor, scaling: float) -> Tensor:
-    """[B, Q, H, D] in float64; every query sees every key."""
+def by_hand(query: Tensor, key: Tensor, value: Tensor, scaling: float, mask: Tensor | None = None) -> Tensor:
+    """[B, Q, H, D] in float64; every query sees every key, or what the mask [B or 1, 1, Q, S] says."""
     groups = query.shape[1] // key.shape[1]
     query, key, value = query.double(), *(one.double().repeat_interleave(groups, dim=1) for one in (key, value))
-    weights = (query @ key.transpose(2, 3) * scaling).softmax(dim=-1)
+    logits = query @ key.transpose(2, 3) * scaling
+    weights = (logits if mask is None else logits.masked_fill(~mask, -torch.inf)).softmax(dim=-1)
     return (weights @ value).transpose(1, 2)
 
 
@@ -51,6 +52,26 @@ def test_a_single_query_reads_what_it_should(dtype: torch.dtype, heads: int, gro
     assert output.shape == (batch, 1, heads, 16)
     assert output.dtype == dtype
     expected = by_hand(query, key, value, 0.3)
+    assert float((output.double() - expected).abs().max()) < BOUNDS[dtype] * float(expected.abs().max())
+
+
+@pytest.mark.parametrize("dtype", BOUNDS)
+@pytest.mark.parametrize(("heads", "groups"), [(6, 3), (4, 4), (3, 1)])
+@pytest.mark.parametrize("queries", [1, 4, 16])
+@pytest.mark.parametrize("masks", [1, 2])
+def test_a_few_queries_read_what_their_mask_says(
+    monkeypatch: pytest.MonkeyPatch, dtype: torch.dtype, heads: int, groups: int, queries: int, masks: int
+) -> None:
+    monkeypatch.setattr(kernels, "sdpa_attention_forward", None)
+    query = torch.randn(2, heads, queries, 16, dtype=dtype)
+    key, value = (torch.randn(2, heads // groups, 37, 16, dtype=dtype) for _ in range(2))
+    mask = torch.rand(masks, 1, queries, 37) < 0.5
+    mask[..., 0] = True
+    told = mask if masks == 1 else torch.zeros(mask.shape, dtype=dtype).masked_fill(~mask, -torch.inf)
+    output, _ = processor_attention(Grouped(groups), query, key, value, told, scaling=0.3)
+    assert output.shape == (2, queries, heads, 16)
+    assert output.dtype == dtype
+    expected = by_hand(query, key, value, 0.3, mask)
     assert float((output.double() - expected).abs().max()) < BOUNDS[dtype] * float(expected.abs().max())
 
 
@@ -76,12 +97,13 @@ def test_what_it_is_not_made_for_is_left_to_transformers(monkeypatch: pytest.Mon
     query, key = torch.randn(1, 4, 2, 8), torch.randn(1, 2, 9, 8)
     mask = torch.ones(1, 1, 1, 9, dtype=torch.bool)
     processor_attention(Grouped(2), query, key, key, None, scaling=1.0)
-    processor_attention(Grouped(2), query[:, :, :1], key, key, mask, scaling=1.0)
+    processor_attention(Grouped(2), query, key, key, mask, scaling=1.0)  # a row for both of them
     assert seen[1][4] is mask
     several = torch.randn(1, 4, 9, 8)
     processor_attention(Grouped(2), several, key, key, None, scaling=1.0, is_causal=False)
     processor_attention(Grouped(2), several, key, key, None, scaling=1.0, dropout=0.1)
-    processor_attention(Grouped(2), several, key, key, mask.expand(-1, -1, 9, -1), scaling=1.0)
+    many = torch.randn(1, 4, 17, 8)
+    processor_attention(Grouped(2), many, key, key, mask.expand(-1, -1, 17, -1), scaling=1.0)
     assert len(seen) == 5
     processor_attention(Grouped(2), several, key, key, None, scaling=1.0)
     processor_attention(Grouped(2), query[:, :, :1], key, key, None, scaling=1.0)
