@@ -168,6 +168,13 @@ def _at_least(minimum: float) -> Callable[[Any], str | None]:
     return lambda value: None if value is None or value >= minimum else f"must be at least {minimum:g}"
 
 
+def _from_to(minimum: int, maximum: int) -> Callable[[Any], str | None]:
+    def check(value: Any) -> str | None:
+        return None if value is None or minimum <= value <= maximum else f"must be from {minimum} to {maximum}"
+
+    return check
+
+
 def _device(value: str) -> str | None:
     kind, _, ordinal = value.partition(":")
     if kind in ("auto", "cpu", "mps") and not ordinal:
@@ -250,7 +257,7 @@ class Settings:
         None,
         "Find so many likely short answers and give the one nearest to the question's words in the passages; 1 writes"
         " the likeliest as it comes, as does any --temperature above 0 (else the adapter's, or 1).",
-        _at_least(1),
+        _from_to(1, 16),
     )
     max_new_tokens: int = _knob(256, "Longest answer, in tokens.", _at_least(1))
     temperature: float = _knob(0.0, "Sampling temperature; 0 always takes the likeliest token.", _at_least(0))

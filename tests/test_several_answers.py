@@ -15,7 +15,7 @@ from sharedllm_cli import planning
 from sharedllm_cli.answer import Answer
 from sharedllm_cli.config import InjectionConfig, Settings, TreeConfig
 from sharedllm_cli.engine import Engine
-from sharedllm_cli.errors import UsageError
+from sharedllm_cli.errors import ModelError, UsageError
 from sharedllm_cli.evaluation import answering as evaluation_module
 from sharedllm_cli.evaluation import readings
 from sharedllm_cli.evaluation.answering import Answerer
@@ -71,9 +71,20 @@ def test_an_adapter_of_before_weighs_nothing() -> None:
     assert AdapterConfig.from_json(data).candidates is None
 
 
-def test_there_is_at_least_one() -> None:
+@pytest.mark.parametrize("number", [0, 17])
+def test_there_is_at_least_one_and_no_crowd(number: int) -> None:
     with pytest.raises(UsageError, match="--candidates"):
-        Settings(candidates=0)
+        Settings(candidates=number)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("candidates", 0), ("candidates", "four"), ("refuse_from", 2.0), ("evidence_tokens", -1)]
+)
+def test_an_adapter_s_numbers_have_the_bounds_of_the_user_s(name: str, value: Any) -> None:
+    model = make_tiny_model("llama")
+    data = AdapterConfig("tiny", model_shape(model), InjectionConfig("merged", 2), TreeConfig(), trained={}).to_json()
+    with pytest.raises(ModelError, match="is not an adapter"):
+        AdapterConfig.from_json({**data, name: value})
 
 
 @pytest.fixture

@@ -56,7 +56,7 @@ def candidates(
     """
     ended: list[Candidate] = []
     branches, logits = [_Branch()], first_logits[None]
-    for _ in range(longest):
+    for place in range(longest):
         going: list[tuple[int, _Branch]] = []
         over: set[int] = set()  # a branch may end in several ways: the likeliest stands for all
         for parent, branch in _following(branches, logits, width + len(stop_ids), unsaid):
@@ -72,6 +72,8 @@ def candidates(
         branches = [branch for _, branch in going]
         if not branches or _is_over(ended, branches[0].cost, width):
             return ended
+        if place + 1 == longest:
+            break
         tokens = torch.tensor([branch.token_ids[-1] for branch in branches], device=logits.device)
         logits = step(tokens, torch.tensor([parent for parent, _ in going], device=logits.device))
     return ended if ended and ended[0].cost <= branches[0].cost else []

@@ -13,7 +13,7 @@ from typing import Any
 
 import sharedllm_cli
 from sharedllm_cli.config import InjectionConfig, Settings, TreeConfig
-from sharedllm_cli.errors import ModelError
+from sharedllm_cli.errors import ModelError, UsageError
 
 FORMAT_VERSION = 1
 CONFIG_FILE = "adapter.json"
@@ -88,6 +88,11 @@ class AdapterConfig:
                 )
             tree = data["tree"]
             layers, hidden, heads, key_value_heads, head_dim = data["shape"]
+            Settings(  # the same bounds as for the user's own
+                refuse_from=data.get("refuse_from"),
+                evidence_tokens=data.get("evidence_tokens"),
+                candidates=data.get("candidates"),
+            )
             return AdapterConfig(
                 base=data["base"],
                 shape=(layers, hidden, heads, key_value_heads, head_dim),
@@ -104,7 +109,7 @@ class AdapterConfig:
                 text_bias=None if data.get("text_bias") is None else float(data["text_bias"]),
                 candidates=None if data.get("candidates") is None else int(data["candidates"]),
             )
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, UsageError) as error:
             raise ModelError(f"{CONFIG_FILE} is not an adapter's configuration: {error}") from error
 
 

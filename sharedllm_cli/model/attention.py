@@ -26,6 +26,9 @@ _HALVES = (torch.float16, torch.bfloat16)
 _WIDEST_HEAD = 256
 _WIDENED_BY = 8
 _AMPERE = (8, 0)
+FEW_QUERIES = 16
+"""So many under a mask are laid under each other for every head of keys, which are then read once; with more, their own
+products take the time."""
 
 Kernel = Literal["explicit", "blocked", "fused-cpu", "fused-cuda", "flash-attn"]
 Attended = tuple[Tensor, Tensor]
@@ -205,11 +208,14 @@ def _grouped(kernel: Callable[..., Attended]) -> Callable[..., Attended]:
     def run(query: Tensor, keys: Tensor, values: Tensor, scaling: float, mask: Tensor | None, causal: bool) -> Attended:
         batch, heads, length, width = query.shape
         groups = keys.shape[1]
-        if causal or (mask is not None and mask.shape[-2] > 1):
+        rows = 1 if mask is None else mask.shape[-2]
+        if causal or rows > FEW_QUERIES:
             keys, values = (tensor.repeat_interleave(heads // groups, dim=1) for tensor in (keys, values))
         else:
             # As in the reference: rows of one head, so that its keys are read once for the whole group.
             query = query.reshape(batch, groups, (heads // groups) * length, width)
+            if mask is not None and rows > 1:
+                mask = mask.repeat(1, 1, heads // groups, 1)
         output, log_sum = kernel(query, keys, values, scaling, mask, causal)
         return output.reshape(batch, heads, length, width), log_sum.reshape(batch, heads, length)
 

@@ -71,9 +71,12 @@ class _Copies:
 
     def __init__(self, upper: UpperModel, tree: TreeContext | None, cache: DynamicCache) -> None:
         self._upper, self._tree = upper, tree
-        self._cache = copy.deepcopy(cache)
+        self._before = cache
+        self._cache: DynamicCache | None = None
 
     @torch.inference_mode()
     def step(self, tokens: Tensor, parents: Tensor) -> Tensor:
+        if self._cache is None:  # only now: often there is nothing to weigh
+            self._cache = copy.deepcopy(self._before)
         self._cache.reorder_cache(parents)  # type: ignore[arg-type]  # it asks for a LongTensor, which this is
         return self._upper.forward(tokens[:, None], self._tree, self._cache, logits_to_keep=1)[:, -1]

@@ -130,3 +130,11 @@ def fork(cache: DynamicCache) -> DynamicCache:
     other = DynamicCache()
     other.layers = [layer.fork() for layer in cache.layers if isinstance(layer, GrowingLayer)]
     return other
+
+
+def take_back(cache: DynamicCache, length: int) -> None:
+    """Leave `length` positions in every layer: a step that broke off in between has reached some of them only."""
+    for layer in cache.layers:
+        assert isinstance(layer, GrowingLayer)
+        if (more := layer.get_seq_length() - length) > 0:
+            layer.crop(-more)

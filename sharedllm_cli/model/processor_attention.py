@@ -18,11 +18,10 @@ from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
+from sharedllm_cli.model.attention import FEW_QUERIES
 from sharedllm_cli.model.blocked_attention import attend_in_blocks, blocks_pay
 from sharedllm_cli.model.placement import PROCESSOR_SDPA
 
-_FEW_QUERIES = 16
-"""More gain nothing from keys that are read once: their own products take the time."""
 _MOST_QUERIES = 4096
 """Longer texts gain nothing: a block's logits don't stay in the cache."""
 
@@ -41,7 +40,7 @@ def processor_attention(
         learned = torch.is_grad_enabled() and (query.requires_grad or key.requires_grad or value.requires_grad)
         alike = attention_mask is not None and attention_mask.shape[1] == 1 and attention_mask.shape[3] == keys
         whole = attention_mask is None and queries == keys and _is_causal(module, arguments)
-        told = attention_mask is not None and alike and attention_mask.shape[2] == queries <= _FEW_QUERIES
+        told = attention_mask is not None and alike and attention_mask.shape[2] == queries <= FEW_QUERIES
         if not learned and (told or (attention_mask is None and queries == 1)):
             return few_queries(query, key, value, scaling, attention_mask), None
         fitting = whole and (learned or queries <= _MOST_QUERIES)

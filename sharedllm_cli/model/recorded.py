@@ -19,7 +19,7 @@ from transformers import DynamicCache
 from transformers.cache_utils import Cache, CacheLayerMixin
 
 from sharedllm_cli.memory import release
-from sharedllm_cli.model.cache import GrowingLayer, is_growing
+from sharedllm_cli.model.cache import GrowingLayer, is_growing, take_back
 from sharedllm_cli.model.cross_attention import TreeContext
 from sharedllm_cli.model.spreading import is_spread
 from sharedllm_cli.model.upper import UpperModel
@@ -184,7 +184,7 @@ def recorded_step(
     # Outside of the handler, so that the failed attempt's tensors are gone.
     recorded = None
     _settle(first.device, before)
-    cache.crop(length - cache.get_seq_length())
+    take_back(cache, length)
     release()
     return None, why_not
 

@@ -166,6 +166,7 @@ class UpperModel:
         logits: Tensor = output.logits
         return logits
 
+    @torch.inference_mode()
     def token_nlls(self, first: Tensor, ids: Sequence[int], tree: TreeContext | None, cache: Any) -> list[float]:
         """What each of some tokens costs, in nats, after those before it and the running text that the cache holds.
 

@@ -52,14 +52,16 @@ def test_more_words_than_there_was_room_for(family: str) -> None:
 
 
 def test_the_running_text_is_held_once() -> None:
-    upper, tree, _, cache = begun("llama")
+    upper, tree, first, cache = begun("llama")
     held = [layer.keys.data_ptr() for layer in cache.layers]
+    upper.token_nlls(first, [7, 8, 9], tree, cache)  # what `ask` weighs before it goes on
     step = branching(upper, tree, cache)
     step(torch.tensor([5, 9, 11]), torch.tensor([0, 0, 0]))
     forked = step.__self__._cache  # type: ignore[attr-defined]
     assert [layer.keys.data_ptr() for layer in forked.layers] == held
     assert [layer.keys.shape[2] for layer in forked.layers] == [len(TOKENS) + 3] * len(held)
     assert [layer.keys.shape[2] for layer in cache.layers] == [len(TOKENS)] * len(held)
+    assert not any(layer.keys.requires_grad for layer in (*cache.layers, *forked.layers))
 
 
 @pytest.mark.parametrize("form", ["merged", "additive"])

@@ -9,7 +9,7 @@ import torch
 from tiny_models import make_tiny_model
 from transformers import DynamicCache
 
-from sharedllm_cli.model.cache import ROOM, GrowingLayer, growing_cache
+from sharedllm_cli.model.cache import ROOM, GrowingLayer, fork, growing_cache, take_back
 
 TOKENS = torch.arange(20, 40)
 
@@ -133,3 +133,27 @@ def test_layers_with_a_sliding_window_stay_transformers_own() -> None:
     assert {type(layer) is GrowingLayer for layer in growing_cache(config).layers} == {True}
     config.sliding_window = 8
     assert {type(layer) is GrowingLayer for layer in growing_cache(config).layers} == {False}
+
+
+@torch.no_grad()
+def test_a_step_that_broke_off_between_layers_is_taken_back_where_it_came() -> None:
+    cache = growing_cache(make_tiny_model("llama").config)
+    for layer in range(len(cache.layers)):
+        cache.update(states(4, layer), states(4, layer), layer)
+    cache.update(states(2, 9), states(2, 9), 0)
+    take_back(cache, 4)
+    assert [layer.get_seq_length() for layer in cache.layers] == [4] * len(cache.layers)
+    assert all(torch.equal(layer.keys, states(4, place)) for place, layer in enumerate(cache.layers))
+
+
+@torch.no_grad()
+def test_a_fork_goes_on_in_the_same_room() -> None:
+    cache = growing_cache(make_tiny_model("llama").config)
+    for layer in range(len(cache.layers)):
+        cache.update(states(4, layer), states(4, layer), layer)
+    other = fork(cache)
+    for place, layer in enumerate(other.layers):
+        keys, _ = other.update(states(1, 9), states(1, 9), place)
+        assert torch.equal(keys, torch.cat([states(4, place), states(1, 9)], dim=2))
+        assert layer.keys.data_ptr() == cache.layers[place].keys.data_ptr()
+        assert torch.equal(cache.layers[place].keys, states(4, place))
