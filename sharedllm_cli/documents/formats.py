@@ -45,9 +45,11 @@ _IN_ZIP: tuple[tuple[str, str], ...] = (
     ("ppt/presentation.xml", "a PowerPoint presentation"),
     ("content.xml", "an OpenDocument file"),
 )
+# A comment matches in one way alone (no `.*?`): else the ways to try double with each comment before what is no page.
+_COMMENT = r"<!--[^-]*(?:-(?!->)[^-]*)*-->"
 _HTML = re.compile(
-    r"\s*(?:<\?xml[^>]*>\s*)?(?:<!--.*?-->\s*)*<(?:!doctype\s+html|html[\s>]|head[\s>]|body[\s>])",
-    re.IGNORECASE | re.DOTALL,
+    rf"\s*(?:<\?xml[^>]*>\s*)?(?:{_COMMENT}\s*)*<(?:!doctype\s+html|html[\s>]|head[\s>]|body[\s>])",
+    re.IGNORECASE,
 )
 
 

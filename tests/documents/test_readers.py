@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import sys
+import time
 import zipfile
 from pathlib import Path
 
@@ -123,6 +124,15 @@ def test_content_tells_before_the_suffix() -> None:
     assert read(b"Files begin with %PDF-1.7, says the norm.", "note.txt").kind == "text"
     assert read(b"MZ is a country code", "note.txt").kind == "text"
     assert read(b"# Head\n\nwords", "x.md").text == "Head\n\nwords"
+
+
+def test_comments_before_a_page_are_passed_over_at_once() -> None:
+    comments = "<!-- the licence -->\n" * 60
+    assert read(f"{comments}<html><p>a page</p></html>".encode(), "x.txt").kind == "html"
+    started = time.perf_counter()
+    assert read(f"{comments}no page".encode(), "x.txt").kind == "text"
+    assert read(b"<!--" * 900 + b" no page", "x.txt").kind == "text"
+    assert time.perf_counter() - started < 5
 
 
 @pytest.mark.parametrize("data", [b"", b" \n\t\n", b"\xef\xbb\xbf", "\u200b\u00a0".encode()])
