@@ -80,9 +80,18 @@ def from_markdown(source: str) -> MarkupText:
 
 
 def from_rst(source: str) -> MarkupText:
-    """The readable text of a reStructuredText file; nothing is included from other files, nothing raw is passed on."""
+    """The readable text of a reStructuredText file; no other file is opened, nothing raw is passed on."""
     from docutils.core import publish_parts
+    from docutils.nodes import image
+    from docutils.writers import html5_polyglot
 
+    class Translator(html5_polyglot.HTMLTranslator):
+        def visit_image(self, node: image) -> None:
+            node["loading"] = "link"  # `:loading: embed` opens any local file, whatever the settings below forbid
+            super().visit_image(node)
+
+    writer = html5_polyglot.Writer()
+    writer.translator_class = Translator
     settings = {
         "file_insertion_enabled": False,
         "raw_enabled": False,
@@ -96,7 +105,7 @@ def from_rst(source: str) -> MarkupText:
         "input_encoding": "unicode",
         "output_encoding": "unicode",
     }
-    html = publish_parts(source, writer="html5", settings_overrides=settings)["html_body"]
+    html = publish_parts(source, writer=writer, settings_overrides=settings)["html_body"]
     soup = BeautifulSoup(html, "lxml")
     for message in soup.select(".system-message"):
         # The content of a directive that docutils does not know (Sphinx has many) stands in its complaint.

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import builtins
+import io
+import urllib.request
 from pathlib import Path
 
 import pytest
+from docutils.parsers.rst.directives import misc, tables
 
 from sharedllm_cli.documents import markup, readers
 from sharedllm_cli.documents.sources import SourceFile
@@ -140,6 +144,45 @@ def test_rst_without_inclusions(tmp_path: Path, capfd: pytest.CaptureFixture[str
         assert part in text
     assert "System Message" not in text
     assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        ".. image:: {address}\n   :loading: embed\n   :alt: a picture\n",
+        ".. figure:: {address}\n   :loading: embed\n   :figwidth: image\n\n   A caption\n",
+        ".. image:: {address}\n   :scale: 50%\n",
+        "words |logo| words\n\n.. |logo| image:: {address}\n   :loading: embed\n",
+        ".. csv-table:: A table\n   :file: {path}\n",
+        ".. csv-table:: A table\n   :url: {address}\n",
+        ".. raw:: html\n   :file: {path}\n",
+        ".. raw:: html\n   :url: {address}\n",
+        ".. include:: {path}\n   :literal:\n",
+    ],
+)
+@pytest.mark.parametrize("suffix", ["svg", "png", "mp4"])
+def test_rst_opens_no_other_file(source: str, suffix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A pipe or a device named there would be read for ever, and a file would end up in the index."""
+    secret = tmp_path / f"secret.{suffix}"
+    secret.write_text("<svg xmlns='http://www.w3.org/2000/svg'><desc>SECRET</desc></svg>")
+    (tmp_path / "docutils.conf").write_text("[general]\nfile_insertion_enabled: yes\nraw_enabled: yes\n")
+    monkeypatch.chdir(tmp_path)
+    opened: list[str] = []
+    whole = io.open
+
+    def watched(file: object, *arguments: object, **options: object) -> object:
+        opened.append(str(file))
+        return whole(file, *arguments, **options)  # type: ignore[call-overload]
+
+    for module in (io, builtins):
+        monkeypatch.setattr(module, "open", watched)
+    monkeypatch.setattr(urllib.request, "urlopen", lambda *_, **__: pytest.fail("an address was followed"))
+    for directive in (misc, tables):
+        monkeypatch.setattr(directive, "urlopen", urllib.request.urlopen)
+    text = markup.from_rst(source.format(address=secret.as_uri(), path=secret)).text
+    assert "SECRET" not in text
+    assert not [name for name in opened if str(tmp_path) in name or name.endswith("docutils.conf")]
+    assert ("A caption" in text) == ("A caption" in source)
 
 
 def test_documents_of_markup_have_no_pages() -> None:
