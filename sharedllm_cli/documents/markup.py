@@ -39,6 +39,9 @@ _NOT_IN_CELLS = ["table", "ul", "ol", "pre", *sorted(_HEADINGS)]
 _FRONT_MATTER = re.compile(r"\A---[ \t]*\n(.*?\n)(?:---|\.\.\.)[ \t]*(?:\n|\Z)", re.DOTALL)
 _SPACES = re.compile(r"\s+")
 
+LONGEST_SUBSTITUTION = 10_000
+"""Characters that a reStructuredText substitution may stand for; a longer one is not carried out."""
+
 
 @dataclass(frozen=True)
 class MarkupText:
@@ -81,12 +84,19 @@ def from_markdown(source: str) -> MarkupText:
 
 def from_rst(source: str) -> MarkupText:
     """The readable text of a reStructuredText file; no other file is opened, nothing raw is passed on."""
+    from docutils import nodes
     from docutils.core import publish_parts
-    from docutils.nodes import image
+    from docutils.parsers import rst
     from docutils.writers import html5_polyglot
 
+    class Parser(rst.Parser):
+        def parse(self, inputstring: str, document: nodes.document) -> None:
+            super().parse(inputstring, document)
+            # A line may be of any length, what stands for a name not: names that double each other would never end.
+            document.settings.line_length_limit = LONGEST_SUBSTITUTION
+
     class Translator(html5_polyglot.HTMLTranslator):
-        def visit_image(self, node: image) -> None:
+        def visit_image(self, node: nodes.image) -> None:
             node["loading"] = "link"  # `:loading: embed` opens any local file, whatever the settings below forbid
             super().visit_image(node)
 
@@ -105,7 +115,7 @@ def from_rst(source: str) -> MarkupText:
         "input_encoding": "unicode",
         "output_encoding": "unicode",
     }
-    html = publish_parts(source, writer=writer, settings_overrides=settings)["html_body"]
+    html = publish_parts(source, parser=Parser(), writer=writer, settings_overrides=settings)["html_body"]
     soup = BeautifulSoup(html, "lxml")
     for message in soup.select(".system-message"):
         # The content of a directive that docutils does not know (Sphinx has many) stands in its complaint.

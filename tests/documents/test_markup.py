@@ -185,6 +185,19 @@ def test_rst_opens_no_other_file(source: str, suffix: str, tmp_path: Path, monke
     assert ("A caption" in text) == ("A caption" in source)
 
 
+def test_substitutions_that_double_each_other_end() -> None:
+    doubling = "\n".join(f".. |a{level}| replace:: |a{level - 1}| |a{level - 1}|" for level in range(1, 20))
+    text = markup.from_rst(f"before |a19| after\n\n.. |a0| replace:: ha\n{doubling}\n").text
+    assert text.startswith("before")
+    assert "after" in text
+    assert len(text) < 100_000
+
+
+def test_a_long_line_of_rst_is_read_whole() -> None:
+    line = "word " * 50_000
+    assert markup.from_rst(f"|it|\n\n{line}\n\n.. |it| replace:: {'short ' * 100}\n").text.count("word") == 50_000
+
+
 def test_documents_of_markup_have_no_pages() -> None:
     document = readers.read(SourceFile("x.md", Path("x.md")), data=b"# A\n\nwords\n\n## B\n")
     assert not document.paged
