@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 import pypdfium2
@@ -106,20 +106,23 @@ def _with_lines(other: str | None, raw: str) -> str:
 
 
 def _label(document: pypdfium2.PdfDocument, index: int) -> str | None:
-    """The label that the file gives the page, None where it has no labels."""
-    return document.get_page_label(index).strip() or None
+    """The label that the file gives the page, None where it has no labels or a damaged one."""
+    try:
+        return document.get_page_label(index).strip() or None
+    except (pypdfium2.PdfiumError, UnicodeDecodeError):
+        return None
 
 
 def _outline(document: pypdfium2.PdfDocument) -> Iterator[OutlineEntry]:
-    try:
+    """The bookmarks that point to a page, without damaged ones."""
+    with suppress(pypdfium2.PdfiumError):  # A damaged outline is no reason to give up the text.
         for bookmark in document.get_toc():
-            destination = bookmark.get_dest()
-            index = destination.get_index() if destination else None
-            title = " ".join(bookmark.get_title().split())
-            if index is not None and 0 <= index < len(document) and title:
-                yield OutlineEntry(title, bookmark.level + 1, index + 1)
-    except pypdfium2.PdfiumError:  # A damaged outline is no reason to give up the text.
-        return
+            with suppress(pypdfium2.PdfiumError, UnicodeDecodeError):
+                destination = bookmark.get_dest()
+                index = destination.get_index() if destination else None
+                title = " ".join(bookmark.get_title().split())
+                if index is not None and 0 <= index < len(document) and title:
+                    yield OutlineEntry(title, bookmark.level + 1, index + 1)
 
 
 def _damage(name: str, damaged: list[int]) -> tuple[str, ...]:

@@ -6,11 +6,14 @@ import logging
 import random
 import warnings
 from contextlib import suppress
+from io import BytesIO
 from pathlib import Path
 
 import pypdf
 import pytest
 from pdf_making import image_pdf, make_pdf, rewritten
+from pypdf import PdfWriter
+from pypdf.generic import ArrayObject, ByteStringObject, DictionaryObject, NameObject, NumberObject, TextStringObject
 
 from sharedllm_cli.documents import pdf, quotes, readers, sources
 from sharedllm_cli.documents.pages import Document
@@ -61,6 +64,31 @@ def test_outline_with_levels_and_pages() -> None:
     )
     found = [(entry.title, entry.level, entry.page) for entry in read(data).outline]
     assert found == [("First", 1, 1), ("Inner", 2, 2), ("Last", 1, 3)]
+
+
+def test_a_damaged_label_or_bookmark_costs_itself_alone() -> None:
+    """UTF-16 with half of a surrogate pair, as careless programs cut it."""
+    half = ByteStringObject(b"\xfe\xff\xd8\x00\x00A")
+    made = rewritten(
+        make_pdf([["one"], ["two"], ["three"]]), outline=[("First", 0, False), ("Torn", 1, False), ("Last", 2, False)]
+    )
+    writer = PdfWriter(clone_from=BytesIO(made))
+    numbers = [{"/P": TextStringObject("A")}, {"/P": half}, {"/P": TextStringObject("C")}]
+    labels = [
+        entry
+        for index, label in enumerate(numbers)
+        for entry in (NumberObject(index), DictionaryObject({NameObject(key): text for key, text in label.items()}))
+    ]
+    writer.root_object[NameObject("/PageLabels")] = DictionaryObject({NameObject("/Nums"): ArrayObject(labels)})
+    torn = writer.root_object["/Outlines"]["/First"].get_object()["/Next"].get_object()
+    assert torn["/Title"] == "Torn"
+    torn[NameObject("/Title")] = half
+    target = BytesIO()
+    writer.write(target)
+    document = read(target.getvalue())
+    assert document.text.split() == ["one", "two", "three"]
+    assert [page.label for page in document.pages] == ["A", None, "C"]
+    assert [(entry.title, entry.page) for entry in document.outline] == [("First", 1), ("Last", 3)]
 
 
 @pytest.mark.parametrize("algorithm", ["RC4-128", "AES-128", "AES-256"])
