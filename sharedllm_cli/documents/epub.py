@@ -6,8 +6,11 @@ no more is unpacked than a book can hold.
 
 from __future__ import annotations
 
+import lzma
 import posixpath
+import struct
 import zipfile
+import zlib
 from dataclasses import dataclass
 from io import BytesIO
 from urllib.parse import unquote
@@ -25,6 +28,23 @@ LARGEST_WHOLE = 512 << 20
 """Bytes that are unpacked at most, of one member and of all: the text of a thousand books."""
 
 _FONT_OBFUSCATION = ("http://www.idpf.org/2008/embedding", "http://ns.adobe.com/pdf/enc#RC")
+
+# Each way of packing has an error of its own (bzip2: OSError), and so have a missing, an encrypted and a cut member.
+_UNPACKING_FAILS = (
+    KeyError,
+    OSError,
+    EOFError,
+    RuntimeError,
+    ValueError,
+    struct.error,
+    zipfile.BadZipFile,
+    zlib.error,
+    lzma.LZMAError,
+)
+
+
+class _DamagedMemberError(Exception):
+    """A member that is missing or can't be unpacked."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +82,7 @@ class _Book:
                 text, remarks = decode(self._read(member), f"{self.name}, {member}")
                 warnings += remarks
                 raw = markup.from_html(text).text
-            except (KeyError, zipfile.BadZipFile, RuntimeError, EOFError, etree.LxmlError):
+            except (_DamagedMemberError, etree.LxmlError):
                 warnings.append(f"{self.name}: part {number} ({member}) is missing or damaged")
                 raw = ""
             except DocumentError as failure:
@@ -78,9 +98,12 @@ class _Book:
         return Extraction(tuple(pages), True, reflow=False, layout=True, outline=outline, warnings=tuple(warnings))
 
     def _read(self, member: str) -> bytes:
-        """One member's bytes, within the bounds; KeyError where there is none."""
-        with self.archive.open(member) as stream:
-            data = stream.read(LARGEST_MEMBER + 1)
+        """One member's bytes, within the bounds; _DamagedMemberError where there is none or it can't be unpacked."""
+        try:
+            with self.archive.open(member) as stream:
+                data = stream.read(LARGEST_MEMBER + 1)
+        except _UNPACKING_FAILS as failure:
+            raise _DamagedMemberError(member) from failure
         self.unpacked += len(data)
         if len(data) > LARGEST_MEMBER or self.unpacked > LARGEST_WHOLE:
             self.unpacked = LARGEST_WHOLE + 1
@@ -94,7 +117,7 @@ class _Book:
         )
         try:
             root = etree.fromstring(self._read(member), parser)
-        except (KeyError, zipfile.BadZipFile, RuntimeError, EOFError, etree.LxmlError, ValueError) as failure:
+        except (_DamagedMemberError, etree.LxmlError, ValueError) as failure:
             raise DocumentError(f"{self.name} is a damaged epub ({member})", hint="fetch it again") from failure
         if root is None:
             raise DocumentError(f"{self.name} is a damaged epub ({member})", hint="fetch it again")

@@ -86,6 +86,38 @@ def test_a_missing_part_is_told_and_the_rest_read() -> None:
     assert document.pages_without_text == (2,)
 
 
+def packed(data: bytes, method: int) -> bytes:
+    """The same book, its members packed in another way."""
+    target = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(data)) as book, zipfile.ZipFile(target, "w", method) as other:
+        for name in book.namelist():
+            other.writestr(name, book.read(name))
+    return target.getvalue()
+
+
+def torn(data: bytes, member: str) -> bytes:
+    """The same book, the packed bytes of one member overwritten."""
+    with zipfile.ZipFile(io.BytesIO(data)) as book:
+        info = book.getinfo(member)
+    # What stands before the bytes: a header of 30, the name, and no extra field in a book that we made.
+    start = info.header_offset + 30 + len(member)
+    half = start + info.compress_size // 2
+    return data[:half] + b"\xff" * (start + info.compress_size - half) + data[start + info.compress_size :]
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_a_damaged_part_is_told_and_the_rest_read(method: int) -> None:
+    long = PAGE.format(" ".join(f"pear {number}" for number in range(500)))
+    book = packed(make_epub(**{"OPS/text/two.xhtml": long}), method)
+    document = read(torn(book, "OPS/text/two.xhtml"))
+    assert "apple" in document.text
+    assert document.warnings == ("made.epub: part 2 (OPS/text/two.xhtml) is missing or damaged",)
+    # Without its table of contents a book can still be read; without its list of parts not.
+    assert [page.label for page in read(torn(book, "OPS/nav.xhtml")).pages] == [None, None]
+    with pytest.raises(DocumentError, match=r"damaged epub \(OPS/book\.opf\)"):
+        read(torn(book, "OPS/book.opf"))
+
+
 def test_no_entity_is_followed(tmp_path: Path) -> None:
     secret = tmp_path / "secret"
     secret.write_text("SECRET")
