@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import re
+from contextlib import suppress
 
 from sharedllm_cli.documents.characters import repair
 from sharedllm_cli.errors import DocumentError
@@ -20,6 +21,8 @@ _MARKS = (
     (codecs.BOM_UTF16_BE, "utf-16-be"),
 )
 _CONTROLS = re.compile(rb"[\x00-\x08\x0e-\x1a\x1c-\x1f]")
+# Python decodes these too, but they spell domain names, source code, or mail of long ago.
+_NOT_OF_PAGES = frozenset({"idna", "punycode", "undefined", "unicode-escape", "raw-unicode-escape", "utf-7"})
 MOST_CONTROLS = 0.02
 """A file with a larger share of control bytes is no text."""
 
@@ -33,10 +36,9 @@ def decode(data: bytes, name: str, *, declared: str | None = None) -> tuple[str,
         if data.startswith(mark):
             return _with(data[len(mark) :], encoding, name)
     if declared:
-        try:
-            return data.decode(declared), []
-        except (LookupError, UnicodeDecodeError):  # A wrong declaration is common: go on as if there were none.
-            pass
+        # A wrong declaration is common: go on as if there were none.
+        with suppress(LookupError, UnicodeError):
+            return data.decode(_for_page(declared)), []
     wide = _unmarked_utf16(data)
     if wide:
         return _with(data, wide, name)
@@ -52,6 +54,15 @@ def decode(data: bytes, name: str, *, declared: str | None = None) -> tuple[str,
         if failure.start > 0 and _mostly_utf8(data):
             return _with(data, "utf-8", name)
     return _with(data, _detected(sample), name)
+
+
+def _for_page(declared: str) -> str:
+    """The encoding that a declaration means which could be read as ASCII; LookupError for none that a page has."""
+    name = codecs.lookup(declared).name
+    if name in _NOT_OF_PAGES:
+        raise LookupError(declared)
+    # So the standard of HTML says: bytes that spell a declaration in ASCII are in no wide encoding.
+    return "utf-8" if name.startswith(("utf-16", "utf-32")) else name
 
 
 def _with(data: bytes, encoding: str, name: str) -> tuple[str, list[str]]:

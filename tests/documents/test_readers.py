@@ -48,6 +48,28 @@ def test_encodings(text: str, encoding: str) -> None:
     assert document.kind == "text"
 
 
+@pytest.mark.parametrize(
+    "declared",
+    (
+        "undefined punycode idna utf-7 unicode_escape raw-unicode-escape hex rot13 zlib no-such "
+        "utf-16 UTF-16LE utf-16be u16 utf-32 utf_32_be"
+    ).split(),
+)
+def test_what_a_page_can_not_be_encoded_in_is_passed_over(declared: str) -> None:
+    """A page whose declaration can be read as ASCII is in no UTF-16, whatever it declares: HTML takes it for UTF-8."""
+    page = f"<html><head><meta charset={declared}></head><body>A na\u00efve page with \\u0041 and +AGE-.</body></html>"
+    for ending in ("", " "):  # of an even and an odd number of bytes
+        document = read((page + ending).encode(), "x.html")
+        assert document.text == "A na\u00efve page with \\u0041 and +AGE-."
+        assert document.warnings == ()
+
+
+def test_a_page_in_utf16_is_still_read() -> None:
+    page = f"<html><head><meta charset=utf-16></head><body>{RUSSIAN}</body></html>"
+    for encoding in ("utf-16", "utf-16-le", "utf-16-be"):
+        assert read(page.encode(encoding), "x.html").text == RUSSIAN
+
+
 def test_one_bad_byte_in_utf8_is_told_and_the_rest_kept() -> None:
     document = read(("Größe und Länge äöü ß " * 20).encode() + b"\xff end")
     assert document.text.startswith("Größe und Länge")
