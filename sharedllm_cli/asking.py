@@ -93,6 +93,10 @@ class Asking:
                 hint="leave --evidence-tokens above 0, or use an adapter that reads the tree",
             )
         self._allowed: list[TokenRanges | None] = [page_tokens(opened, pages) for opened in self._documents]
+        if pages is not None and not any(self._allowed):
+            first, last = pages
+            where = f"page {first} holds" if first == last else f"pages {first} to {last} hold"
+            raise UsageError(f"--pages: {where} no text", hint="if they are scanned, OCR adds it")
 
     @property
     def _documents(self) -> list[OpenDocument]:
@@ -115,7 +119,10 @@ class Asking:
         chosen = choosing.first()
         timing.search_s = perf_counter() - started - timing.index_s
         if self._budget and chosen.unfit:
-            self._reporter.warn(f"no passage fits --evidence-tokens {self._budget}: none is read")
+            message = f"no passage fits --evidence-tokens {self._budget}"
+            if trees is None:  # nothing of the document would be read: no answer from memory
+                raise UsageError(message, hint="allow more")
+            self._reporter.warn(f"{message}: none is read")
         if chosen.hopeless and not trees:
             yield NOT_IN_DOCUMENT
             timing.first_token_s = timing.total_s = perf_counter() - started
@@ -129,7 +136,6 @@ class Asking:
             begun, read = self._read(choosing, chosen, tree.context)
             begun_s = perf_counter() - started
             weighed = None if begun.refused else self._weighed(begun, tree.context)
-            self._tell_of_dropped(begun.prompt)
             for piece, ended in self._decode(begun, tree.context, weighed):
                 if not timing.new_tokens:
                     timing.first_token_s = perf_counter() - started - timing.index_s
@@ -195,6 +201,13 @@ class Asking:
             system=settings.system,
         )
         self._reporter.detail("the running text", prompt.text)
+        self._tell_of_dropped(prompt)
+        if passages and not prompt.passages and not self._reads_tree:
+            raise UsageError(
+                f"the model's window of {base.window} tokens has no room for any passage beside the question and an"
+                f" answer of {settings.max_new_tokens}",
+                hint="lower --max-new-tokens, or shorten the question or the system prompt",
+            )
         return prompt
 
     def _tell_of_dropped(self, prompt: Prompt) -> None:

@@ -42,7 +42,10 @@ def characters(opened: OpenDocument, first_token: int, end_token: int) -> tuple[
 
 
 def page_tokens(opened: OpenDocument, pages: tuple[int, int] | None) -> TokenRanges | None:
-    """The tokens on pages A to B (as counted), None for no bounds; UsageError for pages that aren't there."""
+    """The tokens on pages A to B (as counted): no range where they hold no text, None for no bounds.
+
+    UsageError for pages that aren't there.
+    """
     if pages is None:
         return None
     first, last = pages
@@ -53,7 +56,7 @@ def page_tokens(opened: OpenDocument, pages: tuple[int, int] | None) -> TokenRan
         raise UsageError(f"--pages {first}-{last}: {opened.name} has only {opened.pages} pages")
     starts = opened.leaves.tokens.starts
     span = np.searchsorted(starts, [wanted[0].start, wanted[-1].end])
-    return [(int(span[0]), int(span[1]))]
+    return [(int(span[0]), int(span[1]))] if span[0] < span[1] else []
 
 
 def passage_text(opened: OpenDocument, passage: Passage) -> list[PassageText]:
