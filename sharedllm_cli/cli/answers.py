@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
 INDENT = "     "
 
+FIRST_SOURCES = 3
+"""Sources shown below an answer at a terminal, so that the answer stays in sight; the rest is offered."""
+
 
 def receive(console: Console, pieces: Iterator[str | Answer], *, show: bool, stream: bool) -> Answer:
     """Take an answer from the engine, showing its text on standard output; closes the engine's generator.
@@ -44,8 +47,19 @@ def receive(console: Console, pieces: Iterator[str | Answer], *, show: bool, str
     return piece
 
 
-def explain(console: Console, answer: Answer, *, sources: bool, several: bool, at_most: int = MAX_SOURCES) -> None:
-    """Below the answer, on standard error: why there is none, the sources, what was read and how fast."""
+def explain(
+    console: Console,
+    answer: Answer,
+    *,
+    sources: bool,
+    several: bool,
+    at_most: int = MAX_SOURCES,
+    more: str = "/sources",
+) -> None:
+    """Below the answer, on standard error: why there is none, the sources, what was read and how fast.
+
+    `more` says how to see the sources beyond `at_most`.
+    """
     if answer.warnings or not answer.answered:
         console.say("")
     console.warn_all(answer.warnings)
@@ -54,7 +68,7 @@ def explain(console: Console, answer: Answer, *, sources: bool, several: bool, a
     if console.quiet:
         return
     if sources:
-        show_sources(console, answer, several=several, whole=console.verbose, at_most=at_most)
+        show_sources(console, answer, several=several, whole=console.verbose, at_most=at_most, more=more)
     console.say("")
     console.say(" · ".join(effort(answer)), style="dim")
     if remark := tree_remark(answer):
@@ -71,29 +85,36 @@ def effort(answer: Answer) -> list[str]:
     if coverage.pages_without_text:
         parts.append(f"without text: {page_list(coverage.pages_without_text)}")
     parts.append(f"first token {duration(timing.first_token_s)}")
-    if timing.new_tokens:
+    if timing.tokens_per_s:
         parts.append(f"{timing.tokens_per_s:,.1f} tokens/s")
     return [*parts, f"{one_line(answer.model.base)} on {answer.model.device}"]
 
 
 def tree_remark(answer: Answer) -> str | None:
-    """One line where the tree was not read, and why; None where it was."""
-    if answer.tree.preserved_nodes:
+    """One line where an answer rests on passages alone, and what else could be read; None where the tree was."""
+    if answer.tree.preserved_nodes or not answer.answered:
         return None
     if answer.model.reads_tree:
-        return "tree not read: answered from verbatim passages alone (--tree reads both)"
-    kind = "reads no tree" if answer.model.trained else "untrained"
-    return f"adapter {kind}: answered from verbatim passages alone"
+        return "only passages were read; --tree adds the whole document, compressed"
+    kind = "reads no tree" if answer.model.trained else "is untrained"
+    return f"only passages were read; the adapter {kind}"
 
 
 def show_sources(
-    console: Console, answer: Answer, *, several: bool, whole: bool = False, at_most: int = MAX_SOURCES
+    console: Console,
+    answer: Answer,
+    *,
+    several: bool,
+    whole: bool = False,
+    at_most: int = MAX_SOURCES,
+    more: str = "/sources",
 ) -> None:
     """The passages that the answer rests on: document, page as printed and as counted, the quoted words.
 
     Without an answer they are the closest passages, which may hold it all the same, and are called so. What was found
     and did not stand before the model comes last, quoted in few words.
-    `several`: name the document of each; `whole`: quote in full, not the stretch around what was asked.
+    `several`: name the document of each; `whole`: quote in full, not the stretch around what was asked; `more`: how to
+    see those beyond `at_most`.
     """
     from rich.text import Text
 
@@ -106,13 +127,13 @@ def show_sources(
         if title != before:
             console.say("")
             console.say(Text(title, style="bold"))
-        console.say(Text.assemble((f"{number:3}  ", "bold cyan"), *_place(console, source, several=several)))
+        console.say(Text.assemble((f"{number:3}  ", "bold cyan"), *_place(source, several=several)))
         quote = _quote(source, answer, whole=whole)
         for line in quote.wrap(console.rich(console.err), width) if console.err_is_terminal else [quote]:
             line.rstrip()
             console.say(Text(INDENT).append_text(line))
     if len(answer.sources) > at_most:
-        console.say(f"{INDENT}{len(answer.sources) - at_most} more: /sources", style="dim")
+        console.say(f"{INDENT}{len(answer.sources) - at_most} more: {more}", style="dim")
 
 
 def _title(source: Source, answer: Answer) -> str:
@@ -133,14 +154,14 @@ def _quote(source: Source, answer: Answer, *, whole: bool) -> Text:
     return text.append(" …”" if shown.cut_after else "”")
 
 
-def _place(console: Console, source: Source, *, several: bool) -> list[Text | str | tuple[str, str]]:
+def _place(source: Source, *, several: bool) -> list[Text | str | tuple[str, str]]:
     parts: list[Text | str | tuple[str, str]] = []
     if several or not source.paged:
         parts += [(one_line(source.document), "bold"), "  "]
     if source.paged:
         parts += [(page_text(source), "bold"), "  "]
     if source.verified:
-        parts.append((f"{console.sign('✓', 'ok')} verified", "green"))
+        parts.append(("quoted word for word", "dim"))
     else:
         parts.append(("not found word for word", "yellow"))
     return parts

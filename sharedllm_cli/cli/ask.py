@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from sharedllm_cli.cli.answers import explain, receive
+from sharedllm_cli.cli.answers import FIRST_SOURCES, explain, receive
 from sharedllm_cli.cli.arguments import (
     Pages,
     Reindex,
@@ -21,6 +21,7 @@ from sharedllm_cli.cli.arguments import (
 )
 from sharedllm_cli.cli.options import EVERYTHING, takes
 from sharedllm_cli.cli.session import Call
+from sharedllm_cli.config import MAX_SOURCES
 
 
 @takes(*EVERYTHING)
@@ -55,5 +56,13 @@ def ask(
         found["warnings"] += [failure_text(name, error) for name, error in library.failures]
         call.console.json(found)
     else:
-        explain(call.console, answer, sources=sources, several=len(library.documents) > 1)
+        brief = call.console.err_is_terminal and not call.console.verbose
+        explain(
+            call.console,
+            answer,
+            sources=sources,
+            several=len(library.documents) > 1,
+            at_most=FIRST_SOURCES if brief else MAX_SOURCES,
+            more="-v shows all",
+        )
     return exit_code(library.failures)

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from fake_engine import Ran, Script, Stream, call, make_source
 
-from sharedllm_cli.answer import Answer, Coverage, ModelUse, TreeRead
-from sharedllm_cli.cli.answers import receive
+from sharedllm_cli.answer import Answer, Coverage, ModelUse, Timing, TreeRead
+from sharedllm_cli.cli.answers import FIRST_SOURCES, receive
 from sharedllm_cli.cli.console import Console
 from sharedllm_cli.cli.excerpts import WORDS, excerpt
 from sharedllm_cli.errors import DocumentError
@@ -40,7 +40,7 @@ def test_standard_output_holds_the_answer_alone(book: str) -> None:
     assert (ran.code, ran.out) == (0, "The lamp is lit at dusk.\n")
     assert "page xii (12)" in ran.err
     assert "“The lamp is lit at dusk and put out at dawn.”" in ran.err
-    assert "answered from verbatim passages alone" in ran.err
+    assert "only passages were read" in ran.err
 
 
 def test_quiet_leaves_only_the_answer(book: str) -> None:
@@ -126,7 +126,32 @@ def test_the_closing_line_counts_pages_where_there_are_any(book: str, pages: int
 def test_a_quote_not_found_word_for_word_is_marked(book: str) -> None:
     err = call(Script(changes={"sources": [make_source(verified=False)]}), "ask", book, "When?").err
     assert "not found word for word" in err
-    assert "✓" not in err
+    assert "quoted word for word" not in err
+
+
+def test_a_source_claims_no_more_than_that_its_quote_stands_there(book: str) -> None:
+    err = call(Script(), "ask", book, "When?").err
+    assert "page xii (12)  quoted word for word\n" in err
+    assert "verified" not in err, "which reads as if the answer were"
+
+
+def test_a_terminal_is_shown_the_first_sources_and_everything_else_all(book: str) -> None:
+    script = Script(changes={"sources": [make_source()] * 8})
+    shown = call(script, "ask", book, "When?", terminal=True).err
+    assert shown.count("xii") == FIRST_SOURCES == 3
+    assert "5 more: -v shows all" in shown
+    for ran in (call(script, "ask", book, "When?"), call(script, "ask", book, "When?", "-v", terminal=True)):
+        assert ran.err.count("xii") == 8
+        assert "more:" not in ran.err
+    few = Script(changes={"sources": [make_source()] * 3})
+    assert "more:" not in call(few, "ask", book, "When?", terminal=True).err
+
+
+def test_the_closing_line_tells_a_rate_where_there_is_one(book: str) -> None:
+    assert "· 14.5 tokens/s ·" in call(Script(), "ask", book, "When?").err
+    for written in (0, 1):
+        timing = Timing(first_token_s=1.25, total_s=2.0, new_tokens=written, tokens_per_s=0.0)
+        assert "tokens/s" not in call(Script(changes={"timing": timing}), "ask", book, "When?").err
 
 
 def test_a_long_quote_is_shortened_visibly_and_whole_with_verbose(book: str) -> None:
@@ -182,9 +207,9 @@ def test_pages_without_text_are_named(book: str) -> None:
 @pytest.mark.parametrize(
     ("trained", "reads", "nodes", "remark"),
     [
-        (False, False, 0, "adapter untrained: answered from verbatim passages alone"),
-        (True, False, 0, "adapter reads no tree: answered from verbatim passages alone"),
-        (True, True, 0, "tree not read: answered from verbatim passages alone (--tree reads both)"),
+        (False, False, 0, "only passages were read; the adapter is untrained"),
+        (True, False, 0, "only passages were read; the adapter reads no tree"),
+        (True, True, 0, "only passages were read; --tree adds the whole document, compressed"),
         (True, True, 40, None),
     ],
 )
@@ -192,10 +217,11 @@ def test_the_last_line_tells_whether_the_tree_was_read(
     book: str, trained: bool, reads: bool, nodes: int, remark: str | None
 ) -> None:
     model = ModelUse("base", "adapter", trained, reads, "none", "cpu")
-    ran = call(
-        Script(changes={"model": model, "tree": TreeRead(nodes, nodes * 16, 8.0, "hybrid")}), "ask", book, "When?"
-    )
-    assert (remark in ran.err) if remark else ("verbatim" not in ran.err)
+    tree = TreeRead(nodes, nodes * 16, 8.0, "hybrid")
+    ran = call(Script(changes={"model": model, "tree": tree}), "ask", book, "When?")
+    assert (remark in ran.err) if remark else ("only passages" not in ran.err)
+    refused = {"model": model, "tree": tree, "answered": False, "reason": "it is not there"}
+    assert "only passages" not in call(Script(changes=refused), "ask", book, "When?").err
 
 
 def test_pages_and_reindex_arrive(book: str) -> None:

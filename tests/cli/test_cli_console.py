@@ -78,12 +78,13 @@ def test_no_escape_codes_without_a_terminal(book: str, arguments: list[str]) -> 
 def test_colour_on_a_terminal_and_none_with_no_color(book: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("NO_COLOR", raising=False)
     monkeypatch.setenv("TERM", "xterm-256color")
-    assert "\x1b[32m✓ verified" in call(Script(), "ask", book, "When?", terminal=True).err
+    script = Script(changes={"sources": [make_source(verified=False)]})
+    assert "\x1b[33mnot found word for word" in call(script, "ask", book, "When?", terminal=True).err
     monkeypatch.setenv("NO_COLOR", "1")
-    assert "\x1b[32m" not in call(Script(), "ask", book, "When?", terminal=True).err
+    assert "\x1b[33m" not in call(script, "ask", book, "When?", terminal=True).err
     monkeypatch.delenv("NO_COLOR")
     monkeypatch.setenv("TERM", "dumb")
-    assert "\x1b" not in call(Script(), "ask", book, "When?", terminal=True).err
+    assert "\x1b" not in call(script, "ask", book, "When?", terminal=True).err
 
 
 def bars(monkeypatch: pytest.MonkeyPatch) -> tuple[Console, Stream]:
