@@ -154,10 +154,17 @@ class Console:
             self._labelled("note", text, "cyan")
 
     def warn(self, text: str) -> None:
-        """Something the user should know; each text once, also with --quiet."""
+        """Something the user should know, also with --quiet; each text once until `warn_again`."""
         if text not in self.warned:
             self.warned.add(text)
             self._labelled("warning", text, "yellow")
+
+    def warn_again(self, *, but: Iterable[str] = ()) -> None:
+        """Another answer begins, and what it is warned of is told though an earlier one was warned of the same.
+
+        `but` are warnings of no answer in particular, which every answer repeats: they are told once.
+        """
+        self.warned.intersection_update(but)
 
     def detail(self, title: str, text: str) -> None:
         """A long text under its title, with --verbose; its lines stay as they are."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -13,9 +13,21 @@ from sharedllm_cli.errors import SharedLLMError
 from sharedllm_cli.home import ensure_private
 
 if TYPE_CHECKING:
+    from prompt_toolkit.completion import Completer
+    from prompt_toolkit.history import History
+    from prompt_toolkit.key_binding import KeyBindings
+    from prompt_toolkit.key_binding.key_processor import KeyPressEvent
+
     from sharedllm_cli.cli.console import Console
 
 PROMPT = "› "
+CONTINUED = "\\"
+"""At the end of a line: the question goes on in the next one."""
+UNTOLD = ("/set password",)
+"""Lines that begin so are not kept in the history."""
+
+Complete = Callable[[str], tuple[int, list[tuple[str, str]]]]
+"""From the text before the cursor to the length of the word to replace, and for each offer what to insert and show."""
 
 
 class Keyboard(Protocol):
@@ -28,30 +40,43 @@ class Keyboard(Protocol):
 
 
 class Pipe:
-    """Lines of standard input that is no terminal."""
+    """Lines of standard input that is no terminal; one that ends with a backslash goes on in the next."""
 
     interactive = False
 
     def lines(self) -> Iterator[str]:
-        yield from sys.stdin
+        if hasattr(sys.stdin, "reconfigure"):
+            sys.stdin.reconfigure(errors="replace")
+        begun = ""
+        for line in sys.stdin:
+            ended = line.rstrip("\r\n")
+            if ended.endswith(CONTINUED):
+                begun += ended.removesuffix(CONTINUED) + "\n"
+            else:
+                yield begun + line
+                begun = ""
+        if begun:
+            yield begun
 
 
 class Prompt:
-    """An editable line with history and completion of slash commands; drawn on standard error."""
+    """An editable line or several, with history, its search and completion; drawn on standard error."""
 
     interactive = True
 
-    def __init__(self, console: Console, history: Path | None, words: Sequence[str]) -> None:
+    def __init__(self, console: Console, history: Path | None, complete: Complete) -> None:
         from prompt_toolkit import PromptSession
-        from prompt_toolkit.completion import WordCompleter
-        from prompt_toolkit.history import FileHistory, InMemoryHistory
         from prompt_toolkit.output import create_output
 
         self._console = console
+        self._sign = console.sign(PROMPT, "> ")
         self._session: PromptSession[str] = PromptSession(
-            history=FileHistory(str(history)) if history else InMemoryHistory(),
-            completer=WordCompleter(list(words), sentence=True),
+            history=_history(history),
+            completer=_completer(complete),
             complete_while_typing=False,
+            multiline=True,
+            prompt_continuation=lambda width, number, wrapped: " " * width,
+            key_bindings=_keys(),
             output=create_output(stdout=console.err),
         )
 
@@ -59,21 +84,80 @@ class Prompt:
         while True:
             self._console.say("")
             try:
-                yield self._session.prompt(PROMPT)
+                yield self._session.prompt([("bold", self._sign)])
             except KeyboardInterrupt:
                 self._console.say("Ctrl-D or /quit leaves", style="dim")
             except EOFError:
                 return
 
 
-def open_keyboard(console: Console, home: Path, words: Sequence[str]) -> Keyboard:
-    """The prompt where a person sits at a terminal, else the pipe."""
+def _keys() -> KeyBindings:
+    """Enter sends, Alt-Enter or a backslash at the end begins a new line, Ctrl-C clears what was typed."""
+    from prompt_toolkit.enums import DEFAULT_BUFFER
+    from prompt_toolkit.filters import has_focus
+    from prompt_toolkit.key_binding import KeyBindings
+
+    keys = KeyBindings()
+    typing = has_focus(DEFAULT_BUFFER)  # not while the history is searched
+
+    @keys.add("enter", filter=typing)
+    def enter(event: KeyPressEvent) -> None:
+        buffer = event.current_buffer
+        if buffer.complete_state is not None and buffer.complete_state.current_completion is not None:
+            buffer.complete_state = None  # takes what was chosen from the menu
+        elif buffer.document.is_cursor_at_the_end and buffer.text.endswith(CONTINUED):
+            buffer.delete_before_cursor(len(CONTINUED))
+            buffer.insert_text("\n")
+        else:
+            buffer.validate_and_handle()
+
+    @keys.add("escape", "enter", filter=typing)
+    def new_line(event: KeyPressEvent) -> None:
+        event.current_buffer.insert_text("\n")
+
+    @keys.add("c-c", filter=typing)
+    def clear(event: KeyPressEvent) -> None:
+        if event.current_buffer.text:
+            event.current_buffer.reset()
+        else:
+            event.app.exit(exception=KeyboardInterrupt, style="class:aborting")
+
+    return keys
+
+
+def _completer(complete: Complete) -> Completer:
+    from prompt_toolkit.completion import CompleteEvent, Completer, Completion
+    from prompt_toolkit.document import Document
+
+    class Offering(Completer):
+        def get_completions(self, document: Document, complete_event: CompleteEvent) -> Iterator[Completion]:
+            length, offers = complete(document.text_before_cursor)
+            for text, shown in offers:
+                yield Completion(text, start_position=-length, display=shown)
+
+    return Offering()
+
+
+def _history(path: Path | None) -> History:
+    """The lines typed before, of this chat and earlier ones; without a file those of this chat alone."""
+    from prompt_toolkit.history import FileHistory, InMemoryHistory
+
+    class Discreet(FileHistory):
+        def store_string(self, string: str) -> None:
+            if not string.lstrip().startswith(UNTOLD):
+                super().store_string(string)
+
+    return InMemoryHistory() if path is None else Discreet(str(path))
+
+
+def open_keyboard(console: Console, home: Path, complete: Complete, remember: bool = True) -> Keyboard:
+    """The prompt where a person sits at a terminal, else the pipe; `remember`: keep what is typed in a file."""
     if not (sys.stdin.isatty() and console.err_is_terminal):
         return Pipe()
     history = None
     with suppress(OSError, SharedLLMError):
-        history = private_file(ensure_private(home) / "chat-history")
-    return Prompt(console, history, words)
+        history = private_file(ensure_private(home) / "chat-history") if remember else None
+    return Prompt(console, history, complete)
 
 
 def private_file(path: Path) -> Path:

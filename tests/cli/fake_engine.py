@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 from sharedllm_cli.answer import Answer, Coverage, IndexUse, ModelUse, Source, Timing, TreeRead
@@ -34,12 +35,24 @@ class FakeDocument:
     pages_without_text: tuple[int, ...] = ()
     text_hit: bool = True
     index_path: Path | None = None
+    content_hash: str = "f00d"
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def document(self) -> FakeDocument:
+        return self
+
+    @property
+    def leaves(self) -> Any:
+        return SimpleNamespace(trees=[SimpleNamespace(depth=3)] * self.chunks)
 
 
 @dataclass
 class FakeLibrary:
     documents: list[FakeDocument]
     failures: list[tuple[str, SharedLLMError]]
+    warnings: list[str] = field(default_factory=list)
+    read_seconds: float = 0.0
 
 
 @dataclass
@@ -119,6 +132,8 @@ class Script:
     failures: list[tuple[str, SharedLLMError]] = field(default_factory=list)
     error: BaseException | None = None
     late_error: BaseException | None = None
+    hashes: dict[str, str] = field(default_factory=dict)
+    """Content hashes of files by name, else the name itself."""
     delay: float = 0.0
     settings: list[Settings] = field(default_factory=list)
     calls: list[tuple[str, Any]] = field(default_factory=list)
@@ -133,6 +148,20 @@ class FakeEngine:
     def __init__(self, script: Script, settings: Settings, home: Path, reporter: Any) -> None:
         self.script, self.settings, self.home, self.reporter = script, settings, home, reporter
 
+    @property
+    def reads_tree(self) -> bool:
+        return bool(self.settings.tree)
+
+    @property
+    def shared(self) -> Any:
+        """What the adapter decides where the user does not."""
+        return SimpleNamespace(
+            passage_budget=lambda settings: 384,
+            candidates=lambda settings: 4,
+            reads_tree=lambda settings: False,
+            refuse_from=lambda settings: 0.25,
+        )
+
     def _begin(self, call: str, value: Any) -> None:
         self.script.calls.append((call, value))
         if self.script.error is not None:
@@ -143,7 +172,11 @@ class FakeEngine:
         failed = {name for name, _ in self.script.failures}
         with self.reporter.task("reading", 12, "pages") as task:
             task.advance(12)
-        documents = [FakeDocument(Path(name).name, name) for name in arguments if name not in failed]
+        documents = [
+            FakeDocument(Path(name).name, name, content_hash=self.script.hashes.get(Path(name).name, Path(name).name))
+            for name in arguments
+            if name not in failed
+        ]
         return FakeLibrary(documents, list(self.script.failures))
 
     def ask(

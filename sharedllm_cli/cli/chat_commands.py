@@ -1,0 +1,306 @@
+"""The commands of a chat: lines that begin with a slash. What they show goes to standard error, asked for as it is."""
+
+from __future__ import annotations
+
+import difflib
+import re
+import shlex
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sharedllm_cli.cli import chat_documents, chat_facts, chat_settings
+from sharedllm_cli.cli.answers import show_sources
+from sharedllm_cli.cli.arguments import exit_code, report_failures
+from sharedllm_cli.cli.chat_resuming import fixed, open_again, tell_of, told_documents
+from sharedllm_cli.cli.chat_session import SUFFIX, Record, dated, read_session, write_session
+from sharedllm_cli.cli.quantities import number_of
+from sharedllm_cli.errors import UsageError
+
+if TYPE_CHECKING:
+    from sharedllm_cli.cli.chat_conversation import Conversation
+
+LISTED = 10
+"""So many kept conversations are listed by /load."""
+COMMAND = re.compile(r"/[^\s/]*(\s|$)")
+"""`/etc/fstab` begins a question; a command has one slash."""
+
+
+@dataclass(frozen=True)
+class Command:
+    """What a command takes, what it does, and the function that does it with the text after its name."""
+
+    takes: str
+    meaning: str
+    run: Callable[[Conversation, str], None]
+
+
+def is_command(line: str) -> bool:
+    return COMMAND.match(line) is not None
+
+
+def run_command(conversation: Conversation, line: str) -> None:
+    """Do what a line that begins with a slash asks for; UsageError for an unknown command."""
+    word, rest = (*line.split(maxsplit=1), "")[:2]
+    word = ALIASES.get(word, word)
+    command = COMMANDS.get(word)
+    if command is None:
+        near = difflib.get_close_matches(word, COMMANDS, n=1)
+        hint = f"did you mean {near[0]}? " if near else ""
+        raise UsageError(f"there is no command {word}", hint=f"{hint}one of: {', '.join(COMMANDS)}")
+    if rest and not command.takes:
+        raise UsageError(f"{word} takes nothing after it, got {rest!r}")
+    console = conversation.call.console
+    # With --quiet too: what a command shows is what it was typed for.
+    quiet, console.quiet = console.quiet, False
+    try:
+        command.run(conversation, rest.strip())
+    finally:
+        console.quiet = quiet
+
+
+def split(text: str, example: str) -> list[str]:
+    """Words as a shell splits them; text that is a whole path is one word, blanks and all."""
+    with suppress(OSError, RuntimeError, ValueError):
+        if any(blank in text for blank in " '\"") and Path(text).expanduser().exists():
+            return [text]
+    try:
+        return shlex.split(text)
+    except ValueError:
+        raise UsageError("a quotation mark or backslash stands alone", hint=f"for example: {example}") from None
+
+
+def one_path(text: str, example: str) -> Path | None:
+    """The path that a command's text names, None for none; UsageError for several."""
+    words = split(text, example)
+    if len(words) > 1:
+        raise UsageError("one file is enough; a name with blanks stands in quotes", hint=f"for example: {example}")
+    if not words:
+        return None
+    with suppress(RuntimeError):  # no such user: the name is taken as it stands
+        return Path(words[0]).expanduser()
+    return Path(words[0])
+
+
+def show_help(conversation: Conversation, _: str) -> None:
+    pairs = [(f"{word} {command.takes}".rstrip(), command.meaning) for word, command in COMMANDS.items()]
+    chat_facts.rows(conversation.call.console, pairs)
+    conversation.call.console.say(
+        "  Anything else is a question. Alt-Enter or a backslash at the end begins a new line, Tab completes, Ctrl-R"
+        " searches what was typed before, Ctrl-C stops an answer, Ctrl-D leaves.",
+        style="dim",
+    )
+
+
+def sources(conversation: Conversation, _: str) -> None:
+    console, last = conversation.call.console, conversation.last
+    if last is None:
+        console.say(no_answer(conversation, "sources"))
+    elif not last.sources:
+        console.say("no sources")
+    else:
+        show_sources(console, last, several=len(conversation.library.documents) > 1, whole=True)
+
+
+def tree(conversation: Conversation, _: str) -> None:
+    console, last = conversation.call.console, conversation.last
+    if last is None:
+        console.say(no_answer(conversation, "tree"))
+    else:
+        chat_facts.show_tree(console, last, conversation.library, conversation.engine.settings)
+
+
+def no_answer(conversation: Conversation, what: str) -> str:
+    if conversation.turns:
+        return f"no {what}: the last answer was stopped"
+    return f"no {what} yet: ask a question first"
+
+
+def documents(conversation: Conversation, _: str) -> None:
+    chat_facts.show_documents(conversation.call.console, conversation.library, conversation.absent)
+
+
+def add(conversation: Conversation, text: str) -> None:
+    """Open more documents; where none of them can be read or asked, the chat stays as it was."""
+    call = conversation.call
+    words = split(text, '/add "my notes.pdf" letters/*.txt')
+    if not words:
+        raise UsageError("/add needs a document", hint="for example: /add notes.pdf letters/")
+    if "-" in words:
+        raise UsageError("chat reads its questions from standard input, so no document can come from there")
+    with call.console.waiting("reading"):
+        added = conversation.engine.open(words)
+    for document in added.documents:
+        chat_settings.check_pages(document, conversation.pages)
+    conversation.library, told = chat_documents.joined(conversation.library, added)
+    here = {chat_documents.saved(document).path for document in conversation.library.documents}
+    conversation.absent = [gone for gone in conversation.absent if gone.path not in here]
+    report_failures(call, added.failures)
+    conversation.code = conversation.code or exit_code(added.failures)
+    for line in told:
+        call.console.say_plain(line)
+    documents(conversation, "")
+
+
+def drop(conversation: Conversation, text: str) -> None:
+    """Close documents; what was answered from them stays said."""
+    open_now, absent = conversation.library.documents, conversation.absent
+    names = conversation.names()
+    words = [text] if text in names else split(text, '/drop "my notes.pdf"')
+    if not words:
+        raise UsageError("/drop needs a document: its name, or its number in /docs", hint=f"open: {', '.join(names)}")
+    dropped = chat_documents.chosen(open_now, absent, words)
+    gone = [document for document in open_now if any(document is one for one in dropped)]
+    if len(gone) == len(open_now):
+        raise UsageError(
+            "the last document can't be dropped" if len(gone) == 1 else "not all documents can be dropped",
+            hint="/add another one first, or /quit",
+        )
+    conversation.library = chat_documents.without(conversation.library, gone)
+    conversation.absent = [one for one in absent if not any(one is other for other in dropped)]
+    documents(conversation, "")
+
+
+def clear(conversation: Conversation, _: str) -> None:
+    """Begin anew, with the same documents and settings; what was said so far stays in its file."""
+    conversation.turns.clear()
+    conversation.record = Record(conversation.drawer)
+    conversation.call.console.say("the conversation starts anew")
+
+
+def save(conversation: Conversation, text: str) -> None:
+    """Write the conversation to a file of the user's, or to where conversations are kept."""
+    console = conversation.call.console
+    path = one_path(text, "/save talk.json")
+    if path is None:
+        conversation.record.keep(conversation.session())
+        path = conversation.record.path
+    else:
+        path = path if path.suffix or path.is_dir() else path.with_suffix(SUFFIX)
+        if path.is_dir():
+            raise UsageError(f"{path} is a folder", hint="name a file in it")
+        write_session(path, dated(conversation.session()))
+    console.say_plain(f"saved, for you alone to read: {path}")
+
+
+def load(conversation: Conversation, text: str) -> None:
+    """Go on with another conversation; where it can't be, this one stays as it was. Without a name, list them."""
+    if not text:
+        list_kept(conversation)
+        return
+    path = named_session(conversation, text)
+    session = read_session(path)
+    call, engine = conversation.call, conversation.engine
+    settings = chat_settings.resumed(call, session.settings, path.name).settings
+    with call.console.waiting("opening the documents"):
+        library = open_again(engine, session, path)
+    conversation.absent = told_documents(call, session, library)
+    conversation.library = library
+    for line in fixed(session, engine.settings, conversation.defaults):
+        call.console.note(line)
+    chat_settings.use(engine, chat_settings.for_questions(settings, engine.settings))
+    conversation.turns, conversation.pages = list(session.turns), session.pages
+    conversation.record = conversation.drawer.record(path)
+    tell_of(call.console, session)
+    documents(conversation, "")
+
+
+def named_session(conversation: Conversation, text: str) -> Path:
+    """The file that /load means: by its path, or by its number in the list that /load showed."""
+    if text.isdecimal() and not Path(text).exists():
+        listed = conversation.listed or [str(path) for path in conversation.drawer.paths()[:LISTED]]
+        if not 1 <= int(text) <= len(listed):
+            raise UsageError(f"there is no conversation number {text}", hint="/load without a name lists them")
+        return Path(listed[int(text) - 1])
+    path = one_path(text, "/load talk.json")
+    assert path is not None
+    return path if path.suffix or path.exists() else path.with_suffix(SUFFIX)
+
+
+def list_kept(conversation: Conversation) -> None:
+    """The kept conversations, the last one first, by number."""
+    console = conversation.call.console
+    pairs: list[tuple[str, str]] = []
+    conversation.listed.clear()
+    for path, session in islice(conversation.drawer.sessions(), LISTED):
+        conversation.listed.append(str(path))
+        here = " (this one)" if path == conversation.record.path else ""
+        questions = number_of(len(session.turns), "question")
+        pairs.append((str(len(pairs) + 1), f"{session.when()}  {session.names()}, {questions}{here}"))
+    if not pairs:
+        console.say("no conversation is kept yet; /load FILE takes one that /save wrote")
+        return
+    chat_facts.rows(console, pairs, title="Kept conversations")
+    console.say("  /load NUMBER goes on with one of them, /load FILE with one that /save wrote", style="dim")
+
+
+def settings(conversation: Conversation, text: str) -> None:
+    """Show the settings, one of them with its meaning, or change one."""
+    console = conversation.call.console
+    word, value = (*text.split(maxsplit=1), "", "")[:2]
+    if not word:
+        show_settings(conversation)
+        return
+    name = chat_settings.settable(word)
+    if value:
+        chat_settings.change(conversation, name, unquoted(value))
+        if name == "tree" and conversation.engine.settings.tree and not conversation.engine.reads_tree:
+            console.note("the model's adapter reads no tree, so this changes nothing")
+    show_setting(conversation, name, meaning=not value)
+
+
+def unquoted(text: str) -> str:
+    """A value without the quotes around the whole of it; any other text as it stands."""
+    try:
+        words = shlex.split(text)
+    except ValueError:
+        return text
+    return words[0] if len(words) == 1 else text
+
+
+def show_settings(conversation: Conversation) -> None:
+    console = conversation.call.console
+    every = (*chat_settings.OF_A_QUESTION, *chat_settings.OF_THE_CHAT)
+    chat_facts.rows(console, [setting_row(conversation, name) for name in every])
+    console.say("  /set NAME VALUE changes one, /set NAME default takes it back, /set NAME explains it", style="dim")
+
+
+def show_setting(conversation: Conversation, name: str, *, meaning: bool) -> None:
+    chat_facts.rows(conversation.call.console, [setting_row(conversation, name)])
+    if meaning:
+        text = chat_settings.meaning(name)
+        choices = chat_settings.values(name)
+        conversation.call.console.say(f"  {text} One of: {', '.join(choices)}." if choices[1:] else f"  {text}")
+
+
+def setting_row(conversation: Conversation, name: str) -> tuple[str, str]:
+    value, default = chat_settings.told(conversation, name), chat_settings.default_told(conversation, name)
+    return chat_settings.shown_name(name), value if default is None else f"{value} (default: {default})"
+
+
+def stats(conversation: Conversation, _: str) -> None:
+    chat_facts.show_stats(conversation.call.console, conversation.turns)
+
+
+def leave(conversation: Conversation, _: str) -> None:
+    conversation.left = True
+
+
+COMMANDS: dict[str, Command] = {
+    "/help": Command("", "this list", show_help),
+    "/sources": Command("", "the sources of the last answer, quoted in full", sources),
+    "/tree": Command("", "what was read of the context tree for it, and where its passages stand", tree),
+    "/stats": Command("", "what it took: tokens, pages, seconds, memory; and all answers together", stats),
+    "/docs": Command("", "the documents of this chat, by number", documents),
+    "/add": Command("DOC...", "open more documents: files, folders, globs", add),
+    "/drop": Command("NAME|NUMBER", "close a document", drop),
+    "/set": Command("[NAME [VALUE]]", "show the settings, or change one", settings),
+    "/clear": Command("", "begin anew: forget what was said so far", clear),
+    "/save": Command("[FILE]", "save the conversation", save),
+    "/load": Command("[FILE|NUMBER]", "go on with a saved conversation, or list what is kept", load),
+    "/quit": Command("", "leave (also Ctrl-D)", leave),
+}
+ALIASES = {"/exit": "/quit", "/q": "/quit", "/?": "/help", "/h": "/help"}

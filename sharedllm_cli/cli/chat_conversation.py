@@ -1,0 +1,168 @@
+"""A running chat: takes lines, asks questions, keeps what was said. Keeps text, no model state."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from sharedllm_cli.answer import Answer
+from sharedllm_cli.cli.answers import explain, receive
+from sharedllm_cli.cli.arguments import failure_text
+from sharedllm_cli.cli.chat_commands import is_command, run_command
+from sharedllm_cli.cli.chat_documents import saved
+from sharedllm_cli.cli.chat_facts import show_documents
+from sharedllm_cli.cli.chat_session import Drawer, Record, SavedDocument, SavedTurn, Session
+from sharedllm_cli.cli.chat_settings import to_save
+from sharedllm_cli.cli.failures import translate
+from sharedllm_cli.cli.keyboard import Keyboard
+from sharedllm_cli.cli.session import Call
+from sharedllm_cli.config import MAX_SOURCES, Settings
+from sharedllm_cli.errors import SharedLLMError
+
+if TYPE_CHECKING:
+    from sharedllm_cli.engine import Engine, Library
+
+FIRST_SOURCES = 3
+"""Sources shown below each answer of a chat at a terminal; `/sources` has all."""
+FAREWELLS = frozenset({"exit", "quit"})
+"""Typed alone at a terminal they mean /quit."""
+
+
+@dataclass
+class Conversation:
+    """The state of a chat. `defaults` are the settings without flags; `absent` the documents that a resumed one lost.
+
+    `record` is the file in which the conversation is kept after each answer, where `keeps`.
+    """
+
+    call: Call
+    engine: Engine
+    library: Library
+    defaults: Settings
+    drawer: Drawer
+    record: Record
+    pages: tuple[int, int] | None = None
+    sources: bool = True
+    stream: bool = True
+    keeps: bool = True
+    turns: list[SavedTurn] = field(default_factory=list)
+    absent: list[SavedDocument] = field(default_factory=list)
+    listed: list[str] = field(default_factory=list)
+    """The kept conversations as /load listed them last, for its numbers."""
+    left: bool = False
+    code: int = 0
+    _told_unkept: bool = False
+
+    @property
+    def last(self) -> Answer | None:
+        """The last answer; None before the first, and where it was stopped."""
+        return self.turns[-1].result if self.turns else None
+
+    def names(self) -> list[str]:
+        """The names of the documents, as /docs counts them."""
+        return [*(one.name for one in self.library.documents), *(gone.name for gone in self.absent)]
+
+    def run(self, keyboard: Keyboard) -> int:
+        """Take lines until there are no more; the exit code: 0, or that of the first question that failed."""
+        interactive = keyboard.interactive
+        if interactive:
+            show_documents(self.call.console, self.library, self.absent)
+            self.call.console.say("  Ask a question, or type /help. Ctrl-D leaves.", style="dim")
+        for line in keyboard.lines():
+            self._take(line.strip(), interactive=interactive)
+            if self.left:
+                break
+        if interactive and self.keeps and self.turns and not self._told_unkept:
+            self.call.console.say("kept: `sharedllm chat` goes on with this conversation", style="dim")
+        return 0 if interactive else self.code
+
+    def _take(self, line: str, *, interactive: bool) -> None:
+        console = self.call.console
+        try:
+            if is_command(line):
+                run_command(self, line)
+            elif interactive and line.lower() in FAREWELLS:
+                self.left = True
+            elif line:
+                self.ask(line, interactive=interactive)
+        except KeyboardInterrupt:
+            if not interactive:
+                raise
+            console.say("stopped", style="yellow")
+        except BrokenPipeError:
+            raise
+        except Exception as error:
+            # Whatever went wrong with one line, what was said before it is worth more than an early end.
+            problem = translate(error)
+            if console.verbose:
+                console.traceback(error)
+            console.problem(problem)
+            self.code = self.code or problem.exit_code
+        self._keep()
+
+    def ask(self, question: str, *, interactive: bool = True) -> None:
+        """Answer one question; Ctrl-C stops the answer and, at a terminal, keeps the conversation."""
+        from sharedllm_cli.generation.prompt import Turn
+
+        console = self.call.console
+        console.warn_again(but=self.library.warnings)
+        history = [Turn(turn.question, turn.answer) for turn in self.turns]
+        heard = Heard(self.engine.ask(self.library, question, history=history, pages=self.pages))
+        try:
+            answer = receive(console, heard.pieces(), show=not self.call.json, stream=self.stream)
+        except KeyboardInterrupt:
+            if heard.text.strip():
+                self.turns.append(SavedTurn(question, heard.text))
+            raise
+        self.turns.append(SavedTurn(question, answer.answer, answer))
+        if self.call.json:
+            found = answer.to_json()
+            found["warnings"] += [failure_text(name, error) for name, error in self.library.failures]
+            console.json(found, one_line=True)
+        else:
+            several = len(self.library.documents) > 1
+            shown = FIRST_SOURCES if interactive and not console.verbose else MAX_SOURCES
+            explain(console, answer, sources=self.sources, several=several, at_most=shown)
+
+    def session(self) -> Session:
+        """What is kept of this conversation."""
+        return Session(
+            documents=[*map(saved, self.library.documents), *self.absent],
+            turns=list(self.turns),
+            settings=to_save(self.engine.settings, self.defaults),
+            pages=self.pages,
+        )
+
+    def _keep(self) -> None:
+        """Write the conversation down, once something has been said."""
+        if not (self.keeps and self.turns):
+            return
+        console = self.call.console
+        try:
+            if self.record.keep(self.session()):
+                console.note(f"another chat goes on with this conversation too: this one is kept in {self.record.path}")
+            console.kept = "`sharedllm chat --resume` goes on with this conversation"
+        except (SharedLLMError, OSError) as problem:
+            if not self._told_unkept:
+                self._told_unkept = True
+                console.warn(f"this conversation can't be kept: {translate(problem).message}")
+
+
+class Heard:
+    """Passes an answer's pieces on and remembers their text, so that a stopped answer stays part of what was said."""
+
+    def __init__(self, pieces: Iterator[str | Answer]) -> None:
+        self._pieces = pieces
+        self.text = ""
+
+    def pieces(self) -> Iterator[str | Answer]:
+        try:
+            for piece in self._pieces:
+                if isinstance(piece, str):
+                    self.text += piece
+                yield piece
+        finally:
+            close = getattr(self._pieces, "close", None)
+            if close is not None:
+                close()
