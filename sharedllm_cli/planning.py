@@ -31,6 +31,7 @@ from sharedllm_cli.model.adapter_config import (
     passage_budget,
     tree_config,
     tree_layers,
+    wants_tree,
 )
 from sharedllm_cli.model.loading import weights_hash
 from sharedllm_cli.model.placement import Placement, place
@@ -121,6 +122,7 @@ class _Ground:
     layers: range
     evidence_tokens: int
     candidates: int
+    reads_tree: bool
     local: _LocalModel | None
     machine: _Machine
 
@@ -152,8 +154,9 @@ def _ground(settings: Settings, home: Path) -> _Ground:
     layers = tree_layers(settings, facts.name, facts.layer_count)
     evidence = passage_budget(settings, facts.name)
     local, machine = _local_model(settings, home), _measure(placement)
-    candidates = candidate_count(settings, adapter_config(settings, facts.name))
-    return _Ground(settings, facts, placement, tree, layers, evidence, candidates, local, machine)
+    adapter = adapter_config(settings, facts.name)
+    candidates, reads = candidate_count(settings, adapter), wants_tree(settings, adapter)
+    return _Ground(settings, facts, placement, tree, layers, evidence, candidates, reads, local, machine)
 
 
 def _row(source: SourceFile, ground: _Ground, store: IndexStore, reporter: Reporter) -> PlanRow:
@@ -218,7 +221,7 @@ def _question_bytes(ground: _Ground, tokens: int) -> tuple[int, int]:
     """Keys and values of a question: the tree's, and the running text's, with those of the likely answers behind it."""
     facts, settings = ground.facts, ground.settings
     position: int = 2 * facts.key_value_heads * facts.head_dim * ground.placement.dtype.itemsize
-    kept = int(tokens / ground.tree.overall_ratio) * len(ground.layers)
+    kept = int(tokens / ground.tree.overall_ratio) * len(ground.layers) if ground.reads_tree else 0
     text = ground.evidence_tokens + _FRAME_TOKENS
     running = text + settings.max_new_tokens
     if ground.candidates > 1:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -53,7 +55,7 @@ def adapters(tmp_path: Path, model: str, private_home: Path) -> dict[str, str]:
 
 
 def engine(model: str, home: Path, **changes: Any) -> Engine:
-    settings = Settings(model=model, device="cpu", evidence_tokens=60, max_new_tokens=4, **changes)
+    settings = Settings(model=model, device="cpu", max_new_tokens=4, **{"evidence_tokens": 60, **changes})
     return Engine(settings, home=home, reporter=Silent())
 
 
@@ -131,3 +133,27 @@ def _first(part: Path) -> int:
 
     first: int = json.loads((part / "manifest.json").read_text())["key"].get("first_layer", 0)
     return first
+
+
+def test_a_plan_counts_the_tree_where_questions_read_it(
+    model: str,
+    private_home: Path,
+    story: str,
+    adapters: dict[str, str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(planning, "matrix_rate", lambda placement: 1e9)
+    folder = tmp_path / "beside"
+    shutil.copytree(adapters["open"], folder)
+    config = json.loads((folder / "adapter.json").read_text(encoding="utf-8"))
+    (folder / "adapter.json").write_text(json.dumps({**config, "beside_passages": False}), encoding="utf-8")
+
+    def tree_bytes(**changes: Any) -> int:
+        [row], _ = engine(model, private_home, adapter=str(folder), **changes).plan([story])
+        return row.tree_bytes
+
+    assert tree_bytes() == 0
+    assert tree_bytes(tree=True) == tree_bytes(evidence_tokens=0) > 0
+    assert engine(model, private_home, adapter=adapters["open"], tree=False).plan([story])[0][0].tree_bytes == 0
+    assert engine(model, private_home, adapter=adapters["open"]).plan([story])[0][0].tree_bytes == tree_bytes(tree=True)

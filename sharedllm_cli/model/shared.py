@@ -11,7 +11,7 @@ from pathlib import Path
 
 from sharedllm_cli.config import Settings, TreeConfig
 from sharedllm_cli.model.adapter import Adapter
-from sharedllm_cli.model.adapter_config import adapter_folder, candidate_count, tree_config, tree_layers
+from sharedllm_cli.model.adapter_config import adapter_folder, candidate_count, tree_config, tree_layers, wants_tree
 from sharedllm_cli.model.loading import BaseModel, load
 from sharedllm_cli.model.lower import LowerModel
 from sharedllm_cli.model.spreading import Room, free_bytes, model_sizes
@@ -35,9 +35,7 @@ class SharedModel:
 
     def reads_tree(self, settings: Settings) -> bool:
         """Whether questions read the tree: some gate is open, and the user or else the adapter wants it read."""
-        if not self.upper.reads_tree or settings.tree is False:
-            return False
-        return bool(settings.tree) or settings.evidence_tokens == 0 or self.adapter.config.beside_passages
+        return self.upper.reads_tree and wants_tree(settings, self.adapter.config)
 
     def passage_budget(self, settings: Settings) -> int:
         """Tokens of verbatim passages: the user's, else the adapter's."""
