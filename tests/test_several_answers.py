@@ -24,6 +24,7 @@ from sharedllm_cli.generation import answering as generation_module
 from sharedllm_cli.generation.candidates import Candidate
 from sharedllm_cli.generation.picking import Nearness
 from sharedllm_cli.generation.prompt import NOT_IN_DOCUMENT
+from sharedllm_cli.generation.sampling import Unsaid
 from sharedllm_cli.generation.stream import GeneratedToken
 from sharedllm_cli.model.adapter import Adapter, model_shape
 from sharedllm_cli.model.adapter_config import AdapterConfig
@@ -233,6 +234,14 @@ def test_a_refusal_that_is_the_likeliest_is_given(monkeypatch: pytest.MonkeyPatc
     assert [one.token for one in weighed(texts, monkeypatch)] == [1, 0]
     texts = {(1,): "a sailor", (2, 3): "its keeper"}
     assert [one.token for one in weighed(texts, monkeypatch)] == [2, 3, 0]
+
+
+def test_a_refusal_that_was_weighed_before_is_not_given_in_other_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    unsaid = Unsaid([7, 8], [1.0, 1.0])
+    texts = {(1,): NOT_IN_DOCUMENT.lower(), (4,): " ", (2, 3): "a sailor", (5,): "The text does not say."}
+    assert [one.token for one in weighed(texts, monkeypatch, unsaid=unsaid)] == [2, 3, 0]
+    del texts[(2, 3)]
+    assert [one.token for one in weighed(texts, monkeypatch, unsaid=unsaid)] == [1, 0], "there is no answer"
 
 
 def test_what_cannot_be_weighed_is_not(monkeypatch: pytest.MonkeyPatch) -> None:

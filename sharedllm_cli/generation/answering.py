@@ -34,7 +34,8 @@ def weighed_tokens(
 
     `step`, `first_logits`, `width` and `unsaid` are those of `candidates.candidates`. None where there is nothing to
     weigh answers by (`picking.Nearness.tells`), where the likeliest is a long one, and where stop texts instead of
-    tokens end an answer: it is then written as it comes. A refusal that is the likeliest of all is given.
+    tokens end an answer: it is then written as it comes. A refusal that is the likeliest of all is given; where one was
+    weighed as a whole and is not to be given (`unsaid`), neither is one in other words, if there is an answer.
     """
     near = Nearness(question, passages)
     if width < 2 or stop_texts or not near.tells:
@@ -44,11 +45,14 @@ def weighed_tokens(
         return None
     spelled = [[*map(GeneratedToken, one.token_ids[:-1]), GeneratedToken(one.token_ids[-1], "stop")] for one in found]
     texts = ["".join(piece for piece, _ in answer_pieces(tokens, tokenizer, stop_texts)) for tokens in spelled]
-    if not any(text.strip() for text in texts):
+    told = [place for place, text in enumerate(texts) if text.strip()]
+    if not told:
         return None
-    if says_not_in_document(texts[0]):
-        return spelled[0]
-    return spelled[pick(texts, [one.cost for one in found], near)]
+    answers = [place for place in told if not says_not_in_document(texts[place])]
+    if not answers or (unsaid is None and told[0] not in answers):
+        return spelled[told[0]]
+    chosen = told if unsaid is None else answers
+    return spelled[chosen[pick([texts[at] for at in chosen], [found[at].cost for at in chosen], near)]]
 
 
 def answer_pieces(
