@@ -5,6 +5,7 @@ Floor 0: paths only. Folders are private to the user (0700).
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -41,6 +42,15 @@ def indexes_folder(home: Path) -> Path:
     return home / "indexes"
 
 
+def obstacle(folder: Path) -> str | None:
+    """Why a folder can't be written to, or can't be made, in words; None where nothing stands in the way."""
+    there = next(path for path in (folder.absolute(), *folder.absolute().parents) if os.path.lexists(path))
+    named = "it" if there == folder.absolute() else str(there)
+    if not there.is_dir():
+        return f"{named} is {'a file, ' if there.is_file() else ''}not a folder"
+    return None if os.access(there, os.W_OK | os.X_OK) else f"{named} can't be written to"
+
+
 def ensure_private(folder: Path) -> Path:
     """Create a folder and its missing parents, readable by the user alone; returns it.
 
@@ -49,7 +59,7 @@ def ensure_private(folder: Path) -> Path:
     try:
         make_private_folder(folder)
     except OSError as error:
-        reason = (error.strerror or str(error)).lower()
+        reason = obstacle(folder) or (error.strerror or str(error)).lower()
         raise UsageError(f"can't create the folder {folder}: {reason}", hint=HOME_ELSEWHERE) from error
     return folder
 

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import glob
+import os
+import re
+import shlex
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
@@ -10,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from sharedllm_cli.cli.beforehand import refuse_unreadable, refuse_unwritable
 from sharedllm_cli.cli.options import OUTPUT, READING
 from sharedllm_cli.cli.session import Call
 from sharedllm_cli.errors import DocumentError, SharedLLMError, UsageError
@@ -71,6 +76,15 @@ def split_question(arguments: Sequence[str]) -> tuple[list[str], str]:
         raise UsageError(f"no {missing} given: {question!r} stands alone", hint=example)
     if _exists(question):
         raise UsageError(f"no question given: the last argument, {question!r}, is a file or folder", hint=example)
+    for argument in documents:
+        if _reads_as_question(argument):
+            given = [document for document in documents if not _reads_as_question(document)]
+            if not given:
+                raise UsageError(f"no document given, only {len(arguments)} questions", hint=example)
+            raise UsageError(
+                f"{argument!r} is no document: one question is asked at a time, and it is the last argument",
+                hint=f"to ask several: {shlex.join(['sharedllm', 'chat', *given])}",
+            )
     if _looks_unquoted(documents, question):
         if not _exists(documents[0]) and documents[0].isalpha():
             raise UsageError("no document given, and a question of several words must be quoted", hint=example)
@@ -86,6 +100,13 @@ def _exists(argument: str) -> bool:
     with suppress(OSError, ValueError):
         return Path(argument).expanduser().exists()
     return False
+
+
+def _reads_as_question(argument: str) -> bool:
+    """Whether an argument in a document's place matches no file and is worded like a question, not like a path."""
+    path_like = re.search(r"[/\\\\]|\.\w{1,8}$", argument)
+    worded = argument.rstrip().endswith("?") or (len(argument.split()) > 1 and not path_like)
+    return worded and not _exists(argument) and not glob.glob(os.path.expanduser(argument), recursive=True)
 
 
 def _looks_unquoted(documents: Sequence[str], question: str) -> bool:
@@ -117,6 +138,8 @@ def announce_stdin(call: Call, documents: Sequence[str]) -> None:
 
 def open_documents(call: Call, documents: Sequence[str], *, reindex: bool) -> tuple[Engine, Library]:
     """The engine with its model loaded and the documents open; those that can't be read are told at once."""
+    refuse_unwritable(call)
+    refuse_unreadable(call, documents, reindex=reindex)
     engine = call.engine()
     with call.console.waiting("loading the model"):
         library = engine.open(documents, reindex=reindex)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from sharedllm_cli.cli.arguments import Documents, Failures, Reindex, announce_stdin, exit_code, report_failures
+from sharedllm_cli.cli.beforehand import refuse_unreadable, refuse_unwritable
 from sharedllm_cli.cli.options import MODEL, READING, TREE, takes
 from sharedllm_cli.cli.quantities import duration, number_of, size
 from sharedllm_cli.cli.session import Call
@@ -41,6 +42,8 @@ def index(
     """
     announce_stdin(call, documents)
     call.console.kept = "finished chunks are kept; run the same command again to go on"
+    refuse_unwritable(call)
+    refuse_unreadable(call, documents, reindex=reindex)
     outcomes, failures = call.engine().index(documents, reindex=reindex, late_states=late_states)
     report_failures(call, failures)
     if call.json:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import shlex
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -18,7 +17,6 @@ from sharedllm_cli.cli.quantities import size
 from sharedllm_cli.cli.session import Call
 from sharedllm_cli.cli.tables import plain, show_facts, show_table
 from sharedllm_cli.errors import StoredIndexError, UsageError
-from sharedllm_cli.home import indexes_folder
 
 if TYPE_CHECKING:
     from sharedllm_cli.index.catalog import Entry, PartEntry, Prunable
@@ -35,19 +33,13 @@ Several = Annotated[
 ]
 
 
-def root_folder(call: Call) -> Path:
-    """The folder that holds the indexes: --index-dir, else the one in the home folder."""
-    chosen = call.settings.index_dir
-    return Path(chosen).expanduser() if chosen else indexes_folder(call.home)
-
-
 @app.command("list", cls=Command)
 @takes("index_dir")
 def list_indexes(call: Call) -> None:
     """List the indexed documents."""
     from sharedllm_cli.index.catalog import entries
 
-    root = root_folder(call)
+    root = call.index_folder
     found = entries(root)
     if call.json:
         call.console.json({"folder": str(root), "indexes": [entry_json(entry) for entry in found]})
@@ -95,7 +87,7 @@ def show(call: Call, which: Which) -> None:
     """Show one index: its document, and each part with what it was made for."""
     from sharedllm_cli.index.catalog import find
 
-    entry = find(root_folder(call), which)
+    entry = find(call.index_folder, which)
     if call.json:
         call.console.json(entry_json(entry))
         return
@@ -173,7 +165,7 @@ def chosen(call: Call, which: Sequence[str] | None) -> list[Entry]:
     """The indexes named, or all."""
     from sharedllm_cli.index.catalog import entries, find
 
-    root = root_folder(call)
+    root = call.index_folder
     if not which and not entries(root):
         call.console.note(f"no document is indexed in {root}")
     return [find(root, text) for text in which] if which else entries(root)
@@ -222,7 +214,7 @@ def prune(
     """Delete what is of no use: interrupted builds, older formats, documents that are gone or have changed."""
     from sharedllm_cli.index import catalog
 
-    items = catalog.prunable(root_folder(call), older_than)
+    items = catalog.prunable(call.index_folder, older_than)
     total = size(sum(item.bytes for item in items))
     if not call.json:
         for item in items:

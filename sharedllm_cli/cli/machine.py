@@ -15,7 +15,7 @@ from typing import Any, Literal
 from sharedllm_cli import __version__
 from sharedllm_cli.cli.quantities import size
 from sharedllm_cli.config import Settings, environment_name
-from sharedllm_cli.home import HOME_VARIABLE, config_file
+from sharedllm_cli.home import HOME_VARIABLE, config_file, obstacle
 
 State = Literal["ok", "note", "problem"]
 LITTLE_DISK = 3e9
@@ -189,11 +189,11 @@ def _adapter(settings: Settings) -> Iterator[Finding]:
 def _storage(settings: Settings, home: Path) -> Iterator[Finding]:
     folders = {"home": home} | ({"indexes": Path(settings.index_dir).expanduser()} if settings.index_dir else {})
     for topic, folder in folders.items():
-        there = next(path for path in (folder, *folder.parents) if path.exists())
-        if not os.access(there, os.W_OK):
+        if why := obstacle(folder):
             advice = f"set {HOME_VARIABLE} or --index-dir to a folder of yours"
-            yield Finding(topic, f"{folder}, can't be written to", "problem", advice)
+            yield Finding(topic, f"{folder} can't be used: {why}", "problem", advice)
             continue
+        there = next(path for path in (folder, *folder.parents) if path.exists())
         free = shutil.disk_usage(there).free
         little = free < LITTLE_DISK
         freeing = "`sharedllm indexes prune` frees space" if little else None

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from sharedllm_cli.cli.arguments import Documents, announce_stdin, exit_code, report_failures
+from sharedllm_cli.cli.beforehand import refuse_unreadable
 from sharedllm_cli.cli.index import SHAPING, failures_json
 from sharedllm_cli.cli.options import MODEL, takes
 from sharedllm_cli.cli.quantities import duration, size
@@ -25,6 +26,7 @@ def plan(call: Call, documents: Documents) -> int:
     The documents are read for it; nothing is computed and nothing is written.
     """
     announce_stdin(call, documents)
+    refuse_unreadable(call, documents)
     rows, failures = call.engine().plan(documents)
     report_failures(call, failures)
     if call.json:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from sharedllm_cli.config import Resolved, Settings, environment_name, flag, resolve
 from sharedllm_cli.errors import UsageError
-from sharedllm_cli.home import config_file, home_folder
+from sharedllm_cli.home import config_file, home_folder, indexes_folder
 
 if TYPE_CHECKING:
     from sharedllm_cli.cli.console import Console
@@ -37,6 +37,12 @@ class Call:
     @property
     def settings(self) -> Settings:
         return self.resolved.settings
+
+    @property
+    def index_folder(self) -> Path:
+        """The folder that holds the indexes: --index-dir, else the one in the home folder."""
+        chosen = self.settings.index_dir
+        return Path(chosen).expanduser() if chosen else indexes_folder(self.home)
 
     def engine(self) -> Engine:
         """The engine for this call; making it loads neither model nor document."""

@@ -263,11 +263,6 @@ def test_a_question_that_lost_its_quotes(book: str) -> None:
     assert "no document given" in usage_mistake(call(Script(), "ask", "when", "is", "it", "lit?"))
 
 
-def test_a_missing_document_is_the_engine_s_to_tell(book: str) -> None:
-    ran = call(Script(error=DocumentError("there is no file gone.pdf")), "ask", "gone.pdf", "When is it?")
-    assert (ran.code, ran.err) == (3, "error: there is no file gone.pdf\n")
-
-
 def test_the_engine_s_generator_is_closed_when_showing_its_text_fails() -> None:
     state = []
 
