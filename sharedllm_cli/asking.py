@@ -39,7 +39,7 @@ from sharedllm_cli.progress import RememberingReporter
 from sharedllm_cli.reading.choosing import Choosing, Chosen, looked_for, tokens_read
 from sharedllm_cli.reading.library import Library, OpenDocument
 from sharedllm_cli.reading.scoring import Scored, score_documents
-from sharedllm_cli.reading.sources import TokenRanges, page_tokens
+from sharedllm_cli.reading.sources import TokenRanges, answering_first, page_tokens
 from sharedllm_cli.reading.trees import TreeReading, Trees
 
 
@@ -150,6 +150,8 @@ class Asking:
         timing.tokens_per_s = (timing.new_tokens - 1) / spent if timing.new_tokens > 1 else 0.0
         verdict = self._verdict(text, read[-1], begun.prompt, tree, finish)
         sources = choosing.sources(read) if begun.refused else choosing.sources(read[-1:], read[:-1])
+        if verdict.answered:
+            sources = answering_first(sources, self._question, text)
         yield self._answer(text, sources, read, tree, verdict, timing)
 
     def _score(self, looked_for: str) -> Scored:

@@ -54,18 +54,23 @@ class Nearness:
         question has no words but stop words, or asks about the whole. An answer of stop words (`no`) stands everywhere,
         which tells nothing: 0, too.
         """
-        sought = self._terms(answer)
-        if not self._asked or not any(word.terms for word in words(answer, self._language)):
-            return 0.0
-        return max((self._near(sought, terms) for terms in self._passages), default=0) / len(self._asked)
+        return max((share or 0.0 for share in self.shares(answer)), default=0.0)
 
-    def _near(self, sought: Sequence[str], terms: Sequence[str]) -> int:
-        best, length = 0, len(sought)
+    def shares(self, answer: str) -> list[float | None]:
+        """The same for each of the passages; None for those that do not hold the answer."""
+        sought = self._terms(answer)
+        if not any(word.terms for word in words(answer, self._language)):
+            return [None] * len(self._passages)
+        found = [self._near(sought, terms) for terms in self._passages]
+        return [None if near is None else near / max(1, len(self._asked)) for near in found]
+
+    def _near(self, sought: Sequence[str], terms: Sequence[str]) -> int | None:
+        best, length = None, len(sought)
         for start in range(len(terms) - length + 1):
             if terms[start] == sought[0] and terms[start : start + length] == sought:
                 end = start + length
                 around = {*terms[max(0, start - WINDOW) : start], *terms[end : end + WINDOW]}
-                best = max(best, len(self._asked & around))
+                best = max(best or 0, len(self._asked & around))
         return best
 
     def _terms(self, text: str) -> list[str]:

@@ -16,6 +16,7 @@ from sharedllm_cli.context.boundaries import TokenText
 from sharedllm_cli.context.evidence import Passage
 from sharedllm_cli.documents import quotes
 from sharedllm_cli.errors import UsageError
+from sharedllm_cli.generation.picking import Nearness
 from sharedllm_cli.generation.prompt import PassageText
 from sharedllm_cli.reading.library import OpenDocument
 
@@ -57,6 +58,16 @@ def page_tokens(opened: OpenDocument, pages: tuple[int, int] | None) -> TokenRan
     starts = opened.leaves.tokens.starts
     span = np.searchsorted(starts, [wanted[0].start, wanted[-1].end])
     return [(int(span[0]), int(span[1]))] if span[0] < span[1] else []
+
+
+def answering_first(found: Sequence[Source], question: str, answer: str) -> list[Source]:
+    """The sources with those first that hold the answer word for word, of these the one among the question's words.
+
+    The others, and those that did not stand before the model, keep their order behind them.
+    """
+    near = Nearness(question, [source.quote for source in found]).shares(answer)
+    worth = [-1.0 if share is None or not source.read else share for source, share in zip(found, near, strict=True)]
+    return [found[place] for place in sorted(range(len(found)), key=lambda place: -worth[place])]
 
 
 def passage_text(opened: OpenDocument, passage: Passage) -> list[PassageText]:

@@ -83,3 +83,10 @@ def test_yes_and_no_are_told_apart_by_what_they_cost_alone() -> None:
 def test_a_question_in_words_that_the_passages_lack_tells_nothing() -> None:
     assert not Nearness("Wovon handelt dieses Dokument?", [FEES]).tells
     assert not Nearness("这篇文章的内容是什么?", ["灯台の高さは三十メートルである。"]).tells
+
+
+def test_passages_that_do_not_hold_an_answer_are_told_from_those_that_hold_it_far_from_the_question() -> None:
+    near = Nearness("Who lit the lamp?", ["Anna lit the lamp.", "Bert slept.", "Anna slept."])
+    assert near.shares("Anna") == [1.0, None, 0.0]
+    assert near.shares("no") == near.shares("") == [None] * 3
+    assert Nearness("What is it?", ["Anna lit the lamp."]).shares("Anna") == [0.0]

@@ -10,7 +10,7 @@ from open_documents import opened
 from sharedllm_cli.config import MAX_SOURCES
 from sharedllm_cli.context.evidence import Passage
 from sharedllm_cli.errors import UsageError
-from sharedllm_cli.reading.sources import characters, page_tokens, passage_text, sources
+from sharedllm_cli.reading.sources import answering_first, characters, page_tokens, passage_text, sources
 
 FIRST, SECOND = "The lamp is lit at dusk. It burns ", "whale oil in winter.  \n"
 
@@ -75,3 +75,17 @@ def test_asked_pages_are_their_tokens_and_missing_ones_are_refused() -> None:
         page_tokens(book, (4, 5))
     with pytest.raises(UsageError, match="has no pages"):
         page_tokens(opened([FIRST], "notes.md", paged=False), (1, 1))
+
+
+def test_the_source_that_holds_the_answer_comes_first() -> None:
+    book = opened(["The keepers. ", "Anna came late. ", "The lamp was lit by Anna. ", "Nobody lit Anna's lamp. "])
+    ends = [len(page) for page in ("", *(page.raw for page in book.document.pages))]
+    spans = [(sum(ends[: place + 1]), sum(ends[: place + 2])) for place in range(4)]
+    found = sources([book], [Passage(0, *span, 1.0, 0) for span in spans])
+    found[3] = replace(found[3], read=False)
+
+    def pages(answer: str) -> list[int]:
+        return [source.page for source in answering_first(found, "Who lit the lamp?", answer)]
+
+    assert pages("Anna.") == [3, 2, 1, 4], "nearest to the question, then the others as they were, unread ones last"
+    assert pages("Nobody") == pages("Bert") == pages("") == [1, 2, 3, 4]
