@@ -69,6 +69,14 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
 def run(arguments: Sequence[str], console: Console) -> int:
     """Run the command and return its exit code; every error ends here, as one line on standard error."""
     try:
+        return _answer_for(arguments, console)
+    except BrokenPipeError:
+        return broken_pipe()
+
+
+def _answer_for(arguments: Sequence[str], console: Console) -> int:
+    """Run the command and tell its error; BrokenPipeError where nobody reads what is told."""
+    try:
         return _invoke(list(arguments), console)
     except typer.Exit as leave:
         return leave.exit_code
@@ -76,7 +84,7 @@ def run(arguments: Sequence[str], console: Console) -> int:
         console.interrupted()
         return INTERRUPTED
     except BrokenPipeError:
-        return broken_pipe()
+        raise
     except TyperException as error:
         return _report(usage_error(error), error, console)
     except Exception as error:

@@ -104,7 +104,7 @@ def _exists(argument: str) -> bool:
 
 def _reads_as_question(argument: str) -> bool:
     """Whether an argument in a document's place matches no file and is worded like a question, not like a path."""
-    path_like = re.search(r"[/\\\\]|\.\w{1,8}$", argument)
+    path_like = re.search(r"[/\\]|\.\w{1,8}$", argument)
     worded = argument.rstrip().endswith("?") or (len(argument.split()) > 1 and not path_like)
     return worded and not _exists(argument) and not glob.glob(os.path.expanduser(argument), recursive=True)
 

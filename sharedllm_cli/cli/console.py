@@ -79,10 +79,10 @@ class Console:
         """The styled console of a stream; on a non-terminal it writes plain text of any width."""
         key = id(stream)
         if key not in self._rich:
-            from rich.console import Console as RichConsole
+            from sharedllm_cli.cli.screen import Screen
 
             terminal = _is_terminal(stream)
-            self._rich[key] = RichConsole(
+            self._rich[key] = Screen(
                 file=stream,
                 force_terminal=terminal,
                 no_color=not terminal or "NO_COLOR" in os.environ or os.environ.get("TERM") == "dumb",
@@ -234,7 +234,12 @@ def _is_terminal(stream: TextIO) -> bool:
 
 
 def make_console(environment: Mapping[str, str] = os.environ) -> Console:
-    """The console of this process; characters that its streams can't encode are replaced, never fatal."""
+    """The console of this process; characters that its streams can't encode are replaced, never fatal.
+
+    A stream that was closed before the process began takes everything and shows nothing.
+    """
+    sys.stdout = sys.stdout or os.fdopen(os.open(os.devnull, os.O_WRONLY), "w", encoding="utf-8")
+    sys.stderr = sys.stderr or os.fdopen(os.open(os.devnull, os.O_WRONLY), "w", encoding="utf-8")
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")

@@ -33,6 +33,11 @@ def translate(error: Exception) -> SharedLLMError:
 
 
 def broken_pipe() -> int:
-    """The reader of standard output went away (`| head`): leave quietly, nothing more can be written."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    """The reader of a stream went away (`| head`, `2>&1 | head`): leave quietly, nothing more can be written there.
+
+    What an answer still has to say on the other stream goes too: its reader would be shown a part as if it were all.
+    """
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for stream in (sys.stdout, sys.stderr):
+        os.dup2(nowhere, stream.fileno())
     return PIPE_CLOSED

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -138,6 +139,34 @@ def test_a_reader_that_goes_away_is_no_error(book: str) -> None:
     process.stdout.close()
     assert process.stderr.read() == ""
     assert process.wait(timeout=120) == 141
+
+
+@pytest.mark.parametrize("script", ["plain", "failing", "stuck"])
+def test_a_reader_of_standard_error_that_goes_away_is_no_error_either(book: str, script: str) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    process = start("ask", book, "When?", script=script, stdout=subprocess.PIPE, stderr=writing)
+    os.close(writing)
+    out, _ = process.communicate(timeout=120)
+    assert process.returncode == 141
+    assert out == ("The lamp is lit at dusk.\n" if script == "plain" else "")
+
+
+def test_both_streams_into_a_reader_that_takes_one_line(book: str) -> None:
+    process = start("ask", book, "When?", script="plain", stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "The lamp is lit at dusk.\n"
+    process.stdout.close()
+    assert process.wait(timeout=120) in (0, 141), "0 where all was written before the reader left"
+
+
+@pytest.mark.parametrize("closed", ["2>&-", ">&-", ">&- 2>&-"])
+def test_a_stream_that_was_never_open(book: str, closed: str) -> None:
+    line = f"exec {' '.join(map(shlex.quote, COMMAND))} ask {shlex.quote(book)} When? {closed}"
+    ran = subprocess.run(["sh", "-c", line], capture_output=True, text=True, timeout=120, check=False)
+    assert ran.returncode == 0
+    assert "Traceback" not in ran.stderr
+    assert ran.stdout == ("The lamp is lit at dusk.\n" if closed == "2>&-" else "")
 
 
 def test_a_terminal_that_can_only_do_ascii(book: str) -> None:
