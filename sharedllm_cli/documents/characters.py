@@ -32,7 +32,8 @@ _COMPATIBILITY = re.compile(
 # Bullets that symbol fonts put into the private use area.
 _SYMBOLS = str.maketrans({"\uf0b7": "•", "\uf0a7": "▪", "\uf0d8": "▸", "\uf0fc": "✓", "\u2044": "/"})
 # A run of these says no more than three of them: leaders of a table of contents, rules, blanks of a form.
-_LEADERS = re.compile(r"(?:[ \t]*\.){4,}|(?:…[ \t]*){2,}")
+# Spaces before the first dot are entered at their beginning alone: a long run of spaces would be read once from each.
+_LEADERS = re.compile(r"(?:(?<![ \t])[ \t]+)?\.(?:[ \t]*\.){3,}|(?:…[ \t]*){2,}")
 _RULES = re.compile(r"([_=*~─━═\-])\1{3,}")
 _INNER_SPACES = re.compile(r"(?<=\S)[ \t]+(?=\S)")
 _COLUMN_GAP = re.compile(r"(?<=\S)(?: ?\t[ \t]*| {2,}[ \t]*)(?=\S)")
