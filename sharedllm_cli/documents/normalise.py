@@ -23,8 +23,9 @@ _LIST_ITEM = re.compile(r"(?:[!»•◦▪▸‣·●○■□*✓–—−+-]|\
 _CODE = re.compile(r"[>$#%+]\s|.*(?:<-|:=|==|&&|\|\||[{}]$|\)\s?;$)")
 _SENTENCE_END = re.compile(r"[.!?…][\"'”’»)\]]*$")
 _TRAILING_MARK = re.compile(r"[,.;:)\]](?:\s|$)")
-_BROKEN_ADDRESS = re.compile(r"(?:://\S*[./_=&?]|\w@\S*[.]|[^\s/]?/)$")
-_HEAD_FRAGMENT = re.compile(r"\w[\w'’-]*$")
+_MAIL_ADDRESS = re.compile(r"\w@")
+# Only entered where such characters begin: from each of them on, a long word would be read again and again.
+_HEAD_FRAGMENT = re.compile(r"(?<![\w'’-])['’-]*(\w[\w'’-]*)$")
 _TAIL_FRAGMENT = re.compile(r"[\w'’]+(?:-\w+)*")
 _WORD = re.compile(r"[^\W\d_]+(?:-[^\W\d_]+)*")
 _NO_SPACE_BETWEEN = re.compile("[\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\u3001-\u303f\uff01-\uff60]")
@@ -125,9 +126,9 @@ class _Joiner:
             return None
         if before[-1] == "\u00ad":
             return 1, ""
-        if tail[0].casefold() in _CONJUNCTIONS and head[0].casefold() + tail[0].casefold() not in self.words:
+        if tail[0].casefold() in _CONJUNCTIONS and head[1].casefold() + tail[0].casefold() not in self.words:
             return 0, " "
-        return (0, "") if self._keeps_hyphen(head[0], tail[0]) else (1, "")
+        return (0, "") if self._keeps_hyphen(head[1], tail[0]) else (1, "")
 
     def _keeps_hyphen(self, head: str, tail: str) -> bool:
         joined, hyphenated = (head + tail).casefold(), f"{head}-{tail}".casefold()
@@ -191,11 +192,21 @@ def _runs_over(before: str, after: str) -> bool:
 
 
 def _space(before: str, after: str) -> str:
-    if _BROKEN_ADDRESS.search(before) and after[:1].isalnum():
+    if after[:1].isalnum() and _ends_within_address(before):
         return ""
     if _TRAILING_MARK.match(after) and before[-1:].isalnum():
         return ""
     return "" if _NO_SPACE_BETWEEN.match(before[-1:]) and _NO_SPACE_BETWEEN.match(after[:1]) else " "
+
+
+def _ends_within_address(line: str) -> bool:
+    """Whether a line breaks off within an address or a path, as it seems: `https://example.`, `docs/`."""
+    last = line.rsplit(maxsplit=1)[-1]
+    if last.endswith("/"):
+        return True
+    if "://" in last[:-1] and last.endswith((".", "_", "=", "&", "?")):
+        return True
+    return last.endswith(".") and _MAIL_ADDRESS.search(last[:-1]) is not None
 
 
 def _words_within_lines(pages: Iterable[Iterable[str]]) -> Counter[str]:
