@@ -11,6 +11,7 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from heapq import heappop, heappush
 from itertools import takewhile
 
 EDGE_LINES = 4
@@ -132,11 +133,28 @@ class _Judge:
         self.counting_bare = {key for key, seen in evidence.bare.items() if _counts(seen, 2)}
         # Footnotes count with the pages too, for a while: only on a real share of all pages is it their number.
         self.counting = {key for key, seen in evidence.numbers.items() if _counts(seen, 3) and len(seen) >= least}
-        self.number_ranges = {key: evidence.numbers[key] for key in self.counting | self.counting_bare}
+        self.page_numbers = self.counting | self.counting_bare
+        self.implied_numbers = self._implied_numbers(evidence)
         self.counters = {key for key, seen in evidence.counters.items() if len(seen) >= least}
         self.repeated = {words for words, seen in evidence.words.items() if len(seen) >= least}
         self.kept_once = self._local_runs(evidence)
         self.numbers_only = False
+
+    def _implied_numbers(self, evidence: _Evidence) -> dict[int, str]:
+        """The number of each page between the first and the last that count in one way; the way of most pages wins."""
+        seen = {offset: evidence.numbers[kind, offset] for kind, offset in self.page_numbers if kind == "arabic"}
+        beginning = sorted((min(pages), offset) for offset, pages in seen.items())[::-1]
+        implied: dict[int, str] = {}
+        under_way: list[tuple[int, int, int]] = []  # a heap of (minus how many pages, offset, last page)
+        for index in range(self.page_count):
+            while beginning and beginning[-1][0] < index:
+                offset = beginning.pop()[1]
+                heappush(under_way, (-len(seen[offset]), offset, max(seen[offset])))
+            while under_way and under_way[0][2] <= index:
+                heappop(under_way)
+            if under_way:
+                implied[index] = str(index + under_way[0][1])
+        return implied
 
     def _local_runs(self, evidence: _Evidence) -> dict[str, set[int]]:
         """Words that repeat over at least three neighbouring pages only (the head of one chapter), and where to drop.
@@ -177,7 +195,7 @@ class _Judge:
     def _is_number(self, line: _Line) -> bool:
         """Whether the line is the page number and nothing else."""
         keys = {(kind, offset) for _, kind, offset in line.numbers}
-        return line.bare and bool(keys & (self.counting | self.counting_bare))
+        return line.bare and not keys.isdisjoint(self.page_numbers)
 
     def _repeats(self, line: _Line, index: int) -> bool:
         """Whether the line's words stand on many pages, alone or with a number that counts with the pages."""
@@ -202,10 +220,7 @@ class _Judge:
             for text, kind, offset in line.numbers:
                 if (kind, offset) in self.counting or (line.bare and (kind, offset) in self.counting_bare):
                     return text
-        for (kind, offset), seen in self.number_ranges.items():
-            if kind == "arabic" and min(seen) < index < max(seen):
-                return str(index + offset)
-        return None
+        return self.implied_numbers.get(index)
 
 
 def _counts(seen: set[int], least: int) -> bool:

@@ -1,0 +1,52 @@
+"""A file of any make is read in a time that grows with its length: a megabyte never takes minutes."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pytest
+
+from sharedllm_cli.documents import readers, running_heads
+from sharedllm_cli.documents.characters import clean
+from sharedllm_cli.documents.sources import SourceFile
+
+LENGTH = 400_000
+SECONDS = 20
+"""What is linear takes a second or two; what is not, minutes: a slow machine tells them apart too."""
+
+
+@pytest.fixture(autouse=True)
+def bounded() -> object:
+    started = time.process_time()
+    yield
+    assert time.process_time() - started < SECONDS
+
+
+def filled(pattern: str) -> str:
+    return (pattern * (LENGTH // len(pattern) + 1))[:LENGTH]
+
+
+@pytest.mark.parametrize("pattern", [" ", "\t", ". ", ". . . x", ".   \t  ", "… ", "\u00ad ", "x" + " " * 5000])
+@pytest.mark.parametrize("layout", [True, False])
+def test_characters_of_a_long_line(pattern: str, layout: bool) -> None:
+    assert clean(f"a{filled(pattern)}b", layout=layout)
+
+
+PROSE = "the heron stood in the shallow water for most of the morning and nobody\n" * 3
+
+
+@pytest.mark.parametrize("pattern", ["a@", "://", "://a.", "a/", "'a-", "a-", "word", ".'", "1.", ") "])
+@pytest.mark.parametrize("ending", [" b-", ".", "", " =", "@!"])
+def test_the_seam_after_a_long_line(pattern: str, ending: str) -> None:
+    data = f"{PROSE}x{filled(pattern)}{ending}\nand so it goes on in the line after it\n{PROSE}".encode()
+    assert "goes on" in readers.read(SourceFile("x.txt", Path("x.txt")), data=data).text
+
+
+def test_the_page_numbers_of_many_pages() -> None:
+    """Pairs of pages that count, each in its own way, and pages without a number between them."""
+    pages: list[list[str]] = []
+    for pair in range(8000):
+        number = (pair * 7919) % 90000
+        pages += [["words", str(number)], ["words", str(number + 1)], ["other words"]]
+    assert len(running_heads.bodies(pages)) == len(pages)
