@@ -11,7 +11,7 @@ from sharedllm_cli.cli.arguments import Pages, Reindex, Sources, Stream, exit_co
 from sharedllm_cli.cli.chat_commands import COMMANDS
 from sharedllm_cli.cli.chat_completion import Suggestions
 from sharedllm_cli.cli.chat_conversation import Conversation
-from sharedllm_cli.cli.chat_resuming import open_again, tell_of, told_documents, unknown, wanted_session
+from sharedllm_cli.cli.chat_resuming import BEGIN, opening_again, tell_of, told_documents, unknown, wanted_session
 from sharedllm_cli.cli.chat_session import Drawer, Record, read_session
 from sharedllm_cli.cli.chat_settings import defaults_of, resumed
 from sharedllm_cli.cli.keyboard import open_keyboard
@@ -98,15 +98,20 @@ def chat(
 
 def go_on(call: Call, drawer: Drawer, path: Path, *, reindex: bool) -> Conversation:
     """A saved conversation with its documents open, its settings (but for what flags say) and what was said."""
-    session = read_session(path)
+    try:
+        session = read_session(path)
+    except UsageError as problem:
+        before = "move it away to go on with the one before, or " if path.parent == drawer.folder else ""
+        problem.hint = problem.hint or before + BEGIN
+        raise
     defaults, call = defaults_of(call), resumed(call, session.settings, path.name)
     tell_of(call.console, session)
     for line in unknown(session):
         call.console.note(line)
-    engine = call.engine()
-    with call.console.waiting("loading the model"):
-        library = open_again(engine, session, path, reindex=reindex)
-    absent = told_documents(call, session, library)
-    conversation = Conversation(call, engine, library, defaults, drawer, drawer.record(path), session.pages)
+    with opening_again(path):
+        engine, library = open_documents(call, [document.path for document in session.documents], reindex=reindex)
+    absent = told_documents(call.console, session, library)
+    conversation = Conversation(call, engine, library, defaults, drawer, Record(drawer), session.pages)
     conversation.turns, conversation.absent = list(session.turns), absent
+    conversation.record = drawer.record(path, conversation.session())
     return conversation

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from sharedllm_cli.cli import chat_documents, chat_facts, chat_settings
 from sharedllm_cli.cli.answers import show_sources
 from sharedllm_cli.cli.arguments import exit_code, report_failures
-from sharedllm_cli.cli.chat_resuming import fixed, open_again, tell_of, told_documents
+from sharedllm_cli.cli.chat_resuming import fixed, opening_again, tell_of, told_documents
 from sharedllm_cli.cli.chat_session import SUFFIX, Record, dated, read_session, write_session
 from sharedllm_cli.cli.quantities import number_of
 from sharedllm_cli.errors import UsageError
@@ -49,8 +49,8 @@ def run_command(conversation: Conversation, line: str) -> None:
     command = COMMANDS.get(word)
     if command is None:
         near = difflib.get_close_matches(word, COMMANDS, n=1)
-        hint = f"did you mean {near[0]}? " if near else ""
-        raise UsageError(f"there is no command {word}", hint=f"{hint}one of: {', '.join(COMMANDS)}")
+        hint = f"did you mean {near[0]}? /help lists all" if near else f"one of: {', '.join(COMMANDS)}"
+        raise UsageError(f"there is no command {word}", hint=hint)
     if rest and not command.takes:
         raise UsageError(f"{word} takes nothing after it, got {rest!r}")
     console = conversation.call.console
@@ -88,10 +88,10 @@ def one_path(text: str, example: str) -> Path | None:
 def show_help(conversation: Conversation, _: str) -> None:
     pairs = [(f"{word} {command.takes}".rstrip(), command.meaning) for word, command in COMMANDS.items()]
     chat_facts.rows(conversation.call.console, pairs)
-    conversation.call.console.say(
-        "  Anything else is a question. Alt-Enter or a backslash at the end begins a new line, Tab completes, Ctrl-R"
+    chat_facts.remark(
+        conversation.call.console,
+        "Anything else is a question. Alt-Enter or a backslash at the end begins a new line, Tab completes, Ctrl-R"
         " searches what was typed before, Ctrl-C stops an answer, Ctrl-D leaves.",
-        style="dim",
     )
 
 
@@ -176,7 +176,7 @@ def save(conversation: Conversation, text: str) -> None:
     console = conversation.call.console
     path = one_path(text, "/save talk.json")
     if path is None:
-        conversation.record.keep(conversation.session())
+        conversation.record.keep(conversation.session(), again=True)
         path = conversation.record.path
     else:
         path = path if path.suffix or path.is_dir() else path.with_suffix(SUFFIX)
@@ -192,19 +192,26 @@ def load(conversation: Conversation, text: str) -> None:
         list_kept(conversation)
         return
     path = named_session(conversation, text)
-    session = read_session(path)
+    try:
+        session = read_session(path)
+    except UsageError as problem:
+        problem.hint = problem.hint or "this chat goes on as it was; /load without a name lists what is kept"
+        raise
     call, engine = conversation.call, conversation.engine
     settings = chat_settings.resumed(call, session.settings, path.name).settings
-    with call.console.waiting("opening the documents"):
-        library = open_again(engine, session, path)
-    conversation.absent = told_documents(call, session, library)
+    with opening_again(path), call.console.waiting("opening the documents"):
+        library = engine.open([document.path for document in session.documents])
+    report_failures(call, library.failures)
+    conversation.code = conversation.code or exit_code(library.failures)
+    conversation.absent = told_documents(call.console, session, library)
     conversation.library = library
     for line in fixed(session, engine.settings, conversation.defaults):
         call.console.note(line)
     chat_settings.use(engine, chat_settings.for_questions(settings, engine.settings))
     conversation.turns, conversation.pages = list(session.turns), session.pages
-    conversation.record = conversation.drawer.record(path)
+    conversation.record = conversation.drawer.record(path, conversation.session())
     tell_of(call.console, session)
+    call.console.say("")
     documents(conversation, "")
 
 
@@ -234,7 +241,7 @@ def list_kept(conversation: Conversation) -> None:
         console.say("no conversation is kept yet; /load FILE takes one that /save wrote")
         return
     chat_facts.rows(console, pairs, title="Kept conversations")
-    console.say("  /load NUMBER goes on with one of them, /load FILE with one that /save wrote", style="dim")
+    chat_facts.remark(console, "/load NUMBER goes on with one of them, /load FILE with one that /save wrote")
 
 
 def settings(conversation: Conversation, text: str) -> None:
@@ -265,7 +272,7 @@ def show_settings(conversation: Conversation) -> None:
     console = conversation.call.console
     every = (*chat_settings.OF_A_QUESTION, *chat_settings.OF_THE_CHAT)
     chat_facts.rows(console, [setting_row(conversation, name) for name in every])
-    console.say("  /set NAME VALUE changes one, /set NAME default takes it back, /set NAME explains it", style="dim")
+    chat_facts.remark(console, "/set NAME VALUE changes one, /set NAME default takes it back, /set NAME explains it")
 
 
 def show_setting(conversation: Conversation, name: str, *, meaning: bool) -> None:
@@ -273,7 +280,7 @@ def show_setting(conversation: Conversation, name: str, *, meaning: bool) -> Non
     if meaning:
         text = chat_settings.meaning(name)
         choices = chat_settings.values(name)
-        conversation.call.console.say(f"  {text} One of: {', '.join(choices)}." if choices[1:] else f"  {text}")
+        chat_facts.remark(conversation.call.console, f"{text} One of: {', '.join(choices)}." if choices[1:] else text)
 
 
 def setting_row(conversation: Conversation, name: str) -> tuple[str, str]:

@@ -96,6 +96,8 @@ def quoted(text: str, *, is_open: bool = False) -> str:
     home = "~/" if text.startswith("~/") else ""
     text = text.removeprefix(home)
     word = shlex.quote(text) if text else ""
+    if "'" in text and not set(text) & set('"\\'):
+        word = f'"{text}"'  # quotes within quotes are hard to read
     return home + (word[:-1] if is_open and word != text else word)
 
 

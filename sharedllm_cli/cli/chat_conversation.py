@@ -11,7 +11,7 @@ from sharedllm_cli.cli.answers import explain, receive
 from sharedllm_cli.cli.arguments import failure_text
 from sharedllm_cli.cli.chat_commands import is_command, run_command
 from sharedllm_cli.cli.chat_documents import saved
-from sharedllm_cli.cli.chat_facts import show_documents
+from sharedllm_cli.cli.chat_facts import remark, show_documents
 from sharedllm_cli.cli.chat_session import Drawer, Record, SavedDocument, SavedTurn, Session
 from sharedllm_cli.cli.chat_settings import to_save
 from sharedllm_cli.cli.failures import translate
@@ -67,8 +67,10 @@ class Conversation:
         """Take lines until there are no more; the exit code: 0, or that of the first question that failed."""
         interactive = keyboard.interactive
         if interactive:
+            if self.turns:
+                self.call.console.say("")
             show_documents(self.call.console, self.library, self.absent)
-            self.call.console.say("  Ask a question, or type /help. Ctrl-D leaves.", style="dim")
+            remark(self.call.console, "Ask a question, or type /help. Ctrl-D leaves.")
         for line in keyboard.lines():
             self._take(line.strip(), interactive=interactive)
             if self.left:

@@ -29,6 +29,7 @@ def rows(console: Console, pairs: Sequence[Row], *, title: str | None = None) ->
     from rich.text import Text
 
     if title:
+        console.say("")
         console.say(Text(one_line(title), style="bold"))
     column = max((len(one_line(name)) for name, _ in pairs), default=0)
     if not console.err_is_terminal:
@@ -42,6 +43,17 @@ def rows(console: Console, pairs: Sequence[Row], *, title: str | None = None) ->
     for name, value in pairs:
         grid.add_row("", Text(one_line(name)), Text(one_line(value)))
     console.say(grid)
+
+
+def remark(console: Console, text: str) -> None:
+    """A dim line that goes on, on a narrow terminal, below its beginning."""
+    from rich.padding import Padding
+    from rich.text import Text
+
+    if console.err_is_terminal:
+        console.say(Padding(Text(one_line(text), style="dim"), (0, 0, 0, 2)))
+    else:
+        console.say(f"  {one_line(text)}")
 
 
 def show_documents(console: Console, library: Library, absent: Sequence[SavedDocument] = ()) -> None:

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sharedllm_cli.cli.arguments import report_failures
 from sharedllm_cli.cli.chat_facts import show_recalled
 from sharedllm_cli.cli.chat_session import Drawer, SavedDocument, Session
 from sharedllm_cli.cli.chat_settings import KNOBS, OF_A_QUESTION, shown_name
 from sharedllm_cli.cli.console import Console
 from sharedllm_cli.cli.quantities import number_of
-from sharedllm_cli.cli.session import Call
 from sharedllm_cli.config import Settings
 from sharedllm_cli.errors import DocumentError, UsageError
 
 if TYPE_CHECKING:
-    from sharedllm_cli.engine import Engine, Library
+    from sharedllm_cli.engine import Library
 
 BEGIN = "begin one with: sharedllm chat DOC..."
 
@@ -57,12 +57,11 @@ def _about(drawer: Drawer, documents: list[str]) -> Path:
     return found
 
 
-def open_again(engine: Engine, session: Session, path: Path, *, reindex: bool = False) -> Library:
-    """The documents of a saved conversation; DocumentError where none of them can be opened."""
-    if not session.documents:
-        raise UsageError(f"the conversation {path.name} names no document", hint=BEGIN)
+@contextmanager
+def opening_again(path: Path) -> Iterator[None]:
+    """A DocumentError that names the conversation, where none of its documents can be opened."""
     try:
-        return engine.open([document.path for document in session.documents], reindex=reindex)
+        yield
     except DocumentError as problem:
         raise DocumentError(
             f"no document of the conversation {path.name} can be opened: {problem.message}",
@@ -70,18 +69,17 @@ def open_again(engine: Engine, session: Session, path: Path, *, reindex: bool = 
         ) from None
 
 
-def told_documents(call: Call, session: Session, library: Library) -> list[SavedDocument]:
+def told_documents(console: Console, session: Session, library: Library) -> list[SavedDocument]:
     """Tell which documents are not there any more, or not as they were; returns those that are not there."""
-    report_failures(call, library.failures)
     now = {_resolved(one.path): one.content_hash for one in library.documents if one.path is not None}
     absent = []
     for document in session.documents:
         found = now.get(_resolved(document.path))
         if found is None and document.content_hash not in now.values():
             absent.append(document)
-            call.console.warn(f"the conversation goes on without {document.name}")
+            console.warn(f"the conversation goes on without {document.name}")
         elif found not in (None, document.content_hash):
-            call.console.warn(f"{document.name} has changed: the answers so far are from its earlier text")
+            console.warn(f"{document.name} has changed: the answers so far are from its earlier text")
     return absent
 
 

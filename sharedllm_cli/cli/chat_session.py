@@ -13,8 +13,9 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import MISSING, asdict, dataclass, field, fields, is_dataclass
+from dataclasses import MISSING, asdict, dataclass, field, fields, is_dataclass, replace
 from datetime import UTC, datetime
+from math import isfinite
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, get_args, get_origin, get_type_hints
@@ -80,7 +81,7 @@ def encode(session: Session) -> bytes:
 def decode(data: bytes, name: str) -> Session:
     """The session that a file's bytes hold; UsageError where they hold none, or that of a later version."""
     try:
-        content = json.loads(data)
+        content = json.loads(data, parse_constant=_not_a_number)
     except (ValueError, RecursionError):
         raise UsageError(f"{name} is no saved conversation, or is damaged") from None
     if not isinstance(content, dict) or content.get("format") != FORMAT:
@@ -96,6 +97,8 @@ def decode(data: bytes, name: str) -> Session:
             raise _UnfitError("version")
         session: Session = _value(Session, content, "")
         _check_settings(session.settings)
+        if not session.documents:
+            raise _UnfitError("documents")
     except _UnfitError as problem:
         raise UsageError(f"{name} is damaged: {problem} is not what a conversation holds") from None
     return session
@@ -119,9 +122,9 @@ def _value(kind: Any, value: Any, place: str) -> Any:
         return tuple(_value(one, part, place) for one, part in zip(inner, value, strict=True))
     if origin is dict and isinstance(value, dict):
         return value
-    if kind is float and type(value) in (int, float):
+    if kind is float and type(value) in (int, float) and isfinite(value):
         return float(value)
-    if type(value) is kind:
+    if type(value) is kind and kind is not float:
         return value
     raise _UnfitError(place or "the file")
 
@@ -139,6 +142,10 @@ def _object(kind: Any, value: Any, place: str) -> Any:
     return kind(**found)
 
 
+def _not_a_number(text: str) -> None:
+    raise ValueError(f"{text} is no JSON")
+
+
 def _check_settings(settings: dict[str, Any]) -> None:
     """Each of its own type; those that this version doesn't know are left to whoever uses them."""
     hints = get_type_hints(Settings)
@@ -151,7 +158,7 @@ def read_session(path: Path) -> Session:
     """The conversation in a file; UsageError where there is none."""
     try:
         if not path.is_file():
-            raise UsageError(f"there is no file {path}", hint="/load without a name lists what was kept")
+            raise UsageError(f"there is no file {path}")
         if path.stat().st_size > MOST_BYTES:
             raise UsageError(f"{path} is no saved conversation")
         return decode(path.read_bytes(), str(path))
@@ -210,9 +217,12 @@ class Drawer:
                 return path
         return None
 
-    def record(self, path: Path) -> Record:
-        """Where a conversation from this file is kept from now on: there, if it is in the drawer, else anew."""
-        return Record(self, path if path.resolve().parent == self.folder.resolve() else None)
+    def record(self, path: Path, session: Session) -> Record:
+        """Where a conversation from this file is kept from now on: there, if it is in the drawer, else anew.
+
+        `session` is what it is at the beginning: it is not kept anew before more is said.
+        """
+        return Record(self, path if path.resolve().parent == self.folder.resolve() else None, session)
 
     def new_path(self, session: Session) -> Path:
         """A name that is free: when it was begun, and what it is about."""
@@ -231,18 +241,19 @@ class Record:
     Two chats that go on with the same conversation don't overwrite each other: the second to write gets its own file.
     """
 
-    def __init__(self, drawer: Drawer, path: Path | None = None) -> None:
+    def __init__(self, drawer: Drawer, path: Path | None = None, kept: Session | None = None) -> None:
+        """`kept` is what need not be written, since it is on disk already."""
         self._drawer = drawer
         self.path = path
         self._digest = _digest(path)
-        self._kept: Session | None = None
+        self._kept = kept
 
-    def keep(self, session: Session) -> bool:
-        """Write a conversation unless the file holds it already; whether it had to go to another file than before.
+    def keep(self, session: Session, *, again: bool = False) -> bool:
+        """Write a conversation unless that is done; whether it had to go to another file than before.
 
-        Raises UsageError or ResourceError where it can't be written.
+        `again` writes it in any case. Raises UsageError or ResourceError where it can't be written.
         """
-        if session == self._kept and self.path is not None and self.path.exists():
+        if session == self._kept and not again and (self.path is None or self.path.exists()):
             return False
         with writing(self._drawer.folder, HOME_ELSEWHERE):
             make_private_folder(self._drawer.folder)
@@ -256,9 +267,7 @@ class Record:
 
 def dated(session: Session) -> Session:
     """The session as of now."""
-    return Session(
-        session.documents, session.turns, session.settings, session.pages, datetime.now(UTC).isoformat("T", "seconds")
-    )
+    return replace(session, saved=datetime.now(UTC).isoformat("T", "seconds"))
 
 
 def _digest(path: Path | None) -> str | None:

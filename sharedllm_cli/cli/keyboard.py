@@ -76,7 +76,7 @@ class Prompt:
             complete_while_typing=False,
             multiline=True,
             prompt_continuation=lambda width, number, wrapped: " " * width,
-            key_bindings=_keys(),
+            key_bindings=_keys(complete),
             output=create_output(stdout=console.err),
         )
 
@@ -91,8 +91,12 @@ class Prompt:
                 return
 
 
-def _keys() -> KeyBindings:
-    """Enter sends, Alt-Enter or a backslash at the end begins a new line, Ctrl-C clears what was typed."""
+def _keys(complete: Complete) -> KeyBindings:
+    """Enter sends, Alt-Enter or a backslash at the end begins a new line, Ctrl-C clears what was typed.
+
+    Tab puts the one offer that there is in place, so that what lies in a folder can follow at once; of several it
+    shows a menu.
+    """
     from prompt_toolkit.enums import DEFAULT_BUFFER
     from prompt_toolkit.filters import has_focus
     from prompt_toolkit.key_binding import KeyBindings
@@ -114,6 +118,18 @@ def _keys() -> KeyBindings:
     @keys.add("escape", "enter", filter=typing)
     def new_line(event: KeyPressEvent) -> None:
         event.current_buffer.insert_text("\n")
+
+    @keys.add("tab", filter=typing)
+    def tab(event: KeyPressEvent) -> None:
+        buffer = event.current_buffer
+        length, offers = complete(buffer.document.text_before_cursor)
+        if buffer.complete_state is None and len(offers) == 1:
+            buffer.delete_before_cursor(length)
+            buffer.insert_text(offers[0][0])
+        elif buffer.complete_state is None:
+            buffer.start_completion(insert_common_part=True)
+        else:
+            buffer.complete_next()
 
     @keys.add("c-c", filter=typing)
     def clear(event: KeyPressEvent) -> None:

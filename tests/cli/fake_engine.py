@@ -134,8 +134,14 @@ class Script:
     late_error: BaseException | None = None
     hashes: dict[str, str] = field(default_factory=dict)
     """Content hashes of files by name, else the name itself."""
+    unpaged: tuple[str, ...] = ()
+    """Files without pages, by name."""
+    warnings: list[str] = field(default_factory=list)
+    """What opening documents is warned of, which every answer repeats."""
     delay: float = 0.0
     settings: list[Settings] = field(default_factory=list)
+    used: list[Settings] = field(default_factory=list)
+    """The settings of each question."""
     calls: list[tuple[str, Any]] = field(default_factory=list)
     closed: int = 0
 
@@ -173,15 +179,26 @@ class FakeEngine:
         with self.reporter.task("reading", 12, "pages") as task:
             task.advance(12)
         documents = [
-            FakeDocument(Path(name).name, name, content_hash=self.script.hashes.get(Path(name).name, Path(name).name))
+            FakeDocument(
+                Path(name).name,
+                name,
+                paged=Path(name).name not in self.script.unpaged,
+                content_hash=self.script.hashes.get(Path(name).name, Path(name).name),
+            )
             for name in arguments
             if name not in failed
         ]
-        return FakeLibrary(documents, list(self.script.failures))
+        for text in self.script.warnings:
+            self.reporter.warn(text)
+        if not documents:
+            raise self.script.failures[0][1]
+        failures = [(name, error) for name, error in self.script.failures if name in arguments]
+        return FakeLibrary(documents, failures, list(self.script.warnings))
 
     def ask(
         self, library: FakeLibrary, question: str, *, history: Sequence[Any] = (), pages: tuple[int, int] | None = None
     ) -> Iterator[str | Answer]:
+        self.script.used.append(self.settings)
         self.script.calls.append(("ask", (question, [(turn.question, turn.answer) for turn in history], pages)))
         try:
             for piece in self.script.pieces:
@@ -189,7 +206,9 @@ class FakeEngine:
                 time.sleep(self.script.delay)
             if self.script.late_error is not None:
                 raise self.script.late_error
-            yield make_answer(question, **({"answer": "".join(self.script.pieces)} | self.script.changes))
+            changes = {"answer": "".join(self.script.pieces)} | self.script.changes
+            changes["warnings"] = [*self.script.warnings, *changes.get("warnings", [])]
+            yield make_answer(question, **changes)
         finally:
             self.script.closed += 1
 

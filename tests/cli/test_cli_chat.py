@@ -5,26 +5,16 @@ from __future__ import annotations
 import io
 import json
 import stat
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
-from fake_engine import Ran, Script, call, make_source
+from chat_talk import ANSWER, Impatient, Typist, asked, talk
+from fake_engine import Script, call, make_source
 
 from sharedllm_cli.cli import chat as chat_module
 from sharedllm_cli.cli.keyboard import open_keyboard, private_file
 from sharedllm_cli.errors import ModelError
-
-ANSWER = "The lamp is lit at dusk."
-
-
-def talk(script: Script, monkeypatch: pytest.MonkeyPatch, *lines: str, flags: tuple[str, ...] = ()) -> Ran:
-    monkeypatch.setattr("sys.stdin", io.StringIO("".join(f"{line}\n" for line in lines)))
-    return call(script, "chat", "book.pdf", *flags)
-
-
-def asked(script: Script) -> list[Any]:
-    return [value for name, value in script.calls if name == "ask"]
 
 
 def test_each_question_sees_the_ones_before_it(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -95,39 +85,6 @@ def test_pages_arrive(monkeypatch: pytest.MonkeyPatch) -> None:
     assert asked(script) == [("When?", [], (2, 3))]
 
 
-class Typist:
-    """A person at the prompt who presses Ctrl-C during the first answer."""
-
-    interactive = True
-
-    def __init__(self, *lines: str) -> None:
-        self._lines = lines
-
-    def lines(self) -> Any:
-        yield from self._lines
-
-
-class Impatient(Script):
-    """Interrupts the first answer after its first piece."""
-
-    def make(self, *arguments: Any) -> Any:
-        engine = super().make(*arguments)
-        plain = engine.ask
-
-        def ask(*values: Any, **named: Any) -> Any:
-            pieces = plain(*values, **named)
-            yield next(pieces)
-            if len(asked(self)) == 1:
-                try:
-                    raise KeyboardInterrupt
-                finally:
-                    pieces.close()
-            yield from pieces
-
-        engine.ask = ask
-        return engine
-
-
 def test_control_c_stops_the_answer_and_keeps_the_conversation(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(chat_module, "open_keyboard", lambda *_: Typist("When?", "And why?"))
     script = Impatient()
@@ -167,3 +124,59 @@ def test_a_pipe_is_read_line_by_line(monkeypatch: pytest.MonkeyPatch, tmp_path: 
     keyboard = open_keyboard(Console(), tmp_path, [])
     assert not keyboard.interactive
     assert list(keyboard.lines()) == ["a\n", "b\n"]
+
+
+def test_each_answer_is_told_its_own_warnings_and_those_of_the_documents_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    script = Script(warnings=["page 3 is damaged"], changes={"warnings": ["the answer stops at its longest length"]})
+    err = talk(script, monkeypatch, "When?", "Why?").err
+    assert err.count("the answer stops at its longest length") == 2
+    assert err.count("page 3 is damaged") == 1
+
+
+def test_what_commands_show_does_not_mix_into_json(monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = ("/help", "When?", "/sources", "/tree", "/stats", "/docs", "/set", "/save", "/load", "/add c.pdf", "/clear")
+    ran = talk(Script(), monkeypatch, *lines, flags=("--json", "--quiet"))
+    assert [json.loads(line)["question"] for line in ran.out.splitlines()] == ["When?"]
+    assert "page xii (12)" in ran.err, "what is asked for is shown with --quiet too"
+
+
+def test_a_line_that_begins_with_a_path_is_a_question(monkeypatch: pytest.MonkeyPatch) -> None:
+    script = Script()
+    talk(script, monkeypatch, "/etc/fstab holds what?", "exit")
+    assert [question for question, *_ in asked(script)] == ["/etc/fstab holds what?", "exit"]
+
+
+def test_at_a_terminal_exit_leaves(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(chat_module, "open_keyboard", lambda *_: Typist("exit", "When?"))
+    script = Script()
+    assert call(script, "chat", "book.pdf").code == 0
+    assert asked(script) == []
+
+
+def test_a_fault_of_ours_ends_the_line_and_not_the_chat(monkeypatch: pytest.MonkeyPatch) -> None:
+    script = Script(late_error=KeyError("surprise"))
+    ran = talk(script, monkeypatch, "When?", "/docs")
+    assert "error: something went wrong inside sharedllm" in ran.err
+    assert "tokens in 10 chunks" in ran.err
+    assert ran.code == 1
+
+
+def test_control_c_stops_a_command_and_keeps_the_chat(monkeypatch: pytest.MonkeyPatch) -> None:
+    script = Script()
+
+    class Reading(Typist):
+        def lines(self) -> Iterator[str]:
+            script.error = KeyboardInterrupt()
+            yield "/add long.pdf"
+            script.error = None
+            yield "When?"
+
+    monkeypatch.setattr(chat_module, "open_keyboard", lambda *_: Reading())
+    ran = call(script, "chat", "book.pdf")
+    assert "stopped" in ran.err
+    assert (ran.code, ran.out) == (0, f"{ANSWER}\n")
+
+
+def test_a_stopped_answer_has_no_sources_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(chat_module, "open_keyboard", lambda *_: Typist("When?", "/sources"))
+    assert "no sources: the last answer was stopped" in call(Impatient(), "chat", "book.pdf").err

@@ -1,0 +1,89 @@
+"""What /set changes, refuses and shows."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from functools import cached_property
+from typing import Any
+
+import pytest
+from chat_talk import talk
+from fake_engine import Script
+
+from sharedllm_cli.cli.chat_settings import OF_A_QUESTION, names, use
+from sharedllm_cli.config import Settings
+
+
+def test_a_setting_changes_the_next_question_and_goes_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    script = Script()
+    lines = ("/set top-p 0.5", "/set evidence_tokens 64", "/set tree on", "/set system Answer in French.", "one")
+    ran = talk(script, monkeypatch, *lines, "/set top-p default", "/set tree default", "/set system default", "two")
+    one, two = script.used
+    assert (one.top_p, one.evidence_tokens, one.tree, one.system) == (0.5, 64, True, "Answer in French.")
+    assert (two.top_p, two.evidence_tokens, two.tree, two.system) == (1.0, 64, None, None)
+    assert "top-p  0.5 (default: 1)" in ran.err
+
+
+def test_default_is_what_holds_without_the_flag(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SHAREDLLM_SEED", "7")
+    script = Script()
+    ran = talk(script, monkeypatch, "one", "/set seed default", "two", flags=("--seed", "3"))
+    assert [settings.seed for settings in script.used] == [3, 7]
+    assert "seed  7\n" in ran.err
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ("/set top-p 2", "--top-p must be above 0 and at most 1, got 2.0"),
+        ("/set seed x", "--seed must be a whole number, got 'x'"),
+        ("/set policy best", "--policy can't be 'best'"),
+        ("/set tree maybe", "--tree can't be 'maybe'"),
+        ("/set model other", "--model is settled when a chat starts"),
+        ("/set tempratur 1", "there is no setting 'tempratur'\nhint: did you mean: temperature"),
+        ("/set nonsense", "there is no setting 'nonsense'\nhint: one of: policy"),
+    ],
+)
+def test_a_wrong_setting_is_refused_in_the_words_of_its_flag(
+    monkeypatch: pytest.MonkeyPatch, line: str, says: str
+) -> None:
+    script = Script()
+    ran = talk(script, monkeypatch, line, "one")
+    assert f"error: {says}" in ran.err
+    assert ran.code == 2
+    assert script.used == [Settings()]
+
+
+def test_every_setting_of_a_question_is_shown_and_explained(monkeypatch: pytest.MonkeyPatch) -> None:
+    shown = talk(Script(), monkeypatch, "/set", flags=("--password", "secret")).err
+    for name in names():
+        assert f"  {name} " in shown
+    assert "evidence-tokens  384 (the adapter's)" in shown
+    assert "secret" not in shown
+    assert "given (default: none)" in shown
+    explained = talk(Script(), monkeypatch, "/set policy").err
+    assert "How leaves are scored for a question. One of: hybrid, bm25" in explained
+
+
+def test_a_setting_reaches_the_trees_that_were_made_with_others() -> None:
+    """The engine makes its trees once; they must not go on to tell of the policy before."""
+
+    class Engine:
+        settings = Settings()
+
+        @cached_property
+        def trees(self) -> str:
+            return self.settings.policy
+
+    engine: Any = Engine()
+    assert engine.trees == "hybrid"
+    use(engine, Settings(policy="bm25"))
+    assert engine.trees == "bm25"
+
+
+def test_the_settings_of_a_question_are_those_that_load_nothing() -> None:
+    fixed = {knob.name for knob in fields(Settings)} - set(OF_A_QUESTION)
+    assert fixed == {
+        *("model", "adapter", "device", "quantize", "dtype", "attention", "offline", "preset", "lower_layers"),
+        *("chunk_tokens", "tree_height", "ratios", "encoding", "injection", "stored_dtype", "index_dir"),
+    }
