@@ -50,6 +50,8 @@ def show_findings(call: Call, findings: Sequence[Finding]) -> None:
     from rich.text import Text
 
     grid = Table.grid(padding=(0, 2))
+    for overflow in (None, None, "fold"):
+        grid.add_column(no_wrap=overflow is None, overflow=overflow or "ellipsis")
     for finding in findings:
         sign, plain, style = SIGNS[finding.state]
         words = Text(one_line(finding.value))

@@ -18,6 +18,9 @@ Pairs = Iterable[tuple[str, str]]
 GAP = 3
 """Cells between two columns."""
 
+LEAST_TEXT = 12
+"""Cells that a column of text is left at least; what is longer is folded there."""
+
 
 def show_table(
     console: Console,
@@ -29,32 +32,57 @@ def show_table(
 ) -> None:
     """A table of plain text; `right` names the headings whose columns are aligned right, joined by commas.
 
-    `spare` names those that a terminal too narrow for all of them goes without, the first to go first.
+    `spare` names those that a terminal too narrow for all of them goes without, the first to go first. Where even so
+    the numbers would not stand whole, each row becomes a block of its own: a cut number is a wrong number.
     """
+    columns = list(zip(headings, *rows, strict=True))
+    numbers = right.split(",")
+    if console.out_is_terminal:
+        width = console.rich(console.out).width
+        for heading in spare.split(","):
+            if _width(columns) > width:
+                columns = [column for column in columns if column[0] != heading]
+        if _width(columns, numbers) > width and any(heading in numbers for heading, *_ in columns):
+            console.result(_blocks(columns))
+            return
+    console.result(_grid(columns, numbers))
+
+
+def _width(columns: Sequence[Sequence[str]], whole: Sequence[str] | None = None) -> int:
+    """Cells that a table takes where nothing is folded, or nothing but what is not under the headings `whole`."""
+    from rich.cells import cell_len
+
+    total = GAP * (len(columns) - 1)
+    for column in columns:
+        width = max(cell_len(one_line(cell)) for cell in column)
+        total += width if whole is None or column[0] in whole else min(width, LEAST_TEXT)
+    return total
+
+
+def _grid(columns: Sequence[Sequence[str]], numbers: Sequence[str]) -> RenderableType:
     from rich import box
     from rich.table import Table
     from rich.text import Text
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold", show_edge=False)
-    numbers = right.split(",")
-    columns = list(zip(headings, *rows, strict=True))
-    for heading in spare.split(",") if console.out_is_terminal else ():
-        if _width(columns) > console.rich(console.out).width:
-            columns = [column for column in columns if column[0] != heading]
     for heading, *_ in columns:
         number = heading in numbers
         table.add_column(heading, justify="right" if number else "left", no_wrap=number, overflow="fold")
     for row in list(zip(*columns, strict=True))[1:]:
         table.add_row(*(Text(one_line(cell)) for cell in row))
-    console.result(table)
+    return table
 
 
-def _width(columns: Sequence[Sequence[str]]) -> int:
-    """Cells that a table takes where nothing is folded."""
-    from rich.cells import cell_len
+def _blocks(columns: Sequence[Sequence[str]]) -> RenderableType:
+    """Each row below the name in its first column, a line for every other column."""
+    from rich.console import Group
+    from rich.text import Text
 
-    widths = [max(cell_len(one_line(cell)) for cell in column) for column in columns]
-    return sum(widths) + GAP * (len(widths) - 1)
+    headings, *rows = zip(*columns, strict=True)
+    parts: list[RenderableType] = []
+    for name, *cells in rows:
+        parts += [facts_table(zip(headings[1:], cells, strict=True), title=name), Text("")]
+    return Group(*parts[:-1])
 
 
 def show_facts(console: Console, pairs: Pairs, *, title: str | None = None) -> None:

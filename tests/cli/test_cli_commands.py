@@ -258,6 +258,17 @@ def test_doctor_without_torch_says_what_to_do(without_torch: None) -> None:
     assert "1 to put right" in out
 
 
+def test_doctor_shows_a_long_path_whole_on_a_narrow_terminal(
+    without_torch: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = tmp_path / ("long" * 20)
+    monkeypatch.setenv("SHAREDLLM_HOME", str(home))
+    monkeypatch.setenv("COLUMNS", "40")
+    shown = re.sub("\x1b[^m]*m", "", call(Script(), "doctor", terminal=True).out)
+    assert f"{home}/config.toml(nonethere)" in re.sub(r"\s", "", shown)
+    assert "…" not in shown
+
+
 def test_doctor_tells_where_each_setting_came_from(
     without_torch: None, private_home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from time import sleep
 
@@ -177,3 +178,29 @@ def test_a_narrow_terminal_goes_without_spare_columns_and_a_pipe_never(monkeypat
         assert "book.pdf" in out.getvalue()
         assert "1,024" in out.getvalue()
         assert ("a-folder-with-a-long-name" in out.getvalue()) is not terminal
+
+
+@pytest.mark.parametrize("width", [24, 40, 60, 80, 120])
+def test_no_number_of_a_table_is_cut_at_any_width(monkeypatch: pytest.MonkeyPatch, width: int) -> None:
+    monkeypatch.setenv("COLUMNS", str(width))
+    headings = ("Document", "Pages", "Tokens", "Index", "To answer")
+    rows = [("a-long-name.pdf", "18", "8,521", "22 MB", "5.5 s"), ("b.pdf", "1,024", "131,072", "345 MB", "1 min 20 s")]
+    out = Stream(True)
+    show_table(Console(out, Stream(False)), headings, rows, right="Pages,Tokens,Index,To answer")
+    shown = re.sub("\x1b[^m]*m", "", out.getvalue())
+    assert max(len(line) for line in shown.splitlines()) <= width
+    for cell in (*headings[1:], *rows[0][1:], *rows[1][1:]):
+        assert cell in shown, f"{cell} at {width} columns"
+    assert "a-long-name" in shown
+
+
+def test_too_narrow_for_its_numbers_a_table_becomes_one_block_a_row(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "26")
+    out = Stream(True)
+    rows = [("a.pdf", "8,521", "5.5 s"), ("b.pdf", "131,072", "80.0 s")]
+    show_table(Console(out, Stream(False)), ("Document", "Tokens", "To answer"), rows, right="Tokens,To answer")
+    shown = re.sub("\x1b[^m]*m", "", out.getvalue())
+    assert [line.rstrip() for line in shown.splitlines()] == [
+        *("a.pdf", "Tokens     8,521", "To answer  5.5 s", ""),
+        *("b.pdf", "Tokens     131,072", "To answer  80.0 s"),
+    ]
