@@ -15,7 +15,7 @@ from sharedllm_cli.cli.quantities import duration, number_of, size
 from sharedllm_cli.cli.session import Call
 
 if TYPE_CHECKING:
-    from sharedllm_cli.engine import IndexOutcome
+    from sharedllm_cli.engine import Engine, IndexOutcome
 
 SHAPING = tuple(name for name in TREE.names if name != "injection")
 """Settings that shape the stored trees; the injection's form reads the same trees either way."""
@@ -36,22 +36,35 @@ def index(
         ),
     ] = False,
 ) -> int:
-    """Read documents and compute their trees, so that questions start at once.
+    """Read documents and compute their trees, ahead of the questions that read them.
 
-    What is indexed already is skipped; an interrupted run goes on where it stopped.
+    What is indexed already is skipped; an interrupted run goes on where it stopped. Whether questions read the trees is
+    the adapter's choice, or yours with --tree; those that don't need no `index`, since `ask` reads the document itself.
     """
     announce_stdin(call, documents)
     call.console.kept = "finished chunks are kept; run the same command again to go on"
     refuse_unwritable(call)
     refuse_unreadable(call, documents, reindex=reindex)
-    outcomes, failures = call.engine().index(documents, reindex=reindex, late_states=late_states)
+    engine = call.engine()
+    outcomes, failures = engine.index(documents, reindex=reindex, late_states=late_states)
     report_failures(call, failures)
     if call.json:
         call.console.json(as_json(outcomes, failures))
     else:
         for outcome in outcomes:
             call.console.line(describe(outcome))
+        if remark := unread(engine):
+            call.console.note(remark)
     return exit_code(failures)
+
+
+def unread(engine: Engine) -> str | None:
+    """One sentence where questions, asked as these settings say, would not read the trees; None where they do."""
+    if engine.reads_tree:
+        return None
+    if engine.facts().reads_tree:
+        return "questions answer from passages and read these trees only with --tree"
+    return "the adapter reads no tree: questions answer from passages alone"
 
 
 def as_json(outcomes: Sequence[IndexOutcome], failures: Failures) -> dict[str, Any]:

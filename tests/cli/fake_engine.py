@@ -158,6 +158,9 @@ class FakeEngine:
     def reads_tree(self) -> bool:
         return bool(self.settings.tree)
 
+    def facts(self) -> ModelUse:
+        return make_answer(**self.script.changes).model
+
     @property
     def shared(self) -> Any:
         """What the adapter decides where the user does not."""

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from fake_engine import Ran, Script, Stream, call
 
+from sharedllm_cli.answer import ModelUse
 from sharedllm_cli.cli import machine
 from sharedllm_cli.cli.console import Console
 from sharedllm_cli.config import InjectionConfig, Settings, TreeConfig
@@ -36,8 +37,27 @@ def test_index_tells_one_line_a_document() -> None:
     ran = call(script, "index", "a.pdf", "bad.pdf", "--late-states", "--reindex")
     assert ran.code == 3
     assert ran.out == "a.pdf: indexed, 5,000 tokens in 10 chunks, 12 MB, 8.0 s, 625 tokens/s\n"
-    assert ran.err == "error: bad.pdf is damaged\nhint: get another copy\n"
+    assert ran.err.startswith("error: bad.pdf is damaged\nhint: get another copy\n")
     assert script.calls == [("index", (["a.pdf", "bad.pdf"], True, True))]
+
+
+@pytest.mark.parametrize(
+    ("has_gates", "tree", "told"),
+    [
+        (True, None, "note: questions answer from passages and read these trees only with --tree\n"),
+        (True, "true", ""),
+        (False, None, "note: the adapter reads no tree: questions answer from passages alone\n"),
+    ],
+)
+def test_index_ends_with_whether_questions_read_what_it_made(
+    monkeypatch: pytest.MonkeyPatch, has_gates: bool, tree: str | None, told: str
+) -> None:
+    if tree is not None:
+        monkeypatch.setenv("SHAREDLLM_TREE", tree)
+    script = Script(changes={"model": ModelUse("base", "adapter", True, has_gates, "none", "cpu")})
+    assert call(script, "index", "a.pdf").err == told
+    assert call(script, "index", "a.pdf", "--quiet").err == ""
+    assert call(script, "index", "a.pdf", "--json").err == ""
 
 
 def test_index_json() -> None:
