@@ -72,7 +72,12 @@ class Conversation:
             show_documents(self.call.console, self.library, self.absent)
             remark(self.call.console, "Ask a question, or type /help. Ctrl-D leaves.")
         for line in keyboard.lines():
-            self._take(line.strip(), interactive=interactive)
+            try:
+                self._take(line.strip(), interactive=interactive)
+            except KeyboardInterrupt:
+                if not interactive:
+                    raise
+                self.call.console.say("stopped", style="yellow")
             if self.left:
                 break
         if interactive and self.keeps and self.turns and not self._told_unkept:
@@ -88,10 +93,6 @@ class Conversation:
                 self.left = True
             elif line:
                 self.ask(line, interactive=interactive)
-        except KeyboardInterrupt:
-            if not interactive:
-                raise
-            console.say("stopped", style="yellow")
         except BrokenPipeError:
             raise
         except Exception as error:
@@ -101,7 +102,8 @@ class Conversation:
                 console.traceback(error)
             console.problem(problem)
             self.code = self.code or problem.exit_code
-        self._keep()
+        finally:
+            self._keep()
 
     def ask(self, question: str, *, interactive: bool = True) -> None:
         """Answer one question; Ctrl-C stops the answer and, at a terminal, keeps the conversation."""

@@ -82,8 +82,8 @@ class Prompt:
 
     def lines(self) -> Iterator[str]:
         while True:
-            self._console.say("")
             try:
+                self._console.say("")
                 yield self._session.prompt([("bold", self._sign)])
             except KeyboardInterrupt:
                 self._console.say("Ctrl-D or /quit leaves", style="dim")

@@ -134,6 +134,8 @@ class Script:
     late_error: BaseException | None = None
     hashes: dict[str, str] = field(default_factory=dict)
     """Content hashes of files by name, else the name itself."""
+    only_named: bool = False
+    """Opening has the failures of the documents that are named; otherwise all of them, whatever is named."""
     unpaged: tuple[str, ...] = ()
     """Files without pages, by name."""
     warnings: list[str] = field(default_factory=list)
@@ -195,7 +197,8 @@ class FakeEngine:
             self.reporter.warn(text)
         if not documents:
             raise self.script.failures[0][1]
-        failures = [(name, error) for name, error in self.script.failures if name in arguments]
+        every = not self.script.only_named
+        failures = [(name, error) for name, error in self.script.failures if every or name in arguments]
         return FakeLibrary(documents, failures, list(self.script.warnings))
 
     def ask(

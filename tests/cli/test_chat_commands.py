@@ -102,7 +102,7 @@ def test_documents_are_added_and_dropped_by_name_or_number(monkeypatch: pytest.M
 )
 def test_a_command_that_fails_leaves_the_chat_as_it_was(monkeypatch: pytest.MonkeyPatch, line: str, says: str) -> None:
     bad = DocumentError("bad.pdf is damaged", hint="get another copy")
-    script = Script(failures=[("bad.pdf", bad)])
+    script = Script(failures=[("bad.pdf", bad)], only_named=True)
     ran = talk(script, monkeypatch, line, "When?", "/docs")
     assert f"error: {says}" in ran.err
     assert ran.code == (3 if "bad" in line else 2)
@@ -111,7 +111,7 @@ def test_a_command_that_fails_leaves_the_chat_as_it_was(monkeypatch: pytest.Monk
 
 
 def test_of_several_documents_the_bad_one_is_told_and_the_others_are_added(monkeypatch: pytest.MonkeyPatch) -> None:
-    script = Script(failures=[("bad.pdf", DocumentError("bad.pdf is damaged"))])
+    script = Script(failures=[("bad.pdf", DocumentError("bad.pdf is damaged"))], only_named=True)
     ran = talk(script, monkeypatch, "/add bad.pdf b.pdf")
     assert "error: bad.pdf is damaged" in ran.err
     assert "2  b.pdf" in ran.err
