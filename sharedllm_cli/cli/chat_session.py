@@ -81,7 +81,7 @@ def encode(session: Session) -> bytes:
 def decode(data: bytes, name: str) -> Session:
     """The session that a file's bytes hold; UsageError where they hold none, or that of a later version."""
     try:
-        content = json.loads(data, parse_constant=_not_a_number)
+        content = json.loads(data)
     except (ValueError, RecursionError):
         raise UsageError(f"{name} is no saved conversation, or is damaged") from None
     if not isinstance(content, dict) or content.get("format") != FORMAT:
@@ -140,10 +140,6 @@ def _object(kind: Any, value: Any, place: str) -> Any:
         elif part.default is MISSING and part.default_factory is MISSING:
             raise _UnfitError(f"{place}.{part.name}".lstrip("."))
     return kind(**found)
-
-
-def _not_a_number(text: str) -> None:
-    raise ValueError(f"{text} is no JSON")
 
 
 def _check_settings(settings: dict[str, Any]) -> None:

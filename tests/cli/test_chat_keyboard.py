@@ -77,6 +77,7 @@ def test_control_c_on_an_empty_line_says_how_to_leave(keys: PipeInput) -> None:
     said, told = lines(keys, f"{CTRL_C}one{ENTER}")
     assert said == ["one"]
     assert "Ctrl-D or /quit leaves" in told
+    assert "leaves" not in lines(keys, f"typed{CTRL_C}one{ENTER}")[1]
 
 
 def test_history_holds_what_was_typed_but_no_password(keys: PipeInput, tmp_path: Path) -> None:
@@ -93,6 +94,8 @@ def test_a_backslash_goes_on_in_the_next_line_of_a_pipe(monkeypatch: pytest.Monk
 
 
 # What Tab offers
+
+SHELF = ['"John\'s.md"', "a.pdf", "b.pdf", "bad.pdf", "book.pdf"]
 
 
 @pytest.fixture
@@ -120,6 +123,7 @@ def folder(shelf: Path) -> Path:
         ("/drop ", 0, ["book.pdf", "'two words.txt'"]),
         ("/load t", 1, ["talk.json"]),
         ("/save ", 0, ["'letters to me/", "talk.json"]),
+        ("/add 'letters to me/first.txt' ", 0, [*SHELF, "'letters to me/", "'my notes.txt'"]),
         ("/add b", 1, ["b.pdf", "bad.pdf", "book.pdf"]),
         ("/add a.pdf my", 2, ["'my notes.txt'"]),
         ("/add .h", 2, [".hidden.pdf"]),

@@ -152,6 +152,8 @@ def test_resume_with_documents_takes_the_last_conversation_about_them(
     assert asked(script)[0][1] == [("What of book.pdf?", ANSWER)]
     ran = talk(Script(), monkeypatch, "Why?", flags=("--resume",), documents=("third.pdf",))
     assert (ran.code, ran.err.splitlines()[0]) == (2, "error: no conversation about third.pdf is kept")
+    both = talk(Script(), monkeypatch, "Why?", flags=("--resume",), documents=("book.pdf", "other.pdf"))
+    assert "error: no conversation about book.pdf, other.pdf is kept" in both.err, "each was asked apart"
 
 
 def test_documents_that_are_gone_or_changed_are_told_and_not_forgotten(
@@ -169,6 +171,7 @@ def test_documents_that_are_gone_or_changed_are_told_and_not_forgotten(
     back = resume(Script(hashes={"book.pdf": "another"}), monkeypatch, "/drop b.pdf", "/docs", "Why?")
     assert "2  b.pdf: 12 pages" not in back.err
     assert "not there" not in back.err
+    assert "error" not in back.err
     assert "1  book.pdf: 12 pages" in back.err
 
 
@@ -211,6 +214,9 @@ def test_what_is_loaded_is_not_kept_twice_until_more_is_said(
     resume(Script(), monkeypatch, "/docs", flags=("--load", "talk.json"))
     assert kept(private_home) == []
     before = (here / "talk.json").read_bytes()
+    resume(Script(), monkeypatch, "/save", flags=("--load", "talk.json", "--no-save"))
+    assert len(kept(private_home)) == 1, "it was asked for"
+    kept(private_home)[0].unlink()
     resume(Script(), monkeypatch, "Why?", flags=("--load", "talk.json"))
     assert len(kept(private_home)) == 1
     assert (here / "talk.json").read_bytes() == before, "only /save writes a file of the user's"
