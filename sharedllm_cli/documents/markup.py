@@ -8,7 +8,7 @@ from __future__ import annotations
 import io
 import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from bs4 import BeautifulSoup, Tag
@@ -39,6 +39,8 @@ _NOT_IN_CELLS = ["table", "ul", "ol", "pre", *sorted(_HEADINGS)]
 _FRONT_MATTER = re.compile(r"\A---[ \t]*\n(.*?\n)(?:---|\.\.\.)[ \t]*(?:\n|\Z)", re.DOTALL)
 _SPACES = re.compile(r"\s+")
 
+DEEPEST_INDENT = 20
+"""Levels of a nested list that are indented: below, the lines of a hostile page would be nothing but white space."""
 LONGEST_SUBSTITUTION = 10_000
 """Characters that a reStructuredText substitution may stand for; a longer one is not carried out."""
 
@@ -59,7 +61,7 @@ def from_html(source: str | bytes, *, authored: bool = False) -> MarkupText:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # bs4 warns of XHTML, and of text that looks like an address or a file name
         soup = BeautifulSoup(source, "lxml")
-    writer = _Writer(authored)
+    writer = _Writer(authored, _around(soup, _NOT_IN_CELLS))
     title = _SPACES.sub(" ", soup.title.get_text()).strip() if soup.title else ""
     for element, entering in _walk(soup):
         if isinstance(element, Tag):
@@ -145,6 +147,17 @@ def _walk(root: Tag) -> Iterator[tuple[PageElement, bool]]:
             yield element, True
 
 
+def _around(root: Tag, names: Sequence[str]) -> frozenset[int]:
+    """The ids of all elements that hold one of these names at any depth, each looked at once however deep they nest."""
+    found: set[int] = set()
+    for inner in root.find_all(names):
+        for above in inner.parents:
+            if id(above) in found:
+                break
+            found.add(id(above))
+    return frozenset(found)
+
+
 def _is_dropped(tag: Tag) -> bool:
     return (
         tag.name in _DROPPED
@@ -165,6 +178,7 @@ class _Writer:
     """Collects lines. White space is one space, except in `pre`; a table's row is one line, its cells between bars."""
 
     authored: bool
+    layout: frozenset[int]  # ids of what holds more than a table's cell does
     outline: list[OutlineEntry] = field(default_factory=list)
     _lines: list[str] = field(default_factory=list)
     _line: list[str] = field(default_factory=list)
@@ -252,10 +266,10 @@ class _Writer:
         return bool(self._cells) and self._cells[-1]
 
     def _open_cell(self, tag: Tag) -> None:
-        simple = tag.find(_NOT_IN_CELLS) is None
+        simple = id(tag) not in self.layout
         if not simple:
             self._break()
-        elif tag.find_previous_sibling(["td", "th"]) is not None and "".join(self._line).strip():
+        elif tag.find_previous_sibling(["td", "th"]) is not None and any(map(str.strip, self._line)):
             while self._line and not self._line[-1].strip():
                 self._line.pop()
             self._line.append(" | ")
@@ -263,7 +277,7 @@ class _Writer:
 
     def _bullet(self) -> None:
         current = self._lists[-1] if self._lists else _List(False, 1)
-        indent = "  " * max(0, len(self._lists) - 1)
+        indent = "  " * min(max(0, len(self._lists) - 1), DEEPEST_INDENT)
         self._line.append(f"{indent}{current.number}. " if current.ordered else f"{indent}- ")
         current.number += 1
 

@@ -9,6 +9,7 @@ import pytest
 
 from sharedllm_cli.documents import readers, running_heads
 from sharedllm_cli.documents.characters import clean
+from sharedllm_cli.documents.markup import from_html
 from sharedllm_cli.documents.sources import SourceFile
 
 LENGTH = 400_000
@@ -50,3 +51,9 @@ def test_the_page_numbers_of_many_pages() -> None:
         number = (pair * 7919) % 90000
         pages += [["words", str(number)], ["words", str(number + 1)], ["other words"]]
     assert len(running_heads.bodies(pages)) == len(pages)
+
+
+@pytest.mark.parametrize("pattern", ["<table><tr><td>", "<td>x", "<td><p>x</p>", "<ul><li>x", "<a href=x>y", "<a><br>"])
+def test_elements_that_nest_or_follow_one_another(pattern: str) -> None:
+    # The parser gives up below some depth; what is read above it is no longer than a few times the page.
+    assert len(from_html(f"<body>{filled(pattern)}the end").text) < 10 * LENGTH
