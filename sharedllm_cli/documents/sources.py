@@ -47,9 +47,9 @@ class SourceFile:
 def expand(arguments: Sequence[str], failures: list[tuple[str, DocumentError]] | None = None) -> list[SourceFile]:
     """The documents that the arguments name, in their order, each once (by resolved path).
 
-    A folder gives its files of known kinds, at any depth, in natural order (`page 2` before `page 10`), hidden ones
-    left out; a pattern that the shell left alone is matched here, `**` included; `-` is standard input. Names are the
-    shortest ends of paths that tell the files apart.
+    A folder gives its regular files of known kinds, at any depth, in natural order (`page 2` before `page 10`), hidden
+    ones left out; a pattern that the shell left alone is matched here, `**` included; `-` is standard input. Names are
+    the shortest ends of paths that tell the files apart.
 
     Raises DocumentError for an argument that names nothing; with `failures` given, appends argument and
     error there and goes on.
@@ -124,6 +124,7 @@ def _folder(folder: Path) -> list[Path]:
         files += [
             Path(place, name) for name in names if not name.startswith(".") and Path(name).suffix.lower() in SUFFIXES
         ]
+    files = [path for path in files if not _is_special(path)]
     if not files:
         raise DocumentError(
             f"the folder {folder} holds no document", hint=f"looked for files ending in {' '.join(sorted(SUFFIXES))}"
@@ -131,20 +132,28 @@ def _folder(folder: Path) -> list[Path]:
     return sorted(files, key=_natural)
 
 
+def _is_special(path: Path) -> bool:
+    """Whether a name in a folder is a pipe, a socket or a device; what can't be looked at is told when it is read."""
+    try:
+        return not stat.S_ISREG(path.stat().st_mode)
+    except OSError:
+        return False
+
+
 def _matches(pattern: str) -> list[Path]:
     matched = sorted((Path(match) for match in glob.glob(str(_path(pattern)), recursive=True)), key=_natural)
     # `notes/*` means the documents among what it matches; `*.log` means exactly those files.
     suffix = Path(pattern).suffix
     named = bool(suffix) and not glob.has_magic(suffix)
-    files: list[Path] = []
+    files: dict[Path, None] = {}
     for path in matched:
         if path.is_dir() and "**" not in pattern:
-            files += [file for file in _quietly(path) if file not in files]
+            files |= dict.fromkeys(_quietly(path))
         elif path.is_file() and (named or path.suffix.lower() in SUFFIXES):
-            files.append(path)
+            files[path] = None
     if not files:
         raise DocumentError(f"no document matches {pattern}", hint=f"documents end in {' '.join(sorted(SUFFIXES))}")
-    return files
+    return list(files)
 
 
 def _quietly(folder: Path) -> list[Path]:

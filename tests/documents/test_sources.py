@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 from pathlib import Path
 
 import pytest
@@ -92,6 +93,25 @@ def test_bad_ones_are_collected_and_the_rest_go_on(library: Path) -> None:
 def test_devices_are_refused() -> None:
     with pytest.raises(DocumentError, match="device"):
         expand(["/dev/null"])
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no pipes with names")
+def test_a_folder_and_a_pattern_give_regular_files_only(library: Path) -> None:
+    """A pipe that nobody writes to would be waited for without end; named by itself it is what the user asks for."""
+    os.mkfifo(library / "a1.txt")
+    os.mkfifo(library / "sub" / "pipe.txt")
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind("a2.txt")
+        assert names(".") == ["B1.md", "b2.txt", "b10.txt", "c.pdf", "d.HTML"]
+    assert names("*") == ["B1.md", "b2.txt", "b10.txt", "c.pdf", "d.HTML"]
+    assert names("**") == ["B1.md", "b2.txt", "b10.txt", "c.pdf", "d.HTML"]
+    assert names("*.txt") == ["b2.txt", "b10.txt"]
+    assert names("a1.txt") == ["a1.txt"]
+
+
+def test_a_link_to_nothing_in_a_folder_is_told_when_it_is_read(library: Path) -> None:
+    os.symlink(library / "gone.txt", library / "a1.txt")
+    assert names(".")[0] == "a1.txt"
 
 
 def test_a_folder_that_links_to_itself_ends(library: Path) -> None:
