@@ -12,6 +12,7 @@ terminal.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from time import perf_counter
 from typing import Any
@@ -23,7 +24,7 @@ from sharedllm_cli.answer import Answer, Coverage, IndexUse, ModelUse, Source, T
 from sharedllm_cli.config import Settings
 from sharedllm_cli.errors import UsageError
 from sharedllm_cli.generation import prompt as prompts
-from sharedllm_cli.generation.answering import answer_pieces, stop_ids, weighed_tokens
+from sharedllm_cli.generation.answering import answer_pieces, first_sentences, stop_ids, weighed_tokens
 from sharedllm_cli.generation.grounding import Verdict, assess
 from sharedllm_cli.generation.prompt import NOT_IN_DOCUMENT, PassageText, Prompt, Turn
 from sharedllm_cli.generation.refusal import refusal_ids, refuses
@@ -41,6 +42,9 @@ from sharedllm_cli.reading.library import Library, OpenDocument
 from sharedllm_cli.reading.scoring import Scored, score_documents
 from sharedllm_cli.reading.sources import TokenRanges, answering_first, page_tokens
 from sharedllm_cli.reading.trees import TreeReading, Trees
+
+OVERVIEW_SENTENCES = 2
+"""So long is an answer about a document as a whole: what a small model goes on with are other things, or the same."""
 
 
 @dataclass(frozen=True)
@@ -87,6 +91,7 @@ class Asking:
         self._budget = shared.passage_budget(settings)
         self._reads_tree = shared.reads_tree(settings)
         self._threshold = shared.refuse_from(settings)
+        self._overview = False
         if not self._budget and not self._reads_tree:
             raise UsageError(
                 "with --evidence-tokens 0 and no tree the model would read nothing of the document",
@@ -112,10 +117,8 @@ class Asking:
         timing.index_s = trees.seconds if trees else 0.0
         with memory_for("score the leaves", "use --policy bm25, which needs no model, or --quantize 4bit"):
             scored = self._score(looked_for(self._question, self._history, documents))
-        by_words = settings.policy in ("hybrid", "bm25", "right")
-        choosing = Choosing(
-            documents, scored, self._budget, allowed=self._allowed, by_words=by_words, question=self._question
-        )
+        self._overview = trees is None and not scored.lexical.terms and self._shared.leaves_the_whole(settings)
+        choosing = self._choosing(scored)
         chosen = choosing.first()
         timing.search_s = perf_counter() - started - timing.index_s
         if self._budget and chosen.unfit:
@@ -132,7 +135,8 @@ class Asking:
         text = ""
         finish: Finish = "stop"
         smaller = "use fewer --evidence-tokens or --max-new-tokens, --candidates 1 or --quantize 4bit"
-        with memory_for("write the answer", smaller):
+        alone = self._shared.adapter.silenced() if self._overview else nullcontext()
+        with memory_for("write the answer", smaller), alone:
             begun, read = self._read(choosing, chosen, tree.context)
             begun_s = perf_counter() - started
             weighed = None if begun.refused else self._weighed(begun, tree.context)
@@ -164,6 +168,21 @@ class Asking:
             policy,
             nodes=lambda: self._trees.vectors(documents),
             stored_states=self._trees.states(documents) if policy == "late" else [None] * len(documents),
+        )
+
+    def _choosing(self, scored: Scored) -> Choosing:
+        """What there is to read; of a question about the whole it is told that it is read and answered otherwise."""
+        if self._overview:
+            self._reporter.note("about the document as a whole: its beginning is read, and told in other words")
+            self._threshold = None
+        return Choosing(
+            self._documents,
+            scored,
+            self._budget,
+            allowed=self._allowed,
+            by_words=self._settings.policy in ("hybrid", "bm25", "right"),
+            question=self._question,
+            beginnings=self._overview,
         )
 
     def _read(self, choosing: Choosing, chosen: Chosen, tree: TreeContext | None) -> tuple[_Begun, list[Chosen]]:
@@ -201,6 +220,7 @@ class Asking:
             passages=passages,
             history=self._history,
             system=settings.system,
+            rule=prompts.RULE_OF_THE_WHOLE if self._overview else prompts.RULE,
         )
         self._reporter.detail("the running text", prompt.text)
         self._tell_of_dropped(prompt)
@@ -233,7 +253,8 @@ class Asking:
             sampler = Sampler(settings.temperature, settings.top_p, settings.seed, begun.unsaid)
             step = self._step(begun, tree)
             tokens = decode_stream(step, begun.first, sampler, stops, settings.max_new_tokens)
-        yield from answer_pieces(tokens, base.tokenizer, begun.prompt.stop_texts)
+        pieces = answer_pieces(tokens, base.tokenizer, begun.prompt.stop_texts)
+        yield from first_sentences(pieces, OVERVIEW_SENTENCES) if self._overview else pieces
 
     def _weighed(self, begun: _Begun, tree: TreeContext | None) -> list[GeneratedToken] | None:
         """The answer where several short ones are weighed against each other, else None."""

@@ -15,7 +15,6 @@ from tiny_models import make_byte_tokenizer, make_tiny_model
 from sharedllm_cli import asking as asking_module
 from sharedllm_cli import engine as engine_module
 from sharedllm_cli.answer import Answer
-from sharedllm_cli.asking import Asking
 from sharedllm_cli.config import InjectionConfig, Settings, TreeConfig
 from sharedllm_cli.documents import readers
 from sharedllm_cli.engine import Engine
@@ -216,18 +215,6 @@ def test_pages_bound_what_is_read(model: str, private_home: Path, story: str, op
     assert answer.coverage.tokens_read < answer.coverage.tokens
     with pytest.raises(UsageError, match="only 3 pages"):
         ask(engine, [story], "What is told of the granary?", pages=(9, 9))
-
-
-def test_the_source_that_holds_the_answers_words_is_the_first(
-    model: str, private_home: Path, story: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    engine = make(model, private_home, evidence_tokens=1500)
-    question = "What is told of the granary?"
-    assert ask(engine, [story], question)[1].sources[0].page == 2
-    monkeypatch.setattr(Asking, "_decode", lambda *_: iter([("clover", "stop")]))
-    first, *others = ask(engine, [story], question)[1].sources
-    assert first.page == 3
-    assert 2 in {source.page for source in others}
 
 
 def test_question_without_any_word_of_the_document_is_not_answered(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,9 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
     from sharedllm_cli.generation.sampling import Unsaid
+
+_SENTENCE_END = re.compile(r"(?:(?<=\w\w)|(?<=[.,]\d))([.!?…]+[\"'”’)\]]*)\s")
+"""Where a sentence is over: not after the single letter of an abbreviation, or a lone digit."""
 
 
 def weighed_tokens(
@@ -76,6 +80,21 @@ def answer_pieces(
         yield piece, finish
         if finish is not None:
             return
+
+
+def first_sentences(pieces: Iterable[tuple[str, Finish | None]], most: int) -> Iterator[tuple[str, Finish | None]]:
+    """An answer's pieces up to the end of so many sentences, or of the first paragraph."""
+    text, told = "", 0
+    for piece, finish in pieces:
+        text += piece
+        ends = [end.start() + len(end[1]) for end in _SENTENCE_END.finditer(text)][:most]
+        paragraph = text.find("\n\n", len(text) - len(text.lstrip()))
+        over = min([*ends[most - 1 : most], *([paragraph] if paragraph >= 0 else [])], default=None)
+        if over is not None:
+            yield text[told:over], "stop"
+            return
+        yield piece, finish
+        told = len(text)
 
 
 def stop_ids(generation_config: Any, tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:

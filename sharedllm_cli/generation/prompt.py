@@ -25,6 +25,8 @@ NOT_IN_DOCUMENT = "The document does not say."
 SYSTEM = f"You answer questions about a document. If it does not hold the answer, you say: {NOT_IN_DOCUMENT}"
 RULE = "Answer in a few words from the text."
 """Stands after the question: a small model keeps to it there, not in the system prompt (docs/log.md)."""
+RULE_OF_THE_WHOLE = "Answer in one or two sentences."
+"""Stands there after a question about a document as a whole."""
 _QUESTION = "Question:"
 
 
@@ -76,12 +78,13 @@ def build(
     passages: Sequence[PassageText] = (),
     history: Sequence[Turn] = (),
     system: str | None = None,
+    rule: str = RULE,
 ) -> Prompt:
     """Build the running text such that it and `max_new_tokens` fit the window (in tokens).
 
     If they don't, the oldest turns go first, then the passages with the lowest score (of equal ones the first, the
     farthest from the question). The passages stand in the order given. `system` replaces the built-in system prompt and
-    the rule after the question; an empty one leaves both out.
+    `rule`, which stands after the question; an empty one leaves both out.
 
     Raises UsageError when the question is empty or does not fit alone, ModelError when the chat template fails.
     """
@@ -93,7 +96,7 @@ def build(
 
     def attempt(dropped_turns: int, dropped_passages: int) -> tuple[str, list[int], tuple[int, ...]]:
         kept = tuple(sorted(by_rank[: len(passages) - dropped_passages]))
-        last = question_text(question, [marked[place] for place in kept], rule=RULE if system is None else "")
+        last = question_text(question, [marked[place] for place in kept], rule=rule if system is None else "")
         messages = _messages(SYSTEM if system is None else system, history[dropped_turns:], last)
         return *encode_conversation(tokenizer, messages), kept
 

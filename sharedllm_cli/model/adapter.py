@@ -77,6 +77,7 @@ class Adapter(nn.Module):
         layers: Any = model.model.layers
         self.injections = nn.ModuleDict()
         self.low_rank = nn.ModuleDict()
+        self._merged: list[tuple[Any, LowRank]] = []
         dtype = model.model.norm.weight.dtype
         for place in config.injection.layers:
             layer = getattr(layers[place], "wrapped", layers[place])
@@ -148,15 +149,24 @@ class Adapter(nn.Module):
 
     @contextmanager
     def silenced(self) -> Iterator[None]:
-        """Within, low-rank weights that are attached (not merged) add nothing: without a tree it is the base model."""
+        """Within, low-rank weights add nothing: without a tree it is the base model.
+
+        Merged ones are taken off again, which is exact up to one rounding of the weights' type, and afterwards the
+        merged weights are back as they were.
+        """
         additions = [module for module in self.modules() if isinstance(module, LowRank)]
-        for addition in additions:
-            addition.silent = True
+        merged = [(linear, linear.weight) for linear, _ in self._merged]
         try:
+            for addition in additions:
+                addition.silent = True
+            for linear, addition in self._merged:
+                linear.weight = _plus(linear.weight, addition, -1.0)
             yield
         finally:
             for addition in additions:
                 addition.silent = False
+            for linear, weight in merged:
+                linear.weight = weight
 
     def gate_values(self) -> dict[str, float]:
         """Lowest, mean and highest open gate; empty where all are closed."""
@@ -207,13 +217,13 @@ class Adapter(nn.Module):
             if type(linear) is not nn.Linear or alone or (shared and not copies):
                 setattr(owner, name, LowRankLinear(linear, addition))
                 continue
-            product = (addition.up.float() @ addition.down.float()) * addition.scale
-            merged = nn.Parameter((linear.weight.float() + product).to(linear.weight.dtype), requires_grad=False)
+            merged = _plus(linear.weight, addition, 1.0)
             if shared:
                 linear = copy.copy(linear)
                 linear._parameters = dict(linear._parameters)
                 setattr(owner, name, linear)
             linear.weight = merged
+            self._merged.append((linear, addition))
 
     def _copied_bytes(self, layers: nn.ModuleList) -> int:
         """What copies of all shared linear maps with additions would take."""
@@ -311,6 +321,13 @@ def _check_low_rank(low_rank: LowRankConfig, injection: InjectionConfig, layers:
             f"low-rank weights on layer {min(shared)}, which the lower model shares, would make stored trees stale",
             hint="those of injected layers belong into shared_layers: they act in the upper model alone",
         )
+
+
+@torch.no_grad()
+def _plus(weight: Tensor, addition: LowRank, sign: float) -> nn.Parameter:
+    """A weight [outputs, inputs] with a low-rank addition added, or taken off with a sign of −1."""
+    product = (addition.up.float() @ addition.down.float()) * (sign * addition.scale)
+    return nn.Parameter((weight.float() + product.to(weight.device)).to(weight.dtype), requires_grad=False)
 
 
 def _view(layer: Any) -> Any:

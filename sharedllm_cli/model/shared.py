@@ -54,6 +54,16 @@ class SharedModel:
         """So many likely answers are weighed against each other (`adapter_config.candidate_count`)."""
         return candidate_count(settings, self.adapter.config)
 
+    def leaves_the_whole(self, settings: Settings) -> bool:
+        """Whether questions about a document as a whole are the base model's, without the adapter's low-rank weights.
+
+        An adapter that learned to answer in few words or that the document does not say knows nothing else to say to
+        them. The user's own system prompt or threshold speaks to the adapter.
+        """
+        config = self.adapter.config
+        own = settings.system is not None or settings.refuse_from is not None
+        return config.low_rank is not None and config.refuse_from is not None and not own
+
     @cached_property
     def lower_replicas(self) -> list[LowerModel]:
         """Copies of the lower model on the other GPUs that have room for one: they share the building of an index."""

@@ -87,8 +87,9 @@ class Choosing:
     """What is read of some documents for a question, one reading after the other, and what is shown for it.
 
     `allowed` bounds passages and sources to some tokens of each document (None: all). `by_words` says that the scores
-    rest on the question's words, so that without any of them the passages are spread over the documents. A `question`
-    about a document itself (its author, its title) gets its first page, however that scores.
+    rest on the question's words, so that without any of them the passages are spread over the documents; with
+    `beginnings` they are the beginnings of what may be read. A `question` about a document itself (its author, its
+    title) gets its first page, however that scores.
     """
 
     def __init__(
@@ -100,6 +101,7 @@ class Choosing:
         allowed: Sequence[TokenRanges | None] | None = None,
         by_words: bool = True,
         question: str = "",
+        beginnings: bool = False,
     ) -> None:
         self._documents = documents
         self._scored = scored
@@ -111,12 +113,16 @@ class Choosing:
         ]
         self._readable = sum(end - first for ranges in self._allowed for first, end in ranges)
         self._by_words = by_words
-        self._spread = by_words and not scored.lexical.matched
+        self._in_order = by_words and not scored.lexical.matched
+        self._spread = self._in_order and not beginnings
         self._front = asks_for_front_matter(question) and any(map(_may_read_front, self._allowed))
         self._leaves = scored.leaves
         if self._front:
             ends = [_front_end(opened) for opened in documents]
             self._leaves = raise_front(self._leaves, self._texts, ends, budget_tokens or QUOTE_TOKENS)
+        elif beginnings:
+            # Lower from leaf to leaf, so that the budget goes to all documents alike.
+            self._leaves = [-text.leaves[:, 0].astype(np.float64) for text in self._texts]
 
     def first(self) -> Chosen:
         """The best passages within the budget."""
@@ -154,7 +160,7 @@ class Choosing:
     def _chosen(self, found: Sequence[Passage]) -> Chosen:
         tokens = sum(passage.length for passage in found)
         # What is read for no place in particular, and whole documents, are read as they stand.
-        if not self._spread and tokens < self._readable:
+        if not self._in_order and tokens < self._readable:
             found = evidence.best_last(found, self._leaves, self._texts)
         pieces = [passage_text(self._documents[passage.document], passage) for passage in found]
         return Chosen(

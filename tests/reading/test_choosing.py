@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import pytest
 from open_documents import opened, scored
 
 from sharedllm_cli.generation.prompt import Turn
@@ -244,3 +245,14 @@ def test_a_question_that_leans_on_the_one_before_is_looked_for_with_it() -> None
     whole = "Where do the bees sleep in winter?"
     assert looked_for(whole, history, [book]) == whole
     assert looked_for("And in winter?", [], [book]) == "And in winter?"
+
+
+def test_for_a_question_about_the_whole_the_beginnings_may_be_asked_for() -> None:
+    books = [opened([HARBOUR * 3, BEES * 3]), opened([BEES * 3, HARBOUR * 3])]
+    found = scored("What is this about?", *books)
+    chosen = Choosing(books, found, 400, beginnings=True).first()
+    assert [(one.document, one.first_token) for one in chosen.held] == [(0, 0), (1, 0)]
+    assert chosen.held[0].length == pytest.approx(chosen.held[1].length, abs=100)
+    first = books[0].document.pages[1].start
+    bounded = Choosing(books, found, 400, beginnings=True, allowed=[[(first, books[0].tokens)], []]).first()
+    assert [(one.document, one.first_token) for one in bounded.held] == [(0, first)]

@@ -1,0 +1,155 @@
+"""Questions about a document as a whole: its beginning is read by the base model; the adapter keeps to places."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from sharedllm_cli import asking as asking_module
+from sharedllm_cli.answer import Answer
+from sharedllm_cli.asking import OVERVIEW_SENTENCES, Asking
+from sharedllm_cli.config import InjectionConfig, Settings, TreeConfig
+from sharedllm_cli.engine import Engine
+from sharedllm_cli.generation.answering import first_sentences
+from sharedllm_cli.generation.prompt import NOT_IN_DOCUMENT, RULE, RULE_OF_THE_WHOLE
+from sharedllm_cli.model.adapter import Adapter
+from sharedllm_cli.model.adapter_config import LowRankConfig
+from sharedllm_cli.model.shared import load_shared
+from sharedllm_cli.model.upper import UpperModel
+from sharedllm_cli.progress import Silent
+
+TREE = TreeConfig(64, 2, (8, 4))
+PAGES = ["Of lamps and towers, a treatise. " * 8, "The granary is full. " * 20, "Bees like clover. " * 20]
+WHOLE, PLACE = "What is this document about?", "What do bees like?"
+
+
+@pytest.fixture
+def document(tmp_path: Path) -> str:
+    path = tmp_path / "book.txt"
+    path.write_text("\f".join(PAGES), encoding="utf-8")
+    return str(path)
+
+
+@pytest.fixture
+def settings(model_folder: Callable[..., Path], tmp_path: Path, private_home: Path) -> Settings:
+    """A model with an adapter that would change every answer, and that always refuses where it is asked."""
+    folder = str(model_folder("llama", max_position_embeddings=8192))
+    base = load_shared(Settings(model=folder, device="cpu"), private_home, Silent()).base
+    plain = Adapter.untrained(base.model, base.name, InjectionConfig("merged", 2), TREE)
+    config = replace(
+        plain.config, low_rank=LowRankConfig(2, 4, (3,), ("q_proj", "down_proj"), (1,)), refuse_from=1e-300
+    )
+    adapter = Adapter(base.model, config)
+    with torch.no_grad():
+        for parameter in adapter.low_rank.parameters():
+            parameter.copy_(torch.randn(parameter.shape, generator=torch.Generator().manual_seed(0)))
+    adapter.save(tmp_path / "adapter", trained={"objective": "none: set by a test"})
+    adapted = str(tmp_path / "adapter")
+    return Settings(model=folder, device="cpu", dtype="float32", adapter=adapted, max_new_tokens=8, evidence_tokens=300)
+
+
+@pytest.fixture
+def seen(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, torch.Tensor]]:
+    """Every running text that is read, and the logits after it."""
+    texts: list[tuple[str, torch.Tensor]] = []
+    original, prompt = UpperModel.begin, Asking._prompt
+
+    def begun(self: UpperModel, *arguments: Any) -> Any:
+        logits, cache = original(self, *arguments)
+        texts[-1] = (texts[-1][0], logits.clone())
+        return logits, cache
+
+    def built(self: Asking, *arguments: Any) -> Any:
+        found = prompt(self, *arguments)
+        texts.append((found.text, torch.empty(0)))
+        return found
+
+    monkeypatch.setattr(UpperModel, "begin", begun)
+    monkeypatch.setattr(Asking, "_prompt", built)
+    return texts
+
+
+def asked(settings: Settings, document: str, home: Path, *questions: str) -> list[Answer]:
+    engine = Engine(settings, home=home, reporter=Silent())
+    library = engine.open([document])
+    found = [list(engine.ask(library, question))[-1] for question in questions]
+    return [answer for answer in found if isinstance(answer, Answer)]
+
+
+def test_the_base_model_tells_of_the_beginning(
+    settings: Settings, document: str, private_home: Path, seen: list[tuple[str, torch.Tensor]]
+) -> None:
+    before, whole, after = asked(settings, document, private_home, PLACE, WHOLE, PLACE)
+    alone, _ = asked(replace(settings, adapter="none"), document, private_home, PLACE, PLACE)
+    assert (before.answer, after.answer) == (NOT_IN_DOCUMENT, NOT_IN_DOCUMENT)
+    assert whole.answer != NOT_IN_DOCUMENT
+    assert alone.answer != NOT_IN_DOCUMENT
+    place, overview, again = seen[0], seen[1], seen[2]
+    assert RULE in place[0]
+    assert RULE_OF_THE_WHOLE in overview[0]
+    assert "Of lamps and towers, a treatise." in overview[0]
+    assert "clover" not in overview[0], "the beginning alone, where not all of it fits"
+    assert torch.equal(place[1], again[1]), "the adapter is back as it was"
+    assert {source.page for source in whole.sources} <= {1, 2}
+    assert whole.sources[0].page == 1
+
+
+def test_without_the_adapter_the_logits_are_the_base_models(
+    settings: Settings, document: str, private_home: Path, seen: list[tuple[str, torch.Tensor]]
+) -> None:
+    asked(settings, document, private_home, WHOLE)
+    engine = Engine(replace(settings, adapter="none"), home=private_home, reporter=Silent())
+    ids = engine.shared.base.tokenizer(seen[0][0], add_special_tokens=False).input_ids
+    logits, _ = engine.shared.upper.begin(torch.tensor(ids), None)
+    torch.testing.assert_close(seen[0][1], logits, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("changes", [{"system": "Answer."}, {"refuse_from": 1e-300}])
+def test_what_the_user_says_goes_to_the_adapter(
+    settings: Settings, document: str, private_home: Path, changes: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Adapter, "silenced", None)
+    assert len(asked(replace(settings, **changes), document, private_home, WHOLE)) == 1
+
+
+def test_a_stopped_answer_leaves_the_adapter_in_place(
+    settings: Settings, document: str, private_home: Path, seen: list[tuple[str, torch.Tensor]], monkeypatch: Any
+) -> None:
+    engine = Engine(settings, home=private_home, reporter=Silent())
+    library = engine.open([document])
+    list(engine.ask(library, PLACE))
+    monkeypatch.setattr(asking_module, "first_sentences", lambda pieces, most: iter([("A", None), ("b", "stop")]))
+    stopped = engine.ask(library, WHOLE)
+    assert next(stopped) == "A"
+    stopped.close()
+    list(engine.ask(library, PLACE))
+    assert torch.equal(seen[0][1], seen[2][1])
+    assert not torch.equal(seen[0][1], seen[1][1])
+
+
+def pieces(text: str, size: int) -> Iterator[tuple[str, Any]]:
+    parts = [text[start : start + size] for start in range(0, len(text), size)]
+    return iter([*[(part, None) for part in parts[:-1]], (parts[-1], "length")])
+
+
+@pytest.mark.parametrize("size", [1, 3, 200])
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("It is about R 4.2. It has pages. And more.", "It is about R 4.2. It has pages."),
+        ("By J. R. Roe of lamps. He said “now.” Then no more.", "By J. R. Roe of lamps. He said “now.”"),
+        ("Of lamps\nand towers\n\nQuestion: of what?", "Of lamps\nand towers"),
+        ("\n\nOf lamps. Of towers!\n", "\n\nOf lamps. Of towers!"),
+        ("Of lamps, without an end", "Of lamps, without an end"),
+    ],
+)
+def test_the_first_sentences(text: str, told: str, size: int) -> None:
+    found = list(first_sentences(pieces(text, size), OVERVIEW_SENTENCES))
+    assert "".join(piece for piece, _ in found).rstrip() == told
+    assert found[-1][1] == ("length" if told == text else "stop")
+    assert all(finish is None for _, finish in found[:-1])
