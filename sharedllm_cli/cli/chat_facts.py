@@ -181,7 +181,7 @@ def _totals(turns: Sequence[SavedTurn], results: Sequence[Answer]) -> list[Row]:
     stopped = len(turns) - len(results)
     said = [f"{given:,} answered"]
     if given < len(results):
-        said.append(f"{len(results) - given:,} not in the documents")
+        said.append(f"{len(results) - given:,} not")
     if stopped:
         said.append(f"{stopped:,} stopped")
     tokens = sum(answer.timing.new_tokens for answer in results)
@@ -194,9 +194,9 @@ def _totals(turns: Sequence[SavedTurn], results: Sequence[Answer]) -> list[Row]:
         ("time", duration(sum(answer.timing.total_s for answer in results))),
         ("index", f"text found on disk for {hits:,} of {number_of(len(results), 'answer')}"),
     ]
-    if any(answer.tree.preserved_nodes for answer in results):
-        found = sum(answer.index.trees_hit for answer in results)
-        pairs.append(("trees", f"found on disk for {found:,} of {number_of(len(results), 'answer')}"))
+    if reading := [answer for answer in results if answer.tree.preserved_nodes]:
+        found = sum(answer.index.trees_hit for answer in reading)
+        pairs.append(("trees", f"found on disk for {found:,} of {number_of(len(reading), 'answer')} that read them"))
     return [*pairs, ("memory", f"{size(max(answer.peak_bytes for answer in results))} at most")]
 
 

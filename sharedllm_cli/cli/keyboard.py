@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 PROMPT = "› "
 CONTINUED = "\\"
 """At the end of a line: the question goes on in the next one."""
-UNTOLD = ("/set password",)
+UNTOLD = re.compile(r"\s*/set\s+-*password\b", re.IGNORECASE)
 """Lines that begin so are not kept in the history."""
 
 Complete = Callable[[str], tuple[int, list[tuple[str, str]]]]
@@ -160,7 +161,7 @@ def _history(path: Path | None) -> History:
 
     class Discreet(FileHistory):
         def store_string(self, string: str) -> None:
-            if not string.lstrip().startswith(UNTOLD):
+            if not UNTOLD.match(string):
                 super().store_string(string)
 
     return InMemoryHistory() if path is None else Discreet(str(path))

@@ -82,7 +82,7 @@ def test_control_c_on_an_empty_line_says_how_to_leave(keys: PipeInput) -> None:
 
 def test_history_holds_what_was_typed_but_no_password(keys: PipeInput, tmp_path: Path) -> None:
     history = tmp_path / "history"
-    lines(keys, f"one{ENTER}/set password open-sesame{ENTER}", history)
+    lines(keys, f"one{ENTER}/set password open-sesame{ENTER} /set  --Password sesame{ENTER}", history)
     assert "+one" in history.read_text()
     assert "sesame" not in history.read_text()
 
