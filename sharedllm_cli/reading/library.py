@@ -112,14 +112,16 @@ class Shelf:
         """Open every document that the arguments name, each content once.
 
         A document that can't be read is a failure of its own and the rest go on; raises the first failure where no
-        document could be read, and StoredIndexError where an index is damaged.
+        document could be read, and StoredIndexError where an index is damaged. With `reindex` nothing of an index is
+        used; it is discarded once the document was read, so that it stays where that fails.
         """
         missing: list[tuple[str, DocumentError]] = []
         sources = expand(arguments, missing)
         library = Library([], [*missing])
+        renewed: set[str] = set()
         for source in sources:
             try:
-                opened = self._open_one(source, reindex)
+                opened = self._open_one(source, renewed if reindex else None)
             except DocumentError as failure:
                 library.failures.append((source.name, failure))
                 continue
@@ -132,17 +134,20 @@ class Shelf:
             raise library.failures[0][1]
         return library
 
-    def _open_one(self, source: SourceFile, reindex: bool) -> OpenDocument:
+    def _open_one(self, source: SourceFile, renewed: set[str] | None) -> OpenDocument:
+        """Open a document; anew unless its content is among those `renewed` (None: only what isn't stored)."""
         content_hash, data = readers.content_hash(source)
-        if reindex:
-            self._store.discard(content_hash)
+        if renewed is not None and content_hash not in renewed:
+            opened = self._renewed(source, data)
+            renewed.add(opened.content_hash)
+            return opened
+        path = None if source.path is None else str(source.path)
         document = self._store.read_text(content_hash)
         text_hit = document is not None
-        path = None if source.path is None else str(source.path)
         if document is None:
-            if not reindex and (reason := self._store.explain_new(path, content_hash)):
+            if reason := self._store.explain_new(path, content_hash):
                 self._reporter.note(f"{source.name} is read anew: {reason}")
-            document = readers.read(source, password=self._password, reporter=self._reporter, data=data)
+            document = self._read(source, data)
             content_hash = document.content_hash  # of the bytes that were read, should the file just have changed
             self._store.write_text(document)
         else:
@@ -150,7 +155,7 @@ class Shelf:
             self._store.seen(content_hash, source.name, path)
             for warning in document.warnings:
                 self._reporter.warn(warning)
-        key = LeavesKey(text_hash(document), self._tokenizer_hash, self._tree)
+        key = self._leaves_key(document)
         leaves = self._store.read_leaves(content_hash, key)
         if leaves is None:
             if text_hit and (reason := self._store.explain_new(path, content_hash, [key])):
@@ -158,6 +163,25 @@ class Shelf:
             leaves = build_leaves(document, self._tokenizer, self._tree)
             self._store.write_leaves(content_hash, key, leaves)
             text_hit = False
-        folder = self._store.folder(content_hash)
+        return self._opened(document, leaves, key, text_hit)
+
+    def _renewed(self, source: SourceFile, data: bytes | None) -> OpenDocument:
+        """Read and split a document, then discard all that is stored of it: trees may have taken hours."""
+        document = self._read(source, data)
+        key = self._leaves_key(document)
+        leaves = build_leaves(document, self._tokenizer, self._tree)
+        self._store.discard(document.content_hash)
+        self._store.write_text(document)
+        self._store.write_leaves(document.content_hash, key, leaves)
+        return self._opened(document, leaves, key, text_hit=False)
+
+    def _read(self, source: SourceFile, data: bytes | None) -> Document:
+        return readers.read(source, password=self._password, reporter=self._reporter, data=data)
+
+    def _leaves_key(self, document: Document) -> LeavesKey:
+        return LeavesKey(text_hash(document), self._tokenizer_hash, self._tree)
+
+    def _opened(self, document: Document, leaves: Leaves, key: LeavesKey, text_hit: bool) -> OpenDocument:
+        folder = self._store.folder(document.content_hash)
         assert folder is not None
         return OpenDocument(document, leaves, key, text_hit, folder)

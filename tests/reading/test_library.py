@@ -9,7 +9,9 @@ import pytest
 from open_documents import TREE
 
 from sharedllm_cli.documents import readers
-from sharedllm_cli.errors import DocumentError
+from sharedllm_cli.documents.pages import Document
+from sharedllm_cli.documents.sources import SourceFile
+from sharedllm_cli.errors import DocumentError, StoredIndexError
 from sharedllm_cli.index.store import IndexStore
 from sharedllm_cli.progress import Silent
 from sharedllm_cli.reading.library import Shelf
@@ -82,3 +84,61 @@ def test_sizes_add_up(shelf: Shelf, tmp_path: Path) -> None:
     assert library.tokens == sum(len(opened.document.text) for opened in library.documents)
     assert library.chunks == sum(opened.chunks for opened in library.documents) > 2
     assert [opened.pages for opened in library.documents] == [0, 2]
+
+
+def test_reindex_reads_first_and_discards_then(shelf: Shelf, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What can't be read any more (no password, no memory, an interruption) leaves the index as it was."""
+    path = written(tmp_path, "bees.txt", "The bees fly from clover to clover.")
+    folder = shelf.open([path]).documents[0].index_path
+    before = {file: file.read_bytes() for file in folder.glob("*/*")}
+    for step, problem in {
+        "documents.readers.read": DocumentError("bees.txt is encrypted"),
+        "documents.readers.normalise": MemoryError(),
+        "reading.library.build_leaves": KeyboardInterrupt(),
+    }.items():
+
+        def refuse(*_: object, problem: BaseException = problem, **__: object) -> None:
+            raise problem
+
+        with monkeypatch.context() as patched:
+            patched.setattr(f"sharedllm_cli.{step}", refuse)
+            with pytest.raises(type(problem)):
+                shelf.open([path], reindex=True)
+        assert {file: file.read_bytes() for file in folder.glob("*/*")} == before
+    assert shelf.open([path]).documents[0].text_hit
+
+
+def test_reindex_reads_each_content_once(
+    shelf: Shelf, tmp_path: Path, notes: Notes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paths = [written(tmp_path, name, "The bees fly.") for name in ("one.txt", "two.txt")]
+    shelf.open(paths)
+    notes.notes.clear()
+    calls: list[str] = []
+    whole_read, whole_discard = readers.read, IndexStore.discard
+
+    def read(source: SourceFile, **options: Any) -> Document:
+        calls.append(f"read {source.name}")
+        return whole_read(source, **options)
+
+    def discard(store: IndexStore, content_hash: str) -> None:
+        calls.append("discard")
+        whole_discard(store, content_hash)
+
+    monkeypatch.setattr(readers, "read", read)
+    monkeypatch.setattr(IndexStore, "discard", discard)
+    opened = shelf.open(paths, reindex=True).documents
+    assert calls == ["read one.txt", "discard"]
+    assert [(one.name, one.text_hit) for one in opened] == [("one.txt", False)]
+    assert notes.notes == ["two.txt has the same content as one.txt and is read once"]
+
+
+def test_reindex_heals_a_damaged_index(shelf: Shelf, tmp_path: Path) -> None:
+    path = written(tmp_path, "bees.txt", "The bees fly from clover to clover.")
+    first = shelf.open([path]).documents[0]
+    (first.index_path / "text" / "text.txt").write_text("The wasps fly.")
+    with pytest.raises(StoredIndexError):
+        shelf.open([path])
+    again = shelf.open([path], reindex=True).documents[0]
+    assert again.document == first.document
+    assert shelf.open([path]).documents[0].text_hit
