@@ -8,12 +8,17 @@ text and the headings that a reader found, no model and no tokens.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from functools import reduce
+from itertools import accumulate
+from typing import Any, NamedTuple
 
 LONGEST_HEADING = 100
 """Characters of a line that may be a heading where no outline tells."""
+LONGEST_TITLE = 50
+"""Words of a title that is sought in the text; a part with a longer one begins with its page."""
 
 _QUOTED = re.compile(r"\"([^\"\n]+)\"|“([^”\n]+)”|„([^“”\n]+)[“”]|«([^»\n]+)»")
 _LONE_LINE = re.compile(rf"(?:(?<=\n\n)|\A)[^\n]{{1,{LONGEST_HEADING}}}(?=\n\n)")
@@ -78,18 +83,58 @@ def _spans(title: str, document: Titled, *, several: bool) -> Iterator[tuple[int
 
 
 def headings(document: Titled) -> Iterator[Heading]:
-    """A document's headings in order: those of its outline that stand in the text, else the lines that look like it."""
+    """A document's headings in order: those of its outline, else the lines that look like it.
+
+    One of the outline begins where its title stands as lines of its own, from its page on and before the page of the
+    next; where it stands nowhere, with its page.
+    """
     if not document.outline:
         yield from _lone_lines(document.text)
         return
+    places = _own_lines(document.text, [title for title, _, _ in document.outline])
+    page_starts = sorted({page_start for _, _, page_start in document.outline})
     position = 0
     for title, level, page_start in document.outline:
-        words = r"\s+".join(map(re.escape, title.split()))
-        line = re.compile(rf"^[^\S\n]*{words}[^\S\n]*$", re.IGNORECASE | re.MULTILINE)
-        match = line.search(document.text, max(position, page_start)) if words else None
-        position = match.start() if match else max(position, page_start)
-        yield Heading(title, level, position)
-        position = match.end() if match else position
+        position = max(position, page_start)
+        # A title that its page sets in another way may stand as a line of its own much later, in an appendix.
+        following = bisect_right(page_starts, page_start)
+        bound = page_starts[following] if following < len(page_starts) else len(document.text)
+        found = places.get(_words(title), [])
+        place = bisect_left(found, (position,))
+        if place < len(found) and found[place][0] < bound:
+            start, position = found[place]
+            yield Heading(title, level, start)
+        else:
+            yield Heading(title, level, position)
+
+
+def _own_lines(text: str, titles: Iterable[str]) -> dict[tuple[str, ...], list[tuple[int, int]]]:
+    """Where each title's words fill whole lines, as spans `[start, end)` in order; sought all at once."""
+    found: dict[tuple[str, ...], list[tuple[int, int]]] = {}
+    beginnings: dict[str, Any] = {}  # a tree of words; under "" where a title may end its spans are collected
+    for words in map(_words, titles):
+        if 0 < len(words) <= LONGEST_TITLE:
+            branch = beginnings
+            for word in words:
+                branch = branch.setdefault(word, {})
+            branch[""] = found.setdefault(words, [])
+    lines = text.split("\n")
+    starts = list(accumulate((len(line) + 1 for line in lines), initial=0))
+    for first, line in enumerate(lines):
+        branch = beginnings if line and not line.isspace() else {}
+        last = first
+        while branch and last < len(lines):
+            words = _words(lines[last])
+            branch = reduce(lambda below, word: below.get(word, {}), words, branch)
+            if words and "" in branch:
+                branch[""].append((starts[first], starts[last] + len(lines[last])))
+            last += 1
+    return found
+
+
+def _words(line: str) -> tuple[str, ...]:
+    """The words of a title or a line, in small letters; of a longer one than any title the rest in one piece."""
+    return tuple(line.lower().split(maxsplit=LONGEST_TITLE))
 
 
 def _lone_lines(text: str) -> Iterator[Heading]:

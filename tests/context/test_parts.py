@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from sharedllm_cli.context.parts import Heading, Titled, headings, named_part
@@ -94,3 +96,37 @@ def test_every_heading_of_that_title_counts() -> None:
 def test_the_same_title_twice_in_an_outline_is_two_parts() -> None:
     document = Titled("a.pdf", "Notes\none\nNotes\ntwo", [("Notes", 1, 0), ("Notes", 1, 0)])
     assert part_of('In "Notes": what?', document) == ("what?", [["Notes\none\n", "Notes\ntwo"]])
+
+
+def test_a_title_is_sought_no_further_than_where_the_next_part_may_begin() -> None:
+    """`Results` is broken on its page and stands alone in the appendix: neither it nor what follows begins there."""
+    pages = ["Contents\n", "1 Re-\nsults\nWe won.\n", "2 Thanks\nThank you.\n", "Appendix\nResults\nmore numbers\n"]
+    starts = [sum(map(len, pages[:place])) for place in range(len(pages))]
+    outline = [("Results", 1, starts[1]), ("2 Thanks", 1, starts[2]), ("Appendix", 1, starts[3])]
+    document = Titled("a.pdf", "".join(pages), outline)
+    assert [heading.start for heading in headings(document)] == starts[1:]
+    assert part_of('In "Results": who won?', document) == ("who won?", [[pages[1]]])
+
+
+def test_a_title_is_found_whatever_its_case_its_spaces_and_its_lines() -> None:
+    text = "One  Long\n\n  Title\t\nwords\n  ONE long title here\nshort\none long TITLE\nwords again"
+    outline = [("One Long  Title", 1, 0), ("Short", 2, 0), ("One Long Title", 1, 0)]
+    assert [text[heading.start :][:5] for heading in headings(Titled("a.pdf", text, outline))] == [
+        "One  ",
+        "short",
+        "one l",
+    ]
+
+
+def test_a_title_that_begins_in_the_middle_of_a_line_is_not_found_there() -> None:
+    document = Titled("a.pdf", "the end of it. Notes\nNotes\nhere", [("Notes", 1, 15)])
+    assert [heading.start for heading in headings(document)] == [21]
+
+
+def test_titles_that_stand_nowhere_cost_no_search_each() -> None:
+    text = "many words of a long page\n" * 40_000
+    outline = [(f"Many words {number}", 1, 0) for number in range(4000)]
+    repeated = [("many words of a long page " * 200, 1, 0)] * 2000
+    started = time.process_time()
+    assert len(list(headings(Titled("a.md", text, [*outline, *repeated])))) == 6000
+    assert time.process_time() - started < 10
