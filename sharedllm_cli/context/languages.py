@@ -83,6 +83,19 @@ STOP_WORDS: Mapping[str, frozenset[str]] = MappingProxyType(
 )
 """Stop words by language, the language named as Snowball names its stemmer."""
 
+ALTERNATIVES: Mapping[str, frozenset[str]] = MappingProxyType(
+    {
+        "english": frozenset({"or"}),
+        "german": frozenset({"oder"}),
+        "french": frozenset({"ou"}),
+        "spanish": frozenset({"o", "u"}),
+        "italian": frozenset({"o", "oppure"}),
+        "dutch": frozenset({"of"}),
+        "portuguese": frozenset({"ou"}),
+    }
+)
+"""The word between the choices that a question offers, by language."""
+
 _GENERAL = """
 about article book chapter content contents describe document documents explain file general gist give idea ideas key
 main outline overall overview paper pdf point points purpose report short story subject sum summaries summarise

@@ -6,9 +6,10 @@ sentence. The question's own words tell the sentences apart. Plain functions ove
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
-from sharedllm_cli.context.languages import asks_about_the_whole, detect_language
+from sharedllm_cli.context.languages import ALTERNATIVES, asks_about_the_whole, detect_language
 from sharedllm_cli.context.words import words
 
 WINDOW = 15
@@ -16,16 +17,21 @@ WINDOW = 15
 NATS = 5.0
 """What it is worth to have all of the question's words for neighbours: an answer e^5 times less likely is given."""
 
+_QUOTED = re.compile(r"[\"“„«][^\"“”„«»]*[\"”“»]")
+
 
 def pick(texts: Sequence[str], costs: Sequence[float], near: Nearness) -> int:
     """The number of the answer that is given, of some answers and what they cost the model, in nats.
 
-    It is the one with the largest −cost + 5 · (share of the question's words near it); an empty one only where there is
-    no other. Raises ValueError without any.
+    It is the one with the largest −cost + 5 · (share of the question's words near it); one that only repeats words of
+    the question, or is empty, where there is no other. Raises ValueError without any.
     """
     if not texts or len(texts) != len(costs):
         raise ValueError(f"{len(texts)} answers and {len(costs)} costs give no choice")
-    worth = [(bool(text.strip()), NATS * near(text) - cost) for text, cost in zip(texts, costs, strict=True)]
+    worth = [
+        (bool(text.strip()), not near.repeats(text), NATS * near(text) - cost)
+        for text, cost in zip(texts, costs, strict=True)
+    ]
     return max(range(len(worth)), key=worth.__getitem__)
 
 
@@ -41,6 +47,11 @@ class Nearness:
         matched = [word.surface for word in asked if held.intersection(word.terms)]
         whole = not matched or asks_about_the_whole(question, [word.surface for word in asked], matched)
         self._asked = set() if whole else {term for word in asked for term in word.terms}
+        # What stands in quotation marks may name a part of the document, and be the answer all the same.
+        said = list(words(_QUOTED.sub(" ", question), language))
+        between = ALTERNATIVES[language] | ALTERNATIVES[detect_language(question)]
+        offers = any(word.surface.lower() in between for word in said)
+        self._said = set() if offers else {term for word in said for term in word.terms}
 
     @property
     def tells(self) -> bool:
@@ -55,6 +66,11 @@ class Nearness:
         which tells nothing: 0, too.
         """
         return max((share or 0.0 for share in self.shares(answer)), default=0.0)
+
+    def repeats(self, answer: str) -> bool:
+        """Whether an answer says nothing but words of the question, which offers no choice between them (`or`)."""
+        terms = {term for word in words(answer, self._language) for term in word.terms}
+        return bool(terms) and terms <= self._said
 
     def shares(self, answer: str) -> list[float | None]:
         """The same for each of the passages; None for those that do not hold the answer."""

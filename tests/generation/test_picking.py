@@ -90,3 +90,23 @@ def test_passages_that_do_not_hold_an_answer_are_told_from_those_that_hold_it_fa
     assert near.shares("Anna") == [1.0, None, 0.0]
     assert near.shares("no") == near.shares("") == [None] * 3
     assert Nearness("What is it?", ["Anna lit the lamp."]).shares("Anna") == [0.0]
+
+
+def test_an_answer_of_the_questions_own_words_is_given_only_where_there_is_no_other() -> None:
+    near = Nearness("What is the password of the guild at Giretil?", ["The password of the guild at Giretil is bolen."])
+    assert near.repeats("The password of the guild at Giretil")
+    assert near.repeats("guilds")
+    assert not near.repeats("password bolen")
+    assert not near.repeats("")
+    assert not near.repeats("of the"), "stop words repeat nothing"
+    assert pick(["the guild", "bolen", "the keeper"], [0.1, 9.0, 20.0], near) == 1
+    assert pick(["the guild", "password"], [0.1, 9.0], near) == 0
+    assert pick(["the guild", " "], [0.1, 0.0], near) == 0
+
+
+@pytest.mark.parametrize(
+    "question",
+    ["Which is older, the mill or the tower?", "Ist die Mühle oder the tower älter?", 'In "The Tower": what fell?'],
+)
+def test_of_the_choices_that_a_question_offers_one_is_an_answer(question: str) -> None:
+    assert not Nearness(question, ["The mill is older than the tower, which fell."]).repeats("the tower")
