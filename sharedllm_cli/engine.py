@@ -78,6 +78,11 @@ class Engine:
         """Whether questions read the tree."""
         return self.shared.reads_tree(self.settings)
 
+    def use(self, settings: Settings) -> None:
+        """Let the next questions have these settings; those that the model was loaded with must be the same."""
+        self.settings = settings
+        self.__dict__.pop("trees", None)  # they remember the settings that they were made with
+
     def facts(self) -> ModelUse:
         """The model as `ask --json` tells of it."""
         return model_use(self.shared)

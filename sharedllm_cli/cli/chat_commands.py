@@ -207,7 +207,7 @@ def load(conversation: Conversation, text: str) -> None:
     conversation.library = library
     for line in fixed(session, engine.settings, conversation.defaults):
         call.console.note(line)
-    chat_settings.use(engine, chat_settings.for_questions(settings, engine.settings))
+    engine.use(chat_settings.for_questions(settings, engine.settings))
     conversation.turns, conversation.pages = list(session.turns), session.pages
     conversation.record = conversation.drawer.record(path, conversation.session())
     tell_of(call.console, session)

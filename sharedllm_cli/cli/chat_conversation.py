@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from sharedllm_cli.answer import Answer
-from sharedllm_cli.cli.answers import explain, receive
+from sharedllm_cli.cli.answers import FIRST_SOURCES, explain, receive
 from sharedllm_cli.cli.arguments import failure_text
 from sharedllm_cli.cli.chat_commands import is_command, run_command
 from sharedllm_cli.cli.chat_documents import saved
@@ -23,8 +23,6 @@ from sharedllm_cli.errors import SharedLLMError
 if TYPE_CHECKING:
     from sharedllm_cli.engine import Engine, Library
 
-FIRST_SOURCES = 3
-"""Sources shown below each answer of a chat at a terminal; `/sources` has all."""
 FAREWELLS = frozenset({"exit", "quit"})
 """Typed alone at a terminal they mean /quit."""
 

@@ -99,14 +99,7 @@ def change(conversation: Conversation, name: str, text: str) -> None:
         setattr(conversation, name, True if back else _switch(name, text))
     else:
         value = getattr(conversation.defaults, name) if back else _parsed(name, text)
-        use(conversation.engine, replace(conversation.engine.settings, **{name: value}))
-
-
-def use(engine: Engine, settings: Settings) -> None:
-    """Let the next questions have these settings, with the model that is loaded."""
-    engine.settings = settings
-    with suppress(AttributeError):
-        del engine.trees  # it remembers the settings that it was made with
+        conversation.engine.use(replace(conversation.engine.settings, **{name: value}))
 
 
 def for_questions(wanted: Settings, now: Settings) -> Settings:
@@ -135,7 +128,7 @@ def check_pages(document: Any, span: tuple[int, int] | None) -> None:
 def _parsed(name: str, text: str) -> Any:
     if _is_switch(name):
         return _switch(name, text)
-    return options._number(KNOBS[name], text)
+    return options.number_from(KNOBS[name], text)
 
 
 def _switch(name: str, text: str) -> bool:

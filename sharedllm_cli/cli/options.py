@@ -95,7 +95,7 @@ def takes(
 
         @functools.wraps(function)
         def command(context: typer.Context, **values: Any) -> int | None:
-            flags = {knob.name: _number(knob, values.pop(knob.name)) for knob in settings}
+            flags = {knob.name: number_from(knob, values.pop(knob.name)) for knob in settings}
             shown = {name: bool(values.pop(name)) for name in output}
             return function(open_call(context.obj, flags, **shown), **values)
 
@@ -147,7 +147,7 @@ def _metavar(knob: Field[Any], without: Collection[str]) -> str | None:
     return {"bool": None, "int": "N", "float": "X"}.get(_kind(knob), named.get(knob.name, "TEXT"))
 
 
-def _number(knob: Field[Any], text: Any) -> Any:
+def number_from(knob: Field[Any], text: Any) -> Any:
     """A flag's text as the setting's type: numbers are read here, everything else is checked by `Settings`."""
     kind = _kind(knob)
     if text is None or kind not in ("int", "float"):

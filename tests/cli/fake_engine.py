@@ -156,6 +156,9 @@ class FakeEngine:
     def __init__(self, script: Script, settings: Settings, home: Path, reporter: Any) -> None:
         self.script, self.settings, self.home, self.reporter = script, settings, home, reporter
 
+    def use(self, settings: Settings) -> None:
+        self.settings = settings
+
     @property
     def reads_tree(self) -> bool:
         return bool(self.settings.tree)

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import fields
-from functools import cached_property
-from typing import Any
+from pathlib import Path
 
 import pytest
 from chat_talk import talk
 from fake_engine import Script
 
-from sharedllm_cli.cli.chat_settings import OF_A_QUESTION, names, use
+from sharedllm_cli.cli.chat_settings import OF_A_QUESTION, names
 from sharedllm_cli.config import Settings
+from sharedllm_cli.engine import Engine
+from sharedllm_cli.progress import Silent
 
 
 def test_a_setting_changes_the_next_question_and_goes_back(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -65,20 +66,14 @@ def test_every_setting_of_a_question_is_shown_and_explained(monkeypatch: pytest.
     assert "How leaves are scored for a question. One of: hybrid, bm25" in explained
 
 
-def test_a_setting_reaches_the_trees_that_were_made_with_others() -> None:
+def test_a_setting_reaches_the_trees_that_were_made_with_others(tmp_path: Path) -> None:
     """The engine makes its trees once; they must not go on to tell of the policy before."""
-
-    class Engine:
-        settings = Settings()
-
-        @cached_property
-        def trees(self) -> str:
-            return self.settings.policy
-
-    engine: Any = Engine()
-    assert engine.trees == "hybrid"
-    use(engine, Settings(policy="bm25"))
-    assert engine.trees == "bm25"
+    engine = Engine(Settings(), home=tmp_path, reporter=Silent())
+    engine.__dict__["shared"] = None
+    assert engine.trees._policy == "hybrid"
+    engine.use(Settings(policy="bm25"))
+    assert engine.trees._policy == "bm25"
+    assert engine.settings.policy == "bm25"
 
 
 def test_the_settings_of_a_question_are_those_that_load_nothing() -> None:
