@@ -10,11 +10,17 @@ import re
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from types import SimpleNamespace
+from typing import TYPE_CHECKING
 
 from bs4 import BeautifulSoup, Tag
 from bs4.element import CData, NavigableString, PageElement
 
 from sharedllm_cli.documents.pages import OutlineEntry
+
+if TYPE_CHECKING:
+    from docutils.parsers import rst
+    from docutils.writers import html5_polyglot
 
 
 def _names(names: str) -> frozenset[str]:
@@ -38,9 +44,12 @@ _KNOWN = _DROPPED | _BLOCKS | _HEADINGS | _INLINE
 _NOT_IN_CELLS = ["table", "ul", "ol", "pre", *sorted(_HEADINGS)]
 _FRONT_MATTER = re.compile(r"\A---[ \t]*\n(.*?\n)(?:---|\.\.\.)[ \t]*(?:\n|\Z)", re.DOTALL)
 _SPACES = re.compile(r"\s+")
+_RST_MARK = re.compile(r"[*`_|]")
 
 DEEPEST_INDENT = 20
 """Levels of a nested list that are indented: below, the lines of a hostile page would be nothing but white space."""
+MOST_INLINE_SEARCHED = 10**8
+"""Marks of a reStructuredText paragraph times its characters: above it, a second's work, it is left as it stands."""
 LONGEST_SUBSTITUTION = 10_000
 """Characters that a reStructuredText substitution may stand for; a longer one is not carried out."""
 
@@ -86,24 +95,8 @@ def from_markdown(source: str) -> MarkupText:
 
 def from_rst(source: str) -> MarkupText:
     """The readable text of a reStructuredText file; no other file is opened, nothing raw is passed on."""
-    from docutils import nodes
     from docutils.core import publish_parts
-    from docutils.parsers import rst
-    from docutils.writers import html5_polyglot
 
-    class Parser(rst.Parser):
-        def parse(self, inputstring: str, document: nodes.document) -> None:
-            super().parse(inputstring, document)
-            # A line may be of any length, what stands for a name not: names that double each other would never end.
-            document.settings.line_length_limit = LONGEST_SUBSTITUTION
-
-    class Translator(html5_polyglot.HTMLTranslator):
-        def visit_image(self, node: nodes.image) -> None:
-            node["loading"] = "link"  # `:loading: embed` opens any local file, whatever the settings below forbid
-            super().visit_image(node)
-
-    writer = html5_polyglot.Writer()
-    writer.translator_class = Translator
     settings = {
         "file_insertion_enabled": False,
         "raw_enabled": False,
@@ -117,8 +110,8 @@ def from_rst(source: str) -> MarkupText:
         "input_encoding": "unicode",
         "output_encoding": "unicode",
     }
-    html = publish_parts(source, parser=Parser(), writer=writer, settings_overrides=settings)["html_body"]
-    soup = BeautifulSoup(html, "lxml")
+    parts = publish_parts(source, parser=_rst_parser(), writer=_rst_writer(), settings_overrides=settings)
+    soup = BeautifulSoup(parts["html_body"], "lxml")
     for message in soup.select(".system-message"):
         # The content of a directive that docutils does not know (Sphinx has many) stands in its complaint.
         quoted = message.find("pre")
@@ -129,6 +122,48 @@ def from_rst(source: str) -> MarkupText:
     for heading in soup.find_all(string=re.compile("Docutils System Messages")):
         heading.extract()
     return from_html(str(soup))
+
+
+def _rst_parser() -> rst.Parser:
+    """docutils' parser, without what makes a file of some kilobytes endless work."""
+    from docutils import nodes
+    from docutils.parsers import rst
+
+    class Parser(rst.Parser):
+        def parse(self, inputstring: str, document: nodes.document) -> None:
+            super().parse(inputstring, document)
+            # A line may be of any length, what stands for a name not: names that double each other would never end.
+            document.settings.line_length_limit = LONGEST_SUBSTITUTION
+
+    inliner = rst.states.Inliner()
+    follow = inliner.parse
+
+    def parse(
+        text: str, lineno: int, memo: SimpleNamespace, parent: nodes.Element
+    ) -> tuple[list[nodes.Node], list[nodes.system_message]]:
+        # Each mark may be paid with a search to the paragraph's end, each letter of a word with one to the word's.
+        marks = len(_RST_MARK.findall(text)) + max(map(len, text.split()), default=0)
+        if marks * len(text) > MOST_INLINE_SEARCHED:
+            return [nodes.Text(text)], []
+        return follow(text, lineno, memo, parent)
+
+    inliner.parse = parse  # type: ignore[method-assign]  # of a subclass docutils does not find the class's patterns
+    return Parser(inliner=inliner)
+
+
+def _rst_writer() -> html5_polyglot.Writer:
+    """docutils' writer of HTML, without opening the images."""
+    from docutils import nodes
+    from docutils.writers import html5_polyglot
+
+    class Translator(html5_polyglot.HTMLTranslator):
+        def visit_image(self, node: nodes.image) -> None:
+            node["loading"] = "link"  # `:loading: embed` opens any local file, whatever the settings forbid
+            super().visit_image(node)
+
+    writer = html5_polyglot.Writer()
+    writer.translator_class = Translator
+    return writer
 
 
 def _walk(root: Tag) -> Iterator[tuple[PageElement, bool]]:

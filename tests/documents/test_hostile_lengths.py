@@ -9,7 +9,7 @@ import pytest
 
 from sharedllm_cli.documents import readers, running_heads
 from sharedllm_cli.documents.characters import clean
-from sharedllm_cli.documents.markup import from_html
+from sharedllm_cli.documents.markup import from_html, from_rst
 from sharedllm_cli.documents.sources import SourceFile
 
 LENGTH = 400_000
@@ -57,3 +57,10 @@ def test_the_page_numbers_of_many_pages() -> None:
 def test_elements_that_nest_or_follow_one_another(pattern: str) -> None:
     # The parser gives up below some depth; what is read above it is no longer than a few times the page.
     assert len(from_html(f"<body>{filled(pattern)}the end").text) < 10 * LENGTH
+
+
+@pytest.mark.parametrize("pattern", ["*a ", "**a ", "a_ ", "`a ", "|a| ", "a-", "a_", "[a]_ ", ":a:`b "])
+def test_long_paragraphs_of_rst(pattern: str) -> None:
+    text = from_rst(f"Title\n=====\n\nA *short* one.\n\n{filled(pattern)[: LENGTH // 4]}\n\nthe end").text
+    assert text.startswith("Title\n\nA short one.\n\n")
+    assert text.endswith("the end")
