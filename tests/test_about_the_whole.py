@@ -146,6 +146,9 @@ def pieces(text: str, size: int) -> Iterator[tuple[str, Any]]:
         ("Of lamps\nand towers\n\nQuestion: of what?", "Of lamps\nand towers"),
         ("\n\nOf lamps. Of towers!\n", "\n\nOf lamps. Of towers!"),
         ("Of lamps, without an end", "Of lamps, without an end"),
+        ("It is about the old lamp. It is about the lamp. And more.", "It is about the old lamp."),
+        ("It is about the old lamp. It is about the", "It is about the old lamp."),
+        ("It is about a lamp. Towers hold it", "It is about a lamp. Towers hold it"),
     ],
 )
 def test_the_first_sentences(text: str, told: str, size: int) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from sharedllm_cli.generation.candidates import LONGEST, candidates
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
 
 _SENTENCE_END = re.compile(r"(?:(?<=\w\w)|(?<=[.,]\d))([.!?…]+[\"'”’)\]]*)\s")
 """Where a sentence is over: not after the single letter of an abbreviation, or a lone digit."""
+_WORD = re.compile(r"\w+")
+_SAME = 0.25
+"""A sentence of which a smaller share of the words is new says the same again."""
 
 
 def weighed_tokens(
@@ -83,18 +87,36 @@ def answer_pieces(
 
 
 def first_sentences(pieces: Iterable[tuple[str, Finish | None]], most: int) -> Iterator[tuple[str, Finish | None]]:
-    """An answer's pieces up to the end of so many sentences, or of the first paragraph."""
+    """An answer's pieces up to the end of so many sentences, or of the first paragraph.
+
+    The first sentence comes as it is written; a further one when it is whole, and only where it says something new.
+    """
     text, told = "", 0
     for piece, finish in pieces:
         text += piece
-        ends = [end.start() + len(end[1]) for end in _SENTENCE_END.finditer(text)][:most]
         paragraph = text.find("\n\n", len(text) - len(text.lstrip()))
-        over = min([*ends[most - 1 : most], *([paragraph] if paragraph >= 0 else [])], default=None)
-        if over is not None:
-            yield text[told:over], "stop"
+        whole = text if paragraph < 0 else text[:paragraph]
+        ends = [end.start() + len(end[1]) for end in _SENTENCE_END.finditer(whole)]
+        if paragraph >= 0 or finish is not None:
+            ends.append(len(whole))
+        over = len(ends) >= most or paragraph >= 0 or finish is not None
+        upto = len(whole) if not ends else ends[0]
+        for start, end in pairwise(ends[:most]):
+            if not _says_more(whole[start:end], whole[:start]):
+                over = True
+                break
+            upto = end
+        cut = "stop" if paragraph >= 0 or upto < len(whole) else finish or "stop"
+        yield text[told:upto], cut if over else None
+        if over:
             return
-        yield piece, finish
-        told = len(text)
+        told = max(told, upto)
+
+
+def _says_more(sentence: str, before: str) -> bool:
+    """Whether a sentence has enough words of its own: one that has not says the same again."""
+    said, new = set(_WORD.findall(before.lower())), set(_WORD.findall(sentence.lower()))
+    return len(new - said) > _SAME * len(new)
 
 
 def stop_ids(generation_config: Any, tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:
