@@ -218,7 +218,7 @@ class Asking:
             max_new_tokens=settings.max_new_tokens,
             question=self._question,
             passages=passages,
-            history=self._history,
+            history=() if self._overview else self._history,
             system=settings.system,
             rule=prompts.RULE_OF_THE_WHOLE if self._overview else prompts.RULE,
         )

@@ -16,7 +16,7 @@ from sharedllm_cli.asking import OVERVIEW_SENTENCES, Asking
 from sharedllm_cli.config import InjectionConfig, Settings, TreeConfig
 from sharedllm_cli.engine import Engine
 from sharedllm_cli.generation.answering import first_sentences
-from sharedllm_cli.generation.prompt import NOT_IN_DOCUMENT, RULE, RULE_OF_THE_WHOLE
+from sharedllm_cli.generation.prompt import NOT_IN_DOCUMENT, RULE, RULE_OF_THE_WHOLE, Turn
 from sharedllm_cli.model.adapter import Adapter
 from sharedllm_cli.model.adapter_config import LowRankConfig
 from sharedllm_cli.model.shared import load_shared
@@ -156,3 +156,13 @@ def test_the_first_sentences(text: str, told: str, size: int) -> None:
     assert "".join(piece for piece, _ in found).rstrip() == told
     assert found[-1][1] == ("length" if told == text else "stop")
     assert all(finish is None for _, finish in found[:-1])
+
+
+def test_in_a_conversation_it_stands_alone(
+    settings: Settings, document: str, private_home: Path, seen: list[tuple[str, torch.Tensor]]
+) -> None:
+    engine = Engine(settings, home=private_home, reporter=Silent())
+    library = engine.open([document])
+    list(engine.ask(library, WHOLE))
+    list(engine.ask(library, WHOLE, history=[Turn(PLACE, "clover")]))
+    assert seen[0][0] == seen[1][0]

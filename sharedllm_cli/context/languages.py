@@ -107,6 +107,9 @@ samen tekst onderwerp inhoud gaat livro resumo resuma assunto conteúdo fala wor
 """
 GENERAL_WORDS = frozenset(_GENERAL.split())
 """Words of questions about a document as a whole: one of these and stop words alone asks about no place in it."""
+_PART = "about describe explain give idea ideas key main point points short talk tell"
+_OF_A_PART_TOO = frozenset(_PART.split())
+"""Of these words alone a question of a conversation may be made that leans on the one before (`tell me about it`)."""
 _GENERAL_IN_OTHER_SCRIPTS = re.compile(
     r"(?:문서|글|책|텍스트|보고서|논문|기사|이야기).*(?:무엇|무슨|뭐|어떤|내용|주제|요약|관한)"
     r"|(?:文書|文章|書類|本|記事|論文|資料|テキスト).*(?:何|なに|内容|主題|テーマ|要約|概要)"
@@ -134,6 +137,12 @@ def detect_language(text: str, among: Mapping[str, frozenset[str]] = STOP_WORDS)
     counts = {language: sum(word in stop_words for word in words) for language, stop_words in among.items()}
     best = max(counts, key=lambda language: (counts[language], language == DEFAULT_LANGUAGE))
     return best if counts[best] > LEAST_SHARE * len(words) else DEFAULT_LANGUAGE
+
+
+def names_the_whole(question: str) -> bool:
+    """Whether a question that asks about the whole does so by itself, whatever was asked before it."""
+    words = {word.lower() for word in _WORD.findall(question)}
+    return bool(words & (GENERAL_WORDS - _OF_A_PART_TOO)) or _GENERAL_IN_OTHER_SCRIPTS.search(question) is not None
 
 
 def asks_about_the_whole(question: str, content_words: Collection[str], matched: Collection[str]) -> bool:

@@ -12,6 +12,7 @@ from sharedllm_cli.config import MAX_SOURCES
 from sharedllm_cli.context import evidence, lexical
 from sharedllm_cli.context.evidence import Passage
 from sharedllm_cli.context.front_matter import asks_for_front_matter, raise_front
+from sharedllm_cli.context.languages import names_the_whole
 from sharedllm_cli.context.tree import Span
 from sharedllm_cli.context.words import words
 from sharedllm_cli.generation.prompt import PassageText, Turn
@@ -80,7 +81,8 @@ def looked_for(question: str, history: Sequence[Turn], documents: Sequence[OpenD
     if not history:
         return question
     matches = lexical.scores(question, [opened.leaves.lexical for opened in documents])
-    return question if len(matches.matched) >= _LEANING else f"{history[-1].question} {question}"
+    alone = len(matches.matched) >= _LEANING or (not matches.terms and names_the_whole(question))
+    return question if alone else f"{history[-1].question} {question}"
 
 
 class Choosing:

@@ -245,6 +245,10 @@ def test_a_question_that_leans_on_the_one_before_is_looked_for_with_it() -> None
     whole = "Where do the bees sleep in winter?"
     assert looked_for(whole, history, [book]) == whole
     assert looked_for("And in winter?", [], [book]) == "And in winter?"
+    for about in ("What is this document about?", "Summarize it.", "이 문서는 무엇에 관한 것입니까?"):
+        assert looked_for(about, history, [book]) == about
+    for leaning in ("Tell me about it.", "And why?"):
+        assert looked_for(leaning, history, [book]) == f"{history[0].question} {leaning}"
 
 
 def test_for_a_question_about_the_whole_the_beginnings_may_be_asked_for() -> None:
