@@ -99,7 +99,7 @@ def chat(
 def go_on(call: Call, drawer: Drawer, path: Path, *, reindex: bool) -> Conversation:
     """A saved conversation with its documents open, its settings (but for what flags say) and what was said."""
     try:
-        session = read_session(path)
+        session, digest = read_session(path)
     except UsageError as problem:
         before = "move it away to go on with the one before, or " if path.parent == drawer.folder else ""
         problem.hint = problem.hint or before + BEGIN
@@ -113,5 +113,5 @@ def go_on(call: Call, drawer: Drawer, path: Path, *, reindex: bool) -> Conversat
     absent = told_documents(call.console, session, library)
     conversation = Conversation(call, engine, library, defaults, drawer, Record(drawer), session.pages)
     conversation.turns, conversation.absent = list(session.turns), absent
-    conversation.record = drawer.record(path, conversation.session())
+    conversation.record = drawer.record(path, conversation.session(), digest)
     return conversation

@@ -193,7 +193,7 @@ def load(conversation: Conversation, text: str) -> None:
         return
     path = named_session(conversation, text)
     try:
-        session = read_session(path)
+        session, digest = read_session(path)
     except UsageError as problem:
         problem.hint = problem.hint or "this chat goes on as it was; /load without a name lists what is kept"
         raise
@@ -209,7 +209,7 @@ def load(conversation: Conversation, text: str) -> None:
         call.console.note(line)
     engine.use(chat_settings.for_questions(settings, engine.settings))
     conversation.turns, conversation.pages = list(session.turns), session.pages
-    conversation.record = conversation.drawer.record(path, conversation.session())
+    conversation.record = conversation.drawer.record(path, conversation.session(), digest)
     tell_of(call.console, session)
     call.console.say("")
     documents(conversation, "")

@@ -150,14 +150,15 @@ def _check_settings(settings: dict[str, Any]) -> None:
             settings[name] = _value(hints[name], value, f"settings.{name}")
 
 
-def read_session(path: Path) -> Session:
-    """The conversation in a file; UsageError where there is none."""
+def read_session(path: Path) -> tuple[Session, str]:
+    """The conversation in a file, and the hash of the bytes that hold it; UsageError where there is none."""
     try:
         if not path.is_file():
             raise UsageError(f"there is no file {path}")
         if path.stat().st_size > MOST_BYTES:
             raise UsageError(f"{path} is no saved conversation")
-        return decode(path.read_bytes(), str(path))
+        data = path.read_bytes()
+        return decode(data, str(path)), sha256_of_bytes(data)
     except (OSError, ValueError) as problem:
         raise UsageError(f"{path} can't be read: {_reason(problem)}") from None
 
@@ -201,7 +202,7 @@ class Drawer:
         """Those of them that can be read."""
         for path in self.paths():
             try:
-                yield path, read_session(path)
+                yield path, read_session(path)[0]
             except UsageError:
                 continue
 
@@ -213,12 +214,13 @@ class Drawer:
                 return path
         return None
 
-    def record(self, path: Path, session: Session) -> Record:
+    def record(self, path: Path, session: Session, digest: str) -> Record:
         """Where a conversation from this file is kept from now on: there, if it is in the drawer, else anew.
 
-        `session` is what it is at the beginning: it is not kept anew before more is said.
+        `session` is what it is at the beginning: it is not kept anew before more is said. `digest` is the hash of the
+        bytes that were read of the file.
         """
-        return Record(self, path if path.resolve().parent == self.folder.resolve() else None, session)
+        return Record(self, path if path.resolve().parent == self.folder.resolve() else None, session, digest)
 
     def new_path(self, session: Session) -> Path:
         """A name that is free: when it was begun, and what it is about."""
@@ -237,11 +239,17 @@ class Record:
     Two chats that go on with the same conversation don't overwrite each other: the second to write gets its own file.
     """
 
-    def __init__(self, drawer: Drawer, path: Path | None = None, kept: Session | None = None) -> None:
-        """`kept` is what need not be written, since it is on disk already."""
+    def __init__(
+        self, drawer: Drawer, path: Path | None = None, kept: Session | None = None, digest: str | None = None
+    ) -> None:
+        """`kept` is what need not be written, since it is on disk already.
+
+        `digest` is the hash of the file as it was read. It is not taken here: documents are opened in between, and
+        what another chat wrote meanwhile would pass for this one's own.
+        """
         self._drawer = drawer
         self.path = path
-        self._digest = _digest(path)
+        self._digest = digest
         self._kept = kept
 
     def keep(self, session: Session, *, again: bool = False) -> bool:

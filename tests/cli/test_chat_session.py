@@ -77,7 +77,7 @@ def test_a_conversation_is_kept_after_every_answer_for_this_user_alone(
     (path,) = kept(private_home)
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
-    session = chat_session.read_session(path)
+    session = chat_session.read_session(path)[0]
     assert [turn.question for turn in session.turns] == ["When?", "Why?"]
     assert session.turns[0].result == make_answer("When?")
     assert session.settings == {"seed": 5}
@@ -191,7 +191,7 @@ def test_clear_begins_another_conversation_and_keeps_the_one_before(
     monkeypatch: pytest.MonkeyPatch, private_home: Path
 ) -> None:
     talk(Script(), monkeypatch, "When?", "/clear", "Why?")
-    said = [[turn.question for turn in chat_session.read_session(path).turns] for path in kept(private_home)]
+    said = [[turn.question for turn in chat_session.read_session(path)[0].turns] for path in kept(private_home)]
     assert sorted(said) == [["When?"], ["Why?"]]
 
 
@@ -245,7 +245,7 @@ def test_save_replaces_nothing_but_a_conversation(monkeypatch: pytest.MonkeyPatc
     assert ran.code == 2
     assert ran.err.count("error: ") == 1
     assert (here / "book.pdf").read_text() == "The lamp is lit at dusk."
-    assert len(chat_session.read_session(here / "talk.json").turns) == 2
+    assert len(chat_session.read_session(here / "talk.json")[0].turns) == 2
 
 
 def content() -> Any:
@@ -326,14 +326,47 @@ def test_two_chats_that_go_on_with_one_conversation_keep_both(
     monkeypatch.setattr(chat_module, "open_keyboard", lambda *_: Meanwhile())
     ran = call(Script(), "chat", "--resume")
     assert "this one is kept in" in ran.err
-    said = [[turn.question for turn in chat_session.read_session(path).turns] for path in kept(private_home)]
+    said = [[turn.question for turn in chat_session.read_session(path)[0].turns] for path in kept(private_home)]
     assert sorted(said) == [["When?", "One?", "Three?"], ["When?", "One?", "Two?"]]
+
+
+class Meanwhile(Script):
+    """While the documents of the conversation open, another chat asks a question in it."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        super().__init__()
+        self._monkeypatch = monkeypatch
+
+    def make(self, *arguments: Any) -> Any:
+        engine = super().make(*arguments)
+        plain = engine.open
+
+        def open_late(names: Any, **named: Any) -> Any:
+            if Path(names[0]).name == "book.pdf":
+                self._monkeypatch.setattr(chat_module, "open_keyboard", lambda *_: Typist("Two?"))
+                call(Script(), "chat", "--resume")
+            return plain(names, **named)
+
+        engine.open = open_late
+        return engine
+
+
+@pytest.mark.parametrize(("arguments", "lines"), [(("--resume",), ("One?",)), (("other.pdf",), ("/load 1", "One?"))])
+def test_what_another_chat_writes_while_documents_open_is_not_lost(
+    monkeypatch: pytest.MonkeyPatch, private_home: Path, here: Path, arguments: tuple[str, ...], lines: tuple[str, ...]
+) -> None:
+    talk(Script(), monkeypatch, "When?")
+    monkeypatch.setattr(chat_module, "open_keyboard", lambda *_: Typist(*lines))
+    ran = call(Meanwhile(monkeypatch), "chat", *arguments)
+    assert "this one is kept in" in ran.err
+    said = [[turn.question for turn in chat_session.read_session(path)[0].turns] for path in kept(private_home)]
+    assert sorted(said) == [["When?", "One?"], ["When?", "Two?"]]
 
 
 def test_a_stopped_answer_is_kept_as_far_as_it_came(monkeypatch: pytest.MonkeyPatch, private_home: Path) -> None:
     monkeypatch.setattr(chat_module, "open_keyboard", lambda *_: Typist("When?"))
     call(Impatient(), "chat", "book.pdf")
-    assert chat_session.read_session(kept(private_home)[0]).turns == [SavedTurn("When?", "The lamp ", None)]
+    assert chat_session.read_session(kept(private_home)[0])[0].turns == [SavedTurn("When?", "The lamp ", None)]
 
 
 def test_a_chat_that_can_t_be_kept_goes_on_and_says_so_once(
