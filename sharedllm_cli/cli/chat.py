@@ -104,13 +104,14 @@ def go_on(call: Call, drawer: Drawer, path: Path, *, reindex: bool) -> Conversat
         before = "move it away to go on with the one before, or " if path.parent == drawer.folder else ""
         problem.hint = problem.hint or before + BEGIN
         raise
-    defaults, call = defaults_of(call), resumed(call, session.settings, path.name)
+    defaults, going_on = defaults_of(call), resumed(call, session.settings, path.name)
     tell_of(call.console, session)
     for line in unknown(session):
         call.console.note(line)
     with opening_again(path):
-        engine, library = open_documents(call, [document.path for document in session.documents], reindex=reindex)
+        engine, library = open_documents(going_on, [document.path for document in session.documents], reindex=reindex)
     absent = told_documents(call.console, session, library)
+    # The call as it was given: /load starts from it anew, and takes nothing over from this conversation.
     conversation = Conversation(call, engine, library, defaults, drawer, Record(drawer), session.pages)
     conversation.turns, conversation.absent = list(session.turns), absent
     conversation.record = drawer.record(path, conversation.session(), digest)

@@ -207,6 +207,18 @@ def test_save_and_load(monkeypatch: pytest.MonkeyPatch, here: Path) -> None:
     assert "  1  book.pdf" in loaded.err
 
 
+def test_load_takes_over_no_settings_of_the_conversation_that_was_resumed(
+    monkeypatch: pytest.MonkeyPatch, here: Path
+) -> None:
+    talk(Script(), monkeypatch, "When?", "/save a", flags=("--policy", "bm25"))
+    talk(Script(), monkeypatch, "When?", "/save b")
+    script = Script()
+    lines = ("Why?", "/load b.json", "Why?", "/save c.json")
+    resume(script, monkeypatch, *lines, flags=("--load", "a.json", "--seed", "4"))
+    assert [(used.policy, used.seed) for used in script.used] == [("bm25", 4), ("hybrid", 4)]
+    assert chat_session.read_session(here / "c.json")[0].settings == {"seed": 4}
+
+
 def test_what_is_loaded_is_not_kept_twice_until_more_is_said(
     monkeypatch: pytest.MonkeyPatch, private_home: Path, here: Path
 ) -> None:
