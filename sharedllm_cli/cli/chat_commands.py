@@ -261,11 +261,9 @@ def settings(conversation: Conversation, text: str) -> None:
 
 def unquoted(text: str) -> str:
     """A value without the quotes around the whole of it; any other text as it stands."""
-    try:
-        words = shlex.split(text)
-    except ValueError:
-        return text
-    return words[0] if len(words) == 1 else text
+    quote, inner = text[:1], text[1:-1]
+    whole = len(text) > 1 and quote in ("'", '"') and text.endswith(quote) and quote not in inner
+    return inner if whole else text
 
 
 def show_settings(conversation: Conversation) -> None:

@@ -25,6 +25,31 @@ def test_a_setting_changes_the_next_question_and_goes_back(monkeypatch: pytest.M
     assert "top-p  0.5 (default: 1)" in ran.err
 
 
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        ('a\\b"c"d', 'a\\b"c"d'),
+        ("back\\slash", "back\\slash"),
+        ("it's", "it's"),
+        ('"one', '"one'),
+        ("'", "'"),
+        ("'one\"", "'one\""),
+        ('"yes" or "no"', '"yes" or "no"'),
+        ("'two  words'", "two  words"),
+        ('"a\\b"', "a\\b"),
+        ('"it\'s"', "it's"),
+        ("'\"one\"'", '"one"'),
+    ],
+)
+@pytest.mark.parametrize("name", ["password", "system"])
+def test_quotes_are_taken_off_a_value_only_where_they_stand_around_the_whole_of_it(
+    monkeypatch: pytest.MonkeyPatch, name: str, typed: str, meant: str
+) -> None:
+    script = Script()
+    talk(script, monkeypatch, f"/set {name} {typed}", "When?")
+    assert getattr(script.used[0], name) == meant
+
+
 def test_default_is_what_holds_without_the_flag(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SHAREDLLM_SEED", "7")
     script = Script()
