@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import MISSING, asdict, dataclass, field, fields, is_dataclass, replace
 from datetime import UTC, datetime
 from math import isfinite
@@ -194,9 +195,13 @@ class Drawer:
         self.folder = folder
 
     def paths(self) -> list[Path]:
-        """The kept conversations, the last written first."""
-        found = [path for path in self.folder.glob(f"*{SUFFIX}") if not path.name.startswith(".")]
-        return sorted(found, key=lambda path: (path.stat().st_mtime_ns, path.name), reverse=True)
+        """The kept conversations, the last written first; without those that are gone by now."""
+        found = []
+        for path in self.folder.glob(f"*{SUFFIX}"):
+            if not path.name.startswith("."):
+                with suppress(OSError):  # removed meanwhile, or a link that leads nowhere
+                    found.append((path.stat().st_mtime_ns, path.name, path))
+        return [path for *_, path in sorted(found, reverse=True)]
 
     def sessions(self) -> Iterator[tuple[Path, Session]]:
         """Those of them that can be read."""

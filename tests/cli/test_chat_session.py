@@ -142,6 +142,15 @@ def test_what_can_t_be_gone_on_with(
     assert ran.out == ""
 
 
+def test_a_kept_conversation_that_is_gone_is_passed_over(monkeypatch: pytest.MonkeyPatch, private_home: Path) -> None:
+    talk(Script(), monkeypatch, "When?")
+    (private_home / "chats" / "dangling.json").symlink_to("nowhere.json")
+    (private_home / "chats" / "circle.json").symlink_to("circle.json")
+    script = Script()
+    ran = resume(script, monkeypatch, "/load", "Why?")
+    assert (ran.code, asked(script)[0][1]) == (0, [("When?", ANSWER)])
+
+
 def test_resume_with_documents_takes_the_last_conversation_about_them(
     monkeypatch: pytest.MonkeyPatch, here: Path
 ) -> None:
