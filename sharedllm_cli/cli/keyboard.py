@@ -10,7 +10,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from sharedllm_cli.errors import SharedLLMError
+from sharedllm_cli.cli.chat_settings import SECRET, settable
+from sharedllm_cli.errors import SharedLLMError, UsageError
 from sharedllm_cli.home import ensure_private
 
 if TYPE_CHECKING:
@@ -24,8 +25,8 @@ if TYPE_CHECKING:
 PROMPT = "› "
 CONTINUED = "\\"
 """At the end of a line: the question goes on in the next one."""
-UNTOLD = re.compile(r"\s*/set\s+-*password\b", re.IGNORECASE)
-"""Lines that begin so are not kept in the history."""
+SETS = re.compile(r"\s*/\s*set(.*)", re.IGNORECASE | re.DOTALL)
+"""Lines that set something, or were meant to; with what follows."""
 
 Complete = Callable[[str], tuple[int, list[tuple[str, str]]]]
 """From the text before the cursor to the length of the word to replace, and for each offer what to insert and show."""
@@ -155,13 +156,28 @@ def _completer(complete: Complete) -> Completer:
     return Offering()
 
 
+def is_kept(line: str) -> bool:
+    """Whether a line may stand in the history file: not one that sets a password, however the name is mistyped.
+
+    Of lines that begin with /set only those are kept that name a setting which is no secret, or nothing.
+    """
+    setting = SETS.match(line)
+    if setting is None or not setting[1].strip():
+        return True
+    try:
+        name = settable(setting[1].split(maxsplit=1)[0])
+    except UsageError:
+        return False
+    return setting[1][0].isspace() and name not in SECRET
+
+
 def _history(path: Path | None) -> History:
     """The lines typed before, of this chat and earlier ones; without a file those of this chat alone."""
     from prompt_toolkit.history import FileHistory, InMemoryHistory
 
     class Discreet(FileHistory):
         def store_string(self, string: str) -> None:
-            if not UNTOLD.match(string):
+            if is_kept(string):
                 super().store_string(string)
 
     return InMemoryHistory() if path is None else Discreet(str(path))

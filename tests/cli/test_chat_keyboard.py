@@ -17,7 +17,7 @@ from prompt_toolkit.output import DummyOutput
 from sharedllm_cli.cli.chat_commands import COMMANDS
 from sharedllm_cli.cli.chat_completion import Suggestions, last_word, quoted
 from sharedllm_cli.cli.console import Console
-from sharedllm_cli.cli.keyboard import Prompt
+from sharedllm_cli.cli.keyboard import Prompt, is_kept
 
 ENTER, ALT_ENTER, TAB = "\r", "\x1b\r", "\t"
 CTRL_A, CTRL_C, CTRL_D, CTRL_R, UP = "\x01", "\x03", "\x04", "\x12", "\x1b[A"
@@ -82,9 +82,32 @@ def test_control_c_on_an_empty_line_says_how_to_leave(keys: PipeInput) -> None:
 
 def test_history_holds_what_was_typed_but_no_password(keys: PipeInput, tmp_path: Path) -> None:
     history = tmp_path / "history"
-    lines(keys, f"one{ENTER}/set password open-sesame{ENTER} /set  --Password sesame{ENTER}", history)
+    lines(
+        keys,
+        f"one{ENTER}/set password open-sesame{ENTER} /set  --Password sesame{ENTER}/set pass-word sesame{ENTER}",
+        history,
+    )
     assert "+one" in history.read_text()
     assert "sesame" not in history.read_text()
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        *("/set pass-word sesame", "/set 'password' sesame", "/set _password sesame", "/SET password sesame"),
+        *("/set ---password sesame", "/set passwrod sesame", "/set password=sesame", "/set:password sesame"),
+        *("/ set password sesame", "/setpassword sesame", "/set\tPASSWORD sesame", "/set\npassword sesame"),
+    ],
+)
+def test_a_mistyped_password_is_not_kept_either(line: str) -> None:
+    assert not is_kept(line)
+
+
+@pytest.mark.parametrize(
+    "line", ["/set", "/set seed 3", "/set --top_p 0.5", "/SET Pages 2-3", "/save set", "set out: when?", "/etc/set x?"]
+)
+def test_history_holds_other_settings_and_questions(line: str) -> None:
+    assert is_kept(line)
 
 
 def test_a_backslash_goes_on_in_the_next_line_of_a_pipe(monkeypatch: pytest.MonkeyPatch) -> None:
