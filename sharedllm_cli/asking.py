@@ -22,6 +22,8 @@ from torch import Tensor
 
 from sharedllm_cli.answer import Answer, Coverage, IndexUse, ModelUse, Source, Timing
 from sharedllm_cli.config import Settings
+from sharedllm_cli.context.front_matter import asks_for_front_matter
+from sharedllm_cli.context.languages import names_the_whole
 from sharedllm_cli.errors import UsageError
 from sharedllm_cli.generation import prompt as prompts
 from sharedllm_cli.generation.answering import answer_pieces, first_sentences, stop_ids, weighed_tokens
@@ -32,6 +34,7 @@ from sharedllm_cli.generation.sampling import Sampler, Unsaid
 from sharedllm_cli.generation.stream import Finish, GeneratedToken, decode_stream
 from sharedllm_cli.index.store import IndexStore
 from sharedllm_cli.memory import is_out_of_memory, memory_for, peak_bytes, release
+from sharedllm_cli.model.adapter import Silence
 from sharedllm_cli.model.branches import branching
 from sharedllm_cli.model.cross_attention import TreeContext
 from sharedllm_cli.model.recorded import LEAST_TOKENS, recorded_step
@@ -91,7 +94,7 @@ class Asking:
         self._budget = shared.passage_budget(settings)
         self._reads_tree = shared.reads_tree(settings)
         self._threshold = shared.refuse_from(settings)
-        self._overview = False
+        self._silence: Silence | None = None
         if not self._budget and not self._reads_tree:
             raise UsageError(
                 "with --evidence-tokens 0 and no tree the model would read nothing of the document",
@@ -117,8 +120,7 @@ class Asking:
         timing.index_s = trees.seconds if trees else 0.0
         with memory_for("score the leaves", "use --policy bm25, which needs no model, or --quantize 4bit"):
             scored = self._score(looked_for(self._question, self._history, documents))
-        self._overview = trees is None and not scored.lexical.terms and self._shared.leaves_the_whole(settings)
-        choosing = self._choosing(scored)
+        choosing = self._choosing(scored, with_tree=trees is not None)
         chosen = choosing.first()
         timing.search_s = perf_counter() - started - timing.index_s
         if self._budget and chosen.unfit:
@@ -135,8 +137,7 @@ class Asking:
         text = ""
         finish: Finish = "stop"
         smaller = "use fewer --evidence-tokens or --max-new-tokens, --candidates 1 or --quantize 4bit"
-        alone = self._shared.adapter.silenced() if self._overview else nullcontext()
-        with memory_for("write the answer", smaller), alone:
+        with memory_for("write the answer", smaller):
             begun, read = self._read(choosing, chosen, tree.context)
             begun_s = perf_counter() - started
             weighed = None if begun.refused else self._weighed(begun, tree.context)
@@ -170,11 +171,15 @@ class Asking:
             stored_states=self._trees.states(documents) if policy == "late" else [None] * len(documents),
         )
 
-    def _choosing(self, scored: Scored) -> Choosing:
-        """What there is to read; of a question about the whole it is told that it is read and answered otherwise."""
-        if self._overview:
-            self._reporter.note("about the document as a whole: its beginning is read, and told in other words")
+    def _choosing(self, scored: Scored, *, with_tree: bool) -> Choosing:
+        """What there is to read; a question about the whole may be the base model's, which is told."""
+        if not with_tree and self._is_about_the_whole(scored):
+            self._silence = self._silenced()
+        if self._silence:
             self._threshold = None
+            self._reporter.warn(
+                "about the whole: the base model tells of the beginning in its own words, and may be far off"
+            )
         return Choosing(
             self._documents,
             scored,
@@ -182,8 +187,23 @@ class Asking:
             allowed=self._allowed,
             by_words=self._settings.policy in ("hybrid", "bm25", "right"),
             question=self._question,
-            beginnings=self._overview,
+            beginnings=self._silence is not None,
         )
+
+    def _is_about_the_whole(self, scored: Scored) -> bool:
+        general = not scored.lexical.terms and names_the_whole(self._question)
+        return general and not asks_for_front_matter(self._question) and self._shared.leaves_the_whole(self._settings)
+
+    def _silenced(self) -> Silence | None:
+        """None, which is told, where there is no memory for a second copy of merged weights."""
+        try:
+            return self._shared.adapter.silenced()
+        except (RuntimeError, MemoryError) as problem:
+            if not is_out_of_memory(problem):
+                raise
+        release()
+        self._reporter.note("not enough memory to let the base model tell of the whole; asking the adapter")
+        return None
 
     def _read(self, choosing: Choosing, chosen: Chosen, tree: TreeContext | None) -> tuple[_Begun, list[Chosen]]:
         """Read one reading after the other until one is not met with a refusal; the last one, and all of them."""
@@ -203,7 +223,8 @@ class Asking:
         """Read a running text, and weigh the sentence that the document does not say where there is a threshold."""
         base, upper = self._shared.base, self._shared.upper
         prompt = self._prompt(passages)
-        first, cache = upper.begin(torch.tensor(prompt.token_ids, device=base.device), tree, self._reporter)
+        with self._silence or nullcontext():
+            first, cache = upper.begin(torch.tensor(prompt.token_ids, device=base.device), tree, self._reporter)
         if self._threshold is None:
             return _Begun(prompt, first, cache, None, False)
         ids = refusal_ids(base.tokenizer)
@@ -218,9 +239,9 @@ class Asking:
             max_new_tokens=settings.max_new_tokens,
             question=self._question,
             passages=passages,
-            history=() if self._overview else self._history,
+            history=() if self._silence else self._history,
             system=settings.system,
-            rule=prompts.RULE_OF_THE_WHOLE if self._overview else prompts.RULE,
+            rule=prompts.RULE_OF_THE_WHOLE if self._silence else prompts.RULE,
         )
         self._reporter.detail("the running text", prompt.text)
         self._tell_of_dropped(prompt)
@@ -251,10 +272,23 @@ class Asking:
         if tokens is None:
             stops = stop_ids(base.model.generation_config, base.tokenizer)
             sampler = Sampler(settings.temperature, settings.top_p, settings.seed, begun.unsaid)
-            step = self._step(begun, tree)
-            tokens = decode_stream(step, begun.first, sampler, stops, settings.max_new_tokens)
+            with self._silence or nullcontext():
+                step = self._step(begun, tree)
+            tokens = decode_stream(self._quietly(step), begun.first, sampler, stops, settings.max_new_tokens)
         pieces = answer_pieces(tokens, base.tokenizer, begun.prompt.stop_texts)
-        yield from first_sentences(pieces, OVERVIEW_SENTENCES) if self._overview else pieces
+        yield from first_sentences(pieces, OVERVIEW_SENTENCES) if self._silence else pieces
+
+    def _quietly(self, step: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+        """A step within the adapter's silence, which ends with it: a caller may do other things between two pieces."""
+        silence = self._silence
+        if silence is None:
+            return step
+
+        def quiet(token: Tensor) -> Tensor:
+            with silence:
+                return step(token)
+
+        return quiet
 
     def _weighed(self, begun: _Begun, tree: TreeContext | None) -> list[GeneratedToken] | None:
         """The answer where several short ones are weighed against each other, else None."""

@@ -155,7 +155,8 @@ def _ground(settings: Settings, home: Path) -> _Ground:
     evidence = passage_budget(settings, facts.name)
     local, machine = _local_model(settings, home), _measure(placement)
     adapter = adapter_config(settings, facts.name)
-    candidates, reads = candidate_count(settings, adapter), wants_tree(settings, adapter)
+    # Without one the gates are closed: no question reads a tree.
+    candidates, reads = candidate_count(settings, adapter), adapter is not None and wants_tree(settings, adapter)
     return _Ground(settings, facts, placement, tree, layers, evidence, candidates, reads, local, machine)
 
 

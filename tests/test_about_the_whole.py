@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 import torch
 
-from sharedllm_cli import asking as asking_module
 from sharedllm_cli.answer import Answer
 from sharedllm_cli.asking import OVERVIEW_SENTENCES, Asking
 from sharedllm_cli.config import InjectionConfig, Settings, TreeConfig
@@ -117,19 +116,46 @@ def test_what_the_user_says_goes_to_the_adapter(
     assert len(asked(replace(settings, **changes), document, private_home, WHOLE)) == 1
 
 
-def test_a_stopped_answer_leaves_the_adapter_in_place(
-    settings: Settings, document: str, private_home: Path, seen: list[tuple[str, torch.Tensor]], monkeypatch: Any
+@pytest.mark.parametrize(
+    "question", ["Where is the key?", "Why?", "Who was he?", "How much is it?", "???", "What is the title?"]
+)
+def test_a_question_that_only_says_nothing_by_itself_is_the_adapters(
+    settings: Settings, document: str, private_home: Path, question: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    engine = Engine(settings, home=private_home, reporter=Silent())
+    monkeypatch.setattr(Adapter, "silenced", None)
+    (answer,) = asked(settings, document, private_home, question)
+    assert answer.answer == NOT_IN_DOCUMENT
+
+
+def test_answers_in_turns_are_each_their_own(
+    settings: Settings, document: str, private_home: Path, seen: list[tuple[str, torch.Tensor]]
+) -> None:
+    engine = Engine(replace(settings, max_new_tokens=40), home=private_home, reporter=Silent())
     library = engine.open([document])
     list(engine.ask(library, PLACE))
-    monkeypatch.setattr(asking_module, "first_sentences", lambda pieces, most: iter([("A", None), ("b", "stop")]))
-    stopped = engine.ask(library, WHOLE)
-    assert next(stopped) == "A"
-    stopped.close()
+    alone = "".join(piece for piece in engine.ask(library, WHOLE) if isinstance(piece, str))
+    first, second = engine.ask(library, WHOLE), engine.ask(library, WHOLE)
+    told = [next(first), next(second)]
     list(engine.ask(library, PLACE))
-    assert torch.equal(seen[0][1], seen[2][1])
+    told[0] += "".join(piece for piece in first if isinstance(piece, str))
+    first.close()
+    second.close()
+    list(engine.ask(library, PLACE))
+    assert told[0] == alone
+    assert torch.equal(seen[0][1], seen[4][1])
+    assert torch.equal(seen[0][1], seen[5][1])
     assert not torch.equal(seen[0][1], seen[1][1])
+
+
+def test_where_memory_is_short_the_adapter_is_asked(
+    settings: Settings, document: str, private_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def short(*_: Any) -> Any:
+        raise MemoryError
+
+    monkeypatch.setattr(Adapter, "silenced", short)
+    (answer,) = asked(settings, document, private_home, WHOLE)
+    assert answer.answer == NOT_IN_DOCUMENT
 
 
 def pieces(text: str, size: int) -> Iterator[tuple[str, Any]]:
@@ -149,6 +175,11 @@ def pieces(text: str, size: int) -> Iterator[tuple[str, Any]]:
         ("It is about the old lamp. It is about the lamp. And more.", "It is about the old lamp."),
         ("It is about the old lamp. It is about the", "It is about the old lamp."),
         ("It is about a lamp. Towers hold it", "It is about a lamp. Towers hold it"),
+        (
+            "It tells of Mr. Darcy and Mrs. Bennet vs. Dr. Roe. They dance. All.",
+            "It tells of Mr. Darcy and Mrs. Bennet vs. Dr. Roe. They dance.",
+        ),
+        ("The main points are:\n\n- lamps\n- towers\n\nThe end", "The main points are:\n\n- lamps\n- towers"),
     ],
 )
 def test_the_first_sentences(text: str, told: str, size: int) -> None:

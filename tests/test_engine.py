@@ -376,7 +376,8 @@ def test_a_plan_counts_the_type_that_the_model_runs_in(model: str, private_home:
     assert half.weights_bytes == wide.weights_bytes // 2
     assert half.memory_bytes < wide.memory_bytes
     coarse = make(model, private_home, ratios="64,32,16").plan([story])[0][0]
-    assert coarse.tree_bytes < wide.tree_bytes, "what is kept follows from the ratios"
+    assert coarse.index_bytes < wide.index_bytes, "what is kept follows from the ratios"
+    assert coarse.tree_bytes == wide.tree_bytes == 0, "and without an adapter no question reads it"
 
 
 def test_a_model_without_a_chat_template_answers_once(

@@ -107,9 +107,24 @@ samen tekst onderwerp inhoud gaat livro resumo resuma assunto conteúdo fala wor
 """
 GENERAL_WORDS = frozenset(_GENERAL.split())
 """Words of questions about a document as a whole: one of these and stop words alone asks about no place in it."""
-_PART = "about describe explain give idea ideas key main point points short talk tell"
-_OF_A_PART_TOO = frozenset(_PART.split())
-"""Of these words alone a question of a conversation may be made that leans on the one before (`tell me about it`)."""
+_WHOLE = """
+contents content summarise summarize summary summaries overview gist outline overall takeaways theme themes topic topics
+subject purpose tldr worum handelt inhalt thema hauptaussage zusammenfassen zusammenfassung fasse résumé résume résumer
+résumez sujet thème contenu parle resumen resume resumir tema contenido trata riassunto riassumi riassumere argomento
+contenuto parla samenvatting samenvatten onderwerp inhoud gaat resumo resuma assunto conteúdo fala
+"""
+_OF_THE_WHOLE = frozenset(_WHOLE.split())
+_WHAT_ABOUT = re.compile(
+    r"\bwhat(?!\s+about)\b.*\babout\b"
+    r"|\b(?:describe|explain|about)\b.*\b(?:document|text|book|paper|article|report|file|pdf|story)\b"
+    r"|\b(?:main|key) (?:points?|ideas?)\b",
+    re.IGNORECASE,
+)
+_ASKS_FOR_A_PLACE = re.compile(
+    r"\s*(?:where|who|whom|whose|when|which|how|is|are|was|were|does|do|did|wo|wer|wann|où|qui|quand|dónde|quién|cuándo|"
+    r"dove|chi|quando|onde|quem|wanneer)\b",
+    re.IGNORECASE,
+)
 _GENERAL_IN_OTHER_SCRIPTS = re.compile(
     r"(?:문서|글|책|텍스트|보고서|논문|기사|이야기).*(?:무엇|무슨|뭐|어떤|내용|주제|요약|관한)"
     r"|(?:文書|文章|書類|本|記事|論文|資料|テキスト).*(?:何|なに|内容|主題|テーマ|要約|概要)"
@@ -140,9 +155,15 @@ def detect_language(text: str, among: Mapping[str, frozenset[str]] = STOP_WORDS)
 
 
 def names_the_whole(question: str) -> bool:
-    """Whether a question that asks about the whole does so by itself, whatever was asked before it."""
-    words = {word.lower() for word in _WORD.findall(question)}
-    return bool(words & (GENERAL_WORDS - _OF_A_PART_TOO)) or _GENERAL_IN_OTHER_SCRIPTS.search(question) is not None
+    """Whether a question that asks about no place says that it asks about the whole: for its contents, or a summary.
+
+    Others have only words that say nothing by themselves (`why?`, `where is it?`), or name a document in passing.
+    """
+    if _GENERAL_IN_OTHER_SCRIPTS.search(question):
+        return True
+    asked = {word.lower() for word in _WORD.findall(question)}
+    said = asked & _OF_THE_WHOLE or _WHAT_ABOUT.search(question)
+    return bool(said) and _ASKS_FOR_A_PLACE.match(question) is None
 
 
 def asks_about_the_whole(question: str, content_words: Collection[str], matched: Collection[str]) -> bool:

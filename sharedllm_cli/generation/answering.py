@@ -18,8 +18,12 @@ if TYPE_CHECKING:
 
     from sharedllm_cli.generation.sampling import Unsaid
 
-_SENTENCE_END = re.compile(r"(?:(?<=\w\w)|(?<=[.,]\d))([.!?…]+[\"'”’)\]]*)\s")
+_SENTENCE_END = re.compile(r"(\w\w+|(?<=[.,])\d)([.!?…]+[\"'”’)\]]*)\s")
 """Where a sentence is over: not after the single letter of an abbreviation, or a lone digit."""
+_ABBREVIATED = "mr mrs ms dr st prof sr jr vs al no nos fig figs cf ed eds vol pp etc ca bzw hr fr sra"
+_ABBREVIATIONS = frozenset(_ABBREVIATED.split())
+_PARAGRAPH_END = re.compile(r"(?<![:\s])\s*\n\n")
+"""What ends in a colon goes on in the next one."""
 _WORD = re.compile(r"\w+")
 _SAME = 0.25
 """A sentence of which a smaller share of the words is new says the same again."""
@@ -94,9 +98,10 @@ def first_sentences(pieces: Iterable[tuple[str, Finish | None]], most: int) -> I
     text, told = "", 0
     for piece, finish in pieces:
         text += piece
-        paragraph = text.find("\n\n", len(text) - len(text.lstrip()))
+        end_of_paragraph = _PARAGRAPH_END.search(text, len(text) - len(text.lstrip()))
+        paragraph = end_of_paragraph.start() if end_of_paragraph else -1
         whole = text if paragraph < 0 else text[:paragraph]
-        ends = [end.start() + len(end[1]) for end in _SENTENCE_END.finditer(whole)]
+        ends = [end.end(2) for end in _SENTENCE_END.finditer(whole) if end[1].lower() not in _ABBREVIATIONS]
         if paragraph >= 0 or finish is not None:
             ends.append(len(whole))
         over = len(ends) >= most or paragraph >= 0 or finish is not None

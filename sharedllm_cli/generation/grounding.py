@@ -34,8 +34,8 @@ _DOES_NOT_SAY = re.compile(
     rf"|(?:the answer|it|this|that) (?:is|was) not (?:in|mentioned in|stated in|given in|found in) the {_SOURCE}"
 )
 """A refusal only where it is the whole answer: it could be a part of the answer as well."""
-_ANNOUNCED = re.compile(r".*\b(?:answer|question)\b.*:", re.IGNORECASE)
-"""`The answer to this question is:`, and nothing after it."""
+_ANNOUNCED = re.compile(r".*\b(?:answer|question)\b.*:|(?:[^\s:]+ ){3,}[^\s:]+:", re.IGNORECASE)
+"""`The answer to this question is:`, `The main points are:`, and nothing after it."""
 _SENTENCE_END = re.compile(r"[.!?…。！？]+(?:[\"'”’)]*)(?:\s+|$)|\n+")
 _SPELLED = (
     "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen "

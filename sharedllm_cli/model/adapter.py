@@ -11,7 +11,6 @@ from __future__ import annotations
 import copy
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -65,6 +64,32 @@ class LowRankLinear(nn.Module):
     def forward(self, states: Tensor) -> Tensor:
         output: Tensor = self.wrapped(states) + self.addition(states)
         return output
+
+
+class Silence:
+    """Within it (`with`), an adapter's low-rank weights add nothing. Can be entered again and again, not within itself.
+
+    Of merged weights it holds copies with the additions taken off again, which differ from the base model's by two
+    roundings of their type at most. Outside of it the merged weights are those that were there.
+    """
+
+    def __init__(self, additions: Sequence[LowRank], merged: Sequence[tuple[Any, LowRank]]) -> None:
+        self._additions = additions
+        self._linears = [linear for linear, _ in merged]
+        self._merged = [linear.weight for linear in self._linears]
+        self._plain = [_plus(linear.weight, addition, -1.0) for linear, addition in merged]
+
+    def __enter__(self) -> None:
+        self._set(True, self._plain)
+
+    def __exit__(self, *_: object) -> None:
+        self._set(False, self._merged)
+
+    def _set(self, silent: bool, weights: Sequence[nn.Parameter]) -> None:
+        for addition in self._additions:
+            addition.silent = silent
+        for linear, weight in zip(self._linears, weights, strict=True):
+            linear.weight = weight
 
 
 class Adapter(nn.Module):
@@ -147,26 +172,9 @@ class Adapter(nn.Module):
                 )
         self.load_state_dict({**own, **learned})
 
-    @contextmanager
-    def silenced(self) -> Iterator[None]:
-        """Within, low-rank weights add nothing: without a tree it is the base model.
-
-        Merged ones are taken off again, which is exact up to one rounding of the weights' type, and afterwards the
-        merged weights are back as they were.
-        """
-        additions = [module for module in self.modules() if isinstance(module, LowRank)]
-        merged = [(linear, linear.weight) for linear, _ in self._merged]
-        try:
-            for addition in additions:
-                addition.silent = True
-            for linear, addition in self._merged:
-                linear.weight = _plus(linear.weight, addition, -1.0)
-            yield
-        finally:
-            for addition in additions:
-                addition.silent = False
-            for linear, weight in merged:
-                linear.weight = weight
+    def silenced(self) -> Silence:
+        """What silences the low-rank weights, merged ones too: without a tree the model is then its base."""
+        return Silence([module for module in self.modules() if isinstance(module, LowRank)], self._merged)
 
     def gate_values(self) -> dict[str, float]:
         """Lowest, mean and highest open gate; empty where all are closed."""

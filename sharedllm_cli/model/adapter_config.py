@@ -156,11 +156,11 @@ def passage_budget(settings: Settings, base_name: str) -> int:
     return settings.passage_budget(None if config is None else config.evidence_tokens)
 
 
-def wants_tree(settings: Settings, config: AdapterConfig | None) -> bool:
+def wants_tree(settings: Settings, config: AdapterConfig) -> bool:
     """Whether the user, or else the adapter, wants the tree read: whether some gate is open its weights know."""
     if settings.tree is False:
         return False
-    return bool(settings.tree) or settings.evidence_tokens == 0 or config is None or config.beside_passages
+    return bool(settings.tree) or settings.evidence_tokens == 0 or config.beside_passages
 
 
 def candidate_count(settings: Settings, config: AdapterConfig | None) -> int:

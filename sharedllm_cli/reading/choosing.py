@@ -122,9 +122,13 @@ class Choosing:
         if self._front:
             ends = [_front_end(opened) for opened in documents]
             self._leaves = raise_front(self._leaves, self._texts, ends, budget_tokens or QUOTE_TOKENS)
-        elif beginnings:
-            # Lower from leaf to leaf, so that the budget goes to all documents alike.
-            self._leaves = [-text.leaves[:, 0].astype(np.float64) for text in self._texts]
+        self._order = self._leaves
+        if beginnings and not self._front:
+            # Lower from leaf to leaf of what may be read, so that the budget goes to all documents alike.
+            firsts = [min((first for first, _ in ranges), default=0) for ranges in self._allowed]
+            self._order = [
+                first - text.leaves[:, 0].astype(np.float64) for first, text in zip(firsts, self._texts, strict=True)
+            ]
 
     def first(self) -> Chosen:
         """The best passages within the budget."""
@@ -188,7 +192,7 @@ class Choosing:
 
     def _select(self, budget: int, read: Sequence[Passage] = ()) -> list[Passage]:
         return evidence.select(
-            self._leaves,
+            self._order,
             self._texts,
             budget,
             allowed=self._allowed,

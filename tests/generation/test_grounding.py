@@ -115,6 +115,12 @@ def test_an_answer_that_is_announced_and_not_given_is_none() -> None:
     assert assess({"king"}, {"king"}, "The answer to this question is:\n\nWilliam").answered
 
 
+def test_a_list_that_is_announced_and_not_given_is_no_answer() -> None:
+    assert not assess([], set(), "The main points are:").answered
+    assert assess([], set(), "The main points are: lamps.").answered
+    assert assess([], set(), "type :wq:").answered
+
+
 def test_the_question_again_is_no_answer() -> None:
     question = "Who was the king?"
     echo = "Question: Who was the king?\nAnswer: Who was the king?\n\nQuestion:"

@@ -260,3 +260,9 @@ def test_for_a_question_about_the_whole_the_beginnings_may_be_asked_for() -> Non
     first = books[0].document.pages[1].start
     bounded = Choosing(books, found, 400, beginnings=True, allowed=[[(first, books[0].tokens)], []]).first()
     assert [(one.document, one.first_token) for one in bounded.held] == [(0, first)]
+    second = [books[0].document.pages[1].start, books[1].document.pages[1].start]
+    assert second[0] > second[1]
+    ranges = [[(start, book.tokens)] for start, book in zip(second, books, strict=True)]
+    late = Choosing(books, found, 400, beginnings=True, allowed=ranges)
+    assert [(one.document, one.first_token) for one in late.first().held] == [(0, second[0]), (1, second[1])]
+    assert all(source.score >= 0 for source in late.sources([late.first()])), "scores, not places"
