@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import gc
 import os
 import sys
 from collections.abc import Sequence
@@ -63,7 +64,9 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the command and leave the process with its exit code."""
     if f"_{NAME.upper()}_COMPLETE" in os.environ:
         app(prog_name=NAME)
-    sys.exit(run(sys.argv[1:] if arguments is None else arguments, make_console()))
+    code = run(sys.argv[1:] if arguments is None else arguments, make_console())
+    gc.freeze()  # or the process would spend a second on looking once more through all that the libraries made
+    sys.exit(code)
 
 
 def run(arguments: Sequence[str], console: Console) -> int:
