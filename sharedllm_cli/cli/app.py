@@ -15,7 +15,8 @@ from typer.exceptions import TyperException
 from typer.main import get_command
 
 from sharedllm_cli import __version__
-from sharedllm_cli.cli import ask, bench, chat, doctor, eval, index, indexes, models, plan, train
+from sharedllm_cli.cli import ask, bench, doctor, eval, index, indexes, models, plan, train
+from sharedllm_cli.cli.chat import command as chat
 from sharedllm_cli.cli.console import Console, make_console
 from sharedllm_cli.cli.failures import broken_pipe, translate
 from sharedllm_cli.cli.help import Command, Group

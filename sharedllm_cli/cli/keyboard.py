@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from sharedllm_cli.cli.chat_settings import SECRET, settable
+from sharedllm_cli.cli.chat.settings import SECRET, settable
 from sharedllm_cli.errors import SharedLLMError, UsageError
 from sharedllm_cli.home import ensure_private
 

@@ -12,8 +12,8 @@ from chat_talk import ANSWER, Typist, asked, talk
 from fake_engine import FakeDocument, FakeLibrary, Script, call
 
 from sharedllm_cli.answer import Coverage, IndexUse, ModelUse, TreeRead
-from sharedllm_cli.cli import chat as chat_module
-from sharedllm_cli.cli.chat_documents import joined, without
+from sharedllm_cli.cli.chat import command as chat_module
+from sharedllm_cli.cli.chat.documents import joined, without
 from sharedllm_cli.errors import DocumentError
 
 

@@ -12,9 +12,9 @@ from chat_talk import ANSWER, Impatient, Typist, asked, talk
 from fake_engine import Ran, Script, call, make_answer, make_source
 
 from sharedllm_cli.answer import TreeRead
-from sharedllm_cli.cli import chat as chat_module
-from sharedllm_cli.cli import chat_session
-from sharedllm_cli.cli.chat_session import SavedDocument, SavedTurn, Session, decode, encode
+from sharedllm_cli.cli.chat import command as chat_module
+from sharedllm_cli.cli.chat import session as chat_session
+from sharedllm_cli.cli.chat.session import SavedDocument, SavedTurn, Session, decode, encode
 from sharedllm_cli.errors import DocumentError, UsageError
 
 DOCUMENT = SavedDocument("book.pdf", "/there/book.pdf", "book.pdf")

@@ -9,7 +9,7 @@ import pytest
 from chat_talk import talk
 from fake_engine import Script
 
-from sharedllm_cli.cli.chat_settings import OF_A_QUESTION, names
+from sharedllm_cli.cli.chat.settings import OF_A_QUESTION, names
 from sharedllm_cli.config import Settings
 from sharedllm_cli.engine import Engine
 from sharedllm_cli.progress import Silent

@@ -12,7 +12,7 @@ import pytest
 from chat_talk import ANSWER, Impatient, Typist, asked, talk
 from fake_engine import Script, call, make_source
 
-from sharedllm_cli.cli import chat as chat_module
+from sharedllm_cli.cli.chat import command as chat_module
 from sharedllm_cli.cli.keyboard import open_keyboard, private_file
 from sharedllm_cli.errors import ModelError
 

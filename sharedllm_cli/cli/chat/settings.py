@@ -17,7 +17,7 @@ from sharedllm_cli.config import Resolved, Settings, resolve
 from sharedllm_cli.errors import UsageError
 
 if TYPE_CHECKING:
-    from sharedllm_cli.cli.chat_conversation import Conversation
+    from sharedllm_cli.cli.chat.conversation import Conversation
     from sharedllm_cli.engine import Engine
 
 OF_A_QUESTION = (

@@ -7,9 +7,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sharedllm_cli.cli.chat_facts import show_recalled
-from sharedllm_cli.cli.chat_session import Drawer, SavedDocument, Session
-from sharedllm_cli.cli.chat_settings import KNOBS, OF_A_QUESTION, shown_name
+from sharedllm_cli.cli.chat.facts import show_recalled
+from sharedllm_cli.cli.chat.session import Drawer, SavedDocument, Session
+from sharedllm_cli.cli.chat.settings import KNOBS, OF_A_QUESTION, shown_name
 from sharedllm_cli.cli.console import Console
 from sharedllm_cli.cli.quantities import number_of
 from sharedllm_cli.config import Settings

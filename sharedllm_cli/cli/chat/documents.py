@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sharedllm_cli.cli.chat_session import SavedDocument
+from sharedllm_cli.cli.chat.session import SavedDocument
 from sharedllm_cli.errors import UsageError
 
 if TYPE_CHECKING:

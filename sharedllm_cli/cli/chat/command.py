@@ -8,12 +8,12 @@ from typing import Annotated
 import typer
 
 from sharedllm_cli.cli.arguments import Pages, Reindex, Sources, Stream, exit_code, open_documents, page_span
-from sharedllm_cli.cli.chat_commands import COMMANDS
-from sharedllm_cli.cli.chat_completion import Suggestions
-from sharedllm_cli.cli.chat_conversation import Conversation
-from sharedllm_cli.cli.chat_resuming import BEGIN, opening_again, tell_of, told_documents, unknown, wanted_session
-from sharedllm_cli.cli.chat_session import Drawer, Record, read_session
-from sharedllm_cli.cli.chat_settings import defaults_of, resumed
+from sharedllm_cli.cli.chat.completion import Suggestions
+from sharedllm_cli.cli.chat.conversation import Conversation
+from sharedllm_cli.cli.chat.resuming import BEGIN, opening_again, tell_of, told_documents, unknown, wanted_session
+from sharedllm_cli.cli.chat.session import Drawer, Record, read_session
+from sharedllm_cli.cli.chat.settings import defaults_of, resumed
+from sharedllm_cli.cli.chat.slash_commands import COMMANDS
 from sharedllm_cli.cli.keyboard import open_keyboard
 from sharedllm_cli.cli.options import EVERYTHING, takes
 from sharedllm_cli.cli.session import Call

@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from sharedllm_cli.cli import chat_settings
-from sharedllm_cli.cli.chat_session import SUFFIX
+from sharedllm_cli.cli.chat import settings as chat_settings
+from sharedllm_cli.cli.chat.session import SUFFIX
 from sharedllm_cli.documents.sources import SUFFIXES
 
 Offers = list[tuple[str, str]]

@@ -12,16 +12,18 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sharedllm_cli.cli import chat_documents, chat_facts, chat_settings
 from sharedllm_cli.cli.answers import show_sources
 from sharedllm_cli.cli.arguments import exit_code, report_failures
-from sharedllm_cli.cli.chat_resuming import fixed, opening_again, tell_of, told_documents
-from sharedllm_cli.cli.chat_session import SUFFIX, Record, dated, read_session, write_session
+from sharedllm_cli.cli.chat import documents as chat_documents
+from sharedllm_cli.cli.chat import facts as chat_facts
+from sharedllm_cli.cli.chat import settings as chat_settings
+from sharedllm_cli.cli.chat.resuming import fixed, opening_again, tell_of, told_documents
+from sharedllm_cli.cli.chat.session import SUFFIX, Record, dated, read_session, write_session
 from sharedllm_cli.cli.quantities import number_of
 from sharedllm_cli.errors import UsageError
 
 if TYPE_CHECKING:
-    from sharedllm_cli.cli.chat_conversation import Conversation
+    from sharedllm_cli.cli.chat.conversation import Conversation
 
 LISTED = 10
 """So many kept conversations are listed by /load."""

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 from sharedllm_cli.answer import Answer
 from sharedllm_cli.cli.answers import FIRST_SOURCES, explain, receive
 from sharedllm_cli.cli.arguments import failure_text
-from sharedllm_cli.cli.chat_commands import is_command, run_command
-from sharedllm_cli.cli.chat_documents import saved
-from sharedllm_cli.cli.chat_facts import remark, show_documents
-from sharedllm_cli.cli.chat_session import Drawer, Record, SavedDocument, SavedTurn, Session
-from sharedllm_cli.cli.chat_settings import to_save
+from sharedllm_cli.cli.chat.documents import saved
+from sharedllm_cli.cli.chat.facts import remark, show_documents
+from sharedllm_cli.cli.chat.session import Drawer, Record, SavedDocument, SavedTurn, Session
+from sharedllm_cli.cli.chat.settings import to_save
+from sharedllm_cli.cli.chat.slash_commands import is_command, run_command
 from sharedllm_cli.cli.failures import translate
 from sharedllm_cli.cli.keyboard import Keyboard
 from sharedllm_cli.cli.session import Call
