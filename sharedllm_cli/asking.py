@@ -27,7 +27,7 @@ from sharedllm_cli.context.languages import names_the_whole
 from sharedllm_cli.errors import UsageError
 from sharedllm_cli.generation import prompt as prompts
 from sharedllm_cli.generation.answering import answer_pieces, first_sentences, stop_ids, weighed_tokens
-from sharedllm_cli.generation.grounding import Verdict, assess
+from sharedllm_cli.generation.grounding import Verdict, assess, unsupported_words
 from sharedllm_cli.generation.prompt import NOT_IN_DOCUMENT, PassageText, Prompt, Turn
 from sharedllm_cli.generation.refusal import refusal_ids, refuses
 from sharedllm_cli.generation.sampling import Sampler, Unsaid
@@ -172,14 +172,11 @@ class Asking:
         )
 
     def _choosing(self, scored: Scored, *, with_tree: bool) -> Choosing:
-        """What there is to read; a question about the whole may be the base model's, which is told."""
+        """What there is to read; a question about the whole may be the base model's."""
         if not with_tree and self._is_about_the_whole(scored):
             self._silence = self._silenced()
         if self._silence:
             self._threshold = None
-            self._reporter.warn(
-                "about the whole: the base model tells of the beginning in its own words, and may be far off"
-            )
         return Choosing(
             self._documents,
             scored,
@@ -276,7 +273,22 @@ class Asking:
                 step = self._step(begun, tree)
             tokens = decode_stream(self._quietly(step), begun.first, sampler, stops, settings.max_new_tokens)
         pieces = answer_pieces(tokens, base.tokenizer, begun.prompt.stop_texts)
-        yield from first_sentences(pieces, OVERVIEW_SENTENCES) if self._silence else pieces
+        yield from self._overview(pieces, begun.prompt) if self._silence else pieces
+
+    def _overview(
+        self, pieces: Iterable[tuple[str, Finish | None]], prompt: Prompt
+    ) -> Iterator[tuple[str, Finish | None]]:
+        """What the base model tells of the whole, all at once: nothing where it names what the passages do not hold."""
+        told = list(first_sentences(pieces, OVERVIEW_SENTENCES))
+        text = "".join(piece for piece, _ in told)
+        if unsupported_words(text, "\n".join(prompt.passage_texts), question=self._question):
+            self._reporter.warn(
+                "about the whole: what the base model told does not stand in the beginning and is left out"
+            )
+            yield NOT_IN_DOCUMENT, "stop"
+            return
+        self._reporter.warn("about the whole: told by the base model, of the beginning, and may be far off")
+        yield from told
 
     def _quietly(self, step: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
         """A step within the adapter's silence, which ends with it: a caller may do other things between two pieces."""

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 
+from sharedllm_cli import asking as asking_module
 from sharedllm_cli.answer import Answer
 from sharedllm_cli.asking import OVERVIEW_SENTENCES, Asking
 from sharedllm_cli.config import InjectionConfig, Settings, TreeConfig
@@ -50,6 +51,14 @@ def settings(model_folder: Callable[..., Path], tmp_path: Path, private_home: Pa
     adapter.save(tmp_path / "adapter", trained={"objective": "none: set by a test"})
     adapted = str(tmp_path / "adapter")
     return Settings(model=folder, device="cpu", dtype="float32", adapter=adapted, max_new_tokens=8, evidence_tokens=300)
+
+
+@pytest.fixture(autouse=True)
+def supported(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What the passages do not hold of an answer: nothing, though a model of random weights says no words at all."""
+    lacking: list[str] = []
+    monkeypatch.setattr(asking_module, "unsupported_words", lambda *_, **__: lacking)
+    return lacking
 
 
 @pytest.fixture
@@ -145,6 +154,19 @@ def test_answers_in_turns_are_each_their_own(
     assert torch.equal(seen[0][1], seen[4][1])
     assert torch.equal(seen[0][1], seen[5][1])
     assert not torch.equal(seen[0][1], seen[1][1])
+
+
+def test_what_the_passages_do_not_hold_is_left_out(
+    settings: Settings, document: str, private_home: Path, supported: list[str]
+) -> None:
+    (given,) = asked(settings, document, private_home, WHOLE)
+    assert given.answer != NOT_IN_DOCUMENT
+    assert any("may be far off" in warning for warning in given.warnings)
+    supported.append("pandemic")
+    (left_out,) = asked(settings, document, private_home, WHOLE)
+    assert (left_out.answer, left_out.answered) == (NOT_IN_DOCUMENT, False)
+    assert any("is left out" in warning for warning in left_out.warnings)
+    assert left_out.sources[0].page == 1
 
 
 def test_where_memory_is_short_the_adapter_is_asked(
