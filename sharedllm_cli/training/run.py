@@ -141,9 +141,12 @@ def run(request: Request, settings: Settings, *, home: Path, reporter: Reporter)
         provenance=_provenance(request, settings, base),
         reporter=reporter,
     )
-    if request.resume and not trainer.resume():
-        reporter.note(f"there is no checkpoint in {request.run}: training begins")
-    ending = trainer.train()
+    try:
+        if request.resume and not trainer.resume():
+            reporter.note(f"there is no checkpoint in {request.run}: training begins")
+        ending = trainer.train()
+    finally:
+        trainer.leave()
     if is_main_process():
         plots.keep(request.run / course.PLOT, lambda: course.draw(request.run / METRICS), reporter)
     done = trainer.position

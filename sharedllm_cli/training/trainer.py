@@ -174,6 +174,14 @@ class Trainer:
             self._adapter.save(self._run / checkpoint.ADAPTER, trained=trained)
         self._accelerator.wait_for_everyone()
 
+    def leave(self) -> None:
+        """Leave the group of processes that train together; nothing can be trained after it.
+
+        A process that ends while still in the group can be torn down with a thread at work, which aborts it, and the
+        launcher then takes a finished run for a failed one.
+        """
+        self._accelerator.end_training()
+
     def _reason_to_stop(self) -> Ending | None:
         """Why to stop now; all processes decide alike."""
         late = self.position.seconds >= self._stop_at
