@@ -13,7 +13,7 @@ import torch
 
 from sharedllm_cli import planning
 from sharedllm_cli.cli.app import run
-from sharedllm_cli.cli.console import Console
+from sharedllm_cli.cli.terminal.console import Console
 from sharedllm_cli.config import InjectionConfig, Settings, TreeConfig
 from sharedllm_cli.context.tree import Node
 from sharedllm_cli.engine import Engine

@@ -15,11 +15,14 @@ from typer.exceptions import TyperException
 from typer.main import get_command
 
 from sharedllm_cli import __version__
-from sharedllm_cli.cli import ask, bench, doctor, eval, index, indexes, models, plan, train
+from sharedllm_cli.cli import ask, bench, doctor, index, indexes, plan
 from sharedllm_cli.cli.chat import command as chat
-from sharedllm_cli.cli.console import Console, make_console
+from sharedllm_cli.cli.eval import command as eval
 from sharedllm_cli.cli.failures import broken_pipe, translate
 from sharedllm_cli.cli.help import Command, Group
+from sharedllm_cli.cli.models import command as models
+from sharedllm_cli.cli.terminal.console import Console, make_console
+from sharedllm_cli.cli.train import command as train
 from sharedllm_cli.errors import SharedLLMError, UsageError
 
 NAME = "sharedllm"

@@ -6,7 +6,6 @@ from typing import Annotated
 
 import typer
 
-from sharedllm_cli.cli.answers import FIRST_SOURCES, explain, receive
 from sharedllm_cli.cli.arguments import (
     Pages,
     Reindex,
@@ -21,6 +20,7 @@ from sharedllm_cli.cli.arguments import (
 )
 from sharedllm_cli.cli.options import EVERYTHING, takes
 from sharedllm_cli.cli.session import Call
+from sharedllm_cli.cli.terminal.answers import FIRST_SOURCES, explain, receive
 from sharedllm_cli.config import MAX_SOURCES
 
 

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from dataclasses import asdict, fields
 from typing import TYPE_CHECKING, Any
 
-from sharedllm_cli.cli.console import one_line
 from sharedllm_cli.cli.options import MODEL, takes
 from sharedllm_cli.cli.session import Call, calm_libraries
-from sharedllm_cli.cli.tables import show_table
+from sharedllm_cli.cli.terminal.console import one_line
+from sharedllm_cli.cli.terminal.tables import show_table
 from sharedllm_cli.config import Settings, environment_name
 from sharedllm_cli.errors import SharedLLMError
 

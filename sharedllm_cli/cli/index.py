@@ -11,8 +11,8 @@ import typer
 from sharedllm_cli.cli.arguments import Documents, Failures, Reindex, announce_stdin, exit_code, report_failures
 from sharedllm_cli.cli.beforehand import refuse_unreadable, refuse_unwritable
 from sharedllm_cli.cli.options import MODEL, READING, TREE, takes
-from sharedllm_cli.cli.quantities import duration, number_of, size
 from sharedllm_cli.cli.session import Call
+from sharedllm_cli.cli.terminal.quantities import duration, number_of, size
 
 if TYPE_CHECKING:
     from sharedllm_cli.engine import Engine, IndexOutcome

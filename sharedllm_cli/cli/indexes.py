@@ -13,9 +13,9 @@ from sharedllm_cli.cli import completion
 from sharedllm_cli.cli.arguments import DELETING, Yes, agreed
 from sharedllm_cli.cli.help import Command, Group
 from sharedllm_cli.cli.options import takes
-from sharedllm_cli.cli.quantities import size
 from sharedllm_cli.cli.session import Call
-from sharedllm_cli.cli.tables import plain, show_facts, show_table
+from sharedllm_cli.cli.terminal.quantities import size
+from sharedllm_cli.cli.terminal.tables import plain, show_facts, show_table
 from sharedllm_cli.errors import StoredIndexError, UsageError
 
 if TYPE_CHECKING:

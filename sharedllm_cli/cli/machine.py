@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from sharedllm_cli import __version__
-from sharedllm_cli.cli.quantities import size
+from sharedllm_cli.cli.terminal.quantities import size
 from sharedllm_cli.config import Settings, environment_name
 from sharedllm_cli.home import HOME_VARIABLE, config_file, obstacle
 
@@ -180,7 +180,7 @@ def _runs(settings: Settings, home: Path) -> Iterator[Finding]:
 
 
 def _adapter(settings: Settings) -> Iterator[Finding]:
-    from sharedllm_cli.cli.adapters import adapter_facts
+    from sharedllm_cli.cli.models.adapters import adapter_facts
 
     facts = adapter_facts(settings, settings.model.lower())
     yield Finding("adapter", facts.text, "ok" if facts.trained else "note", facts.advice)

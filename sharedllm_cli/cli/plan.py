@@ -9,9 +9,9 @@ from sharedllm_cli.cli.arguments import Documents, announce_stdin, exit_code, re
 from sharedllm_cli.cli.beforehand import refuse_unreadable
 from sharedllm_cli.cli.index import SHAPING, failures_json
 from sharedllm_cli.cli.options import MODEL, takes
-from sharedllm_cli.cli.quantities import duration, size
 from sharedllm_cli.cli.session import Call
-from sharedllm_cli.cli.tables import plain, show_facts, show_table
+from sharedllm_cli.cli.terminal.quantities import duration, size
+from sharedllm_cli.cli.terminal.tables import plain, show_facts, show_table
 
 if TYPE_CHECKING:
     from sharedllm_cli.engine import PlanRow

@@ -21,7 +21,7 @@ from sharedllm_cli.errors import UsageError
 from sharedllm_cli.home import config_file, home_folder, indexes_folder
 
 if TYPE_CHECKING:
-    from sharedllm_cli.cli.console import Console
+    from sharedllm_cli.cli.terminal.console import Console
     from sharedllm_cli.engine import Engine
     from sharedllm_cli.progress import Reporter
 

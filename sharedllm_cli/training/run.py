@@ -141,16 +141,20 @@ def run(request: Request, settings: Settings, *, home: Path, reporter: Reporter)
         provenance=_provenance(request, settings, base),
         reporter=reporter,
     )
-    try:
-        if request.resume and not trainer.resume():
-            reporter.note(f"there is no checkpoint in {request.run}: training begins")
-        ending = trainer.train()
-    finally:
-        trainer.leave()
+    ending = _train(trainer, request, reporter)
     if is_main_process():
         plots.keep(request.run / course.PLOT, lambda: course.draw(request.run / METRICS), reporter)
     done = trainer.position
     return Outcome(ending, request.run / "adapter", done.step, done.targets, done.tokens, done.seconds)
+
+
+def _train(trainer: Trainer, request: Request, reporter: Reporter) -> Ending:
+    try:
+        if request.resume and not trainer.resume():
+            reporter.note(f"there is no checkpoint in {request.run}: training begins")
+        return trainer.train()
+    finally:
+        trainer.leave()
 
 
 def _load(settings: Settings, home: Path, reporter: Reporter) -> BaseModel:

@@ -18,7 +18,7 @@ from sharedllm_cli.bench.texts import Reading, reading
 from sharedllm_cli.bench.timing import Clock
 from sharedllm_cli.bench.tree_arm import SharedLLM
 from sharedllm_cli.cli.app import run as command
-from sharedllm_cli.cli.console import Console
+from sharedllm_cli.cli.terminal.console import Console
 from sharedllm_cli.config import Encoding, Settings, TreeConfig
 from sharedllm_cli.index.store import IndexStore
 from sharedllm_cli.model.adapter_config import adapter_config

@@ -25,7 +25,7 @@ from sharedllm_cli.bench.subject import Subject
 from sharedllm_cli.bench.texts import Reading
 from sharedllm_cli.bench.timing import Clock, Samples
 from sharedllm_cli.cli.app import run as command
-from sharedllm_cli.cli.console import Console
+from sharedllm_cli.cli.terminal.console import Console
 from sharedllm_cli.config import Settings
 from sharedllm_cli.errors import UsageError
 from sharedllm_cli.index.store import IndexStore

@@ -17,7 +17,7 @@ from typing import Any
 from sharedllm_cli.answer import Answer, Coverage, IndexUse, ModelUse, Source, Timing, TreeRead
 from sharedllm_cli.cli import session
 from sharedllm_cli.cli.app import run
-from sharedllm_cli.cli.console import Console
+from sharedllm_cli.cli.terminal.console import Console
 from sharedllm_cli.config import Settings
 from sharedllm_cli.errors import DocumentError, SharedLLMError
 

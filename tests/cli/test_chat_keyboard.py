@@ -15,9 +15,9 @@ from prompt_toolkit.input import PipeInput, create_pipe_input
 from prompt_toolkit.output import DummyOutput
 
 from sharedllm_cli.cli.chat.completion import Suggestions, last_word, quoted
+from sharedllm_cli.cli.chat.keyboard import Prompt, is_kept
 from sharedllm_cli.cli.chat.slash_commands import COMMANDS
-from sharedllm_cli.cli.console import Console
-from sharedllm_cli.cli.keyboard import Prompt, is_kept
+from sharedllm_cli.cli.terminal.console import Console
 
 ENTER, ALT_ENTER, TAB = "\r", "\x1b\r", "\t"
 CTRL_A, CTRL_C, CTRL_D, CTRL_R, UP = "\x01", "\x03", "\x04", "\x12", "\x1b[A"

@@ -10,9 +10,9 @@ import pytest
 from fake_engine import Ran, Script, Stream, call, make_source
 
 from sharedllm_cli.answer import Answer, Coverage, ModelUse, Timing, TreeRead
-from sharedllm_cli.cli.answers import FIRST_SOURCES, receive
-from sharedllm_cli.cli.console import Console
-from sharedllm_cli.cli.excerpts import WORDS, excerpt
+from sharedllm_cli.cli.terminal.answers import FIRST_SOURCES, receive
+from sharedllm_cli.cli.terminal.console import Console
+from sharedllm_cli.cli.terminal.excerpts import WORDS, excerpt
 from sharedllm_cli.errors import DocumentError
 
 KEYS = {

@@ -108,7 +108,7 @@ def test_nothing_heavy_is_loaded_for_it(broken: Path) -> None:
     program = f"""
 import sys
 from sharedllm_cli.cli.app import run
-from sharedllm_cli.cli.console import Console
+from sharedllm_cli.cli.terminal.console import Console
 for document in ("gone.pdf", "letter.docx", "torn.pdf"):
     assert run(["ask", document, "When is it?"], Console()) == 3
 print(*(name for name in {HEAVY!r} if name in sys.modules))

@@ -13,7 +13,7 @@ from chat_talk import ANSWER, Impatient, Typist, asked, talk
 from fake_engine import Script, call, make_source
 
 from sharedllm_cli.cli.chat import command as chat_module
-from sharedllm_cli.cli.keyboard import open_keyboard, private_file
+from sharedllm_cli.cli.chat.keyboard import open_keyboard, private_file
 from sharedllm_cli.errors import ModelError
 
 
@@ -118,7 +118,7 @@ def test_history_is_private(tmp_path: Path) -> None:
 
 
 def test_a_pipe_is_read_line_by_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    from sharedllm_cli.cli.console import Console
+    from sharedllm_cli.cli.terminal.console import Console
 
     monkeypatch.setattr("sys.stdin", io.StringIO("a\nb\n"))
     keyboard = open_keyboard(Console(), tmp_path, [])

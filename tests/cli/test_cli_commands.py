@@ -17,7 +17,7 @@ from fake_engine import Ran, Script, Stream, call
 
 from sharedllm_cli.answer import ModelUse
 from sharedllm_cli.cli import machine
-from sharedllm_cli.cli.console import Console
+from sharedllm_cli.cli.terminal.console import Console
 from sharedllm_cli.config import InjectionConfig, Settings, TreeConfig
 from sharedllm_cli.documents.pages import Document, Page
 from sharedllm_cli.errors import DocumentError

@@ -10,9 +10,9 @@ from time import sleep
 import pytest
 from fake_engine import Script, Stream, call, make_source
 
-from sharedllm_cli.cli.console import Console, harmless, to_json
-from sharedllm_cli.cli.quantities import amount, duration, number_of, page_list, ranges, size
-from sharedllm_cli.cli.tables import show_table
+from sharedllm_cli.cli.terminal.console import Console, harmless, to_json
+from sharedllm_cli.cli.terminal.quantities import amount, duration, number_of, page_list, ranges, size
+from sharedllm_cli.cli.terminal.tables import show_table
 from sharedllm_cli.errors import DocumentError
 
 REFRESHES_A_SECOND = 10

@@ -28,7 +28,7 @@ PATHS = [(), *(path for path, _ in commands(get_command(app), ()))]
 PROGRAM = f"""
 import io, sys
 from sharedllm_cli.cli.app import run
-from sharedllm_cli.cli.console import Console
+from sharedllm_cli.cli.terminal.console import Console
 sys.stdout = io.StringIO()
 for path in {PATHS!r}:
     assert run([*path, "--help"], Console()) == 0

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from sharedllm_cli.cli.app import run
-from sharedllm_cli.cli.console import Console
-from sharedllm_cli.cli.heat_map import show_heat_map, style
+from sharedllm_cli.cli.eval.heat_map import show_heat_map, style
+from sharedllm_cli.cli.terminal.console import Console
 from sharedllm_cli.evaluation import answers as answers_module
 from sharedllm_cli.evaluation import needle as needle_module
 from sharedllm_cli.evaluation import retrieval as retrieval_module

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from sharedllm_cli.cli.app import run
-from sharedllm_cli.cli.console import Console
+from sharedllm_cli.cli.terminal.console import Console
 from sharedllm_cli.errors import DocumentError, UsageError
 from sharedllm_cli.evaluation.comparing import Side, compare
 from sharedllm_cli.evaluation.metrics import difference
@@ -262,7 +262,7 @@ def test_the_command_compares_searches_by_hybrid_unless_said(searches: tuple[Pat
 
 def test_nothing_heavy_is_loaded() -> None:
     code = (
-        "import sys, sharedllm_cli.cli.eval_compare, sharedllm_cli.evaluation.comparing; print('torch' in sys.modules)"
+        "import sys, sharedllm_cli.cli.eval.compare, sharedllm_cli.evaluation.comparing; print('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False\n"
 

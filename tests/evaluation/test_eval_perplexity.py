@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from sharedllm_cli.cli.app import run
-from sharedllm_cli.cli.console import Console
+from sharedllm_cli.cli.terminal.console import Console
 from sharedllm_cli.config import Settings
 from sharedllm_cli.documents.chunking import Tokens
 from sharedllm_cli.errors import DocumentError, UsageError

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from sharedllm_cli.cli.app import run
-from sharedllm_cli.cli.console import Console
+from sharedllm_cli.cli.terminal.console import Console
 from sharedllm_cli.evaluation import probe as probe_module
 from sharedllm_cli.evaluation.probe_plots import layers_plot, ratios_plot
 

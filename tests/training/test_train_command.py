@@ -17,7 +17,7 @@ import torch
 from safetensors.torch import load_file
 
 from sharedllm_cli.cli.app import run
-from sharedllm_cli.cli.console import Console
+from sharedllm_cli.cli.terminal.console import Console
 from sharedllm_cli.training import run as training_run
 from sharedllm_cli.training.starting import Reading
 from sharedllm_cli.training.trainer import Trainer

@@ -10,11 +10,12 @@ import typer
 from sharedllm_cli.cli.arguments import Pages, Reindex, Sources, Stream, exit_code, open_documents, page_span
 from sharedllm_cli.cli.chat.completion import Suggestions
 from sharedllm_cli.cli.chat.conversation import Conversation
+from sharedllm_cli.cli.chat.keyboard import open_keyboard
+from sharedllm_cli.cli.chat.loop import run
 from sharedllm_cli.cli.chat.resuming import BEGIN, opening_again, tell_of, told_documents, unknown, wanted_session
 from sharedllm_cli.cli.chat.session import Drawer, Record, read_session
 from sharedllm_cli.cli.chat.settings import defaults_of, resumed
 from sharedllm_cli.cli.chat.slash_commands import COMMANDS
-from sharedllm_cli.cli.keyboard import open_keyboard
 from sharedllm_cli.cli.options import EVERYTHING, takes
 from sharedllm_cli.cli.session import Call
 from sharedllm_cli.errors import UsageError
@@ -93,7 +94,7 @@ def chat(
     conversation.sources, conversation.stream, conversation.keeps = sources, stream, save
     suggestions.documents = conversation.names
     failures = conversation.library.failures
-    return conversation.run(keyboard) or exit_code(failures)
+    return run(conversation, keyboard) or exit_code(failures)
 
 
 def go_on(call: Call, drawer: Drawer, path: Path, *, reindex: bool) -> Conversation:

@@ -1,4 +1,4 @@
-"""A running chat: takes lines, asks questions, keeps what was said. Keeps text, no model state."""
+"""The state of a chat: what is open, what was said and how it is kept. Keeps text, no model state."""
 
 from __future__ import annotations
 
@@ -7,24 +7,18 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from sharedllm_cli.answer import Answer
-from sharedllm_cli.cli.answers import FIRST_SOURCES, explain, receive
 from sharedllm_cli.cli.arguments import failure_text
 from sharedllm_cli.cli.chat.documents import saved
-from sharedllm_cli.cli.chat.facts import remark, show_documents
 from sharedllm_cli.cli.chat.session import Drawer, Record, SavedDocument, SavedTurn, Session
 from sharedllm_cli.cli.chat.settings import to_save
-from sharedllm_cli.cli.chat.slash_commands import is_command, run_command
 from sharedllm_cli.cli.failures import translate
-from sharedllm_cli.cli.keyboard import Keyboard
 from sharedllm_cli.cli.session import Call
+from sharedllm_cli.cli.terminal.answers import FIRST_SOURCES, explain, receive
 from sharedllm_cli.config import MAX_SOURCES, Settings
 from sharedllm_cli.errors import SharedLLMError
 
 if TYPE_CHECKING:
     from sharedllm_cli.engine import Engine, Library
-
-FAREWELLS = frozenset({"exit", "quit"})
-"""Typed alone at a terminal they mean /quit."""
 
 
 @dataclass
@@ -50,7 +44,8 @@ class Conversation:
     """The kept conversations as /load listed them last, for its numbers."""
     left: bool = False
     code: int = 0
-    _told_unkept: bool = False
+    told_unkept: bool = False
+    """Whether the user knows that it can't be kept."""
 
     @property
     def last(self) -> Answer | None:
@@ -60,48 +55,6 @@ class Conversation:
     def names(self) -> list[str]:
         """The names of the documents, as /docs counts them."""
         return [*(one.name for one in self.library.documents), *(gone.name for gone in self.absent)]
-
-    def run(self, keyboard: Keyboard) -> int:
-        """Take lines until there are no more; the exit code: 0, or that of the first question that failed."""
-        interactive = keyboard.interactive
-        if interactive:
-            if self.turns:
-                self.call.console.say("")
-            show_documents(self.call.console, self.library, self.absent)
-            remark(self.call.console, "Ask a question, or type /help. Ctrl-D leaves.")
-        for line in keyboard.lines():
-            try:
-                self._take(line.strip(), interactive=interactive)
-            except KeyboardInterrupt:
-                if not interactive:
-                    raise
-                self.call.console.say("stopped", style="yellow")
-            if self.left:
-                break
-        if interactive and self.keeps and self.turns and not self._told_unkept:
-            self.call.console.say("kept: `sharedllm chat` goes on with this conversation", style="dim")
-        return 0 if interactive else self.code
-
-    def _take(self, line: str, *, interactive: bool) -> None:
-        console = self.call.console
-        try:
-            if is_command(line):
-                run_command(self, line)
-            elif interactive and line.lower() in FAREWELLS:
-                self.left = True
-            elif line:
-                self.ask(line, interactive=interactive)
-        except BrokenPipeError:
-            raise
-        except Exception as error:
-            # Whatever went wrong with one line, what was said before it is worth more than an early end.
-            problem = translate(error)
-            if console.verbose:
-                console.traceback(error)
-            console.problem(problem)
-            self.code = self.code or problem.exit_code
-        finally:
-            self._keep()
 
     def ask(self, question: str, *, interactive: bool = True) -> None:
         """Answer one question; Ctrl-C stops the answer and, at a terminal, keeps the conversation."""
@@ -136,7 +89,7 @@ class Conversation:
             pages=self.pages,
         )
 
-    def _keep(self) -> None:
+    def keep(self) -> None:
         """Write the conversation down, once something has been said."""
         if not (self.keeps and self.turns):
             return
@@ -146,8 +99,8 @@ class Conversation:
                 console.note(f"another chat goes on with this conversation too: this one is kept in {self.record.path}")
             console.kept = "`sharedllm chat --resume` goes on with this conversation"
         except (SharedLLMError, OSError) as problem:
-            if not self._told_unkept:
-                self._told_unkept = True
+            if not self.told_unkept:
+                self.told_unkept = True
                 console.warn(f"this conversation can't be kept: {translate(problem).message}")
 
 

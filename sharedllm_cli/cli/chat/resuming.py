@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 from sharedllm_cli.cli.chat.facts import show_recalled
 from sharedllm_cli.cli.chat.session import Drawer, SavedDocument, Session
 from sharedllm_cli.cli.chat.settings import KNOBS, OF_A_QUESTION, shown_name
-from sharedllm_cli.cli.console import Console
-from sharedllm_cli.cli.quantities import number_of
+from sharedllm_cli.cli.terminal.console import Console
+from sharedllm_cli.cli.terminal.quantities import number_of
 from sharedllm_cli.config import Settings
 from sharedllm_cli.errors import DocumentError, UsageError
 

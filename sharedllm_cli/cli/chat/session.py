@@ -22,7 +22,7 @@ from types import NoneType, UnionType
 from typing import Any, get_args, get_origin, get_type_hints
 
 from sharedllm_cli.answer import Answer
-from sharedllm_cli.cli.console import to_json
+from sharedllm_cli.cli.terminal.console import to_json
 from sharedllm_cli.config import Settings
 from sharedllm_cli.durable import make_private_folder, replace_bytes, sha256_of_bytes, writing
 from sharedllm_cli.errors import UsageError

@@ -12,14 +12,15 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sharedllm_cli.cli.answers import show_sources
 from sharedllm_cli.cli.arguments import exit_code, report_failures
+from sharedllm_cli.cli.chat import adjusting
 from sharedllm_cli.cli.chat import documents as chat_documents
 from sharedllm_cli.cli.chat import facts as chat_facts
 from sharedllm_cli.cli.chat import settings as chat_settings
 from sharedllm_cli.cli.chat.resuming import fixed, opening_again, tell_of, told_documents
 from sharedllm_cli.cli.chat.session import SUFFIX, Record, dated, read_session, write_session
-from sharedllm_cli.cli.quantities import number_of
+from sharedllm_cli.cli.terminal.answers import show_sources
+from sharedllm_cli.cli.terminal.quantities import number_of
 from sharedllm_cli.errors import UsageError
 
 if TYPE_CHECKING:
@@ -136,7 +137,7 @@ def add(conversation: Conversation, text: str) -> None:
     with call.console.waiting("reading"):
         added = conversation.engine.open(words)
     for document in added.documents:
-        chat_settings.check_pages(document, conversation.pages)
+        adjusting.check_pages(document, conversation.pages)
     conversation.library, told = chat_documents.joined(conversation.library, added)
     here = {chat_documents.saved(document).path for document in conversation.library.documents}
     conversation.absent = [gone for gone in conversation.absent if gone.path not in here]
@@ -255,7 +256,7 @@ def settings(conversation: Conversation, text: str) -> None:
         return
     name = chat_settings.settable(word)
     if value:
-        chat_settings.change(conversation, name, unquoted(value))
+        adjusting.change(conversation, name, unquoted(value))
         if name == "tree" and conversation.engine.settings.tree and not conversation.engine.reads_tree:
             console.note("the model's adapter reads no tree, so this changes nothing")
     show_setting(conversation, name, meaning=not value)
@@ -284,7 +285,7 @@ def show_setting(conversation: Conversation, name: str, *, meaning: bool) -> Non
 
 
 def setting_row(conversation: Conversation, name: str) -> tuple[str, str]:
-    value, default = chat_settings.told(conversation, name), chat_settings.default_told(conversation, name)
+    value, default = adjusting.told(conversation, name), adjusting.default_told(conversation, name)
     return chat_settings.shown_name(name), value if default is None else f"{value} (default: {default})"
 
 

@@ -7,16 +7,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from sharedllm_cli.cli import completion, models_probe
+from sharedllm_cli.cli import completion
 from sharedllm_cli.cli.arguments import Yes, agreed
 from sharedllm_cli.cli.help import Command, Group
+from sharedllm_cli.cli.models import probe
 from sharedllm_cli.cli.options import takes
-from sharedllm_cli.cli.quantities import size
 from sharedllm_cli.cli.session import Call
-from sharedllm_cli.cli.tables import plain, show_facts, show_table
+from sharedllm_cli.cli.terminal.quantities import size
+from sharedllm_cli.cli.terminal.tables import plain, show_facts, show_table
 
 if TYPE_CHECKING:
-    from sharedllm_cli.cli.adapters import AdapterFacts
+    from sharedllm_cli.cli.models.adapters import AdapterFacts
     from sharedllm_cli.model.adapter_config import AdapterConfig
 
 app = typer.Typer(help="Manage base models and adapters.", cls=Group)
@@ -105,7 +106,7 @@ def show(
     ] = None,
 ) -> None:
     """Tell what a base model is, and whether its adapter is trained and on what. Loads no weights."""
-    from sharedllm_cli.cli.adapters import adapter_facts
+    from sharedllm_cli.cli.models.adapters import adapter_facts
 
     facts = base_facts(name or call.settings.model, call.home, offline=call.settings.offline)
     adapter = adapter_facts(call.settings, facts["name"])
@@ -118,7 +119,7 @@ def show(
     show_facts(call.console, adapter_text(adapter), title="Adapter")
 
 
-app.command("probe", cls=Command)(models_probe.probe)
+app.command("probe", cls=Command)(probe.probe)
 
 
 def base_facts(name: str, home: Path, *, offline: bool) -> dict[str, Any]:
@@ -163,7 +164,7 @@ def base_text(facts: dict[str, Any]) -> list[tuple[str, str]]:
 
 def adapter_text(adapter: AdapterFacts) -> list[tuple[str, str]]:
     """The facts of an adapter for reading."""
-    from sharedllm_cli.cli.adapters import training_text
+    from sharedllm_cli.cli.models.adapters import training_text
     from sharedllm_cli.index.manifest import ENCODING_WORDS, ENCODINGS
 
     if adapter.config is None:

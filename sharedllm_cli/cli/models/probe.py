@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from sharedllm_cli.cli.eval_options import (
+from sharedllm_cli.cli.eval.options import (
     DATA,
     DataFiles,
     Last,
@@ -21,7 +21,7 @@ from sharedllm_cli.cli.eval_options import (
 )
 from sharedllm_cli.cli.options import takes
 from sharedllm_cli.cli.session import Call, calm_libraries
-from sharedllm_cli.cli.tables import show_table
+from sharedllm_cli.cli.terminal.tables import show_table
 from sharedllm_cli.config import parse_layer_span
 
 INTERRUPTED = 130

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from rich.progress import BarColumn, Progress, ProgressColumn, SpinnerColumn, TaskID, TextColumn
 from rich.text import Text
 
-from sharedllm_cli.cli.quantities import amount, count, duration
+from sharedllm_cli.cli.terminal.quantities import amount, count, duration
 
 if TYPE_CHECKING:
     from rich.console import Console as RichConsole

@@ -7,7 +7,7 @@ from dataclasses import asdict, is_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sharedllm_cli.cli.console import Console, one_line
+from sharedllm_cli.cli.terminal.console import Console, one_line
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

@@ -8,7 +8,8 @@ from typing import Annotated, Any, TypeVar
 
 import typer
 
-from sharedllm_cli.cli.eval_options import (
+from sharedllm_cli.cli.eval.heat_map import show_heat_map
+from sharedllm_cli.cli.eval.options import (
     ANSWER_SETTINGS,
     DATA,
     KEPT,
@@ -19,7 +20,6 @@ from sharedllm_cli.cli.eval_options import (
     Resume,
     names,
 )
-from sharedllm_cli.cli.heat_map import show_heat_map
 from sharedllm_cli.cli.options import TREE, takes
 from sharedllm_cli.cli.session import Call, calm_libraries
 from sharedllm_cli.errors import UsageError

@@ -7,10 +7,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sharedllm_cli.cli import train_options as options
 from sharedllm_cli.cli.options import takes
-from sharedllm_cli.cli.quantities import duration
 from sharedllm_cli.cli.session import Call, calm_libraries
+from sharedllm_cli.cli.terminal.quantities import duration
+from sharedllm_cli.cli.train import options
 from sharedllm_cli.errors import UsageError
 
 if TYPE_CHECKING:

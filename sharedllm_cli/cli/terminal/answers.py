@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from sharedllm_cli.answer import Answer, Source
-from sharedllm_cli.cli.console import Console, harmless, one_line
-from sharedllm_cli.cli.excerpts import FEW_WORDS, WORDS, excerpt
-from sharedllm_cli.cli.quantities import duration, number_of, page_list
+from sharedllm_cli.cli.terminal.console import Console, harmless, one_line
+from sharedllm_cli.cli.terminal.excerpts import FEW_WORDS, WORDS, excerpt
+from sharedllm_cli.cli.terminal.quantities import duration, number_of, page_list
 from sharedllm_cli.config import MAX_SOURCES
 
 if TYPE_CHECKING:

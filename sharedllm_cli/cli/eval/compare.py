@@ -9,7 +9,7 @@ import typer
 
 from sharedllm_cli.cli.options import takes
 from sharedllm_cli.cli.session import Call
-from sharedllm_cli.cli.tables import show_table
+from sharedllm_cli.cli.terminal.tables import show_table
 
 _SIDES = "What is compared"
 _ROWS = (

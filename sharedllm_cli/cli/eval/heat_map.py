@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sharedllm_cli.cli.console import Console, one_line
+from sharedllm_cli.cli.terminal.console import Console, one_line
 
 _COLOURS = (
     ("white", "#00224e"),

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from prompt_toolkit.key_binding import KeyBindings
     from prompt_toolkit.key_binding.key_processor import KeyPressEvent
 
-    from sharedllm_cli.cli.console import Console
+    from sharedllm_cli.cli.terminal.console import Console
 
 PROMPT = "› "
 CONTINUED = "\\"

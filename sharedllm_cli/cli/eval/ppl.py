@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from sharedllm_cli.cli.eval_options import (
+from sharedllm_cli.cli.eval.options import (
     DATA,
     KEPT,
     MODEL_SETTINGS,
@@ -21,7 +21,7 @@ from sharedllm_cli.cli.eval_options import (
 )
 from sharedllm_cli.cli.options import TREE, takes
 from sharedllm_cli.cli.session import Call, calm_libraries
-from sharedllm_cli.cli.tables import show_table
+from sharedllm_cli.cli.terminal.tables import show_table
 from sharedllm_cli.errors import UsageError
 
 ARMS = "window,streaming,sharedllm,tree-wrong,full"

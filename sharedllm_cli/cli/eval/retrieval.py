@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from sharedllm_cli.cli.eval_options import (
+from sharedllm_cli.cli.eval.options import (
     KEPT,
     OUT_HELP,
     DataFiles,
@@ -23,7 +23,7 @@ from sharedllm_cli.cli.eval_options import (
 )
 from sharedllm_cli.cli.options import takes
 from sharedllm_cli.cli.session import Call, calm_libraries
-from sharedllm_cli.cli.tables import show_table
+from sharedllm_cli.cli.terminal.tables import show_table
 
 
 @takes("model", "adapter", "device", "quantize", "dtype", "offline", "preset", "chunk_tokens", "tree_height", "ratios")
