@@ -270,6 +270,7 @@ class Settings:
     )
     system: str | None = _knob(None, "System prompt instead of the built-in one.")
     password: str | None = _knob(None, "Password of an encrypted PDF.")
+    save: bool = _knob(True, "Keep a conversation, and what is typed in it, on disk for this user alone to read.")
 
     def __post_init__(self) -> None:
         for knob in fields(self):

@@ -17,6 +17,7 @@ from typer.main import get_command
 from sharedllm_cli import __version__
 from sharedllm_cli.cli import ask, bench, doctor, index, indexes, plan
 from sharedllm_cli.cli.chat import command as chat
+from sharedllm_cli.cli.chat import kept
 from sharedllm_cli.cli.eval import command as eval
 from sharedllm_cli.cli.failures import broken_pipe, translate
 from sharedllm_cli.cli.help import Command, Group
@@ -57,6 +58,7 @@ def _register() -> None:
     app.add_typer(eval.app, name="eval", rich_help_panel="Evaluation")
     app.command("bench", cls=Command, rich_help_panel="Evaluation")(bench.bench)
     app.add_typer(indexes.app, name="indexes", rich_help_panel="Housekeeping")
+    app.add_typer(kept.app, name="chats", rich_help_panel="Housekeeping")
     app.add_typer(models.app, name="models", rich_help_panel="Housekeeping")
     app.command("doctor", cls=Command, rich_help_panel="Housekeeping")(doctor.doctor)
 

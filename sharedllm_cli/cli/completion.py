@@ -31,6 +31,16 @@ def models(incomplete: str) -> list[str]:
     return sorted(name for name in names if name.startswith(incomplete))
 
 
+def chats(incomplete: str) -> list[str]:
+    """Names of kept conversations."""
+    names: list[str] = []
+    with suppress(Exception):
+        from sharedllm_cli.cli.chat.session import kept_in
+
+        names = [path.stem for path in kept_in(home_folder(os.environ)).paths()]
+    return [name for name in names if name.startswith(incomplete)]
+
+
 def indexes(incomplete: str) -> list[str]:
     """Names of indexed documents in the default folder."""
     names: set[str] = set()

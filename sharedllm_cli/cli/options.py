@@ -39,14 +39,15 @@ TREE = Group(
     "Tree",
     ("preset", "lower_layers", "chunk_tokens", "tree_height", "ratios", "encoding", "stored_dtype", "injection"),
 )
-GROUPS = (MODEL, READING, ANSWER, TREE)
+CONVERSATION = Group("Conversation", ("save",))
+GROUPS = (MODEL, READING, ANSWER, TREE, CONVERSATION)
 OUTPUT = "Output"
 
 SHORT = {"model": "-m", "index_dir": "-o", "quiet": "-q", "verbose": "-v"}
 """The few short flags; every option has a long one."""
 
-EVERYTHING = tuple(name for group in GROUPS for name in group.names)
-"""All settings: what `ask` and `chat` take."""
+EVERYTHING = tuple(name for group in GROUPS if group is not CONVERSATION for name in group.names)
+"""All settings of documents and answers: what `ask` and `chat` take."""
 
 OUTPUT_FLAGS: tuple[tuple[str, str], ...] = (
     ("json", "Print one JSON object on standard output and nothing else there."),

@@ -23,6 +23,16 @@ _MARKS = (
 _CONTROLS = re.compile(rb"[\x00-\x08\x0e-\x1a\x1c-\x1f]")
 # Python decodes these too, but they spell domain names, source code, or mail of long ago.
 _NOT_OF_PAGES = frozenset({"idna", "punycode", "undefined", "unicode-escape", "raw-unicode-escape", "utf-7"})
+# What pages that declare the first are in: it has characters where the first has none (WHATWG, Encoding Standard).
+_WIDER = {
+    **dict.fromkeys(("ascii", "iso8859-1"), "cp1252"),
+    "iso8859-9": "cp1254",
+    **dict.fromkeys(("iso8859-11", "tis-620"), "cp874"),
+    **dict.fromkeys(("gb2312", "gbk"), "gb18030"),
+    "shift_jis": "cp932",
+    "euc_kr": "cp949",
+    "big5": "big5hkscs",
+}
 MOST_CONTROLS = 0.02
 """A file with a larger share of control bytes is no text."""
 
@@ -37,8 +47,14 @@ def decode(data: bytes, name: str, *, declared: str | None = None) -> tuple[str,
             return _with(data[len(mark) :], encoding, name)
     if declared:
         # A wrong declaration is common: go on as if there were none.
-        with suppress(LookupError, UnicodeError):
-            return data.decode(_for_page(declared)), []
+        with suppress(LookupError):
+            own = _for_page(declared)
+            wider = _WIDER.get(own, own)
+            if wider == "cp1252" and _is_utf8(data):
+                wider = "utf-8"  # declared out of habit: no Western text looks like UTF-8 by chance
+            for encoding in (wider, own):
+                with suppress(UnicodeError):
+                    return data.decode(encoding), []
     wide = _unmarked_utf16(data)
     if wide:
         return _with(data, wide, name)
@@ -63,6 +79,12 @@ def _for_page(declared: str) -> str:
         raise LookupError(declared)
     # So the standard of HTML says: bytes that spell a declaration in ASCII are in no wide encoding.
     return "utf-8" if name.startswith(("utf-16", "utf-32")) else name
+
+
+def _is_utf8(data: bytes) -> bool:
+    with suppress(UnicodeDecodeError):
+        return not data.isascii() and bool(data.decode("utf-8"))
+    return False
 
 
 def _with(data: bytes, encoding: str, name: str) -> tuple[str, list[str]]:

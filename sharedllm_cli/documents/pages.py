@@ -9,7 +9,7 @@ from bisect import bisect_right
 from dataclasses import dataclass, field
 from functools import cached_property
 
-READING_VERSION = "2"
+READING_VERSION = "3"
 """Raised whenever the same bytes of a file would come out as another text, other pages or other raw pages."""
 
 

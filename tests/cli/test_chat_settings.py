@@ -105,5 +105,5 @@ def test_the_settings_of_a_question_are_those_that_load_nothing() -> None:
     fixed = {knob.name for knob in fields(Settings)} - set(OF_A_QUESTION)
     assert fixed == {
         *("model", "adapter", "device", "quantize", "dtype", "attention", "offline", "preset", "lower_layers"),
-        *("chunk_tokens", "tree_height", "ratios", "encoding", "injection", "stored_dtype", "index_dir"),
+        *("chunk_tokens", "tree_height", "ratios", "encoding", "injection", "stored_dtype", "index_dir", "save"),
     }

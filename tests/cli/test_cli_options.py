@@ -12,7 +12,7 @@ from fake_engine import Script, call
 from typer.main import get_command
 
 from sharedllm_cli.cli.app import app
-from sharedllm_cli.cli.options import EVERYTHING, GROUPS, group_of
+from sharedllm_cli.cli.options import CONVERSATION, EVERYTHING, GROUPS, group_of
 from sharedllm_cli.config import Settings, environment_name, flag
 
 OTHER_VALUES: dict[str, Any] = {
@@ -45,6 +45,7 @@ OTHER_VALUES: dict[str, Any] = {
     "seed": 42,
     "system": "Answer in French.",
     "password": "secret",
+    "save": False,
 }
 """A value of each setting that is not its default. `tree_height` needs ratios to match, given beside it."""
 
@@ -64,8 +65,15 @@ def test_the_values_cover_every_setting_and_are_not_the_defaults() -> None:
         assert value != getattr(Settings(), name)
 
 
-@pytest.mark.parametrize("command", ["ask", "chat"])
-@pytest.mark.parametrize("name", OTHER_VALUES)
+@pytest.mark.parametrize(
+    ("command", "name"),
+    [
+        (command, name)
+        for command in ("ask", "chat")
+        for name in OTHER_VALUES
+        if command == "chat" or name in EVERYTHING
+    ],
+)
 def test_every_flag_arrives_in_the_engine_s_settings(
     command: str, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -86,11 +94,13 @@ def test_every_flag_arrives_in_the_engine_s_settings(
 
 
 def test_ask_offers_every_setting_and_the_groups_hold_each_once() -> None:
-    assert sorted(EVERYTHING) == sorted(knob.name for knob in fields(Settings))
-    assert len(EVERYTHING) == sum(len(group.names) for group in GROUPS)
+    of_chat = set(CONVERSATION.names)
+    assert sorted([*EVERYTHING, *of_chat]) == sorted(knob.name for knob in fields(Settings))
+    assert len(EVERYTHING) == sum(len(group.names) for group in GROUPS if group is not CONVERSATION)
     ask = get_command(app).commands["ask"]  # type: ignore[attr-defined]
     offered = {parameter.name: parameter for parameter in ask.params}
-    for knob in fields(Settings):
+    assert not of_chat & set(offered)
+    for knob in (knob for knob in fields(Settings) if knob.name not in of_chat):
         option = offered[knob.name]
         assert option.default is None
         assert option.help == knob.metadata["help"]

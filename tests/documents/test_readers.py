@@ -49,6 +49,30 @@ def test_encodings(text: str, encoding: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("declared", "encoding", "text"),
+    [
+        ("iso-8859-1", "cp1252", "it\u2019s \u201cquoted\u201d for 5\u00a0\u20ac"),
+        ("us-ascii", "cp1252", "na\u00efve"),
+        ("ISO-8859-1", "utf-8", "it\u2019s na\u00efve"),
+        ("windows-1252", "utf-8", "na\u00efve"),
+        ("windows-1252", "cp1252", "na\u00efve"),
+        ("iso-8859-1", "latin-1", "a\x81b na\u00efve"),
+        ("iso-8859-9", "cp1254", "\u015f\u2026"),
+        ("iso-8859-5", "iso-8859-5", RUSSIAN),
+        ("tis-620", "cp874", "\u0e01\u2026"),
+        ("gb2312", "gb18030", "\u9555\u4e02"),
+        ("shift_jis", "cp932", "\u2460\u9ad9"),
+        ("euc-kr", "cp949", "\ub620\ubc29"),
+    ],
+)
+def test_a_page_is_read_as_browsers_read_what_it_declares(declared: str, encoding: str, text: str) -> None:
+    page = f"<html><head><meta charset={declared}></head><body>{text}</body></html>"
+    document = read(page.encode(encoding), "x.html")
+    assert document.text == text.replace("\x81", "").replace("\u00a0", " ")
+    assert document.warnings == ()
+
+
+@pytest.mark.parametrize(
     "declared",
     [
         "undefined",

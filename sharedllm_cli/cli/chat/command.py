@@ -13,16 +13,12 @@ from sharedllm_cli.cli.chat.conversation import Conversation
 from sharedllm_cli.cli.chat.keyboard import open_keyboard
 from sharedllm_cli.cli.chat.loop import run
 from sharedllm_cli.cli.chat.resuming import BEGIN, opening_again, tell_of, told_documents, unknown, wanted_session
-from sharedllm_cli.cli.chat.session import Drawer, Record, read_session
+from sharedllm_cli.cli.chat.session import Drawer, Record, kept_in, read_session
 from sharedllm_cli.cli.chat.settings import defaults_of, resumed
 from sharedllm_cli.cli.chat.slash_commands import COMMANDS
-from sharedllm_cli.cli.options import EVERYTHING, takes
+from sharedllm_cli.cli.options import CONVERSATION, EVERYTHING, takes
 from sharedllm_cli.cli.session import Call
 from sharedllm_cli.errors import UsageError
-
-KEPT = "chats"
-"""The folder of kept conversations below the tool's home."""
-CONVERSATION = "Conversation"
 
 Documents = Annotated[
     list[str] | None,
@@ -38,31 +34,22 @@ Resume = Annotated[
         "--resume",
         "-r",
         help="Go on with the last conversation; with documents, with the last one about them.",
-        rich_help_panel=CONVERSATION,
+        rich_help_panel=CONVERSATION.title,
         show_default=False,
     ),
 ]
 Load = Annotated[
     str | None,
-    typer.Option("--load", metavar="FILE", help="Go on with what /save wrote.", rich_help_panel=CONVERSATION),
-]
-Save = Annotated[
-    bool,
-    typer.Option(
-        "--save/--no-save",
-        help="Keep the conversation and what is typed on disk, for this user alone to read.",
-        rich_help_panel=CONVERSATION,
-    ),
+    typer.Option("--load", metavar="FILE", help="Go on with what /save wrote.", rich_help_panel=CONVERSATION.title),
 ]
 
 
-@takes(*EVERYTHING)
+@takes("save", *EVERYTHING)
 def chat(
     call: Call,
     documents: Documents = None,
     resume: Resume = False,
     load: Load = None,
-    save: Save = True,
     pages: Pages = None,
     reindex: Reindex = False,
     sources: Sources = True,
@@ -80,8 +67,8 @@ def chat(
             "chat reads its questions from standard input, so no document can come from there",
             hint="save the document to a file first",
         )
-    span = page_span(pages)
-    drawer = Drawer(call.home / KEPT)
+    span, save = page_span(pages), call.settings.save
+    drawer = kept_in(call.home)
     suggestions = Suggestions({word: bool(command.takes) for word, command in COMMANDS.items()})
     keyboard = open_keyboard(call.console, call.home, suggestions.offers, save)
     path = wanted_session(drawer, named, resume=resume, load=load, interactive=keyboard.interactive)

@@ -10,6 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from sharedllm_cli.cli.chat.session import TYPED
 from sharedllm_cli.cli.chat.settings import SECRET, settable
 from sharedllm_cli.errors import SharedLLMError, UsageError
 from sharedllm_cli.home import ensure_private
@@ -189,7 +190,7 @@ def open_keyboard(console: Console, home: Path, complete: Complete, remember: bo
         return Pipe()
     history = None
     with suppress(OSError, SharedLLMError):
-        history = private_file(ensure_private(home) / "chat-history") if remember else None
+        history = private_file(ensure_private(home) / TYPED) if remember else None
     return Prompt(console, history, complete)
 
 

@@ -31,6 +31,10 @@ from sharedllm_cli.home import HOME_ELSEWHERE
 FORMAT = "sharedllm-chat"
 VERSION = 1
 SUFFIX = ".json"
+KEPT = "chats"
+"""The folder of kept conversations below the tool's home."""
+TYPED = "chat-history"
+"""The file below the tool's home with what was typed in chats."""
 MOST_BYTES = 256_000_000
 """A larger file is no conversation, and is not read to find that out."""
 
@@ -228,14 +232,21 @@ class Drawer:
         return Record(self, path if path.resolve().parent == self.folder.resolve() else None, session, digest)
 
     def new_path(self, session: Session) -> Path:
-        """A name that is free: when it was begun, and what it is about."""
+        """An empty file of a name of its own: when the conversation was begun, and what it is about."""
         about = re.sub(r"[^\w.-]+", "-", Path(session.documents[0].name).stem if session.documents else "")[:40]
         stem = "-".join(filter(None, [datetime.now().strftime("%Y-%m-%d-%H%M%S"), about.strip("-.")]))
         path, number = self.folder / f"{stem}{SUFFIX}", 1
-        while path.exists():
+        while True:
+            with suppress(FileExistsError):  # another chat may begin in the same second
+                path.touch(mode=0o600, exist_ok=False)
+                return path
             number += 1
             path = self.folder / f"{stem}-{number}{SUFFIX}"
-        return path
+
+
+def kept_in(home: Path) -> Drawer:
+    """Where conversations are kept below the tool's home."""
+    return Drawer(home / KEPT)
 
 
 class Record:
@@ -267,9 +278,17 @@ class Record:
         with writing(self._drawer.folder, HOME_ELSEWHERE):
             make_private_folder(self._drawer.folder)
             apart = self.path is not None and _digest(self.path) not in (None, self._digest)
-            path = self._drawer.new_path(session) if apart or self.path is None else self.path
             data = encode(dated(session))
-            replace_bytes(path, data)
+            if self.path is not None and not apart:
+                path = self.path
+                replace_bytes(path, data)
+            else:
+                path = self._drawer.new_path(session)
+                try:
+                    replace_bytes(path, data)
+                except BaseException:
+                    path.unlink(missing_ok=True)  # an empty file would pass for the last conversation
+                    raise
         self.path, self._digest, self._kept = path, sha256_of_bytes(data), session
         return apart
 

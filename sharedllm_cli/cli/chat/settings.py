@@ -21,6 +21,8 @@ OF_A_QUESTION = (
 """Settings that are read at each question (the password: at each /add), in the order in which /set shows them."""
 SECRET = frozenset({"password"})
 """Never shown and never saved."""
+UNSAVED = SECRET | {"save"}
+"""Not part of a conversation: whether it is kept is the user's to say each time."""
 PLACES = frozenset({"model", "adapter", "index_dir"})
 """May name a folder, which is saved with its whole path: a chat may be resumed from elsewhere."""
 OF_THE_CHAT = {
@@ -93,7 +95,7 @@ def to_save(settings: Settings, defaults: Settings) -> dict[str, Any]:
     found = {}
     for name in KNOBS:
         value = getattr(settings, name)
-        if value != getattr(defaults, name) and name not in SECRET:
+        if value != getattr(defaults, name) and name not in UNSAVED:
             found[name] = _whole_path(value) if name in PLACES and value else value
     return found
 
@@ -111,7 +113,9 @@ def resumed(call: Call, saved: Mapping[str, Any], name: str) -> Call:
     UsageError where they can't be meant, which names the conversation.
     """
     origins = call.resolved.origins
-    wanted = {key: value for key, value in saved.items() if key in KNOBS and origins.get(key) != "flag"}
+    wanted = {
+        key: value for key, value in saved.items() if key in KNOBS and key not in UNSAVED and origins.get(key) != "flag"
+    }
     try:
         settings = replace(call.settings, **wanted)
     except UsageError as problem:
