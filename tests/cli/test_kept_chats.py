@@ -48,7 +48,7 @@ def test_a_conversation_is_shown_whole(two: list[Path]) -> None:
     assert ran.code == 0
     lines = ran.out.splitlines()
     assert [line for line in lines if line.startswith("> ")] == ["> Why?", "> How?"]
-    assert any(line.startswith("  page ") for line in lines)
+    assert [line for line in lines if line.startswith("page ")] == ["page xii (12)"] * 2
     told = json.loads(chats("show", two[0].stem, "--json").out)
     assert [turn["question"] for turn in told["turns"]] == ["Why?", "How?"]
     assert told["path"] == str(two[0])
@@ -57,7 +57,7 @@ def test_a_conversation_is_shown_whole(two: list[Path]) -> None:
 def test_an_answer_that_was_stopped_is_shown_as_such(private_home: Path) -> None:
     record = Record(kept_in(private_home))
     record.keep(Session(DOCUMENTS, [SavedTurn("Why\n?", "Be")]))
-    assert chats("show", "2").out.splitlines()[-3:] == ["> Why ?", "Be", "  stopped before its end"]
+    assert chats("show", "2").out.splitlines()[-3:] == ["> Why ?", "Be", "stopped before its end"]
 
 
 def test_a_name_is_its_beginning_or_its_file(two: list[Path]) -> None:

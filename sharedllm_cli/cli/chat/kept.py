@@ -18,7 +18,7 @@ from sharedllm_cli.cli.help import Command, Group
 from sharedllm_cli.cli.options import takes
 from sharedllm_cli.cli.session import Call
 from sharedllm_cli.cli.terminal.answers import page_text
-from sharedllm_cli.cli.terminal.console import one_line
+from sharedllm_cli.cli.terminal.console import Console, harmless, one_line
 from sharedllm_cli.cli.terminal.quantities import number_of, size
 from sharedllm_cli.cli.terminal.tables import show_table
 from sharedllm_cli.errors import ResourceError, UsageError
@@ -72,15 +72,25 @@ def show(call: Call, which: Which) -> None:
     if call.json:
         call.console.json({"name": path.stem, "path": str(path), **asdict(session)})
         return
-    call.console.line(f"{session.names()}, {session.when()}")
+    _tell(call.console, f"{session.names()}, {session.when()}")
     several = len(session.documents) > 1
     for turn in session.turns:
-        call.console.line("")
-        call.console.line(f"> {one_line(turn.question)}")
+        _tell(call.console, "")
+        _tell(call.console, f"> {one_line(turn.question)}", style="bold")
         for line in turn.answer.splitlines() or [""]:
-            call.console.line(line)
-        for place in dict.fromkeys(_places(turn, several=several)):
-            call.console.line_indented(place)
+            _tell(call.console, line)
+        if places := " · ".join(dict.fromkeys(_places(turn, several=several))):
+            _tell(call.console, places, style="dim")
+
+
+def _tell(console: Console, line: str, style: str = "") -> None:
+    """A line that a terminal folds between words."""
+    from rich.text import Text
+
+    if console.out_is_terminal:
+        console.result(Text(harmless(line), style=style))
+    else:
+        console.line(line)
 
 
 @app.command(cls=Command)
@@ -174,7 +184,7 @@ def _bytes(path: Path) -> int:
 
 
 def _places(turn: SavedTurn, *, several: bool) -> Iterator[str]:
-    """Where an answer's passages stand: documents and pages, each once."""
+    """Where an answer's passages stand."""
     if turn.result is None:
         yield "stopped before its end"
         return
