@@ -52,9 +52,12 @@ Reindex = Annotated[
     ),
 ]
 Sources = Annotated[
-    bool,
+    bool | None,
     typer.Option(
-        "--sources/--no-sources", help="Show where the answer stands in the document.", rich_help_panel=OUTPUT
+        "--sources/--no-sources",
+        help="Show all places where the answer stands, quoted whole, or none; else the first few, at a terminal.",
+        rich_help_panel=OUTPUT,
+        show_default=False,
     ),
 ]
 Stream = Annotated[

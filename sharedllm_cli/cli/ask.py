@@ -37,7 +37,7 @@ def ask(
     ],
     pages: Pages = None,
     reindex: Reindex = False,
-    sources: Sources = True,
+    sources: Sources = None,
     stream: Stream = True,
 ) -> int:
     """Answer a question about documents, and show the pages that answer it.
@@ -56,13 +56,14 @@ def ask(
         found["warnings"] += [failure_text(name, error) for name, error in library.failures]
         call.console.json(found)
     else:
-        brief = call.console.err_is_terminal and not call.console.verbose
+        brief = call.console.err_is_terminal and not (sources or call.console.verbose)
         explain(
             call.console,
             answer,
-            sources=sources,
+            sources=sources is not False,
             several=len(library.documents) > 1,
             at_most=FIRST_SOURCES if brief else MAX_SOURCES,
-            more="-v shows all",
+            whole=bool(sources) or call.console.verbose,
+            more="--sources shows all",
         )
     return exit_code(library.failures)

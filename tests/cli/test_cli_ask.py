@@ -139,8 +139,10 @@ def test_a_terminal_is_shown_the_first_sources_and_everything_else_all(book: str
     script = Script(changes={"sources": [make_source()] * 8})
     shown = call(script, "ask", book, "When?", terminal=True).err
     assert shown.count("xii") == FIRST_SOURCES == 3
-    assert "5 more: -v shows all" in shown
-    for ran in (call(script, "ask", book, "When?"), call(script, "ask", book, "When?", "-v", terminal=True)):
+    assert "5 more: --sources shows all" in shown
+    for flags in (["-v"], ["--sources"]):
+        assert call(script, "ask", book, "When?", *flags, terminal=True).err.count("xii") == 8
+    for ran in (call(script, "ask", book, "When?"), call(script, "ask", book, "When?", "--sources", terminal=True)):
         assert ran.err.count("xii") == 8
         assert "more:" not in ran.err
     few = Script(changes={"sources": [make_source()] * 3})
@@ -154,12 +156,13 @@ def test_the_closing_line_tells_a_rate_where_there_is_one(book: str) -> None:
         assert "tokens/s" not in call(Script(changes={"timing": timing}), "ask", book, "When?").err
 
 
-def test_a_long_quote_is_shortened_visibly_and_whole_with_verbose(book: str) -> None:
+def test_a_long_quote_is_shortened_visibly_and_whole_where_asked_for(book: str) -> None:
     words = " ".join(f"word{number}" for number in range(100))
     script = Script(changes={"sources": [make_source(quote=words)]})
     assert "word44 …”" in call(script, "ask", book, "When?").err
     assert "“… word55" in call(script, "ask", book, "Where is word99?").err
-    assert "word99”" in call(script, "ask", book, "When?", "--verbose").err
+    for flag in ("--verbose", "--sources"):
+        assert "word99”" in call(script, "ask", book, "When?", flag).err
 
 
 def test_what_was_found_and_not_read_stands_last_in_few_words(book: str) -> None:

@@ -101,6 +101,9 @@ def test_at_a_terminal_three_sources_are_shown_and_the_rest_offered(monkeypatch:
     ran = call(Script(changes={"sources": [make_source()] * 8}), "chat", "book.pdf")
     assert ran.err.count("page xii (12)") == 3
     assert "5 more: /sources" in ran.err
+    monkeypatch.setattr(chat_module, "open_keyboard", lambda *_: Typist("When?"))
+    ran = call(Script(changes={"sources": [make_source()] * 8}), "chat", "book.pdf", "--sources")
+    assert ran.err.count("page xii (12)") == 8
 
 
 def test_control_c_in_a_pipe_ends_the_command(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -52,7 +52,7 @@ def chat(
     load: Load = None,
     pages: Pages = None,
     reindex: Reindex = False,
-    sources: Sources = True,
+    sources: Sources = None,
     stream: Stream = True,
 ) -> int:
     """Talk about documents: each question sees the ones before it.
@@ -78,7 +78,8 @@ def chat(
     else:
         conversation = go_on(call, drawer, path, reindex=reindex)
     conversation.pages = span or conversation.pages
-    conversation.sources, conversation.stream, conversation.keeps = sources, stream, save
+    conversation.sources, conversation.all_sources = sources is not False, bool(sources)
+    conversation.stream, conversation.keeps = stream, save
     suggestions.documents = conversation.names
     failures = conversation.library.failures
     return run(conversation, keyboard) or exit_code(failures)

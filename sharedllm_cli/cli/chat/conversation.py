@@ -36,6 +36,7 @@ class Conversation:
     record: Record
     pages: tuple[int, int] | None = None
     sources: bool = True
+    all_sources: bool = False
     stream: bool = True
     keeps: bool = True
     turns: list[SavedTurn] = field(default_factory=list)
@@ -77,8 +78,9 @@ class Conversation:
             console.json(found, one_line=True)
         else:
             several = len(self.library.documents) > 1
-            shown = FIRST_SOURCES if interactive and not console.verbose else MAX_SOURCES
-            explain(console, answer, sources=self.sources, several=several, at_most=shown)
+            whole = self.all_sources or console.verbose
+            shown = FIRST_SOURCES if interactive and not whole else MAX_SOURCES
+            explain(console, answer, sources=self.sources, several=several, whole=whole, at_most=shown)
 
     def session(self) -> Session:
         """What is kept of this conversation."""

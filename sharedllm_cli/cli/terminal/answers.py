@@ -53,6 +53,7 @@ def explain(
     *,
     sources: bool,
     several: bool,
+    whole: bool = False,
     at_most: int = MAX_SOURCES,
     more: str = "/sources",
 ) -> None:
@@ -68,7 +69,7 @@ def explain(
     if console.quiet:
         return
     if sources:
-        show_sources(console, answer, several=several, whole=console.verbose, at_most=at_most, more=more)
+        show_sources(console, answer, several=several, whole=whole, at_most=at_most, more=more)
     console.say("")
     console.say(" · ".join(effort(answer)), style="dim")
     if remark := tree_remark(answer):
