@@ -22,7 +22,7 @@ from sharedllm_cli.reading.sources import passage_text
 from sharedllm_cli.training import trees
 from sharedllm_cli.training.corpus import Documents
 from sharedllm_cli.training.located import LocatedDocument, LocatedQuestion
-from sharedllm_cli.training.sample import Sample, question_answers
+from sharedllm_cli.training.sample import Posed, Sample, question_answers
 from sharedllm_cli.training.searching import LeafScores, by_words
 from sharedllm_cli.training.trees import TreePlan
 
@@ -136,7 +136,9 @@ class QuestionSamples:
             sample = question_answers(self._tokenizer, case.passages, asked, self._window)
             if sample is None:
                 continue
-            sample = replace(sample, tree=case.tree)
+            passages = tuple(passage.text for passage in case.passages)
+            posed = [Posed(one.question, one.answers if one.answerable else (), passages) for one in case.asked]
+            sample = replace(sample, tree=case.tree, posed=tuple(posed))
             if not self._taught:
                 return sample
             teacher = question_answers(self._tokenizer, _whole(case), asked, self._window)

@@ -28,8 +28,9 @@ from sharedllm_cli.training import course
 from sharedllm_cli.training.corpus import Documents, load_splits, pieces, spread
 from sharedllm_cli.training.dataset import Mixture, QuestionSamples
 from sharedllm_cli.training.forward import TrainedUpper
-from sharedllm_cli.training.objective import Distillation, NextTokens, Samples
+from sharedllm_cli.training.objective import Distillation, NextTokens, Objective, Samples
 from sharedllm_cli.training.records import DataFile, Record
+from sharedllm_cli.training.risk import ExpectedRisk
 from sharedllm_cli.training.sample import Sample
 from sharedllm_cli.training.searching import LeafScores, ScoresByPolicy
 from sharedllm_cli.training.starting import Reading, started_from, starting_adapter
@@ -40,7 +41,9 @@ from sharedllm_cli.training.validation import Validation
 
 TREES = "trees"
 """The folder in a run's folder for the trees that it reads."""
-OBJECTIVES = ("qa", "recite", "lm", "distill")
+OBJECTIVES = ("qa", "recite", "lm", "distill", "risk")
+ANSWERING = ("qa", "risk")
+"""Objectives that can do without trees, and can have other samples among their own."""
 _LIBRARIES = ("torch", "transformers", "accelerate", "safetensors")
 
 
@@ -110,7 +113,7 @@ def run(request: Request, settings: Settings, *, home: Path, reporter: Reporter)
     adapter = starting_adapter(
         request.start, request.reading, base, settings, rank=request.rank, seed=request.schedule.seed
     )
-    wanted = request.objective != "qa" or request.mixture.reads_trees
+    wanted = request.objective not in ANSWERING or request.mixture.reads_trees
     if wanted and not adapter.reads_tree:
         raise UsageError("the adapter's gates are closed: no sample with a tree could teach it anything")
     upper = UpperModel(base.model, adapter)
@@ -132,7 +135,7 @@ def run(request: Request, settings: Settings, *, home: Path, reporter: Reporter)
         validation = [unseen[number] for number in range(request.validation_samples)]
     trainer = Trainer(
         TrainedUpper(upper, gradient_checkpointing=request.gradient_checkpointing),
-        Distillation(trees) if request.objective == "distill" else NextTokens(request.objective, trees),
+        _objective(request, upper, base, trees),
         samples("training", request.schedule.seed),
         request.run,
         request.schedule,
@@ -146,6 +149,14 @@ def run(request: Request, settings: Settings, *, home: Path, reporter: Reporter)
         plots.keep(request.run / course.PLOT, lambda: course.draw(request.run / METRICS), reporter)
     done = trainer.position
     return Outcome(ending, request.run / "adapter", done.step, done.targets, done.tokens, done.seconds)
+
+
+def _objective(request: Request, upper: UpperModel, base: BaseModel, trees: TreeReader) -> Objective:
+    if request.objective == "distill":
+        return Distillation(trees)
+    if request.objective == "risk":
+        return ExpectedRisk(upper, base.tokenizer, trees)
+    return NextTokens(request.objective, trees)
 
 
 def _train(trainer: Trainer, request: Request, reporter: Reporter) -> Ending:
@@ -218,11 +229,11 @@ def _own_device(device: str) -> str:
 def _check(request: Request, settings: Settings) -> None:
     if request.objective not in OBJECTIVES:
         raise UsageError(f"unknown objective {request.objective!r}", hint=f"choose one of {', '.join(OBJECTIVES)}")
-    if request.objective in ("qa", "distill") and policy(settings.policy).node_vectors:
+    if request.objective in (*ANSWERING, "distill") and policy(settings.policy).node_vectors:
         raise UsageError(f"--policy {settings.policy} can't be trained with", hint="choose hybrid, bm25, late or right")
     for flag, share in (("--text-share", request.mixture.text), ("--recite-share", request.mixture.recite)):
-        if share and request.objective != "qa":
-            raise UsageError(f"{flag} is for --objective qa alone")
+        if share and request.objective not in ANSWERING:
+            raise UsageError(f"{flag} is for --objective qa and risk alone")
     if request.mixture.text + request.mixture.recite > 1:
         raise UsageError("--text-share and --recite-share are more than all samples together")
     if request.mixture.jitter_variants and not request.mixture.jitter:

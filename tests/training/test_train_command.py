@@ -148,7 +148,7 @@ def test_sets_of_splits_without_jitter_are_refused(tiny_arguments: list[str]) ->
 def test_other_samples_are_for_questions_alone(tiny_arguments: list[str], flag: str) -> None:
     code, _, err = call(*tiny_arguments, "--objective", "recite", flag, "0.1")
     assert code == 2
-    assert f"{flag} is for --objective qa alone" in err
+    assert f"{flag} is for --objective qa and risk alone" in err
 
 
 def test_shares_are_of_one_whole(tiny_arguments: list[str]) -> None:

@@ -107,7 +107,7 @@ def train(
         out,
         objective=objective,
         start=start,
-        reading=reading if objective != "qa" or mixture.reads_trees else None,
+        reading=reading if objective not in ("qa", "risk") or mixture.reads_trees else None,
         trees=trees,
         mixture=mixture,
         lengths=Lengths(least_text=least_text, most_text=most_text),

@@ -27,9 +27,9 @@ Objective = Annotated[
     str,
     typer.Option(
         "--objective",
-        metavar="qa|recite|lm|distill",
-        help="What is learned: to answer from passages and tree, to recite a tree's words, to go on with its text, or"
-        " to say with the tree what the base model says with the text.",
+        metavar="qa|recite|lm|distill|risk",
+        help="What is learned: to answer from passages and tree, to recite a tree's words, to go on with its text, to"
+        " say with the tree what the base model says with the text, or to prefer the better of its own answers.",
     ),
 ]
 HoldBack = Annotated[
