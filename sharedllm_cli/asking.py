@@ -21,9 +21,10 @@ import torch
 from torch import Tensor
 
 from sharedllm_cli.answer import Answer, Coverage, IndexUse, ModelUse, Source, Timing
-from sharedllm_cli.config import Settings
+from sharedllm_cli.config import MAX_SOURCES, Settings
 from sharedllm_cli.context.front_matter import asks_for_front_matter
 from sharedllm_cli.context.languages import names_the_whole
+from sharedllm_cli.context.verdicts import asks_for_a_verdict
 from sharedllm_cli.errors import UsageError
 from sharedllm_cli.generation import prompt as prompts
 from sharedllm_cli.generation.answering import answer_pieces, first_sentences, stop_ids, weighed_tokens
@@ -42,8 +43,10 @@ from sharedllm_cli.model.shared import SharedModel
 from sharedllm_cli.progress import RememberingReporter
 from sharedllm_cli.reading.choosing import Choosing, Chosen, looked_for, tokens_read
 from sharedllm_cli.reading.library import Library, OpenDocument
+from sharedllm_cli.reading.quoting import LEAST_SHARE, Quoted, nearest_sentence
 from sharedllm_cli.reading.scoring import Scored, score_documents
 from sharedllm_cli.reading.sources import TokenRanges, answering_first, page_tokens
+from sharedllm_cli.reading.sources import sources as sources_of
 from sharedllm_cli.reading.trees import TreeReading, Trees
 
 OVERVIEW_SENTENCES = 2
@@ -133,6 +136,14 @@ class Asking:
             timing.first_token_s = timing.total_s = perf_counter() - started
             yield self._no_answer(scored, timing)
             return
+        if not trees and asks_for_a_verdict(self._question) and self._shared.keeps_to_places(settings):
+            chosen = choosing.found()
+            found = nearest_sentence(self._question, documents, chosen.held, self._allowed)
+            found = found if found is not None and found.share >= LEAST_SHARE else None
+            yield found.text if found else NOT_IN_DOCUMENT
+            timing.first_token_s = timing.total_s = perf_counter() - started
+            yield self._unjudged(found, choosing, chosen, timing)
+            return
         tree = self._trees.read(documents, trees, scored, self._allowed) if trees else TreeReading.none(settings.policy)
         text = ""
         finish: Finish = "stop"
@@ -158,6 +169,19 @@ class Asking:
         if verdict.answered:
             sources = answering_first(sources, self._question, text)
         yield self._answer(text, sources, read, tree, verdict, timing)
+
+    def _unjudged(self, found: Quoted | None, choosing: Choosing, chosen: Chosen, timing: Timing) -> Answer:
+        """The answer to a question of yes or no, which no model gave: what the passages say of the matter."""
+        nothing = TreeReading.none(self._settings.policy)
+        if found is None:
+            why = "no sentence of the passages holds enough of the question's words"
+            sources = choosing.sources([chosen])
+            return self._answer(NOT_IN_DOCUMENT, sources, [chosen], nothing, Verdict(False, why, ()), timing)
+        self._reporter.warn("a question of yes or no: this is the sentence nearest to it, quoted; judge it yourself")
+        sources = answering_first(choosing.sources([chosen]), self._question, found.text)
+        if not sources or found.text not in " ".join(sources[0].quote.split()):  # quotes are cut around the best leaves
+            sources = [*sources_of(self._documents, [found.place]), *sources][:MAX_SOURCES]
+        return self._answer(found.text, sources, [chosen], nothing, Verdict(True, None, ()), timing)
 
     def _score(self, looked_for: str) -> Scored:
         documents, policy = self._documents, self._settings.policy
@@ -189,7 +213,7 @@ class Asking:
 
     def _is_about_the_whole(self, scored: Scored) -> bool:
         general = not scored.lexical.terms and names_the_whole(self._question)
-        return general and not asks_for_front_matter(self._question) and self._shared.leaves_the_whole(self._settings)
+        return general and not asks_for_front_matter(self._question) and self._shared.keeps_to_places(self._settings)
 
     def _silenced(self) -> Silence | None:
         """None, which is told, where there is no memory for a second copy of merged weights."""

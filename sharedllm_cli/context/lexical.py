@@ -12,7 +12,13 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from sharedllm_cli.context.languages import DEFAULT_LANGUAGE, STOP_WORDS, asks_about_the_whole, detect_language
+from sharedllm_cli.context.languages import (
+    DEFAULT_LANGUAGE,
+    GENERAL_WORDS,
+    STOP_WORDS,
+    asks_about_the_whole,
+    detect_language,
+)
 from sharedllm_cli.context.words import SHARED_BEGINNING, same_word, words
 
 K1 = 0.9
@@ -172,7 +178,7 @@ def scores(
         if not frequency:
             continue
         found.update(term.values())
-        idf = float(np.log1p((leaf_count - frequency + 0.5) / (frequency + 0.5)))
+        idf = _idf(leaf_count, frequency)
         for value, norm, (leaves, counts) in zip(values, norms, postings, strict=True):
             _add_term(value, leaves, idf * counts / (counts + norm[leaves]), before, after)
     matched = {surface for surface, slots in typed if any(found.intersection(slot.values()) for slot in slots)}
@@ -187,7 +193,35 @@ def scores(
     return LexicalScores(values, surfaces, matched, other_forms)
 
 
-def _holds_another_form(indexes: Sequence[LexicalIndex], slot: _Slot) -> bool:
+def weighed_terms(
+    question: str, indexes: Sequence[LexicalIndex], light: Mapping[str, float] | None = None
+) -> list[tuple[Slot, float]]:
+    """The terms of a question, each with its idf over the leaves of all indexes; those that no leaf holds weigh most.
+
+    Each is given by its form in the languages of the indexes. Words that speak of the document itself count for none;
+    `light` words (in lower case) by a factor.
+    """
+    leaf_count = sum(len(index.lengths) for index in indexes)
+    typed = _question_words(question, {index.language for index in indexes})
+    told = [(surface.lower(), slots) for surface, slots in typed if surface.lower() not in GENERAL_WORDS]
+    terms = _distinct_terms(told)
+    factors: dict[str, float] = {}
+    for surface, slots in told:
+        for form in (form for slot in slots for form in slot.values()):
+            factors[form] = max(factors.get(form, 0.0), (light or {}).get(surface, 1.0))
+    counts = [sum(len(index.postings(term.get(index.language, ""))[0]) for index in indexes) for term in terms]
+    weights = [
+        _idf(leaf_count, count) * max(map(factors.__getitem__, term.values()))
+        for term, count in zip(terms, counts, strict=True)
+    ]
+    return list(zip(terms, weights, strict=True))
+
+
+def _idf(leaf_count: int, frequency: int) -> float:
+    return float(np.log1p((leaf_count - frequency + 0.5) / (frequency + 0.5)))
+
+
+def _holds_another_form(indexes: Sequence[LexicalIndex], slot: Slot) -> bool:
     return any(index.holds_another_form(slot[index.language]) for index in indexes if index.language in slot)
 
 
@@ -208,11 +242,11 @@ def _add_term(
     value[touched] += weight[touched]
 
 
-_Slot = Mapping[str, str]
+Slot = Mapping[str, str]
 """One term of a question: the form that it has in each language of the documents."""
 
 
-def _question_words(question: str, languages: set[str]) -> list[tuple[str, list[_Slot]]]:
+def _question_words(question: str, languages: set[str]) -> list[tuple[str, list[Slot]]]:
     """The question's content words as typed, each with its terms.
 
     Stop words of the question's own language go too, be it English or one of the documents': an English question about
@@ -233,6 +267,6 @@ def _question_words(question: str, languages: set[str]) -> list[tuple[str, list[
     return [(surface, list(forms)) for (_, surface), forms in sorted(slots.items()) if forms]
 
 
-def _distinct_terms(typed: Sequence[tuple[str, Sequence[_Slot]]]) -> list[_Slot]:
+def _distinct_terms(typed: Sequence[tuple[str, Sequence[Slot]]]) -> list[Slot]:
     """Each term once: a word that a question repeats weighs no more."""
     return list({tuple(sorted(slot.items())): slot for _, slots in typed for slot in slots}.values())

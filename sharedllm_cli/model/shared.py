@@ -54,11 +54,11 @@ class SharedModel:
         """So many likely answers are weighed against each other (`adapter_config.candidate_count`)."""
         return candidate_count(settings, self.adapter.config)
 
-    def leaves_the_whole(self, settings: Settings) -> bool:
-        """Whether questions about a document as a whole are the base model's, without the adapter's low-rank weights.
+    def keeps_to_places(self, settings: Settings) -> bool:
+        """Whether the adapter learned to answer in few words of a place, or that the document does not say.
 
-        An adapter that learned to answer in few words or that the document does not say knows nothing else to say to
-        them. The user's own system prompt or threshold speaks to the adapter.
+        It knows nothing else to say to a question about the whole, which is the base model's, or of yes or no, to which
+        the place is quoted. The user's own system prompt or threshold speaks to the adapter.
         """
         config = self.adapter.config
         own = settings.system is not None or settings.refuse_from is not None

@@ -134,6 +134,10 @@ class Choosing:
         """The best passages within the budget."""
         return self._chosen(self._select(self._budget) if self._budget else [])
 
+    def found(self) -> Chosen:
+        """All that would be shown, as one reading: more of the best passages than the budget, where that is small."""
+        return self._chosen(self._select(max(self._budget, FOUND_TOKENS)))
+
     def following(self, read: Sequence[Chosen]) -> Chosen | None:
         """The best passages within the budget of what these readings have not held.
 

@@ -1,0 +1,65 @@
+"""Which questions ask for yes or no."""
+
+from __future__ import annotations
+
+import pytest
+
+from sharedllm_cli.context.verdicts import asks_for_a_verdict
+
+
+@pytest.mark.parametrize(
+    "question",
+    [
+        "Is landing allowed in darkness?",
+        "is smoking allowed",
+        "Does the boat lie at the landing for longer than an hour?",
+        'In "Rent": may the tenant sublet?',
+        "According to the manual, is it open in winter?",
+        "And is it open in winter?",
+        "Isn't smoking allowed?",
+        "Is there a penalty when the rent is late?",
+        "Do I have to pay a deposit?",
+        "Tell me whether pets are allowed.",
+        "Could you tell me if pets are allowed?",
+        "Was the lamp lit in 1801?",
+        "Darf der Mieter untervermieten?",
+        "Ist das Rauchen im Haus erlaubt?",
+        "Le locataire doit-il payer les charges ?",
+        "Est-ce que le bail peut être résilié ?",
+        "Y a-t-il une pénalité ?",
+        "¿Puede el inquilino subarrendar?",
+        "Può il locatario subaffittare?",
+        "Mag de huurder onderverhuren?",
+        "Pode o inquilino sublocar o imóvel?",
+    ],
+)
+def test_questions_of_yes_or_no(question: str) -> None:
+    assert asks_for_a_verdict(question)
+
+
+@pytest.mark.parametrize(
+    "question",
+    [
+        "When was the lamp lit?",
+        "Who is the keeper?",
+        "What is it?",
+        "Is it red or blue?",
+        "Ist es rot oder blau?",
+        "Can you tell me when the lamp was lit?",
+        "Could you explain the rule?",
+        "Can you summarise the document?",
+        "Is the tower how tall?",
+        "Was ist die Miete?",
+        "Was kostet es im Jahr?",
+        "Wann ist die Miete fällig?",
+        "Quelle est la durée du bail ?",
+        "Que doit-il payer et pourquoi ?",
+        "¿Qué es el depósito?",
+        "Name the keeper.",
+        "The keeper's name",
+        "?",
+        "",
+    ],
+)
+def test_other_questions(question: str) -> None:
+    assert not asks_for_a_verdict(question)

@@ -1,0 +1,103 @@
+"""Questions of yes or no: an adapter that keeps to places does not judge; the sentence that speaks of it is quoted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from place_keeper import asked, keeping_to_places
+
+from sharedllm_cli.config import Settings
+from sharedllm_cli.errors import UsageError
+from sharedllm_cli.generation.prompt import NOT_IN_DOCUMENT
+from sharedllm_cli.model.upper import UpperModel
+
+FILLER = "The wind blows over the island on most days. " * 12
+RULE = "Dogs are not landed at all, assistance dogs excepted."
+PAGES = [FILLER, f"{FILLER}{RULE} {FILLER}", f"{FILLER}Smoking is allowed on the rocks. "]
+QUESTION = "Are dogs allowed on the island?"
+
+
+@pytest.fixture
+def settings(model_folder: Callable[..., Path], tmp_path: Path, private_home: Path) -> Settings:
+    return keeping_to_places(model_folder, tmp_path, private_home)
+
+
+@pytest.fixture
+def rules(tmp_path: Path) -> str:
+    path = tmp_path / "rules.txt"
+    path.write_text("\f".join(PAGES), encoding="utf-8")
+    return str(path)
+
+
+@pytest.fixture
+def begun(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The lengths of the running texts that the model reads."""
+    lengths: list[int] = []
+    original = UpperModel.begin
+
+    def begin(self: UpperModel, ids: object, *rest: object) -> object:
+        lengths.append(len(ids))  # type: ignore[arg-type]
+        return original(self, ids, *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(UpperModel, "begin", begin)
+    return lengths
+
+
+def test_the_sentence_is_quoted_and_no_model_is_asked(
+    settings: Settings,
+    rules: str,
+    private_home: Path,
+    begun: list[int],
+) -> None:
+    (answer,) = asked(settings, rules, private_home, QUESTION)
+    assert answer.answer == RULE
+    assert (answer.answered, answer.reason) == (True, None)
+    assert [warning for warning in answer.warnings if warning.startswith("a question of yes or no")]
+    assert RULE in answer.sources[0].quote
+    assert answer.sources[0].read
+    assert answer.timing.total_s > 0
+    assert not begun
+
+
+def test_where_nothing_speaks_of_it_the_document_does_not_say(
+    settings: Settings,
+    rules: str,
+    private_home: Path,
+    begun: list[int],
+) -> None:
+    (answer,) = asked(settings, rules, private_home, "Is parking on the island permitted to electricians?")
+    assert answer.answer == NOT_IN_DOCUMENT
+    assert not answer.answered
+    assert answer.reason == "no sentence of the passages holds enough of the question's words"
+    assert answer.sources
+    assert not [warning for warning in answer.warnings if "yes or no" in warning]
+    assert not begun
+
+
+@pytest.mark.parametrize("changes", [{"adapter": "none"}, {"system": "Answer yes or no."}, {"refuse_from": 1e-300}])
+def test_others_judge_for_themselves(
+    settings: Settings,
+    rules: str,
+    private_home: Path,
+    begun: list[int],
+    changes: dict[str, object],
+) -> None:
+    (answer,) = asked(replace(settings, **changes), rules, private_home, QUESTION)  # type: ignore[arg-type]
+    assert begun
+    assert answer.answer != RULE
+
+
+def test_pages_that_are_not_read_are_not_quoted(settings: Settings, rules: str, private_home: Path) -> None:
+    from sharedllm_cli.engine import Engine
+    from sharedllm_cli.progress import Silent
+
+    engine = Engine(settings, home=private_home, reporter=Silent())
+    library = engine.open([rules])
+    answer = list(engine.ask(library, QUESTION, pages=(3, 3)))[-1]
+    assert not isinstance(answer, str)
+    assert RULE not in answer.answer
+    with pytest.raises(UsageError):
+        list(engine.ask(library, QUESTION, pages=(9, 9)))
