@@ -38,7 +38,7 @@ _PASSED_OVER = re.compile(r"\?$|\.{4,}|(?:\. ){3,}|\.\.\.$")
 
 @dataclass(frozen=True)
 class Quoted:
-    """A sentence, word for word but for white space, the share of the question's weight that it holds, and its place."""
+    """A sentence, word for word but for white space, what share of the question's weight it holds, and its place."""
 
     text: str
     share: float
