@@ -79,7 +79,9 @@ def asks_for_a_verdict(question: str) -> bool:
     while (rest := _LEADING.sub("", asked, count=1)) != asked and _FIRST.search(rest):
         asked = rest
     first = _FIRST.match(asked)
-    if first is None or _REQUESTED.match(asked) or _ASKING.search(asked):
+    if first is None or _REQUESTED.match(asked) or _ASKING.search(question):
+        return False
+    if re.match(r"\s*\d", asked[first.end() :]):  # `May 2020 revenue?`
         return False
     language = detect_language(asked, {name: STOP_WORDS[name] for name in _VERBS})
     if {word.lower() for word in _FIRST.findall(asked)} & ALTERNATIVES[language]:
