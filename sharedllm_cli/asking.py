@@ -122,7 +122,8 @@ class Asking:
         trees = self._trees.open(documents) if self._reads_tree else None
         timing.index_s = trees.seconds if trees else 0.0
         with memory_for("score the leaves", "use --policy bm25, which needs no model, or --quantize 4bit"):
-            scored = self._score(looked_for(self._question, self._history, documents))
+            sought = looked_for(self._question, self._history, documents)
+            scored = self._score(sought)
         choosing = self._choosing(scored, with_tree=trees is not None)
         chosen = choosing.first()
         timing.search_s = perf_counter() - started - timing.index_s
@@ -138,7 +139,7 @@ class Asking:
             return
         if not trees and asks_for_a_verdict(self._question) and self._shared.keeps_to_places(settings):
             chosen = choosing.found()
-            found = nearest_sentence(self._question, documents, chosen.held, self._allowed)
+            found = nearest_sentence(sought, documents, chosen.held, self._allowed)
             found = found if found is not None and found.share >= LEAST_SHARE else None
             yield found.text if found else NOT_IN_DOCUMENT
             timing.first_token_s = timing.total_s = perf_counter() - started

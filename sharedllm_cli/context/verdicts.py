@@ -8,7 +8,9 @@ from types import MappingProxyType
 
 from sharedllm_cli.context.languages import ALTERNATIVES, STOP_WORDS, detect_language
 
-_LEADING = re.compile(r"^[^?]*[:,]\s+(?=\S)|^(?:and|but|so|then|also|please|und|aber|et|mais|y|pero|e|ma)\b,?\s+", re.I)
+_LEADING = re.compile(
+    r"^[^?:,]*[:,]\s+(?=\S)|^(?:and|but|so|then|also|please|und|aber|et|mais|y|pero|e|ma)\b,?\s+", re.I
+)
 """What may stand before the question itself: the part of a document that it names, or a joining word."""
 _REPORTED = re.compile(
     r"(?:(?:can|could|would|will) you )?(?:please )?(?:tell me|say|check|find out|i wonder|do you know) "
@@ -76,10 +78,19 @@ def asks_for_a_verdict(question: str) -> bool:
     asked = question.strip().lstrip("¿ ")
     if _REPORTED.match(asked):
         return True
-    while (rest := _LEADING.sub("", asked, count=1)) != asked and _FIRST.search(rest):
+    if _ASKING.search(question):
+        return False
+    while not _begins_as_one(asked):
+        rest = _LEADING.sub("", asked, count=1)
+        if rest == asked or not question.rstrip().endswith("?"):
+            return False
         asked = rest
+    return True
+
+
+def _begins_as_one(asked: str) -> bool:
     first = _FIRST.match(asked)
-    if first is None or _REQUESTED.match(asked) or _ASKING.search(question):
+    if first is None or _REQUESTED.match(asked):
         return False
     if re.match(r"\s*\d", asked[first.end() :]):  # `May 2020 revenue?`
         return False

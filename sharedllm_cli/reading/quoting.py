@@ -54,8 +54,8 @@ def nearest_sentence(
     """The sentence with the most of the question's words, the rarer the more they weigh; None without such a one.
 
     `allowed` bounds what may be read of each document (None: all): a passage that ends within a sentence is read on to
-    its end only there. Questions are none, and a few words (a heading) stand back. Of equally
-    near ones the one of the later passage, which the search holds for the better.
+    its end only there. Questions are none, and a few words (a heading) stand back. Of equally near ones it is that of
+    the later passage, which the search holds for the better.
     """
     indexes = [opened.leaves.lexical for opened in documents]
     weights = weighed_terms(question, indexes, dict.fromkeys(LEAVE_WORDS, LEAVE))
