@@ -51,6 +51,7 @@ from sharedllm_cli.reading.trees import TreeReading, Trees
 
 OVERVIEW_SENTENCES = 2
 """So long is an answer about a document as a whole: what a small model goes on with are other things, or the same."""
+UNJUDGED = "a question of yes or no: this is the sentence nearest to it, quoted; judge it yourself"
 
 
 @dataclass(frozen=True)
@@ -178,11 +179,11 @@ class Asking:
             why = "no sentence of the passages holds enough of the question's words"
             sources = choosing.sources([chosen])
             return self._answer(NOT_IN_DOCUMENT, sources, [chosen], nothing, Verdict(False, why, ()), timing)
-        self._reporter.warn("a question of yes or no: this is the sentence nearest to it, quoted; judge it yourself")
         sources = answering_first(choosing.sources([chosen]), self._question, found.text)
         if not sources or found.text not in " ".join(sources[0].quote.split()):  # quotes are cut around the best leaves
             sources = [*sources_of(self._documents, [found.place]), *sources][:MAX_SOURCES]
-        return self._answer(found.text, sources, [chosen], nothing, Verdict(True, None, ()), timing)
+        verdict = Verdict(True, None, (UNJUDGED,))
+        return self._answer(found.text, sources, [chosen], nothing, verdict, timing)
 
     def _score(self, looked_for: str) -> Scored:
         documents, policy = self._documents, self._settings.policy

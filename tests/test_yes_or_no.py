@@ -9,10 +9,13 @@ from pathlib import Path
 import pytest
 from place_keeper import asked, keeping_to_places
 
+from sharedllm_cli.asking import UNJUDGED
 from sharedllm_cli.config import Settings
+from sharedllm_cli.engine import Engine
 from sharedllm_cli.errors import UsageError
 from sharedllm_cli.generation.prompt import NOT_IN_DOCUMENT
 from sharedllm_cli.model.upper import UpperModel
+from sharedllm_cli.progress import Silent
 
 FILLER = "The wind blows over the island on most days. " * 12
 RULE = "Dogs are not landed at all, assistance dogs excepted."
@@ -91,9 +94,6 @@ def test_others_judge_for_themselves(
 
 
 def test_pages_that_are_not_read_are_not_quoted(settings: Settings, rules: str, private_home: Path) -> None:
-    from sharedllm_cli.engine import Engine
-    from sharedllm_cli.progress import Silent
-
     engine = Engine(settings, home=private_home, reporter=Silent())
     library = engine.open([rules])
     answer = list(engine.ask(library, QUESTION, pages=(3, 3)))[-1]
@@ -101,3 +101,18 @@ def test_pages_that_are_not_read_are_not_quoted(settings: Settings, rules: str, 
     assert RULE not in answer.answer
     with pytest.raises(UsageError):
         list(engine.ask(library, QUESTION, pages=(9, 9)))
+
+
+def test_nothing_is_told_before_the_quoted_line_is_whole(settings: Settings, rules: str, private_home: Path) -> None:
+    class Listening(Silent):
+        told: list[str] = []  # noqa: RUF012
+
+        def warn(self, message: str) -> None:
+            self.told.append(message)
+
+    engine = Engine(settings, home=private_home, reporter=Listening())
+    text, answer = engine.ask(engine.open([rules]), QUESTION)
+    assert text == RULE
+    assert not isinstance(answer, str)
+    assert UNJUDGED in answer.warnings
+    assert not Listening.told
