@@ -198,12 +198,15 @@ def weighed_terms(
 ) -> list[tuple[Slot, float]]:
     """The terms of a question, each with its idf over the leaves of all indexes; those that no leaf holds weigh most.
 
-    Each is given by its form in the languages of the indexes. Words that speak of the document itself count for none;
-    `light` words (in lower case) by a factor.
+    Each is given by its form in the languages of the indexes. Words that speak of the document itself count for none
+    beside others; `light` words (in lower case) by a factor.
     """
     leaf_count = sum(len(index.lengths) for index in indexes)
     typed = _question_words(question, {index.language for index in indexes})
-    told = [(surface.lower(), slots) for surface, slots in typed if surface.lower() not in GENERAL_WORDS]
+    every = [(surface.lower(), slots) for surface, slots in typed]
+    told = [(surface, slots) for surface, slots in every if surface not in GENERAL_WORDS]
+    if all(surface in (light or {}) for surface, _ in told):
+        told = every  # `is a report required?` asks for the report
     terms = _distinct_terms(told)
     factors: dict[str, float] = {}
     for surface, slots in told:

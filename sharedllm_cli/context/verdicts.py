@@ -18,15 +18,38 @@ _REPORTED = re.compile(
     re.IGNORECASE,
 )
 _REQUESTED = re.compile(
-    r"(?:can|could|would|will|do) (?:you|we|i)\b.*"
-    r"\b(?:tell|say|explain|describe|list|name|show|give|find|summari[sz]e|know)\b",
+    r"(?:can|could|would|will) you\b|(?:can|could|may|might) (?:i|we) (?:please )?(?:know|ask|see|get|have)\b|"
+    r"(?:können|könnten) sie\b|(?:kannst|könntest) du\b|(?:pouvez|pourriez)-vous\b|peux-tu\b|\w+ez-(?:nous|moi)\b|"
+    r"puedes?\b.*\b(?:decir|dar)|può (?:dir|riassumere)|puoi\b|pode (?:me|resumir|dizer)|(?:kunt u|kun je|kan je)\b|"
+    r"(?:do|have) (?:a|an|not)\b",
     re.IGNORECASE,
 )
+"""Requests in the form of a question, and commands."""
 _ASKING = re.compile(
-    r"\b(?:who|whom|whose|what|which|why|how|wer|wem|wen|warum|wie|welche\w*|qui|quoi|quel\w*|comment|combien|pourquoi|"
-    r"quién\w*|qué|cuál\w*|cómo|cuánt\w*|chi|quale|quanto|quem|qual|quanto)\b",
+    r"(?:,|\band|\bund|\bet|\by)\s+(?:who|whom|whose|what|which|why|how|when|where|wer|was|wann|wo|warum|wie|welche\w*|"
+    r"qui|quand|où|comment|combien|pourquoi|quién|qué|cuándo|dónde|cómo|cuánto)\b",
     re.IGNORECASE,
 )
+"""A second question that asks for more than yes or no."""
+_ASKS_FIRST = re.compile(
+    r"(?:when|where|wo\w*|wann|quand|où|cuándo|dónde|quando|dove|onde|wanneer|waar)\b(?:\s*,|\s+(?:does|do|did|is|are|was|"
+    r"were|will|would|can|may|must|should|has|have|liegt|ist|sind|muss|kann|darf|wird)\b)|"
+    r"(?:give|list|name|tell|show|find|nenne)\b",
+    re.IGNORECASE,
+)
+"""What asks or commands before a comma; `when it rains, …` does neither."""
+_FRENCH_ASKING = re.compile(
+    r"(?:[\w'’]+ ){0,3}?(?:quand|où)\b|(?:que|lequel|laquelle|lesquel\w*|quoi|quel\w*|qui|comment|combien|pourquoi)\b|"
+    r".*\bqu['’]est|d['’]où",
+    re.IGNORECASE,
+)
+_CERTAIN = "is isn are aren was wasn were weren does doesn did didn ist sind es son è é est"
+_SURE = frozenset(_CERTAIN.split())
+_PRONOUNS = """
+i we you he she it they the there this that these those my our your ich wir er sie das der die
+"""
+_SUBJECTS = frozenset(_PRONOUNS.split())
+_NO_SUBJECTS = frozenset({"of", "and", "s", "und"})
 _ENGLISH = """
 is isn are aren am was wasn were weren do don does doesn did didn can cannot couldn could may might must mustn shall
 should shouldn will won would wouldn has hasn have haven had hadn
@@ -76,26 +99,32 @@ def asks_for_a_verdict(question: str) -> bool:
     …?`), nor one that asks what, who or how besides.
     """
     asked = question.strip().lstrip("¿ ")
+    if _ASKING.search(asked):
+        return False
     if _REPORTED.match(asked):
         return True
-    if _ASKING.search(question):
-        return False
-    while not _begins_as_one(asked):
+    is_question = question.rstrip().endswith("?")
+    while not _begins_as_one(asked, is_question):
         rest = _LEADING.sub("", asked, count=1)
-        if rest == asked or not question.rstrip().endswith("?"):
+        if rest == asked or not is_question or _ASKS_FIRST.match(asked):
             return False
         asked = rest
     return True
 
 
-def _begins_as_one(asked: str) -> bool:
+def _begins_as_one(asked: str, is_question: bool) -> bool:
+    said = [word.lower() for word in _FIRST.findall(asked)]
     first = _FIRST.match(asked)
-    if first is None or _REQUESTED.match(asked):
+    if first is None or len(said) < 2 or said[1] in _NO_SUBJECTS or _REQUESTED.match(asked):
         return False
     if re.match(r"\s*\d", asked[first.end() :]):  # `May 2020 revenue?`
         return False
-    language = detect_language(asked, {name: STOP_WORDS[name] for name in _VERBS})
-    if {word.lower() for word in _FIRST.findall(asked)} & ALTERNATIVES[language]:
+    bare = len(said) == 2 or not is_question
+    if bare and said[0] not in _SURE and said[1] not in _SUBJECTS:  # `will of the testator`, `War years?`
         return False
-    word = first.group().lower()
-    return word in _PLAIN or word in _VERBS[language] or (language == "french" and bool(_INVERTED.search(asked)))
+    language = detect_language(asked, {name: STOP_WORDS[name] for name in _VERBS})
+    if set(said) & ALTERNATIVES[language]:
+        return False
+    if said[0] in _PLAIN or said[0] in _VERBS[language]:
+        return True
+    return language == "french" and bool(_INVERTED.search(asked)) and not _FRENCH_ASKING.match(asked)

@@ -46,6 +46,13 @@ def test_nothing_is_near_where_the_words_are_not_there(question: str) -> None:
     assert found is None or found.share < LEAST_SHARE
 
 
+def test_a_word_for_documents_counts_where_it_is_the_matter() -> None:
+    text = f"{FILLER}Goggles are required at all times. {FILLER}The supplier sends a written report to the customer."
+    found = quoted(text, "Is a report required?")
+    assert found is not None
+    assert found.text == "The supplier sends a written report to the customer."
+
+
 def test_a_word_that_the_document_lacks_takes_from_the_share() -> None:
     near, far = quoted(RULES, "Is smoking allowed?"), quoted(RULES, "Is smoking allowed in the submarine?")
     assert near is not None
