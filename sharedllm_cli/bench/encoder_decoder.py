@@ -17,6 +17,7 @@ from torch.nn.functional import gelu, scaled_dot_product_attention, silu
 from sharedllm_cli.bench.encoder import EncoderShape
 from sharedllm_cli.bench.subject import Subject
 from sharedllm_cli.index.encoding import ACCELERATOR_BATCH_TOKENS, CPU_BATCH_TOKENS
+from sharedllm_cli.model.compat import DynamicCache, call_model
 
 _SPREAD = 0.02
 
@@ -86,10 +87,9 @@ class EncoderDecoder:
     @torch.inference_mode()
     def read(self, token_ids: Tensor, encoded: Encoded, cache: Any = None) -> tuple[Tensor, Any]:
         """Logits [vocabulary] after the last of the running tokens [R], and the cache of them and those before."""
-        output = self._model(
-            input_ids=token_ids[None], past_key_values=cache, use_cache=True, logits_to_keep=1, encoded=encoded
-        )
-        return output.logits[0, -1], output.past_key_values
+        cache = DynamicCache(config=self._model.config) if cache is None else cache
+        output = call_model(self._model, token_ids[None], cache, logits_to_keep=1, encoded=encoded)
+        return output.logits[0, -1], cache
 
 
 def _norm(states: Tensor) -> Tensor:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gc
 import os
+import sys
 import tomllib
 import warnings
 from collections.abc import Iterator, Mapping
@@ -122,4 +123,5 @@ def calm_libraries(*, verbose: bool) -> None:
     os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("BITSANDBYTES_NOWELCOME", "1")
-    warnings.filterwarnings("ignore")
+    if not sys.warnoptions:  # whoever asks Python for warnings gets them
+        warnings.filterwarnings("ignore")

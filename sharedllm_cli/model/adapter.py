@@ -19,7 +19,6 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
-from transformers import PreTrainedModel
 
 from sharedllm_cli.config import InjectionConfig, TreeConfig
 from sharedllm_cli.durable import replacing
@@ -32,6 +31,7 @@ from sharedllm_cli.model.adapter_config import (
     LowRankConfig,
     read_config,
 )
+from sharedllm_cli.model.compat import PreTrainedModel, decoder_layer
 from sharedllm_cli.model.cross_attention import AdditiveInjection, LowRank, MergedInjection
 from sharedllm_cli.model.spreading import layer_device
 
@@ -113,7 +113,7 @@ class Adapter(nn.Module):
             )
             self.injections[str(place)] = injection.to(layer_device(layer))
         if config.low_rank is not None:
-            self._add_low_rank(config.low_rank, [getattr(layer, "wrapped", layer) for layer in layers])
+            self._add_low_rank(config.low_rank, [decoder_layer(layer) for layer in layers])
         self.eval()
 
     def _add_low_rank(self, low_rank: LowRankConfig, layers: Sequence[Any]) -> None:
@@ -149,7 +149,7 @@ class Adapter(nn.Module):
         for place, injection in self.injections.items():
             if isinstance(injection, AdditiveInjection):
                 layer = layers[int(place)]
-                injection.copy_from(getattr(layer, "wrapped", layer))
+                injection.copy_from(decoder_layer(layer))
 
     @torch.no_grad()
     def open_gates(self, value: float) -> None:

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
-from transformers import DynamicCache
 
 from sharedllm_cli.model.cache import fork, is_growing
+from sharedllm_cli.model.compat import DynamicCache, call_model
 from sharedllm_cli.model.cross_attention import TreeContext
 from sharedllm_cli.model.masks import as_taken, heeds_masks
 
@@ -53,12 +53,12 @@ class _OneText:
         self._seen = torch.cat([before[parents], own], dim=1)
         model = self._upper.model
         with heeds_masks(model):
-            output = model(
-                input_ids=tokens[None],
+            output = call_model(
+                model,
+                tokens[None],
+                self._cache,
                 position_ids=torch.full((1, count), self._position, device=device),
                 attention_mask=as_taken(model, self._seen[None, None], model.model.norm.weight.dtype),
-                past_key_values=self._cache,
-                use_cache=True,
                 tree_context=self._tree,
             )
         self._position += 1

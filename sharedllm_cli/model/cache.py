@@ -11,8 +11,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import DynamicCache
-from transformers.cache_utils import DynamicLayer
+
+from sharedllm_cli.model.compat import DynamicCache, DynamicLayer
 
 ROOM = 64
 """Positions by which a full buffer grows: a copy of everything once in so many tokens."""

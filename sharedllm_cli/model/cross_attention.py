@@ -47,6 +47,11 @@ class TreeContext:
         mask = None if self.mask is None else self.mask.to(device)
         return replace(self, rotation=(cosine.to(device), sine.to(device)), mask=mask)
 
+    def first(self, count: int) -> TreeContext:
+        """The tree's first `count` keys alone; of one tree."""
+        keys = {layer: tensor[:, :, :count] for layer, tensor in self.keys.items()}
+        return replace(self, keys=keys, values={layer: tensor[:, :, :count] for layer, tensor in self.values.items()})
+
     @property
     def kept_keys(self) -> int:
         """S, the number of keys that each injected layer sees (of the largest tree, where there are several)."""
@@ -230,7 +235,7 @@ class MergedInjection(nn.Module):
         place: int,
         position_embeddings: tuple[Tensor, Tensor],
         attention_mask: Tensor | None,
-        past_key_values: Any,
+        cache: Any,
     ) -> Tensor:
         """The attention output [B, Q, hidden] of layer `place` for its normed input [B, Q, hidden].
 
@@ -243,8 +248,8 @@ class MergedInjection(nn.Module):
         query = query.transpose(1, 2)
         keys, values = project_keys_values(attention, normed)
         keys = rotate(keys, *position_embeddings)
-        if past_key_values is not None:
-            keys, values = past_key_values.update(keys, values, attention.layer_idx)
+        if cache is not None:
+            keys, values = cache.update(keys, values, attention.layer_idx)
         window, kernel = sliding_window(attention), attention.config._attn_implementation
         causal = attention_mask is None and (window is None or keys.shape[2] <= window)
         mask = attention_mask

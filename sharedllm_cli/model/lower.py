@@ -12,9 +12,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import DynamicCache, PreTrainedModel
-from transformers.masking_utils import create_causal_mask, create_sliding_window_causal_mask
 
+from sharedllm_cli.model.compat import DynamicCache, PreTrainedModel, causal_mask_of, decoder_layer, layer_keywords
 from sharedllm_cli.model.rotation import rotate
 from sharedllm_cli.model.spreading import computing_device
 
@@ -91,7 +90,7 @@ class LowerModel:
         self._rotary: nn.Module = decoder.rotary_emb
         self._norm: nn.Module = decoder.norm
         # An injected layer wraps the layer it injects into; the lower model is the layers as they came.
-        self._layers: list[Any] = [getattr(layer, "wrapped", layer) for layer in decoder.layers[:lower_layers]]
+        self._layers: list[Any] = [decoder_layer(layer) for layer in decoder.layers[:lower_layers]]
 
     def replica(self, device: torch.device) -> LowerModel:
         """An equal lower model with a copy of the weights on another device."""
@@ -187,13 +186,9 @@ class LowerModel:
         if token_ids.shape[1] > 1:
             keys, values = project_keys_values(layer.self_attn, layer.input_layernorm(hidden[:, :-1]))
             before.update(rotate(keys, cosine[:, :-1], sine[:, :-1]), values, layer.self_attn.layer_idx)
-        last: Tensor = layer(
-            hidden[:, -1:],
-            attention_mask=None,
-            position_ids=positions[:, -1:],
-            position_embeddings=(cosine[:, -1:], sine[:, -1:]),
-            past_key_values=before,
-        )
+        rotation = (cosine[:, -1:], sine[:, -1:])
+        named = layer_keywords(layer, mask=None, positions=positions[:, -1:], rotation=rotation, cache=before)
+        last: Tensor = layer(hidden[:, -1:], **named)
         vectors: Tensor = self._norm(last[:, 0])
         return vectors
 
@@ -202,23 +197,15 @@ class LowerModel:
         hidden = self._embedding(token_ids.to(self.device))
         positions = torch.arange(token_ids.shape[1], device=hidden.device).unsqueeze(0)
         rotation = self._rotary(hidden, positions)
-        arguments = {
-            "config": self.config,
-            "inputs_embeds": hidden,
-            "attention_mask": None,
-            "past_key_values": None,
-            "position_ids": positions,
-        }
         masks: dict[bool, Any] = {}
 
         def run(layer: Any, states: Tensor) -> Tensor:
             window = sliding_window(layer.self_attn)
             windowed = window is not None and window < token_ids.shape[1]
             if windowed not in masks:
-                masks[windowed] = (create_sliding_window_causal_mask if windowed else create_causal_mask)(**arguments)
-            output: Tensor = layer(
-                states, attention_mask=masks[windowed], position_ids=positions, position_embeddings=rotation
-            )
+                masks[windowed] = causal_mask_of(self.config, hidden, positions, windowed=windowed)
+            named = layer_keywords(layer, mask=masks[windowed], positions=positions, rotation=rotation)
+            output: Tensor = layer(states, **named)
             return output
 
         return hidden, run

@@ -14,12 +14,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import AttentionInterface, AttentionMaskInterface
-from transformers.integrations.sdpa_attention import sdpa_attention_forward
-from transformers.masking_utils import sdpa_mask
 
 from sharedllm_cli.model.attention import FEW_QUERIES
 from sharedllm_cli.model.blocked_attention import attend_in_blocks, blocks_pay
+from sharedllm_cli.model.compat import AttentionInterface, AttentionMaskInterface, sdpa_attention_forward, sdpa_mask
 from sharedllm_cli.model.placement import PROCESSOR_SDPA
 
 _MOST_QUERIES = 4096

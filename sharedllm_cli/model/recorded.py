@@ -15,11 +15,10 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import DynamicCache
-from transformers.cache_utils import Cache, CacheLayerMixin
 
 from sharedllm_cli.memory import release
 from sharedllm_cli.model.cache import GrowingLayer, is_growing, take_back
+from sharedllm_cli.model.compat import Cache, CacheLayerMixin, DynamicCache, call_model
 from sharedllm_cli.model.cross_attention import TreeContext
 from sharedllm_cli.model.spreading import is_spread
 from sharedllm_cli.model.upper import UpperModel
@@ -94,12 +93,12 @@ class FixedStep:
     @torch.inference_mode()
     def run(self) -> Tensor:
         """Logits [vocabulary] after the token that was put in; the next one comes after it."""
-        output = self._upper.model(
-            input_ids=self._token[None],
+        output = call_model(
+            self._upper.model,
+            self._token[None],
+            self._cache,
             position_ids=self._position[None],
             attention_mask=(self._places <= self._position)[None, None, None],
-            past_key_values=self._cache,
-            use_cache=True,
             logits_to_keep=1,
             tree_context=self._tree,
         )

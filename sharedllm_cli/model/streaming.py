@@ -21,6 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from sharedllm_cli.errors import UsageError
+from sharedllm_cli.model.compat import call_model, decoder_layer
 from sharedllm_cli.model.lower import sliding_window
 from sharedllm_cli.model.masks import as_taken, heeds_masks
 from sharedllm_cli.model.rotation import rotate
@@ -217,12 +218,12 @@ class StreamingReader:
         device = computing_device(self._decoder.embed_tokens)
         frame = self._cache.begin(len(block), device)
         mask = as_taken(self._model, frame.seen[None, None], self._decoder.norm.weight.dtype)
-        output = self._decoder(
-            input_ids=block.to(device)[None],
+        output = call_model(
+            self._decoder,
+            block.to(device)[None],
+            self._cache,
             attention_mask=mask,
             position_ids=frame.positions[None],
-            past_key_values=self._cache,
-            use_cache=True,
             tree_context=None,
         )
         self._cache.end()
@@ -237,7 +238,7 @@ def _check(model: Any, window: int, positions: int) -> None:
             f"sinks, window and block take {positions} positions, but the model knows {trained}",
             hint="choose a narrower window",
         )
-    layers = [getattr(layer, "wrapped", layer) for layer in model.model.layers]
+    layers = [decoder_layer(layer) for layer in model.model.layers]
     own = min((sliding_window(layer.self_attn) or window for layer in layers), default=window)
     if own < window:
         raise UsageError(f"the model itself sees {own} tokens back, fewer than a window of {window}")

@@ -12,15 +12,16 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import DynamicCache, PreTrainedModel
 
 from sharedllm_cli.errors import ResourceError
 from sharedllm_cli.memory import is_out_of_memory, release
 from sharedllm_cli.model import cross_attention
 from sharedllm_cli.model.adapter import Adapter
 from sharedllm_cli.model.cache import growing_cache
+from sharedllm_cli.model.compat import DynamicCache, PreTrainedModel, call_model, layer_inputs
 from sharedllm_cli.model.cross_attention import AdditiveInjection, MergedInjection, TreeContext
 from sharedllm_cli.model.lower import CompressedNodes
+from sharedllm_cli.model.reading_check import check_reading
 from sharedllm_cli.model.spreading import layer_device
 from sharedllm_cli.progress import Reporter
 
@@ -62,8 +63,7 @@ class InjectedLayer(nn.Module):
         tree = tree.on(device)
         normed = layer.input_layernorm(hidden_states)
         if isinstance(injection, MergedInjection):
-            cosine, sine = arguments["position_embeddings"]
-            mask = arguments.get("attention_mask")
+            (cosine, sine), mask, cache = layer_inputs(layer, arguments)
             hidden_states = hidden_states + injection(
                 normed,
                 layer.self_attn,
@@ -71,7 +71,7 @@ class InjectedLayer(nn.Module):
                 self.place,
                 (cosine.to(device), sine.to(device)),
                 None if mask is None else mask.to(device),
-                arguments.get("past_key_values"),
+                cache,
             )
         else:
             attended, _ = layer.self_attn(hidden_states=normed, **arguments)
@@ -105,6 +105,7 @@ class UpperModel:
             assert isinstance(injection, AdditiveInjection | MergedInjection)
             self._layers[place] = InjectedLayer(self._layers[place], place, injection)
         self._merged = merge
+        self._reading_checked = False
         if merge:
             adapter.merge_low_rank(self._layers)
         else:
@@ -141,6 +142,12 @@ class UpperModel:
         devices = {place: layer_device(self._wrapped(place)) for place in layers}
         return cross_attention.tree_context(nodes, chunk_count, rotary, devices, dtype, consume=consume)
 
+    def check_reading(self, tree: TreeContext) -> None:
+        """ModelError where the installed libraries don't read a tree as this release was written for; looks once."""
+        if not self._reading_checked:
+            check_reading(self.model, self.cache(), tree)
+            self._reading_checked = True
+
     def _wrapped(self, place: int) -> Any:
         layer = self._layers[place]
         return layer.wrapped if isinstance(layer, InjectedLayer) else layer
@@ -156,13 +163,7 @@ class UpperModel:
 
         token_ids: [B, Q], going on after what the cache holds; returns [B, logits_to_keep or Q, vocabulary].
         """
-        output = self.model(
-            input_ids=token_ids,
-            past_key_values=cache,
-            use_cache=cache is not None,
-            logits_to_keep=logits_to_keep,
-            tree_context=tree,
-        )
+        output = call_model(self.model, token_ids, cache, logits_to_keep=logits_to_keep, tree_context=tree)
         logits: Tensor = output.logits
         return logits
 

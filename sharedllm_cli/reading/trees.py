@@ -182,6 +182,8 @@ class Trees:
             # Positions number the chunks that are read (METHOD section 4), not those that were left out.
             places = torch.tensor([number[chunk] for chunk in kept.chunks.tolist()], device=kept.chunks.device)
             context = self._shared.upper.context(replace(kept, chunks=places), len(chunks), consume=True)
+            if context is not None:
+                self._shared.upper.check_reading(context)
         tokens, keys = sum(trees[chunk].length for chunk in chunks), len(places)
         told = TreeRead(len(nodes), keys, round(tokens / keys, 2), self._policy)
         return TreeReading(context, told, tokens, opened_trees.hit)

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from sharedllm_cli.errors import UsageError
+from sharedllm_cli.model.compat import decoder_layer, layer_keywords
 from sharedllm_cli.model.cross_attention import TreeContext
 from sharedllm_cli.model.lower import sliding_window
 from sharedllm_cli.model.upper import UpperModel
@@ -50,15 +51,14 @@ class TrainedUpper(nn.Module):
         decoder = self.base.model
         hidden = decoder.embed_tokens(batch.token_ids)
         rotation = decoder.rotary_emb(hidden, batch.positions)
-        arguments: dict[str, Any] = {"position_ids": batch.positions, "position_embeddings": rotation}
-        if tree is not None:
-            arguments["tree_context"] = tree
+        given = {} if tree is None else {"tree_context": tree}
         masks: dict[int | None, Tensor | None] = {}
         for layer in decoder.layers:
-            window = sliding_window(getattr(layer, "wrapped", layer).self_attn)
+            window = sliding_window(decoder_layer(layer).self_attn)
             if window not in masks:
                 masks[window] = batch.mask(window)
-            run = partial(layer, attention_mask=masks[window], **arguments)
+            named = layer_keywords(layer, mask=masks[window], positions=batch.positions, rotation=rotation)
+            run = partial(layer, **named, **given)
             # Below the lowest trained layer nothing is kept in any case.
             again = self.gradient_checkpointing and torch.is_grad_enabled() and self._learned(layer, hidden)
             if again:

@@ -10,6 +10,7 @@ from tiny_models import make_tiny_model
 from transformers import DynamicCache
 
 from sharedllm_cli.model.cache import ROOM, GrowingLayer, fork, growing_cache, take_back
+from sharedllm_cli.model.compat import call_model
 
 TOKENS = torch.arange(20, 40)
 
@@ -24,8 +25,8 @@ def test_logits_are_those_of_transformers_cache(family: str, inference: bool) ->
     with torch.inference_mode(inference), torch.no_grad():
         found = []
         for cache in (DynamicCache(config=model.config), growing_cache(model.config)):
-            parts = [model(TOKENS[None, :9], past_key_values=cache).logits]
-            parts += [model(TOKENS[None, at : at + 1], past_key_values=cache).logits for at in range(9, 20)]
+            parts = [call_model(model, TOKENS[None, :9], cache).logits]
+            parts += [call_model(model, TOKENS[None, at : at + 1], cache).logits for at in range(9, 20)]
             found.append(torch.cat(parts, dim=1))
     assert torch.equal(*found)
 

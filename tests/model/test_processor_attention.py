@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from transformers import DynamicCache
 
 from sharedllm_cli.model import processor_attention as kernels
+from sharedllm_cli.model.compat import call_model
 from sharedllm_cli.model.placement import PROCESSOR_SDPA
 from sharedllm_cli.model.processor_attention import processor_attention, registered
 
@@ -146,8 +147,8 @@ def test_a_model_reads_and_decodes_as_with_plain_sdpa(family: str) -> None:
     def logits() -> Tensor:
         cache = DynamicCache(config=model.config)
         with torch.inference_mode():
-            read = model(input_ids=ids[:, :30], past_key_values=cache).logits
-            steps = [model(input_ids=ids[:, [place]], past_key_values=cache).logits for place in range(30, 40)]
+            read = call_model(model, ids[:, :30], cache).logits
+            steps = [call_model(model, ids[:, [place]], cache).logits for place in range(30, 40)]
         return torch.cat([read, *steps], dim=1)
 
     model.set_attn_implementation("sdpa")

@@ -17,6 +17,7 @@ from sharedllm_cli.errors import ResourceError
 from sharedllm_cli.model import loading
 from sharedllm_cli.model.adapter import Adapter, LowRankLinear, model_shape
 from sharedllm_cli.model.adapter_config import AdapterConfig, LowRankConfig
+from sharedllm_cli.model.compat import layer_keywords
 from sharedllm_cli.model.lower import CompressedNodes, LowerModel
 from sharedllm_cli.model.placement import place, usable_gpus
 from sharedllm_cli.model.quantization import weight_bytes
@@ -217,14 +218,8 @@ def test_each_layer_reads_the_tree_on_its_own_device(family: str, form: Any) -> 
         positions = torch.arange(13)[None]
         rotation = model.model.rotary_emb(states, positions)
         for layer in model.model.layers:
-            states = layer(
-                states,
-                attention_mask=None,
-                position_ids=positions,
-                position_embeddings=rotation,
-                past_key_values=cache,
-                tree_context=context,
-            )
+            named = layer_keywords(layer, mask=None, positions=positions, rotation=rotation, cache=cache)
+            states = layer(states, **named, tree_context=context)
     assert [device.type for device in hidden] == ["cpu", "cpu", "meta", "meta"]
     assert [layer.keys.device.type for layer in cache.layers] == ["cpu", "cpu", "meta", "meta"]
 

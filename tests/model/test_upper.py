@@ -23,6 +23,7 @@ from sharedllm_cli.model.adapter_config import (
     read_config,
 )
 from sharedllm_cli.model.attention import attend, explicit, join
+from sharedllm_cli.model.compat import DynamicCache, call_model
 from sharedllm_cli.model.cross_attention import TreeContext
 from sharedllm_cli.model.lower import CompressedNodes, LowerModel
 from sharedllm_cli.model.rotation import rotate
@@ -108,7 +109,8 @@ def test_lower_model_is_the_bottom_layers_of_the_base(family: str) -> None:
     tokens = torch.stack([torch.arange(12), torch.arange(50, 62)])
     encoded = LowerModel(model, 3).encode(tokens, torch.arange(12))
     with torch.no_grad():
-        cache = model(tokens, use_cache=True).past_key_values
+        cache = DynamicCache(config=model.config)
+        call_model(model, tokens, cache)
         rotation = model.model.rotary_emb(encoded.keys, torch.arange(12)[None])
     for layer in range(3):
         torch.testing.assert_close(
