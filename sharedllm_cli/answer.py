@@ -11,12 +11,12 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Source:
-    """One passage of a document, which the answer rests on unless `read` is False: page, words and place in the tree.
+    """One passage of a document: page, heading, words and place in the tree.
 
     `verified` is True where the quote was found in the page's raw extraction. `chunk`, `level` and `node` address the
-    passage's best leaf. `read` is False for a passage that was found beside those that the answer rests on: it did not
-    stand before the model when it answered. `paged` is False for formats without pages, whose `page` means nothing to
-    a reader.
+    passage's best leaf. `supports`: the answer rests on it. `read` is False for a passage that was only found: the
+    model had not read it when it answered. `heading` is the nearest one above, None where none is known. `paged` is
+    False for formats without pages, whose `page` means nothing to a reader.
     """
 
     document: str
@@ -30,6 +30,8 @@ class Source:
     node: int
     read: bool = True
     paged: bool = True
+    supports: bool = False
+    heading: str | None = None
 
 
 @dataclass(frozen=True)
@@ -95,7 +97,10 @@ class Timing:
 
 @dataclass(frozen=True)
 class Answer:
-    """A finished answer."""
+    """A finished answer. `matches`: sentences that speak of what was asked for several of, or the number of, else None.
+
+    The sources are these sentences then.
+    """
 
     question: str
     answer: str
@@ -108,6 +113,7 @@ class Answer:
     model: ModelUse
     timing: Timing
     peak_bytes: int
+    matches: int | None = None
     warnings: list[str] = field(default_factory=list)
 
     def to_json(self) -> dict[str, Any]:

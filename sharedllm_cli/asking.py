@@ -14,21 +14,30 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import cached_property
 from time import perf_counter
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from sharedllm_cli.answer import Answer, Coverage, IndexUse, ModelUse, Source, Timing
-from sharedllm_cli.config import MAX_SOURCES, Settings
+from sharedllm_cli.answer import Answer, Coverage, IndexUse, Source, Timing
+from sharedllm_cli.config import Settings
 from sharedllm_cli.context.front_matter import asks_for_front_matter
 from sharedllm_cli.context.languages import names_the_whole
+from sharedllm_cli.context.listing import asks_for_several
+from sharedllm_cli.context.mentions import topic_asked_about
 from sharedllm_cli.context.verdicts import asks_for_a_verdict
 from sharedllm_cli.errors import UsageError
 from sharedllm_cli.generation import prompt as prompts
-from sharedllm_cli.generation.answering import answer_pieces, first_sentences, stop_ids, weighed_tokens
-from sharedllm_cli.generation.grounding import Verdict, assess, unsupported_words
+from sharedllm_cli.generation.answering import (
+    answer_pieces,
+    first_sentences,
+    stop_ids,
+    weighed_tokens,
+    with_sentence_replaced,
+)
+from sharedllm_cli.generation.grounding import AnswerCheck, assess, not_found, unsupported_words
 from sharedllm_cli.generation.prompt import NOT_IN_DOCUMENT, PassageText, Prompt, Turn
 from sharedllm_cli.generation.refusal import refusal_ids, refuses
 from sharedllm_cli.generation.sampling import Sampler, Unsaid
@@ -39,19 +48,18 @@ from sharedllm_cli.model.adapter import Silence
 from sharedllm_cli.model.branches import branching
 from sharedllm_cli.model.cross_attention import TreeContext
 from sharedllm_cli.model.recorded import LEAST_TOKENS, recorded_step
-from sharedllm_cli.model.shared import SharedModel
+from sharedllm_cli.model.shared import SharedModel, model_use
 from sharedllm_cli.progress import RememberingReporter
 from sharedllm_cli.reading.choosing import Choosing, Chosen, looked_for, tokens_read
+from sharedllm_cli.reading.extracts import Extract, Extracts
 from sharedllm_cli.reading.library import Library, OpenDocument
-from sharedllm_cli.reading.quoting import LEAST_SHARE, Quoted, nearest_sentence
+from sharedllm_cli.reading.mentioning import SeveralFound, several_found, states
 from sharedllm_cli.reading.scoring import Scored, score_documents
-from sharedllm_cli.reading.sources import TokenRanges, answering_first, page_tokens
-from sharedllm_cli.reading.sources import sources as sources_of
+from sharedllm_cli.reading.sources import TokenRanges, answering_first, page_tokens, supporting_first
 from sharedllm_cli.reading.trees import TreeReading, Trees
 
 OVERVIEW_SENTENCES = 2
 """So long is an answer about a document as a whole: what a small model goes on with are other things, or the same."""
-UNJUDGED = "a question of yes or no: this is the sentence nearest to it, quoted; judge it yourself"
 
 
 @dataclass(frozen=True)
@@ -123,7 +131,7 @@ class Asking:
         trees = self._trees.open(documents) if self._reads_tree else None
         timing.index_s = trees.seconds if trees else 0.0
         with memory_for("score the leaves", "use --policy bm25, which needs no model, or --quantize 4bit"):
-            sought = looked_for(self._question, self._history, documents)
+            sought = self._topic or looked_for(self._question, self._history, documents)
             scored = self._score(sought)
         choosing = self._choosing(scored, with_tree=trees is not None)
         chosen = choosing.first()
@@ -133,18 +141,11 @@ class Asking:
             if trees is None:  # nothing of the document would be read: no answer from memory
                 raise UsageError(message, hint="allow more")
             self._reporter.warn(f"{message}: none is read")
-        if chosen.hopeless and not trees:
-            yield NOT_IN_DOCUMENT
+        if not trees and (extract := self._extract(sought, choosing, chosen)) is not None:
+            yield extract.text
             timing.first_token_s = timing.total_s = perf_counter() - started
-            yield self._no_answer(scored, timing)
-            return
-        if not trees and asks_for_a_verdict(self._question) and self._shared.keeps_to_places(settings):
-            chosen = choosing.found()
-            found = nearest_sentence(sought, documents, chosen.held, self._allowed)
-            found = found if found is not None and found.share >= LEAST_SHARE else None
-            yield found.text if found else NOT_IN_DOCUMENT
-            timing.first_token_s = timing.total_s = perf_counter() - started
-            yield self._unjudged(found, choosing, chosen, timing)
+            nothing = TreeReading.none(settings.policy)
+            yield self._answer(extract.text, extract.sources, extract.read, nothing, extract.check, timing)
             return
         tree = self._trees.read(documents, trees, scored, self._allowed) if trees else TreeReading.none(settings.policy)
         text = ""
@@ -154,7 +155,9 @@ class Asking:
             begun, read = self._read(choosing, chosen, tree.context)
             begun_s = perf_counter() - started
             weighed = None if begun.refused else self._weighed(begun, tree.context)
-            for piece, ended in self._decode(begun, tree.context, weighed):
+            decoded = self._decode(begun, tree.context, weighed)
+            instead = NOT_IN_DOCUMENT if trees else self._unfound(read)
+            for piece, ended in with_sentence_replaced(decoded, NOT_IN_DOCUMENT, instead):
                 if not timing.new_tokens:
                     timing.first_token_s = perf_counter() - started - timing.index_s
                 timing.new_tokens += 1
@@ -166,24 +169,48 @@ class Asking:
         # The tokens of an answer that was weighed come at once: the search for it is what took time.
         spent = timing.total_s - (timing.index_s + timing.first_token_s if weighed is None else begun_s)
         timing.tokens_per_s = (timing.new_tokens - 1) / spent if timing.new_tokens > 1 else 0.0
-        verdict = self._verdict(text, read[-1], begun.prompt, tree, finish)
+        check = self._check(text, read[-1], begun.prompt, tree, finish)
         sources = choosing.sources(read) if begun.refused else choosing.sources(read[-1:], read[:-1])
-        if verdict.answered:
-            sources = answering_first(sources, self._question, text)
-        yield self._answer(text, sources, read, tree, verdict, timing)
+        if check.answered:
+            sources = supporting_first(sources, self._question, text)
+        several = self._several(text, check, read)
+        if several is not None and several.sources:
+            sources = answering_first(several.sources, text)
+        yield self._answer(text, sources, read, tree, check, timing, several)
 
-    def _unjudged(self, found: Quoted | None, choosing: Choosing, chosen: Chosen, timing: Timing) -> Answer:
-        """The answer to a question of yes or no, which no model gave: what the passages say of the matter."""
-        nothing = TreeReading.none(self._settings.policy)
-        if found is None:
-            why = "no sentence of the passages holds enough of the question's words"
-            sources = choosing.sources([chosen])
-            return self._answer(NOT_IN_DOCUMENT, sources, [chosen], nothing, Verdict(False, why, ()), timing)
-        sources = answering_first(choosing.sources([chosen]), self._question, found.text)
-        if not sources or found.text not in " ".join(sources[0].quote.split()):  # quotes are cut around the best leaves
-            sources = [*sources_of(self._documents, [found.place]), *sources][:MAX_SOURCES]
-        verdict = Verdict(True, None, (UNJUDGED,))
-        return self._answer(found.text, sources, [chosen], nothing, verdict, timing)
+    @cached_property
+    def _topic(self) -> str | None:
+        """What a document is asked to speak of, without the words that ask."""
+        return topic_asked_about(self._question, leaning=bool(self._history))
+
+    def _unfound(self, read: Sequence[Chosen]) -> str:
+        """What is answered where nothing was found: that the document does not say only where that is known."""
+        matches = read[0].scored.lexical
+        nothing = bool(matches.terms) and not matches.matched
+        whole = read[-1].whole and all(ranges is None for ranges in self._allowed)
+        return NOT_IN_DOCUMENT if nothing or whole else not_found(tokens_read(read), self._library.tokens)
+
+    def _extract(self, sought: str, choosing: Choosing, chosen: Chosen) -> Extract | None:
+        """The answer to a question that is put before no model; None for any other."""
+        extracts = Extracts(self._documents, self._allowed, self._unfound)
+        extractive = self._shared.keeps_to_places(self._settings)
+        if extractive and self._topic is not None:
+            return extracts.on_topic(self._topic, choosing, chosen)
+        if chosen.hopeless:
+            return extracts.without_words(chosen)
+        if extractive and asks_for_a_verdict(self._question):
+            return extracts.on_yes_or_no(sought, self._question, choosing)
+        return None
+
+    def _several(self, text: str, check: AnswerCheck, read: Sequence[Chosen]) -> SeveralFound | None:
+        """All that speaks of what is asked for several of; None for a question for one thing, or one that says it."""
+        asked = asks_for_several(self._question)
+        if asked is None:
+            return None
+        held = [passage for chosen in read for passage in chosen.held]
+        if asked.count and check.answered and states(text, asked.thing, self._documents, held):
+            return None
+        return several_found(asked, self._documents, self._allowed, held, answered=check.answered)
 
     def _score(self, looked_for: str) -> Scored:
         documents, policy = self._documents, self._settings.policy
@@ -267,7 +294,8 @@ class Asking:
             rule=prompts.RULE_OF_THE_WHOLE if self._silence else prompts.RULE,
         )
         self._reporter.detail("the running text", prompt.text)
-        self._tell_of_dropped(prompt)
+        for told in prompt.left_out():
+            self._reporter.warn(told)
         if passages and not prompt.passages and not self._reads_tree:
             raise UsageError(
                 f"the model's window of {base.window} tokens has no room for any passage beside the question and an"
@@ -275,13 +303,6 @@ class Asking:
                 hint="lower --max-new-tokens, or shorten the question or the system prompt",
             )
         return prompt
-
-    def _tell_of_dropped(self, prompt: Prompt) -> None:
-        if prompt.dropped_turns:
-            turns = "turn" if prompt.dropped_turns == 1 else f"{prompt.dropped_turns} turns"
-            self._reporter.warn(f"the oldest {turns} of the conversation no longer fit the window and were left out")
-        if prompt.dropped_passages:
-            self._reporter.warn(f"{prompt.dropped_passages} passages did not fit the window and were left out")
 
     def _decode(
         self, begun: _Begun, tree: TreeContext | None, weighed: list[GeneratedToken] | None
@@ -366,25 +387,21 @@ class Asking:
             self._reporter.note(f"{why_not}; going on without")
         return lambda token: upper.infer(token, tree, begun.cache)
 
-    def _verdict(self, text: str, chosen: Chosen, prompt: Prompt, tree: TreeReading, finish: Finish) -> Verdict:
+    def _check(self, text: str, chosen: Chosen, prompt: Prompt, tree: TreeReading, finish: Finish) -> AnswerCheck:
         """Whether the question counts as answered; words are held against the passages only where they are all read."""
         matches = chosen.scored.lexical
+        # What was searched for may lean on the question before, whose words are not this one's.
+        asked = [word for word in matches.terms if word in self._question]
         return assess(
-            matches.terms,
+            asked,
             chosen.matched,
             text,
             question=self._question,
             other_forms=matches.other_forms,
             evidence_text="" if tree.context is not None else "\n".join(prompt.passage_texts),
             finish=finish,
+            read="the document, which it has read whole" if chosen.whole else "the passages",
         )
-
-    def _no_answer(self, scored: Scored, timing: Timing) -> Answer:
-        """The answer to a question none of whose words occurs: nothing was put before the model."""
-        words = ", ".join(scored.lexical.terms)
-        why = f"the documents hold none of the question's words: {words} (ask in the documents' language and words)"
-        nothing = TreeReading.none(self._settings.policy)
-        return self._answer(NOT_IN_DOCUMENT, [], [], nothing, Verdict(False, why, ()), timing)
 
     def _answer(
         self,
@@ -392,10 +409,12 @@ class Asking:
         sources: list[Source],
         read: Sequence[Chosen],
         tree: TreeReading,
-        verdict: Verdict,
+        check: AnswerCheck,
         timing: Timing,
+        several: SeveralFound | None = None,
     ) -> Answer:
         library, documents = self._library, self._documents
+        remarks = [several.remark] if several else []
         coverage = Coverage(
             tokens=library.tokens,
             tokens_read=tree.tokens or tokens_read(read),
@@ -416,23 +435,12 @@ class Asking:
             sources=sources,
             coverage=coverage,
             tree=tree.told,
-            answered=verdict.answered,
-            reason=verdict.reason,
+            answered=check.answered,
+            reason=check.reason,
             index=index,
             model=model_use(self._shared),
             timing=timing,
             peak_bytes=peak_bytes(),
-            warnings=list(dict.fromkeys([*library.warnings, *self._reporter.warnings, *verdict.warnings])),
+            matches=several.count if several else None,
+            warnings=list(dict.fromkeys([*library.warnings, *self._reporter.warnings, *check.warnings, *remarks])),
         )
-
-
-def model_use(shared: SharedModel) -> ModelUse:
-    """The model as `ask --json` tells of it."""
-    return ModelUse(
-        base=shared.base.name,
-        adapter=shared.adapter_name,
-        trained=shared.adapter.trained,
-        reads_tree=shared.upper.reads_tree,
-        quantize=shared.base.quantize,
-        device=str(shared.base.device),
-    )

@@ -16,13 +16,13 @@ from pathlib import Path
 from time import perf_counter
 
 from sharedllm_cli.answer import Answer, ModelUse, Timing
-from sharedllm_cli.asking import Asking, model_use
+from sharedllm_cli.asking import Asking
 from sharedllm_cli.config import Settings
 from sharedllm_cli.errors import SharedLLMError
 from sharedllm_cli.generation.prompt import Turn
 from sharedllm_cli.home import indexes_folder
 from sharedllm_cli.index.store import IndexStore
-from sharedllm_cli.model.shared import SharedModel, load_shared
+from sharedllm_cli.model.shared import SharedModel, load_shared, model_use
 from sharedllm_cli.planning import PlanRow, plan_documents
 from sharedllm_cli.progress import RememberingReporter, Reporter
 from sharedllm_cli.reading.library import Library, OpenDocument, Shelf

@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import IntEnum
+from itertools import pairwise
 
 import numpy as np
 
@@ -79,6 +80,20 @@ class TokenText:
                 break
         strongest = max(found, default=Boundary.CHARACTER)
         return found[strongest] if found and strongest >= least else None
+
+
+def split_sentences(text: str) -> list[str]:
+    """The sentences of a text in order, without the white space around them; a heading or a paragraph ends one, too."""
+    cuts = [
+        match.start()
+        for match in re.finditer(r"\s+", text)
+        if match.start() > 0
+        and match.end() < len(text)
+        and _between(text[max(0, match.start() - _LOOK_BACK) : match.start()], match.group(), text[match.end()])
+        >= Boundary.SENTENCE
+    ]
+    pieces = (text[first:end].strip() for first, end in pairwise([0, *cuts, len(text)]))
+    return [piece for piece in pieces if piece]
 
 
 def _between(before: str, gap: str, after: str) -> Boundary:

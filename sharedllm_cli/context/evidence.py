@@ -18,6 +18,8 @@ from sharedllm_cli.context.tree import Span
 
 MISFITS = 8
 """So many leaves in a row that don't fit the rest of the budget end the search for one that does."""
+LONGEST_SENTENCE = 128
+"""Tokens within which the beginning or the end of a quote's sentence is looked for."""
 SHORT_LEAF = 24
 """Tokens of about a sentence. A short document's leaves have a few tokens each, half of which reach no sentence's end:
 they are widened by what they lack of this instead."""
@@ -121,6 +123,7 @@ def rank(
         whole = _leaf_span(document, leaf)
         walls = _unquoted(passage, whole, quotes)
         span = _quoted(document, _inside(whole, walls), walls) if walls else None
+        span = _whole_sentences(document, span, walls) if span and walls else None
         if span:
             quotes.append(Passage(passage.document, *span, float(scores[passage.document][leaf]), leaf))
     return quotes
@@ -150,6 +153,24 @@ def _quoted(document: TokenText, inside: Span, walls: Span) -> Span | None:
     start = _edge(document, range(max(walls.start, inside.start - reach), inside.start + 1), walls)
     end = _edge(document, range(min(walls.end, inside.end + reach), inside.end - 1, -1), walls)
     return Span(start, end) if start is not None and end is not None else _widened(document, inside, walls)
+
+
+def _whole_sentences(document: TokenText, span: Span, walls: Span) -> Span:
+    """A quote from a sentence's beginning to its end: longer where its walls allow, else less than half shorter.
+
+    An edge without a sentence's within reach stays where it is.
+    """
+
+    def sentence_edge(outwards: range, inwards: range) -> int | None:
+        both = (token for tokens in (outwards, inwards) for token in tokens)
+        return next((token for token in both if document.boundary(token) >= Boundary.SENTENCE), None)
+
+    middle = (span.start + span.end) // 2
+    before = range(span.start, max(walls.start, span.start - LONGEST_SENTENCE) - 1, -1)
+    after = range(span.end, min(walls.end, span.end + LONGEST_SENTENCE) + 1)
+    start = sentence_edge(before, range(span.start + 1, middle))
+    end = sentence_edge(after, range(span.end - 1, middle, -1))
+    return Span(span.start if start is None else start, span.end if end is None else end)
 
 
 class _Selection:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from sharedllm_cli.context.irregular import IRREGULAR_FORMS
 from sharedllm_cli.context.languages import (
     DEFAULT_LANGUAGE,
     GENERAL_WORDS,
@@ -19,6 +20,7 @@ from sharedllm_cli.context.languages import (
     asks_about_the_whole,
     detect_language,
 )
+from sharedllm_cli.context.mentions import ASKING_WORDS, KIND_WORDS
 from sharedllm_cli.context.words import SHARED_BEGINNING, same_word, words
 
 K1 = 0.9
@@ -188,7 +190,9 @@ def scores(
     other_forms = {
         surface
         for surface, slots in typed
-        if surface not in matched and surface.islower() and all(_holds_another_form(indexes, slot) for slot in slots)
+        if surface not in matched
+        and surface.islower()
+        and (_holds_irregular_form(surface, indexes) or all(_holds_another_form(indexes, slot) for slot in slots))
     }
     return LexicalScores(values, surfaces, matched, other_forms)
 
@@ -204,7 +208,7 @@ def weighed_terms(
     leaf_count = sum(len(index.lengths) for index in indexes)
     typed = _question_words(question, {index.language for index in indexes})
     every = [(surface.lower(), slots) for surface, slots in typed]
-    told = [(surface, slots) for surface, slots in every if surface not in GENERAL_WORDS]
+    told = [(surface, slots) for surface, slots in every if surface not in _UNWEIGHED]
     if all(surface in (light or {}) for surface, _ in told):
         told = every  # `is a report required?` asks for the report
     terms = _distinct_terms(told)
@@ -228,6 +232,14 @@ def _holds_another_form(indexes: Sequence[LexicalIndex], slot: Slot) -> bool:
     return any(index.holds_another_form(slot[index.language]) for index in indexes if index.language in slot)
 
 
+def _holds_irregular_form(surface: str, indexes: Sequence[LexicalIndex]) -> bool:
+    """Whether an English document holds another form of an irregular word (`came` for `come`)."""
+    forms = IRREGULAR_FORMS.get(surface, frozenset())
+    terms = {term for form in sorted(forms) for word in words(form, DEFAULT_LANGUAGE) for term in word.terms}
+    english = [index for index in indexes if index.language == DEFAULT_LANGUAGE]
+    return any(len(index.postings(term)[0]) for term in terms for index in english)
+
+
 def _add_term(
     value: np.ndarray, leaves: np.ndarray, weights: np.ndarray, before: Sequence[float], after: Sequence[float]
 ) -> None:
@@ -245,6 +257,7 @@ def _add_term(
     value[touched] += weight[touched]
 
 
+_UNWEIGHED = GENERAL_WORDS | ASKING_WORDS | KIND_WORDS
 Slot = Mapping[str, str]
 """One term of a question: the form that it has in each language of the documents."""
 

@@ -90,6 +90,27 @@ def answer_pieces(
             return
 
 
+def with_sentence_replaced(
+    pieces: Iterable[tuple[str, Finish | None]], sentence: str, instead: str
+) -> Iterator[tuple[str, Finish | None]]:
+    """An answer's pieces, one for one; where the whole answer is the sentence, its text is `instead`, at the end.
+
+    A piece that may be the sentence's beginning is held back until another one shows that it is not.
+    """
+    held = ""
+    holding = True
+    for piece, finish in pieces:
+        if not holding:
+            yield piece, finish
+            continue
+        held += piece
+        if finish is None and sentence.startswith(held.strip()):
+            yield "", None
+        else:
+            yield instead if held.strip() == sentence else held, finish
+            holding = False
+
+
 def first_sentences(pieces: Iterable[tuple[str, Finish | None]], most: int) -> Iterator[tuple[str, Finish | None]]:
     """An answer's pieces up to the end of so many sentences, or of the first paragraph.
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 from sharedllm_cli.context.languages import detect_language
+from sharedllm_cli.context.mentions import ASKING_WORDS, KIND_WORDS
 from sharedllm_cli.context.words import PAIRED_SCRIPT, SHARED_BEGINNING, Word, fold, same_word, words
 from sharedllm_cli.generation.prompt import NOT_IN_DOCUMENT
 from sharedllm_cli.generation.stream import Finish
@@ -50,6 +51,7 @@ _ASKED_HOW = re.compile(
 )
 """`how many`, `how long`: the second word asks, and a document need not hold it."""
 
+_NOT_FOUND = "Not found in the passages read"
 _CUT: dict[Finish, str] = {
     "length": "the answer stops at its longest length (--max-new-tokens)",
     "repetition": "the answer was stopped because the model began to repeat itself",
@@ -57,7 +59,7 @@ _CUT: dict[Finish, str] = {
 
 
 @dataclass(frozen=True)
-class Verdict:
+class AnswerCheck:
     """Whether the question counts as answered, if not why, and what the reader should know."""
 
     answered: bool
@@ -75,29 +77,33 @@ def assess(
     evidence_text: str = "",
     finish: Finish = "stop",
     language: str | None = None,
-) -> Verdict:
+    read: str = "the passages",
+) -> AnswerCheck:
     """Judge an answer by what can be known without another model.
 
     `question_words` are the question's content words as typed and `matched_words` those that the documents hold
     (`terms` and `matched` of `context/lexical.py: LexicalScores`); `other_forms` are words that they hold in another
     form alone, which are not warned of, and neither is what only asks (`how many`). Not answered: the answer is empty,
     announced and not given, the question again, says that the document does not say, or none of the question's words
-    occurs anywhere. Warnings name what the documents or the passages do not hold; the passages are checked only where
-    there are any.
+    occurs anywhere. `read` says what the model has read. Warnings name what the documents or the passages do not hold;
+    the passages are checked only where there are any.
     """
     warnings = [_CUT[finish]] if finish in _CUT else []
     missing = [word for word in question_words if word not in matched_words]
     if not answer.strip():
-        return Verdict(False, "the model gave no answer", tuple(warnings))
+        return AnswerCheck(False, "the model gave no answer", tuple(warnings))
     if says_not_in_document(answer):
-        return Verdict(False, "the model finds no answer in the passages", tuple(warnings))
+        return AnswerCheck(False, f"the model finds no answer in {read}", tuple(warnings))
     if _ANNOUNCED.fullmatch(answer.strip()):
-        return Verdict(False, "the model announced an answer and gave none", tuple(warnings))
+        return AnswerCheck(False, "the model announced an answer and gave none", tuple(warnings))
     if _echoes(answer, question):
-        return Verdict(False, "the model repeated the question and gave no answer", tuple(warnings))
+        return AnswerCheck(False, "the model repeated the question and gave no answer", tuple(warnings))
     if question_words and len(missing) == len(question_words):
-        return Verdict(False, f"the documents hold none of the question's words: {', '.join(missing)}", tuple(warnings))
+        return AnswerCheck(
+            False, f"the documents hold none of the question's words: {', '.join(missing)}", tuple(warnings)
+        )
     asking = {word.lower() for word in _ASKED_HOW.findall(question)}
+    asking |= ASKING_WORDS | KIND_WORDS
     strange = [word for word in missing if word not in other_forms and word.lower() not in asking]
     if strange:
         warnings.append(f"words of the question that the documents do not hold: {', '.join(strange)}")
@@ -105,11 +111,18 @@ def assess(
         unsupported = unsupported_words(answer, evidence_text, question=question, language=language)
         if unsupported:
             warnings.append(f"words of the answer that the passages do not hold: {', '.join(unsupported)}")
-    return Verdict(True, None, tuple(warnings))
+    return AnswerCheck(True, None, tuple(warnings))
+
+
+def not_found(read: int, tokens: int) -> str:
+    """What is answered where the passages that were read, so many tokens of all, hold no answer."""
+    return f"{_NOT_FOUND} ({read:,} of {tokens:,} tokens)."
 
 
 def says_not_in_document(answer: str) -> bool:
     """True where an answer begins with the agreed sentence, or is or begins with a plain variant of it."""
+    if answer.startswith(_NOT_FOUND):
+        return True
     first = _bare(_SENTENCE_END.split(answer.strip(), maxsplit=1)[0])
     if first == _bare(NOT_IN_DOCUMENT) or _NO_ANSWER.fullmatch(first):
         return True

@@ -68,6 +68,16 @@ class Prompt:
     stop_texts: tuple[str, ...] = ()
     passage_texts: tuple[str, ...] = ()
 
+    def left_out(self) -> list[str]:
+        """What did not fit the window, in words for the reader."""
+        told = []
+        if self.dropped_turns:
+            turns = "turn" if self.dropped_turns == 1 else f"{self.dropped_turns} turns"
+            told.append(f"the oldest {turns} of the conversation no longer fit the window and were left out")
+        if self.dropped_passages:
+            told.append(f"{self.dropped_passages} passages did not fit the window and were left out")
+        return told
+
 
 def build(
     tokenizer: PreTrainedTokenizerBase,

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+from sharedllm_cli.answer import ModelUse
 from sharedllm_cli.config import Settings, TreeConfig
 from sharedllm_cli.model.adapter import Adapter
 from sharedllm_cli.model.adapter_config import adapter_folder, candidate_count, tree_config, tree_layers, wants_tree
@@ -115,3 +116,15 @@ def _other_than_trained(tree: TreeConfig, trained: TreeConfig) -> str:
         ("--encoding", tree.encoding, trained.encoding),
     )
     return "; ".join(f"{name} {now} instead of {then}" for name, now, then in pairs if now != then)
+
+
+def model_use(shared: SharedModel) -> ModelUse:
+    """The model as `ask --json` tells of it."""
+    return ModelUse(
+        base=shared.base.name,
+        adapter=shared.adapter_name,
+        trained=shared.adapter.trained,
+        reads_tree=shared.upper.reads_tree,
+        quantize=shared.base.quantize,
+        device=str(shared.base.device),
+    )

@@ -5,12 +5,15 @@ Knows documents and indexes; of the model only its tokenizer.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from sharedllm_cli.config import TreeConfig
+from sharedllm_cli.context.parts import Heading, Titled, headings
 from sharedllm_cli.documents import readers
 from sharedllm_cli.documents.pages import Document
 from sharedllm_cli.documents.sources import SourceFile, expand
@@ -65,6 +68,23 @@ class OpenDocument:
     @property
     def pages_without_text(self) -> tuple[int, ...]:
         return self.document.pages_without_text
+
+    @cached_property
+    def titled(self) -> Titled:
+        """What names the parts of the document: its outline, by where the pages begin."""
+        starts = {page.number: page.start for page in self.document.pages}
+        outline = [(entry.title, entry.level, starts.get(entry.page, 0)) for entry in self.document.outline]
+        return Titled(self.document.name, self.document.text, outline)
+
+    @cached_property
+    def _headings(self) -> list[Heading]:
+        """The headings of the outline, where each stands in the text; lines that look like one are only a guess."""
+        return sorted(headings(self.titled), key=lambda one: one.start) if self.document.outline else []
+
+    def heading_above(self, character: int) -> str | None:
+        """The title of the part that a character of the text stands in; None where no outline tells."""
+        place = bisect_right([heading.start for heading in self._headings], character)
+        return self._headings[place - 1].title if place else None
 
 
 @dataclass

@@ -64,11 +64,11 @@ def nearest_sentence(
     best: Quoted | None = None
     for passage in reversed(passages):
         opened = documents[passage.document]
-        spans = _sentences(token_text(opened), passage, allowed[passage.document] or [(0, opened.tokens)])
-        held = [_held(opened, span, terms) for span in spans]
+        spans = sentences(token_text(opened), passage, allowed[passage.document] or [(0, opened.tokens)])
+        held = [held_terms(opened, span, terms) for span in spans]
         found: Quoted | None = None
         for place, span in enumerate(spans):
-            text = _text(opened, span)
+            text = sentence_text(opened, span)
             own = sum(terms[term][1] for term in held[place])
             near = set().union(*held[max(0, place - 2) : place], *held[place + 1 : place + 2]) - held[place]
             share = (own + AROUND * sum(terms[term][1] for term in near)) / whole if whole else 0.0
@@ -80,19 +80,19 @@ def nearest_sentence(
     return best
 
 
-def _text(opened: OpenDocument, span: tuple[int, int]) -> str:
+def sentence_text(opened: OpenDocument, span: tuple[int, int]) -> str:
     start, end = characters(opened, *span)
     return " ".join(opened.document.text[start:end].split())
 
 
-def _held(opened: OpenDocument, span: tuple[int, int], terms: Sequence[tuple[Slot, float]]) -> set[int]:
+def held_terms(opened: OpenDocument, span: tuple[int, int], terms: Sequence[tuple[Slot, float]]) -> set[int]:
     """The numbers of the question's terms that some tokens of a document hold."""
     language = opened.leaves.lexical.language
-    there = {term for word in words(_text(opened, span), language) for term in word.terms}
+    there = {term for word in words(sentence_text(opened, span), language) for term in word.terms}
     return {number for number, (term, _) in enumerate(terms) if term.get(language) in there}
 
 
-def _sentences(text: TokenText, passage: Passage, ranges: TokenRanges) -> list[tuple[int, int]]:
+def sentences(text: TokenText, passage: Passage, ranges: TokenRanges) -> list[tuple[int, int]]:
     """The tokens `[first, end)` of a passage's sentences, whole where they may be read whole."""
     first, end = passage.first_token, passage.end_token
     low, high = next(((low, high) for low, high in ranges if low <= first < high), (first, end))

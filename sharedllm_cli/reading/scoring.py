@@ -18,7 +18,7 @@ from sharedllm_cli.config import LATE_LAYERS
 from sharedllm_cli.context import lexical, policies
 from sharedllm_cli.context.late_head import LateHead
 from sharedllm_cli.context.lexical import LexicalScores
-from sharedllm_cli.context.parts import NamedPart, Titled, named_part
+from sharedllm_cli.context.parts import NamedPart, named_part
 from sharedllm_cli.context.search import Score, leaf_scores
 from sharedllm_cli.context.tree import ChunkTree, Node
 from sharedllm_cli.documents.chunking import plain_ids
@@ -219,13 +219,7 @@ def score_documents(
 
 def _part(question: str, documents: Sequence[OpenDocument]) -> NamedPart | None:
     """The part that a question names, unless nothing else that it asks stands in the documents."""
-    titled = []
-    for opened in documents:
-        document = opened.document
-        starts = {page.number: page.start for page in document.pages}
-        outline = [(entry.title, entry.level, starts.get(entry.page, 0)) for entry in document.outline]
-        titled.append(Titled(document.name, document.text, outline))
-    part = named_part(question, titled)
+    part = named_part(question, [opened.titled for opened in documents])
     if part is None:
         return None
     rest = lexical.scores(part.question, [opened.leaves.lexical for opened in documents])

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -23,6 +24,8 @@ from sharedllm_cli.reading.library import OpenDocument
 _PAGE_NUMBER = re.compile(r"[\divxlc]+", re.IGNORECASE)
 """All that a quote has on the other side of a page break, where it is no more than the page's number."""
 
+UNQUOTED_SUPPORT = 2
+"""An answer in other words than the document's rests on the best passages, this many of them."""
 TokenRanges = list[tuple[int, int]]
 """Stretches of a document's tokens, `[first, end)` each."""
 
@@ -60,14 +63,27 @@ def page_tokens(opened: OpenDocument, pages: tuple[int, int] | None) -> TokenRan
     return [(int(span[0]), int(span[1]))] if span[0] < span[1] else []
 
 
-def answering_first(found: Sequence[Source], question: str, answer: str) -> list[Source]:
-    """The sources with those first that hold the answer word for word, of these the one among the question's words.
+def supporting_first(found: Sequence[Source], question: str, answer: str) -> list[Source]:
+    """The sources with those first that the answer rests on, marked as such.
 
-    The others, and those that did not stand before the model, keep their order behind them.
+    These hold the answer word for word, the one among most of the question's words first; where none does, they are
+    the best that were read. The others keep their order behind them.
     """
     near = Nearness(question, [source.quote for source in found]).shares(answer)
     worth = [-1.0 if share is None or not source.read else share for source, share in zip(found, near, strict=True)]
-    return [found[place] for place in sorted(range(len(found)), key=lambda place: -worth[place])]
+    order = sorted(range(len(found)), key=lambda place: -worth[place])
+    best = max(worth, default=-1.0)
+    if best >= 0:
+        supporting = {place for place in order if worth[place] >= best / 2}
+    else:
+        supporting = set([place for place in order if found[place].read][:UNQUOTED_SUPPORT])
+    return [replace(found[place], supports=place in supporting) for place in order]
+
+
+def answering_first(found: Sequence[Source], answer: str) -> list[Source]:
+    """The sources with those first that hold the answer as it is written; the others keep their order behind them."""
+    said = answer.strip().rstrip(".").casefold()
+    return sorted(found, key=lambda source: said not in source.quote.casefold()) if said else list(found)
 
 
 def passage_text(opened: OpenDocument, passage: Passage) -> list[PassageText]:
@@ -82,10 +98,18 @@ def passage_text(opened: OpenDocument, passage: Passage) -> list[PassageText]:
     return pieces
 
 
-def sources(documents: Sequence[OpenDocument], ranked: Sequence[Passage], *, read: bool = True) -> list[Source]:
-    """The quotes as sources, best first, at most eight; one that crosses a page break is one source a page.
+def sources(
+    documents: Sequence[OpenDocument],
+    ranked: Sequence[Passage],
+    *,
+    read: bool = True,
+    supports: bool = False,
+    limit: int = MAX_SOURCES,
+) -> list[Source]:
+    """The quotes as sources, best first, at most `limit`; one that crosses a page break is one source a page.
 
-    Of a quote that crosses one, a page number alone is left out. `read`: whether they stood before the model.
+    Of a quote that crosses one, a page number alone is left out. `read`: the model has read them; `supports`: the
+    answer rests on them.
 
     A quote is verified against the page's raw extraction (docs/cli.md: `verified`).
     """
@@ -98,7 +122,7 @@ def sources(documents: Sequence[OpenDocument], ranked: Sequence[Passage], *, rea
         quotes_of = [(page, opened.document.text[first:last].strip()) for page, first, last in spans]
         alone = len(quotes_of) == 1
         for page, quote in quotes_of:
-            if not quote or (not alone and _PAGE_NUMBER.fullmatch(quote)) or len(found) == MAX_SOURCES:
+            if not quote or (not alone and _PAGE_NUMBER.fullmatch(quote)) or len(found) == limit:
                 continue
             found.append(
                 Source(
@@ -113,6 +137,8 @@ def sources(documents: Sequence[OpenDocument], ranked: Sequence[Passage], *, rea
                     node=node.index,
                     read=read,
                     paged=opened.paged,
+                    supports=supports,
+                    heading=opened.heading_above(start),
                 )
             )
     return found

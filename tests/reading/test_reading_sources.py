@@ -10,7 +10,7 @@ from open_documents import opened
 from sharedllm_cli.config import MAX_SOURCES
 from sharedllm_cli.context.evidence import Passage
 from sharedllm_cli.errors import UsageError
-from sharedllm_cli.reading.sources import answering_first, characters, page_tokens, passage_text, sources
+from sharedllm_cli.reading.sources import characters, page_tokens, passage_text, sources, supporting_first
 
 FIRST, SECOND = "The lamp is lit at dusk. It burns ", "whale oil in winter.  \n"
 
@@ -85,7 +85,7 @@ def test_the_source_that_holds_the_answer_comes_first() -> None:
     found[3] = replace(found[3], read=False)
 
     def pages(answer: str) -> list[int]:
-        return [source.page for source in answering_first(found, "Who lit the lamp?", answer)]
+        return [source.page for source in supporting_first(found, "Who lit the lamp?", answer)]
 
     assert pages("Anna.") == [3, 2, 1, 4], "nearest to the question, then the others as they were, unread ones last"
     assert pages("Nobody") == pages("Bert") == pages("") == [1, 2, 3, 4]

@@ -26,6 +26,15 @@ Name = Annotated[
     str,
     typer.Argument(metavar="MODEL", help="A name from `models list`.", autocompletion=completion.models),
 ]
+NameOrDefault = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="MODEL",
+        help="A name from `models list`; without one, the model that `ask` takes.",
+        autocompletion=completion.models,
+        show_default=False,
+    ),
+]
 
 
 @app.command("list", cls=Command)
@@ -63,10 +72,11 @@ def _entry(name: str, known: Any, here: Any) -> dict[str, Any]:
 
 @app.command(cls=Command)
 @takes("offline")
-def pull(call: Call, name: Name) -> None:
-    """Fetch a base model once; afterwards the network is never needed."""
+def pull(call: Call, name: NameOrDefault = None) -> None:
+    """Fetch a base model once, the default one where none is named; afterwards the network is never needed."""
     from sharedllm_cli.weights.pull import pull as fetch
 
+    name = name or call.settings.model
     call.console.kept = "nothing half is left; run the same command again"
     folder = fetch(name, home=call.home, reporter=call.console, offline=call.settings.offline)
     if call.json:

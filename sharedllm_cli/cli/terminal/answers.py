@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from sharedllm_cli.answer import Answer, Source
 from sharedllm_cli.cli.terminal.console import Console, harmless, one_line
-from sharedllm_cli.cli.terminal.excerpts import FEW_WORDS, WORDS, excerpt
+from sharedllm_cli.cli.terminal.excerpts import excerpt
 from sharedllm_cli.cli.terminal.quantities import duration, number_of, page_list
 from sharedllm_cli.config import MAX_SOURCES
 
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 INDENT = "     "
 
+FEW_WORDS = 24
+"""Words of a source that has one line; a terminal shows as many of them as have room."""
 FIRST_SOURCES = 3
 """Sources shown below an answer at a terminal, so that the answer stays in sight; the rest is offered."""
 
@@ -72,8 +74,6 @@ def explain(
         show_sources(console, answer, several=several, whole=whole, at_most=at_most, more=more)
     console.say("")
     console.say(" · ".join(effort(answer)), style="dim")
-    if remark := tree_remark(answer):
-        console.say(remark, style="dim")
 
 
 def effort(answer: Answer) -> list[str]:
@@ -91,16 +91,6 @@ def effort(answer: Answer) -> list[str]:
     return [*parts, f"{one_line(answer.model.base)} on {answer.model.device}"]
 
 
-def tree_remark(answer: Answer) -> str | None:
-    """One line where an answer rests on passages alone, and what else could be read; None where the tree was."""
-    if answer.tree.preserved_nodes or not answer.answered:
-        return None
-    if answer.model.reads_tree:
-        return "only passages were read; --tree adds the whole document, compressed"
-    kind = "reads no tree" if answer.model.trained else "is untrained"
-    return f"only passages were read; the adapter {kind}"
-
-
 def show_sources(
     console: Console,
     answer: Answer,
@@ -110,44 +100,62 @@ def show_sources(
     at_most: int = MAX_SOURCES,
     more: str = "/sources",
 ) -> None:
-    """The passages that the answer rests on: document, page as printed and as counted, the quoted words.
+    """The passages that the answer rests on: document, page, heading and the quoted sentences.
 
-    Without an answer they are the closest passages, which may hold it all the same, and are called so. What was found
-    and did not stand before the model comes last, quoted in few words.
-    `several`: name the document of each; `whole`: quote in full, not the stretch around what was asked; `more`: how to
-    see those beyond `at_most`.
+    Without an answer they are the closest passages, which may hold it all the same, and are called so. What else was
+    found comes last, a line each. `several`: name the document of each; `whole`: quote in full; `at_most`: show so many
+    of either at most, where the answer is no list; `more`: how to see the rest.
     """
     from rich.text import Text
 
-    if not answer.sources:
-        return
+    main, beside = _grouped(answer)
+    most = len(main) if answer.matches else at_most
     width = console.width() - len(INDENT)
-    title = ""
-    for number, source in enumerate(answer.sources[:at_most], 1):
-        before, title = title, _title(source, answer)
-        if title != before:
+    shown = 0
+    for title, sources in ((_title(answer), main[:most]), ("Also found", beside[:at_most])):
+        if sources:
             console.say("")
             console.say(Text(title, style="bold"))
-        console.say(Text.assemble((f"{number:3}  ", "bold cyan"), *_place(source, several=several)))
-        quote = _quote(source, answer, whole=whole)
-        for line in quote.wrap(console.rich(console.err), width) if console.err_is_terminal else [quote]:
-            line.rstrip()
-            console.say(Text(INDENT).append_text(line))
-    if len(answer.sources) > at_most:
-        console.say(f"{INDENT}{len(answer.sources) - at_most} more: {more}", style="dim")
+        for number, source in enumerate(sources, shown + 1):
+            place = Text.assemble((f"{number:3}  ", "bold cyan"), *_place(source, several=several))
+            if title != "Also found" or whole:
+                console.say(place)
+                quote = _quote(source, answer, whole=whole)
+                for line in quote.wrap(console.rich(console.err), width) if console.err_is_terminal else [quote]:
+                    line.rstrip()
+                    console.say(Text(INDENT).append_text(line))
+            else:
+                console.say(_one_line(place, source, answer, console.width()))
+        shown += len(sources)
+    left = len(main[most:]) + len(beside[at_most:])
+    if left:
+        console.say(f"{INDENT}{left} more: {more}", style="dim")
 
 
-def _title(source: Source, answer: Answer) -> str:
-    if not source.read:
-        return "Also found"
-    return "Sources" if answer.answered else "Closest passages"
+def _grouped(answer: Answer) -> tuple[list[Source], list[Source]]:
+    """The sources that an answer rests on (without an answer those that were read), and the others."""
+    main = [source for source in answer.sources if source.supports or (not answer.answered and source.read)]
+    return main, [source for source in answer.sources if source not in main]
+
+
+def _one_line(place: Text, source: Source, answer: Answer, width: int) -> Text:
+    """A source in one line: its place, and as many words of its best sentence as have room."""
+    from rich.text import Text
+
+    shown = excerpt(harmless(source.quote), answer.question, answer.answer, most=FEW_WORDS)
+    line = place.append_text(Text(f"  {' '.join(shown.words)}", style="dim"))
+    line.truncate(width, overflow="ellipsis")
+    return line
+
+
+def _title(answer: Answer) -> str:
+    return "Sources" if answer.answered or answer.matches else "Closest passages"
 
 
 def _quote(source: Source, answer: Answer, *, whole: bool) -> Text:
     from rich.text import Text
 
-    words = WORDS if source.read else FEW_WORDS
-    shown = excerpt(harmless(source.quote), answer.question, answer.answer, whole=whole, most=words)
+    shown = excerpt(harmless(source.quote), answer.question, answer.answer, whole=whole)
     text = Text("“… " if shown.cut_before else "“")
     for number, (word, wanted) in enumerate(zip(shown.words, shown.wanted, strict=True)):
         text.append(" " if number else "")
@@ -165,6 +173,8 @@ def _place(source: Source, *, several: bool) -> list[Text | str | tuple[str, str
         parts.append(("quoted word for word", "dim"))
     else:
         parts.append(("not found word for word", "yellow"))
+    if source.heading:
+        parts += ["  ", (one_line(source.heading), "italic")]
     return parts
 
 

@@ -1,4 +1,4 @@
-"""Which words of a long quote to show on a screen: those around what was asked and answered."""
+"""Which sentences of a long quote to show on a screen: those around what was asked and answered."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 WORDS = 45
-"""Words of a quote shown on the screen; --verbose, `/sources` and --json have all of them."""
-FEW_WORDS = 16
-"""Words shown of a quote that the answer does not rest on."""
+"""Words of a quote shown on the screen, in whole sentences; --sources, `/sources` and --json have all of them."""
 STEM = 5
 """Two words are held for forms of one word where their first letters agree so far."""
 SHORTEST = 4
 """Shorter words (of, the, is) say nothing about what was asked, unless they are numbers."""
+HEADING = 6
+"""A piece of at most so many words that ends no sentence is a heading: it is shown only where nothing else is."""
 
 
 @dataclass(frozen=True)
@@ -27,15 +27,51 @@ class Excerpt:
 
 
 def excerpt(quote: str, *texts: str, whole: bool = False, most: int = WORDS) -> Excerpt:
-    """The `most` words of a quote around most of the words of `texts` (question, answer); else its beginning."""
-    words = quote.split()
+    """The whole sentences of a quote around most of the words of `texts` (question, answer); else its first ones.
+
+    They have at most `most` words together; of a longer sentence the `most` words around what is sought are shown.
+    """
+    from sharedllm_cli.context.boundaries import split_sentences
+
     sought = stems(" ".join(texts).split())
-    wanted = [bool(stems([word]) & sought) for word in words]
-    if whole or len(words) <= most:
-        return Excerpt(tuple(words), tuple(wanted))
-    start = _best_start(wanted, most)
-    end = start + most
-    return Excerpt(tuple(words[start:end]), tuple(wanted[start:end]), start > 0, end < len(words))
+    sentences = [sentence.split() for sentence in split_sentences(quote)]
+    hits = [[bool(stems([word]) & sought) for word in words] for words in sentences]
+    lengths = [len(words) for words in sentences]
+    if whole or sum(lengths) <= most:
+        return _joined(sentences, hits, 0, len(sentences))
+    first = _best_sentence(sentences, hits)
+    if lengths[first] > most:
+        start = _best_start(hits[first], most)
+        words, wanted = sentences[first][start : start + most], hits[first][start : start + most]
+        before, after = first > 0 or start > 0, first + 1 < len(sentences) or start + most < lengths[first]
+        return Excerpt(tuple(words), tuple(wanted), before, after)
+    end = first + 1
+    while end < len(sentences) and sum(lengths[first : end + 1]) <= most:
+        end += 1
+    while first > 0 and sum(lengths[first - 1 : end]) <= most and not _is_heading(sentences[first - 1]):
+        first -= 1
+    if end - first > 1 and _is_heading(sentences[end - 1]):
+        end -= 1
+    return _joined(sentences, hits, first, end)
+
+
+def _joined(sentences: Sequence[list[str]], hits: Sequence[list[bool]], first: int, end: int) -> Excerpt:
+    words = tuple(word for sentence in sentences[first:end] for word in sentence)
+    wanted = tuple(hit for sentence in hits[first:end] for hit in sentence)
+    return Excerpt(words, wanted, first > 0, end < len(sentences))
+
+
+def _best_sentence(sentences: Sequence[list[str]], hits: Sequence[list[bool]]) -> int:
+    """The sentence with the most of what is sought, a heading only where nothing else is; of equals the first."""
+    return max(
+        range(len(sentences)),
+        key=lambda place: (not _is_heading(sentences[place]), sum(hits[place]), -place),
+        default=0,
+    )
+
+
+def _is_heading(words: Sequence[str]) -> bool:
+    return len(words) <= HEADING and not re.search(r"[.!?…。！？:;,]['\"”’»)\]]*$", words[-1])
 
 
 def _best_start(wanted: Sequence[bool], most: int) -> int:
