@@ -16,7 +16,8 @@ from sharedllm_cli.asking import OVERVIEW_SENTENCES, Asking
 from sharedllm_cli.config import Settings, TreeConfig
 from sharedllm_cli.engine import Engine
 from sharedllm_cli.generation.answering import first_sentences
-from sharedllm_cli.generation.prompt import NOT_IN_DOCUMENT, RULE, RULE_OF_THE_WHOLE, Turn
+from sharedllm_cli.generation.grounding import says_not_in_document
+from sharedllm_cli.generation.prompt import RULE, RULE_OF_THE_WHOLE, Turn
 from sharedllm_cli.model.adapter import Adapter
 from sharedllm_cli.model.upper import UpperModel
 from sharedllm_cli.progress import Silent
@@ -72,9 +73,10 @@ def test_the_base_model_tells_of_the_beginning(
 ) -> None:
     before, whole, after = asked(settings, document, private_home, PLACE, WHOLE, PLACE)
     alone, _ = asked(replace(settings, adapter="none"), document, private_home, PLACE, PLACE)
-    assert (before.answer, after.answer) == (NOT_IN_DOCUMENT, NOT_IN_DOCUMENT)
-    assert whole.answer != NOT_IN_DOCUMENT
-    assert alone.answer != NOT_IN_DOCUMENT
+    assert says_not_in_document(before.answer)
+    assert says_not_in_document(after.answer)
+    assert not says_not_in_document(whole.answer)
+    assert not says_not_in_document(alone.answer)
     place, overview, again = seen[0], seen[1], seen[2]
     assert RULE in place[0]
     assert RULE_OF_THE_WHOLE in overview[0]
@@ -111,7 +113,7 @@ def test_a_question_that_only_says_nothing_by_itself_is_the_adapters(
 ) -> None:
     monkeypatch.setattr(Adapter, "silenced", None)
     (answer,) = asked(settings, document, private_home, question)
-    assert answer.answer == NOT_IN_DOCUMENT
+    assert says_not_in_document(answer.answer)
 
 
 def test_answers_in_turns_are_each_their_own(
@@ -138,11 +140,12 @@ def test_what_the_passages_do_not_hold_is_left_out(
     settings: Settings, document: str, private_home: Path, supported: list[str]
 ) -> None:
     (given,) = asked(settings, document, private_home, WHOLE)
-    assert given.answer != NOT_IN_DOCUMENT
+    assert not says_not_in_document(given.answer)
     assert any("may be far off" in warning for warning in given.warnings)
     supported.append("pandemic")
     (left_out,) = asked(settings, document, private_home, WHOLE)
-    assert (left_out.answer, left_out.answered) == (NOT_IN_DOCUMENT, False)
+    assert says_not_in_document(left_out.answer)
+    assert not left_out.answered
     assert any("is left out" in warning for warning in left_out.warnings)
     assert left_out.sources[0].page == 1
 
@@ -155,7 +158,7 @@ def test_where_memory_is_short_the_adapter_is_asked(
 
     monkeypatch.setattr(Adapter, "silenced", short)
     (answer,) = asked(settings, document, private_home, WHOLE)
-    assert answer.answer == NOT_IN_DOCUMENT
+    assert says_not_in_document(answer.answer)
 
 
 def pieces(text: str, size: int) -> Iterator[tuple[str, Any]]:

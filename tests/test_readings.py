@@ -18,6 +18,7 @@ from sharedllm_cli.evaluation import readings
 from sharedllm_cli.evaluation.answering import Answerer
 from sharedllm_cli.evaluation.arms import ARMS, DocumentReader, Question
 from sharedllm_cli.evaluation.refusals import operating_points
+from sharedllm_cli.generation.grounding import says_not_in_document
 from sharedllm_cli.generation.prompt import NOT_IN_DOCUMENT
 from sharedllm_cli.model.upper import UpperModel
 from sharedllm_cli.progress import Silent
@@ -74,7 +75,7 @@ def test_the_first_reading_that_is_not_refused_answers(
         refusing[:] = [0.1] * refusals + [2.0]
         found[refusals] = asked(settings, tmp_path)
     assert [found[refusals].coverage.readings for refusals in range(4)] == [1, 2, 3, 3]
-    assert [found[refusals].answer == NOT_IN_DOCUMENT for refusals in range(4)] == [False, False, False, True]
+    assert [says_not_in_document(found[refusals].answer) for refusals in range(4)] == [False, False, False, True]
     read = [found[refusals].coverage.tokens_read for refusals in range(4)]
     assert read[0] <= 240 < read[1] < read[2] == read[3]
     small = asked(replace(settings, evidence_tokens=len(TEXT) * 2 // 3), tmp_path)

@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 from place_keeper import asked, keeping_to_places
 
-from sharedllm_cli.asking import UNJUDGED
 from sharedllm_cli.config import Settings
 from sharedllm_cli.engine import Engine
 from sharedllm_cli.errors import UsageError
-from sharedllm_cli.generation.prompt import NOT_IN_DOCUMENT
+from sharedllm_cli.generation.grounding import not_found
 from sharedllm_cli.model.upper import UpperModel
 from sharedllm_cli.progress import Silent
+from sharedllm_cli.reading.extracts import UNJUDGED
 
 FILLER = "The wind blows over the island on most days. " * 12
 RULE = "Dogs are not landed at all, assistance dogs excepted."
@@ -72,7 +72,7 @@ def test_where_nothing_speaks_of_it_the_document_does_not_say(
     begun: list[int],
 ) -> None:
     (answer,) = asked(settings, rules, private_home, "Is parking on the island permitted to electricians?")
-    assert answer.answer == NOT_IN_DOCUMENT
+    assert answer.answer == not_found(answer.coverage.tokens_read, answer.coverage.tokens)
     assert not answer.answered
     assert answer.reason == "no sentence of the passages holds enough of the question's words"
     assert answer.sources

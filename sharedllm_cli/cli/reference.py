@@ -37,11 +37,11 @@ What `sharedllm ask --json` prints, and `chat --json` on a line for every answer
 ```json
 {"question": "…", "answer": "…",
  "sources": [{"document": "book.pdf", "page": 12, "page_label": "xii", "quote": "…", "verified": true, "score": 0.83,
-              "chunk": 3, "level": 3, "node": 5, "read": true}],
+              "chunk": 3, "level": 3, "node": 5, "read": true, "supports": true, "heading": "…"}],
  "coverage": {"tokens": 131072, "tokens_read": 384, "chunks": 256, "pages": 310, "pages_without_text": [4],
               "readings": 1},
  "tree": {"preserved_nodes": 0, "kept_keys": 0, "ratio": null, "policy": "hybrid"},
- "answered": true, "reason": null,
+ "answered": true, "reason": null, "matches": null,
  "index": {"text_hit": true, "trees_hit": false, "path": "…", "bytes": 912345},
  "model": {"base": "…", "adapter": "…", "trained": true, "reads_tree": true, "quantize": "none", "device": "cpu"},
  "timing": {"load_s": 0, "read_s": 0, "index_s": 0, "search_s": 0, "first_token_s": 0, "total_s": 0, "new_tokens": 0,
@@ -49,11 +49,17 @@ What `sharedllm ask --json` prints, and `chat --json` on a line for every answer
  "memory": {"peak_bytes": 0}, "warnings": []}
 ```
 
-- `answered` is false where the document does not hold the answer as far as the tool can tell, and `reason` says why.
-- `sources`, best first, at most eight: those that the answer rests on, then what was found beside them and did not
-  stand before the model when it answered (`read` false; an earlier reading may have held it). `page` counts from 1,
-  `page_label` is as printed; `verified` tells whether the quote was found in the page's raw extraction. `chunk`,
+- `answered` is false where no answer was found, and `reason` says why. The answer is then `The document does not say.`
+  where none of the question's words occurs or all of the document was read, else `Not found in the passages read`,
+  with their share.
+- `sources`, best first, at most eight: those that the answer rests on (`supports` true), then what else was found.
+  `read`: the model had read the passage when it answered. `heading` is the nearest one above, null where the document
+  has no outline. `page` counts from 1, `page_label` is as printed;
+  `verified` tells whether the quote was found in the page's raw extraction. `chunk`,
   `level` and `node` are its place in the tree.
+- `matches`, for a question for several things or their number (`list all …`, `how many …`): how many sentences speak of
+  them. The `sources` are then these sentences, in reading order, at most forty; null for any other question, and where
+  the answer's number is stated in a passage.
 - `coverage.tokens_read` counts what the model read of the document, in the tree or word for word, in so many `readings`
   (`--readings`).
 - `tree` is what was read of the context tree: zeros and no `ratio` where none was.

@@ -33,6 +33,7 @@ LEAST_SHARE = 0.5
 """A sentence with less than this share of the topic's weight, in it and beside it, does not speak of the topic."""
 LITERAL = 1.0
 """What it adds to a sentence's share that the topic stands in it word for word, whatever its words are."""
+_ENDED = re.compile(r"[.!?…。！？:]['\"”’»)\]]*$")
 MOST_MATCHES = 40
 """The most sentences shown to a question for several things."""
 MOST_LEAVES = 200
@@ -159,7 +160,7 @@ def _of_leaf(
             near = set().union(*held[max(0, number - 2) : number], *held[number + 1 : number + 2]) - held[number]
             own, beside = (sum(terms[term][1] for term in some) for some in (held[number], near))
             share = (own + AROUND * beside) / whole if whole else 0.0
-            share *= FRAGMENT if len(text.split()) <= FEW_WORDS else 1.0
+            share *= FRAGMENT if len(text.split()) <= FEW_WORDS and not _ENDED.search(text) else 1.0
             exact = literal.search(text) is not None
             if own or exact:
                 at = Passage(place, span[0], span[1], share, leaf)

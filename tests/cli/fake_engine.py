@@ -101,6 +101,7 @@ def make_source(**changes: Any) -> Source:
         "chunk": 3,
         "level": 3,
         "node": 5,
+        "supports": True,
     }
     return Source(**(values | changes))
 

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sharedllm_cli.context.boundaries import Boundary, TokenText
-from sharedllm_cli.context.evidence import Passage, best_last, rank, select
+from sharedllm_cli.context.evidence import LONGEST_SENTENCE, Passage, best_last, rank, select
 
 LEAF = 16
 WORDS = ["whale", "a", "harpooneers", "sea.", "Ship", "said,", "Ahab!", "12"]
@@ -247,7 +247,7 @@ def test_quotes_are_short_best_first_inside_passages_and_apart(
     assert [q.score for q in quotes] == sorted((q.score for q in quotes), reverse=True)
     seen: set[tuple[int, int]] = set()
     for quote in quotes:
-        assert 0 < quote.length <= 3 * LEAF
+        assert 0 < quote.length <= 3 * LEAF + 2 * LONGEST_SENTENCE
         assert whole_words(documents[quote.document], quote)
         assert any(
             p.document == quote.document and p.first_token <= quote.first_token and quote.end_token <= p.end_token
@@ -343,3 +343,15 @@ def test_a_text_begins_and_ends_a_paragraph_and_shared_characters_are_never_cut(
         Boundary.WORD,
         Boundary.PARAGRAPH,
     ]
+
+
+def test_a_document_read_whole_is_quoted_in_whole_sentences() -> None:
+    sentences = [f"The {number}th keeper came in spring and left the island in autumn again." for number in range(40)]
+    document = token_text(" ".join(sentences))
+    scores = [np.random.default_rng(3).random(len(document.leaves))]
+    passages = select(scores, [document], 10**6)
+    for quote in rank(passages, scores, [document]):
+        first, end = document.starts[quote.first_token], document.ends[quote.end_token - 1]
+        words = document.text[int(first) : int(end)].strip()
+        assert words.startswith("The "), words
+        assert words.endswith("again."), words

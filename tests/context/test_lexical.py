@@ -10,7 +10,7 @@ from counting import calls
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sharedllm_cli.context.lexical import K1, LexicalIndex, scores
+from sharedllm_cli.context.lexical import K1, LexicalIndex, scores, weighed_terms
 from sharedllm_cli.context.words import words
 
 VOCABULARY = ["whale", "ship", "harpoon", "captain", "running", "sea", "the", "of", "lm()", "1,024"]
@@ -197,3 +197,18 @@ def test_a_million_tokens_are_asked_in_a_moment() -> None:
         spent.append(calls(lambda index=index: scores("w1 w2 w3", [index])))  # type: ignore[misc]
     # The search among a language's words, by halves, is all that grows.
     assert spent[1] < 1.1 * spent[0]
+
+
+def test_irregular_forms_are_forms_of_one_word() -> None:
+    index = LexicalIndex.build(["The keepers came by boat, and their feet were cold.", "Nobody ran."])
+    found = scores("When did the man come on foot, and who swam?", [index])
+    assert {"come", "foot"} <= found.other_forms
+    assert not {"man", "swam"} & found.other_forms
+
+
+def test_words_that_ask_and_kinds_of_documents_weigh_nothing_beside_others() -> None:
+    index = LexicalIndex.build(["The handbook is kept here.", "Ammonia attacks putty.", "It is blue."])
+    weighed = [term["english"] for term, _ in weighed_terms("Does the handbook mention ammonia?", [index])]
+    assert weighed == ["ammonia"]
+    alone = [term["english"] for term, _ in weighed_terms("Is a handbook mentioned?", [index])]
+    assert alone == ["handbook", "mention"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from sharedllm_cli.generation.grounding import assess, says_not_in_document, unsupported_words
+from sharedllm_cli.generation.grounding import assess, not_found, says_not_in_document, unsupported_words
 from sharedllm_cli.generation.prompt import NOT_IN_DOCUMENT
 
 EVIDENCE = (
@@ -164,6 +164,19 @@ def test_words_of_the_question_that_only_ask_or_stand_in_another_form_are_not_wa
         asked = f"Tell me how {name} turns."
         assert name in assess([name, "turns"], ["turns"], "1066", question=asked).warnings[0]
     assert "long" in assess(["long", "x"], ["x"], "1066", question="Was x long, and how?").warnings[0]
+
+
+def test_words_that_ask_and_names_of_the_document_are_not_warned_of() -> None:
+    asked = ["x", "handbook", "mention", "list", "say", "Napoleon"]
+    told = assess(asked, ["x"], "1066", question="x: does the handbook list or say Napoleon?").warnings
+    assert told == ("words of the question that the documents do not hold: Napoleon",)
+
+
+def test_what_was_not_found_is_a_refusal_that_says_what_was_read() -> None:
+    assert not_found(1382, 10648) == "Not found in the passages read (1,382 of 10,648 tokens)."
+    assert says_not_in_document(not_found(1, 2))
+    check = assess({"king"}, {"king"}, not_found(1, 2), read="the document, which it has read whole")
+    assert check.reason == "the model finds no answer in the document, which it has read whole"
 
 
 def test_a_sound_answer_has_no_warning() -> None:

@@ -88,4 +88,8 @@ def test_the_source_that_holds_the_answer_comes_first() -> None:
         return [source.page for source in supporting_first(found, "Who lit the lamp?", answer)]
 
     assert pages("Anna.") == [3, 2, 1, 4], "nearest to the question, then the others as they were, unread ones last"
+    supported = [source.page for source in supporting_first(found, "Who lit the lamp?", "Anna.") if source.supports]
+    assert supported == [3], "one far from the question's words supports nothing"
+    other_words = supporting_first(found, "Who lit the lamp?", "a woman")
+    assert [source.page for source in other_words if source.supports] == [1, 2]
     assert pages("Nobody") == pages("Bert") == pages("") == [1, 2, 3, 4]

@@ -1,0 +1,64 @@
+"""The sentences that speak of a topic, wherever in a document they stand."""
+
+from __future__ import annotations
+
+import pytest
+from open_documents import opened
+
+from sharedllm_cli.context.listing import Several
+from sharedllm_cli.reading.mentioning import mentions, several_found, states
+
+FILLER = "The wind blows over the island on most days. " * 30
+TEXT = (
+    f"Candles and lamps\n\nCandles are forbidden on the upper floor. {FILLER}Two lamps hang in the room. {FILLER}"
+    f"Whoever leaves a will of his own leaves it with the keeper. Form C-7 asks for the name. {FILLER}"
+    "The panels of the wall are of oak."
+)
+
+
+def said(topic: str, text: str = TEXT) -> list[str]:
+    return [one.text for one in mentions(topic, [opened([text])], [None])]
+
+
+@pytest.mark.parametrize(
+    ("topic", "sentence"),
+    [
+        ("candles", "Candles are forbidden on the upper floor."),
+        ("candle", "Candles are forbidden on the upper floor."),
+        ("lamps", "Two lamps hang in the room."),
+        ("will", "Whoever leaves a will of his own leaves it with the keeper."),
+        ("form C-7", "Form C-7 asks for the name."),
+        ("oak panels", "The panels of the wall are of oak."),
+    ],
+)
+def test_what_stands_there_is_found_in_its_sentence(topic: str, sentence: str) -> None:
+    assert said(topic)[0] == sentence
+
+
+@pytest.mark.parametrize("topic", ["dogs", "solar panels", "form C-8", "candelabra", "ill"])
+def test_what_does_not_stand_there_is_not_affirmed(topic: str) -> None:
+    assert said(topic) == []
+
+
+def test_a_heading_stands_back_behind_a_sentence() -> None:
+    assert said("candles")[1] == "Candles and lamps"
+
+
+def test_only_what_may_be_read_is_looked_through() -> None:
+    book = opened([FILLER, "Dogs are not landed. "])
+    assert mentions("dogs", [book], [[(0, len(FILLER))]]) == []
+    assert mentions("dogs", [book], [[(len(FILLER), book.tokens)]])[0].text == "Dogs are not landed."
+
+
+def test_every_match_is_shown_to_a_question_for_several_and_counted() -> None:
+    names = ["Ann", "Bo", "Cy", "Dee", "Eve", "Fay", "Gus", "Hal", "Ina", "Jo", "Kit"]
+    book = opened(["".join(f"{name} was chosen as keeper. {FILLER}" for name in names)])
+    found = several_found(Several("keepers", False), [book], [None], [], answered=True)
+    assert found.count == len(names)
+    assert [source.quote.split()[0] for source in found.sources] == names
+    assert all(source.supports and not source.read for source in found.sources)
+    assert found.remark == "there may be more: 11 sentences speak of keepers, shown below"
+    counted = several_found(Several("keepers", True), [book], [None], [], answered=False)
+    assert counted.remark.startswith("nothing was counted: 11 sentences")
+    read = mentions("keepers", [book], [None])[0].place
+    assert states("11 keepers", "keepers", [book], [read]) is False
