@@ -37,7 +37,7 @@ from sharedllm_cli.generation.answering import (
     weighed_tokens,
     with_sentence_replaced,
 )
-from sharedllm_cli.generation.grounding import AnswerCheck, assess, not_found, unsupported_words
+from sharedllm_cli.generation.grounding import AnswerCheck, as_model_says, assess, not_found, unsupported_words
 from sharedllm_cli.generation.prompt import NOT_IN_DOCUMENT, PassageText, Prompt, Turn
 from sharedllm_cli.generation.refusal import refusal_ids, refuses
 from sharedllm_cli.generation.sampling import Sampler, Unsaid
@@ -289,7 +289,7 @@ class Asking:
             max_new_tokens=settings.max_new_tokens,
             question=self._question,
             passages=passages,
-            history=() if self._silence else self._history,
+            history=() if self._silence else as_model_says(self._history),
             system=settings.system,
             rule=prompts.RULE_OF_THE_WHOLE if self._silence else prompts.RULE,
         )

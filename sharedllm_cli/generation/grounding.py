@@ -7,14 +7,14 @@ passages do not hold may be one. `docs/log.md` says how often they are wrong.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
 
 from sharedllm_cli.context.languages import detect_language
 from sharedllm_cli.context.mentions import ASKING_WORDS, KIND_WORDS
 from sharedllm_cli.context.words import PAIRED_SCRIPT, SHARED_BEGINNING, Word, fold, same_word, words
-from sharedllm_cli.generation.prompt import NOT_IN_DOCUMENT
+from sharedllm_cli.generation.prompt import NOT_IN_DOCUMENT, Turn
 from sharedllm_cli.generation.stream import Finish
 
 _Kind = Literal["number", "name", "identifier", "ordinary"]
@@ -117,6 +117,11 @@ def assess(
 def not_found(read: int, tokens: int) -> str:
     """What is answered where the passages that were read, so many tokens of all, hold no answer."""
     return f"{_NOT_FOUND} ({read:,} of {tokens:,} tokens)."
+
+
+def as_model_says(history: Sequence[Turn]) -> list[Turn]:
+    """Earlier turns in the words of the model, which says in one sentence alone that it finds nothing."""
+    return [replace(turn, answer=NOT_IN_DOCUMENT) if turn.answer.startswith(_NOT_FOUND) else turn for turn in history]
 
 
 def says_not_in_document(answer: str) -> bool:

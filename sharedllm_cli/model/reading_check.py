@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from sharedllm_cli.model.compat import call_model, incompatible
 from sharedllm_cli.model.cross_attention import TreeContext
@@ -27,7 +27,8 @@ ROUNDING = 0.05
 def check_reading(model: Any, cache: Any, tree: TreeContext) -> None:
     """ModelError where a tree is not read, or one cached step differs from the same step without a cache.
 
-    Runs the layers up to the lowest one that reads, four times over a few tokens. cache: an empty one, to be used up.
+    Runs the first layer and the lowest one that reads, as the model runs its layers, four times over a few tokens.
+    cache: an empty one, to be used up.
     """
     decoder, tree = model.model, tree.first(KEYS)
     ids = torch.arange(TOKENS, device=model.device)[None]
@@ -36,15 +37,17 @@ def check_reading(model: Any, cache: Any, tree: TreeContext) -> None:
         state: Tensor = call_model(decoder, tokens, cache, tree_context=tree).last_hidden_state[0, -1]
         return state.float()
 
-    layers = model.config.num_hidden_layers
-    model.config.num_hidden_layers = min(tree.keys) + 1
+    layers, count = decoder.layers, model.config.num_hidden_layers
+    # The first layer stays: transformers asks its cache how long the text is.
+    decoder.layers = nn.ModuleList([layers[place] for place in sorted({0, min(tree.keys)})])
+    model.config.num_hidden_layers = len(decoder.layers)
     try:
         whole = states(ids, None, tree)
         plain = states(ids, None, None)
         states(ids[:, :-1], cache, tree)
         stepped = states(ids[:, -1:], cache, tree)
     finally:
-        model.config.num_hidden_layers = layers
+        decoder.layers, model.config.num_hidden_layers = layers, count
     if torch.equal(whole, plain):
         raise incompatible("the decoder layers don't see the tree")
     error = float((stepped - whole).norm() / whole.norm())

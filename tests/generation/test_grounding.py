@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from sharedllm_cli.generation.grounding import assess, not_found, says_not_in_document, unsupported_words
-from sharedllm_cli.generation.prompt import NOT_IN_DOCUMENT
+from sharedllm_cli.generation.grounding import as_model_says, assess, not_found, says_not_in_document, unsupported_words
+from sharedllm_cli.generation.prompt import NOT_IN_DOCUMENT, Turn
 
 EVIDENCE = (
     "In 1066 William crossed the Channel with three ships and 1,024 men. He decided to take Hastings; "
@@ -175,6 +175,8 @@ def test_words_that_ask_and_names_of_the_document_are_not_warned_of() -> None:
 def test_what_was_not_found_is_a_refusal_that_says_what_was_read() -> None:
     assert not_found(1382, 10648) == "Not found in the passages read (1,382 of 10,648 tokens)."
     assert says_not_in_document(not_found(1, 2))
+    turns = [Turn("Who?", not_found(1, 2)), Turn("When?", "1066")]
+    assert [turn.answer for turn in as_model_says(turns)] == [NOT_IN_DOCUMENT, "1066"]
     check = assess({"king"}, {"king"}, not_found(1, 2), read="the document, which it has read whole")
     assert check.reason == "the model finds no answer in the document, which it has read whole"
 

@@ -65,9 +65,10 @@ def test_a_tree_that_is_read_as_it_was_meant_is_read(family: str, form: Any, mon
     upper = reading_upper(family, form)
     context = upper.context(random_nodes(upper.model, 3), 3)
     assert context is not None
-    layers = upper.model.config.num_hidden_layers
+    layers, count = upper.model.model.layers, upper.model.config.num_hidden_layers
     upper.check_reading(context)
-    assert upper.model.config.num_hidden_layers == layers
+    assert upper.model.model.layers is layers
+    assert upper.model.config.num_hidden_layers == count
     monkeypatch.setattr(upper_module, "check_reading", None)
     upper.check_reading(context)  # once
 
