@@ -50,13 +50,14 @@ def make_private_folder(folder: Path) -> None:
         path.mkdir(mode=PRIVATE_FOLDER, exist_ok=True)
 
 
-def write_bytes(path: Path, data: bytes) -> None:
-    """Write a private file and wait until it is on the disk."""
+def write_bytes(path: Path, data: bytes, *, sync: bool = True) -> None:
+    """Write a private file and, with `sync`, wait until it is on the disk."""
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_BINARY", 0), PRIVATE_FILE)
     with os.fdopen(descriptor, "wb") as file:
         file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
+        if sync:
+            file.flush()
+            os.fsync(file.fileno())
 
 
 def append_line(path: Path, line: bytes) -> None:
@@ -68,17 +69,21 @@ def append_line(path: Path, line: bytes) -> None:
         os.fsync(file.fileno())
 
 
-def replace_bytes(path: Path, data: bytes) -> None:
-    """Write a private file beside `path` and rename it into place: readers see the old one or the new one."""
-    with replacing(path) as beside:
-        write_bytes(beside, data)
+def replace_bytes(path: Path, data: bytes, *, sync_name: bool = True) -> None:
+    """Write a private file beside `path` and rename it into place: readers see the old one or the new one.
+
+    `sync_name` as in `replacing`.
+    """
+    with replacing(path, sync_name=sync_name) as beside:
+        write_bytes(beside, data, sync=False)  # `replacing` syncs it
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
+def replacing(path: Path, *, sync_name: bool = True) -> Iterator[Path]:
     """A place beside `path` to write a file to, which is flushed and renamed to `path` when the block ends.
 
-    Where the block raises, nothing of it is left and `path` is as it was.
+    Where the block raises, nothing of it is left and `path` is as it was. With `sync_name` it also waits until the
+    rename is on the disk; without, a power cut may leave `path` as it was before, but never a torn file.
     """
     beside = path.with_name(f".{path.name}.{os.getpid()}.new")
     try:
@@ -88,7 +93,8 @@ def replacing(path: Path) -> Iterator[Path]:
     except BaseException:
         beside.unlink(missing_ok=True)
         raise
-    sync_folder(path.parent)
+    if sync_name:
+        sync_folder(path.parent)
 
 
 def sync_file(path: Path) -> None:
@@ -118,7 +124,7 @@ def sha256_of(path: Path, advance: Callable[[int], None] | None = None) -> str:
     return digest.hexdigest()
 
 
-def sha256_of_bytes(data: bytes) -> str:
+def sha256_of_bytes(data: bytes | memoryview) -> str:
     """SHA-256 of bytes, in hex."""
     return hashlib.sha256(data).hexdigest()
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import os
+import stat
 from pathlib import Path
 
 import pytest
@@ -35,6 +37,17 @@ def test_the_new_file_appears_only_when_it_is_whole(tmp_path: Path) -> None:
         assert beside.parent == path.parent
     assert path.read_bytes() == b"new"
     assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize(("sync_name", "syncs"), [(True, 2), (False, 1)])
+def test_a_file_is_synced_once_and_its_name_where_that_is_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sync_name: bool, syncs: int
+) -> None:
+    synced: list[bool] = []
+    monkeypatch.setattr(os, "fsync", lambda descriptor: synced.append(stat.S_ISDIR(os.fstat(descriptor).st_mode)))
+    durable.replace_bytes(tmp_path / "kept.json", b"new", sync_name=sync_name)
+    assert synced == [False, True][:syncs]
+    assert (tmp_path / "kept.json").read_bytes() == b"new"
 
 
 def test_written_files_and_folders_are_private(tmp_path: Path) -> None:

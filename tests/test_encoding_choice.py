@@ -18,6 +18,7 @@ from sharedllm_cli.config import InjectionConfig, Settings, TreeConfig
 from sharedllm_cli.context.tree import Node
 from sharedllm_cli.engine import Engine
 from sharedllm_cli.errors import UsageError
+from sharedllm_cli.index.catalog import entries
 from sharedllm_cli.index.nodes import LiveNodes
 from sharedllm_cli.model.adapter import Adapter
 from sharedllm_cli.model.adapter_config import AdapterConfig
@@ -119,7 +120,8 @@ def test_an_index_of_one_encoding_is_not_skipped_for_the_other(model: str, priva
     assert run(["indexes", "show", "beacon.txt"], Console(out, io.StringIO())) == 0
     assert "each node encoded alone" in out.getvalue()
     assert "each chunk encoded once" in out.getvalue()
-    assert len(list((private_home / "indexes").glob("*/leaves-*"))) == 1
+    [entry] = entries(private_home / "indexes")
+    assert [part.kind for part in entry.parts].count("leaves") == 1
 
 
 def test_a_plan_knows_that_a_chunk_encoded_once_is_less_work(

@@ -9,6 +9,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import numpy as np
 
@@ -169,20 +170,23 @@ def scores(
     """
     typed = _question_words(question, {index.language for index in indexes})
     terms = _distinct_terms(typed)
-    leaf_count = sum(len(index.lengths) for index in indexes)
-    average_length = sum(int(index.lengths.sum()) for index in indexes) / max(1, leaf_count) or 1.0
-    norms = [k1 * (1 - b + b * index.lengths / average_length) for index in indexes]
-    values = [np.zeros(len(index.lengths)) for index in indexes]
+    # All leaves are one array: a pass over each document by itself would cost thousands of small ones seconds.
+    sizes = [len(index.lengths) for index in indexes]
+    first_leaves = np.cumsum([0, *sizes])
+    owners = np.repeat(np.arange(len(indexes)), sizes)
+    lengths = np.concatenate([np.zeros(0, dtype=np.int32), *(index.lengths for index in indexes)])
+    average_length = int(lengths.sum(dtype=np.int64)) / max(1, len(lengths)) or 1.0
+    norms = k1 * (1 - b + b * lengths / average_length)
+    value = np.zeros(len(lengths))
     found: set[str] = set()
     for term in terms:
-        postings = [index.postings(term.get(index.language, "")) for index in indexes]
-        frequency = sum(len(leaves) for leaves, _ in postings)
-        if not frequency:
+        leaves, counts = _joined_postings(indexes, first_leaves, term)
+        if not len(leaves):
             continue
         found.update(term.values())
-        idf = _idf(leaf_count, frequency)
-        for value, norm, (leaves, counts) in zip(values, norms, postings, strict=True):
-            _add_term(value, leaves, idf * counts / (counts + norm[leaves]), before, after)
+        idf = _idf(len(lengths), len(leaves))
+        _add_term(value, owners, leaves, idf * counts / (counts + norms[leaves]), before, after)
+    values = [value[first:end] for first, end in pairwise(first_leaves.tolist())]
     matched = {surface for surface, slots in typed if any(found.intersection(slot.values()) for slot in slots)}
     surfaces = list(dict.fromkeys(surface for surface, _ in typed))
     if asks_about_the_whole(question, surfaces, matched):
@@ -228,6 +232,19 @@ def _idf(leaf_count: int, frequency: int) -> float:
     return float(np.log1p((leaf_count - frequency + 0.5) / (frequency + 0.5)))
 
 
+def _joined_postings(
+    indexes: Sequence[LexicalIndex], first_leaves: np.ndarray, term: Slot
+) -> tuple[np.ndarray, np.ndarray]:
+    """The leaves in which a term occurs, numbered through all indexes, ascending, and how often in each."""
+    every_leaf, every_count = [np.zeros(0, dtype=np.int64)], [np.zeros(0, dtype=np.int64)]
+    for place, index in enumerate(indexes):
+        leaves, counts = index.postings(term.get(index.language, ""))
+        if len(leaves):
+            every_leaf.append(leaves + first_leaves[place])
+            every_count.append(counts)
+    return np.concatenate(every_leaf), np.concatenate(every_count)
+
+
 def _holds_another_form(indexes: Sequence[LexicalIndex], slot: Slot) -> bool:
     return any(index.holds_another_form(slot[index.language]) for index in indexes if index.language in slot)
 
@@ -241,9 +258,17 @@ def _holds_irregular_form(surface: str, indexes: Sequence[LexicalIndex]) -> bool
 
 
 def _add_term(
-    value: np.ndarray, leaves: np.ndarray, weights: np.ndarray, before: Sequence[float], after: Sequence[float]
+    value: np.ndarray,
+    owners: np.ndarray,
+    leaves: np.ndarray,
+    weights: np.ndarray,
+    before: Sequence[float],
+    after: Sequence[float],
 ) -> None:
-    """Adds one term's weights, given at the `leaves` where it occurs, to the scores [leaves] of its document."""
+    """Adds one term's weights, given at the `leaves` where it occurs, to the scores [leaves] of all documents.
+
+    `owners` [leaves] are the leaves' documents: a neighbour in another one is none.
+    """
     weight = np.zeros(len(value))
     weight[leaves] = weights
     shares = [(distance + 1, share) for distance, share in enumerate(before)]
@@ -251,6 +276,7 @@ def _add_term(
     touched = leaves
     for distance, share in shares:
         inside = (leaves + distance >= 0) & (leaves + distance < len(value))
+        inside[inside] = owners[leaves[inside] + distance] == owners[leaves[inside]]
         near = leaves[inside] + distance
         weight[near] = np.maximum(weight[near], share * weights[inside])
         touched = np.union1d(touched, near)

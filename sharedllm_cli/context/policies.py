@@ -107,18 +107,22 @@ def token_weights(query_ids: np.ndarray, leaf_ids: Sequence[np.ndarray]) -> np.n
     `leaf_ids` holds one integer array a leaf, over all documents. As `token_weights` of `late_interaction` it keeps
     `what`, `the` and `?` from deciding (docs/log.md has the measurement).
     """
+    return joined_token_weights(query_ids, leaf_ids, np.array([len(ids) for ids in leaf_ids], dtype=np.int64))
+
+
+def joined_token_weights(query_ids: np.ndarray, ids: Sequence[np.ndarray], lengths: np.ndarray) -> np.ndarray:
+    """`token_weights` where `ids`, joined, are the leaves' ids one after another, `lengths` [leaves] of them each."""
     query_ids = np.asarray(query_ids)
-    if not len(leaf_ids) or not len(query_ids):
+    if not len(lengths) or not len(query_ids):
         return np.ones(len(query_ids))
-    lengths = np.array([len(ids) for ids in leaf_ids])
-    leaves = np.repeat(np.arange(len(leaf_ids)), lengths)
+    leaves = np.repeat(np.arange(len(lengths)), lengths)
     distinct, place = np.unique(query_ids, return_inverse=True)
-    ids = np.concatenate(leaf_ids)
-    asked = np.isin(ids, distinct)
-    holds = np.zeros((len(distinct), len(leaf_ids)), dtype=bool)
-    holds[np.searchsorted(distinct, ids[asked]), leaves[asked]] = True
+    joined = np.concatenate(ids)
+    asked = np.isin(joined, distinct)
+    holds = np.zeros((len(distinct), len(lengths)), dtype=bool)
+    holds[np.searchsorted(distinct, joined[asked]), leaves[asked]] = True
     held = holds.sum(axis=1)[place]
-    weights: np.ndarray = np.log1p((len(leaf_ids) - held + 0.5) / (held + 0.5))
+    weights: np.ndarray = np.log1p((len(lengths) - held + 0.5) / (held + 0.5))
     return weights
 
 

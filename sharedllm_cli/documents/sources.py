@@ -55,16 +55,27 @@ def expand(arguments: Sequence[str], failures: list[tuple[str, DocumentError]] |
     error there and goes on.
     """
     found: dict[object, SourceFile] = {}
+    folders: dict[str, str] = {}
     for argument in arguments:
         try:
             for path in _paths(argument):
-                key = path.resolve() if path else None
+                key = _resolved(path, folders) if path else None
                 found.setdefault(key, SourceFile(path.name if path else STANDARD_INPUT, path))
         except DocumentError as failure:
             if failures is None:
                 raise
             failures.append((argument, failure))
     return _named(list(found.values()))
+
+
+def _resolved(path: Path, folders: dict[str, str]) -> str:
+    """The path that a file has without links; `folders` remembers what those of thousands of files resolve to."""
+    folder, name = os.path.split(path)
+    if not name or name == ".." or os.path.islink(path):
+        return os.path.realpath(path)
+    if folder not in folders:
+        folders[folder] = os.path.realpath(folder)
+    return os.path.join(folders[folder], name)
 
 
 def _paths(argument: str) -> Iterator[Path | None]:

@@ -16,6 +16,7 @@ from typing import Any
 from sharedllm_cli import durable
 from sharedllm_cli.errors import UsageError
 from sharedllm_cli.index import parts
+from sharedllm_cli.index.bundle import BUNDLE, ForeignBundleError, has_bundle, read_bundle
 from sharedllm_cli.index.manifest import (
     FORMAT_VERSION,
     MANIFEST,
@@ -24,7 +25,7 @@ from sharedllm_cli.index.manifest import (
     read_manifest,
 )
 from sharedllm_cli.index.stamps import STAMPS, DamagedFileError, Stamps, stamp_of
-from sharedllm_cli.index.usage import USAGE, Usage, last_used, read_usage
+from sharedllm_cli.index.usage import USAGE, Usage, known_usage, last_used, read_usage
 from sharedllm_cli.progress import Reporter, Task
 
 _SHORTEST_PREFIX = 4
@@ -118,8 +119,8 @@ def entries(root: Path) -> list[Entry]:
 def _entry(folder: Path) -> Entry:
     usage: Usage | None = None
     with suppress(DamagedFileError):
-        usage = read_usage(folder)
-    found = (*map(_finished, parts.finished_parts(folder)), *_unfinished(folder))
+        usage = known_usage(folder)
+    found = (*_bundled(folder), *map(_finished, parts.finished_parts(folder)), *_unfinished(folder))
     facts = {part.kind: part.facts for part in reversed(found) if part.complete}
     text = facts.get("text", {})
     used = last_used(folder)
@@ -140,10 +141,41 @@ def _entry(folder: Path) -> Entry:
 
 
 def _hash_of(folder: Path) -> str | None:
-    for part in parts.finished_parts(folder):
-        with suppress(UnreadableManifestError):
-            return read_manifest(part).content_hash
-    return None
+    return next((manifest.content_hash for manifest in parts.manifests(folder)), None)
+
+
+def _bundled(folder: Path) -> list[PartEntry]:
+    """The parts in a folder's bundle; the bundle itself where it can't be read."""
+    try:
+        bundle = read_bundle(folder)
+    except (DamagedFileError, ForeignBundleError) as problem:
+        return [_whole_bundle(folder, None, problem.what)]
+    if bundle is None:
+        return []
+    if bundle.format_version != FORMAT_VERSION:
+        return [_whole_bundle(folder, bundle.format_version, _other_version(bundle.format_version))]
+    return [
+        PartEntry(
+            name,
+            manifest.kind,
+            True,
+            sum(fact.size for fact in manifest.files.values()),
+            manifest.made_at,
+            bundle.format_version,
+            dict(manifest.key),
+            dict(manifest.facts),
+        )
+        for name, manifest in bundle.manifests.items()
+    ]
+
+
+def _whole_bundle(folder: Path, version: int | None, problem: str) -> PartEntry:
+    size = (folder / BUNDLE).stat().st_size
+    return PartEntry(parts.BUNDLE_PART, parts.BUNDLE_PART, True, size, None, version, {}, {}, problem)
+
+
+def _other_version(version: int) -> str:
+    return f"has format version {version}, this release reads {FORMAT_VERSION}"
 
 
 def _finished(part: Path) -> PartEntry:
@@ -154,9 +186,7 @@ def _finished(part: Path) -> PartEntry:
     except UnreadableManifestError as problem:
         return PartEntry(part.name, kind, True, size, None, None, {}, {}, problem.message)
     version = manifest.format_version
-    problem_text = (
-        None if version == FORMAT_VERSION else f"format version {version}, this release reads {FORMAT_VERSION}"
-    )
+    problem_text = None if version == FORMAT_VERSION else _other_version(version)
     return PartEntry(
         part.name, kind, True, size, manifest.made_at, version, dict(manifest.key), dict(manifest.facts), problem_text
     )
@@ -202,12 +232,14 @@ def find(root: Path, text: str) -> Entry:
 
 def verify(entry: Entry, reporter: Reporter) -> list[Problem]:
     """Read every byte of a document's index and compare it with the manifests; an empty list: all is whole."""
-    problems = [*_bookkeeping_problems(entry.folder), *_leftover_problems(entry.folder)]
-    stamps = None if any(problem.file == STAMPS for problem in problems) else Stamps(entry.folder)
-    found = parts.finished_parts(entry.folder)
-    if not any(part.name == "text" for part in found):
+    folder = entry.folder
+    problems = [*_bookkeeping_problems(folder), *_leftover_problems(folder)]
+    stamps = None if any(problem.file == STAMPS for problem in problems) else Stamps(folder)
+    found = parts.finished_parts(folder)
+    if not any(part.kind in ("text", parts.BUNDLE_PART) and part.complete for part in entry.parts):
         problems.append(Problem("text", "is missing"))
     with reporter.task(f"verifying {entry.name}", entry.bytes, "bytes") as task:
+        problems += _bundle_problems(entry, task)
         for part in found:
             problems += _part_problems(part, entry.content_hash, stamps, task)
     if stamps:
@@ -234,6 +266,19 @@ def _leftover_problems(folder: Path) -> list[Problem]:
         for name in parts.leftovers(folder)
         if not parts.is_being_written(folder, name)
     ]
+
+
+def _bundle_problems(entry: Entry, task: Task) -> list[Problem]:
+    try:
+        bundle = read_bundle(entry.folder)
+        task.advance(0 if bundle is None else sum(map(len, bundle.files.values())))
+    except (DamagedFileError, ForeignBundleError) as problem:
+        return [Problem(BUNDLE, problem.what)]
+    if bundle is not None and bundle.format_version != FORMAT_VERSION:
+        return [Problem(BUNDLE, _other_version(bundle.format_version))]
+    if bundle is not None and entry.content_hash not in (None, bundle.content_hash):
+        return [Problem(BUNDLE, "belongs to another document")]
+    return []
 
 
 def _part_problems(part: Path, content_hash: str | None, stamps: Stamps | None, task: Task) -> list[Problem]:
@@ -264,7 +309,7 @@ def _part_problems(part: Path, content_hash: str | None, stamps: Stamps | None, 
 def _manifest_problems(part: Path, manifest: Manifest, content_hash: str | None) -> list[Problem]:
     label = f"{part.name}/{MANIFEST}"
     if manifest.format_version != FORMAT_VERSION:
-        return [Problem(label, f"has format version {manifest.format_version}, this release reads {FORMAT_VERSION}")]
+        return [Problem(label, _other_version(manifest.format_version))]
     problems = []
     if content_hash is not None and manifest.content_hash != content_hash:
         problems.append(Problem(label, "belongs to another document"))
@@ -329,5 +374,6 @@ def prune(items: Sequence[Prunable]) -> None:
             parts.delete_leftovers(item.entry.folder, item.part)
         else:
             parts.delete_part(item.entry.folder, item.part)
-        if not parts.finished_parts(item.entry.folder) and not parts.leftovers(item.entry.folder):
+        folder = item.entry.folder
+        if not (parts.finished_parts(folder) or has_bundle(folder) or parts.leftovers(folder)):
             remove(item.entry)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +14,9 @@ from sharedllm_cli.index.manifest import (
     Manifest,
     StatesKey,
     TreesKey,
-    UnreadableManifestError,
     part_name,
-    read_manifest,
 )
-from sharedllm_cli.index.stamps import DamagedFileError
-from sharedllm_cli.index.usage import read_usage
+from sharedllm_cli.index.parts import FOLDER_NAME
 
 _WORDS = {
     "text_hash": "another text",
@@ -48,9 +44,10 @@ def explain(folder: Path, keys: Sequence[Key]) -> str | None:
     One phrase that goes on `a new index is built: …`; None where all are there or nothing comparable is.
     """
     for key in keys:
-        if (folder / part_name(key)).is_dir():
+        name, there = part_name(key), parts.manifests(folder)
+        if (folder / name).is_dir() or name in {manifest.part_name for manifest in there}:
             continue
-        candidates = [manifest for manifest in _manifests(folder) if manifest.kind == key.kind]
+        candidates = [manifest for manifest in there if manifest.kind == key.kind]
         if not candidates:
             continue
         nearest = min(candidates, key=lambda manifest: len(_differences(key.identity(), manifest.key)))
@@ -58,14 +55,6 @@ def explain(folder: Path, keys: Sequence[Key]) -> str | None:
             return f"its index has an older format (version {nearest.format_version}, now {FORMAT_VERSION})"
         return _told(key, nearest)
     return None
-
-
-def _manifests(folder: Path) -> list[Manifest]:
-    found = []
-    for part in parts.finished_parts(folder):
-        with suppress(UnreadableManifestError):
-            found.append(read_manifest(part))
-    return found
 
 
 def _differences(wanted: Mapping[str, Any], present: Mapping[str, Any]) -> list[str]:
@@ -100,15 +89,29 @@ def _value(value: Any) -> str:
     return ",".join(map(str, value)) if isinstance(value, list) else ENCODING_WORDS.get(str(value), str(value))
 
 
-def explain_content(root: Path, path: str, content_hash: str) -> str | None:
-    """Why a file that was indexed before is new: its content changed since. None where the path was never indexed."""
-    for folder in sorted(root.iterdir()) if root.is_dir() else []:
-        if not parts.is_document_folder(folder):
-            continue
-        with suppress(DamagedFileError, UnreadableManifestError):
-            usage = read_usage(folder)
+class KnownPaths:
+    """Which folders hold what a path contained when it was indexed. The root is read through once, when first asked."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._folders: dict[str, list[Path]] | None = None
+
+    def add(self, path: str | None, folder: Path) -> None:
+        """Remember a folder whose document was read from a path."""
+        if self._folders is not None and path is not None and folder not in self._folders.setdefault(path, []):
+            self._folders[path].append(folder)
+
+    def explain(self, path: str, content_hash: str) -> str | None:
+        """Why a file that was indexed before is new: its content changed since. None where it was never indexed."""
+        if self._folders is None:
+            self._folders = {}
+            for folder in sorted(self._root.iterdir()) if self._root.is_dir() else []:
+                if FOLDER_NAME.fullmatch(folder.name) and (usage := parts.usage_or_none(folder)):
+                    self.add(usage.path, folder)
+        for folder in self._folders.get(path, []):
+            usage = parts.usage_or_none(folder)  # it may be gone, or be called otherwise by now
             if usage and usage.path == path and usage.content_hash != content_hash:
-                made = [manifest.made_at[:10] for manifest in _manifests(folder)]
+                made = [manifest.made_at[:10] for manifest in parts.manifests(folder)]
                 since = f" on {max(made)}" if made else ""
                 return f"it has another content than when it was indexed{since}"
-    return None
+        return None

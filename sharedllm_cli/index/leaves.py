@@ -10,7 +10,7 @@ import json
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
@@ -109,9 +109,13 @@ def leaves_of(text: str, tokens: Tokens, tree_config: TreeConfig) -> Leaves:
 def _trees(total_tokens: int, config: TreeConfig) -> tuple[list[ChunkTree], list[int]]:
     """One tree a chunk, and the chunks' first tokens. Chunks of one length share a tree: it is integers alone."""
     lengths = chunk_lengths(total_tokens, config.chunk_tokens)
-    trees = {length: ChunkTree(length, config) for length in set(lengths)}
-    starts = range(0, total_tokens, config.chunk_tokens)
-    return [trees[length] for length in lengths], list(starts)
+    return [_tree(length, config) for length in lengths], list(range(0, total_tokens, config.chunk_tokens))
+
+
+@lru_cache(maxsize=4096)
+def _tree(length: int, config: TreeConfig) -> ChunkTree:
+    """The tree of all chunks of a length, in whatever document: thousands of notes have some hundred lengths."""
+    return ChunkTree(length, config)
 
 
 def leaves_files(leaves: Leaves) -> dict[str, bytes]:

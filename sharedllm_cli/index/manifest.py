@@ -10,8 +10,10 @@ from __future__ import annotations
 import platform
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -147,7 +149,7 @@ def _fingerprint(kind: str, identity: Mapping[str, Any], version: int = FORMAT_V
 
 def part_name(key: Key) -> str:
     """The name of a part's folder: `text`, or its kind and the first twelve characters of its fingerprint."""
-    return _part_name(key.kind, fingerprint(key))
+    return key.kind if key.kind == "text" else _part_name(key.kind, fingerprint(key))
 
 
 def _part_name(kind: str, fingerprint: str) -> str:
@@ -214,17 +216,17 @@ def new_manifest(key: Key, content_hash: str, facts: Mapping[str, Any], files: M
 
 
 def _made_by() -> dict[str, str]:
-    made = {
-        "at": datetime.now(UTC).isoformat(timespec="seconds"),
-        "sharedllm": __version__,
-        "python": platform.python_version(),
-    }
+    return {"at": datetime.now(UTC).isoformat(timespec="seconds"), "sharedllm": __version__, **_versions()}
+
+
+@cache
+def _versions() -> dict[str, str]:
+    """The versions of Python and the libraries: looking them up takes longer than a small document's reading."""
+    found = {"python": platform.python_version()}
     for library in _LIBRARIES:
-        try:
-            made[library] = metadata.version(library)
-        except metadata.PackageNotFoundError:
-            continue
-    return made
+        with suppress(metadata.PackageNotFoundError):
+            found[library] = metadata.version(library)
+    return found
 
 
 class UnreadableManifestError(StoredIndexError):

@@ -1,10 +1,11 @@
-"""One document's folder and the parts in it: how a part is found, proved, written, published and removed.
+"""One document's folder and the parts in it: how a part is found, written, published and removed.
 
     book-pdf-0123456789abcdef/      a document's folder: slug of its name, first 16 characters of its content hash
         text/                       a finished part: its files and manifest.json
         leaves-<12>/  trees-<12>/   more parts, each complete in itself
+        bundle.safetensors          text and leaves of a small document instead, in one file (bundle.py)
         stamps.json  usage.json     bookkeeping (stamps.py, usage.py)
-        .<part>.lock                held while that part is written
+        .<part>.lock                held while that part is written; for bundles .bundle.lock beside the folders
         .<part>.unfinished/         a part under way; .<part>.journal.jsonl says how far a build came
         .<part>.old/                a part that is being replaced
 
@@ -14,9 +15,9 @@ whole. Nothing is deleted but files that carry the names this room writes.
 
 from __future__ import annotations
 
+import os
 import re
-import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -24,28 +25,31 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from sharedllm_cli import durable
-from sharedllm_cli.errors import StoredIndexError, UsageError
+from sharedllm_cli.errors import UsageError
 from sharedllm_cli.home import INDEX_ELSEWHERE
+from sharedllm_cli.index.bundle import BUNDLE, peek
 from sharedllm_cli.index.manifest import (
-    FORMAT_VERSION,
     MANIFEST,
     PART_NAME,
     FileFact,
-    ForeignManifestError,
     Key,
     Manifest,
     TreesKey,
     UnreadableManifestError,
-    fingerprint,
     new_manifest,
     part_name,
     read_manifest,
 )
 from sharedllm_cli.index.stamps import STAMPS, DamagedFileError, Stamps, stamp_of
-from sharedllm_cli.index.usage import USAGE, Usage, read_usage
+from sharedllm_cli.index.usage import USAGE, Usage, known_usage
 from sharedllm_cli.progress import Reporter
 
 FOLDER_NAME = re.compile(r".+-[0-9a-f]{16}")
+BUNDLE_PART = "bundle"
+"""What a bundle is called where it is written or deleted as a whole."""
+_BUNDLE_WAIT_SECONDS = 5.0
+"""So long whoever deletes waits for the writer of some bundle, which takes milliseconds."""
+_BUNDLE_BESIDE = re.compile(rf"\.{re.escape(BUNDLE)}\.\d+\.new")
 _WORK_NAME = re.compile(rf"\.(?P<part>{PART_NAME.pattern})\.(?P<state>unfinished|old|lock|journal\.jsonl)")
 _BESIDE_NAME = re.compile(r"\.(?:stamps|usage)\.json\.\d+\.new")
 _FILE_NAME = re.compile(
@@ -58,14 +62,14 @@ def is_document_folder(path: Path) -> bool:
     """Whether a folder is one of ours: by its name, and by something in it that only this room writes."""
     if not FOLDER_NAME.fullmatch(path.name) or path.is_symlink() or not path.is_dir():
         return False
-    if (path / USAGE).is_file() or leftovers(path):
+    if (path / USAGE).is_file() or (path / BUNDLE).is_file() or leftovers(path):
         return True
     return any((part / MANIFEST).is_file() for part in finished_parts(path))
 
 
-def finished_parts(folder: Path) -> list[Path]:
-    """The folders of the finished parts, `text` first."""
-    found = (path for path in _listed(folder) if PART_NAME.fullmatch(path.name))
+def finished_parts(folder: Path, names: Sequence[str] | None = None) -> list[Path]:
+    """The folders of the finished parts, `text` first; `names` are those in the folder, where the caller has them."""
+    found = (folder / name for name in (names_in(folder) if names is None else names) if PART_NAME.fullmatch(name))
     return sorted((path for path in found if path.is_dir() and not path.is_symlink()), key=_text_first)
 
 
@@ -73,114 +77,46 @@ def _text_first(part: Path) -> tuple[bool, str]:
     return part.name != "text", part.name
 
 
-def _listed(folder: Path) -> list[Path]:
+def names_in(folder: Path) -> list[str]:
+    """The names of all that is in a folder, sorted; none where there is no such folder."""
     with suppress(FileNotFoundError, NotADirectoryError):
-        return sorted(folder.iterdir())
+        return sorted(os.listdir(folder))
     return []
+
+
+def manifests(folder: Path) -> list[Manifest]:
+    """What made the parts of a folder, bundled ones too, as far as that can be read; none of them is proved."""
+    bundle = peek(folder)
+    found = [] if bundle is None else [*bundle.manifests.values()]
+    for part in finished_parts(folder):
+        with suppress(UnreadableManifestError):
+            found.append(read_manifest(part))
+    return found
 
 
 def leftovers(folder: Path) -> dict[str, list[Path]]:
     """What killed or running writers left in a folder: part name to unfinished folders, old ones and journals."""
     found: dict[str, list[Path]] = {}
-    for path in _listed(folder):
-        match = _WORK_NAME.fullmatch(path.name)
+    for name in names_in(folder):
+        match = _WORK_NAME.fullmatch(name)
         if match and match["state"] != "lock":
-            found.setdefault(match["part"], []).append(path)
+            found.setdefault(match["part"], []).append(folder / name)
+        elif _BUNDLE_BESIDE.fullmatch(name):
+            found.setdefault(BUNDLE_PART, []).append(folder / name)
     return found
 
 
 def shown_name(folder: Path) -> str:
     """What the user calls the document of a folder."""
-    usage = _usage_or_none(folder)
+    usage = usage_or_none(folder)
     return usage.name if usage else folder.name
 
 
-def _usage_or_none(folder: Path) -> Usage | None:
+def usage_or_none(folder: Path) -> Usage | None:
+    """How the document of a folder was called, None where that is not known or damaged."""
     with suppress(DamagedFileError):
-        return read_usage(folder)
+        return known_usage(folder)
     return None
-
-
-def damaged(folder: Path, path: Path) -> StoredIndexError:
-    """The error of a file that is not what was written."""
-    usage = _usage_or_none(folder)
-    name = usage.name if usage else folder.name
-    source = shlex.quote((usage.path or usage.name) if usage else "DOCUMENT")
-    relative = path.relative_to(folder) if path.is_relative_to(folder) else path
-    return StoredIndexError(
-        f"the index of {name} is damaged (file {folder.name}/{relative.as_posix()})",
-        hint=f"rebuild it with: sharedllm index --reindex {source} (or ask with --reindex)",
-    )
-
-
-def _foreign(folder: Path, part: Path, what: str) -> StoredIndexError:
-    return StoredIndexError(
-        f"{folder.name}/{part.name} {what}",
-        hint="move it away, rebuild with --reindex, or choose another --index-dir",
-    )
-
-
-def prove(folder: Path, part: Path, content_hash: str | None, stamps: Stamps) -> Manifest:
-    """The manifest of a finished part whose every file is what was written.
-
-    Raises StoredIndexError for a damaged part, one of another document, or one of a newer format. A part of an older
-    format is returned unproved: it is to be rebuilt, not read.
-    """
-    try:
-        manifest = read_manifest(part)
-    except ForeignManifestError:
-        raise _foreign(folder, part, "was not written by sharedllm") from None
-    except UnreadableManifestError:
-        raise damaged(folder, part / MANIFEST) from None
-    if manifest.format_version > FORMAT_VERSION:
-        raise StoredIndexError(
-            f"the index of {shown_name(folder)} has format version {manifest.format_version}; "
-            f"this release reads {FORMAT_VERSION}",
-            hint="update sharedllm, or rebuild the index with --reindex",
-        )
-    if content_hash is not None and manifest.content_hash != content_hash:
-        raise _foreign(folder, part, "belongs to another document")
-    if manifest.format_version == FORMAT_VERSION:
-        if part.name != manifest.part_name:
-            raise _foreign(folder, part, f"holds another part ({manifest.part_name})")
-        try:
-            stamps.check(part, manifest)
-        except DamagedFileError as problem:
-            raise damaged(folder, problem.path) from None
-    return manifest
-
-
-def prove_all(folder: Path, content_hash: str | None) -> None:
-    """Prove every finished part and the bookkeeping of a folder; milliseconds when nothing changed.
-
-    Raises StoredIndexError as `prove` does.
-    """
-    try:
-        read_usage(folder)
-        stamps = Stamps(folder)
-    except DamagedFileError as problem:
-        raise damaged(folder, problem.path) from None
-    for part in finished_parts(folder):
-        prove(folder, part, content_hash, stamps)
-    stamps.save()
-
-
-def find_part(folder: Path, key: Key, content_hash: str) -> Manifest | None:
-    """The proved manifest of the part with a key; None where there is none or it is of an older format."""
-    part = folder / part_name(key)
-    if not part.is_dir():
-        return None
-    try:
-        stamps = Stamps(folder)
-    except DamagedFileError as problem:
-        raise damaged(folder, problem.path) from None
-    manifest = prove(folder, part, content_hash, stamps)
-    stamps.save()
-    if manifest.format_version != FORMAT_VERSION or (key.kind == "text" and manifest.key != key.identity()):
-        return None
-    if manifest.fingerprint != fingerprint(key):
-        raise _foreign(folder, part, "was made for something else")
-    return manifest
 
 
 def wider_trees(folder: Path, key: TreesKey) -> TreesKey | None:
@@ -199,10 +135,16 @@ def wider_trees(folder: Path, key: TreesKey) -> TreesKey | None:
     return min(wider, key=lambda stored: len(stored.layers), default=None)
 
 
+def _lock(folder: Path, name: str) -> FileLock:
+    """The lock of a part. All bundles share one: each is written in a moment, and a lock is a file."""
+    path = folder.parent / f".{name}.lock" if name == BUNDLE_PART else folder / f".{name}.lock"
+    return FileLock(path, mode=durable.PRIVATE_FILE)
+
+
 @contextmanager
 def writer(folder: Path, name: str, reporter: Reporter) -> Iterator[None]:
     """Hold the lock of a part; waits for another process, with a note."""
-    lock = FileLock(folder / f".{name}.lock", mode=durable.PRIVATE_FILE)
+    lock = _lock(folder, name)
     with durable.writing(folder, INDEX_ELSEWHERE):
         try:
             lock.acquire(timeout=0)
@@ -217,10 +159,9 @@ def writer(folder: Path, name: str, reporter: Reporter) -> Iterator[None]:
 
 def is_being_written(folder: Path, name: str) -> bool:
     """Whether some process holds the lock of a part."""
-    path = folder / f".{name}.lock"
-    if not path.exists():
+    lock = _lock(folder, name)
+    if not Path(lock.lock_file).exists():
         return False
-    lock = FileLock(path, mode=durable.PRIVATE_FILE)
     try:
         lock.acquire(timeout=0)
     except Timeout:
@@ -279,9 +220,9 @@ def delete_folder(part: Path) -> None:
     """Delete what this room wrote in a part's folder, and the folder itself when nothing else is in it."""
     if part.is_symlink() or not part.is_dir():
         return
-    for path in _listed(part):
-        if _FILE_NAME.fullmatch(path.name) and not path.is_dir():
-            path.unlink()
+    for name in names_in(part):
+        if _FILE_NAME.fullmatch(name) and not (part / name).is_dir():
+            (part / name).unlink()
     with suppress(OSError):
         part.rmdir()
 
@@ -308,7 +249,10 @@ def _delete_leftovers(folder: Path, name: str) -> None:
 
 def _delete_part(folder: Path, name: str) -> None:
     with durable.writing(folder, INDEX_ELSEWHERE):
-        delete_folder(folder / name)
+        if name == BUNDLE_PART:
+            (folder / BUNDLE).unlink(missing_ok=True)
+        else:
+            delete_folder(folder / name)
         _delete_leftovers(folder, name)
         with suppress(DamagedFileError):
             stamps = Stamps(folder)
@@ -322,15 +266,17 @@ def delete_document(folder: Path) -> None:
     Raises UsageError while another process writes one of the parts.
     """
     names = {part.name for part in finished_parts(folder)} | set(leftovers(folder))
+    if (folder / BUNDLE).is_file():
+        names.add(BUNDLE_PART)
     with _locked(folder, sorted(names)):
         for name in names:
             _delete_part(folder, name)
         with durable.writing(folder, INDEX_ELSEWHERE):
-            for path in _listed(folder):
-                match = _WORK_NAME.fullmatch(path.name)
-                ours = path.name in (STAMPS, USAGE) or _BESIDE_NAME.fullmatch(path.name)
+            for name in names_in(folder):
+                match = _WORK_NAME.fullmatch(name)
+                ours = name in (STAMPS, USAGE) or _BESIDE_NAME.fullmatch(name)
                 if ours or (match and match["state"] == "lock"):
-                    path.unlink(missing_ok=True)
+                    (folder / name).unlink(missing_ok=True)
     with suppress(OSError):
         folder.rmdir()
 
@@ -339,10 +285,10 @@ def delete_document(folder: Path) -> None:
 def _locked(folder: Path, names: list[str]) -> Iterator[None]:
     with ExitStack() as held:
         for name in names:
-            lock = FileLock(folder / f".{name}.lock", mode=durable.PRIVATE_FILE)
+            lock = _lock(folder, name)
             try:
                 with durable.writing(folder, INDEX_ELSEWHERE):
-                    lock.acquire(timeout=0)
+                    lock.acquire(timeout=_BUNDLE_WAIT_SECONDS if name == BUNDLE_PART else 0)
             except Timeout:
                 raise UsageError(
                     f"the index of {shown_name(folder)} is being written by another process",
@@ -354,8 +300,13 @@ def _locked(folder: Path, names: list[str]) -> Iterator[None]:
 
 def folder_bytes(folder: Path) -> int:
     """Size of everything of ours in a document's folder, finished or not."""
-    parts = [*finished_parts(folder), *(path for paths in leftovers(folder).values() for path in paths)]
-    files = [folder / STAMPS, folder / USAGE]
-    for part in parts:
-        files += _listed(part) if part.is_dir() else [part]
-    return sum(path.stat().st_size for path in files if path.is_file())
+    total = 0
+    with suppress(FileNotFoundError, NotADirectoryError), os.scandir(folder) as entries:
+        for entry in entries:
+            work = _WORK_NAME.fullmatch(entry.name)
+            if entry.is_dir(follow_symlinks=False):
+                if PART_NAME.fullmatch(entry.name) or work:
+                    total += sum(path.stat().st_size for path in os.scandir(entry.path) if path.is_file())
+            elif entry.name in (BUNDLE, STAMPS, USAGE) or work or _BUNDLE_BESIDE.fullmatch(entry.name):
+                total += entry.stat().st_size
+    return total

@@ -1,36 +1,33 @@
 """The index of a document as the engine uses it: read what is there, write what is missing, refuse what is damaged.
 
-Each document has a folder (parts.py draws it). Reading the text opens the door: every finished part of the folder is
-proved then, by stamps where nothing changed, so that damage anywhere is refused before it is used. A part of an older
-format is rebuilt with a note, one of a newer format refused.
+Each document has a folder (parts.py draws it). Opening it proves every finished part of the folder, by stamps where
+nothing changed, so that damage anywhere is refused before it is used. A part of an older format is rebuilt with a note,
+one of a newer format refused. The text and leaves of a small document are a bundle, in one file.
 """
 
 from __future__ import annotations
 
-import re
-import unicodedata
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sharedllm_cli import durable
 from sharedllm_cli.documents.pages import Document
 from sharedllm_cli.errors import StoredIndexError
 from sharedllm_cli.home import INDEX_ELSEWHERE
-from sharedllm_cli.index import explain, parts, usage
-from sharedllm_cli.index.leaves import Leaves, leaves_files, leaves_from
-from sharedllm_cli.index.manifest import (
-    FORMAT_VERSION,
-    Key,
-    LeavesKey,
-    Manifest,
-    StatesKey,
-    TreesKey,
-    part_name,
-    read_manifest,
-)
+from sharedllm_cli.index import explain, parts, proving, usage
+from sharedllm_cli.index.bundle import BUNDLE, Bundle, has_bundle, is_small
+from sharedllm_cli.index.explain import KnownPaths
+from sharedllm_cli.index.folders import Folders
+from sharedllm_cli.index.leaves import Leaves, leaves_files
+from sharedllm_cli.index.manifest import FORMAT_VERSION, Key, LeavesKey, Manifest, StatesKey, TreesKey, part_name
+from sharedllm_cli.index.proving import Proved
+from sharedllm_cli.index.stamps import DamagedFileError
 from sharedllm_cli.index.states import LeafStates, states_files, states_from
-from sharedllm_cli.index.text import document_from, text_facts, text_files, text_key
+from sharedllm_cli.index.stored import StoredDocument
+from sharedllm_cli.index.text import text_facts, text_files, text_key
+from sharedllm_cli.index.usage import Usage
 from sharedllm_cli.progress import Reporter, Silent
 
 if TYPE_CHECKING:
@@ -39,9 +36,8 @@ if TYPE_CHECKING:
     from sharedllm_cli.index.encoding import Encoder
     from sharedllm_cli.index.nodes import StoredNodes
 
-_SLUG_CHARACTERS = 40
-Bytes = bytes
-"""The type, for annotations inside the class whose method `bytes` hides its name."""
+Part = tuple[Key, Mapping[str, bytes], Mapping[str, Any]]
+"""What is stored as one part: its key, its files, and facts for its manifest."""
 
 
 class IndexStore:
@@ -50,71 +46,99 @@ class IndexStore:
     def __init__(self, root: Path | str, reporter: Reporter | None = None) -> None:
         self.root = Path(root).expanduser().absolute()
         self._reporter: Reporter = reporter or Silent()
+        self._folders = Folders(self.root)
+        self._known_paths = KnownPaths(self.root)
 
     def folder(self, content_hash: str) -> Path | None:
         """The folder of a document's index, None where there is none."""
-        ending = f"-{content_hash[:16]}"
-        if not self.root.is_dir():
-            return None
-        named = [path for path in sorted(self.root.iterdir()) if path.name.endswith(ending) and path.is_dir()]
-        return next((path for path in named if parts.is_document_folder(path)), named[0] if named else None)
+        found = self._folders.find(content_hash)
+        ours = (path for path in found if len(found) == 1 or parts.is_document_folder(path))
+        return next(ours, found[0] if found else None)
 
     def bytes(self, content_hash: str) -> int:
         """Size of everything that belongs to a document's index; 0 where there is none."""
         folder = self.folder(content_hash)
         return parts.folder_bytes(folder) if folder else 0
 
-    def read_text(self, content_hash: str) -> Document | None:
-        """The document as it was read, None where it isn't stored (or only in an older format, which is noted).
+    def open(self, content_hash: str, name: str | None = None, path: str | None = None) -> StoredDocument | None:
+        """What is stored of a document, proved; None where nothing is. Parts of an older format are noted.
 
-        Raises StoredIndexError where any part of the document's index is damaged, foreign, or of a newer format.
+        Raises StoredIndexError where any part of the document's index is damaged, foreign, or of a newer format; it
+        calls the document by this name and path where they are given.
         """
         folder = self.folder(content_hash)
         if folder is None:
             return None
-        parts.prove_all(folder, content_hash)
-        self._note_older(folder)
-        key = text_key(content_hash)
-        manifest = parts.find_part(folder, key, content_hash)
-        if manifest is None:
-            return None
-        usage.mark_used(folder)
-        return document_from(_read_whole(folder, key, manifest))
+        called = None if name is None else Usage(name, path, content_hash)
+        proved = proving.prove_all(folder, content_hash, called)
+        self._note_older(proved)
+        return StoredDocument(proved, content_hash)
+
+    def read_text(self, content_hash: str) -> Document | None:
+        """The document as it was read, None where it isn't stored (or only in an older format). Raises as `open`."""
+        stored = self.open(content_hash)
+        document = stored.text() if stored else None
+        if stored and document:
+            stored.mark_used()
+        return document
 
     def write_text(self, document: Document) -> None:
         """Store a document as read. Raises ResourceError or UsageError where it can't be written."""
-        folder = self._made_folder(document.content_hash, document.name)
-        key = text_key(document.content_hash)
-        with parts.writer(folder, part_name(key), self._reporter):
-            if parts.find_part(folder, key, document.content_hash) is None:
-                parts.write_part(folder, key, document.content_hash, text_files(document), text_facts(document))
-        self.seen(document.content_hash, document.name, document.path)
+        self.write(document)
 
-    def seen(self, content_hash: str, name: str, path: str | None) -> None:
-        """Remember under which name and path the document was asked for last."""
-        folder = self.folder(content_hash)
+    def write(self, document: Document, key: LeavesKey | None = None, leaves: Leaves | None = None) -> Path:
+        """Store a document as read, and its leaves with it: a small document's take one file, written once.
+
+        Returns the document's folder. Raises ResourceError or UsageError where it can't be written.
+        """
+        content_hash = document.content_hash
+        folder = self.folder(content_hash) or self._made_folder(content_hash, document.name)
+        text: Part = (text_key(content_hash), text_files(document), text_facts(document))
+        added = [text] if key is None or leaves is None else [text, _leaves_part(key, leaves)]
+        if not (folder / "text").is_dir() and (has_bundle(folder) or is_small(text[1])):
+            self._bundle(folder, Bundle(content_hash, document.name, _absolute(document.path)), added)
+        else:
+            for part in added:
+                self._write_part(folder, content_hash, part)
+        self.seen(content_hash, document.name, document.path)
+        return folder
+
+    def seen(self, content_hash: str, name: str, path: str | None, stored: StoredDocument | None = None) -> None:
+        """Remember under which name and path the document was asked for last; `stored`: where it is open already."""
+        folder = stored.folder if stored else self.folder(content_hash)
         if folder is not None:
-            absolute = None if path is None else str(Path(path).absolute())
-            usage.write_usage(folder, name, absolute, content_hash)
+            known, absolute = stored.usage if stored else parts.usage_or_none(folder), _absolute(path)
+            usage.write_usage(folder, known, Usage(name, absolute, content_hash))
+            self._known_paths.add(absolute, folder)
+
+    def seen_too(self, content_hash: str, path: str) -> None:
+        """Remember that another file has a document's content; the document keeps its name."""
+        if folder := self.folder(content_hash):
+            with suppress(DamagedFileError):
+                usage.add_path(folder, usage.known_usage(folder), str(_absolute(path)))
 
     def read_leaves(self, content_hash: str, key: LeavesKey) -> Leaves | None:
-        """The stored leaves with a key, None where there are none. Raises StoredIndexError where they are damaged."""
-        found = self._found(content_hash, key)
-        return leaves_from(_read_whole(found[0], key, found[1]), key.tree) if found else None
+        """The stored leaves with a key, None where there are none. Raises as `open`."""
+        stored = self.open(content_hash)
+        return stored.leaves(key) if stored else None
 
     def write_leaves(self, content_hash: str, key: LeavesKey, leaves: Leaves) -> None:
         """Store a document's leaves. The text must be stored before."""
-        facts = {"tokens": leaves.token_count, "chunks": len(leaves.trees), "leaves": leaves.leaf_count}
-        self._write(content_hash, key, leaves_files(leaves), facts)
+        folder, part = self._present_folder(content_hash), _leaves_part(key, leaves)
+        if has_bundle(folder):
+            self._bundle(folder, None, [part])
+        else:
+            self._write_part(folder, content_hash, part)
 
     def read_states(self, content_hash: str, key: StatesKey) -> LeafStates | None:
         """Stored late-interaction states, None where there are none."""
         found = self._found(content_hash, key)
-        return states_from(_read_whole(found[0], key, found[1])) if found else None
+        return states_from(proving.read_part(*found)) if found else None
 
     def write_states(self, content_hash: str, key: StatesKey, states: LeafStates) -> None:
         """Store late-interaction states. The text must be stored before."""
-        self._write(content_hash, key, states_files(states), {"base_name": key.base_name, "tokens": len(states.states)})
+        facts = {"base_name": key.base_name, "tokens": len(states.states)}
+        self._write_part(self._present_folder(content_hash), content_hash, (key, states_files(states), facts))
 
     def open_trees(
         self,
@@ -196,7 +220,7 @@ class IndexStore:
         reporter = reporter or self._reporter
         folder = self._present_folder(content_hash)
         with parts.writer(folder, part_name(key), reporter):
-            if parts.find_part(folder, key, content_hash) is not None:
+            if proving.find_part(folder, key, content_hash) is not None:
                 return False
             build_trees(
                 folder, content_hash, key, leaves, lower, reporter, batch_tokens=batch_tokens, replicas=replicas
@@ -219,7 +243,7 @@ class IndexStore:
         folder = self.folder(content_hash)
         if folder is not None:
             return explain.explain(folder, keys)
-        return None if path is None else explain.explain_content(self.root, str(Path(path).absolute()), content_hash)
+        return None if path is None else self._known_paths.explain(str(_absolute(path)), content_hash)
 
     def discard(self, content_hash: str) -> None:
         """Delete everything stored of a document, damaged or not; what others put into its folder stays.
@@ -232,52 +256,59 @@ class IndexStore:
 
     def _found(self, content_hash: str, key: Key) -> tuple[Path, Manifest] | None:
         folder = self.folder(content_hash)
-        manifest = parts.find_part(folder, key, content_hash) if folder else None
+        manifest = proving.find_part(folder, key, content_hash) if folder else None
         return None if folder is None or manifest is None else (folder, manifest)
 
-    def _write(self, content_hash: str, key: Key, files: Mapping[str, Bytes], facts: Mapping[str, object]) -> None:
-        folder = self._present_folder(content_hash)
+    def _write_part(self, folder: Path, content_hash: str, part: Part) -> None:
+        key, files, facts = part
         with parts.writer(folder, part_name(key), self._reporter):
-            if parts.find_part(folder, key, content_hash) is None:
+            if proving.find_part(folder, key, content_hash) is None:
                 parts.write_part(folder, key, content_hash, files, facts)
+
+    def _bundle(self, folder: Path, new: Bundle | None, added: Sequence[Part]) -> None:
+        """Put parts into the bundle of a folder, or into a `new` one; those that are there stay."""
+        with parts.writer(folder, parts.BUNDLE_PART, self._reporter):
+            there = proving.prove_bundle(folder, new.content_hash if new else None)
+            bundle = there if there is not None and there.format_version == FORMAT_VERSION else new
+            if bundle is None:  # deleted since it was looked for
+                raise _no_text(folder.name)
+            for key, files, facts in added:
+                bundle = bundle.with_missing(key, files, facts)
+            if bundle is not there:
+                with durable.writing(folder, INDEX_ELSEWHERE):
+                    # What a power cut makes of the rename is an index of before, or none: the document is read again.
+                    durable.replace_bytes(folder / BUNDLE, bundle.to_bytes(), sync_name=False)
 
     def _present_folder(self, content_hash: str) -> Path:
         folder = self.folder(content_hash)
         if folder is None:
-            raise StoredIndexError(f"no text is stored of the document {content_hash[:16]}", hint="index it again")
+            raise _no_text(content_hash[:16])
         return folder
 
     def _made_folder(self, content_hash: str, name: str) -> Path:
-        folder = self.folder(content_hash) or self.root / f"{slug(name)}-{content_hash[:16]}"
-        with durable.writing(folder, INDEX_ELSEWHERE):
-            durable.make_private_folder(folder)
-        return folder
+        with durable.writing(self.root, INDEX_ELSEWHERE):
+            return self._folders.make(content_hash, name)
 
-    def _note_older(self, folder: Path) -> None:
-        for part in parts.finished_parts(folder):
-            version = read_manifest(part).format_version
+    def _note_older(self, proved: Proved) -> None:
+        versions = {name: manifest.format_version for name, manifest in proved.manifests.items()}
+        if proved.bundle:
+            versions[BUNDLE] = proved.bundle.format_version
+        for name, version in versions.items():
             if version < FORMAT_VERSION:
                 self._reporter.note(
-                    f"{part.name} of {parts.shown_name(folder)} has format version {version}, now {FORMAT_VERSION}: "
+                    f"{name} of {parts.shown_name(proved.folder)} has format version {version}, now {FORMAT_VERSION}: "
                     "it is made anew"
                 )
 
 
-def _read_whole(folder: Path, key: Key, manifest: Manifest) -> dict[str, bytes]:
-    """All files of a part, each proved by its hash whatever its stamp says."""
-    part = folder / part_name(key)
-    files: dict[str, bytes] = {}
-    for name, fact in manifest.files.items():
-        try:
-            files[name] = (part / name).read_bytes()
-        except OSError:
-            raise parts.damaged(folder, part / name) from None
-        if durable.sha256_of_bytes(files[name]) != fact.sha256:
-            raise parts.damaged(folder, part / name)
-    return files
+def _no_text(document: str) -> StoredIndexError:
+    return StoredIndexError(f"no text is stored of the document {document}", hint="index it again")
 
 
-def slug(name: str) -> str:
-    """A document's name as part of a folder's: lower-case ASCII letters, digits and hyphens, at most 40."""
-    plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode("ascii").lower()
-    return re.sub(r"[^a-z0-9]+", "-", plain).strip("-")[:_SLUG_CHARACTERS].strip("-") or "document"
+def _absolute(path: str | None) -> str | None:
+    return None if path is None else str(Path(path).absolute())
+
+
+def _leaves_part(key: LeavesKey, leaves: Leaves) -> Part:
+    facts = {"tokens": leaves.token_count, "chunks": len(leaves.trees), "leaves": leaves.leaf_count}
+    return key, leaves_files(leaves), facts

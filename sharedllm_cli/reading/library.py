@@ -21,6 +21,7 @@ from sharedllm_cli.errors import DocumentError, SharedLLMError
 from sharedllm_cli.index.leaves import Leaves, build_leaves
 from sharedllm_cli.index.manifest import LeavesKey, text_hash
 from sharedllm_cli.index.store import IndexStore
+from sharedllm_cli.index.stored import StoredDocument
 from sharedllm_cli.progress import Reporter
 
 
@@ -138,62 +139,68 @@ class Shelf:
         missing: list[tuple[str, DocumentError]] = []
         sources = expand(arguments, missing)
         library = Library([], [*missing])
-        renewed: set[str] = set()
+        by_content: dict[str, OpenDocument] = {}
         for source in sources:
             try:
-                opened = self._open_one(source, renewed if reindex else None)
+                content_hash, data = readers.content_hash(source)
+                opened = by_content.get(content_hash) or self._open_one(source, content_hash, data, reindex=reindex)
             except DocumentError as failure:
                 library.failures.append((source.name, failure))
                 continue
-            twin = next((one for one in library.documents if one.content_hash == opened.content_hash), None)
-            if twin is None:
+            twin = by_content.setdefault(opened.content_hash, opened)
+            if (twin.name, twin.path) == (source.name, _text(source.path)):
                 library.documents.append(opened)
             else:
+                if source.path is not None:
+                    self._store.seen_too(twin.content_hash, str(source.path))
                 self._reporter.note(f"{source.name} has the same content as {twin.name} and is read once")
         if not library.documents:
             raise library.failures[0][1]
         return library
 
-    def _open_one(self, source: SourceFile, renewed: set[str] | None) -> OpenDocument:
-        """Open a document; anew unless its content is among those `renewed` (None: only what isn't stored)."""
-        content_hash, data = readers.content_hash(source)
-        if renewed is not None and content_hash not in renewed:
-            opened = self._renewed(source, data)
-            renewed.add(opened.content_hash)
-            return opened
-        path = None if source.path is None else str(source.path)
-        document = self._store.read_text(content_hash)
-        text_hit = document is not None
-        if document is None:
+    def _open_one(self, source: SourceFile, content_hash: str, data: bytes | None, *, reindex: bool) -> OpenDocument:
+        """Open a document from what is stored of it, or anew where nothing is or with `reindex`."""
+        if reindex:
+            return self._made(source, data, discard=True)
+        path = _text(source.path)
+        stored = self._store.open(content_hash, source.name, path)
+        document = stored.text() if stored else None
+        if stored is None or document is None:
             if reason := self._store.explain_new(path, content_hash):
                 self._reporter.note(f"{source.name} is read anew: {reason}")
-            document = self._read(source, data)
-            content_hash = document.content_hash  # of the bytes that were read, should the file just have changed
-            self._store.write_text(document)
-        else:
-            document = replace(document, name=source.name, path=path)
-            self._store.seen(content_hash, source.name, path)
-            for warning in document.warnings:
-                self._reporter.warn(warning)
+            return self._made(source, data, stored)
+        document = replace(document, name=source.name, path=path)
+        stored.mark_used()
+        self._store.seen(content_hash, source.name, path, stored)
+        for warning in document.warnings:
+            self._reporter.warn(warning)
         key = self._leaves_key(document)
-        leaves = self._store.read_leaves(content_hash, key)
-        if leaves is None:
-            if text_hit and (reason := self._store.explain_new(path, content_hash, [key])):
-                self._reporter.note(f"{source.name} is split anew: {reason}")
-            leaves = build_leaves(document, self._tokenizer, self._tree)
-            self._store.write_leaves(content_hash, key, leaves)
-            text_hit = False
-        return self._opened(document, leaves, key, text_hit)
+        leaves = stored.leaves(key)
+        if leaves is not None:
+            return OpenDocument(document, leaves, key, True, stored.folder)
+        if reason := self._store.explain_new(path, content_hash, [key]):
+            self._reporter.note(f"{source.name} is split anew: {reason}")
+        leaves = build_leaves(document, self._tokenizer, self._tree)
+        self._store.write_leaves(content_hash, key, leaves)
+        return OpenDocument(document, leaves, key, False, stored.folder)
 
-    def _renewed(self, source: SourceFile, data: bytes | None) -> OpenDocument:
-        """Read and split a document, then discard all that is stored of it: trees may have taken hours."""
+    def _made(
+        self, source: SourceFile, data: bytes | None, stored: StoredDocument | None = None, *, discard: bool = False
+    ) -> OpenDocument:
+        """Read and split a document, and store it; leaves that are `stored` of the same text go on serving.
+
+        With `discard` all that is stored of it goes, and only then: trees may have taken hours.
+        """
         document = self._read(source, data)
         key = self._leaves_key(document)
-        leaves = build_leaves(document, self._tokenizer, self._tree)
-        self._store.discard(document.content_hash)
-        self._store.write_text(document)
-        self._store.write_leaves(document.content_hash, key, leaves)
-        return self._opened(document, leaves, key, text_hit=False)
+        content_hash = document.content_hash  # of the bytes that were read, should the file just have changed
+        leaves = stored.leaves(key) if stored else None
+        if leaves is None:
+            leaves = build_leaves(document, self._tokenizer, self._tree)
+        if discard:
+            self._store.discard(content_hash)
+        folder = self._store.write(document, key, leaves)
+        return OpenDocument(document, leaves, key, False, folder)
 
     def _read(self, source: SourceFile, data: bytes | None) -> Document:
         return readers.read(source, password=self._password, reporter=self._reporter, data=data)
@@ -201,7 +208,6 @@ class Shelf:
     def _leaves_key(self, document: Document) -> LeavesKey:
         return LeavesKey(text_hash(document), self._tokenizer_hash, self._tree)
 
-    def _opened(self, document: Document, leaves: Leaves, key: LeavesKey, text_hit: bool) -> OpenDocument:
-        folder = self._store.folder(document.content_hash)
-        assert folder is not None
-        return OpenDocument(document, leaves, key, text_hit, folder)
+
+def _text(path: Path | None) -> str | None:
+    return None if path is None else str(path)

@@ -107,8 +107,10 @@ class QuestionLeaves:
             return self._last[1]
         layers = min(LATE_LAYERS, self._lower.lower_layers)
         query: np.ndarray = self._lower.states(torch.tensor([self._question_ids]), layers)[0].float().cpu().numpy()
-        every_leaf = [ids for document in self._documents for ids in _leaf_ids(document)]
-        idf = policies.token_weights(np.array(self._question_ids), every_leaf)
+        # Leaves tile a document's tokens.
+        lengths = np.concatenate([np.diff(document.leaf_spans, axis=1)[:, 0] for document in self._documents])
+        ids = [document.tokens.ids for document in self._documents]
+        idf = policies.joined_token_weights(np.array(self._question_ids), ids, lengths)
         found = query, self._states(leaves, layers), idf
         if self._head is not None:  # late interaction and the head compare the same hundred leaves
             self._last = leaves.tobytes(), found

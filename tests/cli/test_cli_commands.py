@@ -116,14 +116,14 @@ def test_another_folder_is_looked_into_when_asked(stored: Path, tmp_path: Path) 
 def test_verify_finds_a_flipped_byte(stored: Path) -> None:
     assert call(Script(), "indexes", "verify").out == "book.txt: whole\n"
     [entry] = entries(stored)
-    victim = max((path for path in (entry.folder / "text").iterdir()), key=lambda path: path.stat().st_size)
+    victim = max((path for path in entry.folder.iterdir()), key=lambda path: path.stat().st_size)
     data = bytearray(victim.read_bytes())
     data[len(data) // 2] ^= 1
     victim.chmod(0o600)
     victim.write_bytes(data)
     ran = call(Script(), "indexes", "verify", "book.txt")
     assert ran.code == 5
-    assert ran.out.startswith("book.txt: not whole\n  text/")
+    assert ran.out.startswith("book.txt: not whole\n  bundle.safetensors ")
     assert "hint: sharedllm index --reindex" in ran.err
     ran = call(Script(), "indexes", "verify", "--json")
     assert ran.code == 5

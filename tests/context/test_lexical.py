@@ -10,12 +10,13 @@ from counting import calls
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sharedllm_cli.context.lexical import K1, LexicalIndex, scores, weighed_terms
+from sharedllm_cli.context.lexical import K1, SHARES_AFTER, SHARES_BEFORE, B, LexicalIndex, scores, weighed_terms
 from sharedllm_cli.context.words import words
 
 VOCABULARY = ["whale", "ship", "harpoon", "captain", "running", "sea", "the", "of", "lm()", "1,024"]
 leaf_texts = st.lists(st.lists(st.sampled_from(VOCABULARY), max_size=8).map(" ".join), min_size=1, max_size=6)
 questions = st.lists(st.sampled_from([*VOCABULARY, "unknown", "what"]), max_size=5).map(" ".join)
+content_questions = st.lists(st.sampled_from([*VOCABULARY[:6], "unknown"]), max_size=5).map(" ".join)
 
 
 def plain_bm25(question: str, documents: list[list[str]], k1: float, b: float) -> list[list[float]]:
@@ -54,6 +55,37 @@ def test_joined_statistics_are_those_of_one_big_index(documents: list[list[str]]
     together = scores(question, [build([leaf for leaves in documents for leaf in leaves])], b=0.4, before=(), after=())
     np.testing.assert_allclose(np.concatenate(apart.values), together.values[0], atol=1e-12)
     assert (apart.terms, apart.matched) == (together.terms, together.matched)
+
+
+def one_document_at_a_time(question: str, indexes: list[LexicalIndex]) -> list[np.ndarray]:
+    """The search as it was before all documents' leaves were one array."""
+    leaf_count = sum(len(index.lengths) for index in indexes)
+    average = sum(int(index.lengths.sum()) for index in indexes) / max(1, leaf_count) or 1.0
+    values = [np.zeros(len(index.lengths)) for index in indexes]
+    for term in dict.fromkeys(term for word in words(question, "english") for term in word.terms):
+        postings = [index.postings(term) for index in indexes]
+        frequency = sum(len(leaves) for leaves, _ in postings)
+        idf = float(np.log1p((leaf_count - frequency + 0.5) / (frequency + 0.5)))
+        for value, index, (leaves, counts) in zip(values, indexes, postings, strict=True):
+            norm = K1 * (1 - B + B * index.lengths / average)
+            weights = idf * counts / (counts + norm[leaves])
+            weight = np.zeros(len(value))
+            weight[leaves] = weights
+            for distance, share in ((1, SHARES_BEFORE[0]), (2, SHARES_BEFORE[1]), (-1, 0.3), (-2, 0.15)):
+                for leaf, own in zip(leaves.tolist(), weights.tolist(), strict=True):
+                    if 0 <= leaf + distance < len(value):
+                        weight[leaf + distance] = max(weight[leaf + distance], share * own)
+            value += weight
+    return values
+
+
+@given(documents=st.lists(leaf_texts, min_size=1, max_size=9), question=content_questions)
+def test_all_documents_at_once_score_to_the_digit_as_one_at_a_time(documents: list[list[str]], question: str) -> None:
+    assert SHARES_AFTER == (0.3, 0.15)
+    indexes = [build(leaves) for leaves in documents]
+    found = scores(question, indexes)
+    for values, expected in zip(found.values, one_document_at_a_time(question, indexes), strict=True):
+        assert values.tolist() == expected.tolist()
 
 
 @given(leaves=leaf_texts, question=questions)

@@ -81,7 +81,12 @@ def test_token_weights_are_the_idf_of_the_leaves_that_hold_the_token(leaves: lis
     arrays = [np.array(leaf, dtype=np.int32) for leaf in leaves]
     df = [sum(token in leaf for leaf in leaves) for token in query]
     expected = [np.log(1 + (len(leaves) - n + 0.5) / (n + 0.5)) for n in df]
-    np.testing.assert_allclose(policies.token_weights(np.array(query, dtype=np.int32), arrays), expected)
+    found = policies.token_weights(np.array(query, dtype=np.int32), arrays)
+    np.testing.assert_allclose(found, expected)
+    # Given by document instead of by leaf.
+    lengths = np.array([len(leaf) for leaf in arrays])
+    halves = [np.concatenate([np.zeros(0, dtype=np.int32), *part]) for part in (arrays[:2], arrays[2:])]
+    assert policies.joined_token_weights(np.array(query), halves, lengths).tolist() == found.tolist()
 
 
 def test_token_weights_without_leaves_are_even() -> None:

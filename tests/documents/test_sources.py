@@ -53,6 +53,25 @@ def test_each_once_in_the_order_given(library: Path) -> None:
     assert found == ["b10.txt", "b2.txt", "standard input"]
 
 
+def test_a_file_is_one_by_whatever_links_it_is_reached(library: Path) -> None:
+    os.symlink(library / "sub", library / "other")
+    os.symlink(library / "b2.txt", library / "sub" / "link.txt")
+    assert names("sub", "other", "other/c.pdf", "other/../sub/c.pdf", "b2.txt") == ["c.pdf", "d.HTML", "link.txt"]
+    assert names("other/link.txt", "b2.txt") == ["link.txt"]
+
+
+def test_the_links_of_a_folder_are_followed_once_for_all_its_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(50):
+        (tmp_path / f"{number}.txt").write_text("x")
+    followed: list[str] = []
+    realpath = os.path.realpath
+    monkeypatch.setattr(os.path, "realpath", lambda path: (followed.append(path), realpath(path))[1])
+    assert len(expand([str(tmp_path)])) == 50
+    assert followed == [str(tmp_path)]
+
+
 def test_names_are_the_shortest_that_tell_apart(tmp_path: Path) -> None:
     for name in ("one/a/book.txt", "two/a/book.txt", "two/c/book.txt", "other.txt"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)

@@ -9,7 +9,7 @@ import traceback
 from pathlib import Path
 from typing import Any
 
-MOMENTS = ("encoding", "shard-written", "shard-renamed", "journal-torn", "manifest-written", "text")
+MOMENTS = ("encoding", "shard-written", "shard-renamed", "journal-torn", "manifest-written", "text", "bundle")
 
 
 def die(*_: Any) -> None:
@@ -21,13 +21,18 @@ def build_until(moment: str, root: Path, lower_folder: Path) -> None:
     from transformers import AutoTokenizer
 
     from sharedllm_cli import durable
-    from sharedllm_cli.index import layout
+    from sharedllm_cli.index import bundle, layout
     from sharedllm_cli.index.store import IndexStore
 
     layout.SHARD_BYTES = 20_000
     store, document = IndexStore(root), sample_document()
+    whole = Path.replace
     if moment == "text":
+        bundle.SMALL_BYTES = 0
         durable.sync_folder = die
+        store.write_text(document)
+    elif moment == "bundle":
+        Path.replace = die  # type: ignore[assignment,method-assign]
         store.write_text(document)
     leaves = text_and_leaves(store, document, AutoTokenizer.from_pretrained(lower_folder))
     progress = Progress(after=lambda done: die() if done > 300 else None) if moment == "encoding" else Progress()
@@ -50,7 +55,6 @@ def build_until(moment: str, root: Path, lower_folder: Path) -> None:
     elif moment == "shard-renamed":
         durable.append_line = renamed
     elif moment == "shard-written":
-        whole = Path.replace
         Path.replace = lambda self, to: die() if "00002" in self.name else whole(self, to)  # type: ignore[assignment,method-assign]
     elif moment == "manifest-written":
         Path.rename = lambda self, to: die()  # type: ignore[assignment,method-assign]

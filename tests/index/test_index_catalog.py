@@ -14,7 +14,9 @@ from sharedllm_cli import durable
 from sharedllm_cli.documents.pages import Document
 from sharedllm_cli.errors import UsageError
 from sharedllm_cli.index import catalog
-from sharedllm_cli.index.store import IndexStore, slug
+from sharedllm_cli.index.bundle import BUNDLE
+from sharedllm_cli.index.folders import slug
+from sharedllm_cli.index.store import IndexStore
 from sharedllm_cli.progress import Silent
 
 
@@ -84,7 +86,7 @@ def test_what_is_prunable_and_why(store: IndexStore, tmp_path: Path) -> None:
     folder = store.folder(stays.content_hash)
     assert folder is not None
     long_ago = time.time() - 40 * 86400
-    os.utime(folder / "usage.json", (long_ago, long_ago))
+    os.utime(folder / BUNDLE, (long_ago, long_ago))
     old = {item.entry.name for item in catalog.prunable(store.root, older_than_days=30)}
     assert old == {"gone.txt", "changed.txt", "stays.txt"}
     store.read_text(stays.content_hash)

@@ -50,7 +50,7 @@ def tree_bytes(folder: Path, name: str) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in sorted((folder / name).glob("*.safetensors"))}
 
 
-@pytest.mark.parametrize("moment", [moment for moment in MOMENTS if moment != "text"])
+@pytest.mark.parametrize("moment", [moment for moment in MOMENTS if moment not in ("text", "bundle")])
 def test_a_killed_build_goes_on_to_the_same_bytes(
     killed: Path, moment: str, store: IndexStore, lower: Any, byte_tokenizer: Any
 ) -> None:
@@ -76,14 +76,18 @@ def test_a_killed_build_goes_on_to_the_same_bytes(
     assert not parts.leftovers(resumed.part.parent)
 
 
-def test_a_killed_text_is_not_there(killed: Path, byte_tokenizer: Any) -> None:
+@pytest.mark.parametrize("moment", ["text", "bundle"])
+def test_a_killed_text_is_not_there(killed: Path, moment: str) -> None:
     document = sample_document()
-    store = IndexStore(killed / "text")
+    root = killed / moment
+    store = IndexStore(root)
     assert store.read_text(document.content_hash) is None
-    found = catalog.prunable(killed / "text")
+    [entry] = catalog.entries(root)
+    assert not entry.complete
+    found = catalog.prunable(root)
     assert [item.leftover for item in found] == [True]
     catalog.prune(found)
-    assert list((killed / "text").iterdir()) == []
+    assert [path.name for path in root.iterdir() if path.name != ".bundle.lock"] == []
 
 
 class Counting:

@@ -1,4 +1,7 @@
-"""Laws of refusal: one changed byte anywhere is found by `verify` and refused on opening; so is what is not ours."""
+"""Laws of refusal: one changed byte anywhere is found by `verify` and refused on opening; so is what is not ours.
+
+Of folders with a folder for each part, as larger documents have them; test_index_bundle.py has those of bundles.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ import os
 import re
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -47,6 +50,13 @@ FILES = [
 SETTLED_SECONDS = 0.02
 DOCUMENT = sample_document()
 STATES_KEY = StatesKey(leaves_key(DOCUMENT), "tiny", "0" * 64, 2)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def no_bundles() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("sharedllm_cli.index.bundle.SMALL_BYTES", 0)
+        yield
 
 
 @pytest.fixture(scope="module")

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import builtins
+import io
+import os
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +15,9 @@ from sharedllm_cli.documents import readers
 from sharedllm_cli.documents.pages import Document
 from sharedllm_cli.documents.sources import SourceFile
 from sharedllm_cli.errors import DocumentError, StoredIndexError
+from sharedllm_cli.index.bundle import BUNDLE
 from sharedllm_cli.index.store import IndexStore
+from sharedllm_cli.index.usage import USAGE, read_usage
 from sharedllm_cli.progress import Silent
 from sharedllm_cli.reading.library import Shelf
 
@@ -41,6 +46,12 @@ def written(folder: Path, name: str, text: str) -> str:
     return str(path)
 
 
+def contents(folder: Path) -> dict[Path, bytes]:
+    found = {file: file.read_bytes() for file in folder.rglob("*") if file.is_file()}
+    assert found
+    return found
+
+
 def test_what_was_read_once_is_opened_without_reading_the_file_again(
     shelf: Shelf, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -57,6 +68,74 @@ def test_a_content_is_read_once_whatever_its_names(shelf: Shelf, tmp_path: Path,
     paths = [written(tmp_path, name, "The bees fly.") for name in ("one.txt", "two.txt")]
     assert [opened.name for opened in shelf.open(paths).documents] == ["one.txt"]
     assert notes.notes == ["two.txt has the same content as one.txt and is read once"]
+
+
+def test_a_thousand_notes_are_looked_up_in_one_listing_and_opened_by_a_file_each(
+    shelf: Shelf, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Counted on fewer: the listings of the root, and the files of the index that are opened for each document."""
+    count = 40
+    root = tmp_path / "indexes"
+    notes = tmp_path / "notes"
+    notes.mkdir()
+    for number in range(count):
+        written(notes, f"{number}.txt", f"Note {number} tells of the bees and of clover.")
+    opened_files, listings = watched(root, monkeypatch)
+    first = shelf.open([str(notes)]).documents
+    # One, but for the lock that is made there, after which the time of change is not trusted for a moment.
+    assert len(listings) < count / 4
+    opened_files.clear()
+    listings.clear()
+    again = shelf.open([str(notes)]).documents
+    assert all(opened.text_hit for opened in again)
+    assert [opened.document for opened in again] == [opened.document for opened in first]
+    assert len(listings) <= 1
+    assert sorted(opened_files) == sorted(str(opened.index_path / BUNDLE) for opened in again)
+    assert len({id(opened.leaves.trees[0]) for opened in again}) < count, "notes of one length share a tree"
+
+
+def watched(root: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[list[str], list[str]]:
+    """Files below a root that are opened, and listings of the root itself, from now on."""
+    opened_files: list[str] = []
+    listings: list[str] = []
+    whole_open, listdir = io.open, os.listdir
+
+    def counted_open(path: Any, *arguments: Any, **options: Any) -> Any:
+        if not isinstance(path, int) and Path(path).is_relative_to(root) and not str(path).endswith(".lock"):
+            opened_files.append(str(path))
+        return whole_open(path, *arguments, **options)
+
+    def counted_listdir(path: Any = ".") -> Any:
+        if Path(path) == root:
+            listings.append(str(path))
+        return listdir(path)
+
+    monkeypatch.setattr(io, "open", counted_open)
+    monkeypatch.setattr(builtins, "open", counted_open)
+    monkeypatch.setattr(os, "listdir", counted_listdir)
+    return opened_files, listings
+
+
+def test_twins_are_remembered_without_a_word_on_disk_for_each_question(shelf: Shelf, tmp_path: Path) -> None:
+    paths = [written(tmp_path, name, "The bees fly.") for name in ("one.txt", "two.txt")]
+    folder = shelf.open(paths).documents[0].index_path
+    usage = read_usage(folder)
+    assert usage is not None
+    assert (usage.name, usage.path, usage.elsewhere) == ("one.txt", paths[0], (paths[1],))
+    before = (folder / USAGE).stat().st_ino
+    assert [opened.name for opened in shelf.open(paths).documents] == ["one.txt"]
+    assert (folder / USAGE).stat().st_ino == before, "it was not written again"
+
+
+def test_a_damaged_index_names_the_document_as_it_was_asked_for(shelf: Shelf, tmp_path: Path) -> None:
+    path = written(tmp_path, "bees.txt", "The bees fly from clover to clover.")
+    bundle = shelf.open([path]).documents[0].index_path / BUNDLE
+    data = bytearray(bundle.read_bytes())
+    data[8] ^= 1
+    bundle.write_bytes(data)
+    with pytest.raises(StoredIndexError, match=r"the index of bees\.txt is damaged") as raised:
+        shelf.open([path])
+    assert f"--reindex {path}" in (raised.value.hint or "")
 
 
 def test_a_bad_document_is_told_and_the_rest_go_on(shelf: Shelf, tmp_path: Path) -> None:
@@ -90,7 +169,7 @@ def test_reindex_reads_first_and_discards_then(shelf: Shelf, tmp_path: Path, mon
     """What can't be read any more (no password, no memory, an interruption) leaves the index as it was."""
     path = written(tmp_path, "bees.txt", "The bees fly from clover to clover.")
     folder = shelf.open([path]).documents[0].index_path
-    before = {file: file.read_bytes() for file in folder.glob("*/*")}
+    before = contents(folder)
     for step, problem in {
         "documents.readers.read": DocumentError("bees.txt is encrypted"),
         "documents.readers.normalise": MemoryError(),
@@ -104,7 +183,7 @@ def test_reindex_reads_first_and_discards_then(shelf: Shelf, tmp_path: Path, mon
             patched.setattr(f"sharedllm_cli.{step}", refuse)
             with pytest.raises(type(problem)):
                 shelf.open([path], reindex=True)
-        assert {file: file.read_bytes() for file in folder.glob("*/*")} == before
+        assert contents(folder) == before
     assert shelf.open([path]).documents[0].text_hit
 
 
@@ -136,7 +215,8 @@ def test_reindex_reads_each_content_once(
 def test_reindex_heals_a_damaged_index(shelf: Shelf, tmp_path: Path) -> None:
     path = written(tmp_path, "bees.txt", "The bees fly from clover to clover.")
     first = shelf.open([path]).documents[0]
-    (first.index_path / "text" / "text.txt").write_text("The wasps fly.")
+    bundle = first.index_path / BUNDLE
+    bundle.write_bytes(bundle.read_bytes().replace(b"bees", b"wasp"))
     with pytest.raises(StoredIndexError):
         shelf.open([path])
     again = shelf.open([path], reindex=True).documents[0]
