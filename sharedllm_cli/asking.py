@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from time import perf_counter
 from typing import Any
@@ -175,7 +175,8 @@ class Asking:
             sources = supporting_first(sources, self._question, text)
         several = self._several(text, check, read)
         if several is not None and several.sources:
-            sources = answering_first(several.sources, text)
+            beside = [replace(source, supports=False) for source in sources]
+            sources = [*answering_first(several.sources, text), *beside]
         yield self._answer(text, sources, read, tree, check, timing, several)
 
     @cached_property

@@ -42,6 +42,9 @@ _LISTS = tuple(
         r"\A(?:which|what|welche) (?P<thing>(?:\w+ ){0,2}?\w+(?:s|en|men))(?= (?:are|were|have|do|did|sind|haben)\b)",
     )
 )
+_KIND_OF = re.compile(
+    rf"(?:[\w'’-]+ ){{0,2}}?(?:kinds?|types?|sorts?|ways?|examples|parts|number) of {_THE}{_THING}", re.IGNORECASE
+)
 _NUMBER = re.compile(
     r"\d[\d.,]*|\b(?:one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|\w+teen|twenty|thirty|forty|fifty|"
     r"sixty|seventy|eighty|ninety|hundred|thousand|dozen|no|none|both|eine?|zwei|drei|vier|fünf|sechs|sieben|acht|neun|"
@@ -70,6 +73,8 @@ def asks_for_several(question: str) -> Several | None:
         thing = match["thing"].strip()
         plural = re.match(_PLURAL, thing, re.IGNORECASE)
         thing = plural.group() if plural else thing  # of `people live there` the people
+        if (kind := _KIND_OF.match(asked[match.start("thing") :])) is not None:
+            thing = kind["thing"].strip()  # of `kinds of vectors` the vectors
         if any(word.surface.lower() not in stops for word in words(thing, DEFAULT_LANGUAGE)):
             return Several(thing, count)
     return None

@@ -18,6 +18,7 @@ from sharedllm_cli.context.listing import asks_for_several, states_number
         ("What are all the fees?", "fees", False),
         ("Which boats were lost?", "boats", False),
         ("How many people live there?", "people", True),
+        ("How many different kinds of index vector can be used?", "index vector", True),
         ("Wie viele Boote gibt es?", "Boote", True),
         ("Combien de bateaux y a-t-il ?", "bateaux", True),
     ],

@@ -221,6 +221,13 @@ def test_a_text_is_read_with_the_adapters_own_bias_for_texts(
     assert reader_of(reading, small, books).tree(stretch, ignore).nll == pytest.approx(less.nll, rel=1e-6)
 
 
+def alike(found: list[Any], expected: list[Any]) -> None:
+    """Equal but for rounding: chunks that are known already are not encoded with the others, in batches of one shape."""
+    for one, other in zip(found, expected, strict=True):
+        assert replace(one, nll=0.0) == replace(other, nll=0.0)
+        assert one.nll == pytest.approx(other.nll, rel=1e-6)
+
+
 def test_trees_live_or_from_an_index_are_the_same_and_known_chunks_too(
     reading: SharedModel, small: Settings, texts: list[tuple[str, str]], tmp_path: Path
 ) -> None:
@@ -231,9 +238,9 @@ def test_trees_live_or_from_an_index_are_the_same_and_known_chunks_too(
         live = reader_of(reading, settings, books)
         fresh = [reader_of(reading, settings, books).tree(one, ignore) for one in stretches]
         stored = reader_of(reading, settings, books, store=IndexStore(tmp_path / dtype))
-        assert [live.tree(one, ignore) for one in stretches] == fresh
-        assert [stored.tree(one, ignore) for one in stretches] == fresh
-        assert stored.tree_wrong(stretches[0], ignore) == live.tree_wrong(stretches[0], ignore)
+        for reader in (live, stored):
+            alike([reader.tree(one, ignore) for one in stretches], fresh)
+        alike([stored.tree_wrong(stretches[0], ignore)], [live.tree_wrong(stretches[0], ignore)])
         assert stored.tree_wrong(stretches[0], ignore).nll != fresh[0].nll
 
 
