@@ -25,6 +25,7 @@ from sharedllm_cli.config import MAX_SOURCES, Settings
 from sharedllm_cli.context.front_matter import asks_for_front_matter
 from sharedllm_cli.context.languages import names_the_whole
 from sharedllm_cli.context.verdicts import asks_for_a_verdict
+from sharedllm_cli.documents.page_ranges import PageRange
 from sharedllm_cli.errors import UsageError
 from sharedllm_cli.generation import prompt as prompts
 from sharedllm_cli.generation.answering import answer_pieces, first_sentences, stop_ids, weighed_tokens
@@ -45,7 +46,7 @@ from sharedllm_cli.reading.choosing import Choosing, Chosen, looked_for, tokens_
 from sharedllm_cli.reading.library import Library, OpenDocument
 from sharedllm_cli.reading.quoting import LEAST_SHARE, Quoted, nearest_sentence
 from sharedllm_cli.reading.scoring import Scored, score_documents
-from sharedllm_cli.reading.sources import TokenRanges, answering_first, page_tokens
+from sharedllm_cli.reading.sources import allowed_tokens, answering_first
 from sharedllm_cli.reading.sources import sources as sources_of
 from sharedllm_cli.reading.trees import TreeReading, Trees
 
@@ -82,7 +83,7 @@ class Asking:
         question: str,
         *,
         history: Sequence[Turn] = (),
-        pages: tuple[int, int] | None = None,
+        pages: PageRange | str | tuple[int, int] | None = None,
     ) -> None:
         """UsageError for an empty question, one that nothing would be read for, and pages that aren't there."""
         if not question.strip():
@@ -104,11 +105,7 @@ class Asking:
                 "with --evidence-tokens 0 and no tree the model would read nothing of the document",
                 hint="leave --evidence-tokens above 0, or use an adapter that reads the tree",
             )
-        self._allowed: list[TokenRanges | None] = [page_tokens(opened, pages) for opened in self._documents]
-        if pages is not None and not any(self._allowed):
-            first, last = pages
-            where = f"page {first} holds" if first == last else f"pages {first} to {last} hold"
-            raise UsageError(f"--pages: {where} no text", hint="if they are scanned, OCR adds it")
+        self._allowed, self._told_pages = allowed_tokens(self._documents, pages)
 
     @property
     def _documents(self) -> list[OpenDocument]:
@@ -422,7 +419,10 @@ class Asking:
             model=model_use(self._shared),
             timing=timing,
             peak_bytes=peak_bytes(),
-            warnings=list(dict.fromkeys([*library.warnings, *self._reporter.warnings, *verdict.warnings])),
+            warnings=list(
+                dict.fromkeys([*library.warnings, *self._told_pages, *self._reporter.warnings, *verdict.warnings])
+            ),
+            not_read=list(library.not_read),
         )
 
 

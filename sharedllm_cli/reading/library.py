@@ -6,14 +6,16 @@ Knows documents and indexes; of the model only its tokenizer.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from sharedllm_cli.answer import NotRead
 from sharedllm_cli.config import TreeConfig
 from sharedllm_cli.documents import readers
 from sharedllm_cli.documents.pages import Document
 from sharedllm_cli.documents.sources import SourceFile, expand
+from sharedllm_cli.documents.unread import told
 from sharedllm_cli.errors import DocumentError, SharedLLMError
 from sharedllm_cli.index.leaves import Leaves, build_leaves
 from sharedllm_cli.index.manifest import LeavesKey, text_hash
@@ -59,6 +61,10 @@ class OpenDocument:
         return len(self.leaves.trees)
 
     @property
+    def parts(self) -> int:
+        return self.document.parts
+
+    @property
     def paged(self) -> bool:
         return self.document.paged
 
@@ -72,12 +78,14 @@ class Library:
     """The opened documents in the order given, and those that could not be read with the reason.
 
     `warnings` are those of opening (damaged pages, an adapter of other weights): every answer repeats them.
+    `not_read` are the files that folders and patterns hold besides.
     """
 
     documents: list[OpenDocument]
     failures: list[tuple[str, SharedLLMError]] = field(default_factory=list)
     read_seconds: float = 0.0
     warnings: list[str] = field(default_factory=list)
+    not_read: list[NotRead] = field(default_factory=list)
 
     @property
     def tokens(self) -> int:
@@ -116,8 +124,11 @@ class Shelf:
         used; it is discarded once the document was read, so that it stays where that fails.
         """
         missing: list[tuple[str, DocumentError]] = []
-        sources = expand(arguments, missing)
-        library = Library([], [*missing])
+        passed_over: dict[str, list[NotRead]] = {}
+        sources = expand(arguments, missing, passed_over)
+        library = Library([], [*missing], not_read=[file for files in passed_over.values() for file in files])
+        for argument, files in passed_over.items():
+            self._reporter.warn(told(argument, files))
         renewed: set[str] = set()
         for source in sources:
             try:
@@ -151,7 +162,7 @@ class Shelf:
             content_hash = document.content_hash  # of the bytes that were read, should the file just have changed
             self._store.write_text(document)
         else:
-            document = replace(document, name=source.name, path=path)
+            document = readers.named(document, source)
             self._store.seen(content_hash, source.name, path)
             for warning in document.warnings:
                 self._reporter.warn(warning)

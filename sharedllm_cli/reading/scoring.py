@@ -222,7 +222,7 @@ def _part(question: str, documents: Sequence[OpenDocument]) -> NamedPart | None:
     titled = []
     for opened in documents:
         document = opened.document
-        starts = {page.number: page.start for page in document.pages}
+        starts = {page.counted: page.start for page in reversed(document.pages)}
         outline = [(entry.title, entry.level, starts.get(entry.page, 0)) for entry in document.outline]
         titled.append(Titled(document.name, document.text, outline))
     part = named_part(question, titled)
