@@ -42,6 +42,7 @@ from sharedllm_cli.model.cross_attention import TreeContext
 from sharedllm_cli.model.recorded import LEAST_TOKENS, recorded_step
 from sharedllm_cli.model.shared import SharedModel
 from sharedllm_cli.progress import RememberingReporter
+from sharedllm_cli.reading.checking import checked
 from sharedllm_cli.reading.choosing import Choosing, Chosen, looked_for, tokens_read
 from sharedllm_cli.reading.library import Library, OpenDocument
 from sharedllm_cli.reading.quoting import LEAST_SHARE, Quoted, nearest_sentence
@@ -393,6 +394,9 @@ class Asking:
         timing: Timing,
     ) -> Answer:
         library, documents = self._library, self._documents
+        started = perf_counter()
+        sources = checked(sources, documents, self._store, self._settings.password)
+        timing.total_s += perf_counter() - started
         coverage = Coverage(
             tokens=library.tokens,
             tokens_read=tree.tokens or tokens_read(read),

@@ -3,7 +3,7 @@
     book-pdf-0123456789abcdef/      a document's folder: slug of its name, first 16 characters of its content hash
         text/                       a finished part: its files and manifest.json
         leaves-<12>/  trees-<12>/   more parts, each complete in itself
-        stamps.json  usage.json     bookkeeping (stamps.py, usage.py)
+        stamps.json  usage.json  second.json    bookkeeping (stamps.py, usage.py, second_pages.py)
         .<part>.lock                held while that part is written
         .<part>.unfinished/         a part under way; .<part>.journal.jsonl says how far a build came
         .<part>.old/                a part that is being replaced
@@ -41,13 +41,14 @@ from sharedllm_cli.index.manifest import (
     part_name,
     read_manifest,
 )
+from sharedllm_cli.index.second_pages import SECOND, read_second
 from sharedllm_cli.index.stamps import STAMPS, DamagedFileError, Stamps, stamp_of
 from sharedllm_cli.index.usage import USAGE, Usage, read_usage
 from sharedllm_cli.progress import Reporter
 
 FOLDER_NAME = re.compile(r".+-[0-9a-f]{16}")
 _WORK_NAME = re.compile(rf"\.(?P<part>{PART_NAME.pattern})\.(?P<state>unfinished|old|lock|journal\.jsonl)")
-_BESIDE_NAME = re.compile(r"\.(?:stamps|usage)\.json\.\d+\.new")
+_BESIDE_NAME = re.compile(r"\.(?:stamps|usage|second)\.json\.\d+\.new")
 _FILE_NAME = re.compile(
     r"manifest\.json|text\.txt|pages\.jsonl|document\.json|(?:tokens|lexical|states)\.safetensors|lexical-terms\.json"
     r"|keys-values-\d{5}\.safetensors(?:\.partial)?"
@@ -157,6 +158,7 @@ def prove_all(folder: Path, content_hash: str | None) -> None:
     """
     try:
         read_usage(folder)
+        read_second(folder)
         stamps = Stamps(folder)
     except DamagedFileError as problem:
         raise damaged(folder, problem.path) from None
@@ -328,7 +330,7 @@ def delete_document(folder: Path) -> None:
         with durable.writing(folder, INDEX_ELSEWHERE):
             for path in _listed(folder):
                 match = _WORK_NAME.fullmatch(path.name)
-                ours = path.name in (STAMPS, USAGE) or _BESIDE_NAME.fullmatch(path.name)
+                ours = path.name in (STAMPS, USAGE, SECOND) or _BESIDE_NAME.fullmatch(path.name)
                 if ours or (match and match["state"] == "lock"):
                     path.unlink(missing_ok=True)
     with suppress(OSError):
@@ -355,7 +357,7 @@ def _locked(folder: Path, names: list[str]) -> Iterator[None]:
 def folder_bytes(folder: Path) -> int:
     """Size of everything of ours in a document's folder, finished or not."""
     parts = [*finished_parts(folder), *(path for paths in leftovers(folder).values() for path in paths)]
-    files = [folder / STAMPS, folder / USAGE]
+    files = [folder / STAMPS, folder / USAGE, folder / SECOND]
     for part in parts:
         files += _listed(part) if part.is_dir() else [part]
     return sum(path.stat().st_size for path in files if path.is_file())

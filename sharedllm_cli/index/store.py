@@ -17,7 +17,7 @@ from sharedllm_cli import durable
 from sharedllm_cli.documents.pages import Document
 from sharedllm_cli.errors import StoredIndexError
 from sharedllm_cli.home import INDEX_ELSEWHERE
-from sharedllm_cli.index import explain, parts, usage
+from sharedllm_cli.index import explain, parts, second_pages, usage
 from sharedllm_cli.index.leaves import Leaves, leaves_files, leaves_from
 from sharedllm_cli.index.manifest import (
     FORMAT_VERSION,
@@ -29,6 +29,7 @@ from sharedllm_cli.index.manifest import (
     part_name,
     read_manifest,
 )
+from sharedllm_cli.index.stamps import DamagedFileError
 from sharedllm_cli.index.states import LeafStates, states_files, states_from
 from sharedllm_cli.index.text import document_from, text_facts, text_files, text_key
 from sharedllm_cli.progress import Reporter, Silent
@@ -96,6 +97,18 @@ class IndexStore:
         if folder is not None:
             absolute = None if path is None else str(Path(path).absolute())
             usage.write_usage(folder, name, absolute, content_hash)
+
+    def read_second(self, content_hash: str, made_by: str) -> dict[int, str | None]:
+        """The second extraction of a document's pages, as far as it is kept. StoredIndexError where it is damaged."""
+        folder = self.folder(content_hash)
+        try:
+            return {} if folder is None else second_pages.read_second(folder, made_by)
+        except DamagedFileError as problem:
+            raise parts.damaged(problem.path.parent, problem.path) from None
+
+    def write_second(self, content_hash: str, pages: Mapping[int, str | None], made_by: str) -> None:
+        """Keep the second extraction of pages. The text must be stored before."""
+        second_pages.write_second(self._present_folder(content_hash), pages, made_by)
 
     def read_leaves(self, content_hash: str, key: LeavesKey) -> Leaves | None:
         """The stored leaves with a key, None where there are none. Raises StoredIndexError where they are damaged."""
