@@ -8,6 +8,14 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+SECOND_EXTRACTION, OWN_TEXT = "second extraction", "own text"
+"""What a quote can be held against (`Source.checked`)."""
+
+
+def part_words(number: int, title: str | None) -> str:
+    """A part of a document without pages, by number and title: `part 3, The works`."""
+    return f"part {number}, {title}" if title else f"part {number}"
+
 
 @dataclass(frozen=True)
 class Source:
@@ -16,7 +24,12 @@ class Source:
     `verified` is True where the quote was found in the page's raw extraction. `chunk`, `level` and `node` address the
     passage's best leaf. `supports`: the answer rests on it. `read` is False for a passage that was only found: the
     model had not read it when it answered. `heading` is the nearest one above, None where none is known. `paged` is
-    False for formats without pages, whose `page` means nothing to a reader.
+    False for formats without pages, whose `page` means nothing to a reader. `pages` is how many pages the document has,
+    0 where that is not known.
+
+    `checked` says against what `verified` holds: another library's extraction of the page (`SECOND_EXTRACTION`), or the
+    text that was read (`OWN_TEXT`). Of a format with parts, as an epub, `part` and `part_title` name the one in which
+    the passage stands, `page` is its number too, and `page_label` the page of the print edition where the book has it.
     """
 
     document: str
@@ -32,6 +45,19 @@ class Source:
     paged: bool = True
     supports: bool = False
     heading: str | None = None
+    checked: str = OWN_TEXT
+    part: int | None = None
+    part_title: str | None = None
+    pages: int = 0
+
+
+@dataclass(frozen=True)
+class NotRead:
+    """A file that was passed over in a folder or a pattern: its name there, its path, and what it is, in a word."""
+
+    name: str
+    path: str
+    kind: str
 
 
 @dataclass(frozen=True)
@@ -115,12 +141,13 @@ class Answer:
     peak_bytes: int
     matches: int | None = None
     warnings: list[str] = field(default_factory=list)
+    not_read: list[NotRead] = field(default_factory=list)
 
     def to_json(self) -> dict[str, Any]:
         """The object that `ask --json` prints."""
         data = asdict(self)
         for source in data["sources"]:
-            del source["paged"]
+            del source["paged"], source["pages"]
         data["memory"] = {"peak_bytes": data.pop("peak_bytes")}
         data["warnings"] = data.pop("warnings")
         return data

@@ -28,6 +28,7 @@ from sharedllm_cli.context.languages import names_the_whole
 from sharedllm_cli.context.listing import asks_for_several
 from sharedllm_cli.context.mentions import topic_asked_about
 from sharedllm_cli.context.verdicts import asks_for_a_verdict
+from sharedllm_cli.documents.page_ranges import PageRange
 from sharedllm_cli.errors import UsageError
 from sharedllm_cli.generation import prompt as prompts
 from sharedllm_cli.generation.answering import (
@@ -50,12 +51,13 @@ from sharedllm_cli.model.cross_attention import TreeContext
 from sharedllm_cli.model.recorded import LEAST_TOKENS, recorded_step
 from sharedllm_cli.model.shared import SharedModel, model_use
 from sharedllm_cli.progress import RememberingReporter
+from sharedllm_cli.reading.checking import checked
 from sharedllm_cli.reading.choosing import Choosing, Chosen, looked_for, tokens_read
 from sharedllm_cli.reading.extracts import Extract, Extracts
 from sharedllm_cli.reading.library import Library, OpenDocument
 from sharedllm_cli.reading.mentioning import SeveralFound, several_found, states
 from sharedllm_cli.reading.scoring import Scored, score_documents
-from sharedllm_cli.reading.sources import TokenRanges, answering_first, page_tokens, supporting_first
+from sharedllm_cli.reading.sources import allowed_tokens, answering_first, supporting_first
 from sharedllm_cli.reading.trees import TreeReading, Trees
 
 OVERVIEW_SENTENCES = 2
@@ -90,7 +92,7 @@ class Asking:
         question: str,
         *,
         history: Sequence[Turn] = (),
-        pages: tuple[int, int] | None = None,
+        pages: PageRange | str | tuple[int, int] | None = None,
     ) -> None:
         """UsageError for an empty question, one that nothing would be read for, and pages that aren't there."""
         if not question.strip():
@@ -112,11 +114,7 @@ class Asking:
                 "with --evidence-tokens 0 and no tree the model would read nothing of the document",
                 hint="leave --evidence-tokens above 0, or use an adapter that reads the tree",
             )
-        self._allowed: list[TokenRanges | None] = [page_tokens(opened, pages) for opened in self._documents]
-        if pages is not None and not any(self._allowed):
-            first, last = pages
-            where = f"page {first} holds" if first == last else f"pages {first} to {last} hold"
-            raise UsageError(f"--pages: {where} no text", hint="if they are scanned, OCR adds it")
+        self._allowed, self._told_pages = allowed_tokens(self._documents, pages)
 
     @property
     def _documents(self) -> list[OpenDocument]:
@@ -415,7 +413,10 @@ class Asking:
         several: SeveralFound | None = None,
     ) -> Answer:
         library, documents = self._library, self._documents
-        remarks = [several.remark] if several else []
+        told = [*self._reporter.warnings, *check.warnings, *([several.remark] if several else [])]
+        started = perf_counter()
+        sources = checked(sources, documents, self._store, self._settings.password)
+        timing.total_s += perf_counter() - started
         coverage = Coverage(
             tokens=library.tokens,
             tokens_read=tree.tokens or tokens_read(read),
@@ -443,5 +444,6 @@ class Asking:
             timing=timing,
             peak_bytes=peak_bytes(),
             matches=several.count if several else None,
-            warnings=list(dict.fromkeys([*library.warnings, *self._reporter.warnings, *check.warnings, *remarks])),
+            warnings=list(dict.fromkeys([*library.warnings, *self._told_pages, *told])),
+            not_read=list(library.not_read),
         )

@@ -18,6 +18,7 @@ from time import perf_counter
 from sharedllm_cli.answer import Answer, ModelUse, Timing
 from sharedllm_cli.asking import Asking
 from sharedllm_cli.config import Settings
+from sharedllm_cli.documents.page_ranges import PageRange
 from sharedllm_cli.errors import SharedLLMError
 from sharedllm_cli.generation.prompt import Turn
 from sharedllm_cli.home import indexes_folder
@@ -156,9 +157,12 @@ class Engine:
         question: str,
         *,
         history: Sequence[Turn] = (),
-        pages: tuple[int, int] | None = None,
+        pages: PageRange | str | tuple[int, int] | None = None,
     ) -> Iterator[str | Answer]:
-        """Answer a question: pieces of text as they come, then one `Answer`. Closing the iterator stops the answer."""
+        """Answer a question: pieces of text as they come, then one `Answer`. Closing the iterator stops the answer.
+
+        `pages` bounds what is read, as `--pages` takes it, or the first and the last page as counted.
+        """
         asking = Asking(
             self.shared,
             self.settings,

@@ -14,11 +14,13 @@ from typing import Any, NamedTuple
 
 import torch
 
+from sharedllm_cli.answer import NotRead
 from sharedllm_cli.config import LATE_LAYERS, RERANK_LEAVES, Settings, StoredDtype, TreeConfig
 from sharedllm_cli.context.tree import chunk_lengths
 from sharedllm_cli.documents import readers
 from sharedllm_cli.documents.chunking import tokenize
 from sharedllm_cli.documents.sources import SourceFile, expand
+from sharedllm_cli.documents.unread import told
 from sharedllm_cli.errors import DocumentError, ResourceError, SharedLLMError
 from sharedllm_cli.generation.candidates import LONGEST
 from sharedllm_cli.index.encoding import ACCELERATOR_BATCH_TOKENS, CPU_BATCH_TOKENS
@@ -134,7 +136,11 @@ def plan_documents(
     ground = _ground(settings, home)
     missing: list[tuple[str, DocumentError]] = []
     plan = Plan()
-    for source in expand(arguments, missing):
+    passed_over: dict[str, list[NotRead]] = {}
+    sources = expand(arguments, missing, passed_over)
+    for argument, files in passed_over.items():
+        reporter.warn(told(argument, files))
+    for source in sources:
         try:
             plan.rows.append(_row(source, ground, store, reporter))
         except DocumentError as failure:

@@ -17,6 +17,7 @@ import typer
 from sharedllm_cli.cli.beforehand import refuse_unreadable, refuse_unwritable
 from sharedllm_cli.cli.options import OUTPUT, READING
 from sharedllm_cli.cli.session import Call
+from sharedllm_cli.documents.page_ranges import PageRange
 from sharedllm_cli.errors import DocumentError, SharedLLMError, UsageError
 
 if TYPE_CHECKING:
@@ -39,7 +40,10 @@ Documents = Annotated[
 Pages = Annotated[
     str | None,
     typer.Option(
-        "--pages", metavar="A-B", help="Read only these pages, as counted from 1.", rich_help_panel=READING.title
+        "--pages",
+        metavar="A-B",
+        help="Read only these pages, as printed (12-30, xii, A-3..A-7), else as counted; counted:A-B is as counted.",
+        rich_help_panel=READING.title,
     ),
 ]
 Reindex = Annotated[
@@ -119,18 +123,9 @@ def _looks_unquoted(documents: Sequence[str], question: str) -> bool:
     return bool(later) and bare and not any(_exists(word) for word in later) and " " not in question.strip()
 
 
-def page_span(pages: str | None) -> tuple[int, int] | None:
-    """`A-B` (or `A` alone) as first and last page, as counted from 1; UsageError for anything else."""
-    if pages is None:
-        return None
-    first, dash, last = pages.replace("–", "-").partition("-")
-    hint = "pages are counted from 1; a range looks like 12-30"
-    if not (first.strip().isdecimal() and (not dash or last.strip().isdecimal())):
-        raise UsageError(f"--pages can't be {pages!r}", hint=hint)
-    span = (int(first), int(last) if dash else int(first))
-    if not 1 <= span[0] <= span[1]:
-        raise UsageError(f"--pages {pages} is no range of pages", hint=hint)
-    return span
+def page_range(pages: str | None) -> PageRange | None:
+    """What --pages means; UsageError for what can be no range of pages."""
+    return None if pages is None else PageRange.parse(pages)
 
 
 def announce_stdin(call: Call, documents: Sequence[str]) -> None:

@@ -15,7 +15,7 @@ from sharedllm_cli.cli.arguments import (
     exit_code,
     failure_text,
     open_documents,
-    page_span,
+    page_range,
     split_question,
 )
 from sharedllm_cli.cli.options import EVERYTHING, takes
@@ -45,11 +45,11 @@ def ask(
     The last argument is the question. A document is read once; its index is kept for the questions that follow.
     """
     documents, question = split_question(arguments)
-    span = page_span(pages)
+    wanted = page_range(pages)
     announce_stdin(call, documents)
     call.console.kept = "finished work is kept; run the same command again to go on"
     engine, library = open_documents(call, documents, reindex=reindex)
-    pieces = engine.ask(library, question, pages=span)
+    pieces = engine.ask(library, question, pages=wanted)
     answer = receive(call.console, pieces, show=not call.json, stream=stream)
     if call.json:
         found = answer.to_json()

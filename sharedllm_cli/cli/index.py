@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from sharedllm_cli.answer import NotRead
 from sharedllm_cli.cli.arguments import Documents, Failures, Reindex, announce_stdin, exit_code, report_failures
 from sharedllm_cli.cli.beforehand import refuse_unreadable, refuse_unwritable
 from sharedllm_cli.cli.options import MODEL, READING, TREE, takes
 from sharedllm_cli.cli.session import Call
 from sharedllm_cli.cli.terminal.quantities import duration, number_of, size
+from sharedllm_cli.documents.sources import not_read
 
 if TYPE_CHECKING:
     from sharedllm_cli.engine import Engine, IndexOutcome
@@ -49,7 +51,7 @@ def index(
     outcomes, failures = engine.index(documents, reindex=reindex, late_states=late_states)
     report_failures(call, failures)
     if call.json:
-        call.console.json(as_json(outcomes, failures))
+        call.console.json(as_json(outcomes, failures, not_read(documents)))
     else:
         for outcome in outcomes:
             call.console.line(describe(outcome))
@@ -67,11 +69,14 @@ def unread(engine: Engine) -> str | None:
     return "the adapter reads no tree: questions answer from passages alone"
 
 
-def as_json(outcomes: Sequence[IndexOutcome], failures: Failures) -> dict[str, Any]:
+def as_json(
+    outcomes: Sequence[IndexOutcome], failures: Failures, passed_over: Sequence[NotRead] = ()
+) -> dict[str, Any]:
     """The object of `index --json`."""
     return {
         "documents": [{key: _plain(value) for key, value in asdict(outcome).items()} for outcome in outcomes],
         "failures": failures_json(failures),
+        "not_read": [asdict(file) for file in passed_over],
     }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from sharedllm_cli.cli.arguments import Documents, announce_stdin, exit_code, report_failures
@@ -12,6 +13,7 @@ from sharedllm_cli.cli.options import MODEL, takes
 from sharedllm_cli.cli.session import Call
 from sharedllm_cli.cli.terminal.quantities import duration, size
 from sharedllm_cli.cli.terminal.tables import plain, show_facts, show_table
+from sharedllm_cli.documents.sources import not_read
 
 if TYPE_CHECKING:
     from sharedllm_cli.engine import PlanRow
@@ -30,7 +32,9 @@ def plan(call: Call, documents: Documents) -> int:
     rows, failures = call.engine().plan(documents)
     report_failures(call, failures)
     if call.json:
-        call.console.json({"documents": plain(list(rows)), "failures": failures_json(failures)})
+        passed_over = [asdict(file) for file in not_read(documents)]
+        found = {"documents": plain(list(rows)), "failures": failures_json(failures), "not_read": passed_over}
+        call.console.json(found)
     elif rows:
         show(call, rows)
     return exit_code(failures)

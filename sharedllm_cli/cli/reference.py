@@ -37,7 +37,8 @@ What `sharedllm ask --json` prints, and `chat --json` on a line for every answer
 ```json
 {"question": "…", "answer": "…",
  "sources": [{"document": "book.pdf", "page": 12, "page_label": "xii", "quote": "…", "verified": true, "score": 0.83,
-              "chunk": 3, "level": 3, "node": 5, "read": true, "supports": true, "heading": "…"}],
+              "chunk": 3, "level": 3, "node": 5, "read": true, "supports": true, "heading": "…",
+              "checked": "second extraction", "part": null, "part_title": null}],
  "coverage": {"tokens": 131072, "tokens_read": 384, "chunks": 256, "pages": 310, "pages_without_text": [4],
               "readings": 1},
  "tree": {"preserved_nodes": 0, "kept_keys": 0, "ratio": null, "policy": "hybrid"},
@@ -46,7 +47,8 @@ What `sharedllm ask --json` prints, and `chat --json` on a line for every answer
  "model": {"base": "…", "adapter": "…", "trained": true, "reads_tree": true, "quantize": "none", "device": "cpu"},
  "timing": {"load_s": 0, "read_s": 0, "index_s": 0, "search_s": 0, "first_token_s": 0, "total_s": 0, "new_tokens": 0,
             "tokens_per_s": 0},
- "memory": {"peak_bytes": 0}, "warnings": []}
+ "memory": {"peak_bytes": 0}, "warnings": [],
+ "not_read": [{"name": "budget.xlsx", "path": "club/budget.xlsx", "kind": "Excel"}]}
 ```
 
 - `answered` is false where no answer was found, and `reason` says why. The answer is then `The document does not say.`
@@ -54,16 +56,36 @@ What `sharedllm ask --json` prints, and `chat --json` on a line for every answer
   with their share.
 - `sources`, best first, at most eight: those that the answer rests on (`supports` true), then what else was found.
   `read`: the model had read the passage when it answered. `heading` is the nearest one above, null where the document
-  has no outline. `page` counts from 1, `page_label` is as printed;
-  `verified` tells whether the quote was found in the page's raw extraction. `chunk`,
-  `level` and `node` are its place in the tree.
+  has no outline. `page` counts from 1, `page_label` is as printed. `chunk`, `level` and `node` are
+  its place in the tree.
+- An epub has parts instead of pages: `part` counts its files in reading order, `part_title` is as in the table of
+  contents, `page` is the part's number too, and `page_label` is a page of the print edition, if the book marks them.
+- `verified` tells whether the quote was found in the text that `checked` names. `second extraction`: the text that
+  another library extracts from that page of the PDF; at a terminal `quoted word for word`, or `not found word for
+  word`. `own text`: the text that was read, since there is no other, as in text, Markdown, HTML and epub files, or
+  in a PDF that is gone, has changed, or that the other library can't read; at a terminal `quoted from the text`.
 - `matches`, for a question for several things or their number (`list all …`, `how many …`): how many sentences speak of
   them. The `sources` are then these sentences, in reading order, at most forty; null for any other question, and where
   the answer's number is stated in a passage.
 - `coverage.tokens_read` counts what the model read of the document, in the tree or word for word, in so many `readings`
   (`--readings`).
 - `tree` is what was read of the context tree: zeros and no `ratio` where none was.
+- `not_read` lists the files of folders and patterns that are no documents `sharedllm` reads, by name and kind;
+  `index --json` and `plan --json` have it as well. At a terminal one warning names the first of them. Hidden files,
+  and the litter of a system or an editor, are left out.
 - `index` tells whether text and trees were found on disk, where, and their size; `timing` is in seconds.
+"""
+
+PAGES = """\
+## Pages
+
+`--pages` takes pages as printed: `12`, `12-30`, `xii`, `A-3`, `xii-xv`, `A-3..A-7`. A range of numbers that are not
+printed in the document is taken as counted from 1; `counted:12-30` is as counted always. Where a number could be
+either, a warning says which it was. Of an epub they are the pages of the print edition, if it marks them, else its
+parts. With several documents each is asked for the pages by itself; those without them are left out, with a warning.
+
+A source shows its page as printed, then as counted: `page xii (12 of 40)`; of an epub `page 47 (part 3, The works)`
+or `part 3, The works`.
 """
 
 SETTINGS = """\
@@ -100,7 +122,7 @@ def reference() -> str:
     for path, command in commands(root, (NAME,)):
         with Context(command, info_name=" ".join(path), help_option_names=HELP_NAMES) as context:
             parts.append("\n".join(_command(describe(command, context), " ".join(path))))
-    parts += [ANSWER, SETTINGS, _exit_codes()]
+    parts += [PAGES, ANSWER, SETTINGS, _exit_codes()]
     return "\n".join(parts)
 
 

@@ -1,4 +1,5 @@
-"""The text of an epub: each item of its spine is a page, labelled by its title in the table of contents.
+"""The text of an epub: each item of its spine is a part, with its title in the table of contents, and cut where a page
+of the print edition begins, if the book marks them.
 
 An epub is a zip of XHTML from anywhere: nothing is unpacked to disk, no entity or address outside it is followed, and
 no more is unpacked than a book can hold.
@@ -17,7 +18,7 @@ from urllib.parse import unquote
 
 from lxml import etree
 
-from sharedllm_cli.documents import markup
+from sharedllm_cli.documents import markup, print_pages
 from sharedllm_cli.documents.encodings import decode
 from sharedllm_cli.documents.extraction import ExtractedPage, Extraction
 from sharedllm_cli.documents.pages import OutlineEntry
@@ -75,22 +76,26 @@ class _Book:
         package = self._package()
         self._refuse_protected(package)
         titles = self._titles(package)
+        marks = self._print_pages(package)
         pages: list[ExtractedPage] = []
+        label: str | None = None
         warnings: list[str] = []
         for number, member in enumerate(package.spine, 1):
             try:
                 text, remarks = decode(self._read(member), f"{self.name}, {member}")
                 warnings += remarks
-                raw = markup.from_html(text).text
+                found = markup.from_html(text, print_pages=marks.get(member, {}))
             except (_DamagedMemberError, etree.LxmlError):
                 warnings.append(f"{self.name}: part {number} ({member}) is missing or damaged")
-                raw = ""
+                found = markup.MarkupText("", ())
             except DocumentError as failure:
                 if self.unpacked > LARGEST_WHOLE:
                     raise
                 warnings.append(failure.message)
-                raw = ""
-            pages.append(ExtractedPage(raw, next((title for title, _, target in titles if target == member), None)))
+                found = markup.MarkupText("", ())
+            title = next((title for title, _, target in titles if target == member), None)
+            pieces, label = print_pages.cut(found, number, title, label)
+            pages += pieces
         number_of = {member: number for number, member in reversed(list(enumerate(package.spine, 1)))}
         outline = tuple(
             OutlineEntry(title, level, number_of[target]) for title, level, target in titles if target in number_of
@@ -161,10 +166,33 @@ class _Book:
         except DocumentError:
             return []
 
+    def _print_pages(self, package: _Package) -> dict[str, dict[str, str]]:
+        """The labels of the print edition's pages by member and the id they point to; empty without a sound list."""
+        listed: list[tuple[str, str, str]] = []
+        try:
+            if package.navigation:
+                root, folder = self._xml(package.navigation), posixpath.dirname(package.navigation)
+                tables = [nav for nav in root.iter("{*}nav") if "page-list" in _attribute(nav, "type").split()]
+                listed = [(_text(a), folder, _attribute(a, "href")) for nav in tables for a in nav.iter("{*}a")]
+            if package.ncx and not listed:
+                root, folder = self._xml(package.ncx), posixpath.dirname(package.ncx)
+                for target in root.iter("{*}pageTarget"):
+                    title = next((_text(label) for label in target.iter("{*}navLabel")), _attribute(target, "value"))
+                    listed += [(title, folder, _attribute(content, "src")) for content in target.iter("{*}content")]
+        except DocumentError:
+            return {}
+        found: dict[str, dict[str, str]] = {}
+        for title, folder, address in listed:
+            if 0 < len(title) <= markup.LONGEST_LABEL and address:
+                found.setdefault(_member(folder, address), {}).setdefault(unquote(address.partition("#")[2]), title)
+        return found
+
     def _from_navigation(self, member: str) -> list[tuple[str, int, str]]:
         root, folder = self._xml(member), posixpath.dirname(member)
         tables = [nav for nav in root.iter("{*}nav") if "toc" in _attribute(nav, "type").split()]
-        links = (tables[0] if tables else root).iter("{*}a")
+        others = [nav for nav in root.iter("{*}nav") if _attribute(nav, "type") and nav not in tables]
+        elsewhere = {link for nav in others for link in nav.iter("{*}a")}
+        links = [link for link in (tables[0] if tables else root).iter("{*}a") if link not in elsewhere]
         return [
             (
                 _text(link),

@@ -12,11 +12,18 @@ from sharedllm_cli.documents.pages import OutlineEntry
 
 @dataclass(frozen=True)
 class ExtractedPage:
-    """One page as extracted: its text, its label where the file gives one, and whether it shows images."""
+    """One page as extracted: its text, its label where the file gives one, and whether it shows images.
+
+    `part` and `part_title` as in `pages.Page`. `seam` is the white space between the text before and this page's, where
+    the page begins within a paragraph or a word; None where pages are apart.
+    """
 
     raw: str
     label: str | None = None
     images: bool = False
+    part: int | None = None
+    part_title: str | None = None
+    seam: str | None = None
 
 
 @dataclass(frozen=True)

@@ -7,13 +7,14 @@ import zipfile
 from io import BytesIO
 from pathlib import PurePath
 
+from sharedllm_cli.documents import mail
 from sharedllm_cli.documents.sources import SUFFIXES
 from sharedllm_cli.errors import DocumentError
 
 _TO_PDF = "save it as a PDF first"
 # Where, what is found there, what it is, and what to do about it.
 _REFUSED: tuple[tuple[int, bytes, str, str | None], ...] = (
-    (0, b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "an old Office file (doc, xls, ppt)", _TO_PDF),
+    (0, b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "an old Office file (doc, xls, ppt) or a mail of Outlook (msg)", _TO_PDF),
     (0, b"{\\rtf", "a rich text file", _TO_PDF),
     (0, b"%!PS", "a PostScript file", "turn it into a PDF with ps2pdf"),
     (0, b"AT&TFORM", "a DjVu file", "turn it into a PDF with ddjvu"),
@@ -51,6 +52,15 @@ _HTML = re.compile(
     rf"\s*(?:<\?xml[^>]*>\s*)?(?:{_COMMENT}\s*)*<(?:!doctype\s+html|html[\s>]|head[\s>]|body[\s>])",
     re.IGNORECASE,
 )
+_PDF_OBJECT = re.compile(rb"\b\d+\s+\d+\s+obj\b")
+_WORDS = {
+    "pdf": "a PDF",
+    "epub": "an epub",
+    "html": "a web page",
+    "markdown": "Markdown",
+    "rst": "reStructuredText",
+    "text": "plain text",
+}
 
 
 def sniff(data: bytes, name: str) -> str | None:
@@ -63,10 +73,15 @@ def sniff(data: bytes, name: str) -> str | None:
     for place, magic, what, hint in _REFUSED:
         if head.startswith(magic, place) and not (magic == b"MZ" and b"\0" not in head):
             raise DocumentError(f"{name} is {what}, which can't be read", hint=hint)
+    if head.startswith(b"bplist00") and b"WebMainResource" in data:
+        raise mail.saved_page(name, "Safari")
+    if problem := mail.refusal(data, name):
+        raise problem
     # Mail and print systems put bytes before the header of a PDF; a text that speaks of PDFs has no such bytes.
     if b"%PDF-" in head and (b"\0" in data[:65536] or suffix_kind(name) == "pdf"):
         return "pdf"
-    return "pdf" if suffix_kind(name) == "pdf" and data.strip() and b"obj" in data else None
+    page = _HTML.match(head.decode("latin-1"))
+    return "pdf" if suffix_kind(name) == "pdf" and not page and _PDF_OBJECT.search(data) else None
 
 
 def _sniff_zip(data: bytes, name: str) -> str:
@@ -88,11 +103,23 @@ def suffix_kind(name: str) -> str | None:
     return SUFFIXES.get(PurePath(name).suffix.lower())
 
 
+def remarks(name: str, kind: str) -> tuple[str, ...]:
+    """One sentence where a document is of another kind than its name says, or is a mail; else none."""
+    if kind == "mail":
+        return (f"{name} is a mail: its header is read as text, too",)
+    promised = suffix_kind(name)
+    if promised is None or kind == promised:
+        return ()
+    return (f"{name} is {_WORDS[kind]}, not {_WORDS[promised]}, and is read as such",)
+
+
 def text_kind(text: str, name: str) -> str:
-    """`html`, `markdown`, `rst` or `text`: by its beginning, then by suffix."""
+    """`html`, `mail`, `markdown`, `rst` or `text`: by its beginning, then by suffix."""
     promised = suffix_kind(name)
     if _HTML.match(text[:4096]):
         return "html"
+    if mail.is_mail(text):
+        return "mail"
     return promised if promised in ("html", "markdown", "rst") else "text"
 
 

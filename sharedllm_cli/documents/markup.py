@@ -8,7 +8,7 @@ from __future__ import annotations
 import io
 import re
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import TYPE_CHECKING
@@ -50,37 +50,73 @@ DEEPEST_INDENT = 20
 """Levels of a nested list that are indented: below, the lines of a hostile page would be nothing but white space."""
 MOST_INLINE_SEARCHED = 10**8
 """Marks of a reStructuredText paragraph times its characters: above it, a second's work, it is left as it stands."""
+PAGE_MARK = "\0"
+"""Stands in the text where a page of a print edition begins; nothing else of a text's is this character."""
+LONGEST_LABEL = 20
+"""Characters of a printed page's number."""
 LONGEST_SUBSTITUTION = 10_000
 """Characters that a reStructuredText substitution may stand for; a longer one is not carried out."""
 
 
 @dataclass(frozen=True)
 class MarkupText:
-    """The plain text and the headings in it (all on page 1)."""
+    """The plain text and the headings in it (all on page 1).
+
+    `pages` are the labels of the pages of a print edition, in the order of their marks (`PAGE_MARK`) in the text.
+    """
 
     text: str
     outline: tuple[OutlineEntry, ...]
+    pages: tuple[str, ...] = ()
 
 
-def from_html(source: str | bytes, *, authored: bool = False) -> MarkupText:
+def from_html(
+    source: str | bytes, *, authored: bool = False, print_pages: Mapping[str, str] | None = None
+) -> MarkupText:
     """The readable text of an HTML page: no scripts, styles and navigation; the title, if the page does not repeat it.
 
     `authored` is HTML that Markdown made: links show their address, and what is no HTML element (`<name>`) is text.
+    With `print_pages` (labels by the id of an element, "" for the beginning) each page of a print edition has a mark in
+    the text where it begins; those that the elements themselves are marked as are found without it.
     """
+    marked = print_pages is not None
+    if marked:
+        source = source.replace(PAGE_MARK, "") if isinstance(source, str) else source
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # bs4 warns of XHTML, and of text that looks like an address or a file name
         soup = BeautifulSoup(source, "lxml")
     writer = _Writer(authored, _around(soup, _NOT_IN_CELLS))
+    if print_pages and "" in print_pages:
+        writer.begin_page(print_pages[""])
     title = _SPACES.sub(" ", soup.title.get_text()).strip() if soup.title else ""
     for element, entering in _walk(soup):
         if isinstance(element, Tag):
+            if entering and print_pages is not None and (label := print_page(element, print_pages)):
+                writer.begin_page(label)
             (writer.enter if entering else writer.leave)(element)
         elif isinstance(element, NavigableString) and type(element) in (NavigableString, CData):
             writer.write(str(element))
     text = writer.text()
     if title and title.casefold() not in _SPACES.sub(" ", text[: len(title) + 200]).casefold():
         text = f"{title}\n\n{text}"
-    return MarkupText(text, tuple(writer.outline))
+    return MarkupText(text, tuple(writer.outline), tuple(writer.pages))
+
+
+def print_page(tag: Tag, labels: Mapping[str, str]) -> str | None:
+    """The label of the print edition's page that begins at an element: from the list of pages, else its own.
+
+    What stands in the mark itself is the page's number, no text of the book: it is taken out.
+    """
+    is_mark = "pagebreak" in str(tag.get("epub:type", "")).split() or tag.get("role") == "doc-pagebreak"
+    label = labels.get(str(tag.get("id", "")) or "\0")
+    if not is_mark:
+        return label
+    inner = " ".join(tag.get_text().split())
+    if len(inner) <= LONGEST_LABEL:
+        tag.clear()
+    own = next((str(tag[name]) for name in ("title", "aria-label") if tag.get(name)), inner)
+    label = label or " ".join(own.split())
+    return label if 0 < len(label) <= LONGEST_LABEL else None
 
 
 def from_markdown(source: str) -> MarkupText:
@@ -215,6 +251,8 @@ class _Writer:
     authored: bool
     layout: frozenset[int]  # ids of what holds more than a table's cell does
     outline: list[OutlineEntry] = field(default_factory=list)
+    pages: list[str] = field(default_factory=list)
+    _waiting: int = 0  # marks of pages that stand before the next word
     _lines: list[str] = field(default_factory=list)
     _line: list[str] = field(default_factory=list)
     _lists: list[_List] = field(default_factory=list)
@@ -225,9 +263,18 @@ class _Writer:
 
     def text(self) -> str:
         self._break()
-        return "\n".join(self._lines).strip("\n")
+        return "\n".join(self._lines).strip("\n") + PAGE_MARK * self._waiting
+
+    def begin_page(self, label: str) -> None:
+        """A page of the print edition begins with the next word."""
+        self.pages.append(label)
+        self._waiting += 1
 
     def write(self, text: str) -> None:
+        if self._waiting and text.strip():
+            words = text.lstrip()
+            marks, self._waiting = PAGE_MARK * self._waiting, 0
+            text = text[: len(text) - len(words)] + marks + words
         if self._pre:
             *whole, rest = text.split("\n")
             for line in whole:
@@ -279,7 +326,7 @@ class _Writer:
             self._break()
             self._pre -= 1
         elif name in _HEADINGS:
-            title = "".join(self._heading or []).strip()
+            title = "".join(self._heading or []).replace(PAGE_MARK, "").strip()
             if title:
                 self.outline.append(OutlineEntry(title, int(name[1]), 1))
             self._heading = None

@@ -44,17 +44,23 @@ class NormalisedText:
 
 
 def normalise(
-    pages: Sequence[str], *, running: bool = True, reflow: bool = True, layout: bool = False
+    pages: Sequence[str],
+    *,
+    running: bool = True,
+    reflow: bool = True,
+    layout: bool = False,
+    seams: Sequence[str | None] = (),
 ) -> NormalisedText:
     """One text out of the pages' raw ones; never raises.
 
     `running`: drop running heads, feet and page numbers. `reflow`: join words broken at line ends and the lines of a
-    paragraph, over page breaks too. `layout`: keep indentation and column gaps (for text files).
+    paragraph, over page breaks too. `layout`: keep indentation and column gaps (for text files). `seams`: what stands
+    before each page where lines are not joined, None for a blank line.
     """
     lines = [clean(page, layout=layout).split("\n") for page in pages]
     found = running_heads.bodies(lines) if running else [running_heads.Body(0, len(page), None) for page in lines]
     kept = [_without_blank_edges(page[body.first : body.last]) for page, body in zip(lines, found, strict=True)]
-    texts = _Joiner(kept).join() if reflow else _as_lines(kept)
+    texts = _Joiner(kept).join() if reflow else _as_lines(kept, seams)
     spans: list[tuple[int, int]] = []
     start = 0
     for text in texts:
@@ -68,10 +74,13 @@ def _without_blank_edges(lines: list[str]) -> list[str]:
     return lines[filled[0] : filled[-1] + 1] if filled else []
 
 
-def _as_lines(pages: Sequence[list[str]]) -> list[str]:
+def _as_lines(pages: Sequence[list[str]], seams: Sequence[str | None]) -> list[str]:
     texts = ["\n".join(lines) for lines in pages]
-    last = max((place for place, text in enumerate(texts) if text), default=0)
-    return [text + "\n\n" if text and place < last else text for place, text in enumerate(texts)]
+    filled = [place for place, text in enumerate(texts) if text]
+    for place, after in pairwise(filled):
+        seam = seams[after] if seams else None
+        texts[place] += "\n\n" if seam is None else seam
+    return texts
 
 
 class _Joiner:

@@ -9,7 +9,7 @@ from bisect import bisect_right
 from dataclasses import dataclass, field
 from functools import cached_property
 
-READING_VERSION = "3"
+READING_VERSION = "4"
 """Raised whenever the same bytes of a file would come out as another text, other pages or other raw pages."""
 
 
@@ -17,6 +17,8 @@ READING_VERSION = "3"
 class Page:
     """One page: its number as counted (from 1), its label as printed, and the span of its text in the document's.
 
+    A format without pages of its own has parts (an epub's files, in the order of reading): `part` counts them from 1,
+    `part_title` is as the table of contents has it. A part is one page, or as many as it marks of a print edition.
     `raw` is the page's text exactly as extracted, before normalisation: what quotes are verified against.
     The spans of the pages tile the document's text: page i ends where page i + 1 starts.
     """
@@ -26,11 +28,18 @@ class Page:
     start: int
     end: int
     raw: str
+    part: int | None = None
+    part_title: str | None = None
+
+    @property
+    def counted(self) -> int:
+        """What a reader counts: the part where there are parts, else the page."""
+        return self.number if self.part is None else self.part
 
 
 @dataclass(frozen=True)
 class OutlineEntry:
-    """One heading of the document's table of contents and the page it points to."""
+    """One heading of the document's table of contents and the page (of an epub: the part) it points to."""
 
     title: str
     level: int
@@ -61,12 +70,23 @@ class Document:
 
     @property
     def pages_without_text(self) -> tuple[int, ...]:
-        """Numbers of the pages on which no text was found."""
-        return tuple(page.number for page in self.pages if not self.text[page.start : page.end].strip())
+        """Numbers of the pages (where there are parts, of the parts) in which no text was found."""
+        filled: dict[int, bool] = {}
+        for page in self.pages:
+            here = bool(self.text[page.start : page.end].strip())
+            filled[page.counted] = filled.get(page.counted, False) or here
+        return tuple(number for number, here in filled.items() if not here)
+
+    @property
+    def parts(self) -> int:
+        """How many parts there are: 0 where the format has pages of its own, or neither."""
+        return max((page.part or 0 for page in self.pages), default=0)
 
     @property
     def page_count(self) -> int:
-        """How many pages a reader can turn: 0 where the format has none."""
+        """How many pages a reader can turn: 0 where the format has none, those marked of the print edition in parts."""
+        if self.parts:
+            return len({page.label for page in self.pages if page.label is not None})
         return len(self.pages) if self.paged else 0
 
     def page_at(self, offset: int) -> Page:

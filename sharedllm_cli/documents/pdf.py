@@ -36,7 +36,7 @@ def extract(data: bytes, name: str, *, password: str | None, reporter: Reporter)
     Raises DocumentError for a file that is encrypted (no or a wrong password) or that neither library can open. A
     damaged page is an empty one, and named in the warnings.
     """
-    second = _SecondOpinion(data, name, password)
+    second = SecondOpinion(data, name, password)
     try:
         document = pypdfium2.PdfDocument(data, password=password)
     except pypdfium2.PdfiumError as failure:
@@ -52,7 +52,7 @@ def extract(data: bytes, name: str, *, password: str | None, reporter: Reporter)
 
 
 def _pages(
-    document: pypdfium2.PdfDocument, second: _SecondOpinion, name: str, reporter: Reporter
+    document: pypdfium2.PdfDocument, second: SecondOpinion, name: str, reporter: Reporter
 ) -> tuple[tuple[ExtractedPage, ...], list[int]]:
     pages: list[ExtractedPage] = []
     damaged: list[int] = []
@@ -163,7 +163,7 @@ def _quiet() -> Iterator[None]:
         logger.setLevel(level)
 
 
-class _SecondOpinion:
+class SecondOpinion:
     """pypdf, opened when first needed. On a damaged file it can raise nearly anything, so here anything is caught."""
 
     def __init__(self, data: bytes, name: str, password: str | None) -> None:

@@ -14,6 +14,7 @@ from sharedllm_cli.documents.characters import clean
 
 _HYPHENS = "-\u2010\u2011\u00ad"
 _LINE_END_HYPHEN = re.compile(f"(?<=\\w)[{_HYPHENS}][ \\t]*\\n\\s*(?=\\w)")
+_APART = re.compile(f"(?<=[^\\W\\d_])[ \\t]+([{_HYPHENS}])[ \\t]*\\n\\s*(?=[^\\W\\d_])")
 _PAGE_END_HYPHEN = re.compile(f"(?<=\\w)[{_HYPHENS}]\\s*$")
 _ROWS = re.compile(r"([._=*~─━═])\1{3,}")
 _OPTIONAL = "\x00"
@@ -48,6 +49,18 @@ def verify(quote: str, raw_page: str) -> bool:
             return True
         start = page.characters.find(wanted.characters, start + 1)
     return False
+
+
+def verify_by(quote: str, second: str, raw_page: str) -> bool:
+    """Whether the quote stands in the second extraction of its page, word for word.
+
+    Of a word broken at a line end the other library may set the hyphen apart (`imple -`): such a one is passed over
+    where the page's own extraction has it as the hyphen of a broken word too.
+    """
+    if verify(quote, second):
+        return True
+    joined = _APART.sub(r"\1\n", second)
+    return joined != second and verify(quote, joined) and verify(quote, raw_page)
 
 
 @lru_cache(_REMEMBERED_PAGES)

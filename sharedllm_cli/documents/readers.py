@@ -8,6 +8,7 @@ from __future__ import annotations
 import stat
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 
 from sharedllm_cli.documents import encodings, formats
 from sharedllm_cli.documents.characters import repair
@@ -48,15 +49,23 @@ def read(
         raise DocumentError(f"{source.name} is empty")
     kind, extraction = _extract(source.name, data, password, reporter)
     raws = [repair(page.raw) for page in extraction.pages]
-    normalised = normalise(raws, running=kind in ("pdf", "text"), reflow=extraction.reflow, layout=extraction.layout)
+    normalised = normalise(
+        raws,
+        running=kind in ("pdf", "text", "mail"),
+        reflow=extraction.reflow,
+        layout=extraction.layout,
+        seams=[page.seam for page in extraction.pages],
+    )
     if not normalised.text.strip():
         raise _no_text(source.name, kind, extraction)
     labels = _labels(extraction.pages, normalised.printed_numbers)
     pages = tuple(
-        Page(number, label, start, end, raw)
-        for number, (label, (start, end), raw) in enumerate(zip(labels, normalised.spans, raws, strict=True), 1)
+        Page(number, label, start, end, raw, page.part, page.part_title)
+        for number, (label, (start, end), raw, page) in enumerate(
+            zip(labels, normalised.spans, raws, extraction.pages, strict=True), 1
+        )
     )
-    warnings = extraction.warnings
+    warnings = (*formats.remarks(source.name, kind), *extraction.warnings)
     if kind == "pdf":
         warnings += _pages_without_text(source.name, extraction, normalised)
     for warning in warnings:
@@ -71,6 +80,18 @@ def read(
         paged=extraction.paged,
         outline=extraction.outline,
         warnings=warnings,
+    )
+
+
+def named(document: Document, source: SourceFile) -> Document:
+    """A document that was read under another name, as this file: what its old name promised is no longer told."""
+    old = formats.remarks(document.name, document.kind)
+    told = [text for text in document.warnings if text not in old]
+    return replace(
+        document,
+        name=source.name,
+        path=None if source.path is None else str(source.path),
+        warnings=(*formats.remarks(source.name, document.kind), *told),
     )
 
 
@@ -103,13 +124,13 @@ def _extract(name: str, data: bytes, password: str | None, reporter: Reporter) -
     declared = formats.declared_encoding(data)
     text, warnings = encodings.decode(data, name, declared=declared)
     kind = formats.text_kind(text, name)
-    if kind == "text":
+    if kind in ("text", "mail"):
         return kind, _plain(text, warnings)
     return kind, _marked_up(kind, text, warnings, name)
 
 
 def _plain(text: str, warnings: Sequence[str]) -> Extraction:
-    """A text file; form feeds are its page breaks."""
+    """A text file or a mail; form feeds are its page breaks."""
     pieces = text.split("\f")
     if len(pieces) > 1 and not pieces[-1].strip():
         pieces.pop()

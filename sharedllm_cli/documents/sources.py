@@ -15,6 +15,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from sharedllm_cli.answer import NotRead
+from sharedllm_cli.documents.unread import kind_of, told, worth_telling
 from sharedllm_cli.errors import DocumentError
 
 SUFFIXES: dict[str, str] = {
@@ -44,7 +46,11 @@ class SourceFile:
     path: Path | None
 
 
-def expand(arguments: Sequence[str], failures: list[tuple[str, DocumentError]] | None = None) -> list[SourceFile]:
+def expand(
+    arguments: Sequence[str],
+    failures: list[tuple[str, DocumentError]] | None = None,
+    passed_over: dict[str, list[NotRead]] | None = None,
+) -> list[SourceFile]:
     """The documents that the arguments name, in their order, each once (by resolved path).
 
     A folder gives its regular files of known kinds, at any depth, in natural order (`page 2` before `page 10`), hidden
@@ -52,19 +58,28 @@ def expand(arguments: Sequence[str], failures: list[tuple[str, DocumentError]] |
     the shortest ends of paths that tell the files apart.
 
     Raises DocumentError for an argument that names nothing; with `failures` given, appends argument and
-    error there and goes on.
+    error there and goes on. With `passed_over` given, what a folder or a pattern holds besides and is not read goes
+    there, by argument; what is a document of another argument does not.
     """
     found: dict[object, SourceFile] = {}
     folders: dict[str, str] = {}
+    others: dict[str, list[NotRead]] = {}
     for argument in arguments:
         try:
-            for path in _paths(argument):
+            for path in _paths(argument, others.setdefault(argument, [])):
                 key = _resolved(path, folders) if path else None
                 found.setdefault(key, SourceFile(path.name if path else STANDARD_INPUT, path))
         except DocumentError as failure:
             if failures is None:
                 raise
             failures.append((argument, failure))
+    if passed_over is not None:
+        known: set[object] = set(found)
+        for argument, files in others.items():
+            left = {_resolved(Path(file.path), folders): file for file in files}
+            if files := [file for key, file in left.items() if key not in known]:
+                passed_over[argument] = files
+                known |= left.keys()
     return _named(list(found.values()))
 
 
@@ -78,18 +93,25 @@ def _resolved(path: Path, folders: dict[str, str]) -> str:
     return os.path.join(folders[folder], name)
 
 
-def _paths(argument: str) -> Iterator[Path | None]:
+def not_read(arguments: Sequence[str]) -> list[NotRead]:
+    """What the folders and patterns among the arguments hold besides the documents that are read, whole."""
+    passed_over: dict[str, list[NotRead]] = {}
+    expand(arguments, [], passed_over)
+    return [file for files in passed_over.values() for file in files]
+
+
+def _paths(argument: str, others: list[NotRead]) -> Iterator[Path | None]:
     if argument == "-":
         yield None
         return
     path = _path(argument)
     kind = _kind(path, argument)
     if kind == "folder":
-        yield from _folder(path)
+        yield from _folder(path, others)
     elif kind == "file":
         yield path
     elif glob.has_magic(argument):
-        yield from _matches(argument)
+        yield from _matches(argument, others)
     else:
         raise DocumentError(f"{argument} does not exist", hint=_nearest(path))
 
@@ -125,22 +147,30 @@ def _reason(failure: OSError) -> str:
     return (failure.strerror or type(failure).__name__).lower()
 
 
-def _folder(folder: Path) -> list[Path]:
+def _folder(folder: Path, others: list[NotRead]) -> list[Path]:
     def unreadable(failure: OSError) -> None:
         raise DocumentError(f"the folder {failure.filename} can't be opened ({_reason(failure)})") from failure
 
     files: list[Path] = []
     for place, folders, names in os.walk(folder, onerror=unreadable):
         folders[:] = [name for name in folders if not name.startswith(".")]
-        files += [
-            Path(place, name) for name in names if not name.startswith(".") and Path(name).suffix.lower() in SUFFIXES
-        ]
-    files = [path for path in files if not _is_special(path)]
-    if not files:
-        raise DocumentError(
-            f"the folder {folder} holds no document", hint=f"looked for files ending in {' '.join(sorted(SUFFIXES))}"
-        )
-    return sorted(files, key=_natural)
+        files += [Path(place, name) for name in names if not name.startswith(".")]
+    files = sorted((path for path in files if not _is_special(path)), key=_natural)
+    read = [path for path in files if path.suffix.lower() in SUFFIXES]
+    beside = [
+        _passed_over(path, folder) for path in files if path.suffix.lower() not in SUFFIXES and worth_telling(path)
+    ]
+    if not read:
+        looked_for = f"looked for files ending in {' '.join(sorted(SUFFIXES))}"
+        hint = f"{told(str(folder), beside)}; {looked_for}" if beside else looked_for
+        raise DocumentError(f"the folder {folder} holds no document", hint=hint)
+    others += beside
+    return read
+
+
+def _passed_over(path: Path, folder: Path) -> NotRead:
+    name = path.relative_to(folder) if path.is_relative_to(folder) else path
+    return NotRead(name.as_posix(), str(path), kind_of(path))
 
 
 def _is_special(path: Path) -> bool:
@@ -151,7 +181,7 @@ def _is_special(path: Path) -> bool:
         return False
 
 
-def _matches(pattern: str) -> list[Path]:
+def _matches(pattern: str, others: list[NotRead]) -> list[Path]:
     matched = sorted((Path(match) for match in glob.glob(str(_path(pattern)), recursive=True)), key=_natural)
     # `notes/*` means the documents among what it matches; `*.log` means exactly those files.
     suffix = Path(pattern).suffix
@@ -159,18 +189,20 @@ def _matches(pattern: str) -> list[Path]:
     files: dict[Path, None] = {}
     for path in matched:
         if path.is_dir() and "**" not in pattern:
-            files |= dict.fromkeys(_quietly(path))
+            files |= dict.fromkeys(_quietly(path, others))
         elif path.is_file() and (named or path.suffix.lower() in SUFFIXES):
             files[path] = None
+        elif path.is_file() and worth_telling(path):
+            others.append(_passed_over(path, path.parent))
     if not files:
         raise DocumentError(f"no document matches {pattern}", hint=f"documents end in {' '.join(sorted(SUFFIXES))}")
     return list(files)
 
 
-def _quietly(folder: Path) -> list[Path]:
+def _quietly(folder: Path, others: list[NotRead]) -> list[Path]:
     """A folder's files; none for a folder without any, since a pattern did not ask for it by name."""
     try:
-        return _folder(folder)
+        return _folder(folder, others)
     except DocumentError:
         return []
 

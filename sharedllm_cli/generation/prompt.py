@@ -32,13 +32,17 @@ _QUESTION = "Question:"
 
 @dataclass(frozen=True)
 class PassageText:
-    """A stretch of a document to stand verbatim in the running text; `score` ranks it, a larger one is kept longer."""
+    """A stretch of a document to stand verbatim in the running text; `score` ranks it, a larger one is kept longer.
+
+    `part` names the part in which it stands, of a document that has parts.
+    """
 
     document: str
     page: int | None
     page_label: str | None
     text: str
     score: float = 0.0
+    part: str | None = None
 
 
 @dataclass(frozen=True)
@@ -141,7 +145,10 @@ def _marked(passage: PassageText, several: bool) -> str:
 
 
 def _page_mark(passage: PassageText) -> str:
-    """`page xii (12)`: as printed, then as counted where that differs."""
+    """`page xii (12)`: as printed, then as counted where that differs; of a book in parts `page 47, part 3, Works`."""
+    if passage.part:
+        label = (passage.page_label or "").strip()
+        return f"page {label}, {passage.part}" if label else passage.part
     number = "" if passage.page is None else str(passage.page)
     label = (passage.page_label or "").strip() or number
     if not label:

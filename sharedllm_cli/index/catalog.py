@@ -24,6 +24,7 @@ from sharedllm_cli.index.manifest import (
     UnreadableManifestError,
     read_manifest,
 )
+from sharedllm_cli.index.second_pages import SECOND, read_second
 from sharedllm_cli.index.stamps import STAMPS, DamagedFileError, Stamps, stamp_of
 from sharedllm_cli.index.usage import USAGE, Usage, known_usage, last_used, read_usage
 from sharedllm_cli.progress import Reporter, Task
@@ -249,7 +250,7 @@ def verify(entry: Entry, reporter: Reporter) -> list[Problem]:
 
 def _bookkeeping_problems(folder: Path) -> list[Problem]:
     problems = []
-    readers: dict[str, Callable[[Path], object]] = {STAMPS: Stamps, USAGE: read_usage}
+    readers: dict[str, Callable[[Path], object]] = {STAMPS: Stamps, USAGE: read_usage, SECOND: read_second}
     for name, read in readers.items():
         try:
             read(folder)

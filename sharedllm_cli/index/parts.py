@@ -4,7 +4,7 @@
         text/                       a finished part: its files and manifest.json
         leaves-<12>/  trees-<12>/   more parts, each complete in itself
         bundle.safetensors          text and leaves of a small document instead, in one file (bundle.py)
-        stamps.json  usage.json     bookkeeping (stamps.py, usage.py)
+        stamps.json  usage.json  second.json    bookkeeping (stamps.py, usage.py, second_pages.py)
         .<part>.lock                held while that part is written; for bundles .bundle.lock beside the folders
         .<part>.unfinished/         a part under way; .<part>.journal.jsonl says how far a build came
         .<part>.old/                a part that is being replaced
@@ -40,6 +40,7 @@ from sharedllm_cli.index.manifest import (
     part_name,
     read_manifest,
 )
+from sharedllm_cli.index.second_pages import SECOND
 from sharedllm_cli.index.stamps import STAMPS, DamagedFileError, Stamps, stamp_of
 from sharedllm_cli.index.usage import USAGE, Usage, known_usage
 from sharedllm_cli.progress import Reporter
@@ -51,7 +52,7 @@ _BUNDLE_WAIT_SECONDS = 5.0
 """So long whoever deletes waits for the writer of some bundle, which takes milliseconds."""
 _BUNDLE_BESIDE = re.compile(rf"\.{re.escape(BUNDLE)}\.\d+\.new")
 _WORK_NAME = re.compile(rf"\.(?P<part>{PART_NAME.pattern})\.(?P<state>unfinished|old|lock|journal\.jsonl)")
-_BESIDE_NAME = re.compile(r"\.(?:stamps|usage)\.json\.\d+\.new")
+_BESIDE_NAME = re.compile(r"\.(?:stamps|usage|second)\.json\.\d+\.new")
 _FILE_NAME = re.compile(
     r"manifest\.json|text\.txt|pages\.jsonl|document\.json|(?:tokens|lexical|states)\.safetensors|lexical-terms\.json"
     r"|keys-values-\d{5}\.safetensors(?:\.partial)?"
@@ -274,7 +275,7 @@ def delete_document(folder: Path) -> None:
         with durable.writing(folder, INDEX_ELSEWHERE):
             for name in names_in(folder):
                 match = _WORK_NAME.fullmatch(name)
-                ours = name in (STAMPS, USAGE) or _BESIDE_NAME.fullmatch(name)
+                ours = name in (STAMPS, USAGE, SECOND) or _BESIDE_NAME.fullmatch(name)
                 if ours or (match and match["state"] == "lock"):
                     (folder / name).unlink(missing_ok=True)
     with suppress(OSError):
@@ -307,6 +308,6 @@ def folder_bytes(folder: Path) -> int:
             if entry.is_dir(follow_symlinks=False):
                 if PART_NAME.fullmatch(entry.name) or work:
                     total += sum(path.stat().st_size for path in os.scandir(entry.path) if path.is_file())
-            elif entry.name in (BUNDLE, STAMPS, USAGE) or work or _BUNDLE_BESIDE.fullmatch(entry.name):
+            elif entry.name in (BUNDLE, STAMPS, USAGE, SECOND) or work or _BUNDLE_BESIDE.fullmatch(entry.name):
                 total += entry.stat().st_size
     return total

@@ -25,6 +25,7 @@ from sharedllm_cli.index.manifest import (
     part_name,
     read_manifest,
 )
+from sharedllm_cli.index.second_pages import SECOND, read_second
 from sharedllm_cli.index.stamps import STAMPS, DamagedFileError, Stamps
 from sharedllm_cli.index.usage import USAGE, Usage, read_usage
 
@@ -116,6 +117,8 @@ def prove_all(folder: Path, content_hash: str | None, called: Usage | None = Non
     bundle = prove_bundle(folder, content_hash, called) if BUNDLE in names else None
     try:
         usage = read_usage(folder) if USAGE in names else None
+        if SECOND in names:
+            read_second(folder)
         stamps = Stamps(folder) if STAMPS in names else None
     except DamagedFileError as problem:
         raise damaged(folder, problem.path, called) from None

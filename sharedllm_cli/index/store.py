@@ -16,7 +16,7 @@ from sharedllm_cli import durable
 from sharedllm_cli.documents.pages import Document
 from sharedllm_cli.errors import StoredIndexError
 from sharedllm_cli.home import INDEX_ELSEWHERE
-from sharedllm_cli.index import explain, parts, proving, usage
+from sharedllm_cli.index import explain, parts, proving, second_pages, usage
 from sharedllm_cli.index.bundle import BUNDLE, Bundle, has_bundle, is_small
 from sharedllm_cli.index.explain import KnownPaths
 from sharedllm_cli.index.folders import Folders
@@ -116,6 +116,18 @@ class IndexStore:
         if folder := self.folder(content_hash):
             with suppress(DamagedFileError):
                 usage.add_path(folder, usage.known_usage(folder), str(_absolute(path)))
+
+    def read_second(self, content_hash: str, made_by: str) -> dict[int, str | None]:
+        """The second extraction of a document's pages, as far as it is kept. StoredIndexError where it is damaged."""
+        folder = self.folder(content_hash)
+        try:
+            return {} if folder is None else second_pages.read_second(folder, made_by)
+        except DamagedFileError as problem:
+            raise proving.damaged(problem.path.parent, problem.path) from None
+
+    def write_second(self, content_hash: str, pages: Mapping[int, str | None], made_by: str) -> None:
+        """Keep the second extraction of pages. The text must be stored before."""
+        second_pages.write_second(self._present_folder(content_hash), pages, made_by)
 
     def read_leaves(self, content_hash: str, key: LeavesKey) -> Leaves | None:
         """The stored leaves with a key, None where there are none. Raises as `open`."""

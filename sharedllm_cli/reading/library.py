@@ -7,16 +7,18 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from sharedllm_cli.answer import NotRead
 from sharedllm_cli.config import TreeConfig
 from sharedllm_cli.context.parts import Heading, Titled, headings
 from sharedllm_cli.documents import readers
 from sharedllm_cli.documents.pages import Document
 from sharedllm_cli.documents.sources import SourceFile, expand
+from sharedllm_cli.documents.unread import told
 from sharedllm_cli.errors import DocumentError, SharedLLMError
 from sharedllm_cli.index.leaves import Leaves, build_leaves
 from sharedllm_cli.index.manifest import LeavesKey, text_hash
@@ -63,6 +65,10 @@ class OpenDocument:
         return len(self.leaves.trees)
 
     @property
+    def parts(self) -> int:
+        return self.document.parts
+
+    @property
     def paged(self) -> bool:
         return self.document.paged
 
@@ -73,7 +79,7 @@ class OpenDocument:
     @cached_property
     def titled(self) -> Titled:
         """What names the parts of the document: its outline, by where the pages begin."""
-        starts = {page.number: page.start for page in self.document.pages}
+        starts = {page.counted: page.start for page in reversed(self.document.pages)}
         outline = [(entry.title, entry.level, starts.get(entry.page, 0)) for entry in self.document.outline]
         return Titled(self.document.name, self.document.text, outline)
 
@@ -93,12 +99,14 @@ class Library:
     """The opened documents in the order given, and those that could not be read with the reason.
 
     `warnings` are those of opening (damaged pages, an adapter of other weights): every answer repeats them.
+    `not_read` are the files that folders and patterns hold besides.
     """
 
     documents: list[OpenDocument]
     failures: list[tuple[str, SharedLLMError]] = field(default_factory=list)
     read_seconds: float = 0.0
     warnings: list[str] = field(default_factory=list)
+    not_read: list[NotRead] = field(default_factory=list)
 
     @property
     def tokens(self) -> int:
@@ -137,8 +145,11 @@ class Shelf:
         used; it is discarded once the document was read, so that it stays where that fails.
         """
         missing: list[tuple[str, DocumentError]] = []
-        sources = expand(arguments, missing)
-        library = Library([], [*missing])
+        passed_over: dict[str, list[NotRead]] = {}
+        sources = expand(arguments, missing, passed_over)
+        library = Library([], [*missing], not_read=[file for files in passed_over.values() for file in files])
+        for argument, files in passed_over.items():
+            self._reporter.warn(told(argument, files))
         by_content: dict[str, OpenDocument] = {}
         for source in sources:
             try:
@@ -169,7 +180,7 @@ class Shelf:
             if reason := self._store.explain_new(path, content_hash):
                 self._reporter.note(f"{source.name} is read anew: {reason}")
             return self._made(source, data, stored)
-        document = replace(document, name=source.name, path=path)
+        document = readers.named(document, source)
         stored.mark_used()
         self._store.seen(content_hash, source.name, path, stored)
         for warning in document.warnings:

@@ -11,11 +11,12 @@ from dataclasses import replace
 
 import numpy as np
 
-from sharedllm_cli.answer import Source
+from sharedllm_cli.answer import Source, part_words
 from sharedllm_cli.config import MAX_SOURCES
 from sharedllm_cli.context.boundaries import TokenText
 from sharedllm_cli.context.evidence import Passage
 from sharedllm_cli.documents import quotes
+from sharedllm_cli.documents.page_ranges import PageRange, Spans, resolve
 from sharedllm_cli.errors import UsageError
 from sharedllm_cli.generation.picking import Nearness
 from sharedllm_cli.generation.prompt import PassageText
@@ -45,22 +46,47 @@ def characters(opened: OpenDocument, first_token: int, end_token: int) -> tuple[
     return start, start + len(words.strip())
 
 
-def page_tokens(opened: OpenDocument, pages: tuple[int, int] | None) -> TokenRanges | None:
-    """The tokens on pages A to B (as counted): no range where they hold no text, None for no bounds.
+def page_tokens(opened: OpenDocument, spans: Spans) -> TokenRanges:
+    """The tokens on some pages; no range where they hold no text."""
+    pages, starts = opened.document.pages, opened.leaves.tokens.starts
+    ranges = []
+    for first, last in spans:
+        begin, end = np.searchsorted(starts, [pages[first - 1].start, pages[last - 1].end])
+        if begin < end:
+            ranges.append((int(begin), int(end)))
+    return ranges
 
-    UsageError for pages that aren't there.
+
+def allowed_tokens(
+    documents: Sequence[OpenDocument], pages: PageRange | str | tuple[int, int] | None
+) -> tuple[list[TokenRanges | None], list[str]]:
+    """The tokens of each document that may be read (None: all), and what must be told of how the pages were meant.
+
+    `pages` as a user writes them, or the first and the last as counted. UsageError where no document has such pages, or
+    none of them holds text.
     """
     if pages is None:
-        return None
-    first, last = pages
-    if not opened.paged:
-        raise UsageError(f"--pages: {opened.name} has no pages")
-    wanted = [page for page in opened.document.pages if first <= page.number <= last]
-    if not wanted:
-        raise UsageError(f"--pages {first}-{last}: {opened.name} has only {opened.pages} pages")
-    starts = opened.leaves.tokens.starts
-    span = np.searchsorted(starts, [wanted[0].start, wanted[-1].end])
-    return [(int(span[0]), int(span[1]))] if span[0] < span[1] else []
+        return [None] * len(documents), []
+    wanted = PageRange.of(pages)
+    allowed: list[TokenRanges | None] = []
+    told: list[str] = []
+    problems: list[UsageError] = []
+    for opened in documents:
+        try:
+            found = resolve(wanted, opened.document)
+        except UsageError as problem:
+            problems.append(problem)
+            allowed.append([])
+            told.append(f"{problem.message}: nothing of it is read")
+            continue
+        allowed.append(page_tokens(opened, found.spans))
+        told += [found.remark] if found.remark else []
+    if len(problems) == len(documents):
+        raise problems[0]
+    if not any(allowed):
+        verb = "hold" if wanted.words.startswith("pages") else "holds"
+        raise UsageError(f"--pages: {wanted.words} {verb} no text", hint="if they are scanned, OCR adds it")
+    return allowed, told
 
 
 def supporting_first(found: Sequence[Source], question: str, answer: str) -> list[Source]:
@@ -92,9 +118,10 @@ def passage_text(opened: OpenDocument, passage: Passage) -> list[PassageText]:
     pieces = []
     for page, first, last in opened.document.page_spans(start, end):
         text = opened.document.text[first:last].strip()
-        number = page.number if opened.paged else None
+        number = page.number if opened.paged and page.part is None else None
         if text:
-            pieces.append(PassageText(opened.name, number, page.label, text, passage.score))
+            part = None if page.part is None else part_words(page.part, page.part_title)
+            pieces.append(PassageText(opened.name, number, page.label, text, passage.score, part))
     return pieces
 
 
@@ -111,7 +138,7 @@ def sources(
     Of a quote that crosses one, a page number alone is left out. `read`: the model has read them; `supports`: the
     answer rests on them.
 
-    A quote is verified against the page's raw extraction (docs/cli.md: `verified`).
+    A quote is verified against the page's own extraction, until a second one is at hand (checking.py).
     """
     found: list[Source] = []
     for passage in ranked:
@@ -127,7 +154,7 @@ def sources(
             found.append(
                 Source(
                     document=opened.name,
-                    page=page.number,
+                    page=page.counted,
                     page_label=page.label,
                     quote=quote,
                     verified=quotes.verify(quote, page.raw),
@@ -139,6 +166,9 @@ def sources(
                     paged=opened.paged,
                     supports=supports,
                     heading=opened.heading_above(start),
+                    part=page.part,
+                    part_title=page.part_title,
+                    pages=opened.pages,
                 )
             )
     return found

@@ -14,11 +14,23 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from sharedllm_cli.answer import Answer, Coverage, IndexUse, ModelUse, Source, Timing, TreeRead
+from sharedllm_cli.answer import (
+    SECOND_EXTRACTION,
+    Answer,
+    Coverage,
+    IndexUse,
+    ModelUse,
+    NotRead,
+    Source,
+    Timing,
+    TreeRead,
+)
 from sharedllm_cli.cli import session
 from sharedllm_cli.cli.app import run
 from sharedllm_cli.cli.terminal.console import Console
 from sharedllm_cli.config import Settings
+from sharedllm_cli.documents.page_ranges import PageRange
+from sharedllm_cli.documents.pages import Document, Page
 from sharedllm_cli.errors import DocumentError, SharedLLMError
 
 PIECES = ("The lamp ", "is lit ", "at dusk.")
@@ -39,8 +51,15 @@ class FakeDocument:
     warnings: tuple[str, ...] = ()
 
     @property
-    def document(self) -> FakeDocument:
-        return self
+    def parts(self) -> int:
+        return 0
+
+    @property
+    def document(self) -> Document:
+        pages = tuple(Page(number, None, number - 1, number, "x") for number in range(1, self.pages + 1))
+        return Document(
+            self.name, self.path, "pdf", self.content_hash, "x" * self.pages, pages, self.paged, warnings=self.warnings
+        )
 
     @property
     def leaves(self) -> Any:
@@ -53,6 +72,7 @@ class FakeLibrary:
     failures: list[tuple[str, SharedLLMError]]
     warnings: list[str] = field(default_factory=list)
     read_seconds: float = 0.0
+    not_read: list[NotRead] = field(default_factory=list)
 
 
 @dataclass
@@ -97,6 +117,7 @@ def make_source(**changes: Any) -> Source:
         "page_label": "xii",
         "quote": "The lamp is lit at dusk and put out at dawn.",
         "verified": True,
+        "checked": SECOND_EXTRACTION,
         "score": 0.83,
         "chunk": 3,
         "level": 3,
@@ -206,10 +227,12 @@ class FakeEngine:
         return FakeLibrary(documents, failures, list(self.script.warnings))
 
     def ask(
-        self, library: FakeLibrary, question: str, *, history: Sequence[Any] = (), pages: tuple[int, int] | None = None
+        self, library: FakeLibrary, question: str, *, history: Sequence[Any] = (), pages: PageRange | None = None
     ) -> Iterator[str | Answer]:
         self.script.used.append(self.settings)
-        self.script.calls.append(("ask", (question, [(turn.question, turn.answer) for turn in history], pages)))
+        self.script.calls.append(
+            ("ask", (question, [(turn.question, turn.answer) for turn in history], pages and str(pages)))
+        )
         try:
             for piece in self.script.pieces:
                 yield piece

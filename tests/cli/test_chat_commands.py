@@ -137,11 +137,20 @@ def test_the_same_content_is_open_once_and_a_changed_file_is_opened_anew(monkeyp
 def test_pages_hold_for_added_documents_too(monkeypatch: pytest.MonkeyPatch) -> None:
     script = Script()
     ran = talk(
-        script, monkeypatch, "/set pages 13-14", "/set pages 3", "/set pages x", "When?", "/set pages default", "Why?"
+        script,
+        monkeypatch,
+        "/set pages 13-14",
+        "/set pages 3",
+        "/set pages x",
+        "/set pages 3-",
+        "When?",
+        "/set pages default",
+        "Why?",
     )
     assert "error: --pages 13-14: book.pdf has only 12 pages" in ran.err
-    assert "error: --pages can't be 'x'" in ran.err
-    assert [pages for _, _, pages in asked(script)] == [(3, 3), None]
+    assert "error: --pages x: book.pdf has no such page\nhint: counted are 1-12; /set pages default" in ran.err
+    assert "error: --pages can't be '3-'" in ran.err
+    assert [pages for _, _, pages in asked(script)] == ["3", None]
 
 
 def test_a_document_without_the_pages_that_are_read_is_not_added(monkeypatch: pytest.MonkeyPatch) -> None:

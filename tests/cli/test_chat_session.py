@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import stat
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ SESSION = Session(
         SavedTurn("Why\n\ud800 \x1b[2J?", "Be", None),
     ],
     {"seed": 3, "temperature": 0.5, "tree": True, "system": None},
-    (2, 9),
+    "A-3",
     "2025-01-31T14:02:11+00:00",
 )
 
@@ -99,7 +100,7 @@ def test_a_conversation_goes_on(monkeypatch: pytest.MonkeyPatch, private_home: P
     assert ran.out == f"{ANSWER}\n"
     assert "book.pdf, 1 question\n  › When?\n    The lamp is lit at dusk.\n" in ran.err
     assert "page xii (12)" in ran.err, "the sources of the answer before"
-    assert asked(script) == [("And why?", [("When?", ANSWER)], (2, 3))]
+    assert asked(script) == [("And why?", [("When?", ANSWER)], "2-3")]
     assert script.used[0].top_p == 0.5
     assert ("open", ([str(Path("book.pdf").absolute())], False)) in script.calls
     assert len(kept(private_home)) == 1, "it goes on in the same file"
@@ -110,7 +111,7 @@ def test_a_flag_wins_over_what_was_saved(monkeypatch: pytest.MonkeyPatch) -> Non
     script = Script()
     resume(script, monkeypatch, "Why?", flags=("--resume", "--seed", "4", "--pages", "5"))
     assert (script.used[0].seed, script.used[0].top_p) == (4, 0.5)
-    assert asked(script)[0][2] == (5, 5)
+    assert asked(script)[0][2] == "5"
 
 
 def test_at_a_terminal_the_last_conversation_goes_on_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -269,6 +270,13 @@ def test_save_replaces_nothing_but_a_conversation(monkeypatch: pytest.MonkeyPatc
     assert len(chat_session.read_session(here / "talk.json")[0].turns) == 2
 
 
+def test_pages_of_an_older_conversation_are_those_counted_so() -> None:
+    older = content() | {"version": 1, "pages": [2, 9]}
+    assert decode(json.dumps(older).encode(), "old.json").pages == "counted:2-9"
+    assert content()["version"] == 2
+    assert json.loads(encode(replace(SESSION, pages=None)))["version"] == 1, "which an older tool reads"
+
+
 def content() -> Any:
     return json.loads(encode(SESSION))
 
@@ -278,7 +286,7 @@ BAD: dict[str, Any] = {
     "empty": b"",
     "list": [1],
     "foreign": {"format": "another"},
-    "later": content() | {"version": 2},
+    "later": content() | {"version": 3},
     "no version": content() | {"version": None},
     "turn": content() | {"turns": [{"question": 1, "answer": ""}]},
     "no answer": content() | {"turns": [{"question": "x"}]},

@@ -6,11 +6,12 @@ import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from fake_engine import Ran, Script, Stream, call, make_source
 
-from sharedllm_cli.answer import Answer, Coverage, Timing
+from sharedllm_cli.answer import OWN_TEXT, SECOND_EXTRACTION, Answer, Coverage, NotRead, Timing
 from sharedllm_cli.cli.terminal.answers import FIRST_SOURCES, receive
 from sharedllm_cli.cli.terminal.console import Console
 from sharedllm_cli.cli.terminal.excerpts import WORDS, excerpt
@@ -18,7 +19,7 @@ from sharedllm_cli.errors import DocumentError
 
 KEYS = {
     "": {"question", "answer", "sources", "coverage", "tree", "answered", "reason"}
-    | {"matches", "index", "model", "timing", "memory", "warnings"},
+    | {"matches", "index", "model", "timing", "memory", "warnings", "not_read"},
     "coverage": {"tokens", "tokens_read", "chunks", "pages", "pages_without_text", "readings"},
     "tree": {"preserved_nodes", "kept_keys", "ratio", "policy"},
     "index": {"text_hit", "trees_hit", "path", "bytes"},
@@ -27,8 +28,7 @@ KEYS = {
     "memory": {"peak_bytes"},
 }
 SOURCE_KEYS = {"document", "page", "page_label", "quote", "verified", "score", "chunk", "level", "node", "read"} | {
-    "supports",
-    "heading",
+    *("supports", "heading", "checked", "part", "part_title")
 }
 
 
@@ -107,10 +107,20 @@ def test_sources_name_their_document_when_there_are_several(book: str, tmp_path:
 
 
 @pytest.mark.parametrize(
-    ("label", "shown"), [("xii", "page xii (12)"), ("12", "page 12 "), (None, "page 12 "), ("", "page 12 ")]
+    ("place", "shown"),
+    [
+        ({"page_label": "xii"}, "page xii (12)  "),
+        ({"page_label": "xii", "pages": 40}, "page xii (12 of 40)  "),
+        ({"page_label": "12", "pages": 40}, "page 12  "),
+        ({"page_label": None}, "page 12  "),
+        ({"page_label": ""}, "page 12  "),
+        ({"page": 3, "page_label": None, "part": 3, "part_title": "The works"}, "  part 3, The works  "),
+        ({"page": 3, "page_label": None, "part": 3}, "  part 3  "),
+        ({"page": 3, "page_label": "47", "part": 3, "part_title": "The works"}, "page 47 (part 3, The works)  "),
+    ],
 )
-def test_page_as_printed_and_as_counted(book: str, label: str | None, shown: str) -> None:
-    assert shown in call(Script(changes={"sources": [make_source(page_label=label)]}), "ask", book, "When?").err
+def test_page_as_printed_and_as_counted(book: str, place: dict[str, Any], shown: str) -> None:
+    assert shown in call(Script(changes={"sources": [make_source(**place)]}), "ask", book, "When?").err
 
 
 def test_a_format_without_pages_names_none(book: str) -> None:
@@ -127,10 +137,20 @@ def test_the_closing_line_counts_pages_where_there_are_any(book: str, pages: int
     assert (f"tokens read · {told} · " in err) if told else ("page" not in err)
 
 
-def test_a_quote_not_found_word_for_word_is_marked(book: str) -> None:
-    err = call(Script(changes={"sources": [make_source(verified=False)]}), "ask", book, "When?").err
-    assert "not found word for word" in err
-    assert "quoted word for word" not in err
+@pytest.mark.parametrize(
+    ("verified", "checked", "shown"),
+    [
+        (True, SECOND_EXTRACTION, "quoted word for word"),
+        (False, SECOND_EXTRACTION, "not found word for word"),
+        (True, OWN_TEXT, "quoted from the text"),
+        (False, OWN_TEXT, "not found so in the text"),
+    ],
+)
+def test_word_for_word_is_said_of_what_two_libraries_read(book: str, verified: bool, checked: str, shown: str) -> None:
+    changes = {"sources": [make_source(verified=verified, checked=checked)]}
+    err = call(Script(changes=changes), "ask", book, "When?").err
+    assert f"page xii (12)  {shown}\n" in err
+    assert err.count("word for word") == (checked == SECOND_EXTRACTION)
 
 
 def test_a_source_claims_no_more_than_that_its_quote_stands_there(book: str) -> None:
@@ -217,15 +237,21 @@ def test_pages_without_text_are_named(book: str) -> None:
 def test_pages_and_reindex_arrive(book: str) -> None:
     script = Script()
     call(script, "ask", book, "When?", "--pages", "3-9", "--reindex")
-    assert script.calls == [("open", ([book], True)), ("ask", ("When?", [], (3, 9)))]
+    assert script.calls == [("open", ([book], True)), ("ask", ("When?", [], "3-9"))]
 
 
-@pytest.mark.parametrize("pages", ["x", "9-3", "0-2", "-3", "3-", "1-2-3", "", "1,2"])
+@pytest.mark.parametrize("pages", ["9-3", "0-2", "-3", "3-", "", "1,2", "9" * 5000, "counted:x", "..", "1\n2"])
 def test_pages_that_are_no_range(book: str, pages: str) -> None:
     ran = call(Script(), "ask", book, "When?", f"--pages={pages}")
     assert ran.code == 2
     assert ran.err.startswith("error: --pages")
     assert ran.err.count("\n") == 2
+
+
+def test_what_a_folder_holds_besides_is_listed_whole(book: str) -> None:
+    files = [NotRead(f"{number}.docx", f"club/{number}.docx", "Word") for number in range(9)]
+    ran = call(Script(changes={"not_read": files}), "ask", book, "When?", "--json")
+    assert json.loads(ran.out)["not_read"][8] == {"name": "8.docx", "path": "club/8.docx", "kind": "Word"}
 
 
 def usage_mistake(ran: Ran) -> str:

@@ -41,6 +41,15 @@ def test_index_tells_one_line_a_document() -> None:
     assert script.calls == [("index", (["a.pdf", "bad.pdf"], True, True))]
 
 
+@pytest.mark.parametrize("command", ["index", "plan"])
+def test_what_a_folder_holds_besides_is_listed_whole(command: str, tmp_path: Path) -> None:
+    for name in ("minutes.md", "budget.xlsx", "boats.csv", ".hidden.docx"):
+        (tmp_path / name).write_text("The lamp is lit.")
+    found = json.loads(call(Script(), command, str(tmp_path), "--json").out)["not_read"]
+    assert [(file["name"], file["kind"]) for file in found] == [("boats.csv", "table"), ("budget.xlsx", "Excel")]
+    assert found[0]["path"] == str(tmp_path / "boats.csv")
+
+
 @pytest.mark.parametrize(
     ("has_gates", "tree", "told"),
     [

@@ -9,6 +9,7 @@ from typing import Any
 
 from fake_engine import make_answer
 
+from sharedllm_cli.answer import NotRead
 from sharedllm_cli.cli.app import INTERRUPTED
 from sharedllm_cli.cli.reference import ANSWER, EXIT_CODES, reference
 from sharedllm_cli.config import Settings, environment_name, flag
@@ -49,4 +50,4 @@ def test_the_answers_object_is_told_with_all_its_names() -> None:
         return [names(value[0])] if isinstance(value, list) and value and isinstance(value[0], dict) else None
 
     told = json.loads(ANSWER.split("```json\n")[1].split("```")[0])
-    assert names(told) == names(make_answer().to_json())
+    assert names(told) == names(make_answer(not_read=[NotRead("budget.xlsx", "club/budget.xlsx", "Excel")]).to_json())

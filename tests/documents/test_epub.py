@@ -59,10 +59,14 @@ def read(data: bytes) -> Document:
     return readers.read(SourceFile("made.epub", Path("made.epub")), data=data)
 
 
-def test_spine_items_are_pages_labelled_by_the_table_of_contents() -> None:
+def test_spine_items_are_parts_named_by_the_table_of_contents() -> None:
     document = read(make_epub())
     assert document.paged
-    assert [(page.number, page.label) for page in document.pages] == [(1, "Chapter One"), (2, "Two")]
+    assert [(page.number, page.part, page.part_title, page.label) for page in document.pages] == [
+        (1, 1, "Chapter One", None),
+        (2, 2, "Two", None),
+    ]
+    assert (document.parts, document.page_count) == (2, 0), "a part is no page that a reader could turn to"
     assert document.page_at(document.text.index("pear")).number == 2
     assert [(entry.title, entry.level, entry.page) for entry in document.outline] == [
         ("Chapter One", 1, 1),

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sharedllm_cli.documents.quotes import verify
+from sharedllm_cli.documents.quotes import verify, verify_by
 
 RAW = (
     "Running Head 12\r\nThe eﬃcient ﬁsherman had S\ufffePlus and pack\ufffeages, a well-\r\nknown state-of-the-art\r\n"
@@ -83,3 +83,11 @@ def test_many_quotes_of_one_long_page_are_soon_verified() -> None:
     assert all(verify(quote, page) for quote in quotes)
     assert time.perf_counter() - started < first + 0.2, "the page is read once, not once a quote"
     assert not verify("keeper re-lit the lamps", page)
+
+
+def test_a_hyphen_that_the_other_library_sets_apart() -> None:
+    second, raw = "This obligation was imple -\nmented in 1995.", "This obligation was imple\ufffemented in 1995."
+    assert verify_by("This obligation was implemented in 1995.", second, raw)
+    assert not verify_by("This obligation was implemented in 1996.", second, raw)
+    assert not verify_by("The red house red door", "The red house -\nred door", "The red house - red door")
+    assert not verify_by("It is 13 today", "It is 1 -\n3 today", "It is 13 today")

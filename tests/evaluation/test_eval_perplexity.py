@@ -222,7 +222,7 @@ def test_a_text_is_read_with_the_adapters_own_bias_for_texts(
 
 
 def alike(found: list[Any], expected: list[Any]) -> None:
-    """Equal but for rounding: chunks that are known already are not encoded with the others, in batches of one shape."""
+    """Equal but for rounding: chunks that are known already are not encoded in one batch with the others."""
     for one, other in zip(found, expected, strict=True):
         assert replace(one, nll=0.0) == replace(other, nll=0.0)
         assert one.nll == pytest.approx(other.nll, rel=1e-6)

@@ -165,6 +165,14 @@ def test_passages_are_marked_with_the_page_as_printed_and_the_document_only_amon
     assert "[b.txt] three" in several
 
 
+def test_a_passage_of_a_book_in_parts_is_marked_with_its_part(byte_tokenizer: Any) -> None:
+    part = "part 3, The works"
+    passages = [PassageText("a", None, None, "one", 0.0, part), PassageText("a", None, "47", "two", 0.0, part)]
+    text = ask(byte_tokenizer, passages=passages).text
+    assert "[part 3, The works] one" in text
+    assert "[page 47, part 3, The works] two" in text
+
+
 def test_the_built_in_instructions_give_way_to_the_users_and_to_none(byte_tokenizer: Any) -> None:
     built_in = ask(byte_tokenizer, history=HISTORY[:1]).text
     assert SYSTEM in built_in

@@ -24,7 +24,12 @@ from sharedllm_cli.reading.library import Shelf
 
 class Notes(Silent):
     def __init__(self) -> None:
+        super().__init__()
         self.notes: list[str] = []
+
+    @property
+    def warned(self) -> list[str]:
+        return self.warnings
 
     def note(self, text: str) -> None:
         self.notes.append(text)
@@ -145,6 +150,28 @@ def test_a_bad_document_is_told_and_the_rest_go_on(shelf: Shelf, tmp_path: Path)
     assert sorted(Path(name).name for name, _ in library.failures) == ["empty.txt", "missing.txt"]
     with pytest.raises(DocumentError, match="empty"):
         shelf.open([empty])
+
+
+def test_what_a_folder_holds_besides_is_told_once_and_kept(shelf: Shelf, tmp_path: Path, notes: Notes) -> None:
+    folder = tmp_path / "club"
+    folder.mkdir()
+    for name in ("minutes.txt", "contract.docx", "boats.csv"):
+        written(folder, name, "The bees fly.")
+    library = shelf.open([str(folder)])
+    assert [(file.name, file.kind) for file in library.not_read] == [("boats.csv", "table"), ("contract.docx", "Word")]
+    assert notes.warned == [f"not read in {folder}: boats.csv (table), contract.docx (Word)"]
+    assert library.failures == []
+
+
+def test_a_kind_that_is_not_the_name_s_is_told_under_the_name_of_today(
+    shelf: Shelf, tmp_path: Path, notes: Notes
+) -> None:
+    text = "<html><p>The bees fly.</p></html>"
+    for name, told in (("a.pdf", 1), ("a.html", 0), ("b.pdf", 1)):
+        notes.warned.clear()
+        document = shelf.open([written(tmp_path, name, text)]).documents[0].document
+        assert len(notes.warned) == len(document.warnings) == told
+        assert all(name in warning for warning in document.warnings)
 
 
 def test_another_tree_splits_the_stored_text_anew(shelf: Shelf, tmp_path: Path, byte_tokenizer: Any) -> None:

@@ -10,7 +10,14 @@ from open_documents import opened
 from sharedllm_cli.config import MAX_SOURCES
 from sharedllm_cli.context.evidence import Passage
 from sharedllm_cli.errors import UsageError
-from sharedllm_cli.reading.sources import characters, page_tokens, passage_text, sources, supporting_first
+from sharedllm_cli.reading.sources import (
+    allowed_tokens,
+    characters,
+    page_tokens,
+    passage_text,
+    sources,
+    supporting_first,
+)
 
 FIRST, SECOND = "The lamp is lit at dusk. It burns ", "whale oil in winter.  \n"
 
@@ -68,13 +75,42 @@ def test_white_space_at_either_end_is_no_part_of_the_words() -> None:
 
 def test_asked_pages_are_their_tokens_and_missing_ones_are_refused() -> None:
     book = opened([FIRST, SECOND, "A third page."])
-    assert page_tokens(book, None) is None
-    assert page_tokens(book, (2, 2)) == [(len(FIRST), len(FIRST + SECOND))]
-    assert page_tokens(book, (2, 9)) == [(len(FIRST), book.tokens)]
+    second, rest = (len(FIRST), len(FIRST + SECOND)), (len(FIRST), book.tokens)
+    assert allowed_tokens([book], None) == ([None], [])
+    assert allowed_tokens([book], (2, 2)) == allowed_tokens([book], "ii") == ([[second]], [])
+    assert allowed_tokens([book], (2, 9)) == ([[rest]], [])
+    assert page_tokens(book, [(1, 1), (3, 3)]) == [(0, len(FIRST)), (second[1], book.tokens)]
     with pytest.raises(UsageError, match="only 3 pages"):
-        page_tokens(book, (4, 5))
+        allowed_tokens([book], (4, 5))
     with pytest.raises(UsageError, match="has no pages"):
-        page_tokens(opened([FIRST], "notes.md", paged=False), (1, 1))
+        allowed_tokens([opened([FIRST], "notes.md", paged=False)], "1")
+    with pytest.raises(UsageError, match="page ii holds no text"):
+        allowed_tokens([opened([FIRST, ""])], "ii")
+
+
+def test_each_document_is_asked_for_the_pages_by_itself() -> None:
+    book, short = opened([FIRST, SECOND]), opened([FIRST], "short.pdf")
+    allowed, told = allowed_tokens([short, book], "ii")
+    assert allowed == [[], [(len(FIRST), book.tokens)]]
+    assert told == ["--pages ii: short.pdf has no such page: nothing of it is read"]
+    told = allowed_tokens([book], "2")[1]
+    assert told == ["--pages 2: book.pdf prints no such numbers; the page counted 2 is read"]
+
+
+def test_a_source_of_a_book_in_parts_names_part_and_printed_page() -> None:
+    book = opened([FIRST, SECOND])
+    pages = tuple(
+        replace(page, label="47" if page.number == 2 else None, part=3, part_title="The works")
+        for page in book.document.pages
+    )
+    book = replace(book, document=replace(book.document, pages=pages))
+    passage = Passage(0, 25, len(FIRST) + 9, 2.0, 0)
+    found = [(source.page, source.page_label, source.part, source.part_title) for source in sources([book], [passage])]
+    assert found == [(3, None, 3, "The works"), (3, "47", 3, "The works")]
+    assert [(piece.page, piece.page_label, piece.part) for piece in passage_text(book, passage)] == [
+        (None, None, "part 3, The works"),
+        (None, "47", "part 3, The works"),
+    ]
 
 
 def test_the_source_that_holds_the_answer_comes_first() -> None:

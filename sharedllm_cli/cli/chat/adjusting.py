@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from sharedllm_cli.cli import options
-from sharedllm_cli.cli.arguments import page_span
+from sharedllm_cli.cli.arguments import page_range
 from sharedllm_cli.cli.chat.conversation import Conversation
 from sharedllm_cli.cli.chat.settings import DEFAULT, KNOBS, OF_THE_CHAT, SECRET, is_switch, shown_name
+from sharedllm_cli.documents.page_ranges import PageRange, resolve
 from sharedllm_cli.errors import UsageError
 
 if TYPE_CHECKING:
-    from sharedllm_cli.engine import Engine
+    from sharedllm_cli.engine import Engine, OpenDocument
 
 YES, NO = ("on", "true", "yes", "1"), ("off", "false", "no", "0")
 
@@ -24,10 +26,10 @@ def change(conversation: Conversation, name: str, text: str) -> None:
     """
     back = text.lower() == DEFAULT
     if name == "pages":
-        span = None if back else page_span(text)
-        for document in conversation.library.documents:
-            check_pages(document, span)
-        conversation.pages = span
+        wanted = None if back else page_range(text)
+        for remark in check_pages(conversation.library.documents, wanted):
+            conversation.call.console.note(remark)
+        conversation.pages = wanted
     elif name in OF_THE_CHAT:
         setattr(conversation, name, True if back else _switch(name, text))
     else:
@@ -35,17 +37,17 @@ def change(conversation: Conversation, name: str, text: str) -> None:
         conversation.engine.use(replace(conversation.engine.settings, **{name: value}))
 
 
-def check_pages(document: Any, span: tuple[int, int] | None) -> None:
-    """UsageError where a document has none of these pages, as the question would raise it."""
-    if span is None:
-        return
-    if not document.paged:
-        raise UsageError(f"--pages: {document.name} has no pages", hint="/set pages default reads all of them")
-    if span[0] > document.pages:
-        raise UsageError(
-            f"--pages {span[0]}-{span[1]}: {document.name} has only {document.pages} pages",
-            hint="/set pages default reads all of them",
-        )
+def check_pages(documents: Sequence[OpenDocument], wanted: PageRange | None) -> list[str]:
+    """How the pages are meant, where that must be told; UsageError where a document has none of them."""
+    remarks = []
+    for opened in documents if wanted else ():
+        assert wanted is not None
+        try:
+            remarks.append(resolve(wanted, opened.document).remark)
+        except UsageError as problem:
+            there_is = f"{problem.hint}; " if problem.hint else ""
+            raise UsageError(problem.message, hint=f"{there_is}/set pages default reads all of them") from None
+    return [remark for remark in remarks if remark]
 
 
 def _parsed(name: str, text: str) -> Any:
@@ -63,7 +65,7 @@ def _switch(name: str, text: str) -> bool:
 def told(conversation: Conversation, name: str) -> str:
     """A setting's value as /set shows it; where the adapter decides, what it decides."""
     if name == "pages":
-        return "all" if conversation.pages is None else f"{conversation.pages[0]}-{conversation.pages[1]}"
+        return "all" if conversation.pages is None else str(conversation.pages)
     if name in OF_THE_CHAT:
         return _text(getattr(conversation, name))
     value = getattr(conversation.engine.settings, name)

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from sharedllm_cli.cli.arguments import Pages, Reindex, Sources, Stream, exit_code, open_documents, page_span
+from sharedllm_cli.cli.arguments import Pages, Reindex, Sources, Stream, exit_code, open_documents, page_range
 from sharedllm_cli.cli.chat.completion import Suggestions
 from sharedllm_cli.cli.chat.conversation import Conversation
 from sharedllm_cli.cli.chat.keyboard import open_keyboard
@@ -67,7 +67,7 @@ def chat(
             "chat reads its questions from standard input, so no document can come from there",
             hint="save the document to a file first",
         )
-    span, save = page_span(pages), call.settings.save
+    wanted, save = page_range(pages), call.settings.save
     drawer = kept_in(call.home)
     suggestions = Suggestions({word: bool(command.takes) for word, command in COMMANDS.items()})
     keyboard = open_keyboard(call.console, call.home, suggestions.offers, save)
@@ -77,7 +77,7 @@ def chat(
         conversation = Conversation(call, engine, library, defaults_of(call), drawer, Record(drawer))
     else:
         conversation = go_on(call, drawer, path, reindex=reindex)
-    conversation.pages = span or conversation.pages
+    conversation.pages = wanted or conversation.pages
     conversation.sources, conversation.all_sources = sources is not False, bool(sources)
     conversation.stream, conversation.keeps = stream, save
     suggestions.documents = conversation.names
@@ -101,7 +101,7 @@ def go_on(call: Call, drawer: Drawer, path: Path, *, reindex: bool) -> Conversat
         engine, library = open_documents(going_on, [document.path for document in session.documents], reindex=reindex)
     absent = told_documents(call.console, session, library)
     # The call as it was given: /load starts from it anew, and takes nothing over from this conversation.
-    conversation = Conversation(call, engine, library, defaults, drawer, Record(drawer), session.pages)
+    conversation = Conversation(call, engine, library, defaults, drawer, Record(drawer), page_range(session.pages))
     conversation.turns, conversation.absent = list(session.turns), absent
     conversation.record = drawer.record(path, conversation.session(), digest)
     return conversation

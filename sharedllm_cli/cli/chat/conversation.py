@@ -15,6 +15,7 @@ from sharedllm_cli.cli.failures import translate
 from sharedllm_cli.cli.session import Call
 from sharedllm_cli.cli.terminal.answers import FIRST_SOURCES, explain, receive
 from sharedllm_cli.config import MAX_SOURCES, Settings
+from sharedllm_cli.documents.page_ranges import PageRange
 from sharedllm_cli.errors import SharedLLMError
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ class Conversation:
     defaults: Settings
     drawer: Drawer
     record: Record
-    pages: tuple[int, int] | None = None
+    pages: PageRange | None = None
     sources: bool = True
     all_sources: bool = False
     stream: bool = True
@@ -88,7 +89,7 @@ class Conversation:
             documents=[*map(saved, self.library.documents), *self.absent],
             turns=list(self.turns),
             settings=to_save(self.engine.settings, self.defaults),
-            pages=self.pages,
+            pages=None if self.pages is None else str(self.pages),
         )
 
     def keep(self) -> None:

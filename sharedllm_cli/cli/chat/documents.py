@@ -38,6 +38,7 @@ def joined(library: Library, added: Library) -> tuple[Library, list[str]]:
         documents=_named(documents),
         warnings=list(dict.fromkeys([*warnings, *added.warnings])),
         read_seconds=library.read_seconds + added.read_seconds,
+        not_read=list(dict.fromkeys([*library.not_read, *added.not_read])),
     )
     return both, told
 

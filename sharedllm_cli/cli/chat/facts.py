@@ -60,10 +60,12 @@ def show_documents(console: Console, library: Library, absent: Sequence[SavedDoc
     """The open documents by number; after them those of a resumed conversation that are not there."""
     pairs = []
     for number, document in enumerate(library.documents, 1):
-        extent = [number_of(document.pages, "page")] if document.paged else []
+        extent = [number_of(document.parts, "part")] if document.parts else []
+        extent += [number_of(document.pages, "page")] if document.pages else []
         extent.append(f"{number_of(document.tokens, 'token')} in {number_of(document.chunks, 'chunk')}")
         if silent := list(document.pages_without_text):
-            extent.append(f"no text on {page_list(silent)}")
+            where = f"in {page_list(silent, 'part')}" if document.parts else f"on {page_list(silent)}"
+            extent.append(f"no text {where}")
         pairs.append((str(number), f"{document.name}: {', '.join(extent)}"))
     first = len(library.documents) + 1
     pairs += [(str(number), f"{gone.name}: not there ({gone.path})") for number, gone in enumerate(absent, first)]

@@ -1,7 +1,7 @@
 """A conversation on disk: its documents, settings and turns as one JSON file, which this user alone can read.
 
-    {"format": "sharedllm-chat", "version": 1, "saved": "2025-01-31T14:02:11+00:00",
-     "documents": [{"name", "path", "content_hash"}], "pages": [2, 9] or null, "settings": {"policy": "bm25"},
+    {"format": "sharedllm-chat", "version": 2, "saved": "2025-01-31T14:02:11+00:00",
+     "documents": [{"name", "path", "content_hash"}], "pages": "xii" or null, "settings": {"policy": "bm25"},
      "turns": [{"question", "answer", "result": what `ask --json` prints, or null where the answer was stopped}]}
 
 Only settings that differ from the user's defaults are there, and never a password. Files are replaced whole, so that
@@ -29,7 +29,9 @@ from sharedllm_cli.errors import UsageError
 from sharedllm_cli.home import HOME_ELSEWHERE
 
 FORMAT = "sharedllm-chat"
-VERSION = 1
+VERSION = 2
+OLDEST = 1
+"""Its `pages` are the first and the last as counted; without pages the two are the same, and this one is written."""
 SUFFIX = ".json"
 KEPT = "chats"
 """The folder of kept conversations below the tool's home."""
@@ -64,7 +66,7 @@ class Session:
     documents: list[SavedDocument]
     turns: list[SavedTurn]
     settings: dict[str, Any] = field(default_factory=dict)
-    pages: tuple[int, int] | None = None
+    pages: str | None = None
     saved: str = ""
 
     def when(self) -> str:
@@ -80,7 +82,8 @@ class Session:
 
 def encode(session: Session) -> bytes:
     """A session as its file holds it."""
-    return (to_json({"format": FORMAT, "version": VERSION, **asdict(session)}, indent=1) + "\n").encode("utf-8")
+    version = OLDEST if session.pages is None else VERSION
+    return (to_json({"format": FORMAT, "version": version, **asdict(session)}, indent=1) + "\n").encode("utf-8")
 
 
 def decode(data: bytes, name: str) -> Session:
@@ -98,8 +101,10 @@ def decode(data: bytes, name: str) -> Session:
             hint="upgrade sharedllm to go on with it",
         )
     try:
-        if version != VERSION:
+        if version not in (OLDEST, VERSION):
             raise _UnfitError("version")
+        if version == OLDEST:
+            content["pages"] = _counted(content.get("pages"))
         session: Session = _value(Session, content, "")
         _check_settings(session.settings)
         if not session.documents:
@@ -107,6 +112,12 @@ def decode(data: bytes, name: str) -> Session:
     except _UnfitError as problem:
         raise UsageError(f"{name} is damaged: {problem} is not what a conversation holds") from None
     return session
+
+
+def _counted(pages: Any) -> str | None:
+    """The pages of a conversation of the oldest version."""
+    span: tuple[int, int] | None = _value(tuple[int, int] | None, pages, "pages")
+    return None if span is None else f"counted:{span[0]}-{span[1]}"
 
 
 class _UnfitError(Exception):

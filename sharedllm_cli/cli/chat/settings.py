@@ -26,7 +26,7 @@ UNSAVED = SECRET | {"save"}
 PLACES = frozenset({"model", "adapter", "index_dir"})
 """May name a folder, which is saved with its whole path: a chat may be resumed from elsewhere."""
 OF_THE_CHAT = {
-    "pages": "Read only these pages of every document, as counted from 1 (A-B).",
+    "pages": "Read only these pages of every document (A-B), as --pages takes them.",
     "sources": "Show where the answer stands in the document.",
     "stream": "Show the answer while it is written.",
 }

@@ -12,7 +12,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sharedllm_cli.cli.arguments import exit_code, report_failures
+from sharedllm_cli.cli.arguments import exit_code, page_range, report_failures
 from sharedllm_cli.cli.chat import adjusting
 from sharedllm_cli.cli.chat import documents as chat_documents
 from sharedllm_cli.cli.chat import facts as chat_facts
@@ -136,8 +136,7 @@ def add(conversation: Conversation, text: str) -> None:
         raise UsageError("chat reads its questions from standard input, so no document can come from there")
     with call.console.waiting("reading"):
         added = conversation.engine.open(words)
-    for document in added.documents:
-        adjusting.check_pages(document, conversation.pages)
+    adjusting.check_pages(added.documents, conversation.pages)
     conversation.library, told = chat_documents.joined(conversation.library, added)
     here = {chat_documents.saved(document).path for document in conversation.library.documents}
     conversation.absent = [gone for gone in conversation.absent if gone.path not in here]
@@ -211,7 +210,7 @@ def load(conversation: Conversation, text: str) -> None:
     for line in fixed(session, engine.settings, conversation.defaults):
         call.console.note(line)
     engine.use(chat_settings.for_questions(settings, engine.settings))
-    conversation.turns, conversation.pages = list(session.turns), session.pages
+    conversation.turns, conversation.pages = list(session.turns), page_range(session.pages)
     conversation.record = conversation.drawer.record(path, conversation.session(), digest)
     tell_of(call.console, session)
     call.console.say("")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from sharedllm_cli.answer import Answer, Source
+from sharedllm_cli.answer import SECOND_EXTRACTION, Answer, Source, part_words
 from sharedllm_cli.cli.terminal.console import Console, harmless, one_line
 from sharedllm_cli.cli.terminal.excerpts import excerpt
 from sharedllm_cli.cli.terminal.quantities import duration, number_of, page_list
@@ -84,7 +84,8 @@ def effort(answer: Answer) -> list[str]:
     if coverage.pages:
         parts.append(number_of(coverage.pages, "page"))
     if coverage.pages_without_text:
-        parts.append(f"without text: {page_list(coverage.pages_without_text)}")
+        noun = "page" if coverage.pages else "part"
+        parts.append(f"without text: {page_list(coverage.pages_without_text, noun)}")
     parts.append(f"first token {duration(timing.first_token_s)}")
     if timing.tokens_per_s:
         parts.append(f"{timing.tokens_per_s:,.1f} tokens/s")
@@ -169,16 +170,28 @@ def _place(source: Source, *, several: bool) -> list[Text | str | tuple[str, str
         parts += [(one_line(source.document), "bold"), "  "]
     if source.paged:
         parts += [(page_text(source), "bold"), "  "]
-    if source.verified:
-        parts.append(("quoted word for word", "dim"))
-    else:
-        parts.append(("not found word for word", "yellow"))
+    parts.append(_held(source))
     if source.heading:
         parts += ["  ", (one_line(source.heading), "italic")]
     return parts
 
 
+def _held(source: Source) -> tuple[str, str]:
+    """Whether the quote stands there: word for word only where two libraries read it so, one of them to check."""
+    if source.checked == SECOND_EXTRACTION:
+        return ("quoted word for word", "dim") if source.verified else ("not found word for word", "yellow")
+    return ("quoted from the text", "dim") if source.verified else ("not found so in the text", "yellow")
+
+
 def page_text(source: Source) -> str:
-    """A page as printed and as counted: `page xii (12)`, or `page 12` where they agree."""
+    """A page as printed and as counted: `page xii (12 of 40)`, or `page 12` where they agree.
+
+    Of a document in parts the page of the print edition, where the book has it, and the part.
+    """
     label = one_line(source.page_label or "")
-    return f"page {source.page}" if label in ("", str(source.page)) else f"page {label} ({source.page})"
+    if source.part is not None:
+        part = one_line(part_words(source.part, source.part_title))
+        return f"page {label} ({part})" if label else part
+    if label in ("", str(source.page)):
+        return f"page {source.page}"
+    return f"page {label} ({source.page} of {source.pages})" if source.pages else f"page {label} ({source.page})"

@@ -41,9 +41,9 @@ def size(number: float) -> str:
     return f"{number:.0f} B"
 
 
-def page_list(numbers: list[int]) -> str:
+def page_list(numbers: list[int], noun: str = "page") -> str:
     """Pages by their numbers: `page 4`, `pages 4, 7–9`."""
-    return f"{'page' if len(set(numbers)) == 1 else 'pages'} {ranges(numbers)}"
+    return f"{noun if len(set(numbers)) == 1 else noun + 's'} {ranges(numbers)}"
 
 
 def ranges(numbers: list[int]) -> str:

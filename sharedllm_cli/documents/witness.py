@@ -1,0 +1,86 @@
+"""The second extraction of some pages of a PDF: by the library that has not read them, for quotes to be held against.
+
+It runs in a process of its own, which ends at a bound of time: pypdf is the slower library, and on a damaged file it
+may raise anything or go on for ever. What it has not extracted by then has no second extraction.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Mapping
+from contextlib import suppress
+from importlib import metadata
+from pathlib import Path
+
+from sharedllm_cli.documents.characters import repair
+
+SECONDS = 5.0
+"""So long is waited for the second extraction of a question's pages; those of docs/log.md take 0.02 s each."""
+LONGEST_PAGE = 200_000
+"""Characters of a page; a longer one is not kept."""
+_PACKAGE = Path(__file__).parents[2]
+_RUN = "import sys; sys.path.append(sys.argv[1]); from sharedllm_cli.documents.witness import answer; answer()"
+# Windows' characters in the place of control codes, as old producers map them: they count as what they look like.
+_WINDOWS = {code: bytes([code]).decode("cp1252", "ignore") or chr(code) for code in range(0x80, 0xA0) if code != 0x85}
+
+
+def libraries() -> str:
+    """The libraries that extract, with their versions: others may extract otherwise."""
+    return ", ".join(f"{name} {metadata.version(name)}" for name in ("pypdf", "pypdfium2"))
+
+
+def extract(
+    data: bytes, raws: Mapping[int, str], *, password: str | None, seconds: float = SECONDS
+) -> dict[int, str | None]:
+    """Another library's text of pages, by page number; None for a page that it can't read.
+
+    `raws` are the pages' texts as they were read. Every page is among the result, whatever goes wrong.
+    """
+    asked = json.dumps({"pages": {str(number): raw for number, raw in raws.items()}, "password": password})
+    found: dict[int, str | None] = dict.fromkeys(raws)
+    command = [sys.executable, "-P", "-c", _RUN, str(_PACKAGE)]
+    with suppress(OSError):
+        child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+        with child:
+            try:
+                out, _ = child.communicate(asked.encode("ascii") + b"\n" + data, timeout=seconds)
+            except subprocess.TimeoutExpired:
+                child.kill()
+                out, _ = child.communicate()
+            except BaseException:
+                child.kill()
+                raise
+        for line in out.splitlines():
+            with suppress(ValueError):  # the last one, where the process was ended
+                number, text = json.loads(line)
+                found[number] = text if text and text.strip() and len(text) <= LONGEST_PAGE else None
+    return found
+
+
+def answer() -> None:
+    """The other process: what is asked as a line of JSON and the PDF's bytes come in, a line a page goes out."""
+    from sharedllm_cli.documents.pdf import SecondOpinion
+
+    asked = json.loads(sys.stdin.buffer.readline())
+    data = sys.stdin.buffer.read()
+    second = SecondOpinion(data, "", asked["password"])
+    for number, raw in asked["pages"].items():
+        text = second.page(int(number) - 1)
+        if text is not None and repair(text) == raw:  # this is how the page was read
+            text = _first(data, asked["password"], int(number) - 1)
+        shown = None if text is None else repair(text).translate(_WINDOWS)
+        sys.stdout.write(json.dumps([int(number), shown]) + "\n")
+        sys.stdout.flush()
+
+
+def _first(data: bytes, password: str | None, index: int) -> str | None:
+    """PDFium's text of a page, None where it fails."""
+    import pypdfium2
+
+    try:
+        with pypdfium2.PdfDocument(data, password=password) as document:
+            return str(document[index].get_textpage().get_text_range())
+    except (pypdfium2.PdfiumError, ValueError, IndexError):
+        return None

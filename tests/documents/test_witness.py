@@ -1,0 +1,79 @@
+"""The second extraction of a PDF's page comes from the other library, and never at any price."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+from pdf_making import make_pdf, rewritten
+
+from sharedllm_cli.documents import quotes, readers, witness
+from sharedllm_cli.documents.pages import Document
+from sharedllm_cli.documents.sources import SourceFile
+
+LINES = ["The lamp is lit at dusk and put out at dawn.", "Nobody keeps the light in winter."]
+
+
+def read(data: bytes, password: str | None = None) -> Document:
+    return readers.read(SourceFile("made.pdf", None), data=data, password=password)
+
+
+def raws(document: Document) -> dict[int, str]:
+    return {page.number: page.raw for page in document.pages}
+
+
+def test_another_library_reads_the_page() -> None:
+    data = make_pdf([LINES, LINES[:1]])
+    document = read(data)
+    found = witness.extract(data, raws(document), password=None)
+    assert sorted(found) == [1, 2]
+    for page in document.pages:
+        assert quotes.verify(LINES[0], found[page.number] or "")
+        assert found[page.number] != page.raw, "pypdf ends lines otherwise"
+
+
+def test_where_pypdf_was_read_it_is_pdfium(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = make_pdf([LINES])
+    from sharedllm_cli.documents.pdf import SecondOpinion
+
+    text = SecondOpinion(data, "", None).page(0) or ""
+    (found,) = witness.extract(data, {1: text}, password=None).values()
+    assert found is not None
+    assert "\r\n" in found, "which is how PDFium ends lines"
+
+
+def test_a_password_is_handed_on() -> None:
+    data = rewritten(make_pdf([LINES]), password="sesame")
+    (found,) = witness.extract(data, {1: "x"}, password="sesame").values()
+    assert found is not None
+    assert LINES[0] in found
+    assert witness.extract(data, {1: "x"}, password="wrong") == {1: None}
+
+
+@pytest.mark.parametrize("data", [b"", b"%PDF-1.7\nnothing", b"\n\n\n", make_pdf([LINES])[:400]])
+def test_what_it_can_t_read_has_none(data: bytes) -> None:
+    assert witness.extract(data, {1: "x", 9: "y"}, password=None) == {1: None, 9: None}
+
+
+def test_it_ends_in_time_and_keeps_what_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = make_pdf([LINES, LINES])
+    slow = witness._RUN.replace("answer()", "") + (
+        "import time; from sharedllm_cli.documents import pdf; whole = pdf.SecondOpinion.page\n"
+        "pdf.SecondOpinion.page = lambda self, index: whole(self, index) if index == 0 else time.sleep(60)\n"
+        "answer()"
+    )
+    monkeypatch.setattr(witness, "_RUN", slow)
+    started = time.perf_counter()
+    found = witness.extract(data, {1: "x", 2: "y"}, password=None, seconds=3)
+    assert time.perf_counter() - started < 10
+    assert (found[1] is not None, found[2]) == (True, None)
+
+
+def test_a_dash_that_one_library_drops_is_missed() -> None:
+    """Old producers map a dash to Windows' code for it, which is a control code of others."""
+    assert not quotes.verify_by(
+        "The mill was built in 19211923.", "built in 1921\x961923.".translate(witness._WINDOWS), ""
+    )
+    second = "The mill was built in 1921\x961923.".translate(witness._WINDOWS)
+    assert not quotes.verify_by("The mill was built in 19211923.", second, "The mill was built in 19211923.")
+    assert quotes.verify_by("The mill was built in 1921–1923.", second, "")
