@@ -169,9 +169,12 @@ def _ground(settings: Settings, home: Path) -> _Ground:
 def _row(source: SourceFile, ground: _Ground, store: IndexStore, reporter: Reporter) -> PlanRow:
     settings, facts, tree, layers = ground.settings, ground.facts, ground.tree, ground.layers
     content_hash, data = readers.content_hash(source)
-    document = store.read_text(content_hash) or readers.read(
-        source, password=settings.password, reporter=reporter, data=data
-    )
+    document = store.read_text(content_hash)
+    if document is None:
+        document = readers.read(source, password=settings.password, reporter=reporter, data=data)
+    else:
+        for warning in readers.named(document, source).warnings:
+            reporter.warn(warning)
     basis = ground.machine.basis
     indexed = False
     stored: StoredDtype = settings.stored_dtype  # type: ignore[assignment]

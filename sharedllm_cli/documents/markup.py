@@ -89,7 +89,7 @@ def from_html(
     if print_pages and "" in print_pages:
         writer.begin_page(print_pages[""])
     title = _SPACES.sub(" ", soup.title.get_text()).strip() if soup.title else ""
-    for element, entering in _walk(soup):
+    for element, entering in _walk(soup, marks=marked):
         if isinstance(element, Tag):
             if entering and print_pages is not None and (label := print_page(element, print_pages)):
                 writer.begin_page(label)
@@ -107,7 +107,7 @@ def print_page(tag: Tag, labels: Mapping[str, str]) -> str | None:
 
     What stands in the mark itself is the page's number, no text of the book: it is taken out.
     """
-    is_mark = "pagebreak" in str(tag.get("epub:type", "")).split() or tag.get("role") == "doc-pagebreak"
+    is_mark = is_page_mark(tag)
     label = labels.get(str(tag.get("id", "")) or "\0")
     if not is_mark:
         return label
@@ -117,6 +117,11 @@ def print_page(tag: Tag, labels: Mapping[str, str]) -> str | None:
     own = next((str(tag[name]) for name in ("title", "aria-label") if tag.get(name)), inner)
     label = label or " ".join(own.split())
     return label if 0 < len(label) <= LONGEST_LABEL else None
+
+
+def is_page_mark(tag: Tag) -> bool:
+    """Whether an element says of itself that a page of a print edition begins at it."""
+    return "pagebreak" in str(tag.get("epub:type", "")).split() or tag.get("role") == "doc-pagebreak"
 
 
 def from_markdown(source: str) -> MarkupText:
@@ -202,13 +207,13 @@ def _rst_writer() -> html5_polyglot.Writer:
     return writer
 
 
-def _walk(root: Tag) -> Iterator[tuple[PageElement, bool]]:
+def _walk(root: Tag, *, marks: bool) -> Iterator[tuple[PageElement, bool]]:
     """Every element as it opens (True) and closes (False), without recursion: hostile pages nest deeply."""
     waiting: list[tuple[PageElement, bool]] = [(child, True) for child in reversed(root.contents)]
     while waiting:
         element, entering = waiting.pop()
         if isinstance(element, Tag):
-            if entering and _is_dropped(element):
+            if entering and _is_dropped(element) and not (marks and is_page_mark(element)):
                 continue
             yield element, entering
             if entering:

@@ -94,9 +94,8 @@ def resolve(wanted: PageRange, document: Document) -> Resolved:
 
 
 def _splits(text: str) -> Iterator[tuple[str, str]]:
-    """A range as the first and the last page, at each dash that may be the one between them; `..` is none's own."""
-    found = list(_DASH.finditer(text))
-    for dash in [dash for dash in found if ".." in dash[0]] or found:
+    """A range as the first and the last page, at each dash that may be the one between them."""
+    for dash in _DASH.finditer(text):
         if text[: dash.start()] and text[dash.end() :]:
             yield text[: dash.start()], text[dash.end() :]
 

@@ -70,7 +70,7 @@ def kind_of(path: Path) -> str:
 
 def told(where: str, files: Sequence[NotRead]) -> str:
     """One line that names files, those first that may hold text: `not read in club: budget.xlsx (Excel), …`."""
-    ordered = sorted(files, key=lambda file: (file.kind in _LAST, _ORDER[file.kind] if file.kind in _LAST else 0))
+    ordered = sorted(files, key=lambda file: _ORDER[file.kind] if file.kind in _LAST else 0)
     named = ordered if len(ordered) <= NAMED else ordered[: NAMED - 1]
     shown = ", ".join(f"{file.name} ({_word(file)})" for file in named)
     if rest := ordered[len(named) :]:

@@ -49,7 +49,7 @@ def text_facts(document: Document) -> dict[str, Any]:
         "name": document.name,
         "path": document.path,
         "kind": document.kind,
-        "pages": len(document.pages),
+        "pages": document.page_count if document.parts else len(document.pages),
         "paged": document.paged,
         "characters": len(document.text),
     }

@@ -58,6 +58,7 @@ def test_a_plain_mail_is_read_with_a_remark(name: str) -> None:
         "From: the beginning it was clear that nobody would come.\n\nReceived: nothing.",
         "---\nfrom: x\nreceived: y\n---\n\nText of a note.",
         "Title: Notes\nReceived: 3 June\nA line without a field.\nFrom: Bert\n\nText.",
+        "Message-ID: names a mail.\nThis line is none of a header\nFrom: is another field.\n\nSo they say.",
         "Received: 3 June\nFrom: Bert\n\nThe letter went on for pages.",
         "Chapter 1\n\nMIME-Version: 1.0\nFrom: x@y.example\nContent-Transfer-Encoding: base64\n\nis how a mail begins.",
     ],

@@ -76,6 +76,7 @@ def test_a_part_without_marks_has_no_printed_page() -> None:
         '<span epub:type="pagebreak" title="47">47</span>',
         '<span role="doc-pagebreak" aria-label="47"/>',
         '<a epub:type="pagebreak" id="x">47</a>',
+        '<span epub:type="pagebreak" hidden="hidden">47</span>',
         '<div epub:type="pagebreak" title="47"></div>',
     ],
 )

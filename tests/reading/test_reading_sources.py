@@ -9,7 +9,10 @@ from open_documents import opened
 
 from sharedllm_cli.config import MAX_SOURCES
 from sharedllm_cli.context.evidence import Passage
+from sharedllm_cli.context.parts import Titled
+from sharedllm_cli.documents.pages import OutlineEntry
 from sharedllm_cli.errors import UsageError
+from sharedllm_cli.reading import scoring
 from sharedllm_cli.reading.sources import (
     allowed_tokens,
     characters,
@@ -129,3 +132,14 @@ def test_the_source_that_holds_the_answer_comes_first() -> None:
     other_words = supporting_first(found, "Who lit the lamp?", "a woman")
     assert [source.page for source in other_words if source.supports] == [1, 2]
     assert pages("Nobody") == pages("Bert") == pages("") == [1, 2, 3, 4]
+
+
+def test_a_title_points_to_the_beginning_of_its_part(monkeypatch: pytest.MonkeyPatch) -> None:
+    book = opened([FIRST, FIRST, SECOND, SECOND])
+    pages = tuple(replace(page, part=1 + (page.number > 2)) for page in book.document.pages)
+    outline = (OutlineEntry("The oil", 1, 2),)
+    book = replace(book, document=replace(book.document, pages=pages, outline=outline))
+    found: list[Titled] = []
+    monkeypatch.setattr(scoring, "named_part", lambda _, titled: found.extend(titled))
+    assert scoring._part("What burns?", [book]) is None
+    assert found[0].outline == [("The oil", 1, 2 * len(FIRST))]
