@@ -11,14 +11,19 @@ import re
 import unicodedata
 from collections.abc import Iterator
 from functools import cache
+from importlib import metadata
 from typing import NamedTuple
 
 import snowballstemmer  # type: ignore[import-untyped,unused-ignore]
 
 from sharedllm_cli.context.languages import STOP_WORDS
 
-TERMS_VERSION = "1"
+TERMS_VERSION = "2"
 """Raised when the same text would give other terms (here, or by the stop words of languages.py)."""
+PREFERRED_STEMMERS = {"dutch": "dutch_porter"}
+"""The algorithm that stems a language, where the library has it: its `dutch` parts regular plurals (veld, velden)."""
+STEMMED_TWICE = frozenset({"dutch"})
+"""Languages whose stemmer takes one ending of a plural alone: `molens` gives `molen`, but `molen` gives `mol`."""
 
 _PAIRED = (
     "\u0e00-\u0eff\u0f00-\u0fff\u1000-\u109f\u1780-\u17ff"  # Thai, Lao, Tibetan, Burmese, Khmer
@@ -141,9 +146,22 @@ def fold(text: str) -> str:
 
 def _stem(word: str, language: str) -> str:
     stemmed: str = _stemmer(language).stemWord(word)
+    if language in STEMMED_TWICE:
+        stemmed = _stemmer(language).stemWord(stemmed)
     return stemmed
 
 
 @cache
 def _stemmer(language: str) -> snowballstemmer.stemmer:
-    return snowballstemmer.stemmer(language)
+    preferred = PREFERRED_STEMMERS.get(language, language)
+    return snowballstemmer.stemmer(preferred if preferred in snowballstemmer.algorithms() else language)
+
+
+@cache
+def stemmer_version() -> str:
+    """The library that stems, and its version: the same word has other stems under another one.
+
+    Where PyStemmer is installed, snowballstemmer hands every word to it.
+    """
+    library = "PyStemmer" if snowballstemmer.stemmer.__module__ == "Stemmer" else "snowballstemmer"
+    return f"{library} {metadata.version(library)}"

@@ -25,6 +25,7 @@ _WORDS = {
     "height": "another tree height",
     "ratios": "other compression ratios",
     "terms_version": "an earlier way of finding words",
+    "stemmer": "another stemmer",
     "weights_hash": "another model",
     "lower_layers": "another number of lower layers",
     "first_layer": "another first layer",
@@ -33,7 +34,7 @@ _WORDS = {
     "quantize": "another quantization",
     "layers": "another number of layers",
 }
-_WHERE_UNNAMED: Mapping[str, Any] = {"first_layer": 0, "quantize": "none"}
+_WHERE_UNNAMED: Mapping[str, Any] = {"first_layer": 0, "quantize": "none", "stemmer": "not recorded"}
 """What it means where a key does not name these (manifest.py)."""
 _HASHES = {"text_hash", "tokenizer_hash", "weights_hash", "terms_version"}
 

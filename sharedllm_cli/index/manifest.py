@@ -20,7 +20,7 @@ from typing import Any, ClassVar, Literal
 
 from sharedllm_cli import __version__, durable
 from sharedllm_cli.config import Encoding, StoredDtype, TreeConfig
-from sharedllm_cli.context.words import TERMS_VERSION
+from sharedllm_cli.context.words import TERMS_VERSION, stemmer_version
 from sharedllm_cli.documents.pages import Document
 from sharedllm_cli.errors import StoredIndexError
 from sharedllm_cli.index.seals import canonical_json, carries_seal, sealed, unsealed
@@ -59,7 +59,7 @@ class LeavesKey:
     tree: TreeConfig
 
     def identity(self) -> dict[str, Any]:
-        return {**self.splitting(), "terms_version": TERMS_VERSION}
+        return {**self.splitting(), "terms_version": TERMS_VERSION, "stemmer": stemmer_version()}
 
     def splitting(self) -> dict[str, Any]:
         """What decides which tokens each node holds: trees and states rest on it, and on no term of a leaf."""

@@ -6,8 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sharedllm_cli.context import words as words_module
 from sharedllm_cli.context.languages import STOP_WORDS, detect_language
-from sharedllm_cli.context.words import fold, words
+from sharedllm_cli.context.lexical import LexicalIndex, scores
+from sharedllm_cli.context.words import fold, stemmer_version, words
 
 
 def terms(text: str, language: str = "english") -> list[str]:
@@ -68,6 +70,41 @@ def test_terms_in_other_languages(language: str, text: str, expected: list[str])
 )
 def test_two_spellings_meet(one: str, other: str) -> None:
     assert terms(one)[0] in terms(other)
+
+
+@pytest.mark.parametrize(
+    ("one", "several"),
+    [("veld", "velden"), ("held", "helden"), ("woord", "woorden"), ("vuurtoren", "vuurtorens"), ("mens", "mensen")],
+)
+def test_a_dutch_plural_is_found_by_its_singular(one: str, several: str) -> None:
+    assert terms(one, "dutch") == terms(several, "dutch")
+    leaves = ["De molen draait niet.", f"Wij zien de {several} van hier."]
+    found = scores(f"Waar is {one}?", [LexicalIndex.build(leaves, "dutch")]).values[0]
+    assert found[1] > found[0]
+
+
+def test_a_language_without_a_preferred_stemmer_has_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """snowballstemmer 2.2 had no `dutch_porter`: its `dutch` was that algorithm."""
+    stemmed = terms("velden", "dutch")
+    monkeypatch.setattr(words_module.snowballstemmer, "algorithms", lambda: ["dutch", "english"])
+    words_module._stemmer.cache_clear()
+    assert terms("velden", "dutch") != stemmed
+    words_module._stemmer.cache_clear()
+
+
+def test_the_stemmers_version_names_the_library_that_stems(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Stemmer:
+        """What `snowballstemmer.stemmer` is where PyStemmer is installed."""
+
+        __module__ = "Stemmer"
+
+    monkeypatch.setattr(words_module.metadata, "version", {"snowballstemmer": "3.1.1", "PyStemmer": "3.1.0"}.get)
+    stemmer_version.cache_clear()
+    assert stemmer_version() == "snowballstemmer 3.1.1"
+    monkeypatch.setattr(words_module.snowballstemmer, "stemmer", Stemmer)
+    stemmer_version.cache_clear()
+    assert stemmer_version() == "PyStemmer 3.1.0"
+    stemmer_version.cache_clear()
 
 
 @given(text=st.text(max_size=60), language=st.sampled_from(sorted(STOP_WORDS)))

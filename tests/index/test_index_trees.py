@@ -88,9 +88,14 @@ def test_several_documents_nodes_stand_in_memory_once(store: IndexStore, lower: 
         assert torch.equal(onto, torch.stack([part.keys, part.values]).repeat(1, 1, 1, 2, 1))
 
 
-def test_other_words_of_the_leaves_leave_the_trees_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("name", "another"), [("TERMS_VERSION", "another"), ("stemmer_version", lambda: "snowballstemmer 2.2.0")]
+)
+def test_other_words_of_the_leaves_leave_the_trees_as_they_are(
+    name: str, another: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     before = fingerprint(trees_key(sample_document())), fingerprint(leaves_key(sample_document()))
-    monkeypatch.setattr(manifest_module, "TERMS_VERSION", "another")
+    monkeypatch.setattr(manifest_module, name, another)
     after = fingerprint(trees_key(sample_document())), fingerprint(leaves_key(sample_document()))
     assert after[0] == before[0], "the trees know tokens, no terms"
     assert after[1] != before[1]

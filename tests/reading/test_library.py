@@ -15,6 +15,7 @@ from sharedllm_cli.documents import readers
 from sharedllm_cli.documents.pages import Document
 from sharedllm_cli.documents.sources import SourceFile
 from sharedllm_cli.errors import DocumentError, StoredIndexError
+from sharedllm_cli.index import manifest as manifest_module
 from sharedllm_cli.index.bundle import BUNDLE
 from sharedllm_cli.index.store import IndexStore
 from sharedllm_cli.index.usage import USAGE, read_usage
@@ -67,6 +68,34 @@ def test_what_was_read_once_is_opened_without_reading_the_file_again(
     assert (first.text_hit, again.text_hit) == (False, True)
     assert again.document == first.document
     assert again.leaves.tokens.ids.tolist() == first.leaves.tokens.ids.tolist()
+
+
+def test_leaves_of_another_stemmer_are_made_anew_with_a_note(
+    shelf: Shelf, tmp_path: Path, notes: Notes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = written(tmp_path, "bees.txt", "The university of the bees.")
+    with monkeypatch.context() as before:
+        before.setattr(manifest_module, "stemmer_version", lambda: "snowballstemmer 2.2.0")
+        shelf.open([path])
+        assert shelf.open([path]).documents[0].text_hit
+    monkeypatch.setattr(manifest_module, "stemmer_version", lambda: "snowballstemmer 3.1.1")
+    again = shelf.open([path]).documents[0]
+    assert not again.text_hit
+    assert len(notes.notes) == 1
+    assert notes.notes[0].startswith("bees.txt is split anew: it was indexed on ")
+    assert notes.notes[0].endswith("with another stemmer (snowballstemmer 2.2.0, now snowballstemmer 3.1.1)")
+    assert shelf.open([path]).documents[0].text_hit
+
+
+def test_leaves_from_before_the_stemmer_was_recorded_are_made_anew(
+    shelf: Shelf, tmp_path: Path, notes: Notes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = written(tmp_path, "bees.txt", "The university of the bees.")
+    with monkeypatch.context() as before:
+        before.setattr(manifest_module.LeavesKey, "identity", lambda key: {**key.splitting(), "terms_version": "1"})
+        shelf.open([path])
+    assert not shelf.open([path]).documents[0].text_hit
+    assert "an earlier way of finding words and another stemmer (not recorded, now " in notes.notes[0]
 
 
 def test_a_content_is_read_once_whatever_its_names(shelf: Shelf, tmp_path: Path, notes: Notes) -> None:
