@@ -186,7 +186,7 @@ def test_a_damaged_page_is_named_and_the_rest_read(monkeypatch: pytest.MonkeyPat
     assert "second page" in document.text
     assert document.warnings == ()
 
-    monkeypatch.setattr(pdf._SecondOpinion, "page", lambda self, index: None)
+    monkeypatch.setattr(pdf.SecondOpinion, "page", lambda self, index: None)
     document = read(data)
     assert "third page" in document.text
     assert "second page" not in document.text
