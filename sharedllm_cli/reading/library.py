@@ -91,7 +91,11 @@ class OpenDocument:
     def heading_above(self, character: int) -> str | None:
         """The title of the part that a character of the text stands in; None where no outline tells."""
         place = bisect_right([heading.start for heading in self._headings], character)
-        return self._headings[place - 1].title if place else None
+        if not place:
+            return None
+        heading, part = self._headings[place - 1], self.document.page_at(character).part
+        same_part = part is None or self.document.page_at(heading.start).part == part
+        return heading.title if same_part else None
 
 
 @dataclass

@@ -171,7 +171,7 @@ def _place(source: Source, *, several: bool) -> list[Text | str | tuple[str, str
     if source.paged:
         parts += [(page_text(source), "bold"), "  "]
     parts.append(_held(source))
-    if source.heading:
+    if source.heading and source.heading != source.part_title:
         parts += ["  ", (one_line(source.heading), "italic")]
     return parts
 
