@@ -88,14 +88,20 @@ class OpenDocument:
         """The headings of the outline, where each stands in the text; lines that look like one are only a guess."""
         return sorted(headings(self.titled), key=lambda one: one.start) if self.document.outline else []
 
-    def heading_above(self, character: int) -> str | None:
-        """The title of the part that a character of the text stands in; None where no outline tells."""
-        place = bisect_right([heading.start for heading in self._headings], character)
-        if not place:
-            return None
-        heading, part = self._headings[place - 1], self.document.page_at(character).part
-        same_part = part is None or self.document.page_at(heading.start).part == part
-        return heading.title if same_part else None
+    def heading_over(self, start: int, end: int) -> str | None:
+        """The title of the part that holds some characters of the text; of several the first and the last.
+
+        None where no outline tells.
+        """
+        starts = [heading.start for heading in self._headings]
+        first, last = bisect_right(starts, start) - 1, bisect_right(starts, max(start, end - 1)) - 1
+        part = self.document.page_at(start).part
+        titles = [
+            heading.title
+            for heading in self._headings[max(first, 0) : last + 1]
+            if part is None or self.document.page_at(heading.start).part == part
+        ]
+        return " – ".join(dict.fromkeys([titles[0], titles[-1]])) if titles else None
 
 
 @dataclass

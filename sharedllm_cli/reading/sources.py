@@ -146,9 +146,10 @@ def sources(
         node = opened.leaves.leaf_node(passage.best_leaf)
         start, end = characters(opened, passage.first_token, passage.end_token)
         spans = opened.document.page_spans(start, end)
-        quotes_of = [(page, opened.document.text[first:last].strip()) for page, first, last in spans]
+        quotes_of = [(page, first, opened.document.text[first:last]) for page, first, last in spans]
         alone = len(quotes_of) == 1
-        for page, quote in quotes_of:
+        for page, first, text in quotes_of:
+            quote = text.strip()
             if not quote or (not alone and _PAGE_NUMBER.fullmatch(quote)) or len(found) == limit:
                 continue
             found.append(
@@ -165,7 +166,7 @@ def sources(
                     read=read,
                     paged=opened.paged,
                     supports=supports,
-                    heading=opened.heading_above(start),
+                    heading=opened.heading_over(first, first + len(text)),
                     part=page.part,
                     part_title=page.part_title,
                     pages=opened.pages,

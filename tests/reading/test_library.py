@@ -5,14 +5,15 @@ from __future__ import annotations
 import builtins
 import io
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from open_documents import TREE
+from open_documents import TREE, opened
 
 from sharedllm_cli.documents import readers
-from sharedllm_cli.documents.pages import Document
+from sharedllm_cli.documents.pages import Document, OutlineEntry
 from sharedllm_cli.documents.sources import SourceFile
 from sharedllm_cli.errors import DocumentError, StoredIndexError
 from sharedllm_cli.index import manifest as manifest_module
@@ -278,3 +279,15 @@ def test_reindex_heals_a_damaged_index(shelf: Shelf, tmp_path: Path) -> None:
     again = shelf.open([path], reindex=True).documents[0]
     assert again.document == first.document
     assert shelf.open([path]).documents[0].text_hit
+
+
+def test_a_passage_has_the_heading_above_it_and_of_several_the_first_and_the_last() -> None:
+    text = "Roof\n\nIt leaks.\n\nLight\n\nTwo lamps.\n\nDanger\n\nSnow.\n"
+    book = opened([text], "hut.md", paged=False)
+    outline = tuple(OutlineEntry(title, 1, 1) for title in ("Roof", "Light", "Danger"))
+    book = replace(book, document=replace(book.document, outline=outline))
+    lamps, snow = text.index("Two"), text.index("Snow")
+    assert book.heading_over(lamps, lamps + 9) == "Light"
+    assert book.heading_over(lamps, snow + 4) == "Light – Danger"
+    assert book.heading_over(0, snow + 4) == "Roof – Danger"
+    assert opened([text], "hut.md", paged=False).heading_over(lamps, snow) is None

@@ -46,12 +46,10 @@ def excerpt(quote: str, *texts: str, whole: bool = False, most: int = WORDS) -> 
         before, after = first > 0 or start > 0, first + 1 < len(sentences) or start + most < lengths[first]
         return Excerpt(tuple(words), tuple(wanted), before, after)
     end = first + 1
-    while end < len(sentences) and sum(lengths[first : end + 1]) <= most:
+    while end < len(sentences) and sum(lengths[first : end + 1]) <= most and not _is_heading(sentences[end]):
         end += 1
     while first > 0 and sum(lengths[first - 1 : end]) <= most and not _is_heading(sentences[first - 1]):
         first -= 1
-    if end - first > 1 and _is_heading(sentences[end - 1]):
-        end -= 1
     return _joined(sentences, hits, first, end)
 
 
