@@ -33,15 +33,16 @@ def test_logits_are_those_of_transformers_cache(family: str, inference: bool) ->
 
 def test_a_token_is_written_where_there_is_room_and_the_buffer_grows_where_there_is_none() -> None:
     layer, all_keys = GrowingLayer(), states(3 * ROOM, 0)
-    places = set()
+    places = [0]
     with torch.no_grad():
         layer.update(all_keys[:, :, :5], all_keys[:, :, :5])
         for at in range(5, 3 * ROOM):
             keys, values = layer.update(all_keys[:, :, at : at + 1], -all_keys[:, :, at : at + 1])
-            places.add(keys.data_ptr())
+            if keys.data_ptr() != places[-1]:  # one that was freed may come again later, never at once
+                places.append(keys.data_ptr())
     assert torch.equal(keys, all_keys)
     assert torch.equal(values[:, :, 5:], -all_keys[:, :, 5:])
-    assert len(places) == 3, "copied whenever the room is used up, and only then"
+    assert len(places) == 1 + 3, "copied whenever the room is used up, and only then"
 
 
 @torch.no_grad()
