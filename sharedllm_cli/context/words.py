@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import cache
 from importlib import metadata
 from typing import NamedTuple
@@ -153,8 +154,10 @@ def _stem(word: str, language: str) -> str:
 
 @cache
 def _stemmer(language: str) -> snowballstemmer.stemmer:
-    preferred = PREFERRED_STEMMERS.get(language, language)
-    return snowballstemmer.stemmer(preferred if preferred in snowballstemmer.algorithms() else language)
+    # asked for by name: `algorithms()` of releases before 3.1 fails where PyStemmer is installed too
+    with suppress(KeyError):
+        return snowballstemmer.stemmer(PREFERRED_STEMMERS.get(language, language))
+    return snowballstemmer.stemmer(language)
 
 
 @cache
@@ -163,5 +166,5 @@ def stemmer_version() -> str:
 
     Where PyStemmer is installed, snowballstemmer hands every word to it.
     """
-    library = "PyStemmer" if snowballstemmer.stemmer.__module__ == "Stemmer" else "snowballstemmer"
+    library = "PyStemmer" if type(_stemmer("english")).__module__ == "Stemmer" else "snowballstemmer"
     return f"{library} {metadata.version(library)}"
