@@ -25,7 +25,6 @@ from sharedllm_cli.answer import Answer, Coverage, IndexUse, Source, Timing
 from sharedllm_cli.config import Settings
 from sharedllm_cli.context.front_matter import asks_for_front_matter
 from sharedllm_cli.context.languages import names_the_whole
-from sharedllm_cli.context.listing import asks_for_several
 from sharedllm_cli.context.mentions import topic_asked_about
 from sharedllm_cli.context.verdicts import asks_for_a_verdict
 from sharedllm_cli.documents.page_ranges import PageRange
@@ -55,7 +54,7 @@ from sharedllm_cli.reading.checking import checked
 from sharedllm_cli.reading.choosing import Choosing, Chosen, looked_for, tokens_read
 from sharedllm_cli.reading.extracts import Extract, Extracts
 from sharedllm_cli.reading.library import Library, OpenDocument
-from sharedllm_cli.reading.mentioning import SeveralFound, several_found, states
+from sharedllm_cli.reading.mentioning import SeveralFound, several_of
 from sharedllm_cli.reading.scoring import Scored, score_documents
 from sharedllm_cli.reading.sources import allowed_tokens, answering_first, supporting_first
 from sharedllm_cli.reading.trees import TreeReading, Trees
@@ -186,8 +185,15 @@ class Asking:
         """What is answered where nothing was found: that the document does not say only where that is known."""
         matches = read[0].scored.lexical
         nothing = bool(matches.terms) and not matches.matched
-        whole = read[-1].whole and all(ranges is None for ranges in self._allowed)
-        return NOT_IN_DOCUMENT if nothing or whole else not_found(tokens_read(read), self._library.tokens)
+        return (
+            NOT_IN_DOCUMENT
+            if nothing or self._is_whole(read[-1])
+            else not_found(tokens_read(read), self._library.tokens)
+        )
+
+    def _is_whole(self, chosen: Chosen) -> bool:
+        """Whether a reading is all of the documents: with --pages it may be all that was allowed and no more."""
+        return chosen.whole and all(ranges is None for ranges in self._allowed)
 
     def _extract(self, sought: str, choosing: Choosing, chosen: Chosen) -> Extract | None:
         """The answer to a question that is put before no model; None for any other."""
@@ -203,13 +209,9 @@ class Asking:
 
     def _several(self, text: str, check: AnswerCheck, read: Sequence[Chosen]) -> SeveralFound | None:
         """All that speaks of what is asked for several of; None for a question for one thing, or one that says it."""
-        asked = asks_for_several(self._question)
-        if asked is None:
-            return None
         held = [passage for chosen in read for passage in chosen.held]
-        if asked.count and check.answered and states(text, asked.thing, self._documents, held):
-            return None
-        return several_found(asked, self._documents, self._allowed, held, answered=check.answered)
+        question, documents = self._question, self._documents
+        return several_of(question, text, documents, self._allowed, held, answered=check.answered)
 
     def _score(self, looked_for: str) -> Scored:
         documents, policy = self._documents, self._settings.policy
@@ -399,7 +401,7 @@ class Asking:
             other_forms=matches.other_forms,
             evidence_text="" if tree.context is not None else "\n".join(prompt.passage_texts),
             finish=finish,
-            read="the document, which it has read whole" if chosen.whole else "the passages",
+            read="the document, which it has read whole" if self._is_whole(chosen) else "the passages",
         )
 
     def _answer(

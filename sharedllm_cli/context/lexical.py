@@ -7,7 +7,7 @@ question, so that scores of leaves of different documents compare. Knows no mode
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
@@ -21,7 +21,6 @@ from sharedllm_cli.context.languages import (
     asks_about_the_whole,
     detect_language,
 )
-from sharedllm_cli.context.mentions import ASKING_WORDS, KIND_WORDS
 from sharedllm_cli.context.words import SHARED_BEGINNING, same_word, words
 
 K1 = 0.9
@@ -202,17 +201,21 @@ def scores(
 
 
 def weighed_terms(
-    question: str, indexes: Sequence[LexicalIndex], light: Mapping[str, float] | None = None
+    question: str,
+    indexes: Sequence[LexicalIndex],
+    light: Mapping[str, float] | None = None,
+    *,
+    unweighed: Collection[str] = GENERAL_WORDS,
 ) -> list[tuple[Slot, float]]:
     """The terms of a question, each with its idf over the leaves of all indexes; those that no leaf holds weigh most.
 
-    Each is given by its form in the languages of the indexes. Words that speak of the document itself count for none
-    beside others; `light` words (in lower case) by a factor.
+    Each is given by its form in the languages of the indexes. `unweighed` words (in lower case; by default those that
+    speak of the document itself) don't count beside others; `light` ones by a factor.
     """
     leaf_count = sum(len(index.lengths) for index in indexes)
     typed = _question_words(question, {index.language for index in indexes})
     every = [(surface.lower(), slots) for surface, slots in typed]
-    told = [(surface, slots) for surface, slots in every if surface not in _UNWEIGHED]
+    told = [(surface, slots) for surface, slots in every if surface not in unweighed]
     if all(surface in (light or {}) for surface, _ in told):
         told = every  # `is a report required?` asks for the report
     terms = _distinct_terms(told)
@@ -283,7 +286,6 @@ def _add_term(
     value[touched] += weight[touched]
 
 
-_UNWEIGHED = GENERAL_WORDS | ASKING_WORDS | KIND_WORDS
 Slot = Mapping[str, str]
 """One term of a question: the form that it has in each language of the documents."""
 

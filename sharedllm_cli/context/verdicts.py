@@ -112,6 +112,11 @@ def asks_for_a_verdict(question: str) -> bool:
     return True
 
 
+def asks_what_is_reported(question: str) -> bool:
+    """Whether a question asks what a document says (`does the contract say whether …?`), and of it by its kind."""
+    return _REPORTED.match(question.strip().lstrip("¿ ")) is not None
+
+
 def _begins_as_one(asked: str, is_question: bool) -> bool:
     said = [word.lower() for word in _FIRST.findall(asked)]
     first = _FIRST.match(asked)

@@ -107,7 +107,7 @@ def with_sentence_replaced(
         if finish is None and sentence.startswith(held.strip()):
             yield "", None
         else:
-            yield instead if held.strip() == sentence else held, finish
+            yield instead if held.strip().rstrip(".") == sentence.rstrip(".") else held, finish
             holding = False
 
 

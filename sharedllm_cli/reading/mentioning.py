@@ -15,7 +15,7 @@ import numpy as np
 from sharedllm_cli.answer import Source
 from sharedllm_cli.context.evidence import Passage
 from sharedllm_cli.context.lexical import Slot, weighed_terms
-from sharedllm_cli.context.listing import Several, states_number
+from sharedllm_cli.context.listing import Several, asks_for_several, states_number
 from sharedllm_cli.reading.library import OpenDocument
 from sharedllm_cli.reading.quoting import (
     AROUND,
@@ -47,7 +47,7 @@ def mentions(topic: str, documents: Sequence[OpenDocument], allowed: Sequence[To
     of equals behind the earlier.
     """
     indexes = [opened.leaves.lexical for opened in documents]
-    terms = [(term, idf**RARITY) for term, idf in weighed_terms(topic, indexes)]
+    terms = [(term, idf**RARITY) for term, idf in weighed_terms(topic, indexes, unweighed=())]
     found: dict[tuple[int, int], Quoted] = {}
     for place, opened in enumerate(documents):
         ranges = allowed[place]
@@ -82,6 +82,22 @@ class SeveralFound:
     count: int
     sources: list[Source]
     remark: str
+
+
+def several_of(
+    question: str,
+    answer: str,
+    documents: Sequence[OpenDocument],
+    allowed: Sequence[TokenRanges | None],
+    read: Sequence[Passage],
+    *,
+    answered: bool,
+) -> SeveralFound | None:
+    """What speaks of the things that a question asks for; None for any other, and where a passage states the number."""
+    asked = asks_for_several(question)
+    if asked is None or (asked.count and answered and states(answer, asked.thing, documents, read)):
+        return None
+    return several_found(asked, documents, allowed, read, answered=answered)
 
 
 def several_found(

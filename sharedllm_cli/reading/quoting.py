@@ -12,8 +12,10 @@ from itertools import pairwise
 
 from sharedllm_cli.context.boundaries import Boundary, TokenText
 from sharedllm_cli.context.evidence import Passage
+from sharedllm_cli.context.languages import GENERAL_WORDS
 from sharedllm_cli.context.lexical import Slot, weighed_terms
-from sharedllm_cli.context.verdicts import LEAVE_WORDS
+from sharedllm_cli.context.mentions import ASKING_WORDS, KIND_WORDS
+from sharedllm_cli.context.verdicts import LEAVE_WORDS, asks_what_is_reported
 from sharedllm_cli.context.words import words
 from sharedllm_cli.reading.library import OpenDocument
 from sharedllm_cli.reading.sources import TokenRanges, characters, token_text
@@ -58,7 +60,7 @@ def nearest_sentence(
     the later passage, which the search holds for the better.
     """
     indexes = [opened.leaves.lexical for opened in documents]
-    weights = weighed_terms(question, indexes, dict.fromkeys(LEAVE_WORDS, LEAVE))
+    weights = weighed_terms(question, indexes, dict.fromkeys(LEAVE_WORDS, LEAVE), unweighed=_unweighed(question))
     terms = [(term, idf**RARITY) for term, idf in weights]
     whole = sum(weight for _, weight in terms)
     best: Quoted | None = None
@@ -78,6 +80,11 @@ def nearest_sentence(
         if found is not None and (best is None or found.share > best.share):
             best = found
     return best
+
+
+def _unweighed(question: str) -> frozenset[str]:
+    """The words that don't count: of `does the contract say that …?` those that only ask the document, too."""
+    return GENERAL_WORDS | ASKING_WORDS | KIND_WORDS if asks_what_is_reported(question) else GENERAL_WORDS
 
 
 def sentence_text(opened: OpenDocument, span: tuple[int, int]) -> str:

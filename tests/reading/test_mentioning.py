@@ -35,7 +35,9 @@ def test_what_stands_there_is_found_in_its_sentence(topic: str, sentence: str) -
     assert said(topic)[0] == sentence
 
 
-@pytest.mark.parametrize("topic", ["dogs", "solar panels", "form C-8", "candelabra", "ill"])
+@pytest.mark.parametrize(
+    "topic", ["dogs", "solar panels", "form C-8", "candelabra", "ill", "a wind report", "fishing licence"]
+)
 def test_what_does_not_stand_there_is_not_affirmed(topic: str) -> None:
     assert said(topic) == []
 

@@ -53,6 +53,16 @@ def test_a_word_for_documents_counts_where_it_is_the_matter() -> None:
     assert found.text == "The supplier sends a written report to the customer."
 
 
+def test_the_kind_of_document_counts_where_it_is_the_matter_and_not_where_it_is_asked() -> None:
+    text = f"{FILLER}Fishing is a pastime here. {FILLER}A fishing licence is kept aboard. {FILLER}The lease is signed."
+    licence = quoted(text, "Is a licence kept for fishing?")
+    assert licence is not None
+    assert licence.text == "A fishing licence is kept aboard."
+    asked = quoted(text, "Does the lease say whether fishing is a pastime?")
+    assert asked is not None
+    assert asked.text == "Fishing is a pastime here."
+
+
 def test_a_word_that_the_document_lacks_takes_from_the_share() -> None:
     near, far = quoted(RULES, "Is smoking allowed?"), quoted(RULES, "Is smoking allowed in the submarine?")
     assert near is not None
