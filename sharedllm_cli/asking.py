@@ -210,8 +210,7 @@ class Asking:
     def _several(self, text: str, check: AnswerCheck, read: Sequence[Chosen]) -> SeveralFound | None:
         """All that speaks of what is asked for several of; None for a question for one thing, or one that says it."""
         held = [passage for chosen in read for passage in chosen.held]
-        question, documents = self._question, self._documents
-        return several_of(question, text, documents, self._allowed, held, answered=check.answered)
+        return several_of(self._question, text, self._documents, self._allowed, held, answered=check.answered)
 
     def _score(self, looked_for: str) -> Scored:
         documents, policy = self._documents, self._settings.policy

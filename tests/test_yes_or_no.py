@@ -103,6 +103,14 @@ def test_pages_that_are_not_read_are_not_quoted(settings: Settings, rules: str, 
         list(engine.ask(library, QUESTION, pages=(9, 9)))
 
 
+def test_pages_read_whole_are_not_the_document(settings: Settings, rules: str, private_home: Path) -> None:
+    engine = Engine(settings, home=private_home, reporter=Silent())
+    answer = list(engine.ask(engine.open([rules]), QUESTION, pages=(1, 1)))[-1]
+    assert not isinstance(answer, str)
+    assert answer.answer == not_found(answer.coverage.tokens_read, answer.coverage.tokens)
+    assert answer.coverage.tokens_read < answer.coverage.tokens
+
+
 def test_nothing_is_told_before_the_quoted_line_is_whole(settings: Settings, rules: str, private_home: Path) -> None:
     class Listening(Silent):
         told: list[str] = []  # noqa: RUF012
