@@ -1,6 +1,6 @@
 """Fifty questions whether documents speak of something: none is denied that stands there, none affirmed that does not.
 
-The questions (mentions.json) were written from word counts of PDFium's text before the tool was asked.
+The questions (mentions.json) were written from word counts of PDFium's text, all but one before the tool was asked.
 """
 
 from __future__ import annotations
