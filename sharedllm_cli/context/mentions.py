@@ -9,14 +9,15 @@ from __future__ import annotations
 import re
 
 _KINDS = """
-act agreement appendix article articles author book booklet brochure bylaws chapter charter code constitution contract
-deed description document documentation documents essay file files guide guidebook guideline guidelines handbook
-instructions law lease leaflet letter license licence manual manuscript memo minutes note notes novel offer page pages
-pamphlet paper paragraph paragraphs part passage passages pdf policy procedure protocol readme regulation regulations
-report review rulebook rules section specification standard statement statute statutes story text texts thesis treaty
-website will writer buch dokument handbuch vertrag bericht text anleitung kapitel satzung livre contrat manuel guide
-rapport texte règlement libro manual contrato informe texto manuale contratto testo regolamento relazione handboek
-contract boek tekst verslag livro relatório
+abstract act agreement appendix article articles author book booklet brochure bylaws chapter charter code constitution
+contract deed conclusion course description document documentation documents essay file files guide guidebook
+guideline guidelines handbook email instructions introduction law lease leaflet letter license licence manual
+manuscript memo minutes note notes novel offer page pages pamphlet paper paragraph paragraphs part passage passages
+pdf policy preface primer prologue procedure protocol readme regulation regulations report review rulebook rules
+section specification standard statement statute statutes story summary syllabus text texts thesis transcript tutorial
+treaty website will writer buch dokument handbuch vertrag bericht anleitung kapitel satzung livre contrat manuel
+rapport texte règlement libro contrato informe texto manuale contratto testo regolamento relazione handboek boek tekst
+verslag livro relatório
 """
 KIND_WORDS = frozenset(_KINDS.split())
 """What a reader calls the document itself."""

@@ -11,6 +11,7 @@ from sharedllm_cli.context.mentions import topic_asked_about
     ("question", "topic"),
     [
         ("Does the handbook mention ammonia?", "ammonia"),
+        ("Does the introduction mention Sweave?", "Sweave"),
         ("What does it say about ammonia?", "ammonia"),
         ("Is there anything about the old pump?", "old pump"),
         ("What about ammonia?", "ammonia"),
