@@ -23,10 +23,6 @@ from torch import Tensor
 
 from sharedllm_cli.answer import Answer, Coverage, IndexUse, Source, Timing
 from sharedllm_cli.config import Settings
-from sharedllm_cli.context.front_matter import asks_for_front_matter
-from sharedllm_cli.context.languages import names_the_whole
-from sharedllm_cli.context.mentions import topic_asked_about
-from sharedllm_cli.context.verdicts import asks_for_a_verdict
 from sharedllm_cli.documents.page_ranges import PageRange
 from sharedllm_cli.errors import UsageError
 from sharedllm_cli.generation import prompt as prompts
@@ -58,6 +54,10 @@ from sharedllm_cli.reading.mentioning import SeveralFound, several_of
 from sharedllm_cli.reading.scoring import Scored, score_documents
 from sharedllm_cli.reading.sources import allowed_tokens, answering_first, supporting_first
 from sharedllm_cli.reading.trees import TreeReading, Trees
+from sharedllm_cli.retrieval.front_matter import asks_for_front_matter
+from sharedllm_cli.retrieval.languages import names_the_whole
+from sharedllm_cli.retrieval.mentions import topic_asked_about
+from sharedllm_cli.retrieval.verdicts import asks_for_a_verdict
 
 OVERVIEW_SENTENCES = 2
 """So long is an answer about a document as a whole: what a small model goes on with are other things, or the same."""

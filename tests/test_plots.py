@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from sharedllm_cli import plots
 from sharedllm_cli.errors import UsageError
-from sharedllm_cli.plots import Panel, Series
+from sharedllm_cli.lab import plots
+from sharedllm_cli.lab.plots import Panel, Series
 from sharedllm_cli.progress import Silent
 
 PNG = b"\x89PNG\r\n\x1a\n"

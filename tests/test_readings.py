@@ -14,12 +14,12 @@ from sharedllm_cli.answer import Answer
 from sharedllm_cli.config import Settings
 from sharedllm_cli.engine import Engine
 from sharedllm_cli.errors import UsageError
-from sharedllm_cli.evaluation import readings
-from sharedllm_cli.evaluation.answering import Answerer
-from sharedllm_cli.evaluation.arms import ARMS, DocumentReader, Question
-from sharedllm_cli.evaluation.refusals import operating_points
 from sharedllm_cli.generation.grounding import says_not_in_document
 from sharedllm_cli.generation.prompt import NOT_IN_DOCUMENT
+from sharedllm_cli.lab.evaluation import readings
+from sharedllm_cli.lab.evaluation.answering import Answerer
+from sharedllm_cli.lab.evaluation.arms import ARMS, DocumentReader, Question
+from sharedllm_cli.lab.evaluation.refusals import operating_points
 from sharedllm_cli.model.upper import UpperModel
 from sharedllm_cli.progress import Silent
 

@@ -17,11 +17,11 @@ from sharedllm_cli.answer import Answer
 from sharedllm_cli.config import InjectionConfig, Settings, TreeConfig
 from sharedllm_cli.engine import Engine
 from sharedllm_cli.errors import UsageError
-from sharedllm_cli.evaluation.answering import Answerer
-from sharedllm_cli.evaluation.refusals import THRESHOLDS, operating_points
 from sharedllm_cli.generation.prompt import NOT_IN_DOCUMENT
 from sharedllm_cli.generation.refusal import refusal_ids, refuses
 from sharedllm_cli.generation.stream import GeneratedToken
+from sharedllm_cli.lab.evaluation.answering import Answerer
+from sharedllm_cli.lab.evaluation.refusals import THRESHOLDS, operating_points
 from sharedllm_cli.model.adapter import Adapter, model_shape
 from sharedllm_cli.model.adapter_config import AdapterConfig
 from sharedllm_cli.model.shared import SharedModel

@@ -16,16 +16,16 @@ from sharedllm_cli.answer import Answer
 from sharedllm_cli.config import InjectionConfig, Settings, TreeConfig
 from sharedllm_cli.engine import Engine
 from sharedllm_cli.errors import ModelError, UsageError
-from sharedllm_cli.evaluation import answering as evaluation_module
-from sharedllm_cli.evaluation import readings
-from sharedllm_cli.evaluation.answering import Answerer
-from sharedllm_cli.evaluation.arms import ARMS, DocumentReader, Question
 from sharedllm_cli.generation import answering as generation_module
 from sharedllm_cli.generation.candidates import Candidate
 from sharedllm_cli.generation.picking import Nearness
 from sharedllm_cli.generation.prompt import NOT_IN_DOCUMENT
 from sharedllm_cli.generation.sampling import Unsaid
 from sharedllm_cli.generation.stream import GeneratedToken
+from sharedllm_cli.lab.evaluation import answering as evaluation_module
+from sharedllm_cli.lab.evaluation import readings
+from sharedllm_cli.lab.evaluation.answering import Answerer
+from sharedllm_cli.lab.evaluation.arms import ARMS, DocumentReader, Question
 from sharedllm_cli.model.adapter import Adapter, model_shape
 from sharedllm_cli.model.adapter_config import AdapterConfig
 from sharedllm_cli.model.branches import branching

@@ -162,10 +162,10 @@ def bench(
     docs/benchmarks.md.
     """
     calm_libraries(verbose=call.console.verbose)
-    from sharedllm_cli.bench.counted import count
-    from sharedllm_cli.bench.request import Request
-    from sharedllm_cli.bench.runner import bench as measure
-    from sharedllm_cli.bench.runner import write
+    from sharedllm_cli.lab.bench.counted import count
+    from sharedllm_cli.lab.bench.request import Request
+    from sharedllm_cli.lab.bench.runner import bench as measure
+    from sharedllm_cli.lab.bench.runner import write
 
     request = Request(
         numbers(lengths, "--lengths"),

@@ -11,11 +11,11 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
 
-from sharedllm_cli.context.languages import detect_language
-from sharedllm_cli.context.mentions import ASKING_WORDS, KIND_WORDS
-from sharedllm_cli.context.words import PAIRED_SCRIPT, SHARED_BEGINNING, Word, fold, same_word, words
 from sharedllm_cli.generation.prompt import NOT_IN_DOCUMENT, Turn
 from sharedllm_cli.generation.stream import Finish
+from sharedllm_cli.retrieval.languages import detect_language
+from sharedllm_cli.retrieval.mentions import ASKING_WORDS, KIND_WORDS
+from sharedllm_cli.retrieval.terms import PAIRED_SCRIPT, SHARED_BEGINNING, Word, fold, same_word, words
 
 _Kind = Literal["number", "name", "identifier", "ordinary"]
 
@@ -82,7 +82,7 @@ def assess(
     """Judge an answer by what can be known without another model.
 
     `question_words` are the question's content words as typed and `matched_words` those that the documents hold
-    (`terms` and `matched` of `context/lexical.py: LexicalScores`); `other_forms` are words that they hold in another
+    (`terms` and `matched` of `retrieval/bm25.py: LexicalScores`); `other_forms` are words that they hold in another
     form alone, which are not warned of, and neither is what only asks (`how many`). Not answered: the answer is empty,
     announced and not given, the question again, says that the document does not say, or none of the question's words
     occurs anywhere. `read` says what the model has read. Warnings name what the documents or the passages do not hold;

@@ -9,8 +9,8 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from sharedllm_cli.context.languages import ALTERNATIVES, asks_about_the_whole, detect_language
-from sharedllm_cli.context.words import words
+from sharedllm_cli.retrieval.languages import ALTERNATIVES, asks_about_the_whole, detect_language
+from sharedllm_cli.retrieval.terms import words
 
 WINDOW = 15
 """Terms before an answer's place and after it that count as its neighbours (chosen with NATS: docs/log.md)."""

@@ -17,10 +17,10 @@ import numpy as np
 from safetensors import numpy as safetensors_numpy
 
 from sharedllm_cli.config import TreeConfig
-from sharedllm_cli.context.lexical import LexicalIndex
 from sharedllm_cli.context.tree import ChunkTree, Node, chunk_lengths
 from sharedllm_cli.documents.chunking import Tokens, tokenize
 from sharedllm_cli.documents.pages import Document
+from sharedllm_cli.retrieval.bm25 import LexicalIndex
 
 TOKENS, TERMS, LEXICAL = "tokens.safetensors", "lexical-terms.json", "lexical.safetensors"
 

@@ -20,10 +20,10 @@ from typing import Any, ClassVar, Literal
 
 from sharedllm_cli import __version__, durable
 from sharedllm_cli.config import Encoding, StoredDtype, TreeConfig
-from sharedllm_cli.context.words import TERMS_VERSION, stemmer_version
 from sharedllm_cli.documents.pages import Document
 from sharedllm_cli.errors import StoredIndexError
 from sharedllm_cli.index.seals import canonical_json, carries_seal, sealed, unsealed
+from sharedllm_cli.retrieval.terms import TERMS_VERSION, stemmer_version
 
 FORMAT = "sharedllm-index"
 FORMAT_VERSION = 1

@@ -9,16 +9,16 @@ import numpy as np
 
 from sharedllm_cli.answer import Source
 from sharedllm_cli.config import MAX_SOURCES
-from sharedllm_cli.context import evidence, lexical
-from sharedllm_cli.context.evidence import Passage
-from sharedllm_cli.context.front_matter import asks_for_front_matter, raise_front
-from sharedllm_cli.context.languages import names_the_whole
 from sharedllm_cli.context.tree import Span
-from sharedllm_cli.context.words import words
 from sharedllm_cli.generation.prompt import PassageText, Turn
 from sharedllm_cli.reading.library import OpenDocument
 from sharedllm_cli.reading.scoring import Scored
 from sharedllm_cli.reading.sources import TokenRanges, characters, passage_text, sources, token_text
+from sharedllm_cli.retrieval import bm25
+from sharedllm_cli.retrieval.front_matter import asks_for_front_matter, raise_front
+from sharedllm_cli.retrieval.languages import names_the_whole
+from sharedllm_cli.retrieval.passages import Passage, best_last, rank, select
+from sharedllm_cli.retrieval.terms import words
 
 QUOTE_TOKENS = 512
 """With no verbatim evidence the sources are quoted from this many tokens of the best leaves."""
@@ -80,7 +80,7 @@ def looked_for(question: str, history: Sequence[Turn], documents: Sequence[OpenD
     """What is searched for: the question, together with the one before it where it leans on that (`and when?`)."""
     if not history:
         return question
-    matches = lexical.scores(question, [opened.leaves.lexical for opened in documents])
+    matches = bm25.scores(question, [opened.leaves.lexical for opened in documents])
     alone = len(matches.matched) >= _LEANING or (not matches.terms and names_the_whole(question))
     return question if alone else f"{history[-1].question} {question}"
 
@@ -171,7 +171,7 @@ class Choosing:
         tokens = sum(passage.length for passage in found)
         # What is read for no place in particular, and whole documents, are read as they stand.
         if not self._in_order and tokens < self._readable:
-            found = evidence.best_last(found, self._leaves, self._texts)
+            found = best_last(found, self._leaves, self._texts)
         pieces = [passage_text(self._documents[passage.document], passage) for passage in found]
         return Chosen(
             self._scored,
@@ -192,10 +192,10 @@ class Choosing:
         return bool((self._scored.lexical.values[passage.document][inside] > 0).any())
 
     def _ranked(self, passages: Sequence[Passage]) -> list[Passage]:
-        return evidence.rank(passages, self._leaves, self._texts)
+        return rank(passages, self._leaves, self._texts)
 
     def _select(self, budget: int, read: Sequence[Passage] = ()) -> list[Passage]:
-        return evidence.select(
+        return select(
             self._order,
             self._texts,
             budget,

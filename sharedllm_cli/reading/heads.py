@@ -13,8 +13,8 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors import numpy as safetensors_numpy
 
-from sharedllm_cli.context.late_head import LateHead
 from sharedllm_cli.errors import ModelError
+from sharedllm_cli.retrieval.late_head import LateHead
 
 SHIPPED = Path(__file__).parents[1] / "heads"
 _ARRAYS = ("projection", "centre", "question_bias", "leaf_bias", "direction")

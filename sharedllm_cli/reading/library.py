@@ -14,7 +14,6 @@ from typing import Any
 
 from sharedllm_cli.answer import NotRead
 from sharedllm_cli.config import TreeConfig
-from sharedllm_cli.context.parts import Heading, Titled, headings
 from sharedllm_cli.documents import readers
 from sharedllm_cli.documents.pages import Document
 from sharedllm_cli.documents.sources import SourceFile, expand
@@ -25,6 +24,7 @@ from sharedllm_cli.index.manifest import LeavesKey, text_hash
 from sharedllm_cli.index.store import IndexStore
 from sharedllm_cli.index.stored import StoredDocument
 from sharedllm_cli.progress import Reporter
+from sharedllm_cli.retrieval.sections import Heading, Titled, headings
 
 
 @dataclass(frozen=True)

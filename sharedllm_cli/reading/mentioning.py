@@ -13,9 +13,6 @@ from itertools import islice
 import numpy as np
 
 from sharedllm_cli.answer import Source
-from sharedllm_cli.context.evidence import Passage
-from sharedllm_cli.context.lexical import Slot, weighed_terms
-from sharedllm_cli.context.listing import Several, asks_for_several, states_number
 from sharedllm_cli.reading.library import OpenDocument
 from sharedllm_cli.reading.quoting import (
     AROUND,
@@ -28,6 +25,9 @@ from sharedllm_cli.reading.quoting import (
     sentences,
 )
 from sharedllm_cli.reading.sources import TokenRanges, characters, sources, token_text
+from sharedllm_cli.retrieval.bm25 import Slot, weighed_terms
+from sharedllm_cli.retrieval.listing import Several, asks_for_several, states_number
+from sharedllm_cli.retrieval.passages import Passage
 
 LEAST_SHARE = 0.5
 """A sentence with less than this share of the topic's weight, in it and beside it, does not speak of the topic."""

@@ -10,15 +10,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
-from sharedllm_cli.context.boundaries import Boundary, TokenText
-from sharedllm_cli.context.evidence import Passage
-from sharedllm_cli.context.languages import GENERAL_WORDS
-from sharedllm_cli.context.lexical import Slot, weighed_terms
-from sharedllm_cli.context.mentions import ASKING_WORDS, KIND_WORDS
-from sharedllm_cli.context.verdicts import LEAVE_WORDS, asks_what_is_reported
-from sharedllm_cli.context.words import words
 from sharedllm_cli.reading.library import OpenDocument
 from sharedllm_cli.reading.sources import TokenRanges, characters, token_text
+from sharedllm_cli.retrieval.bm25 import Slot, weighed_terms
+from sharedllm_cli.retrieval.boundaries import Boundary, TokenText
+from sharedllm_cli.retrieval.languages import GENERAL_WORDS
+from sharedllm_cli.retrieval.mentions import ASKING_WORDS, KIND_WORDS
+from sharedllm_cli.retrieval.passages import Passage
+from sharedllm_cli.retrieval.terms import words
+from sharedllm_cli.retrieval.verdicts import LEAVE_WORDS, asks_what_is_reported
 
 AROUND = 0.5
 """What a term counts that stands not in the sentence but in one of the two before it or in the one after it."""

@@ -1,7 +1,7 @@
 """How well each leaf and node of the opened documents fits a question.
 
-The policies' numbers (context/policies.py) are fed here: BM25 from the index, states and vectors from the lower model,
-each computed only when the policy asks for it. Leaves and chunks are numbered through all documents.
+The policies' numbers (retrieval/policies.py) are fed here: BM25 from the index, states and vectors from the lower
+model, each computed only when the policy asks for it. Leaves and chunks are numbered through all documents.
 """
 
 from __future__ import annotations
@@ -15,10 +15,6 @@ import numpy as np
 import torch
 
 from sharedllm_cli.config import LATE_LAYERS
-from sharedllm_cli.context import lexical, policies
-from sharedllm_cli.context.late_head import LateHead
-from sharedllm_cli.context.lexical import LexicalScores
-from sharedllm_cli.context.parts import NamedPart, named_part
 from sharedllm_cli.context.search import Score, leaf_scores
 from sharedllm_cli.context.tree import ChunkTree, Node
 from sharedllm_cli.documents.chunking import plain_ids
@@ -26,6 +22,10 @@ from sharedllm_cli.index.leaves import Leaves
 from sharedllm_cli.index.states import LeafStates
 from sharedllm_cli.reading.heads import shipped_head
 from sharedllm_cli.reading.library import OpenDocument
+from sharedllm_cli.retrieval import bm25, policies
+from sharedllm_cli.retrieval.bm25 import LexicalScores
+from sharedllm_cli.retrieval.late_head import LateHead
+from sharedllm_cli.retrieval.sections import NamedPart, named_part
 
 if TYPE_CHECKING:
     from sharedllm_cli.index.nodes import CompressedSource
@@ -76,7 +76,7 @@ class QuestionLeaves:
     @cached_property
     def matches(self) -> LexicalScores:
         """BM25 over all documents together, and which of the question's words they hold."""
-        return lexical.scores(self._question, [document.lexical for document in self._documents])
+        return bm25.scores(self._question, [document.lexical for document in self._documents])
 
     def lexical(self) -> np.ndarray:
         """BM25 of every leaf."""
@@ -224,7 +224,7 @@ def _part(question: str, documents: Sequence[OpenDocument]) -> NamedPart | None:
     part = named_part(question, [opened.titled for opened in documents])
     if part is None:
         return None
-    rest = lexical.scores(part.question, [opened.leaves.lexical for opened in documents])
+    rest = bm25.scores(part.question, [opened.leaves.lexical for opened in documents])
     return part if rest.matched else None
 
 

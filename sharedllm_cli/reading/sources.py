@@ -13,14 +13,14 @@ import numpy as np
 
 from sharedllm_cli.answer import Source, part_words
 from sharedllm_cli.config import MAX_SOURCES
-from sharedllm_cli.context.boundaries import TokenText
-from sharedllm_cli.context.evidence import Passage
 from sharedllm_cli.documents import quotes
 from sharedllm_cli.documents.page_ranges import PageRange, Spans, resolve
 from sharedllm_cli.errors import UsageError
 from sharedllm_cli.generation.picking import Nearness
 from sharedllm_cli.generation.prompt import PassageText
 from sharedllm_cli.reading.library import OpenDocument
+from sharedllm_cli.retrieval.boundaries import TokenText
+from sharedllm_cli.retrieval.passages import Passage
 
 _PAGE_NUMBER = re.compile(r"[\divxlc]+", re.IGNORECASE)
 """All that a quote has on the other side of a page break, where it is no more than the page's number."""

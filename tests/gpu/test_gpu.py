@@ -1,6 +1,6 @@
 """Every CUDA path against the processor at float64. Skipped as a whole where there is no GPU.
 
-`python -m sharedllm_cli.bench.gpu` runs the same checks, and the timings besides.
+`python -m sharedllm_cli.lab.bench.gpu` runs the same checks, and the timings besides.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from sharedllm_cli.bench import checks
-from sharedllm_cli.bench.checkpoint import compare
-from sharedllm_cli.bench.gpu_request import Asked
+from sharedllm_cli.lab.bench import checks
+from sharedllm_cli.lab.bench.checkpoint import compare
+from sharedllm_cli.lab.bench.gpu_request import Asked
 
 pytestmark = [
     pytest.mark.gpu,

@@ -10,9 +10,9 @@ from pretend_cuda import CUDA, Peak, on_cuda, pretended_cuda
 from torch._subclasses.fake_tensor import DataDependentOutputException
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from sharedllm_cli.bench.shapes import shape_config
 from sharedllm_cli.config import Injection, InjectionConfig, TreeConfig
 from sharedllm_cli.context.tree import kept_positions
+from sharedllm_cli.lab.bench.shapes import shape_config
 from sharedllm_cli.model.adapter import Adapter
 from sharedllm_cli.model.lower import CompressedNodes, LowerModel
 from sharedllm_cli.model.streaming import StreamingReader

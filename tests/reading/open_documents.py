@@ -8,12 +8,12 @@ from pathlib import Path
 from tiny_models import make_byte_tokenizer
 
 from sharedllm_cli.config import TreeConfig
-from sharedllm_cli.context import lexical
 from sharedllm_cli.documents.pages import Document, Page
 from sharedllm_cli.index.leaves import build_leaves
 from sharedllm_cli.index.manifest import LeavesKey, text_hash
 from sharedllm_cli.reading.library import OpenDocument
 from sharedllm_cli.reading.scoring import Scored
+from sharedllm_cli.retrieval import bm25
 
 TREE = TreeConfig(256, 2, (8, 4))
 """Leaves of 64 bytes."""
@@ -32,5 +32,5 @@ def opened(pages: Sequence[str], name: str = "book.pdf", *, paged: bool = True) 
 
 def scored(question: str, *documents: OpenDocument) -> Scored:
     """Scored by BM25 alone."""
-    matches = lexical.scores(question, [document.leaves.lexical for document in documents])
+    matches = bm25.scores(question, [document.leaves.lexical for document in documents])
     return Scored(list(matches.values), lambda nodes: [0.0] * len(nodes), matches)  # type: ignore[arg-type, return-value]

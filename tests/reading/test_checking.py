@@ -12,7 +12,6 @@ from open_documents import TREE, opened
 from reportlab.pdfgen import canvas
 
 from sharedllm_cli.answer import OWN_TEXT, SECOND_EXTRACTION, Source
-from sharedllm_cli.context.evidence import Passage
 from sharedllm_cli.documents import witness
 from sharedllm_cli.errors import StoredIndexError
 from sharedllm_cli.index import parts
@@ -23,6 +22,7 @@ from sharedllm_cli.progress import Silent
 from sharedllm_cli.reading.checking import checked
 from sharedllm_cli.reading.library import OpenDocument, Shelf
 from sharedllm_cli.reading.sources import sources
+from sharedllm_cli.retrieval.passages import Passage
 
 LINES = ("The lamp is lit at dusk.", "It burns whale oil.")
 

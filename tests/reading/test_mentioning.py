@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from open_documents import opened
 
-from sharedllm_cli.context.listing import Several
 from sharedllm_cli.reading.mentioning import mentions, several_found, states
+from sharedllm_cli.retrieval.listing import Several
 
 FILLER = "The wind blows over the island on most days. " * 30
 TEXT = (

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from sharedllm_cli.config import Settings
-from sharedllm_cli.evaluation.questions import JoinedDocument, opened
-from sharedllm_cli.evaluation.scoring import DocumentScorer
+from sharedllm_cli.lab.evaluation.questions import JoinedDocument, opened
+from sharedllm_cli.lab.evaluation.scoring import DocumentScorer
 from sharedllm_cli.model.shared import SharedModel, load_shared
 from sharedllm_cli.progress import Silent
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 from open_documents import opened
 
-from sharedllm_cli.context.evidence import Passage
 from sharedllm_cli.reading.library import OpenDocument
 from sharedllm_cli.reading.quoting import LEAST_SHARE, Quoted, nearest_sentence
+from sharedllm_cli.retrieval.passages import Passage
 
 FILLER = "The wind blows over the island on most days. " * 4
 RULES = (

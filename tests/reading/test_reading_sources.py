@@ -8,8 +8,6 @@ import pytest
 from open_documents import opened
 
 from sharedllm_cli.config import MAX_SOURCES
-from sharedllm_cli.context.evidence import Passage
-from sharedllm_cli.context.parts import Titled
 from sharedllm_cli.documents.pages import OutlineEntry
 from sharedllm_cli.errors import UsageError
 from sharedllm_cli.reading import scoring
@@ -21,6 +19,8 @@ from sharedllm_cli.reading.sources import (
     sources,
     supporting_first,
 )
+from sharedllm_cli.retrieval.passages import Passage
+from sharedllm_cli.retrieval.sections import Titled
 
 FIRST, SECOND = "The lamp is lit at dusk. It burns ", "whale oil in winter.  \n"
 

@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 
 from sharedllm_cli.config import Settings
-from sharedllm_cli.context.late_head import LateHead
-from sharedllm_cli.evaluation.questions import JoinedDocument, opened
-from sharedllm_cli.evaluation.scoring import DocumentScorer
+from sharedllm_cli.lab.evaluation.questions import JoinedDocument, opened
+from sharedllm_cli.lab.evaluation.scoring import DocumentScorer
 from sharedllm_cli.model.lower import LowerModel
 from sharedllm_cli.model.shared import SharedModel, load_shared
 from sharedllm_cli.progress import Silent
 from sharedllm_cli.reading import heads, scoring
+from sharedllm_cli.retrieval.late_head import LateHead
 
 TEXT = "The whale sang in the bay. A ship came by at noon. " * 40 + "The keeper slept. " * 60
 QUESTION = "What did the whale do?"

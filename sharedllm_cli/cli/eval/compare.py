@@ -72,8 +72,8 @@ def compare(
 
     Two adapters, two settings, or two arms that were asked in different runs. Nothing is loaded or answered.
     """
-    from sharedllm_cli.evaluation.comparing import RETRIEVAL, Side, kind_of
-    from sharedllm_cli.evaluation.comparing import compare as made
+    from sharedllm_cli.lab.evaluation.comparing import RETRIEVAL, Side, kind_of
+    from sharedllm_cli.lab.evaluation.comparing import compare as made
 
     arm = arm or ("hybrid" if kind_of(runs[0]) == RETRIEVAL else "sharedllm")
     other_arm = against_arm or (arm if against else "bm25")

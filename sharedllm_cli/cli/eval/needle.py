@@ -71,8 +71,8 @@ def needle(
     Each fact is planted in a stretch of the text of its own. `tree-wrong` reads the stretch without the fact.
     """
     calm_libraries(verbose=call.console.verbose)
-    from sharedllm_cli.evaluation.needle import Request
-    from sharedllm_cli.evaluation.needle import needle as measure
+    from sharedllm_cli.lab.evaluation.needle import Request
+    from sharedllm_cli.lab.evaluation.needle import needle as measure
 
     call.console.kept = KEPT
     request = Request(

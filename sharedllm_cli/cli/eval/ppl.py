@@ -89,10 +89,10 @@ def ppl(
     warning, and so is a length that a text is too short for.
     """
     calm_libraries(verbose=call.console.verbose)
-    from sharedllm_cli.evaluation.perplexity import Request
-    from sharedllm_cli.evaluation.perplexity import perplexity as measure
-    from sharedllm_cli.evaluation.perplexity_stretches import Sizes
-    from sharedllm_cli.training.records import DataFile
+    from sharedllm_cli.lab.evaluation.perplexity import Request
+    from sharedllm_cli.lab.evaluation.perplexity import perplexity as measure
+    from sharedllm_cli.lab.evaluation.perplexity_stretches import Sizes
+    from sharedllm_cli.lab.training.records import DataFile
 
     if out is not None:
         call.console.kept = KEPT

@@ -64,9 +64,9 @@ def qa(
     An arm that can't be measured (a tree that no gate reads) is left out with a warning. Answers are greedy.
     """
     calm_libraries(verbose=call.console.verbose)
-    from sharedllm_cli.evaluation.answers import Request
-    from sharedllm_cli.evaluation.answers import answers as measure
-    from sharedllm_cli.training.records import DataFile
+    from sharedllm_cli.lab.evaluation.answers import Request
+    from sharedllm_cli.lab.evaluation.answers import answers as measure
+    from sharedllm_cli.lab.training.records import DataFile
 
     call.console.kept = KEPT
     request = Request(

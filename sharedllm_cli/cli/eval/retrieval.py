@@ -50,9 +50,9 @@ def retrieval(
     written.
     """
     calm_libraries(verbose=call.console.verbose)
-    from sharedllm_cli.evaluation.retrieval import Request
-    from sharedllm_cli.evaluation.retrieval import retrieval as measure
-    from sharedllm_cli.training.records import DataFile
+    from sharedllm_cli.lab.evaluation.retrieval import Request
+    from sharedllm_cli.lab.evaluation.retrieval import retrieval as measure
+    from sharedllm_cli.lab.training.records import DataFile
 
     if out is not None:
         call.console.kept = KEPT

@@ -112,10 +112,10 @@ def probe(
     the document is read. Interrupted, it shows what it measured.
     """
     calm_libraries(verbose=call.console.verbose)
-    from sharedllm_cli.evaluation.probe import Request
-    from sharedllm_cli.evaluation.probe import probe as measure
-    from sharedllm_cli.evaluation.probe_cells import parse_ratio
-    from sharedllm_cli.training.records import DataFile
+    from sharedllm_cli.lab.evaluation.probe import Request
+    from sharedllm_cli.lab.evaluation.probe import probe as measure
+    from sharedllm_cli.lab.evaluation.probe_cells import parse_ratio
+    from sharedllm_cli.lab.training.records import DataFile
 
     if out is not None:
         call.console.kept = "go on with --resume"

@@ -31,7 +31,7 @@ def excerpt(quote: str, *texts: str, whole: bool = False, most: int = WORDS) -> 
 
     They have at most `most` words together; of a longer sentence the `most` words around what is sought are shown.
     """
-    from sharedllm_cli.context.boundaries import split_sentences
+    from sharedllm_cli.retrieval.boundaries import split_sentences
 
     sought = stems(" ".join(texts).split())
     sentences = [sentence.split() for sentence in split_sentences(quote)]

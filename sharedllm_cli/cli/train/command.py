@@ -14,7 +14,7 @@ from sharedllm_cli.cli.train import options
 from sharedllm_cli.errors import UsageError
 
 if TYPE_CHECKING:
-    from sharedllm_cli.training.run import Outcome, Request
+    from sharedllm_cli.lab.training.run import Outcome, Request
 
 INTERRUPTED = 130
 
@@ -78,12 +78,12 @@ def train(
     `accelerate launch -m sharedllm_cli train …`.
     """
     calm_libraries(verbose=call.console.verbose)
-    from sharedllm_cli.training.dataset import Mixture
-    from sharedllm_cli.training.records import DataFile
-    from sharedllm_cli.training.run import Request, is_main_process, run
-    from sharedllm_cli.training.starting import Reading
-    from sharedllm_cli.training.text import Lengths
-    from sharedllm_cli.training.trainer import Pace, Schedule
+    from sharedllm_cli.lab.training.dataset import Mixture
+    from sharedllm_cli.lab.training.records import DataFile
+    from sharedllm_cli.lab.training.run import Request, is_main_process, run
+    from sharedllm_cli.lab.training.starting import Reading
+    from sharedllm_cli.lab.training.text import Lengths
+    from sharedllm_cli.lab.training.trainer import Pace, Schedule
 
     call.console.kept = "go on with --resume"
     least_tree, most_tree = _bounds("--tree-tokens", tree_tokens)

@@ -1,0 +1,148 @@
+"""`eval retrieval`: how often a policy has the leaf that holds the answer's words among its best.
+
+Documents are cut and leaves scored by the code that `ask` uses; no index is written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sharedllm_cli.config import POLICIES, Settings
+from sharedllm_cli.errors import UsageError
+from sharedllm_cli.lab.evaluation.metrics import difference, estimate
+from sharedllm_cli.lab.evaluation.provenance import data_facts, model_facts, program_facts
+from sharedllm_cli.lab.evaluation.questions import (
+    Asked,
+    JoinedDocument,
+    Joining,
+    Selection,
+    opened,
+    read_joined,
+    select,
+)
+from sharedllm_cli.lab.evaluation.recall import answer_span, gold_leaves, recall_at
+from sharedllm_cli.lab.evaluation.runner import Run
+from sharedllm_cli.lab.evaluation.scoring import DocumentScorer
+from sharedllm_cli.lab.training.records import DataFile
+from sharedllm_cli.model.shared import SharedModel, load_shared
+from sharedllm_cli.progress import Reporter
+
+RECALL_AT = (1, 8)
+
+
+@dataclass(frozen=True)
+class Request:
+    """Which policies are asked what. Without `out` nothing is written."""
+
+    data: tuple[DataFile, ...]
+    policies: tuple[str, ...] = ("hybrid", "bm25")
+    limit: int = 200
+    seed: int = 0
+    joins: tuple[int, ...] = (1,)
+    lasts: tuple[int | None, ...] = (None,)
+    out: Path | None = None
+    resume: bool = False
+    skip_bad_lines: bool = False
+
+    def __post_init__(self) -> None:
+        if not self.data:
+            raise UsageError("there is nothing to ask", hint="give one or more files with --data")
+        if not self.policies or len(set(self.policies)) < len(self.policies):
+            raise UsageError("--policies names no policy, or one twice")
+        for name in self.policies:
+            if name not in POLICIES:
+                raise UsageError(f"unknown policy {name!r}", hint=f"choose among {', '.join(POLICIES)}")
+
+
+def retrieval(request: Request, settings: Settings, *, home: Path, reporter: Reporter) -> dict[str, Any]:
+    """Ask, score and count; returns the object of `eval retrieval --json`.
+
+    Raises DocumentError for data that can't be read or hold no question whose answer's place is known, UsageError for
+    a request that can't be meant, ModelError for a base model that can't be had.
+    """
+    joining = Joining.of(len(request.data), request.joins, request.lasts)
+    documents = read_joined(request.data, joining, skip_bad_lines=request.skip_bad_lines, reporter=reporter)
+    selection = select(
+        documents,
+        limit=request.limit,
+        seed=request.seed,
+        wanted=lambda place, asked: bool(answer_span(asked, documents[place].text)),
+    )
+    shared = load_shared(settings, home, reporter)
+    config = {
+        "command": "eval retrieval",
+        "policies": list(request.policies),
+        "data": data_facts(request.data, joining, limit=request.limit, seed=request.seed),
+        "model": model_facts(shared, settings),
+        **program_facts(),
+    }
+    run = Run(request.out, config, resume=request.resume)
+    with reporter.task("Searching", len(selection.chosen), "questions") as task:
+        for place, asked in selection.by_document():
+            _ask_document(run, documents[place], asked, request.policies, shared)
+            task.advance(len(asked))
+    metrics = _metrics(run, selection, request)
+    run.finish(metrics)
+    return metrics
+
+
+def _ask_document(
+    run: Run,
+    document: JoinedDocument,
+    asked: Sequence[Asked],
+    policy_names: Sequence[str],
+    shared: SharedModel,
+) -> None:
+    left = [one for one in asked if one.key not in run]
+    if not left:
+        return
+    base = shared.base
+    found = opened(document, base.tokenizer, base.tokenizer_hash, shared.tree)
+    scorer = DocumentScorer(found, shared, many_questions=True)
+    for one in left:
+        gold = gold_leaves(found, answer_span(one, document.text))
+        recalls = {name: _recalls(scorer(one.text, name).leaves[0], gold) for name in policy_names}
+        leaves = found.leaves.leaf_count
+        run.add(one.key, {"question": one.text, "gold": sorted(gold), "leaves": leaves, "recall": recalls})
+
+
+def _recalls(scores: np.ndarray, gold: frozenset[int]) -> dict[str, float]:
+    return {f"recall_at_{k}": recall_at(scores, gold, k) for k in RECALL_AT}
+
+
+def _metrics(run: Run, selection: Selection, request: Request) -> dict[str, Any]:
+    """Recall of every policy with its interval; n counts the questions, which are the same for all."""
+    lines = [run[asked.key] for _, asked in selection.chosen]
+    found: dict[str, dict[str, Any]] = {}
+    for name in request.policies:
+        found[name] = {"n": len(lines)}
+        for k in RECALL_AT:
+            made = estimate([line["recall"][name][f"recall_at_{k}"] for line in lines], seed=request.seed)
+            assert made is not None
+            found[name][f"recall_at_{k}"] = made.mean
+            found[name][f"recall_at_{k}_interval"] = [made.low, made.high]
+    asked = sum(len(document.asked) for document in selection.documents)
+    return {
+        "policies": found,
+        "differences": [_difference(lines, one, other, request.seed) for one, other in combinations(found, 2)],
+        "questions": {"asked": len(lines), "answer_found_once": selection.candidates, "in_data": asked},
+        "documents": {"asked": len({place for place, _ in selection.chosen}), "in_data": len(selection.documents)},
+        "leaves_per_document": float(np.mean([line["leaves"] for line in lines])),
+    }
+
+
+def _difference(lines: Sequence[dict[str, Any]], policy: str, against: str, seed: int) -> dict[str, Any]:
+    """What a policy finds more often than another: the mean over the same questions, redrawn in pairs."""
+    found: dict[str, Any] = {"policy": policy, "against": against, "n": len(lines)}
+    for k in RECALL_AT:
+        values = [[line["recall"][name][f"recall_at_{k}"] for line in lines] for name in (policy, against)]
+        made = difference(*values, seed=seed)
+        assert made is not None
+        found[f"recall_at_{k}"] = {"mean": made.mean, "interval": [made.low, made.high]}
+    return found

@@ -1,0 +1,385 @@
+"""Question-answering samples, made from documents as `ask` would read them: each number and seed gives one sample.
+
+Sample i depends on the seed and i alone, so that a resumed run and several processes draw exactly the same ones. Mostly
+the evidence is what the search finds (`searching.py`); where it misses the answer, the answer's leaves are put in.
+About a sixth of the questions can't be answered from their passages and are to be met with NOT_IN_DOCUMENT.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from itertools import islice
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from sharedllm_cli.errors import DocumentError
+from sharedllm_cli.generation.prompt import NOT_IN_DOCUMENT, PassageText
+from sharedllm_cli.lab.training import trees
+from sharedllm_cli.lab.training.corpus import Documents
+from sharedllm_cli.lab.training.located import LocatedDocument, LocatedQuestion
+from sharedllm_cli.lab.training.sample import Posed, Sample, question_answers
+from sharedllm_cli.lab.training.searching import LeafScores, by_words
+from sharedllm_cli.lab.training.trees import TreePlan
+from sharedllm_cli.reading.sources import passage_text
+from sharedllm_cli.retrieval.passages import Passage, best_last, select
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+_ATTEMPTS = 50
+_TRIED = 12
+"""So many questions that the same passages answer are searched for, to find some that share their order."""
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """How samples are made. Shares are of samples, unless said otherwise."""
+
+    least_evidence: int = 256
+    most_evidence: int = 1024
+    most_questions: int = 6
+    """Questions that share their passages, at most."""
+    hard_unanswerable: float = 0.3
+    """The first question's answer is taken out of its own best passages."""
+    foreign_question: float = 0.3
+    """A question of another document of the same file stands among them."""
+    left_missed: float = 0.3
+    """Where the search misses the answer it is not put in: the question is unanswerable as it would be in use."""
+    second_document: float = 0.2
+    """The passages come from two documents, which their marks name."""
+    named_title: float = 0.7
+    """Of these, how often the question names its document's title."""
+    paged: float = 0.5
+    """Of the documents, how many have pages, which stand in their passages' marks."""
+    tree: float = 0.0
+    """Samples that read a tree beside their passages, searched for the first of their questions."""
+    tree_only: float = 0.0
+    """Samples that read a tree and no passage: one question, as with `--evidence-tokens 0`."""
+    least_tree: int = 1024
+    most_tree: int = 8192
+    """Documents of the same file join until a tree holds so many tokens (drawn evenly by magnitude)."""
+    missing: float = 0.1
+    """Of the samples with a tree alone, how many ask what it does not hold: half of them of a document that is not
+    there, half of one whose chunks with the answer are taken out."""
+    found_in_tree: float = 0.7
+    """Where the passages beside a tree miss the answer, how often the tree holds it; else its chunks are taken out."""
+    policy_noise: float = 0.25
+    """Noise on the scores that search a tree, in their standard deviations: searches in use miss, too."""
+    text: float = 0.0
+    """Samples without a question, of the objective `lm`, among those of `qa`."""
+    recite: float = 0.0
+    """Samples of the objective `recite` among those of `qa`."""
+    jitter: float = 0.0
+    """σ of the split points as a share of a node's tokens; such trees are encoded anew for every sample."""
+    jitter_variants: int = 0
+    """So many sets of jittered splits a document, whose trees are kept, instead of new ones for every sample."""
+
+    @property
+    def reads_trees(self) -> bool:
+        """Whether any sample reads a tree."""
+        return self.tree + self.tree_only + self.text + self.recite > 0
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A question as it is asked over some passages, its accepted answers, and whether the passages answer it."""
+
+    question: str
+    answer: str
+    answers: tuple[str, ...]
+    answerable: bool
+
+
+@dataclass(frozen=True)
+class Case:
+    """Passages as they stand in the running text, and what is asked of them."""
+
+    passages: list[PassageText]
+    asked: list[Asked]
+    tree: TreePlan | None = None
+    stranger: LocatedDocument | None = None
+    """The document of a foreign question."""
+
+
+class QuestionSamples:
+    """Samples of the objective `qa`: `samples[i]`, for any i, is made from the seed and i."""
+
+    def __init__(
+        self,
+        documents: Documents,
+        tokenizer: PreTrainedTokenizerBase,
+        *,
+        seed: int,
+        window: int,
+        mixture: Mixture | None = None,
+        taught: bool = False,
+        scores: LeafScores = by_words,
+    ) -> None:
+        """`scores` choose passages and nodes, as they would for `ask`.
+
+        `taught` samples have a teacher: the documents of their tree stand whole in its running text.
+        """
+        self._scores = scores
+        self._taught = taught
+        self._documents = documents
+        self._tokenizer = tokenizer
+        self._seed = seed
+        self._window = window
+        self._mixture = mixture or Mixture()
+
+    def __getitem__(self, number: int) -> Sample:
+        for case in self._cases(number):
+            asked = [(one.question, one.answer) for one in case.asked]
+            sample = question_answers(self._tokenizer, case.passages, asked, self._window)
+            if sample is None:
+                continue
+            passages = tuple(passage.text for passage in case.passages)
+            posed = [Posed(one.question, one.answers if one.answerable else (), passages) for one in case.asked]
+            sample = replace(sample, tree=case.tree, posed=tuple(posed))
+            if not self._taught:
+                return sample
+            teacher = question_answers(self._tokenizer, _whole(case), asked, self._window)
+            if teacher is not None:
+                return replace(sample, teacher=teacher)
+        raise DocumentError(
+            "no sample fits the model's window", hint="a teacher reads whole documents: lower --tree-tokens"
+        )
+
+    def case(self, number: int) -> Case:
+        """What sample `number` asks, before it is put into tokens."""
+        return next(self._cases(number))
+
+    def _cases(self, number: int) -> Iterator[Case]:
+        """One case after another for a sample, in case one can't be used; DocumentError where there is none."""
+        found = False
+        for attempt in range(_ATTEMPTS):
+            case = self._case(np.random.default_rng([self._seed, number, attempt]))
+            if case is not None:
+                found = True
+                yield case
+        if not found:
+            raise DocumentError("no sample can be made of the data: too few answers stand in their documents")
+
+    def _case(self, random: np.random.Generator) -> Case | None:
+        mixture = self._mixture
+        file, document = self._documents.draw(random)
+        if not document.questions:
+            return None
+        first = document.questions[int(random.integers(len(document.questions)))]
+        kind = random.random() if mixture.tree or mixture.tree_only else 1.0
+        if kind < mixture.tree_only:
+            return self._tree_case(file, document, first, random)
+        beside = kind < mixture.tree_only + mixture.tree
+        in_tree = beside and random.random() < self._mixture.found_in_tree
+        case = self._passages_case(file, document, first, random, in_tree=in_tree)
+        if case is None or not beside:
+            return case
+        gone = frozenset[int]() if case.asked[0].answerable else first.holding
+        tree = self._tree(file, [document], case.asked[0].question, random, without=gone)
+        return None if tree is None or case.stranger in tree.documents else replace(case, tree=tree)
+
+    def _tree_case(
+        self, file: int, document: LocatedDocument, first: LocatedQuestion, random: np.random.Generator
+    ) -> Case | None:
+        """A question of a tree alone: of one of its documents, or of one that is not among them."""
+        if first.needs_all and document.leaves.leaf_count > 16:
+            return None
+        own = [document]
+        kind = random.random() / max(self._mixture.missing, 1e-9)
+        missing, taken_out = kind < 1.0, kind < 0.5
+        if taken_out and first.needs_all:
+            return None
+        if missing and not taken_out:
+            _, stranger = self._documents.draw(random, file)
+            if stranger is document or not stranger.title:
+                return None
+            own = [stranger]
+        question = first.question
+        if document.title and random.random() < self._mixture.named_title:
+            question = _naming(question, document.title, random)
+        gone = first.holding if taken_out else frozenset[int]()
+        tree = self._tree(file, own, question, random, without=gone)
+        if tree is None or (missing and not taken_out and document in tree.documents):
+            return None
+        asked = Asked(question, NOT_IN_DOCUMENT if missing else first.answer, first.answers, not missing)
+        return Case([], [asked], tree)
+
+    def _tree(
+        self,
+        file: int,
+        documents: list[LocatedDocument],
+        question: str,
+        random: np.random.Generator,
+        *,
+        without: frozenset[int] = frozenset(),
+    ) -> TreePlan | None:
+        """The tree of some documents and of others of their file, searched for a question.
+
+        The chunks of the first document that hold any of the leaves `without` are not there; None where that leaves
+        less than half of its tree.
+        """
+        mixture = self._mixture
+        wanted = np.exp(random.uniform(np.log(mixture.least_tree), np.log(mixture.most_tree)))
+        chosen = list(documents)
+        for _ in range(_ATTEMPTS):
+            if sum(one.leaves.token_count for one in chosen) >= wanted:
+                break
+            _, other = self._documents.draw(random, file)
+            if other not in chosen:
+                chosen.append(other)
+        chosen = [chosen[int(place)] for place in random.permutation(len(chosen))]
+        values = self._scores(question, chosen)
+        spread = float(np.concatenate(values).std()) * mixture.policy_noise
+        noisy = [one + random.normal(0.0, spread + 1e-6, size=one.shape) for one in values]
+        gone = trees.chunks_of(chosen, documents[0], without)
+        if 2 * len(gone) > len(documents[0].leaves.trees):
+            return None
+        return trees.plan(
+            chosen, noisy, jitter=mixture.jitter, variants=mixture.jitter_variants, random=random, without=gone
+        )
+
+    def _passages_case(
+        self,
+        file: int,
+        document: LocatedDocument,
+        first: LocatedQuestion,
+        random: np.random.Generator,
+        *,
+        in_tree: bool,
+    ) -> Case | None:
+        """Passages and what is asked of them; the document's tree, where it is read beside, answers what they don't."""
+        mixture = self._mixture
+        other = None
+        if document.title and random.random() < mixture.second_document:
+            _, other = self._documents.draw(random, file)
+            other = None if other is document or not other.title else other
+        budget = int(random.integers(mixture.least_evidence, mixture.most_evidence + 1))
+        hide = not first.needs_all and random.random() < mixture.hard_unanswerable
+        documents = [document] if other is None or first.needs_all else [document, other]
+        drawing = _Drawing(documents, first, budget, random, mixture, self._scores)
+        if not drawing.choose(hide):
+            return None
+        asked = drawing.asked(in_tree=in_tree)
+        stranger = None
+        if random.random() < mixture.foreign_question:
+            _, stranger = self._documents.draw(random, file)
+            asked += drawing.foreign(stranger)
+        return Case(drawing.texts(), asked, stranger=stranger)
+
+
+class _Drawing:
+    """The making of one case: which passages stand, and who of the document's questions is answered by them."""
+
+    def __init__(
+        self,
+        documents: list[LocatedDocument],
+        first: LocatedQuestion,
+        budget: int,
+        random: np.random.Generator,
+        mixture: Mixture,
+        scores: LeafScores,
+    ) -> None:
+        self.document = documents[0]
+        self.first = first
+        self._documents = documents
+        self._budget = budget
+        self._random = random
+        self._mixture = mixture
+        self._score = scores
+        self._scores = self._search(first.question)
+        self._passages: list[Passage] = []
+        self._everything = False
+        self._whole: frozenset[int] = frozenset()
+        self._touched: frozenset[int] = frozenset()
+
+    def choose(self, hide: bool) -> bool:
+        """Choose the passages; False where nothing sensible can be made of this question."""
+        first = self.first
+        if hide:
+            near = frozenset(leaf + step for leaf in first.holding for step in (-1, 0, 1))
+            self._select(self._scores[0], without=near)
+            return bool(self._touched) and first.hidden_from(self._touched)
+        self._select(self._scores[0])
+        if self._answers(first):
+            return True
+        if first.hidden_from(self._touched) and self._random.random() < self._mixture.left_missed:
+            return bool(self._touched)
+        if not first.needs_all:
+            raised = self._scores[0].copy()
+            raised[list(first.gold)] += 1.0 + max(float(values.max(initial=0.0)) for values in self._scores)
+            self._select(raised)
+        return self._answers(first)
+
+    def _select(self, scores: np.ndarray, without: frozenset[int] = frozenset()) -> None:
+        allowed = [self.document.ranges_without(without) if without else None, *[None] * (len(self._documents) - 1)]
+        texts = [one.tokens for one in self._documents]
+        found = select([scores, *self._scores[1:]], texts, self._budget, allowed=allowed)
+        ranges = [given or [(0, len(text))] for given, text in zip(allowed, texts, strict=True)]
+        readable = sum(end - first for own in ranges for first, end in own)
+        self._everything = sum(one.length for one in found) >= readable
+        if not self._everything:
+            # By the search's own scores: an answer that was put in has not been found.
+            found = best_last(found, self._scores, texts)
+        self._passages = found
+        spans = [(one.first_token, one.end_token) for one in found if one.document == 0]
+        self._whole, self._touched = self.document.held(spans)
+
+    def _answers(self, one: LocatedQuestion) -> bool:
+        return one.answered_by(self._whole, self.document.leaves.leaf_count)
+
+    def asked(self, *, in_tree: bool) -> list[Asked]:
+        """The first question, then others that the same passages answer; `in_tree`, the first has its answer there."""
+        there = [one for one in self.document.questions if one is not self.first and self._answers(one)]
+        order = self._random.permutation(len(there))[:_TRIED]
+        alike = (one for one in (there[int(place)] for place in order) if self._finds_alike(one))
+        chosen = [self.first, *islice(alike, self._mixture.most_questions - 1)]
+        return [self._as_asked(one, in_tree or self._answers(one)) for one in chosen]
+
+    def _finds_alike(self, one: LocatedQuestion) -> bool:
+        """Whether another question would be read over these passages with the same one last, as its best."""
+        if self._everything or len(self._passages) == 1:
+            return True
+        texts = [document.tokens for document in self._documents]
+        return best_last(self._passages, self._search(one.question), texts)[-1] == self._passages[-1]
+
+    def _search(self, question: str) -> list[np.ndarray]:
+        return self._score(question, self._documents)
+
+    def foreign(self, stranger: LocatedDocument) -> list[Asked]:
+        """A question of another document whose answer's words stand in none of the passages."""
+        if stranger in self._documents or not stranger.questions:
+            return []
+        one = stranger.questions[int(self._random.integers(len(stranger.questions)))]
+        shown = " ".join(" ".join(passage.text for passage in self.texts()).lower().split())
+        if one.needs_all or one.answer.lower().rstrip(".") in shown:
+            return []
+        return [Asked(one.question, NOT_IN_DOCUMENT, one.answers, False)]
+
+    def texts(self) -> list[PassageText]:
+        """The passages as the prompt takes them: named, with their pages and scores."""
+        return [
+            piece
+            for passage in self._passages
+            for piece in passage_text(self._documents[passage.document].opened, passage)
+        ]
+
+    def _as_asked(self, one: LocatedQuestion, answerable: bool) -> Asked:
+        question = one.question
+        if len(self._documents) > 1 and self._random.random() < self._mixture.named_title:
+            question = _naming(question, self.document.title, self._random)
+        return Asked(question, one.answer if answerable else NOT_IN_DOCUMENT, one.answers, answerable)
+
+
+def _whole(case: Case) -> list[PassageText]:
+    """All documents of a case's tree, word for word; its passages where it has none."""
+    if case.tree is None:
+        return case.passages
+    return [PassageText(one.title, None, None, one.opened.document.text) for one in case.tree.documents]
+
+
+def _naming(question: str, title: str, random: np.random.Generator) -> str:
+    """The question with its document's title in it, as a user with several documents would ask."""
+    forms = (f'In "{title}": {question}', f"{title}: {question}", f"{question.rstrip('? ')} (in {title})?")
+    return forms[int(random.integers(len(forms)))]

@@ -1,0 +1,272 @@
+"""One training run from its request to its adapter: what `sharedllm train` does.
+
+Base model, data and adapter are put together here; the loop is trainer.py's.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from sharedllm_cli import __version__
+from sharedllm_cli.config import Settings, TreeConfig
+from sharedllm_cli.errors import UsageError
+from sharedllm_cli.generation import prompt
+from sharedllm_cli.index.store import IndexStore
+from sharedllm_cli.lab import plots
+from sharedllm_cli.lab.training import course
+from sharedllm_cli.lab.training.corpus import Documents, load_splits, pieces, spread
+from sharedllm_cli.lab.training.dataset import Mixture, QuestionSamples
+from sharedllm_cli.lab.training.forward import TrainedUpper
+from sharedllm_cli.lab.training.objective import Distillation, NextTokens, Objective, Samples
+from sharedllm_cli.lab.training.records import DataFile, Record
+from sharedllm_cli.lab.training.risk import ExpectedRisk
+from sharedllm_cli.lab.training.sample import Sample
+from sharedllm_cli.lab.training.searching import LeafScores, ScoresByPolicy
+from sharedllm_cli.lab.training.starting import Reading, started_from, starting_adapter
+from sharedllm_cli.lab.training.text import ContinueSamples, Lengths, MixedSamples, ReciteSamples
+from sharedllm_cli.lab.training.trainer import METRICS, Ending, Pace, Schedule, Trainer
+from sharedllm_cli.lab.training.trees import StoredTrees, TreeReader
+from sharedllm_cli.lab.training.validation import Validation
+from sharedllm_cli.model.loading import BaseModel, load
+from sharedllm_cli.model.lower import LowerModel
+from sharedllm_cli.model.upper import UpperModel
+from sharedllm_cli.progress import Reporter, Silent
+from sharedllm_cli.retrieval.policies import policy
+
+TREES = "trees"
+"""The folder in a run's folder for the trees that it reads."""
+OBJECTIVES = ("qa", "recite", "lm", "distill", "risk")
+ANSWERING = ("qa", "risk")
+"""Objectives that can do without trees, and can have other samples among their own."""
+_LIBRARIES = ("torch", "transformers", "accelerate", "safetensors")
+
+
+@dataclass(frozen=True)
+class Request:
+    """What to train, on what, and where to.
+
+    `hold_back` documents at the end of every file are never looked at (they are for measuring afterwards); the
+    `validation` documents before them are never learned from, their loss is followed; of the others `documents` a file
+    are learned from, all unless said, and `text_pieces` of the pieces that `lm` and `recite` cut long texts into.
+    `start` is the folder of an adapter to go on from (its rank and layers stay); without one a new adapter is made.
+    `gradient_checkpointing` trades work for memory; a run may be resumed with or without it. `reading` lets a new
+    adapter read the tree; `trees` is the folder of the trees that samples read, by default the run's own.
+    """
+
+    data: tuple[DataFile, ...]
+    run: Path
+    objective: str = "qa"
+    start: Path | None = None
+    reading: Reading | None = None
+    trees: Path | None = None
+    rank: int = 16
+    hold_back: int = 5
+    validation: int = 5
+    validation_samples: int = 8
+    skip_bad_lines: bool = False
+    documents: int | None = None
+    text_pieces: int | None = None
+    schedule: Schedule = field(default_factory=Schedule)
+    pace: Pace = field(default_factory=Pace)
+    mixture: Mixture = field(default_factory=Mixture)
+    lengths: Lengths = field(default_factory=Lengths)
+    gradient_checkpointing: bool = False
+    resume: bool = False
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run ended, and the folder of its adapter."""
+
+    ending: Ending
+    adapter: Path
+    steps: int
+    targets: int
+    tokens: int
+    seconds: float
+
+
+def run(request: Request, settings: Settings, *, home: Path, reporter: Reporter) -> Outcome:
+    """Train an adapter as requested.
+
+    Raises UsageError for a request that can't be meant, DocumentError for data that can't be read, ModelError for a
+    base model that can't be had, StoredIndexError for a damaged checkpoint.
+    """
+    _check(request, settings)
+    if not is_main_process():
+        reporter = Silent()
+    splits = load_splits(
+        request.data,
+        hold_back=request.hold_back,
+        validation=request.validation,
+        skip_bad_lines=request.skip_bad_lines,
+        reporter=reporter,
+        most=request.documents,
+    )
+    base = _load(settings, home, reporter)
+    adapter = starting_adapter(
+        request.start, request.reading, base, settings, rank=request.rank, seed=request.schedule.seed
+    )
+    wanted = request.objective not in ANSWERING or request.mixture.reads_trees
+    if wanted and not adapter.reads_tree:
+        raise UsageError("the adapter's gates are closed: no sample with a tree could teach it anything")
+    upper = UpperModel(base.model, adapter)
+    injection = adapter.config.injection
+    lower = LowerModel(base.model, injection.lower_layers, injection.first_layer)
+    store = IndexStore(request.trees or request.run / TREES, reporter)
+    trees = TreeReader(upper, lower, StoredTrees(store, base, lower, reporter))
+
+    scores = ScoresByPolicy(settings.policy, base, lower)
+
+    def samples(part: str, seed: int) -> Samples:
+        files = [(weight, getattr(split, part)) for weight, split in splits if getattr(split, part)]
+        pieces_of_text = request.text_pieces if part == "training" else None
+        return _samples(request, files, base, adapter.config.tree, seed, pieces_of_text, scores)
+
+    validation: list[Sample] = []
+    if request.validation:
+        unseen = samples("validation", request.schedule.seed + 1)
+        validation = [unseen[number] for number in range(request.validation_samples)]
+    trainer = Trainer(
+        TrainedUpper(upper, gradient_checkpointing=request.gradient_checkpointing),
+        _objective(request, upper, base, trees),
+        samples("training", request.schedule.seed),
+        request.run,
+        request.schedule,
+        pace=request.pace,
+        validation=Validation(validation),
+        provenance=_provenance(request, settings, base),
+        reporter=reporter,
+    )
+    ending = _train(trainer, request, reporter)
+    if is_main_process():
+        plots.keep(request.run / course.PLOT, lambda: course.draw(request.run / METRICS), reporter)
+    done = trainer.position
+    return Outcome(ending, request.run / "adapter", done.step, done.targets, done.tokens, done.seconds)
+
+
+def _objective(request: Request, upper: UpperModel, base: BaseModel, trees: TreeReader) -> Objective:
+    if request.objective == "distill":
+        return Distillation(trees)
+    if request.objective == "risk":
+        return ExpectedRisk(upper, base.tokenizer, trees)
+    return NextTokens(request.objective, trees)
+
+
+def _train(trainer: Trainer, request: Request, reporter: Reporter) -> Ending:
+    try:
+        if request.resume and not trainer.resume():
+            reporter.note(f"there is no checkpoint in {request.run}: training begins")
+        return trainer.train()
+    finally:
+        trainer.leave()
+
+
+def _load(settings: Settings, home: Path, reporter: Reporter) -> BaseModel:
+    return load(
+        settings.model,
+        home=home,
+        device=_own_device(settings.device),
+        dtype=settings.dtype,
+        quantize=settings.quantize,
+        attention="sdpa",  # the branches of a sample are kept apart by a mask, which flash attention does not take
+        offline=settings.offline,
+        reporter=reporter,
+    )
+
+
+def _samples(
+    request: Request,
+    files: Sequence[tuple[float, list[Record]]],
+    base: BaseModel,
+    tree: TreeConfig,
+    seed: int,
+    text_pieces: int | None,
+    scores: LeafScores,
+) -> Samples:
+    """The samples of a request's objective over some documents; texts are cut into pieces, of which some are used."""
+    mixture = request.mixture
+    if request.objective in ("recite", "lm"):
+        cut = [(weight, spread(pieces(records), text_pieces)) for weight, records in files]
+        documents = Documents(cut, base.tokenizer, tree, paged=0.0, by_length=True)
+        kind = ReciteSamples if request.objective == "recite" else ContinueSamples
+        return kind(documents, seed=seed, mixture=mixture, lengths=request.lengths)
+    asking = [(weight, records) for weight, records in files if any(record.questions for record in records)]
+    mixed = mixture.text + mixture.recite > 0
+    documents = Documents(asking if mixed else files, base.tokenizer, tree, paged=mixture.paged)
+    taught = request.objective == "distill"
+    questions = QuestionSamples(
+        documents, base.tokenizer, seed=seed, window=base.window, mixture=mixture, taught=taught, scores=scores
+    )
+    if not mixed:
+        return questions
+    whole = [(weight, spread(pieces(records), text_pieces)) for weight, records in files]
+    read = Documents(whole, base.tokenizer, tree, paged=0.0, by_length=True)
+    texts = ContinueSamples(read, seed=seed, mixture=mixture, lengths=request.lengths)
+    recited = ReciteSamples(read, seed=seed, mixture=mixture, lengths=request.lengths)
+    return MixedSamples(questions, [(mixture.text, texts), (mixture.recite, recited)], seed=seed)
+
+
+def is_main_process() -> bool:
+    """Whether this process is the only one or the first of those that `accelerate launch` or `torchrun` started."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+def _own_device(device: str) -> str:
+    """The device asked for; where several processes share a machine's GPUs, each has its own."""
+    rank = os.environ.get("LOCAL_RANK")
+    if rank is not None and device in ("auto", "cuda") and torch.cuda.is_available():
+        return f"cuda:{rank}"
+    return device
+
+
+def _check(request: Request, settings: Settings) -> None:
+    if request.objective not in OBJECTIVES:
+        raise UsageError(f"unknown objective {request.objective!r}", hint=f"choose one of {', '.join(OBJECTIVES)}")
+    if request.objective in (*ANSWERING, "distill") and policy(settings.policy).node_vectors:
+        raise UsageError(f"--policy {settings.policy} can't be trained with", hint="choose hybrid, bm25, late or right")
+    for flag, share in (("--text-share", request.mixture.text), ("--recite-share", request.mixture.recite)):
+        if share and request.objective not in ANSWERING:
+            raise UsageError(f"{flag} is for --objective qa and risk alone")
+    if request.mixture.text + request.mixture.recite > 1:
+        raise UsageError("--text-share and --recite-share are more than all samples together")
+    if request.mixture.jitter_variants and not request.mixture.jitter:
+        raise UsageError("--jitter-variants needs --jitter", hint="0.1 is what the method trains with")
+    if not request.data:
+        raise UsageError("there is nothing to train on", hint="give one or more files with --data")
+    if request.rank < 1 or request.hold_back < 0 or request.validation < 0:
+        raise UsageError("the rank must be at least 1, numbers of documents at least 0")
+    if not request.resume and (request.run / "checkpoints").is_dir():
+        raise UsageError(
+            f"{request.run} holds a training run already", hint="go on with it by --resume, or choose another folder"
+        )
+
+
+def _provenance(request: Request, settings: Settings, base: BaseModel) -> Mapping[str, Any]:
+    """What makes the run what it is: recorded in the adapter, and equal in every resumed part of it."""
+    return {
+        "base": {"name": base.name, "weights": base.weights_hash, "dtype": str(base.dtype), "quantize": base.quantize},
+        "data": [
+            {"file": file.path.name, "weight": file.weight, "sha256": file.fingerprint()} for file in request.data
+        ],
+        # An adapter learns to answer this very prompt: changed words make it another one's.
+        "prompt": {"system": prompt.SYSTEM, "rule": prompt.RULE, "refusal": prompt.NOT_IN_DOCUMENT},
+        "start": None if request.start is None else started_from(request.start),
+        "hold_back": request.hold_back,
+        "validation": request.validation,
+        "documents": request.documents,
+        "text_pieces": request.text_pieces,
+        "policy": settings.policy,
+        "mixture": asdict(request.mixture),
+        "lengths": asdict(request.lengths),
+        "reading": None if request.reading is None else asdict(request.reading),
+        "rank": request.rank,
+        "versions": {"sharedllm-cli": __version__} | {name: version(name) for name in _LIBRARIES},
+    }

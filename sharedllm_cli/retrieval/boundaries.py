@@ -1,0 +1,110 @@
+"""Where a passage may begin and end: between tokens, at a word's edge, better at a sentence's, best at a paragraph's.
+
+Works on a document's characters and its tokens' places in them; looks only at the neighbourhood asked about.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import IntEnum
+from itertools import pairwise
+
+import numpy as np
+
+from sharedllm_cli.retrieval.terms import PAIRED_SCRIPT
+
+_SENTENCE_END = re.compile(r"[.!?…。！？；।؟]['\"’”»)\]]*$")
+_ABBREVIATED = re.compile(
+    r"(?:^|[\s(\[])(?:[^\W\d_]|(?:[^\W\d_]\.)+[^\W\d_]|al|approx|bzw|ca|cf|Dr|ed|eds|Eq|eq|Fig|Figs|fig|Jr|Mme|Mr|Mrs|Ms"
+    r"|No|Nr|no|p|pp|Prof|resp|Sec|Sr|St|Tab|usw|vgl|vol|vs)\.$"
+)
+_ITEM_NUMBER = re.compile(r"(?:^|\n)\s*\d{1,3}\.$")
+_WIDE_SENTENCE_END = re.compile(r"[。！？；]")
+_LOOK_BACK = 24
+"""Characters before a boundary that tell whether a sentence ends there."""
+
+
+class Boundary(IntEnum):
+    """What lies between two tokens, stronger is better to cut at."""
+
+    CHARACTER = 0
+    INSIDE = 1
+    WORD = 2
+    LINE = 3
+    SENTENCE = 4
+    PARAGRAPH = 5
+
+
+@dataclass(frozen=True)
+class TokenText:
+    """A document's text, and where its tokens lie in it: token t is `text[starts[t]:ends[t]]` (int arrays).
+
+    `leaves` [leaves, 2] are the tokens `[first, end)` of each leaf; they follow each other and tile the tokens.
+    """
+
+    text: str
+    starts: np.ndarray
+    ends: np.ndarray
+    leaves: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.starts)
+
+    def boundary(self, token: int) -> Boundary:
+        """What lies before a token (after the last one for `token == len(self)`); text begins and ends a paragraph."""
+        if token <= 0 or token >= len(self):
+            return Boundary.PARAGRAPH
+        if self.starts[token] < self.ends[token - 1]:
+            return Boundary.CHARACTER  # tokens that share a character
+        here = int(self.starts[token])
+        after = here
+        while after < len(self.text) and self.text[after].isspace():
+            after += 1
+        before = here
+        while before > 0 and self.text[before - 1].isspace():
+            before -= 1
+        if before == 0 or after == len(self.text):
+            return Boundary.PARAGRAPH
+        return _between(self.text[max(0, before - _LOOK_BACK) : before], self.text[before:after], self.text[after])
+
+    def best(self, candidates: Iterable[int], least: Boundary = Boundary.WORD) -> int | None:
+        """The first of the candidate tokens before which a sentence or paragraph begins, else the first line, else the
+        first word; None where none of them reaches `least`."""
+        found: dict[Boundary, int] = {}
+        for token in candidates:
+            boundary = min(self.boundary(token), Boundary.SENTENCE)
+            found.setdefault(Boundary(boundary), token)
+            if boundary == Boundary.SENTENCE:
+                break
+        strongest = max(found, default=Boundary.CHARACTER)
+        return found[strongest] if found and strongest >= least else None
+
+
+def split_sentences(text: str) -> list[str]:
+    """The sentences of a text in order, without the white space around them; a heading or a paragraph ends one, too."""
+    cuts = [
+        match.start()
+        for match in re.finditer(r"\s+", text)
+        if match.start() > 0
+        and match.end() < len(text)
+        and _between(text[max(0, match.start() - _LOOK_BACK) : match.start()], match.group(), text[match.end()])
+        >= Boundary.SENTENCE
+    ]
+    pieces = (text[first:end].strip() for first, end in pairwise([0, *cuts, len(text)]))
+    return [piece for piece in pieces if piece]
+
+
+def _between(before: str, gap: str, after: str) -> Boundary:
+    """What the white space `gap` separates; `before` ends and `after` begins with something else."""
+    if not gap:
+        if PAIRED_SCRIPT.match(before[-1]) or PAIRED_SCRIPT.match(after) or _WIDE_SENTENCE_END.match(before[-1]):
+            return Boundary.SENTENCE if _WIDE_SENTENCE_END.match(before[-1]) else Boundary.WORD
+        return Boundary.INSIDE
+    if gap.count("\n") > 1 or "\f" in gap:
+        return Boundary.PARAGRAPH
+    ended = _SENTENCE_END.search(before) and not after.islower()
+    if ended and not _ABBREVIATED.search(before) and not _ITEM_NUMBER.search(before):
+        return Boundary.SENTENCE
+    return Boundary.LINE if "\n" in gap else Boundary.WORD

@@ -1,0 +1,325 @@
+"""Arms differ in what they read and in nothing else; their numbers are those of plain arithmetic on the model."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from sharedllm_cli.answer import Answer
+from sharedllm_cli.config import Settings
+from sharedllm_cli.engine import Engine
+from sharedllm_cli.errors import UsageError
+from sharedllm_cli.generation.prompt import NOT_IN_DOCUMENT
+from sharedllm_cli.index.store import IndexStore
+from sharedllm_cli.lab.evaluation import readings as readings_module
+from sharedllm_cli.lab.evaluation.answering import Answered, Answerer
+from sharedllm_cli.lab.evaluation.answers import Request, answers
+from sharedllm_cli.lab.evaluation.arms import ARMS, DocumentReader, Question, Read
+from sharedllm_cli.lab.evaluation.questions import Joining, opened, read_joined
+from sharedllm_cli.lab.evaluation.runner import CONFIG, METRICS, PREDICTIONS
+from sharedllm_cli.lab.evaluation.scoring import DocumentScorer
+from sharedllm_cli.lab.training.records import DataFile
+from sharedllm_cli.model.lower import LowerModel
+from sharedllm_cli.model.shared import SharedModel, load_shared
+from sharedllm_cli.progress import Silent
+
+Reader = Callable[[int], DocumentReader]
+
+
+def readers(path: Path, settings: Settings, tmp_path: Path, shared: SharedModel | None = None) -> Reader:
+    shared = shared or load_shared(settings, tmp_path / "home", Silent())
+    documents = read_joined([DataFile(path)], [Joining(2)], skip_bad_lines=False, reporter=Silent())
+    store = IndexStore(tmp_path / "indexes", Silent())
+
+    def reader(place: int) -> DocumentReader:
+        document = opened(documents[place], shared.base.tokenizer, shared.base.tokenizer_hash, shared.tree)
+        return DocumentReader(document, shared, settings, store, Silent())
+
+    return reader
+
+
+WINDOW = 4096
+ASKED = Question("What was the keeper of Skerry 0 called?", 16)
+
+
+def read(reader: DocumentReader, arm: str) -> Read:
+    found = next(ARMS[arm].read(reader, ASKED), None)
+    assert found is not None
+    return found
+
+
+def test_each_arm_reads_what_its_name_says(lights_file: Path, reading: Settings, tmp_path: Path) -> None:
+    reader = readers(lights_file, reading, tmp_path)(0)
+    text, found = reader.opened.document.text, {name: read(reader, name) for name in ARMS}
+    assert text not in found["closed"].prompt.text
+    assert "Agnes" not in found["closed"].prompt.text
+    assert text in found["full"].prompt.text
+    assert found["truncate"].prompt == found["full"].prompt, "all of it, where it fits"
+    assert "Agnes Stone" in found["bm25"].prompt.text
+    assert 0 < found["bm25"].prompt.evidence_tokens <= reading.evidence_tokens
+    assert found["tree"].prompt == found["closed"].prompt
+    assert {name for name, one in found.items() if one.tree is not None} == {"tree", "tree-wrong", "sharedllm"}
+    assert found["tree"].tree_keys == found["sharedllm"].tree_keys > 0
+    assert len({one.prompt.text.split("Question:")[1] for one in found.values()}) == 1
+
+
+def test_bm25_and_sharedllm_share_prompt_and_budget(lights_file: Path, reading: Settings, tmp_path: Path) -> None:
+    reader = readers(lights_file, replace(reading, policy="bm25"), tmp_path)(0)
+    assert read(reader, "bm25").prompt == read(reader, "sharedllm").prompt
+
+
+def test_bm25_searches_by_words_alone_and_the_others_as_they_are_told(
+    lights_file: Path, reading: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reader = readers(lights_file, replace(reading, policy="late"), tmp_path)(0)
+    asked: list[str] = []
+    original = DocumentScorer.__call__
+    monkeypatch.setattr(
+        DocumentScorer, "__call__", lambda self, text, policy: (asked.append(policy), original(self, text, policy))[1]
+    )
+    for arm in ("closed", "truncate", "full", "bm25", "tree", "sharedllm"):
+        read(reader, arm)
+    assert asked == ["bm25", "late", "late"], "and each no more than once, for its time is counted"
+
+
+def test_a_document_that_does_not_fit_is_cut_in_its_middle_and_not_read_whole(
+    lights_file: Path, model_folder: Callable[..., Path], settings: Settings, tmp_path: Path
+) -> None:
+    small = replace(settings, model=str(model_folder("llama", max_position_embeddings=700)))
+    reader = readers(lights_file, small, tmp_path)(0)
+    assert not list(ARMS["full"].read(reader, ASKED))
+    cut, text = read(reader, "truncate").prompt, reader.opened.document.text
+    first, last = cut.text.split("user\n")[1].split("\n\nQuestion:")[0].rsplit("\n\n", 1)
+    assert text.startswith(first)
+    assert text.endswith(last)
+    assert abs(len(first) - len(last)) < 10
+    window = 700 - ASKED.answer_tokens
+    assert window - 80 < len(cut.token_ids) <= window
+
+
+def test_the_wrong_tree_is_the_other_documents(
+    lights_file: Path, reading: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[tuple[str, Any]] = []
+    original = DocumentReader.tree
+
+    def watched(reader: DocumentReader, scored: Any) -> Any:
+        seen.append((reader.opened.name, scored.lexical.terms))
+        return original(reader, scored)
+
+    monkeypatch.setattr(DocumentReader, "tree", watched)
+    request = Request((DataFile(lights_file),), tmp_path / "out", arms=("tree", "tree-wrong"), joins=(2,), limit=20)
+    found = answers(request, reading, home=tmp_path, reporter=Silent())
+    right, wrong = seen[::2], seen[1::2]
+    # The same question: its own document's title chooses the part there, and is made of common words elsewhere.
+    assert all(set(terms) <= set(others) for (_, terms), (_, others) in zip(right, wrong, strict=True))
+    assert all(name != other for (name, _), (other, _) in zip(right, wrong, strict=True))
+    assert found["arms"]["tree"]["answer_nll"] != found["arms"]["tree-wrong"]["answer_nll"]
+
+
+def test_several_files_are_also_told_apart(lights_file: Path, settings: Settings, tmp_path: Path) -> None:
+    other = tmp_path / "others.jsonl"
+    other.write_bytes(lights_file.read_bytes())
+    files = (DataFile(lights_file), DataFile(other))
+    request = Request(files, tmp_path / "both", arms=("closed", "bm25"), joins=(1, 2), limit=12)
+    found = answers(request, settings, home=tmp_path, reporter=Silent())
+    apart = found["files"]
+    assert set(apart) == {"lights.jsonl", "others.jsonl"}
+    for arm in ("closed", "bm25"):
+        parts = [one["arms"][arm] for one in apart.values()]
+        assert sum(part["n"] for part in parts) == found["arms"][arm]["n"]
+        pooled = sum(part["n"] * part["f1"] for part in parts) / found["arms"][arm]["n"]
+        assert found["arms"][arm]["f1"] == pytest.approx(pooled)
+    assert all(len(one["differences"]) == 1 for one in apart.values())
+    alone = Request(files[:1], tmp_path / "alone", arms=("closed",), limit=3)
+    assert "files" not in answers(alone, settings, home=tmp_path, reporter=Silent())
+
+
+def test_full_counts_every_token_of_the_window(lights_file: Path, settings: Settings, tmp_path: Path) -> None:
+    reader = readers(lights_file, settings, tmp_path)(0)
+    room = WINDOW - len(read(reader, "closed").prompt.token_ids) - reader.opened.tokens
+    (fits,) = ARMS["full"].read(reader, Question(ASKED.text, room - 2))  # two bytes part the document from the question
+    assert fits is not None
+    assert reader.opened.document.text in fits.prompt.text
+    for answer_tokens in (room - 1, room, room + 1):
+        assert not list(ARMS["full"].read(reader, Question(ASKED.text, answer_tokens)))
+
+
+@pytest.mark.parametrize("tree", [True, False])
+def test_the_arm_sharedllm_answers_as_ask_does(
+    lights_file: Path, reading: Settings, tmp_path: Path, tree: bool
+) -> None:
+    settings = replace(reading, tree=tree)
+    engine = Engine(settings, home=tmp_path / "home", reporter=Silent())
+    reader = readers(lights_file, settings, tmp_path, engine.shared)(0)
+    path = tmp_path / "lights.txt"
+    path.write_text(reader.opened.document.text)
+    *_, told = engine.ask(engine.open([str(path)]), ASKED.text)
+    assert isinstance(told, Answer)
+    got = read(reader, "sharedllm")
+    answered = Answerer(engine.shared, settings.max_new_tokens).answer(
+        got.prompt.token_ids, got.tree, [5, 6, 7], got.prompt.stop_texts
+    )
+    assert answered.answer == told.answer
+    assert got.tree_keys == told.tree.kept_keys
+    assert (got.tree_keys > 0) is tree
+
+
+@pytest.mark.parametrize("arm", ["closed", "sharedllm"])
+@pytest.mark.parametrize("gold", [[65], [65, 66, 67, 68]])
+def test_nll_is_that_of_one_pass_over_prompt_and_answer(
+    lights_file: Path, reading: Settings, tmp_path: Path, arm: str, gold: list[int]
+) -> None:
+    shared = load_shared(reading, tmp_path / "home", Silent())
+    got = read(readers(lights_file, reading, tmp_path, shared)(0), arm)
+    answerer = Answerer(shared, 6)
+    found = answerer.answer(got.prompt.token_ids, got.tree, gold, ())
+    with torch.no_grad():
+        logits = shared.upper.forward(torch.tensor([got.prompt.token_ids + gold]), got.tree)[0]
+    scores = logits.log_softmax(-1)
+    start = len(got.prompt.token_ids) - 1
+    expected = -sum(float(scores[start + place, token]) for place, token in enumerate(gold))
+    assert found.nll == pytest.approx(expected, rel=1e-4)
+    assert answerer.answer(got.prompt.token_ids, got.tree, [], ()).answer == found.answer, "scoring leaves no trace"
+
+
+@pytest.mark.parametrize("family", [("llama", {}), ("mistral", {"sliding_window": 16})], ids=lambda one: one[0])
+def test_what_is_scored_leaves_the_answer_as_it_was(
+    family: tuple[str, dict[str, int]], model_folder: Callable[..., Path], settings: Settings, tmp_path: Path
+) -> None:
+    folder = model_folder(family[0], max_position_embeddings=WINDOW, **family[1])
+    shared = load_shared(replace(settings, model=str(folder)), tmp_path, Silent())
+    answerer = Answerer(shared, 12)
+    prompt = list(range(40, 140))
+    alone = answerer.answer(prompt, None, [], ())
+    scored = answerer.answer(prompt, None, [50, 60, 70], ())
+    assert scored.answer == alone.answer
+    assert scored.refusal_nll == alone.refusal_nll
+    tokenizer = shared.base.tokenizer
+    ids = [*tokenizer.encode(NOT_IN_DOCUMENT, add_special_tokens=False), tokenizer.eos_token_id]
+    logits = shared.base.model(torch.tensor([prompt + ids])).logits[0, len(prompt) - 1 : -1]
+    expected = torch.nn.functional.cross_entropy(logits, torch.tensor(ids), reduction="sum")
+    assert alone.refusal_nll == pytest.approx(float(expected), rel=1e-4)
+    said, cost = list(prompt), 0.0
+    for _ in range(12):  # an untrained model is as likely to say the sentence as not at all
+        scores = shared.base.model(torch.tensor([said])).logits[0, -1].log_softmax(-1)
+        said.append(int(scores.argmax()))
+        cost -= float(scores.max())
+        if said[-1] == tokenizer.eos_token_id:
+            break
+    assert alone.otherwise_nll == pytest.approx(cost, rel=1e-4)
+
+
+def test_numbers_by_arm_and_their_differences(
+    lights_file: Path, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A model that reads the year off its running text, and says what it is to say where there is nothing."""
+
+    def said(self: Answerer, prompt_ids: list[int], tree: Any, gold: list[int], stop: Any, **_: Any) -> Any:
+        text = bytes(self._shared.base.tokenizer.decode(prompt_ids), "utf-8").decode()
+        about, asked = text.split("Question:")
+        if "lamp lit" in asked and (place := about.find("lit in ")) > 0:
+            year = about[place + 7 : place + 11]
+            return Answered(year, 1.0 * len(gold), 0.0, year, 1.0, 0.5)
+        return Answered(NOT_IN_DOCUMENT, 3.0 * len(gold), 0.0, "no", 1.0, 0.5)
+
+    monkeypatch.setattr(Answerer, "answer", said)
+    arms = ("closed", "truncate", "tree", "full")
+    request = Request((DataFile(lights_file),), tmp_path / "out", arms=arms, limit=99)
+    reporter = Silent()
+    found = answers(request, settings, home=tmp_path, reporter=reporter)
+    assert found["questions"] == {"asked": 12, "answerable": 8, "candidates": 12}
+    closed, full = found["arms"]["closed"], found["arms"]["full"]
+    assert (closed["n"], closed["f1"], closed["em"], closed["answer_nll"]) == (8, 0.0, 0.0, 3.0)
+    assert (full["n"], full["f1"], full["em"], full["refused"]) == (8, 0.5, 0.5, 0.5)
+    assert full["unanswerable"] == {"n": 4, "refused": 1.0}
+    assert full["rouge_l"] == 0.5
+    # a byte a token and the first accepted answer: four years at 1 nat, four times "Nobody" at 3
+    assert full["answer_nll"] == pytest.approx((4 * 4 * 1 + 4 * 6 * 3) / (4 * 4 + 4 * 6))
+    assert found["arms"]["tree"] == {"n": 0, "left_out": "the adapter reads no tree, so it would be closed again"}
+    assert any("the arm tree is left out" in warning for warning in reporter.warnings)
+    pairs = {(one["arm"], one["against"]): one for one in found["differences"]}
+    assert set(pairs) == {("truncate", "closed"), ("full", "closed"), ("full", "truncate")}
+    assert pairs["full", "closed"]["f1"]["mean"] == 0.5
+    low, high = pairs["full", "closed"]["f1"]["interval"]
+    assert 0 < low < 0.5 < high < 1
+    assert pairs["full", "truncate"]["f1"] == {"n": 8, "mean": 0.0, "interval": [0.0, 0.0]}
+    config = json.loads((tmp_path / "out" / CONFIG).read_text())
+    assert config["data"]["files"][0]["file"] == "lights.jsonl"
+    assert config["model"]["reads_tree"] is False
+
+
+def test_a_resumed_run_equals_an_uninterrupted_one(
+    lights_file: Path, reading: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def run(out: str, resume: bool = False, **changes: Any) -> dict[str, Any]:
+        arms = ("closed", "tree", "tree-wrong", "sharedllm")
+        request = Request((DataFile(lights_file),), tmp_path / out, arms=arms, limit=5, joins=(2,), resume=resume)
+        return answers(request, replace(reading, **changes), home=tmp_path, reporter=Silent())
+
+    monkeypatch.setattr(readings_module, "perf_counter", lambda: 0.0)
+    monkeypatch.setattr("sharedllm_cli.lab.evaluation.answering.perf_counter", lambda: 0.0)
+    whole = run("whole")
+    with monkeypatch.context() as patch:
+        left = iter(range(9))
+        original = Answerer.answer
+
+        def interrupted(*given: Any, **named: Any) -> Any:
+            if next(left, None) is None:
+                raise KeyboardInterrupt
+            return original(*given, **named)
+
+        patch.setattr(Answerer, "answer", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            run("cut")
+    predictions = tmp_path / "cut" / PREDICTIONS
+    assert len(predictions.read_text().splitlines()) == 9
+    predictions.write_text(predictions.read_text()[:-20])
+    with pytest.raises(UsageError, match="another settings evidence tokens"):
+        run("cut", resume=True, evidence_tokens=100)
+    assert run("cut", resume=True) == whole
+    for name in (METRICS, PREDICTIONS, CONFIG):
+        assert (tmp_path / "cut" / name).read_text() == (tmp_path / "whole" / name).read_text()
+
+
+def test_trees_are_shared_between_runs_and_the_user_s_own_are_left_alone(
+    lights_file: Path, reading: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    user, trees = tmp_path / "user", tmp_path / "trees"
+
+    def run(out: str) -> dict[str, Any]:
+        request = Request((DataFile(lights_file),), tmp_path / out, arms=("tree",), limit=3, trees=trees)
+        return answers(request, replace(reading, index_dir=str(user)), home=tmp_path, reporter=Silent())["arms"]
+
+    first = run("a")["tree"]["answer_nll"]
+    monkeypatch.setattr(LowerModel, "encode", lambda *given: pytest.fail("the trees are there"))
+    assert run("b")["tree"]["answer_nll"] == first
+    assert list(trees.glob("*/trees-*"))
+    assert not user.exists()
+
+
+def test_without_adapter_the_base_model_answers(lights_file: Path, reading: Settings, tmp_path: Path) -> None:
+    request = Request((DataFile(lights_file),), tmp_path / "out", arms=("bm25", "sharedllm"), limit=2, adapter=False)
+    answers(request, reading, home=tmp_path, reporter=Silent())
+    facts = json.loads((tmp_path / "out" / CONFIG).read_text())["model"]
+    assert (facts["adapter"], facts["reads_tree"]) == (None, False)
+
+
+@pytest.mark.parametrize(
+    ("arms", "words"), [(("best",), "unknown arm"), ((), "no arm"), (("bm25", "bm25"), "twice"), (("tree",), "no arm")]
+)
+def test_arms_that_can_t_be_meant(
+    lights_file: Path, settings: Settings, tmp_path: Path, arms: tuple[str, ...], words: str
+) -> None:
+    def ask() -> None:
+        request = Request((DataFile(lights_file),), tmp_path / "out", arms=arms)
+        answers(request, settings, home=tmp_path, reporter=Silent())
+
+    with pytest.raises(UsageError, match=words):
+        ask()
