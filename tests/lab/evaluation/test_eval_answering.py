@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.lab.evaluation.test_eval_answers import readers
 from torch import Tensor
 
 from sharedllm_cli.config import Settings
@@ -18,6 +17,7 @@ from sharedllm_cli.lab.evaluation.arms import ARMS, Question
 from sharedllm_cli.model.shared import SharedModel, load_shared
 from sharedllm_cli.model.upper import UpperModel
 from sharedllm_cli.progress import Silent
+from tests.lab.evaluation.test_eval_answers import readers
 
 TEXT = list(range(30, 90))
 ENDS = ([5, 6, 7], [5, 9], [8, 9, 10, 11], [5, 6, 7, 8])
