@@ -62,7 +62,7 @@ class NotRead:
 
 @dataclass(frozen=True)
 class Coverage:
-    """How much of the documents there is, and how much of it the model read: in the tree, or verbatim in some readings.
+    """How much of the documents there is, and how much of it the model read: in the tree, or verbatim.
 
     `pages` counts those of documents that have pages; Markdown, HTML, EPUB and text without form feeds have none.
     """
@@ -72,7 +72,6 @@ class Coverage:
     chunks: int
     pages: int
     pages_without_text: list[int]
-    readings: int = 1
 
 
 @dataclass(frozen=True)
@@ -123,9 +122,10 @@ class Timing:
 
 @dataclass(frozen=True)
 class Answer:
-    """A finished answer. `matches`: sentences that speak of what was asked for several of, or the number of, else None.
+    """A finished answer.
 
-    The sources are these sentences then.
+    `route` names the way it was answered (`answering/routing.py`). `matches`: the number of sentences about the thing
+    that the question asks for several of, else None; the sources are these sentences then.
     """
 
     question: str
@@ -139,6 +139,7 @@ class Answer:
     model: ModelUse
     timing: Timing
     peak_bytes: int
+    route: str
     matches: int | None = None
     warnings: list[str] = field(default_factory=list)
     not_read: list[NotRead] = field(default_factory=list)

@@ -31,8 +31,6 @@ LayerSpan = tuple[int, int]
 DEFAULT_MODEL = "smollm2-135m-instruct"
 EVIDENCE_TOKENS = 1024
 """Tokens of verbatim passages, where neither user nor adapter says."""
-READINGS = 1
-"""So many times passages are read before it is said that the document does not say (docs/log.md: why no more)."""
 MAX_SOURCES = 8
 """At most this many sources are shown with an answer."""
 RERANK_LEAVES = 100
@@ -237,12 +235,6 @@ class Settings:
         None,
         "Tokens of verbatim passages; 0 is the tree alone (else what the adapter answers best from, or 1,024).",
         _at_least(0),
-    )
-    readings: int = _knob(
-        READINGS,
-        "Where the passages are met with a refusal, read the next best ones, up to so many times in all (needs a"
-        " threshold of refusal, --refuse-from or the adapter's).",
-        _at_least(1),
     )
     tree: bool | None = _knob(
         None, "Read the context tree beside the passages; by default where the adapter answers better for it."

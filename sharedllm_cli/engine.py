@@ -2,7 +2,7 @@
 
     open    read the documents, or find their text and leaves on disk      reading/library.py
     index   build and store their trees                                    reading/trees.py
-    ask     choose what is read for a question, and answer                 asking.py
+    ask     retrieve, read, decode, check                                  answering/pipeline.py
 
 Nothing is computed that is not used: with an adapter that reads no tree, `ask` builds none. Knows no terminal.
 """
@@ -16,9 +16,9 @@ from pathlib import Path
 from time import perf_counter
 
 from sharedllm_cli.answer import Answer, ModelUse, Timing
-from sharedllm_cli.asking import Asking
+from sharedllm_cli.answering.pipeline import Pipeline
+from sharedllm_cli.answering.question import Pages, Question
 from sharedllm_cli.config import Settings
-from sharedllm_cli.documents.page_ranges import PageRange
 from sharedllm_cli.errors import SharedLLMError
 from sharedllm_cli.generation.prompt import Turn
 from sharedllm_cli.home import indexes_folder
@@ -157,21 +157,12 @@ class Engine:
         question: str,
         *,
         history: Sequence[Turn] = (),
-        pages: PageRange | str | tuple[int, int] | None = None,
+        pages: Pages = None,
     ) -> Iterator[str | Answer]:
         """Answer a question: pieces of text as they come, then one `Answer`. Closing the iterator stops the answer.
 
         `pages` bounds what is read, as `--pages` takes it, or the first and the last page as counted.
         """
-        asking = Asking(
-            self.shared,
-            self.settings,
-            self.store,
-            self.trees,
-            self.reporter,
-            library,
-            question,
-            history=history,
-            pages=pages,
-        )
-        yield from asking.pieces(Timing(load_s=self._load_seconds, read_s=library.read_seconds))
+        asked = Question.of(question, library.documents, self.shared, self.settings, history=history, pages=pages)
+        pipeline = Pipeline(asked, library, self.shared, self.trees, self.store, self.reporter)
+        yield from pipeline.run(Timing(load_s=self._load_seconds, read_s=library.read_seconds))

@@ -12,9 +12,9 @@ import pytest
 import torch
 from tiny_models import make_byte_tokenizer, make_tiny_model
 
-from sharedllm_cli import asking as asking_module
 from sharedllm_cli import engine as engine_module
 from sharedllm_cli.answer import Answer
+from sharedllm_cli.answering import reader as reader_module
 from sharedllm_cli.config import InjectionConfig, Settings, TreeConfig
 from sharedllm_cli.documents import readers
 from sharedllm_cli.engine import Engine
@@ -222,7 +222,7 @@ def test_question_without_any_word_of_the_document_is_not_answered(
 ) -> None:
     engine = make(model, private_home, evidence_tokens=120)
     library = engine.open([story])
-    forbid(monkeypatch, asking_module, "decode_stream")
+    forbid(monkeypatch, reader_module, "decode_stream")
     items = list(engine.ask(library, "Explain photosynthesis quantitatively?"))
     answer = items[-1]
     assert isinstance(answer, Answer)

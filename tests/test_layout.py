@@ -26,7 +26,7 @@ FLOORS: tuple[frozenset[str], ...] = (
     frozenset({"retrieval"}),
     frozenset({"generation", "index"}),
     frozenset({"planning", "reading"}),
-    frozenset({"asking"}),
+    frozenset({"answering"}),
     frozenset({"engine", "lab/plots"}),
     frozenset({"lab/training"}),
     frozenset({"lab/evaluation"}),
@@ -77,7 +77,17 @@ LIBRARIES: dict[str, frozenset[str]] = {
     "snowballstemmer": frozenset({"retrieval"}),
     "tokenizers": frozenset({"weights"}),
     "torch": frozenset(
-        {"asking", "lab/bench", "lab/evaluation", "generation", "index", "model", "planning", "reading", "lab/training"}
+        {
+            "answering",
+            "lab/bench",
+            "lab/evaluation",
+            "generation",
+            "index",
+            "model",
+            "planning",
+            "reading",
+            "lab/training",
+        }
     ),
     "transformers": frozenset({"generation", "model", "weights"}),
     "typer": frozenset({"cli"}),

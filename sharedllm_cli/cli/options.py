@@ -31,7 +31,7 @@ class Group:
 
 
 MODEL = Group("Model", ("model", "adapter", "device", "quantize", "dtype", "attention", "offline"))
-READING = Group("Reading", ("policy", "evidence_tokens", "readings", "tree", "password", "index_dir"))
+READING = Group("Reading", ("policy", "evidence_tokens", "tree", "password", "index_dir"))
 ANSWER = Group(
     "Answer", ("refuse_from", "candidates", "max_new_tokens", "temperature", "top_p", "seed", "cuda_graphs", "system")
 )

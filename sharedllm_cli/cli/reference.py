@@ -39,10 +39,9 @@ What `sharedllm ask --json` prints, and `chat --json` on a line for every answer
  "sources": [{"document": "book.pdf", "page": 12, "page_label": "xii", "quote": "…", "verified": true, "score": 0.83,
               "chunk": 3, "level": 3, "node": 5, "read": true, "supports": true, "heading": "…",
               "checked": "second extraction", "part": null, "part_title": null}],
- "coverage": {"tokens": 131072, "tokens_read": 384, "chunks": 256, "pages": 310, "pages_without_text": [4],
-              "readings": 1},
+ "coverage": {"tokens": 131072, "tokens_read": 384, "chunks": 256, "pages": 310, "pages_without_text": [4]},
  "tree": {"preserved_nodes": 0, "kept_keys": 0, "ratio": null, "policy": "hybrid"},
- "answered": true, "reason": null, "matches": null,
+ "answered": true, "reason": null, "route": "passages", "matches": null,
  "index": {"text_hit": true, "trees_hit": false, "path": "…", "bytes": 912345},
  "model": {"base": "…", "adapter": "…", "trained": true, "reads_tree": true, "quantize": "none", "device": "cpu"},
  "timing": {"load_s": 0, "read_s": 0, "index_s": 0, "search_s": 0, "first_token_s": 0, "total_s": 0, "new_tokens": 0,
@@ -54,6 +53,10 @@ What `sharedllm ask --json` prints, and `chat --json` on a line for every answer
 - `answered` is false where no answer was found, and `reason` says why. The answer is then `The document does not say.`
   where none of the question's words occurs or all of the document was read, else `Not found in the passages read`,
   with their share.
+- `route` is how the question was answered: `passages` (the model, from the best passages), `tree` (the model, from the
+  tree alone), `front_matter` (the model; the first page is among the passages), `several` (the model; the sources are
+  all sentences about the thing), `overview` (the base model, from the opening pages), `mentions` and `yes_no` (a
+  sentence is quoted), `no_term_matches` (none of the question's words occurs).
 - `sources`, best first, at most eight: those that the answer rests on (`supports` true), then what else was found.
   `read`: the model had read the passage when it answered. `heading` is the nearest one above, null where the document
   has no outline. `page` counts from 1, `page_label` is as printed. `chunk`, `level` and `node` are
@@ -67,8 +70,7 @@ What `sharedllm ask --json` prints, and `chat --json` on a line for every answer
 - `matches`, for a question for several things or their number (`list all …`, `how many …`): how many sentences speak of
   them. The `sources` are then these sentences, in reading order, at most forty; null for any other question, and where
   the answer's number is stated in a passage.
-- `coverage.tokens_read` counts what the model read of the document, in the tree or word for word, in so many `readings`
-  (`--readings`).
+- `coverage.tokens_read` counts what the model read of the document, in the tree or word for word.
 - `tree` is what was read of the context tree: zeros and no `ratio` where none was.
 - `not_read` lists the files of folders and patterns that are no documents `sharedllm` reads, by name and kind;
   `index --json` and `plan --json` have it as well. At a terminal one warning names the first of them. Hidden files,

@@ -13,8 +13,7 @@ from typing import Literal, NamedTuple
 
 from sharedllm_cli.generation.prompt import NOT_IN_DOCUMENT, Turn
 from sharedllm_cli.generation.stream import Finish
-from sharedllm_cli.retrieval.languages import detect_language
-from sharedllm_cli.retrieval.mentions import ASKING_WORDS, KIND_WORDS
+from sharedllm_cli.retrieval.languages import ASKING_WORDS, KIND_WORDS, detect_language
 from sharedllm_cli.retrieval.terms import PAIRED_SCRIPT, SHARED_BEGINNING, Word, fold, same_word, words
 
 _Kind = Literal["number", "name", "identifier", "ordinary"]
@@ -51,6 +50,14 @@ _ASKED_HOW = re.compile(
 )
 """`how many`, `how long`: the second word asks, and a document need not hold it."""
 
+_ANY_NUMBER = re.compile(
+    r"\d[\d.,]*|\b(?:one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|\w+teen|twenty|thirty|forty|fifty|"
+    r"sixty|seventy|eighty|ninety|hundred|thousand|dozen|no|none|both|eine?|zwei|drei|vier|fünf|sechs|sieben|acht|neun|"
+    r"zehn|elf|zwölf|une?|deux|trois|quatre|cinq|sept|huit|neuf|dix)\b",
+    re.IGNORECASE,
+)
+_BETWEEN = 3
+"""Words that may stand between a number and what it counts (`210 full turns`)."""
 _NOT_FOUND = "Not found in the passages read"
 _CUT: dict[Finish, str] = {
     "length": "the answer stops at its longest length (--max-new-tokens)",
@@ -121,17 +128,37 @@ def not_found(read: int, tokens: int) -> str:
 
 def as_model_says(history: Sequence[Turn]) -> list[Turn]:
     """Earlier turns in the words of the model, which says in one sentence alone that it finds nothing."""
-    return [replace(turn, answer=NOT_IN_DOCUMENT) if turn.answer.startswith(_NOT_FOUND) else turn for turn in history]
+    return [replace(turn, answer=NOT_IN_DOCUMENT) if says_not_found(turn.answer) else turn for turn in history]
 
 
 def says_not_in_document(answer: str) -> bool:
     """True where an answer begins with the agreed sentence, or is or begins with a plain variant of it."""
-    if answer.startswith(_NOT_FOUND):
+    if says_not_found(answer):
         return True
     first = _bare(_SENTENCE_END.split(answer.strip(), maxsplit=1)[0])
     if first == _bare(NOT_IN_DOCUMENT) or _NO_ANSWER.fullmatch(first):
         return True
     return _DOES_NOT_SAY.fullmatch(_bare(answer)) is not None
+
+
+def states_number(answer: str, thing: str, passages: str, language: str) -> bool:
+    """Whether some passage states the answer's number of the thing (`210 turns`), so that nothing had to be counted."""
+    counted = {term for word in words(thing, language) for term in word.terms}
+    numbers = {found.group().lower() for found in _ANY_NUMBER.finditer(answer)}
+    if not counted or not numbers:
+        return False
+    said = list(words(passages, language))
+    for place, word in enumerate(said):
+        if word.surface.lower() in numbers:
+            near = said[place + 1 : place + 2 + _BETWEEN]
+            if any(counted & set(other.terms) for other in near):
+                return True
+    return False
+
+
+def says_not_found(answer: str) -> bool:
+    """Whether an answer is `not_found`, which counts the passages that were read."""
+    return answer.startswith(_NOT_FOUND)
 
 
 def _echoes(answer: str, question: str) -> bool:

@@ -40,13 +40,14 @@ class OpenTrees:
 class TreeReading:
     """The tree of a question: what the upper model reads of it, and what is told of that.
 
-    `tokens` are those that it compresses; `hit`: all trees were on disk.
+    `tokens` are those that it compresses; `hit`: all trees were on disk; `seconds` went into building the others.
     """
 
     context: TreeContext | None
     told: TreeRead
     tokens: int
     hit: bool
+    seconds: float = 0.0
 
     @staticmethod
     def none(policy: str) -> TreeReading:
@@ -186,7 +187,7 @@ class Trees:
                 self._shared.upper.check_reading(context)
         tokens, keys = sum(trees[chunk].length for chunk in chunks), len(places)
         told = TreeRead(len(nodes), keys, round(tokens / keys, 2), self._policy)
-        return TreeReading(context, told, tokens, opened_trees.hit)
+        return TreeReading(context, told, tokens, opened_trees.hit, opened_trees.seconds)
 
     def _build_told(self, opened: OpenDocument) -> StoredNodes:
         if reason := self.why_new(opened):

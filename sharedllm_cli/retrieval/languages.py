@@ -107,25 +107,7 @@ samen tekst onderwerp inhoud gaat livro resumo resuma assunto conteúdo fala wor
 """
 GENERAL_WORDS = frozenset(_GENERAL.split())
 """Words of questions about a document as a whole: one of these and stop words alone asks about no place in it."""
-_WHOLE = """
-contents content summarise summarize summary summaries overview gist outline overall takeaways theme themes topic topics
-subject purpose tldr worum handelt inhalt thema hauptaussage zusammenfassen zusammenfassung fasse résumé résume résumer
-résumez sujet thème contenu parle resumen resume resumir tema contenido trata riassunto riassumi riassumere argomento
-contenuto parla samenvatting samenvatten onderwerp inhoud gaat resumo resuma assunto conteúdo fala
-"""
-_OF_THE_WHOLE = frozenset(_WHOLE.split())
-_WHAT_ABOUT = re.compile(
-    r"\bwhat(?!\s+about)\b.*\babout\b"
-    r"|\b(?:describe|explain|about)\b.*\b(?:document|text|book|paper|article|report|file|pdf|story)\b"
-    r"|\b(?:main|key) (?:points?|ideas?)\b",
-    re.IGNORECASE,
-)
-_ASKS_FOR_A_PLACE = re.compile(
-    r"\s*(?:where|who|whom|whose|when|which|how|is|are|was|were|does|do|did|wo|wer|wann|où|qui|quand|dónde|quién|cuándo|"
-    r"dove|chi|quando|onde|quem|wanneer)\b",
-    re.IGNORECASE,
-)
-_GENERAL_IN_OTHER_SCRIPTS = re.compile(
+GENERAL_IN_OTHER_SCRIPTS = re.compile(
     r"(?:문서|글|책|텍스트|보고서|논문|기사|이야기).*(?:무엇|무슨|뭐|어떤|내용|주제|요약|관한)"
     r"|(?:文書|文章|書類|本|記事|論文|資料|テキスト).*(?:何|なに|内容|主題|テーマ|要約|概要)"
     r"|(?:文件|文档|文檔|文章|书|書|论文|論文|报告|報告|文本).*(?:什么|什麼|内容|內容|主题|主題|关于|關於|总结|總結|概括|摘要)"
@@ -133,13 +115,45 @@ _GENERAL_IN_OTHER_SCRIPTS = re.compile(
 )
 """The same where words carry particles or stand without spaces between them."""
 
+_DOCUMENT_KINDS = """
+abstract act agreement appendix article articles author book booklet brochure bylaws chapter charter code constitution
+contract deed conclusion course description document documentation documents essay file files guide guidebook
+guideline guidelines handbook email instructions introduction law lease leaflet letter license licence manual
+manuscript memo minutes note notes novel offer page pages pamphlet paper paragraph paragraphs part passage passages
+pdf policy preface primer prologue procedure protocol readme regulation regulations report review rulebook rules
+section specification standard statement statute statutes story summary syllabus text texts thesis transcript tutorial
+treaty website will writer buch dokument handbuch vertrag bericht anleitung kapitel satzung livre contrat manuel
+rapport texte règlement libro contrato informe texto manuale contratto testo regolamento relazione handboek boek tekst
+verslag livro relatório
+"""
+KIND_WORDS = frozenset(_DOCUMENT_KINDS.split())
+"""What a reader calls the document itself."""
+_ASKING = """
+anything anywhere cover covered covers describe described describes discuss discussed discusses explain explained
+explains find get give happen happened happens have information know list listed mean means mention mentioned mentions
+name named please refer referred refers regarding say saying says show shown something speak speaks state stated states
+talk talks tell tells told write written
+"""
+ASKING_WORDS = frozenset(_ASKING.split())
+"""Words that ask, which say nothing of the matter asked about."""
+
+_LEAVE = """
+able allow allowed allowable fine forbidden legal mandatory necessary need needed obligatory ok okay optional
+permissible permit permitted possible prohibited require required erforderlich erlaubt gestattet möglich nötig notwendig
+verboten
+verpflichtet autorisé interdit nécessaire obligatoire permis possible requis necesario obligatorio permitido posible
+prohibido requerido necessario obbligatorio permesso possibile vietato mogelijk nodig toegestaan verboden verplicht
+necessário obrigatório possível proibido
+"""
+LEAVE_WORDS = frozenset(_LEAVE.split())
+"""Words that ask for leave or duty, which a text says in many ways: they tell little of where it does."""
 DEFAULT_LANGUAGE = "english"
 SAMPLE_CHARACTERS = 200_000
 """A language is guessed from this much of a text at most, half from its beginning and half from its middle."""
 LEAST_SHARE = 0.1
 """Running text of every language above is a third stop words or more; lists, code and other languages are not."""
 
-_WORD = re.compile(r"[^\W\d_]{2,}")  # single letters are names of variables as often as words
+WORD = re.compile(r"[^\W\d_]{2,}")  # single letters are names of variables as often as words
 
 
 def detect_language(text: str, among: Mapping[str, frozenset[str]] = STOP_WORDS) -> str:
@@ -148,22 +162,10 @@ def detect_language(text: str, among: Mapping[str, frozenset[str]] = STOP_WORDS)
         half = SAMPLE_CHARACTERS // 2
         middle = len(text) // 2
         text = text[:half] + " " + text[middle : middle + half]
-    words = _WORD.findall(text.lower())
+    words = WORD.findall(text.lower())
     counts = {language: sum(word in stop_words for word in words) for language, stop_words in among.items()}
     best = max(counts, key=lambda language: (counts[language], language == DEFAULT_LANGUAGE))
     return best if counts[best] > LEAST_SHARE * len(words) else DEFAULT_LANGUAGE
-
-
-def names_the_whole(question: str) -> bool:
-    """Whether a question that asks about no place says that it asks about the whole: for its contents, or a summary.
-
-    Others have only words that say nothing by themselves (`why?`, `where is it?`), or name a document in passing.
-    """
-    if _GENERAL_IN_OTHER_SCRIPTS.search(question):
-        return True
-    asked = {word.lower() for word in _WORD.findall(question)}
-    said = asked & _OF_THE_WHOLE or _WHAT_ABOUT.search(question)
-    return bool(said) and _ASKS_FOR_A_PLACE.match(question) is None
 
 
 def asks_about_the_whole(question: str, content_words: Collection[str], matched: Collection[str]) -> bool:
@@ -175,4 +177,4 @@ def asks_about_the_whole(question: str, content_words: Collection[str], matched:
     own = STOP_WORDS[detect_language(question)]
     if all(word.lower() in GENERAL_WORDS or word.lower() in own for word in content_words):
         return True
-    return not matched and _GENERAL_IN_OTHER_SCRIPTS.search(question) is not None
+    return not matched and GENERAL_IN_OTHER_SCRIPTS.search(question) is not None

@@ -371,3 +371,23 @@ def _spread_leaves(count: int, room: float) -> list[int]:
     halving = sorted(range(len(grid)), key=lambda k: int(f"{k + 1:032b}"[::-1], 2))
     order = [*range(beginning), count - 1, *(grid[k] for k in halving), *range(count)]
     return [leaf for leaf in dict.fromkeys(order) if 0 <= leaf < count]
+
+
+def raise_front(
+    scores: Sequence[np.ndarray], documents: Sequence[TokenText], page_ends: Sequence[int], budget_tokens: int
+) -> list[np.ndarray]:
+    """Scores [leaves] a document with the leaves of each first page raised just above the best score of all.
+
+    `page_ends[d]` is the token at which document d's first page ends. Of a long one as many leaves are raised as take
+    half of `budget_tokens` for all documents together, and at least its first, so that the other half is left for what
+    the words of the question find.
+    """
+    best = max((float(values.max()) for values in scores if len(values)), default=0.0)
+    above = np.nextafter(best, np.inf)  # before all that score as well: of equals the first documents' come first
+    share = budget_tokens // (2 * max(1, len(documents)))
+    raised = []
+    for values, document, page_end in zip(scores, documents, page_ends, strict=True):
+        front = (document.leaves[:, 0] < page_end) & (document.leaves[:, 1] <= share)
+        front[:1] = True
+        raised.append(np.where(front, above, values))
+    return raised

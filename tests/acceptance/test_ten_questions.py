@@ -72,15 +72,14 @@ def test_evidence_stands_on_its_page(document: str, shared_pdfs: Path) -> None:
 
 @pytest.fixture(scope="module")
 def reader(default_model_home: Path) -> Iterator[Any]:
-    """One engine for both manuals. It reads, and where it refuses it reads on, but it writes no answer."""
-    from sharedllm_cli.asking import Asking
+    """One engine for both manuals. It reads, but it writes no answer."""
+    from sharedllm_cli.answering.pipeline import Pipeline
     from sharedllm_cli.config import Settings
     from sharedllm_cli.engine import Engine
     from sharedllm_cli.progress import Silent
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Asking, "_weighed", lambda self, begun, tree: None)
-        patch.setattr(Asking, "_decode", lambda self, begun, tree, weighed: iter([("Yes.", "stop")]))
+        patch.setattr(Pipeline, "decode", lambda self, reading: iter([("Yes.", "stop")]))
         yield Engine(Settings(), home=default_model_home, reporter=Silent())
 
 

@@ -20,7 +20,7 @@ from sharedllm_cli.errors import DocumentError
 KEYS = {
     "": {"question", "answer", "sources", "coverage", "tree", "answered", "reason"}
     | {"matches", "index", "model", "timing", "memory", "warnings", "not_read"},
-    "coverage": {"tokens", "tokens_read", "chunks", "pages", "pages_without_text", "readings"},
+    "coverage": {"tokens", "tokens_read", "chunks", "pages", "pages_without_text"},
     "tree": {"preserved_nodes", "kept_keys", "ratio", "policy"},
     "index": {"text_hit", "trees_hit", "path", "bytes"},
     "model": {"base", "adapter", "trained", "reads_tree", "quantize", "device"},
@@ -202,12 +202,6 @@ def test_what_was_found_and_not_read_stands_last_in_few_words(book: str) -> None
     assert len(line) <= 80
     only = call(Script(changes={"sources": sources[:1]}), "ask", book, "When?").err
     assert "Also found" not in only
-
-
-def test_several_readings_are_told(book: str) -> None:
-    for readings, told in ((1, "1,024 of 5,000 tokens read · "), (3, "1,024 of 5,000 tokens read in 3 readings · ")):
-        coverage = Coverage(5000, 1024, 10, 12, [], readings=readings)
-        assert told in call(Script(changes={"coverage": coverage}), "ask", book, "When?").err
 
 
 def test_the_words_asked_for_stand_within_what_is_shown() -> None:

@@ -37,7 +37,6 @@ OTHER_VALUES: dict[str, Any] = {
     "evidence_tokens": 99,
     "tree": False,
     "refuse_from": 0.3,
-    "readings": 3,
     "candidates": 3,
     "max_new_tokens": 17,
     "temperature": 0.7,

@@ -159,7 +159,6 @@ def show_stats(console: Console, turns: Sequence[SavedTurn]) -> None:
 
 def _effort(answer: Answer) -> list[Row]:
     coverage, timing, index = answer.coverage, answer.timing, answer.index
-    goes = "" if coverage.readings < 2 else f", in {coverage.readings} readings"
     pages = [number_of(coverage.pages, "page")] if coverage.pages else []
     if coverage.pages_without_text:
         pages.append(f"without text: {page_list(coverage.pages_without_text)}")
@@ -167,7 +166,7 @@ def _effort(answer: Answer) -> list[Row]:
     times = [f"{name} {duration(seconds)}" for name, seconds in steps if seconds >= 0.05]
     trees = [f"trees {_hit(index.trees_hit)}"] if answer.tree.preserved_nodes else []
     return [
-        ("read", f"{coverage.tokens_read:,} of {number_of(coverage.tokens, 'token')}{goes}"),
+        ("read", f"{coverage.tokens_read:,} of {number_of(coverage.tokens, 'token')}"),
         ("documents", ", ".join([*pages, number_of(coverage.chunks, "chunk")])),
         ("time", f"{duration(timing.total_s)}" + (f" ({', '.join(times)})" if times else "")),
         ("answer", f"{number_of(timing.new_tokens, 'token')}{_rate(timing.tokens_per_s)}"),

@@ -15,7 +15,7 @@ from sharedllm_cli.config import Resolved, Settings, resolve
 from sharedllm_cli.errors import UsageError
 
 OF_A_QUESTION = (
-    *("policy", "evidence_tokens", "readings", "tree", "refuse_from", "candidates", "max_new_tokens", "temperature"),
+    *("policy", "evidence_tokens", "tree", "refuse_from", "candidates", "max_new_tokens", "temperature"),
     *("top_p", "seed", "cuda_graphs", "system", "password"),
 )
 """Settings that are read at each question (the password: at each /add), in the order in which /set shows them."""

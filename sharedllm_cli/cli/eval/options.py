@@ -15,7 +15,6 @@ MODEL_SETTINGS = ("model", "adapter", "device", "quantize", "dtype", "attention"
 ANSWER_SETTINGS = (
     "policy",
     "evidence_tokens",
-    "readings",
     "tree",
     "refuse_from",
     "candidates",

@@ -79,8 +79,7 @@ def explain(
 def effort(answer: Answer) -> list[str]:
     """The parts of the closing line: what was read, how fast, by which model."""
     coverage, timing = answer.coverage, answer.timing
-    goes = "" if coverage.readings < 2 else f" in {coverage.readings} readings"
-    parts = [f"{coverage.tokens_read:,} of {coverage.tokens:,} tokens read{goes}"]
+    parts = [f"{coverage.tokens_read:,} of {coverage.tokens:,} tokens read"]
     if coverage.pages:
         parts.append(number_of(coverage.pages, "page"))
     if coverage.pages_without_text:

@@ -6,16 +6,15 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 from pathlib import Path
+from time import perf_counter
 from typing import Any
 
 from sharedllm_cli.config import Settings
 from sharedllm_cli.documents.chunking import plain_ids
 from sharedllm_cli.errors import UsageError
 from sharedllm_cli.index.store import IndexStore
-from sharedllm_cli.lab.evaluation import readings
-from sharedllm_cli.lab.evaluation.answering import Answerer
 from sharedllm_cli.lab.evaluation.arm_table import ArmTable, difference
-from sharedllm_cli.lab.evaluation.arms import ARMS, Arm, DocumentReader, Question, check_names, measurable
+from sharedllm_cli.lab.evaluation.arms import ARMS, Arm, DocumentReader, check_names, measurable
 from sharedllm_cli.lab.evaluation.provenance import data_facts, model_facts, program_facts, reading_facts
 from sharedllm_cli.lab.evaluation.questions import (
     Asked,
@@ -94,8 +93,7 @@ def answers(request: Request, settings: Settings, *, home: Path, reporter: Repor
         for place, asked in selection.by_document():
             for _ in evaluation.ask_document(place, asked, arms):
                 task.advance(1)
-    read_on_from = shared.refuse_from(settings) if settings.readings > 1 else None
-    found = _metrics(run, selection, arms, left_out, seed=request.seed, read_on_from=read_on_from)
+    found = _metrics(run, selection, arms, left_out, seed=request.seed)
     if any(of.get("rouge_l", 0) is None for of in found["arms"].values()):
         reporter.warn("ROUGE-L is not computed: the library rouge-score is not installed (the extra `eval`)")
     run.finish(found)
@@ -118,9 +116,6 @@ class _Evaluation:
         self._settings = settings
         self._store = store
         self._reporter = reporter
-        self._answerer = Answerer(
-            shared, settings.max_new_tokens, shared.refuse_from(settings), shared.candidates(settings)
-        )
         self._readers: dict[int, DocumentReader] = {}
 
     def ask_document(self, place: int, asked: Sequence[Asked], arms: Sequence[Arm]) -> Iterator[None]:
@@ -145,19 +140,23 @@ class _Evaluation:
     def _answered(self, reader: DocumentReader, arm: Arm, asked: Asked) -> dict[str, Any]:
         """One line of predictions; its `answer` is None where the document does not fit."""
         gold = plain_ids(self._shared.base.tokenizer, asked.answers[0]) if asked.answerable else []
-        question = Question(asked.text, max(self._settings.max_new_tokens, len(gold)))
+        answer_tokens = max(self._settings.max_new_tokens, len(gold))
         line: dict[str, Any] = {
             "arm": arm.name,
             "question": asked.text,
             "answers": list(asked.answers),
             "answerable": asked.answerable,
         }
-        if arm.needs_tree or (arm.name == "sharedllm" and reader.reads_tree):
+        if arm.needs_tree or reader.reads_tree:
             _ = reader.nodes  # built before the clock starts
-        found = readings.answer(self._answerer, asked.text, arm.read(reader, question), gold)
-        if found is None:
+        started = perf_counter()
+        read = arm.read(reader, asked.text, answer_tokens)
+        if read is None:
             return {**line, "answer": None, "document_tokens": reader.opened.tokens}
-        return {**line, **found.facts(), "gold_tokens": len(gold), "document_tokens": reader.opened.tokens}
+        searched = perf_counter() - started
+        found = reader.answer(read, gold).facts()
+        found["first_token_s"] += searched
+        return {**line, **found, "gold_tokens": len(gold), "document_tokens": reader.opened.tokens}
 
 
 def _metrics(
@@ -167,35 +166,43 @@ def _metrics(
     left_out: dict[str, str],
     *,
     seed: int,
-    read_on_from: float | None,
 ) -> dict[str, Any]:
-    found = _compared(run, selection, arms, seed, read_on_from)
+    found = _compared(run, selection, arms, seed)
     found["arms"] |= {name: {"n": 0, "left_out": reason} for name, reason in left_out.items()}
     found["documents"]["in_data"] = len(selection.documents)
     files = list(dict.fromkeys(document.file for document in selection.documents))
     if len(files) > 1:
         parts = {file: selection.of_file(file) for file in files}
-        found["files"] = {
-            file: _compared(run, part, arms, seed, read_on_from) for file, part in parts.items() if part.chosen
-        }
+        found["files"] = {file: _compared(run, part, arms, seed) for file, part in parts.items() if part.chosen}
     return found
 
 
-def _compared(
-    run: Run, selection: Selection, arms: Sequence[Arm], seed: int, read_on_from: float | None
-) -> dict[str, Any]:
+def _compared(run: Run, selection: Selection, arms: Sequence[Arm], seed: int) -> dict[str, Any]:
     """What the arms came to over the chosen questions, and how they differ."""
     keys = [asked.key for _, asked in selection.chosen]
-    tables = {
-        arm.name: ArmTable(
-            arm.name, [run[f"{arm.name} {key}"] for key in keys], seed, read_on_from if arm.reads_on else None
-        )
-        for arm in arms
-    }
+    names = [arm.name for arm in arms]
+    tables = {name: ArmTable(name, [run[f"{name} {key}"] for key in keys], seed) for name in names}
     answerable = sum(asked.answerable for _, asked in selection.chosen)
     return {
         "arms": {name: table.metrics() for name, table in tables.items()},
         "differences": [difference(one, other, seed) for other, one in combinations(tables.values(), 2)],
         "questions": {"asked": len(keys), "answerable": answerable, "candidates": selection.candidates},
         "documents": {"asked": len({place for place, _ in selection.chosen})},
+        "routes": _by_route(run, names, keys, seed) if "sharedllm" in names else {},
     }
+
+
+def _by_route(run: Run, names: Sequence[str], keys: Sequence[str], seed: int) -> dict[str, Any]:
+    """Every arm over the questions that `ask` answers by the same route, and how the arms differ on them."""
+    by_route: dict[str, list[str]] = {}
+    for key in keys:
+        by_route.setdefault(run[f"sharedllm {key}"]["route"], []).append(key)
+    found: dict[str, Any] = {}
+    for route, own in sorted(by_route.items()):
+        tables = [ArmTable(name, [run[f"{name} {key}"] for key in own], seed) for name in names]
+        found[route] = {
+            "asked": len(own),
+            "arms": {table.name: table.summary() for table in tables},
+            "differences": [difference(one, other, seed) for other, one in combinations(tables, 2)],
+        }
+    return found

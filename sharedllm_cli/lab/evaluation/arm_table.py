@@ -12,15 +12,14 @@ from sharedllm_cli.lab.evaluation import metrics
 from sharedllm_cli.lab.evaluation.refusals import operating_points
 from sharedllm_cli.lab.evaluation.runner import interval_json
 
-METRICS = ("f1", "em", "rouge_l", "answer_nll")
+METRICS = ("f1", "em", "holds", "rouge_l", "answer_nll")
 
 
 class ArmTable:
     """What an arm answered, question by question; a question whose document did not fit is not among them."""
 
-    def __init__(self, name: str, lines: Sequence[dict[str, Any]], seed: int, read_on_from: float | None) -> None:
+    def __init__(self, name: str, lines: Sequence[dict[str, Any]], seed: int) -> None:
         self.name = name
-        self._read_on_from = read_on_from
         self._seed = seed
         self._given = [line for line in lines if line["answer"] is not None]
         self._missing = len(lines) - len(self._given)
@@ -33,6 +32,10 @@ class ArmTable:
         return values, [line["gold_tokens"] for line in chosen] if metric == "answer_nll" else None
 
     def metrics(self) -> dict[str, Any]:
+        """The arm's means with their intervals, its refusals, and what each threshold of refusal would have done."""
+        return {**self.summary(), "thresholds": operating_points(self._given)}
+
+    def summary(self) -> dict[str, Any]:
         """The arm's means with their intervals, refusals of both kinds of questions, and how many did not fit."""
         found: dict[str, Any] = {"n": len(self.scores)}
         for metric in METRICS:
@@ -44,7 +47,7 @@ class ArmTable:
         found["refused"] = self._refused(answerable=True)
         lost = sum(not line["answerable"] for line in self._given)
         found["unanswerable"] = {"n": lost, "refused": self._refused(answerable=False)}
-        return {**found, "did_not_fit": self._missing, "thresholds": operating_points(self._given, self._read_on_from)}
+        return {**found, "did_not_fit": self._missing}
 
     def _refused(self, *, answerable: bool) -> float | None:
         """The share of answers that are the fixed sentence."""
@@ -57,6 +60,7 @@ def _scores(line: dict[str, Any]) -> dict[str, Any]:
     return {
         "f1": metrics.f1(answer, gold),
         "em": metrics.exact_match(answer, gold),
+        "holds": metrics.holds(answer, gold),
         "rouge_l": metrics.rouge_l(answer, gold),
         "answer_nll": line["nll"] / line["gold_tokens"],
         "gold_tokens": line["gold_tokens"],

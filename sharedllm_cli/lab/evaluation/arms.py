@@ -1,60 +1,87 @@
 """The arms: ways to read a document for a question. They differ in what they read and in nothing else.
 
-Base model, prompt, decoding and adapter weights are the same in all of them; an arm says which passages stand in the
-running text and which tree is read beside it. Knows no data file and no metric.
+Base model, prompt, decoding and adapter weights are the same in all of them, and all go through `answering/`, as `ask`
+does; an arm says which passages are in the prompt and which tree is read beside it. Knows no data file and no metric.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from types import MappingProxyType
+from typing import Any
 
+from sharedllm_cli.answering.pipeline import Pipeline, Reading, Retrieved
+from sharedllm_cli.answering.question import Question
+from sharedllm_cli.answering.reader import SharedPrefix
+from sharedllm_cli.answering.routing import Route
+from sharedllm_cli.answering.wording import PLAIN
 from sharedllm_cli.config import Settings
 from sharedllm_cli.errors import UsageError
-from sharedllm_cli.generation import prompt as prompts
-from sharedllm_cli.generation.prompt import PassageText, Prompt
+from sharedllm_cli.generation.grounding import says_not_found
+from sharedllm_cli.generation.prompt import NOT_IN_DOCUMENT, PassageText, Prompt
+from sharedllm_cli.generation.sampling import Unsaid
 from sharedllm_cli.index.nodes import StoredNodes
 from sharedllm_cli.index.store import IndexStore
 from sharedllm_cli.lab.evaluation.scoring import DocumentScorer
 from sharedllm_cli.model.cross_attention import TreeContext
 from sharedllm_cli.model.shared import SharedModel
-from sharedllm_cli.progress import Reporter
-from sharedllm_cli.reading.choosing import Choosing, Chosen
-from sharedllm_cli.reading.library import OpenDocument
+from sharedllm_cli.progress import RememberingReporter, Reporter
+from sharedllm_cli.reading.library import Library, OpenDocument
 from sharedllm_cli.reading.scoring import Scored
 from sharedllm_cli.reading.sources import characters
 from sharedllm_cli.reading.trees import OpenTrees, Trees
 
 _STEP = 32
-"""So many tokens less are tried where beginning and end don't fit: cut words may take more tokens than they did."""
+"""Tokens fewer at each attempt where beginning and end don't fit: cut words may take more tokens than they did."""
 _GRAINS = 32
-"""Beginning and end of a document take a whole number of so many parts of the window: for nearly all questions, longer
-and shorter ones, the same words, which are then read once for all of them (`answering.Answerer`)."""
-
-
-@dataclass(frozen=True)
-class Question:
-    """A question, and the tokens kept for its answer: --max-new-tokens, or the gold answer's where it is longer."""
-
-    text: str
-    answer_tokens: int
+"""Beginning and end of a document take a multiple of this fraction of the window: for nearly all questions the same
+tokens, which are then read once for all of them (`answering/reader.py: SharedPrefix`)."""
 
 
 @dataclass(frozen=True)
 class Read:
-    """What the model is given: the running text and the tree beside it.
+    """What an arm gives the model: the prompt and the tree beside it, on one question's `pipeline`.
 
-    `hopeless`: none of the question's words occurs in the document, so that `ask` answers without the model. `shared`:
-    other questions' running texts begin like this one.
+    `retrieved`: what the search found, None for an arm that does not search. `plain`: the model answers whatever the
+    route. `shared`: other questions' prompts begin like this one.
     """
 
+    pipeline: Pipeline
     prompt: Prompt
     tree: TreeContext | None = None
     tree_keys: int = 0
-    hopeless: bool = False
+    retrieved: Retrieved | None = None
+    plain: bool = False
     shared: bool = False
+
+
+@dataclass(frozen=True)
+class Answered:
+    """An answer and its measurements.
+
+    `nll` is the sum over the gold answer's tokens of their negative log-likelihood in nats, each given the prompt and
+    the gold tokens before it. `refusal_nll` is that of the refusal with its end; `otherwise` is what is answered given
+    that it is not the refusal, and `otherwise_nll` the cost of its tokens. `first_token_s`: seconds from the question
+    to the first token. `route`: how it was answered, None for an arm that does not search.
+    """
+
+    answer: str
+    nll: float
+    refusal_nll: float
+    otherwise: str
+    otherwise_nll: float
+    first_token_s: float
+    prompt_tokens: int
+    evidence_tokens: int
+    tree_keys: int
+    route: str | None
+
+    def facts(self) -> dict[str, Any]:
+        """What a line of predictions holds of it."""
+        facts: dict[str, Any] = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        return facts if self.route else {name: value for name, value in facts.items() if name != "route"}
 
 
 class DocumentReader:
@@ -67,23 +94,38 @@ class DocumentReader:
         self.settings = settings
         self._shared = shared
         self._store = store
+        self._reporter = RememberingReporter(reporter)
         self._trees = Trees(store, shared, settings, reporter)
+        self._prefix = SharedPrefix()
         self.scored = DocumentScorer(opened, shared)
+
+    def pipeline(
+        self, text: str, answer_tokens: int, *, policy: str | None = None, tree: bool | None = None, plain: bool = False
+    ) -> Pipeline:
+        """The pipeline of a question, with room in the window for an answer of some tokens.
+
+        `policy` and `tree` stand for those of the settings; `plain`: no rule about wording applies.
+        """
+        asked = Question.of(text, [self.opened], self._shared, self.settings)
+        asked = replace(asked, answer_tokens=answer_tokens, policy=policy or asked.policy)
+        if tree is not None:
+            asked = replace(asked, reads_tree=tree)
+        if plain:
+            asked = replace(asked, wording=PLAIN)
+        if asked.reads_tree:
+            _ = self.nodes  # found on disk, or built
+        library = Library([self.opened])
+        scores = self.scored
+
+        def score(query: str) -> Scored:
+            return scores(query, asked.policy)
+
+        return Pipeline(asked, library, self._shared, self._trees, self._store, self._reporter, score=score)
 
     @property
     def reads_tree(self) -> bool:
         """Whether `ask` would read a tree."""
         return self._shared.reads_tree(self.settings)
-
-    @property
-    def passage_budget(self) -> int:
-        """Tokens of verbatim passages."""
-        return self._shared.passage_budget(self.settings)
-
-    @property
-    def readings(self) -> int:
-        """So many times passages are read at most, where the ones before are met with a refusal."""
-        return 1 if self._shared.refuse_from(self.settings) is None else self.settings.readings
 
     @cached_property
     def nodes(self) -> StoredNodes:
@@ -96,103 +138,130 @@ class DocumentReader:
         reading = self._trees.read([self.opened], OpenTrees([self.nodes], True, 0.0), scored, [None])
         return reading.context, reading.told.kept_keys
 
-    def prompt(self, question: Question, passages: Sequence[PassageText] = ()) -> Prompt:
-        """The running text, as `ask` builds it."""
-        base = self._shared.base
-        return prompts.build(
-            base.tokenizer,
-            window=self.window,
-            max_new_tokens=question.answer_tokens,
-            question=question.text,
-            passages=passages,
-            system=self.settings.system,
-        )
-
     @property
     def window(self) -> int:
         """Tokens that the model reads at most."""
         return self._shared.base.window
 
-    def room(self, question: Question) -> int:
+    def room(self, pipeline: Pipeline) -> int:
         """Tokens of the window that question and answer leave."""
-        return self.window - question.answer_tokens - len(self.prompt(question).token_ids)
+        return self.window - pipeline.question.answer_tokens - len(pipeline.reader.prompt().token_ids)
 
     def passage(self, first_token: int, end_token: int) -> PassageText:
-        """A stretch of the document as it stands in the running text."""
+        """A stretch of the document as it stands in the prompt."""
         start, end = characters(self.opened, first_token, end_token)
         return PassageText(self.opened.name, None, None, self.opened.document.text[start:end])
 
+    def answer(self, read: Read, gold_ids: Sequence[int]) -> Answered:
+        """The answer as `ask` gives it, greedily; the gold answer (which may be empty) is scored beside it."""
+        pipeline = read.pipeline
+        reading = pipeline.read_prompt(read.prompt, read.tree, self._prefix if read.shared else None)
+        reader, prefilled = pipeline.reader, reading.prefilled
+        nll = sum(reader.score(prefilled, gold_ids))
+        refusal = reading.refusal or reader.refusal(prefilled)
+        otherwise, ids = self._decoded(read, reading, refusal.suppressed)
+        if reading.refused:
+            answer = NOT_IN_DOCUMENT
+        elif reading.refusal is None and (reader.begins_refusal(prefilled) or pipeline.question.beams > 1):
+            answer, _ = self._decoded(read, reading, None)
+        else:
+            answer = otherwise  # token by token both ways agree where the first one is not the refusal's
+        route = None if read.plain or read.retrieved is None else read.retrieved.route
+        if route is not None and read.retrieved is not None and not route.asks_model:
+            answer = otherwise = _plain_refusal(pipeline.extract(read.retrieved).text)
+        elif route is Route.OVERVIEW:
+            own = Reading(prefilled.copy(), None)
+            answer = otherwise = "".join(piece for piece, _ in pipeline.decode(own)).strip()
+        return Answered(
+            answer=answer,
+            nll=nll,
+            refusal_nll=refusal.nll,
+            otherwise=otherwise,
+            otherwise_nll=sum(reader.score(prefilled, ids)),
+            first_token_s=prefilled.seconds,
+            prompt_tokens=len(read.prompt.token_ids),
+            evidence_tokens=read.prompt.evidence_tokens,
+            tree_keys=read.tree_keys,
+            route=route.value if route else None,
+        )
 
-def _closed(reader: DocumentReader, question: Question) -> Iterator[Read]:
-    yield Read(reader.prompt(question))
+    def _decoded(self, read: Read, reading: Reading, suppressed: Unsaid | None) -> tuple[str, list[int]]:
+        """The text and the tokens of the likeliest answer; the reading's cache stays as it is."""
+        reader = read.pipeline.reader
+        tokens = reader.beams(reading.prefilled, suppressed)
+        if tokens is None:
+            tokens = list(reader.stream(reading.prefilled.copy(), suppressed))
+        text = "".join(piece for piece, _ in reader.text(reading.prefilled, tokens)).strip()
+        return text, [one.token for one in tokens]
 
 
-def _full(reader: DocumentReader, question: Question) -> Iterator[Read]:
-    if reader.opened.tokens > reader.room(question):
-        return
-    prompt = reader.prompt(question, [reader.passage(0, reader.opened.tokens)])
-    if not prompt.dropped_passages:
-        yield Read(prompt, shared=True)
+def _plain_refusal(answer: str) -> str:
+    """A refusal in the words of the data, whose sentence does not count the passages."""
+    return NOT_IN_DOCUMENT if says_not_found(answer) else answer
 
 
-def _truncate(reader: DocumentReader, question: Question) -> Iterator[Read]:
-    if whole := next(_full(reader, question), None):
-        yield whole
-        return
-    tokens, room = reader.opened.tokens, reader.room(question)
+def _closed(reader: DocumentReader, text: str, answer_tokens: int) -> Read:
+    pipeline = reader.pipeline(text, answer_tokens)
+    return Read(pipeline, pipeline.reader.prompt())
+
+
+def _full(reader: DocumentReader, text: str, answer_tokens: int) -> Read | None:
+    pipeline = reader.pipeline(text, answer_tokens)
+    if reader.opened.tokens > reader.room(pipeline):
+        return None
+    prompt = pipeline.reader.prompt([reader.passage(0, reader.opened.tokens)])
+    return None if prompt.dropped_passages else Read(pipeline, prompt, shared=True)
+
+
+def _truncate(reader: DocumentReader, text: str, answer_tokens: int) -> Read:
+    if whole := _full(reader, text, answer_tokens):
+        return whole
+    pipeline = reader.pipeline(text, answer_tokens)
+    tokens, room = reader.opened.tokens, reader.room(pipeline)
     room -= room % (reader.window // _GRAINS)
     for budget in range(min(tokens - 2, room), 1, -_STEP):
         half = budget // 2
-        prompt = reader.prompt(question, [reader.passage(0, budget - half), reader.passage(tokens - half, tokens)])
+        prompt = pipeline.reader.prompt([reader.passage(0, budget - half), reader.passage(tokens - half, tokens)])
         if not prompt.dropped_passages:
-            yield Read(prompt, shared=True)
-            return
-    yield from _closed(reader, question)
+            return Read(pipeline, prompt, shared=True)
+    return _closed(reader, text, answer_tokens)
 
 
-def _passages(reader: DocumentReader, question: Question, scored: Scored, policy: str) -> Iterator[Read]:
-    by_words = policy in ("hybrid", "bm25", "right")
-    choosing = Choosing([reader.opened], scored, reader.passage_budget, by_words=by_words, question=question.text)
-    read: list[Chosen] = []
-    chosen: Chosen | None = choosing.first()
-    while chosen is not None:
-        prompt = reader.prompt(question, chosen.passages)
-        yield Read(prompt, hopeless=chosen.hopeless)
-        read.append(chosen.kept(prompt.passages, prompt.evidence_tokens))
-        chosen = choosing.following(read) if len(read) < reader.readings else None
+def _searched(pipeline: Pipeline, *, plain: bool = False) -> Read:
+    found = pipeline.retrieve()
+    prompt = pipeline.prompt(found)
+    return Read(pipeline, prompt, found.tree.context, found.tree.told.kept_keys, found, plain=plain)
 
 
-def _bm25(reader: DocumentReader, question: Question) -> Iterator[Read]:
-    return _passages(reader, question, reader.scored(question.text, "bm25"), "bm25")
+def _bm25(reader: DocumentReader, text: str, answer_tokens: int) -> Read:
+    return _searched(reader.pipeline(text, answer_tokens, policy="bm25", tree=False))
 
 
-def _tree(reader: DocumentReader, question: Question) -> Iterator[Read]:
-    scored = reader.scored(question.text, reader.settings.policy)
-    yield Read(reader.prompt(question), *reader.tree(scored))
+def _tree(reader: DocumentReader, text: str, answer_tokens: int) -> Read:
+    pipeline = reader.pipeline(text, answer_tokens)
+    return Read(pipeline, pipeline.reader.prompt(), *reader.tree(reader.scored(text, reader.settings.policy)))
 
 
-def _sharedllm(reader: DocumentReader, question: Question) -> Iterator[Read]:
-    policy = reader.settings.policy
-    scored = reader.scored(question.text, policy)
-    tree = reader.tree(scored) if reader.reads_tree else None
-    for read in _passages(reader, question, scored, policy):
-        yield read if tree is None else Read(read.prompt, *tree)
+def _sharedllm(reader: DocumentReader, text: str, answer_tokens: int) -> Read:
+    return _searched(reader.pipeline(text, answer_tokens))
+
+
+def _plain(reader: DocumentReader, text: str, answer_tokens: int) -> Read:
+    return _searched(reader.pipeline(text, answer_tokens, plain=True), plain=True)
 
 
 @dataclass(frozen=True)
 class Arm:
-    """A way to read: `read` gives what the model is given, one reading after the other until one is not met with a
-    refusal, and nothing where the document does not fit.
+    """A way to read: `read(reader, question, answer_tokens)` is what the model is given, None where the document does
+    not fit the window.
 
-    `needs_tree`: without an open gate it would be `closed` again. `wrong` reads the next document's tree. `reads_on`:
-    passages that are met with a refusal are followed by others.
+    `needs_tree`: without an open gate it would be `closed` again. `wrong` reads the next document's tree.
     """
 
     name: str
-    read: Callable[[DocumentReader, Question], Iterator[Read]]
+    read: Callable[[DocumentReader, str, int], Read | None]
     needs_tree: bool = False
     wrong: bool = False
-    reads_on: bool = False
 
 
 ARMS: Mapping[str, Arm] = MappingProxyType(
@@ -201,10 +270,11 @@ ARMS: Mapping[str, Arm] = MappingProxyType(
         for arm in (
             Arm("closed", _closed),
             Arm("truncate", _truncate),
-            Arm("bm25", _bm25, reads_on=True),
+            Arm("bm25", _bm25),
             Arm("tree", _tree, needs_tree=True),
             Arm("tree-wrong", _tree, needs_tree=True, wrong=True),
-            Arm("sharedllm", _sharedllm, reads_on=True),
+            Arm("plain", _plain),
+            Arm("sharedllm", _sharedllm),
             Arm("full", _full),
         )
     }
@@ -242,7 +312,7 @@ def _left_out(arms: Sequence[Arm], shared: SharedModel, settings: Settings, docu
     reasons = {}
     reads_tree = shared.reads_tree(settings)
     for arm in arms:
-        blind = arm.name == "bm25" or (arm.name == "sharedllm" and not reads_tree)
+        blind = arm.name == "bm25" or (arm.name in ("sharedllm", "plain") and not reads_tree)
         if arm.needs_tree and not shared.upper.reads_tree:
             reasons[arm.name] = "the adapter reads no tree, so it would be closed again"
         elif arm.wrong and documents < 2:

@@ -214,7 +214,7 @@ def _distinct(values: Iterator[Any]) -> list[Any]:
 
 def _compared(first: _Lines, second: _Lines, keys: Sequence[str], seed: int) -> dict[str, Any]:
     """Means of both sides over some questions that both answered, and the paired differences of what was answered."""
-    tables = [ArmTable(lines.side.arm, [lines.lines[key] for key in keys], seed, None) for lines in (first, second)]
+    tables = [ArmTable(lines.side.arm, [lines.lines[key] for key in keys], seed) for lines in (first, second)]
     answerable = [key for key in keys if first.lines[key]["answerable"]]
     unanswerable = [key for key in keys if not first.lines[key]["answerable"]]
     found: dict[str, Any] = {"n": len(answerable), "n_unanswerable": len(unanswerable)}

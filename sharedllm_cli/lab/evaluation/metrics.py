@@ -15,14 +15,13 @@ from statistics import NormalDist
 
 import numpy as np
 
-from sharedllm_cli.generation.overlap import f1, normalised
+from sharedllm_cli.generation.overlap import f1 as f1
+from sharedllm_cli.generation.overlap import normalised
 from sharedllm_cli.generation.prompt import NOT_IN_DOCUMENT
 
 DRAWS = 10_000
 _BLOCK = 2_000_000
 """So many numbers are drawn at once."""
-
-__all__ = ["Estimate", "difference", "estimate", "exact_match", "f1", "normalised", "proportion", "refused", "rouge_l"]
 
 
 @dataclass(frozen=True)
@@ -43,6 +42,12 @@ def refused(answer: str) -> bool:
 def exact_match(answer: str, gold: Sequence[str]) -> float:
     """SQuAD's exact match: 1 where the answer, in normal form, is one of the accepted ones."""
     return float(normalised(answer) in map(normalised, gold))
+
+
+def holds(answer: str, gold: Sequence[str]) -> float:
+    """1 where one of the accepted answers, in normal form, occurs whole in the answer, word by word."""
+    words = f" {normalised(answer)} "
+    return float(any(f" {normalised(one)} " in words for one in gold if normalised(one)))
 
 
 def rouge_l(answer: str, gold: Sequence[str]) -> float | None:

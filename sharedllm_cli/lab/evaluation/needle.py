@@ -19,10 +19,8 @@ from sharedllm_cli.documents.chunking import plain_ids
 from sharedllm_cli.errors import UsageError
 from sharedllm_cli.index.store import IndexStore
 from sharedllm_cli.lab import plots
-from sharedllm_cli.lab.evaluation import readings
-from sharedllm_cli.lab.evaluation.answering import Answerer
 from sharedllm_cli.lab.evaluation.answers import INDEXES
-from sharedllm_cli.lab.evaluation.arms import Arm, DocumentReader, Question, check_names, measurable
+from sharedllm_cli.lab.evaluation.arms import Arm, DocumentReader, check_names, measurable
 from sharedllm_cli.lab.evaluation.metrics import proportion, refused
 from sharedllm_cli.lab.evaluation.needle_facts import KINDS, Fact, draw_fact, most_tokens
 from sharedllm_cli.lab.evaluation.needle_haystack import Haystack, Stretch, read_text
@@ -150,9 +148,6 @@ class _Search:
         self._settings = settings
         self._store = IndexStore(request.trees or request.out / INDEXES, reporter)
         self._reporter = reporter
-        self._answerer = Answerer(
-            shared, settings.max_new_tokens, shared.refuse_from(settings), shared.candidates(settings)
-        )
 
     def ask_stretch(self, length: int, trial: int, arms: Sequence[Arm]) -> Iterator[None]:
         """Plant a fact at every depth of one stretch of text, each in a document of its own; yields after each answer.
@@ -211,20 +206,19 @@ class _Search:
             "value": fact.value,
             "document_tokens": reader.opened.tokens,
         }
-        question = Question(fact.question, max(self._settings.max_new_tokens, len(gold)))
-        found = readings.answer(self._answerer, fact.question, arm.read(reader, question), gold)
-        if found is None:
+        read = arm.read(reader, fact.question, max(self._settings.max_new_tokens, len(gold)))
+        if read is None:
             return {**line, "answer": None}
+        found = reader.answer(read, gold)
         return {
             **line,
             "answer": found.answer,
             "answered": fact.answered_by(found.answer),
-            "held": any(fact.stands_in(read.prompt.text) for read, _ in found.all),
-            "nll": found.told.nll,
+            "held": fact.stands_in(read.prompt.text),
+            "nll": found.nll,
             "gold_tokens": len(gold),
             "evidence_tokens": found.evidence_tokens,
-            "reading_count": len(found.all),
-            "tree_keys": found.all[0][0].tree_keys,
+            "tree_keys": found.tree_keys,
         }
 
 

@@ -17,7 +17,7 @@ from sharedllm_cli.model.adapter_config import adapter_folder
 from sharedllm_cli.model.shared import SharedModel
 
 _LIBRARIES = ("torch", "transformers", "numpy")
-_READING = ("policy", "evidence_tokens", "readings", "tree", "refuse_from", "max_new_tokens", "system", "stored_dtype")
+_READING = ("policy", "evidence_tokens", "tree", "refuse_from", "max_new_tokens", "system", "stored_dtype")
 """The settings that shape what is read and answered, beside the model's."""
 
 

@@ -16,25 +16,20 @@ THRESHOLDS = (0.001, 0.003, 0.01, 0.03, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.7
 
 
 def operating_points(
-    lines: Sequence[Mapping[str, Any]], read_on_from: float | None = None
+    lines: Sequence[Mapping[str, Any]],
 ) -> list[dict[str, float | None]]:
     """For each threshold: the shares of answerable and of unanswerable questions refused, and the F1 of the answerable.
 
-    `lines` are predictions with their `refusal_nll` and what is answered `otherwise`, below the threshold; where there
-    were several `readings`, the first one below it answers. Where questions were read on only from a threshold
-    (`read_on_from`), lower ones are left out: they would have read on more often.
+    `lines` are predictions with their `refusal_nll` and what is answered `otherwise`, below the threshold.
     """
-    known = [threshold for threshold in THRESHOLDS if read_on_from is None or threshold >= read_on_from]
-    return [{"refuse_from": threshold, **_point(lines, threshold)} for threshold in known]
+    return [{"refuse_from": threshold, **_point(lines, threshold)} for threshold in THRESHOLDS]
 
 
 def _point(lines: Sequence[Mapping[str, Any]], threshold: float) -> dict[str, float | None]:
     refused: dict[bool, list[bool]] = {True: [], False: []}
     scores = []
     for line in lines:
-        readings: Sequence[Mapping[str, Any]] = line.get("readings", [line])
-        answers = (one["otherwise"] for one in readings if not refuses(one["refusal_nll"], threshold))
-        answer = next(answers, NOT_IN_DOCUMENT)
+        answer = NOT_IN_DOCUMENT if refuses(line["refusal_nll"], threshold) else line["otherwise"]
         refused[line["answerable"]].append(metrics.refused(answer))
         if line["answerable"]:
             scores.append(metrics.f1(answer, line["answers"]))

@@ -15,12 +15,10 @@ from sharedllm_cli.answer import Answer
 from sharedllm_cli.config import Settings
 from sharedllm_cli.engine import Engine
 from sharedllm_cli.errors import UsageError
-from sharedllm_cli.generation.prompt import NOT_IN_DOCUMENT
+from sharedllm_cli.generation.prompt import NOT_IN_DOCUMENT, Prompt
 from sharedllm_cli.index.store import IndexStore
-from sharedllm_cli.lab.evaluation import readings as readings_module
-from sharedllm_cli.lab.evaluation.answering import Answered, Answerer
 from sharedllm_cli.lab.evaluation.answers import Request, answers
-from sharedllm_cli.lab.evaluation.arms import ARMS, DocumentReader, Question, Read
+from sharedllm_cli.lab.evaluation.arms import ARMS, Answered, DocumentReader, Read
 from sharedllm_cli.lab.evaluation.questions import Joining, opened, read_joined
 from sharedllm_cli.lab.evaluation.runner import CONFIG, METRICS, PREDICTIONS
 from sharedllm_cli.lab.evaluation.scoring import DocumentScorer
@@ -45,13 +43,19 @@ def readers(path: Path, settings: Settings, tmp_path: Path, shared: SharedModel 
 
 
 WINDOW = 4096
-ASKED = Question("What was the keeper of Skerry 0 called?", 16)
+ASKED = "What was the keeper of Skerry 0 called?"
+ROOM = 16
 
 
 def read(reader: DocumentReader, arm: str) -> Read:
-    found = next(ARMS[arm].read(reader, ASKED), None)
+    found = ARMS[arm].read(reader, ASKED, ROOM)
     assert found is not None
     return found
+
+
+def raw(reader: DocumentReader, ids: list[int], *, shared: bool = False) -> Read:
+    """A prompt of these tokens, whatever they spell."""
+    return Read(reader.pipeline(ASKED, ROOM), Prompt(ids, "", (), 0, 0, 0), shared=shared)
 
 
 def test_each_arm_reads_what_its_name_says(lights_file: Path, reading: Settings, tmp_path: Path) -> None:
@@ -64,7 +68,8 @@ def test_each_arm_reads_what_its_name_says(lights_file: Path, reading: Settings,
     assert "Agnes Stone" in found["bm25"].prompt.text
     assert 0 < found["bm25"].prompt.evidence_tokens <= reading.evidence_tokens
     assert found["tree"].prompt == found["closed"].prompt
-    assert {name for name, one in found.items() if one.tree is not None} == {"tree", "tree-wrong", "sharedllm"}
+    trees = {name for name, one in found.items() if one.tree is not None}
+    assert trees == {"tree", "tree-wrong", "plain", "sharedllm"}
     assert found["tree"].tree_keys == found["sharedllm"].tree_keys > 0
     assert len({one.prompt.text.split("Question:")[1] for one in found.values()}) == 1
 
@@ -83,9 +88,9 @@ def test_bm25_searches_by_words_alone_and_the_others_as_they_are_told(
     monkeypatch.setattr(
         DocumentScorer, "__call__", lambda self, text, policy: (asked.append(policy), original(self, text, policy))[1]
     )
-    for arm in ("closed", "truncate", "full", "bm25", "tree", "sharedllm"):
+    for arm in ("closed", "truncate", "full", "bm25", "tree", "sharedllm", "plain"):
         read(reader, arm)
-    assert asked == ["bm25", "late", "late"], "and each no more than once, for its time is counted"
+    assert asked == ["bm25", "late", "late", "late"], "and each no more than once, for its time is counted"
 
 
 def test_a_document_that_does_not_fit_is_cut_in_its_middle_and_not_read_whole(
@@ -93,13 +98,13 @@ def test_a_document_that_does_not_fit_is_cut_in_its_middle_and_not_read_whole(
 ) -> None:
     small = replace(settings, model=str(model_folder("llama", max_position_embeddings=700)))
     reader = readers(lights_file, small, tmp_path)(0)
-    assert not list(ARMS["full"].read(reader, ASKED))
+    assert ARMS["full"].read(reader, ASKED, ROOM) is None
     cut, text = read(reader, "truncate").prompt, reader.opened.document.text
     first, last = cut.text.split("user\n")[1].split("\n\nQuestion:")[0].rsplit("\n\n", 1)
     assert text.startswith(first)
     assert text.endswith(last)
     assert abs(len(first) - len(last)) < 10
-    window = 700 - ASKED.answer_tokens
+    window = 700 - ROOM
     assert window - 80 < len(cut.token_ids) <= window
 
 
@@ -144,11 +149,11 @@ def test_several_files_are_also_told_apart(lights_file: Path, settings: Settings
 def test_full_counts_every_token_of_the_window(lights_file: Path, settings: Settings, tmp_path: Path) -> None:
     reader = readers(lights_file, settings, tmp_path)(0)
     room = WINDOW - len(read(reader, "closed").prompt.token_ids) - reader.opened.tokens
-    (fits,) = ARMS["full"].read(reader, Question(ASKED.text, room - 2))  # two bytes part the document from the question
+    fits = ARMS["full"].read(reader, ASKED, room - 2)  # two bytes part the document from the question
     assert fits is not None
     assert reader.opened.document.text in fits.prompt.text
     for answer_tokens in (room - 1, room, room + 1):
-        assert not list(ARMS["full"].read(reader, Question(ASKED.text, answer_tokens)))
+        assert ARMS["full"].read(reader, ASKED, answer_tokens) is None
 
 
 @pytest.mark.parametrize("tree", [True, False])
@@ -160,13 +165,12 @@ def test_the_arm_sharedllm_answers_as_ask_does(
     reader = readers(lights_file, settings, tmp_path, engine.shared)(0)
     path = tmp_path / "lights.txt"
     path.write_text(reader.opened.document.text)
-    *_, told = engine.ask(engine.open([str(path)]), ASKED.text)
+    *_, told = engine.ask(engine.open([str(path)]), ASKED)
     assert isinstance(told, Answer)
     got = read(reader, "sharedllm")
-    answered = Answerer(engine.shared, settings.max_new_tokens).answer(
-        got.prompt.token_ids, got.tree, [5, 6, 7], got.prompt.stop_texts
-    )
+    answered = reader.answer(got, [5, 6, 7])
     assert answered.answer == told.answer
+    assert answered.route == told.route == "passages"
     assert got.tree_keys == told.tree.kept_keys
     assert (got.tree_keys > 0) is tree
 
@@ -177,28 +181,33 @@ def test_nll_is_that_of_one_pass_over_prompt_and_answer(
     lights_file: Path, reading: Settings, tmp_path: Path, arm: str, gold: list[int]
 ) -> None:
     shared = load_shared(reading, tmp_path / "home", Silent())
-    got = read(readers(lights_file, reading, tmp_path, shared)(0), arm)
-    answerer = Answerer(shared, 6)
-    found = answerer.answer(got.prompt.token_ids, got.tree, gold, ())
+    reader = readers(lights_file, reading, tmp_path, shared)(0)
+    got = read(reader, arm)
+    found = reader.answer(got, gold)
     with torch.no_grad():
         logits = shared.upper.forward(torch.tensor([got.prompt.token_ids + gold]), got.tree)[0]
     scores = logits.log_softmax(-1)
     start = len(got.prompt.token_ids) - 1
     expected = -sum(float(scores[start + place, token]) for place, token in enumerate(gold))
     assert found.nll == pytest.approx(expected, rel=1e-4)
-    assert answerer.answer(got.prompt.token_ids, got.tree, [], ()).answer == found.answer, "scoring leaves no trace"
+    assert reader.answer(got, []).answer == found.answer, "scoring leaves no trace"
 
 
 @pytest.mark.parametrize("family", [("llama", {}), ("mistral", {"sliding_window": 16})], ids=lambda one: one[0])
 def test_what_is_scored_leaves_the_answer_as_it_was(
-    family: tuple[str, dict[str, int]], model_folder: Callable[..., Path], settings: Settings, tmp_path: Path
+    family: tuple[str, dict[str, int]],
+    lights_file: Path,
+    model_folder: Callable[..., Path],
+    settings: Settings,
+    tmp_path: Path,
 ) -> None:
     folder = model_folder(family[0], max_position_embeddings=WINDOW, **family[1])
-    shared = load_shared(replace(settings, model=str(folder)), tmp_path, Silent())
-    answerer = Answerer(shared, 12)
+    settings = replace(settings, model=str(folder), max_new_tokens=12)
+    shared = load_shared(settings, tmp_path, Silent())
+    reader = readers(lights_file, settings, tmp_path, shared)(0)
     prompt = list(range(40, 140))
-    alone = answerer.answer(prompt, None, [], ())
-    scored = answerer.answer(prompt, None, [50, 60, 70], ())
+    alone = reader.answer(raw(reader, prompt), [])
+    scored = reader.answer(raw(reader, prompt), [50, 60, 70])
     assert scored.answer == alone.answer
     assert scored.refusal_nll == alone.refusal_nll
     tokenizer = shared.base.tokenizer
@@ -219,17 +228,18 @@ def test_what_is_scored_leaves_the_answer_as_it_was(
 def test_numbers_by_arm_and_their_differences(
     lights_file: Path, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A model that reads the year off its running text, and says what it is to say where there is nothing."""
+    """A model that reads the year off its prompt, and refuses where there is nothing."""
 
-    def said(self: Answerer, prompt_ids: list[int], tree: Any, gold: list[int], stop: Any, **_: Any) -> Any:
-        text = bytes(self._shared.base.tokenizer.decode(prompt_ids), "utf-8").decode()
+    def said(self: DocumentReader, read: Read, gold: list[int]) -> Any:
+        rest: Any = (1.0, 0.5, 0, 0, 0, None)
+        text = bytes(self._shared.base.tokenizer.decode(read.prompt.token_ids), "utf-8").decode()
         about, asked = text.split("Question:")
         if "lamp lit" in asked and (place := about.find("lit in ")) > 0:
             year = about[place + 7 : place + 11]
-            return Answered(year, 1.0 * len(gold), 0.0, year, 1.0, 0.5)
-        return Answered(NOT_IN_DOCUMENT, 3.0 * len(gold), 0.0, "no", 1.0, 0.5)
+            return Answered(year, 1.0 * len(gold), 0.0, year, *rest)
+        return Answered(NOT_IN_DOCUMENT, 3.0 * len(gold), 0.0, "no", *rest)
 
-    monkeypatch.setattr(Answerer, "answer", said)
+    monkeypatch.setattr(DocumentReader, "answer", said)
     arms = ("closed", "truncate", "tree", "full")
     request = Request((DataFile(lights_file),), tmp_path / "out", arms=arms, limit=99)
     reporter = Silent()
@@ -263,19 +273,19 @@ def test_a_resumed_run_equals_an_uninterrupted_one(
         request = Request((DataFile(lights_file),), tmp_path / out, arms=arms, limit=5, joins=(2,), resume=resume)
         return answers(request, replace(reading, **changes), home=tmp_path, reporter=Silent())
 
-    monkeypatch.setattr(readings_module, "perf_counter", lambda: 0.0)
-    monkeypatch.setattr("sharedllm_cli.lab.evaluation.answering.perf_counter", lambda: 0.0)
+    for module in ("sharedllm_cli.answering.reader", "sharedllm_cli.lab.evaluation.answers"):
+        monkeypatch.setattr(f"{module}.perf_counter", lambda: 0.0)
     whole = run("whole")
     with monkeypatch.context() as patch:
         left = iter(range(9))
-        original = Answerer.answer
+        original = DocumentReader.answer
 
         def interrupted(*given: Any, **named: Any) -> Any:
             if next(left, None) is None:
                 raise KeyboardInterrupt
             return original(*given, **named)
 
-        patch.setattr(Answerer, "answer", interrupted)
+        patch.setattr(DocumentReader, "answer", interrupted)
         with pytest.raises(KeyboardInterrupt):
             run("cut")
     predictions = tmp_path / "cut" / PREDICTIONS

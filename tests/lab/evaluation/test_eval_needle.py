@@ -19,8 +19,7 @@ from sharedllm_cli.errors import DocumentError, SharedLLMError, UsageError
 from sharedllm_cli.generation.prompt import NOT_IN_DOCUMENT
 from sharedllm_cli.lab.evaluation import needle as needle_module
 from sharedllm_cli.lab.evaluation import questions
-from sharedllm_cli.lab.evaluation.answering import Answered, Answerer
-from sharedllm_cli.lab.evaluation.arms import DocumentReader
+from sharedllm_cli.lab.evaluation.arms import Answered, DocumentReader, Read
 from sharedllm_cli.lab.evaluation.needle import Request, needle
 from sharedllm_cli.lab.evaluation.needle_facts import KINDS, Fact, draw_fact, most_tokens
 from sharedllm_cli.lab.evaluation.needle_haystack import Haystack, read_text
@@ -154,15 +153,19 @@ def test_all_kinds_of_files_are_joined(text_file: Path, lights_file: Path) -> No
 # What is asked and counted
 
 
-def reads_well(
-    self: Answerer, prompt_ids: Sequence[int], tree: Any, gold: Sequence[int], stop: Any, **_: Any
-) -> Answered:
-    """A model that finds the value beside the words of the question, wherever they stand in its running text."""
-    passages, asked = self._shared.base.tokenizer.decode(prompt_ids).split("Question:")
+def answered(read: Read, answer: str, nll: float) -> Answered:
+    return Answered(
+        answer, nll, 0.0, answer, 1.0, 0.0, len(read.prompt.token_ids), read.prompt.evidence_tokens, 0, None
+    )
+
+
+def reads_well(self: DocumentReader, read: Read, gold: Sequence[int]) -> Answered:
+    """A model that finds the value beside the words of the question, wherever they are in the prompt."""
+    passages, asked = self._shared.base.tokenizer.decode(read.prompt.token_ids).split("Question:")
     place = re.search(r"(?:at|of) ([A-Z]\w+)", asked)
     said = re.search(rf" {place[1]} (?:is called|is steered by|is|weighs exactly) (\w+)", passages) if place else None
     answer = said[1] if said else NOT_IN_DOCUMENT
-    return Answered(answer, 2.0 * len(gold), 0.0, answer, 1.0, 0.0)
+    return answered(read, answer, 2.0 * len(gold))
 
 
 def opened_texts(monkeypatch: pytest.MonkeyPatch) -> list[str]:
@@ -180,7 +183,7 @@ def opened_texts(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 def test_cells_count_what_was_answered_and_what_was_held(
     text_file: Path, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Answerer, "answer", reads_well)
+    monkeypatch.setattr(DocumentReader, "answer", reads_well)
     asked = request(text_file, tmp_path / "out", arms=("closed", "full", "bm25", "tree"), lengths=(700, 5000))
     reporter = Silent()
     found = needle(asked, settings, home=tmp_path, reporter=reporter)
@@ -206,9 +209,9 @@ def test_held_and_answered_are_two_things(
     text_file: Path, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
-        Answerer,
+        DocumentReader,
         "answer",
-        lambda self, prompt, tree, gold, stop, **_: Answered("I don't know", 0.0, 0.0, "no", 0.0, 0.0),
+        lambda self, read, gold: answered(read, "I don't know", 0.0),
     )
     found = needle(request(text_file, tmp_path / "out"), settings, home=tmp_path, reporter=Silent())["arms"]["bm25"]
     assert (found["answered"], found["held"], found["refused"]) == (0.0, 1.0, 0.0)
@@ -218,7 +221,7 @@ def test_documents_have_the_length_and_the_depth_they_are_counted_under(
     text_file: Path, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     texts = opened_texts(monkeypatch)
-    monkeypatch.setattr(Answerer, "answer", reads_well)
+    monkeypatch.setattr(DocumentReader, "answer", reads_well)
     needle(request(text_file, tmp_path / "out", arms=("bm25", "sharedllm")), settings, home=tmp_path, reporter=Silent())
     told = lines(tmp_path / "out")[::2]
     assert len(texts) == len(told) == 12, "each is tokenized once, whatever the number of arms"
@@ -237,7 +240,7 @@ def test_an_answer_does_not_depend_on_what_else_is_asked(
     text_file: Path, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     texts = opened_texts(monkeypatch)
-    monkeypatch.setattr(Answerer, "answer", reads_well)
+    monkeypatch.setattr(DocumentReader, "answer", reads_well)
     needle(request(text_file, tmp_path / "all"), settings, home=tmp_path, reporter=Silent())
     one = request(text_file, tmp_path / "one", lengths=(1500,), depths=(50.0,), trials=2)
     needle(one, settings, home=tmp_path, reporter=Silent())
@@ -260,14 +263,14 @@ def test_a_resumed_run_equals_an_uninterrupted_one(
     whole = run("whole")
     with monkeypatch.context() as patch:
         left = iter(range(5))
-        original = Answerer.answer
+        original = DocumentReader.answer
 
         def interrupted(*given: Any, **named: Any) -> Any:
             if next(left, None) is None:
                 raise KeyboardInterrupt
             return original(*given, **named)
 
-        patch.setattr(Answerer, "answer", interrupted)
+        patch.setattr(DocumentReader, "answer", interrupted)
         with pytest.raises(KeyboardInterrupt):
             run("cut")
     assert len(lines(tmp_path / "cut")) == 5
@@ -352,7 +355,7 @@ def test_what_can_t_be_meant(
 def test_without_matplotlib_the_numbers_are_kept(
     text_file: Path, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Answerer, "answer", reads_well)
+    monkeypatch.setattr(DocumentReader, "answer", reads_well)
     for name in ("matplotlib", "matplotlib.figure"):
         monkeypatch.setitem(sys.modules, name, None)
     reporter = Silent()

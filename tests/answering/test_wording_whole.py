@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from sharedllm_cli.retrieval.languages import names_the_whole
+from sharedllm_cli.answering.wording import names_the_whole
 
 
 @pytest.mark.parametrize(

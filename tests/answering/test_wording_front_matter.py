@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from sharedllm_cli.answering.wording import asks_for_front_matter
 from sharedllm_cli.retrieval.boundaries import TokenText
-from sharedllm_cli.retrieval.front_matter import asks_for_front_matter, raise_front
+from sharedllm_cli.retrieval.passages import raise_front
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from sharedllm_cli.answer import Answer, Source
-from sharedllm_cli.asking import Asking
+from sharedllm_cli.answering.pipeline import Pipeline
 from sharedllm_cli.config import Settings
 from sharedllm_cli.engine import Engine
 from sharedllm_cli.generation.prompt import NOT_IN_DOCUMENT
@@ -32,12 +32,12 @@ def test_the_source_that_holds_the_answers_words_is_the_first(
     settings = Settings(model=model, device="cpu", max_new_tokens=4, evidence_tokens=1500)
     book = tmp_path / "book.txt"
     book.write_text("\f".join(PAGES), encoding="utf-8")
-    monkeypatch.setattr(Asking, "_decode", lambda *_: iter([("clover", "stop")]))
+    monkeypatch.setattr(Pipeline, "decode", lambda *_: iter([("clover", "stop")]))
     first, *others = sources(settings, book, private_home)
     assert first.page == 3
     assert 2 in {source.page for source in others}
     for refusal in (NOT_IN_DOCUMENT, "wheat"):
-        monkeypatch.setattr(Asking, "_decode", lambda *_, said=refusal: iter([(said, "stop")]))
+        monkeypatch.setattr(Pipeline, "decode", lambda *_, said=refusal: iter([(said, "stop")]))
         assert sources(settings, book, private_home)[0].page == 2
     read_less = sources(replace(settings, evidence_tokens=200), book, private_home)
     assert read_less[0].page == 2

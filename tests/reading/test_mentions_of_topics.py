@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 from open_documents import opened
 
-from sharedllm_cli.reading.mentioning import mentions, several_found, states
-from sharedllm_cli.retrieval.listing import Several
+from sharedllm_cli.reading.sentences import mentions
 
 FILLER = "The wind blows over the island on most days. " * 30
 TEXT = (
@@ -50,17 +49,3 @@ def test_only_what_may_be_read_is_looked_through() -> None:
     book = opened([FILLER, "Dogs are not landed. "])
     assert mentions("dogs", [book], [[(0, len(FILLER))]]) == []
     assert mentions("dogs", [book], [[(len(FILLER), book.tokens)]])[0].text == "Dogs are not landed."
-
-
-def test_every_match_is_shown_to_a_question_for_several_and_counted() -> None:
-    names = ["Ann", "Bo", "Cy", "Dee", "Eve", "Fay", "Gus", "Hal", "Ina", "Jo", "Kit"]
-    book = opened(["".join(f"{name} was chosen as keeper. {FILLER}" for name in names)])
-    found = several_found(Several("keepers", False), [book], [None], [], answered=True)
-    assert found.count == len(names)
-    assert [source.quote.split()[0] for source in found.sources] == names
-    assert all(source.supports and not source.read for source in found.sources)
-    assert found.remark == "there may be more: 11 sentences speak of keepers, shown below"
-    counted = several_found(Several("keepers", True), [book], [None], [], answered=False)
-    assert counted.remark.startswith("nothing was counted: 11 sentences")
-    read = mentions("keepers", [book], [None])[0].place
-    assert states("11 keepers", "keepers", [book], [read]) is False

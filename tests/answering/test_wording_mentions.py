@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from sharedllm_cli.retrieval.mentions import topic_asked_about
+from sharedllm_cli.answering.wording import topic_asked_about
 
 
 @pytest.mark.parametrize(

@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 from place_keeper import asked, keeping_to_places
 
+from sharedllm_cli.answering.extracts import UNJUDGED
 from sharedllm_cli.config import Settings
 from sharedllm_cli.engine import Engine
 from sharedllm_cli.errors import UsageError
 from sharedllm_cli.generation.grounding import not_found
 from sharedllm_cli.model.upper import UpperModel
 from sharedllm_cli.progress import Silent
-from sharedllm_cli.reading.extracts import UNJUDGED
 
 FILLER = "The wind blows over the island on most days. " * 12
 RULE = "Dogs are not landed at all, assistance dogs excepted."

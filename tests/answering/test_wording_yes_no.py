@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from sharedllm_cli.retrieval.verdicts import asks_for_a_verdict
+from sharedllm_cli.answering.wording import asks_yes_no
 
 
 @pytest.mark.parametrize(
@@ -41,7 +41,7 @@ from sharedllm_cli.retrieval.verdicts import asks_for_a_verdict
     ],
 )
 def test_questions_of_yes_or_no(question: str) -> None:
-    assert asks_for_a_verdict(question)
+    assert asks_yes_no(question)
 
 
 @pytest.mark.parametrize(
@@ -89,4 +89,4 @@ def test_questions_of_yes_or_no(question: str) -> None:
     ],
 )
 def test_other_questions(question: str) -> None:
-    assert not asks_for_a_verdict(question)
+    assert not asks_yes_no(question)

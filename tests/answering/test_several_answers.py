@@ -10,9 +10,10 @@ from typing import Any, cast
 import pytest
 from tiny_models import make_tiny_model
 
-from sharedllm_cli import asking as asking_module
 from sharedllm_cli import planning
 from sharedllm_cli.answer import Answer
+from sharedllm_cli.answering import pipeline as pipeline_module
+from sharedllm_cli.answering import reader as reader_module
 from sharedllm_cli.config import InjectionConfig, Settings, TreeConfig
 from sharedllm_cli.engine import Engine
 from sharedllm_cli.errors import ModelError, UsageError
@@ -22,10 +23,7 @@ from sharedllm_cli.generation.picking import Nearness
 from sharedllm_cli.generation.prompt import NOT_IN_DOCUMENT
 from sharedllm_cli.generation.sampling import Unsaid
 from sharedllm_cli.generation.stream import GeneratedToken
-from sharedllm_cli.lab.evaluation import answering as evaluation_module
-from sharedllm_cli.lab.evaluation import readings
-from sharedllm_cli.lab.evaluation.answering import Answerer
-from sharedllm_cli.lab.evaluation.arms import ARMS, DocumentReader, Question
+from sharedllm_cli.lab.evaluation.arms import ARMS, DocumentReader
 from sharedllm_cli.model.adapter import Adapter, model_shape
 from sharedllm_cli.model.adapter_config import AdapterConfig
 from sharedllm_cli.model.branches import branching
@@ -92,8 +90,8 @@ def test_an_adapter_s_numbers_have_the_bounds_of_the_user_s(name: str, value: An
 def small(model_folder: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
     (tmp_path / "light.txt").write_text(TEXT, encoding="utf-8")
     folder = model_folder("llama", max_position_embeddings=4096)
-    for module in (asking_module, evaluation_module):  # a third of all tokens end an answer: they are short
-        monkeypatch.setattr(module, "stop_ids", lambda *_: frozenset(range(0, 1000, 3)))
+    # A third of all tokens end an answer: they are short.
+    monkeypatch.setattr(reader_module, "stop_ids", lambda *_: frozenset(range(0, 1000, 3)))
     return Settings(model=str(folder), device="cpu", dtype="float32", lower_layers=2, max_new_tokens=12)
 
 
@@ -108,10 +106,9 @@ def evaluated(settings: Settings, folder: Path) -> str:
     engine = Engine(replace(settings, index_dir=str(folder / "indexes")), home=folder / "home", reporter=Silent())
     opened = engine.open([str(folder / "light.txt")]).documents[0]
     reader = DocumentReader(opened, engine.shared, settings, engine.store, Silent())
-    answerer = Answerer(engine.shared, settings.max_new_tokens, None, settings.candidates or 1)
-    found = readings.answer(answerer, QUESTION, ARMS["sharedllm"].read(reader, Question(QUESTION, 12)), [])
-    assert found is not None
-    return found.answer
+    read = ARMS["sharedllm"].read(reader, QUESTION, 12)
+    assert read is not None
+    return reader.answer(read, []).answer
 
 
 def test_ask_and_evaluation_give_the_same_of_several(
@@ -152,8 +149,8 @@ def test_its_tokens_come_at_once_and_the_search_for_them_is_what_took_time(
 
         return taking_time
 
-    monkeypatch.setattr(asking_module, "perf_counter", lambda: now[0])
-    monkeypatch.setattr(asking_module, "branching", slow)
+    monkeypatch.setattr(pipeline_module, "perf_counter", lambda: now[0])
+    monkeypatch.setattr(reader_module, "branching", slow)
     monkeypatch.setattr(generation_module, "pick", lambda texts, *_: len(texts) - 1)
     found, _ = asked(replace(small, candidates=3), tmp_path)
     assert found.timing.first_token_s == now[0] > 0
@@ -162,7 +159,7 @@ def test_its_tokens_come_at_once_and_the_search_for_them_is_what_took_time(
 
 
 def test_a_long_answer_is_written_as_it_comes(small: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(asking_module, "stop_ids", lambda *_: frozenset({5000}))
+    monkeypatch.setattr(reader_module, "stop_ids", lambda *_: frozenset({5000}))
     plain, written = asked(replace(small, candidates=1), tmp_path)
     found, pieces = asked(replace(small, candidates=3), tmp_path)
     assert (found.answer, pieces) == (plain.answer, written)
@@ -211,7 +208,7 @@ def test_where_memory_is_short_the_likeliest_is_written(
         raise MemoryError
 
     plain, _ = asked(small, tmp_path)
-    monkeypatch.setattr(asking_module, "branching", lambda *_: step)
+    monkeypatch.setattr(reader_module, "branching", lambda *_: step)
     assert asked(replace(small, candidates=3), tmp_path)[0].answer == plain.answer
 
 
@@ -261,7 +258,7 @@ def test_the_tokens_of_the_one_that_is_picked_end_as_the_model_ends_them(
         told.append(original(*arguments, **named))
         return told[-1]
 
-    monkeypatch.setattr(asking_module, "weighed_tokens", watched)
+    monkeypatch.setattr(reader_module, "weighed_tokens", watched)
     asked(replace(small, candidates=3), tmp_path)
     tokens = told.pop()
     assert tokens is not None

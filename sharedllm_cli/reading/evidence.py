@@ -1,4 +1,4 @@
-"""What of the documents stands verbatim before the model for a question, and what is shown as its sources."""
+"""Evidence: the passages of the documents that the model reads word for word, and what is shown as sources."""
 
 from __future__ import annotations
 
@@ -10,14 +10,11 @@ import numpy as np
 from sharedllm_cli.answer import Source
 from sharedllm_cli.config import MAX_SOURCES
 from sharedllm_cli.context.tree import Span
-from sharedllm_cli.generation.prompt import PassageText, Turn
+from sharedllm_cli.generation.prompt import PassageText
 from sharedllm_cli.reading.library import OpenDocument
 from sharedllm_cli.reading.scoring import Scored
 from sharedllm_cli.reading.sources import TokenRanges, characters, passage_text, sources, token_text
-from sharedllm_cli.retrieval import bm25
-from sharedllm_cli.retrieval.front_matter import asks_for_front_matter, raise_front
-from sharedllm_cli.retrieval.languages import names_the_whole
-from sharedllm_cli.retrieval.passages import Passage, best_last, rank, select
+from sharedllm_cli.retrieval.passages import Passage, best_last, raise_front, rank, select
 from sharedllm_cli.retrieval.terms import words
 
 QUOTE_TOKENS = 512
@@ -26,19 +23,17 @@ FOUND_TOKENS = 1024
 """With fewer tokens of evidence, the best of what is left is shown as found and not read, up to so many in all."""
 COVER_TOKENS = 64
 """A page with fewer tokens than this is a cover: author and date stand on the page after it."""
-_LEANING = 2
-"""A question with fewer words than this that the documents hold is looked for together with the one before it."""
 
 
 @dataclass(frozen=True)
-class Chosen:
-    """The passages of one reading for a question, a piece a page.
+class Evidence:
+    """The passages for a question, one piece a page.
 
-    The best one stands last; where the question is about no place in particular, and where all that may be read is
-    there, they stand as in the documents.
+    The best passage is the last one; where the question is about no place in particular, and where all that may be read
+    is there, they keep the documents' order.
 
-    `tokens` counts the passages' tokens; `held` are these as tokens, and `owners` tells for every piece which of them
-    it is of. `whole`: all that may be read stands in this reading; `front`: the question is about a document itself,
+    `tokens` counts the passages' tokens; `held` are the passages as tokens, and `owners` gives for every piece the
+    number of its passage. `whole`: all that may be read is here; `front`: the question is about the document itself,
     whose first page is read whatever its words.
     """
 
@@ -50,8 +45,8 @@ class Chosen:
     whole: bool
     front: bool = False
 
-    def kept(self, pieces: Collection[int], tokens: int) -> Chosen:
-        """What is left where the running text has room for some pieces only, by their places, of so many tokens."""
+    def kept(self, pieces: Collection[int], tokens: int) -> Evidence:
+        """What is left where the prompt has room for some pieces only; `tokens` is what these have."""
         if len(pieces) == len(self.passages):
             return self
         lost = {owner for place, owner in enumerate(self.owners) if place not in pieces}
@@ -59,8 +54,8 @@ class Chosen:
         return replace(self, tokens=tokens, held=held, owners=(), whole=False)
 
     @property
-    def hopeless(self) -> bool:
-        """None of the question's words occurs in documents of which the model could see passages only."""
+    def no_term_matches(self) -> bool:
+        """None of the question's words occurs in documents of which the model would read passages only."""
         matches = self.scored.lexical
         return bool(matches.terms) and not matches.matched and not self.whole and not self.front
 
@@ -76,22 +71,13 @@ class Chosen:
         return matches.terms if self.whole or self.front else matches.matched
 
 
-def looked_for(question: str, history: Sequence[Turn], documents: Sequence[OpenDocument]) -> str:
-    """What is searched for: the question, together with the one before it where it leans on that (`and when?`)."""
-    if not history:
-        return question
-    matches = bm25.scores(question, [opened.leaves.lexical for opened in documents])
-    alone = len(matches.matched) >= _LEANING or (not matches.terms and names_the_whole(question))
-    return question if alone else f"{history[-1].question} {question}"
+class EvidenceSelector:
+    """Selects what is read of some documents for a question, and what is shown for it.
 
-
-class Choosing:
-    """What is read of some documents for a question, one reading after the other, and what is shown for it.
-
-    `allowed` bounds passages and sources to some tokens of each document (None: all). `by_words` says that the scores
-    rest on the question's words, so that without any of them the passages are spread over the documents; with
-    `beginnings` they are the beginnings of what may be read. A `question` about a document itself (its author, its
-    title) gets its first page, however that scores.
+    `allowed` bounds passages and sources to some tokens of each document (None: all). `by_words`: the scores rest on
+    the question's words, so that without any of them the passages are spread over the documents; with `beginnings` they
+    are the beginnings of what may be read. `front`: the question is about a document itself (its author, its title),
+    which gets its first page, however that scores.
     """
 
     def __init__(
@@ -102,7 +88,7 @@ class Choosing:
         *,
         allowed: Sequence[TokenRanges | None] | None = None,
         by_words: bool = True,
-        question: str = "",
+        front: bool = False,
         beginnings: bool = False,
     ) -> None:
         self._documents = documents
@@ -117,7 +103,7 @@ class Choosing:
         self._by_words = by_words
         self._in_order = by_words and not scored.lexical.matched
         self._spread = self._in_order and not beginnings
-        self._front = asks_for_front_matter(question) and any(map(_may_read_front, self._allowed))
+        self._front = front and any(map(_may_read_front, self._allowed))
         self._leaves = scored.leaves
         if self._front:
             ends = [_front_end(opened) for opened in documents]
@@ -130,50 +116,32 @@ class Choosing:
                 first - text.leaves[:, 0].astype(np.float64) for first, text in zip(firsts, self._texts, strict=True)
             ]
 
-    def first(self) -> Chosen:
+    def best(self) -> Evidence:
         """The best passages within the budget."""
-        return self._chosen(self._select(self._budget) if self._budget else [])
+        return self._evidence(self._select(self._budget) if self._budget else [])
 
-    def found(self) -> Chosen:
-        """All that would be shown, as one reading: more of the best passages than the budget, where that is small."""
-        return self._chosen(self._select(max(self._budget, FOUND_TOKENS)))
+    def shown(self) -> Evidence:
+        """All that would be shown as evidence: more of the best passages than the budget, where that is small."""
+        return self._evidence(self._select(max(self._budget, FOUND_TOKENS)))
 
-    def following(self, read: Sequence[Chosen]) -> Chosen | None:
-        """The best passages within the budget of what these readings have not held.
-
-        None where nothing is left, or more than the budget of which the question asks for nothing.
-        """
-        held = [passage for reading in read for passage in reading.held]
-        left = self._readable - _covered(held)
-        if not self._budget or left <= 0:
-            return None
-        found = self._select(self._budget, held)
-        return self._chosen(found) if found and (left <= self._budget or any(map(self._tells, found))) else None
-
-    def sources(self, answering: Sequence[Chosen], others: Sequence[Chosen] = ()) -> list[Source]:
-        """What the answer rests on, best first, and then what was found beside it, as far as eight of them have room.
-
-        `answering` are the readings that the answer rests on. The passages of `others`, which gave none, are among what
-        was found beside it; so is what would have been read next.
-        """
-        held = [passage for reading in answering for passage in reading.held]
+    def sources(self, read: Evidence) -> list[Source]:
+        """What the answer rests on, best first, and then what was found beside it, at most eight in all."""
+        held = read.held
         if not held:  # nothing is read word for word: the best leaves are quoted
             return sources(self._documents, self._ranked(self._select(QUOTE_TOKENS)))
         shown = sources(self._documents, self._ranked(held))
-        before = [passage for other in others for passage in other.held]
-        room = max(FOUND_TOKENS - _covered([*held, *before]), 0)
-        beside = [*before, *self._select(room, [*held, *before])]
-        quotes = self._ranked([passage for passage in beside if self._tells(passage)])
+        beside = self._select(max(FOUND_TOKENS - _covered(held), 0), held)
+        quotes = self._ranked([passage for passage in beside if self._matches_question(passage)])
         fresh = [quote for quote in quotes if 2 * (_covered([*held, quote]) - _covered(held)) > quote.length]
         return shown + sources(self._documents, fresh, read=False)[: MAX_SOURCES - len(shown)]
 
-    def _chosen(self, found: Sequence[Passage]) -> Chosen:
+    def _evidence(self, found: Sequence[Passage]) -> Evidence:
         tokens = sum(passage.length for passage in found)
         # What is read for no place in particular, and whole documents, are read as they stand.
         if not self._in_order and tokens < self._readable:
             found = best_last(found, self._leaves, self._texts)
         pieces = [passage_text(self._documents[passage.document], passage) for passage in found]
-        return Chosen(
+        return Evidence(
             self._scored,
             [piece for own in pieces for piece in own],
             tokens,
@@ -183,8 +151,8 @@ class Choosing:
             self._front,
         )
 
-    def _tells(self, passage: Passage) -> bool:
-        """Whether a passage has to do with the question: by its words, or where those are not asked by its score."""
+    def _matches_question(self, passage: Passage) -> bool:
+        """Whether a passage concerns the question: by its words, or by its score where words do not count."""
         if not self._by_words:
             return passage.score > min(float(values.min(initial=np.inf)) for values in self._leaves)
         spans = self._texts[passage.document].leaves
@@ -206,11 +174,9 @@ class Choosing:
         )
 
 
-def tokens_read(read: Sequence[Chosen]) -> int:
-    """Tokens that stood in some reading, each counted once."""
-    held = [passage for chosen in read for passage in chosen.held]
-    twice = sum(passage.length for passage in held) - _covered(held)
-    return sum(chosen.tokens for chosen in read) - twice
+def tokens_read(read: Evidence) -> int:
+    """Tokens of the passages, each counted once."""
+    return read.tokens - sum(passage.length for passage in read.held) + _covered(read.held)
 
 
 def _covered(passages: Sequence[Passage]) -> int:

@@ -11,8 +11,9 @@ import pytest
 import torch
 from place_keeper import asked, keeping_to_places
 
-from sharedllm_cli import asking as asking_module
-from sharedllm_cli.asking import OVERVIEW_SENTENCES, Asking
+from sharedllm_cli.answering import pipeline as pipeline_module
+from sharedllm_cli.answering.pipeline import OVERVIEW_SENTENCES
+from sharedllm_cli.answering.reader import Reader
 from sharedllm_cli.config import Settings, TreeConfig
 from sharedllm_cli.engine import Engine
 from sharedllm_cli.generation.answering import first_sentences
@@ -43,7 +44,7 @@ def settings(model_folder: Callable[..., Path], tmp_path: Path, private_home: Pa
 def supported(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """What the passages do not hold of an answer: nothing, though a model of random weights says no words at all."""
     lacking: list[str] = []
-    monkeypatch.setattr(asking_module, "unsupported_words", lambda *_, **__: lacking)
+    monkeypatch.setattr(pipeline_module, "unsupported_words", lambda *_, **__: lacking)
     return lacking
 
 
@@ -51,20 +52,20 @@ def supported(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 def seen(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, torch.Tensor]]:
     """Every running text that is read, and the logits after it."""
     texts: list[tuple[str, torch.Tensor]] = []
-    original, prompt = UpperModel.begin, Asking._prompt
+    original, prompt = UpperModel.begin, Reader.prompt
 
     def begun(self: UpperModel, *arguments: Any) -> Any:
         logits, cache = original(self, *arguments)
         texts[-1] = (texts[-1][0], logits.clone())
         return logits, cache
 
-    def built(self: Asking, *arguments: Any) -> Any:
+    def built(self: Reader, *arguments: Any) -> Any:
         found = prompt(self, *arguments)
         texts.append((found.text, torch.empty(0)))
         return found
 
     monkeypatch.setattr(UpperModel, "begin", begun)
-    monkeypatch.setattr(Asking, "_prompt", built)
+    monkeypatch.setattr(Reader, "prompt", built)
     return texts
 
 
@@ -141,7 +142,7 @@ def test_what_the_passages_do_not_hold_is_left_out(
 ) -> None:
     (given,) = asked(settings, document, private_home, WHOLE)
     assert not says_not_in_document(given.answer)
-    assert any("may be far off" in warning for warning in given.warnings)
+    assert any("it may be wrong" in warning for warning in given.warnings)
     supported.append("pandemic")
     (left_out,) = asked(settings, document, private_home, WHOLE)
     assert says_not_in_document(left_out.answer)

@@ -9,7 +9,7 @@ import pytest
 from reportlab.pdfgen import canvas
 
 from sharedllm_cli.answer import SECOND_EXTRACTION, Answer
-from sharedllm_cli.asking import Asking
+from sharedllm_cli.answering.pipeline import Pipeline
 from sharedllm_cli.config import Settings
 from sharedllm_cli.engine import Engine
 from sharedllm_cli.index import catalog
@@ -86,7 +86,7 @@ def test_a_stopped_answer_checks_nothing(engine: Engine, club: Path, monkeypatch
     def never(*_: object) -> None:
         raise AssertionError("checked before there was an answer")
 
-    monkeypatch.setattr(Asking, "_answer", never)
+    monkeypatch.setattr(Pipeline, "_answer", never)
     pieces = engine.ask(engine.open([str(club)]), "Where do the bees fly?")
     next(pieces)
     pieces.close()  # type: ignore[attr-defined]
@@ -95,7 +95,7 @@ def test_a_stopped_answer_checks_nothing(engine: Engine, club: Path, monkeypatch
 def test_the_list_of_indexes_counts_no_part_as_a_page(engine: Engine, tmp_path: Path) -> None:
     import sys
 
-    sys.path.insert(0, str(Path(__file__).parent / "documents"))
+    sys.path.insert(0, str(Path(__file__).parents[1] / "documents"))
     from test_epub import make_epub
 
     (tmp_path / "book.epub").write_bytes(make_epub())

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from sharedllm_cli.retrieval.listing import asks_for_several, states_number
+from sharedllm_cli.answering.wording import asks_for_several
+from sharedllm_cli.generation.grounding import states_number
 
 
 @pytest.mark.parametrize(

@@ -10,23 +10,26 @@ from typing import Any, cast
 
 import pytest
 import torch
+from asking import question
 from tiny_models import make_tiny_model
 
-from sharedllm_cli import asking as asking_module
 from sharedllm_cli.answer import Answer
+from sharedllm_cli.answering import reader as reader_module
+from sharedllm_cli.answering.pipeline import Pipeline
 from sharedllm_cli.config import InjectionConfig, Settings, TreeConfig
 from sharedllm_cli.engine import Engine
 from sharedllm_cli.errors import UsageError
-from sharedllm_cli.generation.prompt import NOT_IN_DOCUMENT
+from sharedllm_cli.generation.prompt import NOT_IN_DOCUMENT, Prompt
 from sharedllm_cli.generation.refusal import refusal_ids, refuses
 from sharedllm_cli.generation.stream import GeneratedToken
-from sharedllm_cli.lab.evaluation.answering import Answerer
+from sharedllm_cli.lab.evaluation.arms import ARMS, DocumentReader
 from sharedllm_cli.lab.evaluation.refusals import THRESHOLDS, operating_points
 from sharedllm_cli.model.adapter import Adapter, model_shape
 from sharedllm_cli.model.adapter_config import AdapterConfig
 from sharedllm_cli.model.shared import SharedModel
 from sharedllm_cli.model.upper import UpperModel
-from sharedllm_cli.progress import Silent
+from sharedllm_cli.progress import RememberingReporter, Silent
+from sharedllm_cli.reading.library import Library
 
 TEXT = "The lamp of the tower was lit by its keeper in the year 1801, and has burned ever since that night."
 
@@ -119,9 +122,13 @@ def test_ask_and_evaluation_refuse_alike(small: Settings, tmp_path: Path, monkey
     assert pieces == [NOT_IN_DOCUMENT]
     assert (refused.answer, refused.answered) == (NOT_IN_DOCUMENT, False)
     assert sum(cost) > 10
-    engine = Engine(small, home=tmp_path / "home", reporter=Silent())
-    for threshold, said in ((0.6, True), (0.61, False), (None, False)):
-        found = Answerer(engine.shared, 5, threshold).answer(list(range(40, 90)), None, [1], ())
+    for threshold, said in ((0.6, True), (0.61, False), (1.0, False)):
+        engine = Engine(replace(small, refuse_from=threshold), home=tmp_path / "home", reporter=Silent())
+        opened = engine.open([str(tmp_path / "light.txt")]).documents[0]
+        arm = DocumentReader(opened, engine.shared, engine.settings, engine.store, Silent())
+        read = ARMS["sharedllm"].read(arm, "Who lit the lamp?", 5)
+        assert read is not None
+        found = arm.answer(read, [1])
         assert (found.answer == NOT_IN_DOCUMENT) is said
         assert found.otherwise != NOT_IN_DOCUMENT
         assert found.refusal_nll == 0.5
@@ -132,17 +139,17 @@ def test_ask_says_something_else_below_the_threshold(
 ) -> None:
     """The agreed sentence is made the very token that would come first: below the threshold it can't come."""
     told: list[int] = []
-    original = asking_module.decode_stream
+    original = reader_module.decode_stream
 
     def watched(*given: Any, **named: Any) -> Iterator[GeneratedToken]:
         for token in original(*given, **named):
             told.append(token.token)
             yield token
 
-    monkeypatch.setattr(asking_module, "decode_stream", watched)
+    monkeypatch.setattr(reader_module, "decode_stream", watched)
     asked(small, tmp_path)
     likeliest = told[0]
-    monkeypatch.setattr(asking_module, "refusal_ids", lambda tokenizer: [likeliest])
+    monkeypatch.setattr(reader_module, "refusal_ids", lambda tokenizer: [likeliest])
     for settings, same in ((small, True), (replace(small, refuse_from=0.999), False)):
         told.clear()
         asked(settings, tmp_path)
@@ -160,6 +167,10 @@ class _Parrot:
 
     def cache(self) -> list[int]:
         return []
+
+    def begin(self, tokens: torch.Tensor, tree: None, reporter: Any) -> tuple[torch.Tensor, list[int]]:
+        cache = self.cache()
+        return self.infer(tokens, tree, cache), cache
 
     def infer(self, tokens: torch.Tensor, tree: None, cache: list[int]) -> torch.Tensor:
         cache.extend(tokens.tolist())
@@ -195,9 +206,15 @@ def test_below_the_threshold_something_else_is_said(
     shared.base = type("Base", (), {})()
     shared.base.tokenizer, shared.base.device = byte_tokenizer, torch.device("cpu")
     shared.base.model = type("Model", (), {"generation_config": None})()
-    found = Answerer(shared, 40, threshold).answer([1, 2, 3, 4], None, [5], ())
-    assert (found.answer, found.otherwise) == (answer, "Tom")
-    assert found.refusal_nll == pytest.approx(-math.log(likely), abs=0.05)
+    asked = question("Who?", refuse_from=threshold, beams=1, settings=Settings(max_new_tokens=40))
+    nothing = cast(Any, None)
+    pipeline = Pipeline(asked, Library([]), shared, nothing, nothing, RememberingReporter(Silent()))
+    reading = pipeline.read_prompt(Prompt([1, 2, 3, 4], "", (), 0, 0, 0))
+    refusal = pipeline.reader.refusal(reading.prefilled)
+    assert refusal.nll == pytest.approx(-math.log(likely), abs=0.05)
+    otherwise = pipeline.reader.stream(reading.prefilled.copy(), refusal.suppressed)
+    assert "".join(piece for piece, _ in pipeline.reader.text(reading.prefilled, otherwise)) == "Tom"
+    assert "".join(piece for piece, _ in pipeline.decode(reading)) == answer
 
 
 def line(answer: str, gold: str | None, probability: float) -> dict[str, Any]:

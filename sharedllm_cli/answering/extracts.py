@@ -1,0 +1,150 @@
+"""Answers and sources that are quoted from the documents: for the routes that ask no model, and for questions of many.
+
+A small model that learned to look things up neither judges (yes or no) nor says what a text says of a topic; the
+sentence that speaks of it does. To a question for several things the model answers, and every sentence is shown.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+from sharedllm_cli.answer import Source
+from sharedllm_cli.answering.question import Question
+from sharedllm_cli.answering.routing import Route
+from sharedllm_cli.config import MAX_SOURCES
+from sharedllm_cli.generation.grounding import AnswerCheck, states_number
+from sharedllm_cli.generation.prompt import NOT_IN_DOCUMENT
+from sharedllm_cli.reading.evidence import Evidence, EvidenceSelector
+from sharedllm_cli.reading.library import OpenDocument
+from sharedllm_cli.reading.sentences import (
+    LEAST_OF_QUESTION,
+    Quoted,
+    in_reading_order,
+    mentions,
+    nearest_sentence,
+)
+from sharedllm_cli.reading.sources import characters, sources, supporting_first
+from sharedllm_cli.retrieval.languages import ASKING_WORDS, GENERAL_WORDS, KIND_WORDS
+from sharedllm_cli.retrieval.passages import Passage
+
+UNJUDGED = "a question of yes or no: this is the sentence nearest to it, quoted; judge it yourself"
+MOST_MATCHES = 40
+"""The most sentences shown to a question for several things."""
+
+
+@dataclass(frozen=True)
+class Extract:
+    """A quoted answer, or the statement that there is none: its text, its sources, what was looked at, and a check."""
+
+    text: str
+    sources: list[Source]
+    read: Evidence | None
+    check: AnswerCheck
+
+
+@dataclass(frozen=True)
+class SeveralFound:
+    """The sentences about a thing that is asked for several of: their number, the first of them, and a remark."""
+
+    count: int
+    sources: list[Source]
+    remark: str
+
+
+class Extracts:
+    """What can be quoted from some documents to a question.
+
+    `selector` selects its evidence; `not_found` gives the answer where passages hold nothing of use.
+    """
+
+    def __init__(
+        self,
+        question: Question,
+        documents: Sequence[OpenDocument],
+        selector: EvidenceSelector,
+        not_found: Callable[[Evidence], str],
+    ) -> None:
+        self._question = question
+        self._documents = documents
+        self._selector = selector
+        self._not_found = not_found
+
+    def answer(self, route: Route, query: str, evidence: Evidence) -> Extract:
+        """The answer of a route that asks no model; `query` is what was searched for."""
+        if route is Route.MENTIONS:
+            return self._on_topic(query, evidence)
+        if route is Route.YES_NO:
+            return self._on_yes_no(query)
+        return self._no_term_matches(evidence)
+
+    def _no_term_matches(self, evidence: Evidence) -> Extract:
+        """None of the question's words occurs anywhere: nothing is put before the model."""
+        words = ", ".join(evidence.scored.lexical.terms)
+        why = f"the documents hold none of the question's words: {words} (ask in the documents' language and words)"
+        return Extract(NOT_IN_DOCUMENT, [], None, AnswerCheck(False, why, ()))
+
+    def _on_topic(self, topic: str, evidence: Evidence) -> Extract:
+        """What the documents say of a topic: the sentence with most of it, and the others as sources."""
+        found = mentions(topic, self._documents, self._question.allowed)
+        shown = self._selector.shown()
+        if found:
+            quoted = self._quoted(found, shown.held, supports=1, limit=MAX_SOURCES)
+            return Extract(found[0].text, quoted, shown, AnswerCheck(True, None, ()))
+        if evidence.scored.lexical.terms and not evidence.scored.lexical.matched:
+            return self._no_term_matches(evidence)
+        return self._nothing(shown, f"no sentence speaks of {topic}")
+
+    def _on_yes_no(self, query: str) -> Extract:
+        """The sentence of the passages that stands nearest to a question of yes or no, for the reader to judge."""
+        shown = self._selector.shown()
+        unweighed = GENERAL_WORDS | ASKING_WORDS | KIND_WORDS if self._question.wording.reported else GENERAL_WORDS
+        found = nearest_sentence(query, self._documents, shown.held, self._question.allowed, unweighed)
+        if found is None or found.share < LEAST_OF_QUESTION:
+            return self._nothing(shown, "no sentence of the passages holds enough of the question's words")
+        quoted = supporting_first(self._selector.sources(shown), self._question.text, found.text)
+        if not quoted or found.text not in " ".join(quoted[0].quote.split()):  # quotes are cut around the best leaves
+            beside = [replace(source, supports=False) for source in quoted]
+            quoted = [*sources(self._documents, [found.place], supports=True), *beside][:MAX_SOURCES]
+        return Extract(found.text, quoted, shown, AnswerCheck(True, None, (UNJUDGED,)))
+
+    def _nothing(self, shown: Evidence, why: str) -> Extract:
+        return Extract(self._not_found(shown), self._selector.sources(shown), shown, AnswerCheck(False, why, ()))
+
+    def several(self, answer: str, read: Sequence[Passage], *, answered: bool) -> SeveralFound | None:
+        """Every sentence about the thing that the question asks for several of, in reading order.
+
+        None for any other question, and where a passage states the number that was asked for. `read`: the passages
+        that the model has read.
+        """
+        asked = self._question.wording.several
+        if asked is None or (asked.count and answered and self._states(answer, asked.thing, read)):
+            return None
+        found = in_reading_order(mentions(asked.thing, self._documents, self._question.allowed))
+        quoted = self._quoted(found, read, supports=MOST_MATCHES, limit=MOST_MATCHES)
+        why = "nothing was counted" if asked.count else "there may be more" if answered else "no list was made"
+        sentences = "1 sentence speaks" if len(found) == 1 else f"{len(found)} sentences speak"
+        shown = "shown below" if len(found) <= MOST_MATCHES else f"the first {MOST_MATCHES} shown below"
+        where = f"{sentences} of {asked.thing}, {shown}" if found else f"no sentence speaks of {asked.thing}"
+        return SeveralFound(len(found), quoted, f"{why}: {where}")
+
+    def _states(self, answer: str, thing: str, read: Sequence[Passage]) -> bool:
+        """Whether a passage that was read states the answer's number of a thing."""
+        for passage in read:
+            opened = self._documents[passage.document]
+            start, end = characters(opened, passage.first_token, passage.end_token)
+            if states_number(answer, thing, opened.document.text[start:end], opened.leaves.lexical.language):
+                return True
+        return False
+
+    def _quoted(self, found: Sequence[Quoted], read: Sequence[Passage], *, supports: int, limit: int) -> list[Source]:
+        """Sentences as sources, in the order given: the answer rests on the first `supports`."""
+        quoted: list[Source] = []
+        for number, sentence in enumerate(found[:limit]):
+            at = sentence.place
+            seen = any(
+                one.document == at.document and one.first_token <= at.first_token and at.end_token <= one.end_token
+                for one in read
+            )
+            quoted += sources(self._documents, [at], read=seen, supports=number < supports, limit=limit)
+        return quoted

@@ -1,0 +1,360 @@
+"""The one path of a question: retrieve, read, decode, check. The engine and the evaluation take it alike.
+
+    retrieve   score the leaves, select passages, choose the route, search the tree     reading/, routing.py
+    read       prefill prompt and tree with the upper model, weigh the refusal          reader.py
+    decode     the answer's text, piece by piece                                        reader.py, generation/
+    check      hold the answer against what was read; its sources                       generation/grounding.py
+
+A route that asks no model quotes its answer instead (`extracts.py`). Knows no terminal.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+from time import perf_counter
+
+from sharedllm_cli.answer import Answer, Coverage, IndexUse, Source, Timing
+from sharedllm_cli.answering.extracts import Extract, Extracts, SeveralFound
+from sharedllm_cli.answering.question import Question
+from sharedllm_cli.answering.reader import Prefilled, Reader, Refusal, SharedPrefix
+from sharedllm_cli.answering.routing import Route, route, wants_overview
+from sharedllm_cli.errors import UsageError
+from sharedllm_cli.generation.answering import first_sentences, with_sentence_replaced
+from sharedllm_cli.generation.grounding import AnswerCheck, assess, not_found, unsupported_words
+from sharedllm_cli.generation.prompt import NOT_IN_DOCUMENT, Prompt
+from sharedllm_cli.generation.stream import Finish
+from sharedllm_cli.index.store import IndexStore
+from sharedllm_cli.memory import memory_for, peak_bytes
+from sharedllm_cli.model.cross_attention import TreeContext
+from sharedllm_cli.model.shared import SharedModel, model_use
+from sharedllm_cli.progress import RememberingReporter
+from sharedllm_cli.reading.checking import checked
+from sharedllm_cli.reading.evidence import Evidence, EvidenceSelector, tokens_read
+from sharedllm_cli.reading.library import Library
+from sharedllm_cli.reading.scoring import Scored, score_documents
+from sharedllm_cli.reading.sources import answering_first, supporting_first
+from sharedllm_cli.reading.trees import TreeReading, Trees
+
+OVERVIEW_SENTENCES = 2
+"""The length of an answer about a document as a whole: what a small model goes on with is off the subject."""
+
+Pieces = Iterator[tuple[str, Finish | None]]
+
+
+@dataclass(frozen=True)
+class Retrieved:
+    """What is read for a question, and by which route it is answered. `query`: what was searched for."""
+
+    query: str
+    route: Route
+    selector: EvidenceSelector
+    evidence: Evidence
+    tree: TreeReading
+
+
+@dataclass(frozen=True)
+class Reading:
+    """A prompt that was read for a question. `refusal`: weighed as a whole, None where decoding decides."""
+
+    prefilled: Prefilled
+    refusal: Refusal | None
+
+    @property
+    def prompt(self) -> Prompt:
+        return self.prefilled.prompt
+
+    @property
+    def refused(self) -> bool:
+        """Whether the refusal is the answer."""
+        return self.refusal is not None and self.refusal.given
+
+
+class Pipeline:
+    """One question to opened documents.
+
+    `score` scores the leaves for a query in place of the documents' indexes (the evaluation remembers more).
+    """
+
+    def __init__(
+        self,
+        question: Question,
+        library: Library,
+        shared: SharedModel,
+        trees: Trees,
+        store: IndexStore,
+        reporter: RememberingReporter,
+        *,
+        score: Callable[[str], Scored] | None = None,
+    ) -> None:
+        self.question = question
+        self.reader = Reader(shared, question, reporter)
+        self._library = library
+        self._documents = library.documents
+        self._shared = shared
+        self._trees = trees
+        self._store = store
+        self._reporter = reporter
+        self._score = score or self._scored
+        self._overview = False
+        self._compared = False
+
+    def run(self, timing: Timing) -> Iterator[str | Answer]:
+        """Pieces of the answer's text as they come, then the `Answer`; `timing` is filled in here."""
+        self._reporter.warnings.clear()
+        clock = _Clock(timing)
+        retrieved = self.retrieve()
+        clock.retrieved(retrieved)
+        if not retrieved.route.asks_model:
+            extract = self.extract(retrieved)
+            yield extract.text
+            clock.written()
+            yield self._answer(retrieved, extract.read, extract.text, extract.sources, extract.check, timing)
+            return
+        text, finish = "", None
+        with memory_for(
+            "write the answer",
+            "use fewer --evidence-tokens or --max-new-tokens, --candidates 1 or --quantize 4bit",
+        ):
+            reading = self.read(retrieved)
+            evidence = retrieved.evidence.kept(reading.prompt.passages, reading.prompt.evidence_tokens)
+            instead = NOT_IN_DOCUMENT if self.question.reads_tree else self._not_found(evidence)
+            for piece, ended in with_sentence_replaced(clock.decoding(self.decode(reading)), NOT_IN_DOCUMENT, instead):
+                piece = piece if text else piece.lstrip()
+                text, finish = text + piece, ended or finish
+                if piece:
+                    yield piece
+        clock.written(at_once=self._compared)
+        check = self._check(text, evidence, reading, finish or "stop")
+        sources = retrieved.selector.sources(evidence)
+        if check.answered:
+            sources = supporting_first(sources, self.question.text, text)
+        several = self._extracts(retrieved).several(text, evidence.held, answered=check.answered)
+        if several is not None and several.sources:
+            beside = [replace(source, supports=False) for source in sources]
+            sources = [*answering_first(several.sources, text), *beside]
+        yield self._answer(retrieved, evidence, text, sources, check, timing, several)
+
+    # -- retrieve ---------------------------------------------------------------------------------------------------
+
+    def retrieve(self) -> Retrieved:
+        """Score, select, route, and search the tree; UsageError where nothing would be read."""
+        question, documents = self.question, self._documents
+        if not question.budget and not question.reads_tree:
+            raise UsageError(
+                "with --evidence-tokens 0 and no tree the model would read nothing of the document",
+                hint="leave --evidence-tokens above 0, or use an adapter that reads the tree",
+            )
+        # Before the search: the paper's policy scores nodes by what the trees hold.
+        trees = self._trees.open(documents) if question.reads_tree else None
+        with memory_for("score the leaves", "use --policy bm25, which needs no model, or --quantize 4bit"):
+            query = question.query(documents)
+            scored = self._score(query)
+        self._overview = wants_overview(question, scored) and self._disable_adapter()
+        selector = EvidenceSelector(
+            documents,
+            scored,
+            question.budget,
+            allowed=question.allowed,
+            by_words=question.policy in ("hybrid", "bm25", "right"),
+            front=question.wording.front_matter,
+            beginnings=self._overview,
+        )
+        evidence = selector.best()
+        if question.budget and evidence.unfit:
+            message = f"no passage fits --evidence-tokens {question.budget}"
+            if trees is None:  # nothing of the document would be read: no answer from memory
+                raise UsageError(message, hint="allow more")
+            self._reporter.warn(f"{message}: none is read")
+        tree = TreeReading.none(question.policy)
+        if trees is not None:
+            tree = self._trees.read(documents, trees, scored, question.allowed)
+        return Retrieved(query, route(question, evidence, overview=self._overview), selector, evidence, tree)
+
+    def _scored(self, query: str) -> Scored:
+        documents, policy = self._documents, self.question.policy
+        return score_documents(
+            query,
+            documents,
+            self._shared.base,
+            self._shared.lower,
+            policy,
+            nodes=lambda: self._trees.vectors(documents),
+            stored_states=self._trees.states(documents) if policy == "late" else [None] * len(documents),
+        )
+
+    def _disable_adapter(self) -> bool:
+        disabled = self.reader.disable_adapter()
+        if not disabled:
+            self._reporter.note("not enough memory to disable the adapter for an overview; asking with it")
+        return disabled
+
+    # -- read and decode --------------------------------------------------------------------------------------------
+
+    def read(self, retrieved: Retrieved) -> Reading:
+        """Read the prompt with the evidence, and the tree beside it."""
+        return self.read_prompt(self.prompt(retrieved), retrieved.tree.context)
+
+    def prompt(self, retrieved: Retrieved) -> Prompt:
+        """The prompt with the evidence; UsageError where the window has room for none of it."""
+        passages = retrieved.evidence.passages
+        prompt = self.reader.prompt(passages)
+        self._reporter.detail("the prompt", prompt.text)
+        for remark in prompt.left_out():
+            self._reporter.warn(remark)
+        if passages and not prompt.passages and not self.question.reads_tree:
+            window, answer = self._shared.base.window, self.question.answer_tokens
+            raise UsageError(
+                f"the model's window of {window} tokens has no room for any passage beside the question and an"
+                f" answer of {answer}",
+                hint="lower --max-new-tokens, or shorten the question or the system prompt",
+            )
+        return prompt
+
+    def read_prompt(
+        self, prompt: Prompt, tree: TreeContext | None = None, prefix: SharedPrefix | None = None
+    ) -> Reading:
+        """Read a prompt, and weigh the refusal where there is a threshold for it."""
+        prefilled = self.reader.prefill(prompt, tree, prefix)
+        weighed = self.question.refuse_from is not None and not self._overview
+        return Reading(prefilled, self.reader.refusal(prefilled) if weighed else None)
+
+    def decode(self, reading: Reading) -> Pieces:
+        """One pair a token: the text that is final with it, and at the last one why it is the last."""
+        if reading.refused:
+            yield NOT_IN_DOCUMENT, "stop"
+            return
+        suppressed = reading.refusal.suppressed if reading.refusal else None
+        compared = self.reader.beams(reading.prefilled, suppressed)
+        self._compared = compared is not None
+        tokens = self.reader.stream(reading.prefilled, suppressed) if compared is None else compared
+        pieces = self.reader.text(reading.prefilled, tokens)
+        yield from self._checked_overview(pieces, reading.prompt) if self._overview else pieces
+
+    def _checked_overview(self, pieces: Iterable[tuple[str, Finish | None]], prompt: Prompt) -> Pieces:
+        """The first sentences of an overview, all at once: a refusal where it names what the passages do not hold."""
+        written = list(first_sentences(pieces, OVERVIEW_SENTENCES))
+        text = "".join(piece for piece, _ in written)
+        if unsupported_words(text, "\n".join(prompt.passage_texts), question=self.question.text):
+            self._reporter.warn("the overview names what the opening pages do not hold, and is left out")
+            yield NOT_IN_DOCUMENT, "stop"
+            return
+        self._reporter.warn("overview written from the opening pages; it may be wrong")
+        yield from written
+
+    # -- check ------------------------------------------------------------------------------------------------------
+
+    def extract(self, retrieved: Retrieved) -> Extract:
+        """The quoted answer of a route that asks no model."""
+        return self._extracts(retrieved).answer(retrieved.route, retrieved.query, retrieved.evidence)
+
+    def _extracts(self, retrieved: Retrieved) -> Extracts:
+        return Extracts(self.question, self._documents, retrieved.selector, self._not_found)
+
+    def _not_found(self, evidence: Evidence) -> str:
+        """The answer where nothing was found: that the document does not say only where that is known."""
+        matches = evidence.scored.lexical
+        if (matches.terms and not matches.matched) or self._is_whole(evidence):
+            return NOT_IN_DOCUMENT
+        return not_found(tokens_read(evidence), self._library.tokens)
+
+    def _is_whole(self, evidence: Evidence) -> bool:
+        """Whether the evidence is all of the documents: with --pages it may be all that was allowed and no more."""
+        return evidence.whole and all(ranges is None for ranges in self.question.allowed)
+
+    def _check(self, text: str, evidence: Evidence, reading: Reading, finish: Finish) -> AnswerCheck:
+        """Whether the question counts as answered; words are held against the passages where no tree was read."""
+        matches = evidence.scored.lexical
+        # The query may lean on the question before, whose words are not this one's.
+        asked = [word for word in matches.terms if word in self.question.text]
+        read_tree = reading.prefilled.tree is not None
+        return assess(
+            asked,
+            evidence.matched,
+            text,
+            question=self.question.text,
+            other_forms=matches.other_forms,
+            evidence_text="" if read_tree else "\n".join(reading.prompt.passage_texts),
+            finish=finish,
+            read="the document, which it has read whole" if self._is_whole(evidence) else "the passages",
+        )
+
+    def _answer(
+        self,
+        retrieved: Retrieved,
+        read: Evidence | None,
+        text: str,
+        sources: list[Source],
+        check: AnswerCheck,
+        timing: Timing,
+        several: SeveralFound | None = None,
+    ) -> Answer:
+        library, documents, tree = self._library, self._documents, retrieved.tree
+        remarks = [*self._reporter.warnings, *check.warnings, *([several.remark] if several else [])]
+        started = perf_counter()
+        sources = checked(sources, documents, self._store, self.question.settings.password)
+        timing.total_s += perf_counter() - started
+        coverage = Coverage(
+            tokens=library.tokens,
+            tokens_read=tree.tokens or (tokens_read(read) if read else 0),
+            chunks=library.chunks,
+            pages=sum(opened.pages for opened in documents),
+            pages_without_text=[page for opened in documents for page in opened.pages_without_text],
+        )
+        index = IndexUse(
+            text_hit=all(opened.text_hit for opened in documents),
+            trees_hit=tree.hit,
+            path=str(documents[0].index_path),
+            bytes=sum(self._store.bytes(opened.content_hash) for opened in documents),
+        )
+        return Answer(
+            question=self.question.text,
+            answer=text.strip(),
+            sources=sources,
+            coverage=coverage,
+            tree=tree.told,
+            answered=check.answered,
+            reason=check.reason,
+            index=index,
+            model=model_use(self._shared),
+            timing=timing,
+            peak_bytes=peak_bytes(),
+            route=retrieved.route.value,
+            matches=several.count if several else None,
+            warnings=list(dict.fromkeys([*library.warnings, *self.question.page_remarks, *remarks])),
+            not_read=list(library.not_read),
+        )
+
+
+class _Clock:
+    """Times the steps of one question. Building trees counts apart from the first token."""
+
+    def __init__(self, timing: Timing) -> None:
+        self._timing = timing
+        self._started = perf_counter()
+        self._decoding_from = 0.0
+
+    def _seconds(self) -> float:
+        return perf_counter() - self._started
+
+    def retrieved(self, found: Retrieved) -> None:
+        """The search ended; the tree's building is not part of it."""
+        self._timing.index_s = found.tree.seconds
+        self._timing.search_s = self._seconds() - found.tree.seconds
+
+    def decoding(self, pieces: Pieces) -> Pieces:
+        """Count the pieces, one a token, as they pass."""
+        self._decoding_from = self._seconds()
+        for piece in pieces:
+            if not self._timing.new_tokens:
+                self._timing.first_token_s = self._seconds() - self._timing.index_s
+            self._timing.new_tokens += 1
+            yield piece
+
+    def written(self, *, at_once: bool = False) -> None:
+        """The answer is written. The tokens of compared answers come `at_once`: comparing them took the time."""
+        timing = self._timing
+        timing.total_s = self._seconds()
+        timing.first_token_s = timing.first_token_s or timing.total_s
+        spent = timing.total_s - (self._decoding_from if at_once else timing.index_s + timing.first_token_s)
+        timing.tokens_per_s = (timing.new_tokens - 1) / spent if timing.new_tokens > 1 else 0.0

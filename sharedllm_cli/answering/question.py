@@ -1,0 +1,90 @@
+"""A question with all that is settled before anything is searched: its wording, the pages, the settings that apply.
+
+Flags, adapter and defaults are resolved here once (`Question.of`); nothing below asks for them again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sharedllm_cli.answering.wording import Wording
+from sharedllm_cli.config import Settings
+from sharedllm_cli.documents.page_ranges import PageRange
+from sharedllm_cli.errors import UsageError
+from sharedllm_cli.generation.prompt import Turn
+from sharedllm_cli.model.shared import SharedModel
+from sharedllm_cli.reading.library import OpenDocument
+from sharedllm_cli.reading.sources import TokenRanges, allowed_tokens
+from sharedllm_cli.retrieval import bm25
+
+_FEW_MATCHES = 2
+"""A question with fewer words than this that the documents hold is searched for together with the one before it."""
+
+Pages = PageRange | str | tuple[int, int] | None
+
+
+@dataclass(frozen=True)
+class Question:
+    """One question to some documents.
+
+    `allowed`: the tokens of each document that may be read (None: all); `page_remarks`: how `--pages` was understood.
+    `budget`: tokens of verbatim passages. `refuse_from`: the refusal is given from this probability on (None: decoding
+    decides). `beams`: candidate answers that are compared. `extractive_only`: the adapter answers from single places
+    alone, so that other questions take other routes. `answer_tokens`: room for the answer in the window.
+    """
+
+    text: str
+    wording: Wording
+    history: tuple[Turn, ...]
+    allowed: list[TokenRanges | None]
+    page_remarks: list[str]
+    settings: Settings
+    policy: str
+    budget: int
+    reads_tree: bool
+    refuse_from: float | None
+    beams: int
+    extractive_only: bool
+    answer_tokens: int
+
+    @staticmethod
+    def of(
+        text: str,
+        documents: Sequence[OpenDocument],
+        shared: SharedModel,
+        settings: Settings,
+        *,
+        history: Sequence[Turn] = (),
+        pages: Pages = None,
+    ) -> Question:
+        """Resolve a question; UsageError for an empty one, and for pages that the documents do not have."""
+        if not text.strip():
+            raise UsageError("the question is empty")
+        allowed, page_remarks = allowed_tokens(documents, pages)
+        return Question(
+            text=text,
+            wording=Wording.of(text, follows=bool(history)),
+            history=tuple(history),
+            allowed=allowed,
+            page_remarks=page_remarks,
+            settings=settings,
+            policy=settings.policy,
+            budget=shared.passage_budget(settings),
+            reads_tree=shared.reads_tree(settings),
+            refuse_from=shared.refuse_from(settings),
+            beams=shared.candidates(settings),
+            extractive_only=shared.keeps_to_places(settings),
+            answer_tokens=settings.max_new_tokens,
+        )
+
+    def query(self, documents: Sequence[OpenDocument]) -> str:
+        """What is searched for: the topic that the question names, else the question.
+
+        A question that leans on the one before it (`and when?`) is searched for together with that one.
+        """
+        if self.wording.topic or not self.history:
+            return self.wording.topic or self.text
+        matches = bm25.scores(self.text, [opened.leaves.lexical for opened in documents])
+        alone = len(matches.matched) >= _FEW_MATCHES or (not matches.terms and self.wording.whole)
+        return self.text if alone else f"{self.history[-1].question} {self.text}"

@@ -1,0 +1,228 @@
+"""The upper model reads a prompt: prefill, the cost of given tokens in nats, and the answer's tokens.
+
+Knows no document and no route. `ask` and the evaluation read through it alike.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
+from time import perf_counter
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from sharedllm_cli.answering.question import Question
+from sharedllm_cli.generation import prompt as prompts
+from sharedllm_cli.generation.answering import answer_pieces, stop_ids, weighed_tokens
+from sharedllm_cli.generation.grounding import as_model_says
+from sharedllm_cli.generation.prompt import PassageText, Prompt
+from sharedllm_cli.generation.refusal import refusal_ids, refuses
+from sharedllm_cli.generation.sampling import Sampler, Unsaid
+from sharedllm_cli.generation.stream import Finish, GeneratedToken, decode_stream
+from sharedllm_cli.memory import is_out_of_memory, release
+from sharedllm_cli.model.adapter import Silence
+from sharedllm_cli.model.branches import branching
+from sharedllm_cli.model.cross_attention import TreeContext
+from sharedllm_cli.model.recorded import LEAST_TOKENS, recorded_step
+from sharedllm_cli.model.shared import SharedModel
+from sharedllm_cli.progress import Reporter
+
+LEAST_PREFIX = 1024
+"""Prompts that have at least this many tokens in common share the prefill of them."""
+
+
+@dataclass(frozen=True)
+class Prefilled:
+    """A prompt that the upper model has read, and the tree beside it.
+
+    `logits` [vocabulary] follow the prompt, `cache` holds its keys and values, `seconds` went into reading it.
+    """
+
+    prompt: Prompt
+    tree: TreeContext | None
+    logits: Tensor
+    cache: Any
+    seconds: float
+
+    def copy(self) -> Prefilled:
+        """The same with a cache of its own, for an answer that others are to follow."""
+        return replace(self, cache=copy.deepcopy(self.cache))
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """The refusal weighed as a whole: `nll`, its cost in nats, and whether it is `given`.
+
+    `suppressed` keeps an answer from being the refusal. It serves one answer.
+    """
+
+    nll: float
+    given: bool
+    suppressed: Unsaid
+
+
+class SharedPrefix:
+    """The prefix of the last long prompt, prefilled once for all prompts that begin like it. None reads a tree."""
+
+    def __init__(self) -> None:
+        self._ids: list[int] = []
+        self._cache: Any = None
+        self._seconds = 0.0
+
+    def take(self, ids: Sequence[int]) -> tuple[int, Any, float]:
+        """How many of a prompt's tokens are known, a copy of the cache that holds them, and the seconds they took."""
+        known = _common(self._ids, ids)
+        if known < LEAST_PREFIX:
+            self._ids, self._cache = [], None  # its keys and values make room for the next prompt's
+            return 0, None, 0.0
+        cache = copy.deepcopy(self._cache)
+        cache.crop(known - len(self._ids))
+        return known, cache, self._seconds * known / len(self._ids)
+
+    def keep(self, ids: list[int], cache: Any, seconds: float) -> None:
+        """Keep a prompt that was read from its beginning, unless it is short or a sliding window has forgotten it."""
+        if len(ids) > LEAST_PREFIX and not any(layer.is_sliding for layer in cache.layers):
+            self._ids, self._cache, self._seconds = ids, copy.deepcopy(cache), seconds
+
+
+class Reader:
+    """Reads prompts for one question, and decodes."""
+
+    def __init__(self, shared: SharedModel, question: Question, reporter: Reporter) -> None:
+        self._shared = shared
+        self._question = question
+        self._reporter = reporter
+        self._disabled: Silence | None = None
+        self._refusal_ids = refusal_ids(shared.base.tokenizer)
+
+    def disable_adapter(self) -> bool:
+        """Read and decode with the base model alone from now on; False where there is no memory for it."""
+        try:
+            self._disabled = self._shared.adapter.silenced()
+        except (RuntimeError, MemoryError) as problem:
+            if not is_out_of_memory(problem):
+                raise
+        if self._disabled is None:
+            release()
+        return self._disabled is not None
+
+    def prompt(self, passages: Sequence[PassageText] = ()) -> Prompt:
+        """The prompt of the question with some passages, with room left for the answer."""
+        base, question = self._shared.base, self._question
+        return prompts.build(
+            base.tokenizer,
+            window=base.window,
+            max_new_tokens=question.answer_tokens,
+            question=question.text,
+            passages=passages,
+            history=() if self._disabled else as_model_says(question.history),
+            system=question.settings.system,
+            rule=prompts.RULE_OF_THE_WHOLE if self._disabled else prompts.RULE,
+        )
+
+    def prefill(self, prompt: Prompt, tree: TreeContext | None = None, prefix: SharedPrefix | None = None) -> Prefilled:
+        """Read a prompt and the tree beside it; ResourceError where memory does not suffice.
+
+        `prefix`: what this prompt has in common with those before it is not read again (only without a tree).
+        """
+        upper, started = self._shared.upper, perf_counter()
+        ids = prompt.token_ids
+        known, held, spent = prefix.take(ids) if prefix else (0, None, 0.0)
+        token_ids = torch.tensor(ids[known:], device=self._shared.base.device)
+        with self._disabled or nullcontext():
+            if held is None:
+                logits, cache = upper.begin(token_ids, tree, self._reporter)
+            else:
+                logits, cache = upper.infer(token_ids, tree, held), held
+        if prefix is not None:
+            Sampler()(logits)  # waits for the device, so that the seconds are those of the work
+        seconds = spent + perf_counter() - started
+        if prefix is not None and not known:
+            prefix.keep(ids, cache, seconds)
+        return Prefilled(prompt, tree, logits, cache, seconds)
+
+    def score(self, read: Prefilled, ids: Sequence[int]) -> list[float]:
+        """The cost in nats of each of some tokens, after those before it and the prompt."""
+        return self._shared.upper.token_nlls(read.logits, ids, read.tree, read.cache)
+
+    def refusal(self, read: Prefilled) -> Refusal:
+        """Weigh the refusal as a whole, by the question's threshold."""
+        costs = self.score(read, self._refusal_ids)
+        given = refuses(sum(costs), self._question.refuse_from)
+        return Refusal(sum(costs), given, Unsaid(self._refusal_ids, costs))
+
+    def begins_refusal(self, read: Prefilled) -> bool:
+        """Whether the likeliest token is the refusal's first."""
+        return Sampler()(read.logits) == self._refusal_ids[0]
+
+    def beams(self, read: Prefilled, suppressed: Unsaid | None) -> list[GeneratedToken] | None:
+        """The tokens of the best of several candidate answers; None where one is decoded token by token instead."""
+        base, question, width = self._shared.base, self._question, self._question.beams
+        if width == 1:
+            return None
+        try:
+            return weighed_tokens(
+                branching(self._shared.upper, read.tree, read.cache),
+                read.logits,
+                width,
+                base.tokenizer,
+                question=question.text,
+                passages=read.prompt.passage_texts,
+                stop_ids=stop_ids(base.model.generation_config, base.tokenizer),
+                stop_texts=read.prompt.stop_texts,
+                max_new_tokens=question.settings.max_new_tokens,
+                unsaid=suppressed,
+            )
+        except (RuntimeError, MemoryError) as problem:
+            if not is_out_of_memory(problem):
+                raise
+        # Outside of the handler, so that the beams are gone.
+        release()
+        self._reporter.note(f"not enough memory to compare {width} answers; writing the likeliest")
+        return None
+
+    def stream(self, read: Prefilled, suppressed: Unsaid | None) -> Iterator[GeneratedToken]:
+        """The tokens of an answer, one after the other, as the settings sample them. The cache grows with it."""
+        base, settings = self._shared.base, self._question.settings
+        stops = stop_ids(base.model.generation_config, base.tokenizer)
+        sampler = Sampler(settings.temperature, settings.top_p, settings.seed, suppressed)
+        with self._disabled or nullcontext():
+            step = self._step(read)
+        return decode_stream(step, read.logits, sampler, stops, settings.max_new_tokens)
+
+    def text(self, read: Prefilled, tokens: Iterable[GeneratedToken]) -> Iterator[tuple[str, Finish | None]]:
+        """One pair a token: the text that is final with it, and at the last one why it is the last."""
+        return answer_pieces(tokens, self._shared.base.tokenizer, read.prompt.stop_texts)
+
+    def _step(self, read: Prefilled) -> Callable[[Tensor], Tensor]:
+        """A decode step: the next logits after a token; recorded where that was asked for and can be done."""
+        upper, settings = self._shared.upper, self._question.settings
+        step: Callable[[Tensor], Tensor] | None = None
+        if settings.cuda_graphs and settings.max_new_tokens >= LEAST_TOKENS:
+            likeliest = read.logits.argmax()[None]
+            step, why_not = recorded_step(upper, read.tree, read.cache, likeliest, settings.max_new_tokens)
+            if step is None:
+                self._reporter.note(f"{why_not}; going on without")
+        if step is None:
+            step = lambda token: upper.infer(token, read.tree, read.cache)  # noqa: E731
+        return step if self._disabled is None else _within(self._disabled, step)
+
+
+def _within(disabled: Silence, step: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+    """A step with the adapter disabled, which ends with it: a caller may do other things between two tokens."""
+
+    def inside(token: Tensor) -> Tensor:
+        with disabled:
+            return step(token)
+
+    return inside
+
+
+def _common(one: Sequence[int], other: Sequence[int]) -> int:
+    """How many tokens both begin with; the last one of `other` is never among them, since its logits are wanted."""
+    most = min(len(one), len(other) - 1)
+    return next((place for place in range(most) if one[place] != other[place]), most)

@@ -1,0 +1,67 @@
+"""Which route answers a question: by the model from its best passages, or another way where that is known to fail.
+
+The rules about wording are those of `wording.py`; here they meet what the search found and what the adapter can do.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from sharedllm_cli.answering.question import Question
+from sharedllm_cli.reading.evidence import Evidence
+from sharedllm_cli.reading.scoring import Scored
+
+
+class Route(StrEnum):
+    """The ways to an answer, as `ask --json` names them. The first three put nothing before the model."""
+
+    MENTIONS = "mentions"
+    """The sentences that speak of the topic asked about are quoted, from the whole of the documents."""
+    NO_TERM_MATCHES = "no_term_matches"
+    """None of the question's words occurs in the documents, which is said."""
+    YES_NO = "yes_no"
+    """The sentence nearest to a question of yes or no is quoted."""
+    OVERVIEW = "overview"
+    """The base model, its adapter disabled, writes about the opening pages."""
+    FRONT_MATTER = "front_matter"
+    """The model answers from passages, the first page among them."""
+    SEVERAL = "several"
+    """The model answers from passages; all sentences about the thing asked for are its sources."""
+    PASSAGES = "passages"
+    """The model answers from the best passages, and the tree beside them where it is read."""
+    TREE = "tree"
+    """The model answers from the tree alone."""
+
+    @property
+    def asks_model(self) -> bool:
+        """Whether the model answers."""
+        return self not in (Route.MENTIONS, Route.NO_TERM_MATCHES, Route.YES_NO)
+
+
+def wants_overview(question: Question, scored: Scored) -> bool:
+    """Whether a question about the document as a whole is the base model's: known before passages are selected."""
+    wording = question.wording
+    general = wording.whole and not scored.lexical.terms
+    return general and not wording.front_matter and question.extractive_only and not question.reads_tree
+
+
+def route(question: Question, evidence: Evidence, *, overview: bool) -> Route:
+    """The route of a question, by its wording, by what the search found, and by what the adapter can do.
+
+    `overview`: `wants_overview`, and there is memory to disable the adapter.
+    """
+    wording = question.wording
+    if not question.reads_tree:
+        if question.extractive_only and wording.topic is not None:
+            return Route.MENTIONS
+        if evidence.no_term_matches:
+            return Route.NO_TERM_MATCHES
+        if question.extractive_only and wording.yes_no:
+            return Route.YES_NO
+    if overview:
+        return Route.OVERVIEW
+    if not question.budget:
+        return Route.TREE
+    if evidence.front:
+        return Route.FRONT_MATTER
+    return Route.SEVERAL if wording.several else Route.PASSAGES
