@@ -89,6 +89,7 @@ def qa(
         return
     headings = ("Arm", "Questions", "F1", "EM", "ROUGE-L", "NLL", "First token", "Refused", "Unanswerable refused")
     show_table(call.console, headings, [_arm_row(*of) for of in found["arms"].items()], right="Questions,First token")
+    _show_routes(call, found)
     call.console.say(f"\n{out}: predictions, metrics, configuration, and the differences between arms", style="dim")
 
 
@@ -98,6 +99,21 @@ def _arm_row(name: str, of: dict[str, Any]) -> tuple[str, ...]:
     seconds = "–" if of["first_token_s"] is None else f"{of['first_token_s']:.2f} s"
     measured = (share(of, metric) for metric in ("f1", "em", "rouge_l", "answer_nll"))
     return (name, str(of["n"]), *measured, seconds, _percent(of["refused"]), _percent(of["unanswerable"]["refused"]))
+
+
+def _show_routes(call: Call, found: dict[str, Any]) -> None:
+    """Every arm over the questions that `ask` answers by the same route, where there are several routes."""
+    if len(found["routes"]) < 2:
+        return
+    call.console.say("")
+    headings = ("Route", "Arm", "Questions", "F1", "EM", "Holds the answer", "Refused", "Unanswerable refused")
+    lines = [_route_row(route, *arm) for route, of in found["routes"].items() for arm in of["arms"].items()]
+    show_table(call.console, headings, lines, right="Questions")
+
+
+def _route_row(route: str, arm: str, of: dict[str, Any]) -> tuple[str, ...]:
+    measured = (share(of, metric) for metric in ("f1", "em", "holds"))
+    return (route, arm, str(of["n"]), *measured, _percent(of["refused"]), _percent(of["unanswerable"]["refused"]))
 
 
 def _percent(value: float | None) -> str:

@@ -333,3 +333,38 @@ def test_arms_that_can_t_be_meant(
 
     with pytest.raises(UsageError, match=words):
         ask()
+
+
+@pytest.fixture
+def kinds_file(tmp_path: Path) -> Path:
+    """A document with a question for each of several routes."""
+    asked = {
+        "Who kept the lamp?": ["Agnes"],
+        "Which submarine exploded?": [],
+        "How many lamps were there?": ["two"],
+        "What is the title of this document?": ["Of Lamps"],
+    }
+    qas = [{"id": str(at), "question": text, "answers": own} for at, (text, own) in enumerate(asked.items())]
+    text = "Of Lamps\n\n" + "There were two lamps. Agnes kept the lamp. The wind blows from the sea. " * 60
+    path = tmp_path / "kinds.jsonl"
+    path.write_text(json.dumps({"doc_id": "1", "document": text, "qas": qas}) + "\n")
+    return path
+
+
+def test_answers_are_counted_by_the_route_that_gave_them(kinds_file: Path, settings: Settings, tmp_path: Path) -> None:
+    request = Request((DataFile(kinds_file),), tmp_path / "out", arms=("bm25", "plain", "sharedllm"), limit=9)
+    found = answers(request, replace(settings, evidence_tokens=200), home=tmp_path, reporter=Silent())
+    routes = found["routes"]
+    assert {route: of["asked"] for route, of in routes.items()} == {
+        "front_matter": 1,
+        "no_term_matches": 1,
+        "passages": 1,
+        "several": 1,
+    }
+    nothing = routes["no_term_matches"]["arms"]
+    assert nothing["sharedllm"]["unanswerable"] == {"n": 1, "refused": 1.0}
+    assert nothing["plain"]["unanswerable"] == {"n": 1, "refused": 0.0}, "the model is asked whatever the words"
+    assert {one["arm"] for one in routes["passages"]["differences"]} == {"plain", "sharedllm"}
+    lines = [json.loads(line) for line in (tmp_path / "out" / PREDICTIONS).read_text().splitlines()]
+    assert {line["arm"] for line in lines if "route" in line} == {"bm25", "sharedllm"}
+    assert {line["route"] for line in lines if line["arm"] == "sharedllm"} == set(routes)

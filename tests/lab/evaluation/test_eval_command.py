@@ -111,7 +111,7 @@ def test_every_flag_of_qa_arrives(tiny: list[str], monkeypatch: pytest.MonkeyPat
 
     def keep(request: Any, settings: Any, **others: Any) -> Any:
         seen.append((request, settings))
-        return {"arms": {}}
+        return {"arms": {}, "routes": {}}
 
     monkeypatch.setattr(answers_module, "answers", keep)
     flags = ["--arms", "full, tree", "--limit", "3", "--seed", "4", "--join", "5", "--no-adapter", "--out", "folder"]
