@@ -21,8 +21,9 @@ from sharedllm_cli.answering.reader import Prefilled, Reader, Refusal, SharedPre
 from sharedllm_cli.answering.routing import Route, route, wants_overview
 from sharedllm_cli.errors import UsageError
 from sharedllm_cli.generation.answering import first_sentences, with_sentence_replaced
-from sharedllm_cli.generation.grounding import AnswerCheck, assess, not_found, unsupported_words
+from sharedllm_cli.generation.grounding import AnswerCheck, assess, unsupported_words
 from sharedllm_cli.generation.prompt import NOT_IN_DOCUMENT, Prompt
+from sharedllm_cli.generation.refusal import not_found
 from sharedllm_cli.generation.stream import Finish
 from sharedllm_cli.index.store import IndexStore
 from sharedllm_cli.memory import memory_for, peak_bytes

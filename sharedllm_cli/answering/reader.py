@@ -18,9 +18,8 @@ from torch import Tensor
 from sharedllm_cli.answering.question import Question
 from sharedllm_cli.generation import prompt as prompts
 from sharedllm_cli.generation.answering import answer_pieces, stop_ids, weighed_tokens
-from sharedllm_cli.generation.grounding import as_model_says
 from sharedllm_cli.generation.prompt import PassageText, Prompt
-from sharedllm_cli.generation.refusal import refusal_ids, refuses
+from sharedllm_cli.generation.refusal import as_model_says, refusal_ids, refuses
 from sharedllm_cli.generation.sampling import Sampler, Unsaid
 from sharedllm_cli.generation.stream import Finish, GeneratedToken, decode_stream
 from sharedllm_cli.memory import is_out_of_memory, release

@@ -8,8 +8,8 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from sharedllm_cli.generation.candidates import LONGEST, candidates
-from sharedllm_cli.generation.grounding import says_not_in_document
 from sharedllm_cli.generation.picking import Nearness, pick
+from sharedllm_cli.generation.refusal import says_not_in_document
 from sharedllm_cli.generation.stream import Finish, GeneratedToken, RepeatedLine, StopText, TextStream
 
 if TYPE_CHECKING:

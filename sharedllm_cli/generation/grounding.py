@@ -7,36 +7,19 @@ passages do not hold may be one. `docs/log.md` says how often they are wrong.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection
+from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
-from sharedllm_cli.generation.prompt import NOT_IN_DOCUMENT, Turn
+from sharedllm_cli.generation.refusal import bare, says_not_in_document
 from sharedllm_cli.generation.stream import Finish
 from sharedllm_cli.retrieval.languages import ASKING_WORDS, KIND_WORDS, detect_language
-from sharedllm_cli.retrieval.terms import PAIRED_SCRIPT, SHARED_BEGINNING, Word, fold, same_word, words
+from sharedllm_cli.retrieval.terms import PAIRED_SCRIPT, SHARED_BEGINNING, Word, same_word, words
 
 _Kind = Literal["number", "name", "identifier", "ordinary"]
 
-_SOURCE = r"(?:documents?|passages?|texts?|context|stor(?:y|ies)|articles?|pages?|(?:provided |given )?information)"
-_SUBJECT = rf"(?:(?:im |i am )?sorry )?(?:but )?(?:the |this |these )?{_SOURCE}(?: (?:provided|given|above))?"
-_NOT = r"(?!.* (?:but|however|although|though) ) (?:(?:does|do|did) not|doesnt|dont|didnt|cannot)"
-_NO_ANSWER = re.compile(
-    rf"{_SUBJECT}{_NOT} (?:give|provide|contain|hold|include|offer|have)"
-    r"(?: (?:a|an|any|enough|the|this|that|specific|detailed|clear|direct|explicit|exact|sufficient))*"
-    r" (?:answer|information)\b.*"
-)
-"""A first sentence that refuses, whatever follows."""
-_DOES_NOT_SAY = re.compile(
-    rf"{_SUBJECT}{_NOT} (?:say|state|tell|mention|specify|answer|explain|give|provide|contain|hold|include|indicate)"
-    r"(?: (?:so|it|this|that|(?:an|the|this|that) (?:answer|question|information)(?: to (?:the|this|that) question)?"
-    r"|(?:who|whom|whose|what|when|where|which|why|how|whether|if)\b.*))?"
-    rf"|(?:the answer|it|this|that) (?:is|was) not (?:in|mentioned in|stated in|given in|found in) the {_SOURCE}"
-)
-"""A refusal only where it is the whole answer: it could be a part of the answer as well."""
 _ANNOUNCED = re.compile(r".*\b(?:answer|question)\b.*:|(?:[^\s:]+ ){3,}[^\s:]+:", re.IGNORECASE)
 """`The answer to this question is:`, `The main points are:`, and nothing after it."""
-_SENTENCE_END = re.compile(r"[.!?…。！？]+(?:[\"'”’)]*)(?:\s+|$)|\n+")
 _SPELLED = (
     "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen "
     "eighteen nineteen twenty"
@@ -58,7 +41,6 @@ _ANY_NUMBER = re.compile(
 )
 _BETWEEN = 3
 """Words that may stand between a number and what it counts (`210 full turns`)."""
-_NOT_FOUND = "Not found in the passages read"
 _CUT: dict[Finish, str] = {
     "length": "the answer stops at its longest length (--max-new-tokens)",
     "repetition": "the answer was stopped because the model began to repeat itself",
@@ -121,26 +103,6 @@ def assess(
     return AnswerCheck(True, None, tuple(warnings))
 
 
-def not_found(read: int, tokens: int) -> str:
-    """What is answered where the passages that were read, so many tokens of all, hold no answer."""
-    return f"{_NOT_FOUND} ({read:,} of {tokens:,} tokens)."
-
-
-def as_model_says(history: Sequence[Turn]) -> list[Turn]:
-    """Earlier turns in the words of the model, which says in one sentence alone that it finds nothing."""
-    return [replace(turn, answer=NOT_IN_DOCUMENT) if says_not_found(turn.answer) else turn for turn in history]
-
-
-def says_not_in_document(answer: str) -> bool:
-    """True where an answer begins with the agreed sentence, or is or begins with a plain variant of it."""
-    if says_not_found(answer):
-        return True
-    first = _bare(_SENTENCE_END.split(answer.strip(), maxsplit=1)[0])
-    if first == _bare(NOT_IN_DOCUMENT) or _NO_ANSWER.fullmatch(first):
-        return True
-    return _DOES_NOT_SAY.fullmatch(_bare(answer)) is not None
-
-
 def states_number(answer: str, thing: str, passages: str, language: str) -> bool:
     """Whether some passage states the answer's number of the thing (`210 turns`), so that nothing had to be counted."""
     counted = {term for word in words(thing, language) for term in word.terms}
@@ -156,15 +118,10 @@ def states_number(answer: str, thing: str, passages: str, language: str) -> bool
     return False
 
 
-def says_not_found(answer: str) -> bool:
-    """Whether an answer is `not_found`, which counts the passages that were read."""
-    return answer.startswith(_NOT_FOUND)
-
-
 def _echoes(answer: str, question: str) -> bool:
     """True where every line of an answer is the question (`Question: …`, `Answer: …`)."""
-    asked = _bare(question)
-    lines = (_bare(line).removeprefix("question ").removeprefix("answer ") for line in answer.splitlines())
+    asked = bare(question)
+    lines = (bare(line).removeprefix("question ").removeprefix("answer ") for line in answer.splitlines())
     return bool(asked) and all(line in (asked, "question", "answer", "") for line in lines)
 
 
@@ -227,8 +184,3 @@ def _kind(word: Word, text: str) -> _Kind:
     before = text[: word.start].rstrip(" \t\"'“‘([*")
     begins_sentence = not before or before[-1] in ".!?:…\n"
     return "name" if surface[0].isupper() and not begins_sentence else "ordinary"
-
-
-def _bare(text: str) -> str:
-    """Lower-case words with single spaces; no punctuation, quotes or marks."""
-    return " ".join(re.findall(r"\w+", re.sub("['’]", "", fold(text.lower()))))

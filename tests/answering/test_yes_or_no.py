@@ -13,7 +13,7 @@ from sharedllm_cli.answering.extracts import UNJUDGED
 from sharedllm_cli.config import Settings
 from sharedllm_cli.engine import Engine
 from sharedllm_cli.errors import UsageError
-from sharedllm_cli.generation.grounding import not_found
+from sharedllm_cli.generation.refusal import not_found
 from sharedllm_cli.model.upper import UpperModel
 from sharedllm_cli.progress import Silent
 

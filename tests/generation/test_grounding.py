@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from sharedllm_cli.generation.grounding import as_model_says, assess, not_found, says_not_in_document, unsupported_words
+from sharedllm_cli.generation.grounding import assess, unsupported_words
 from sharedllm_cli.generation.prompt import NOT_IN_DOCUMENT, Turn
+from sharedllm_cli.generation.refusal import as_model_says, not_found, says_not_in_document
 
 EVIDENCE = (
     "In 1066 William crossed the Channel with three ships and 1,024 men. He decided to take Hastings; "

@@ -19,8 +19,8 @@ from sharedllm_cli.answering.routing import Route
 from sharedllm_cli.answering.wording import PLAIN
 from sharedllm_cli.config import Settings
 from sharedllm_cli.errors import UsageError
-from sharedllm_cli.generation.grounding import says_not_found
 from sharedllm_cli.generation.prompt import NOT_IN_DOCUMENT, PassageText, Prompt
+from sharedllm_cli.generation.refusal import says_not_found
 from sharedllm_cli.generation.sampling import Unsaid
 from sharedllm_cli.index.nodes import StoredNodes
 from sharedllm_cli.index.store import IndexStore

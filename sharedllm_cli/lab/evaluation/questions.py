@@ -18,7 +18,7 @@ from sharedllm_cli.config import TreeConfig
 from sharedllm_cli.documents.pages import Document, Page
 from sharedllm_cli.durable import sha256_of_text
 from sharedllm_cli.errors import DocumentError, UsageError
-from sharedllm_cli.generation.grounding import says_not_in_document
+from sharedllm_cli.generation.refusal import says_not_in_document
 from sharedllm_cli.index.leaves import build_leaves
 from sharedllm_cli.index.manifest import LeavesKey, text_hash
 from sharedllm_cli.lab.evaluation.runner import MISPLACED

@@ -19,9 +19,9 @@ from torch import Tensor, nn
 
 from sharedllm_cli.generation.answering import stop_ids
 from sharedllm_cli.generation.candidates import candidates
-from sharedllm_cli.generation.grounding import says_not_in_document
 from sharedllm_cli.generation.overlap import f1
 from sharedllm_cli.generation.picking import NATS, Nearness
+from sharedllm_cli.generation.refusal import says_not_in_document
 from sharedllm_cli.lab.training.batch import Batch
 from sharedllm_cli.lab.training.forward import TrainedUpper
 from sharedllm_cli.lab.training.objective import NextTokens
