@@ -41,10 +41,10 @@ from sharedllm_cli.generation.stream import Finish, GeneratedToken, decode_strea
 from sharedllm_cli.index.store import IndexStore
 from sharedllm_cli.memory import is_out_of_memory, memory_for, peak_bytes, release
 from sharedllm_cli.model.adapter import Silence
-from sharedllm_cli.model.branches import branching
 from sharedllm_cli.model.cross_attention import TreeContext
 from sharedllm_cli.model.recorded import LEAST_TOKENS, recorded_step
 from sharedllm_cli.model.shared import SharedModel, model_use
+from sharedllm_cli.model.upper import branching
 from sharedllm_cli.progress import RememberingReporter
 from sharedllm_cli.reading.checking import checked
 from sharedllm_cli.reading.choosing import Choosing, Chosen, looked_for, tokens_read

@@ -1,4 +1,4 @@
-"""An index that an earlier commit wrote (`stored/`) opens: names, keys, fingerprints and bytes on disk stay as they are.
+"""An index that an earlier commit wrote (`stored/`) opens: names, keys, fingerprints and bytes stay as they are.
 
 It holds a small document as a bundle with trees of layers 1 and 2 in int8, and one in folders with states.
 """
