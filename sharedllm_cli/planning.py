@@ -35,15 +35,13 @@ from sharedllm_cli.model.adapter_config import (
     tree_layers,
     wants_tree,
 )
-from sharedllm_cli.model.loading import weights_hash
-from sharedllm_cli.model.placement import Placement, place
-from sharedllm_cli.model.spreading import ModelSizes, Room, free_bytes, model_sizes, spread
+from sharedllm_cli.model.placement import ModelSizes, Placement, Room, free_bytes, model_sizes, place, spread
 from sharedllm_cli.progress import Reporter
-from sharedllm_cli.weights.checkpoint import weight_files
 from sharedllm_cli.weights.facts import ModelFacts
 from sharedllm_cli.weights.references import describe
 from sharedllm_cli.weights.registry import installed_folder
 from sharedllm_cli.weights.tokenizer_files import read_tokenizer
+from sharedllm_cli.weights.weight_files import weight_files, weights_hash
 
 OVER_FLOOR = 1.5
 """Indexing and asking take about this many times their floors (docs/log.md has the measurement)."""
@@ -189,7 +187,7 @@ def _row(source: SourceFile, ground: _Ground, store: IndexStore, reporter: Repor
         indexed = store.has_trees(content_hash, key)
     lengths = chunk_lengths(tokens, tree.chunk_tokens)
     shape = LowerShape(layers.stop, facts.key_value_heads, facts.head_dim, facts.hidden_size, layers.start)
-    passes = 2 * layer_parameters(facts) * layers.stop * tree.passes
+    passes = 2 * facts.layer_matrices * layers.stop * tree.passes
     weights = weights_bytes(facts, ground.placement)
     tree_memory, cache_memory = _question_bytes(ground, tokens)
     working = max(batch_bytes(facts, ground.placement), tree_memory + cache_memory)
@@ -214,17 +212,12 @@ def _row(source: SourceFile, ground: _Ground, store: IndexStore, reporter: Repor
     )
 
 
-def layer_parameters(facts: ModelFacts) -> int:
-    """Weights of one decoder layer's matrices, each a multiplication and an addition a token."""
-    return facts.layer_matrices
-
-
 def _question_operations(ground: _Ground, tokens: int) -> int:
     """The running text through all layers, and the re-ranked leaves through the first few."""
     running = ground.evidence_tokens + _FRAME_TOKENS
     leaf_tokens: int = ground.tree.chunk_tokens // 2**ground.tree.height
     ranked = min(RERANK_LEAVES * leaf_tokens, tokens) * min(LATE_LAYERS, ground.layers.stop)
-    return 2 * layer_parameters(ground.facts) * (running * ground.facts.layer_count + ranked)
+    return 2 * ground.facts.layer_matrices * (running * ground.facts.layer_count + ranked)
 
 
 def _question_bytes(ground: _Ground, tokens: int) -> tuple[int, int]:

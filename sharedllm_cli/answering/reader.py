@@ -24,10 +24,10 @@ from sharedllm_cli.generation.sampling import Sampler, Unsaid
 from sharedllm_cli.generation.stream import Finish, GeneratedToken, decode_stream
 from sharedllm_cli.memory import is_out_of_memory, release
 from sharedllm_cli.model.adapter import Silence
-from sharedllm_cli.model.branches import branching
 from sharedllm_cli.model.cross_attention import TreeContext
 from sharedllm_cli.model.recorded import LEAST_TOKENS, recorded_step
 from sharedllm_cli.model.shared import SharedModel
+from sharedllm_cli.model.upper import branching
 from sharedllm_cli.progress import Reporter
 
 LEAST_PREFIX = 1024

@@ -22,6 +22,7 @@ from sharedllm_cli.index.manifest import (
     FORMAT,
     FORMAT_VERSION,
     PART_NAME,
+    DamagedFileError,
     FileFact,
     Key,
     Kind,
@@ -29,7 +30,6 @@ from sharedllm_cli.index.manifest import (
     new_manifest,
     part_name,
 )
-from sharedllm_cli.index.stamps import DamagedFileError
 
 BUNDLE = "bundle.safetensors"
 SMALL_BYTES = 65536

@@ -33,7 +33,7 @@ from sharedllm_cli.model.adapter_config import (
 )
 from sharedllm_cli.model.compat import PreTrainedModel, decoder_layer
 from sharedllm_cli.model.cross_attention import AdditiveInjection, LowRank, MergedInjection
-from sharedllm_cli.model.spreading import layer_device
+from sharedllm_cli.model.placement import layer_device
 
 WEIGHTS_FILE = "adapter.safetensors"
 _MOST_COPIED_BYTES = 256 * 2**20

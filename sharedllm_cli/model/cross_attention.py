@@ -14,10 +14,9 @@ import torch
 from torch import Tensor, nn
 
 from sharedllm_cli.config import InjectionConfig
-from sharedllm_cli.model.attention import attend, causal_mask, join
+from sharedllm_cli.model.attention import attend, causal_mask, join, rotate, rotate_in_place
 from sharedllm_cli.model.lower import CompressedNodes, project_keys_values, sliding_window
 from sharedllm_cli.model.quantization import linear_weight
-from sharedllm_cli.model.rotation import rotate, rotate_in_place
 
 REFERENCE_KEYS = 512
 """A tree of so many keys (4,096 tokens) is read alike with and without a length bias."""

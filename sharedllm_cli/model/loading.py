@@ -15,22 +15,26 @@ import torch
 
 from sharedllm_cli.errors import ModelError, ResourceError
 from sharedllm_cli.memory import is_out_of_memory
-from sharedllm_cli.model.placement import Placement, attention_name, place, quantization_config
-from sharedllm_cli.model.processor_attention import registered
-from sharedllm_cli.model.quantization import multiply_as_asked, weight_bytes
-from sharedllm_cli.model.spreading import Room, Spread, free_bytes, model_sizes, spread
+from sharedllm_cli.model.cpu_attention import registered
+from sharedllm_cli.model.placement import (
+    Placement,
+    Room,
+    Spread,
+    attention_name,
+    free_bytes,
+    model_sizes,
+    place,
+    spread,
+)
+from sharedllm_cli.model.quantization import multiply_as_asked, quantization_config, weight_bytes
 from sharedllm_cli.progress import Reporter, Silent
-from sharedllm_cli.weights.checkpoint import weight_files
 from sharedllm_cli.weights.facts import ARCHITECTURES, ModelFacts, facts_from_config, read_config
-from sharedllm_cli.weights.references import describe, locate
-from sharedllm_cli.weights.registry import provenance
-from sharedllm_cli.weights.tokenizer_files import load_tokenizer, quiet_transformers, read_tokenizer
-from sharedllm_cli.weights.weights_hash import combined_hash, remembered_hash
+from sharedllm_cli.weights.references import locate
+from sharedllm_cli.weights.tokenizer_files import quiet_transformers, read_tokenizer
+from sharedllm_cli.weights.weight_files import weight_files, weights_hash
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
-
-__all__ = ["BaseModel", "ModelFacts", "describe", "load", "load_tokenizer", "weights_hash"]
 
 
 @dataclass(frozen=True)
@@ -160,19 +164,6 @@ def _settle(facts: ModelFacts, placement: Placement) -> tuple[Placement, Spread 
     if "" in found.device_map:
         return replace(placement, device=torch.device(found.device_map[""])), None
     return placement, found
-
-
-def weights_hash(folder: Path, files: list[Path], home: Path) -> str:
-    """The identity of a model's weights.
-
-    For a converted GGUF file it is the file's SHA-256, as long as the converted weights are those that were written;
-    for any other folder the SHA-256 of its weight files and its `config.json`. Remembered in
-    `<home>/models/hashes.json`.
-    """
-    made = provenance(folder)
-    if made is not None and {path.name: remembered_hash(path, home) for path in files} == dict(made.files):
-        return made.weights_hash
-    return combined_hash([*files, folder / "config.json"], home)
 
 
 def _load_weights(folder: Path, facts: ModelFacts, placement: Placement, where: Spread | None) -> PreTrainedModel:

@@ -13,9 +13,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from sharedllm_cli.model.attention import rotate
 from sharedllm_cli.model.compat import DynamicCache, PreTrainedModel, causal_mask_of, decoder_layer, layer_keywords
-from sharedllm_cli.model.rotation import rotate
-from sharedllm_cli.model.spreading import computing_device
+from sharedllm_cli.model.placement import computing_device
 
 
 @dataclass(frozen=True)

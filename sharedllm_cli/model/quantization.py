@@ -8,6 +8,29 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from sharedllm_cli.model.placement import Placement
+
+
+def quantization_config(placement: Placement, *, spilled: bool = False) -> Any:
+    """transformers' BitsAndBytesConfig: NF4 with double quantization; or 8 bits; None for none.
+
+    Embeddings, norms and the output layer are not quantized, nor are layers that are `spilled` to the processor.
+    """
+    if placement.quantize == "none":
+        return None
+    import transformers
+
+    config: Any = transformers.BitsAndBytesConfig
+    if placement.quantize == "8bit":
+        return config(load_in_8bit=True, llm_int8_enable_fp32_cpu_offload=spilled)
+    return config(
+        load_in_4bit=True,
+        llm_int8_enable_fp32_cpu_offload=spilled,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=placement.product_dtype,
+    )
+
 
 def multiply_as_asked(model: nn.Module, dtype: torch.dtype) -> None:
     """Keep bitsandbytes on a processor from rounding 4-bit products to bfloat16 where another type was asked for.

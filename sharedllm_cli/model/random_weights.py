@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
 from sharedllm_cli.errors import ResourceError
+from sharedllm_cli.model.cpu_attention import registered
 from sharedllm_cli.model.placement import Placement
-from sharedllm_cli.model.processor_attention import registered
 from sharedllm_cli.model.quantization import multiply_as_asked
 
 _SPREAD = 0.02

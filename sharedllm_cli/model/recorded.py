@@ -20,7 +20,7 @@ from sharedllm_cli.memory import release
 from sharedllm_cli.model.cache import GrowingLayer, is_growing, take_back
 from sharedllm_cli.model.compat import Cache, CacheLayerMixin, DynamicCache, call_model
 from sharedllm_cli.model.cross_attention import TreeContext
-from sharedllm_cli.model.spreading import is_spread
+from sharedllm_cli.model.placement import is_spread
 from sharedllm_cli.model.upper import UpperModel
 
 LEAST_TOKENS = 16

@@ -15,7 +15,7 @@ from sharedllm_cli.model.adapter import Adapter
 from sharedllm_cli.model.adapter_config import adapter_folder, candidate_count, tree_config, tree_layers, wants_tree
 from sharedllm_cli.model.loading import BaseModel, load
 from sharedllm_cli.model.lower import LowerModel
-from sharedllm_cli.model.spreading import Room, free_bytes, model_sizes
+from sharedllm_cli.model.placement import Room, free_bytes, model_sizes
 from sharedllm_cli.model.upper import UpperModel
 from sharedllm_cli.progress import Reporter
 

@@ -21,11 +21,10 @@ import torch
 from torch import Tensor, nn
 
 from sharedllm_cli.errors import UsageError
-from sharedllm_cli.model.compat import call_model, decoder_layer
+from sharedllm_cli.model.attention import rotate
+from sharedllm_cli.model.compat import as_taken, call_model, decoder_layer, heeds_masks
 from sharedllm_cli.model.lower import sliding_window
-from sharedllm_cli.model.masks import as_taken, heeds_masks
-from sharedllm_cli.model.rotation import rotate
-from sharedllm_cli.model.spreading import computing_device
+from sharedllm_cli.model.placement import computing_device
 from sharedllm_cli.model.upper import UpperModel
 
 SINKS, BLOCK = 4, 256

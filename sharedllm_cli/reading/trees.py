@@ -11,9 +11,9 @@ import torch
 from sharedllm_cli.answer import TreeRead
 from sharedllm_cli.config import LATE_LAYERS, Settings, StoredDtype
 from sharedllm_cli.context.search import search
+from sharedllm_cli.index.leaves import LeafStates
 from sharedllm_cli.index.manifest import StatesKey, TreesKey, fingerprint
 from sharedllm_cli.index.nodes import CompressedSource, JoinedNodes, LiveNodes, StoredNodes
-from sharedllm_cli.index.states import LeafStates
 from sharedllm_cli.index.store import IndexStore
 from sharedllm_cli.memory import memory_for
 from sharedllm_cli.model.cross_attention import TreeContext

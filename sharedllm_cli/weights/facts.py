@@ -70,12 +70,17 @@ def read_config(folder: Path) -> dict[str, Any]:
             hint="give the folder that holds config.json and *.safetensors",
         ) from None
     except OSError as error:
-        raise ModelError(f"{path} can't be read: {(error.strerror or str(error)).lower()}") from error
+        raise unreadable(path, error) from error
     except ValueError as error:
         raise ModelError(f"{path} is damaged: it is not valid JSON") from error
     if not isinstance(config, dict):
         raise ModelError(f"{path} is damaged: it is not a JSON object")
     return config
+
+
+def unreadable(path: Path, error: OSError) -> ModelError:
+    """The error of a file of a model that the operating system does not let be read."""
+    return ModelError(f"{path} can't be read: {(error.strerror or str(error)).lower()}")
 
 
 def facts_from_config(config: Mapping[str, Any], name: str) -> ModelFacts:

@@ -16,25 +16,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sharedllm_cli.errors import ModelError
-from sharedllm_cli.progress import Reporter
-from sharedllm_cli.weights.references import locate
-from sharedllm_cli.weights.weights_hash import file_hash
+from sharedllm_cli.weights.weight_files import file_hash
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
 _SLOW_FILES = ("tokenizer.model", "vocab.json", "vocab.txt", "spiece.model", "merges.txt", "tekken.json")
 _NO_LIMIT = int(1e30)
-
-
-def load_tokenizer(
-    reference: str, *, home: Path, offline: bool, reporter: Reporter
-) -> tuple[PreTrainedTokenizerFast, str]:
-    """A model's tokenizer and its hash, without loading its weights (a model that isn't here is fetched whole).
-
-    Raises ModelError where the model can't be had or has no usable tokenizer.
-    """
-    return read_tokenizer(locate(reference, home=home, offline=offline, reporter=reporter).folder)
 
 
 def read_tokenizer(folder: Path) -> tuple[PreTrainedTokenizerFast, str]:

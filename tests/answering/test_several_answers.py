@@ -26,9 +26,8 @@ from sharedllm_cli.generation.stream import GeneratedToken
 from sharedllm_cli.lab.evaluation.arms import ARMS, DocumentReader
 from sharedllm_cli.model.adapter import Adapter, model_shape
 from sharedllm_cli.model.adapter_config import AdapterConfig
-from sharedllm_cli.model.branches import branching
 from sharedllm_cli.model.shared import SharedModel
-from sharedllm_cli.model.upper import UpperModel
+from sharedllm_cli.model.upper import UpperModel, branching
 from sharedllm_cli.progress import Silent
 
 TEXT = "The lamp of the tower was lit by its keeper in the year 1801, and has burned ever since that night."

@@ -8,9 +8,8 @@ import pytest
 import torch
 from test_recorded import TOKENS, begun
 
-from sharedllm_cli.model.branches import branching
 from sharedllm_cli.model.cache import ROOM
-from sharedllm_cli.model.upper import UpperModel
+from sharedllm_cli.model.upper import UpperModel, branching
 
 
 def logits_after(upper: UpperModel, tree: Any, ids: list[int]) -> torch.Tensor:

@@ -10,10 +10,9 @@ from tiny_models import make_tiny_model
 from torch import Tensor, nn
 from transformers import DynamicCache
 
-from sharedllm_cli.model import processor_attention as kernels
+from sharedllm_cli.model import cpu_attention as kernels
 from sharedllm_cli.model.compat import call_model
-from sharedllm_cli.model.placement import PROCESSOR_SDPA
-from sharedllm_cli.model.processor_attention import processor_attention, registered
+from sharedllm_cli.model.cpu_attention import PROCESSOR_SDPA, processor_attention, registered
 
 BOUNDS = {torch.float64: 1e-12, torch.float32: 1e-5, torch.bfloat16: 2e-2, torch.float16: 2e-3}
 

@@ -19,9 +19,7 @@ from sharedllm_cli.model.adapter import Adapter, LowRankLinear, model_shape
 from sharedllm_cli.model.adapter_config import AdapterConfig, LowRankConfig
 from sharedllm_cli.model.compat import layer_keywords
 from sharedllm_cli.model.lower import CompressedNodes, LowerModel
-from sharedllm_cli.model.placement import place, usable_gpus
-from sharedllm_cli.model.quantization import weight_bytes
-from sharedllm_cli.model.spreading import (
+from sharedllm_cli.model.placement import (
     ENDS,
     LEAST_LEFT_FREE,
     SHARE_LEFT_FREE,
@@ -29,8 +27,11 @@ from sharedllm_cli.model.spreading import (
     Room,
     layer_device,
     model_sizes,
+    place,
     spread,
+    usable_gpus,
 )
+from sharedllm_cli.model.quantization import weight_bytes
 from sharedllm_cli.model.upper import UpperModel
 from sharedllm_cli.weights.facts import facts_from_config
 

@@ -22,11 +22,10 @@ from sharedllm_cli.model.adapter_config import (
     LowRankConfig,
     read_config,
 )
-from sharedllm_cli.model.attention import attend, explicit, join
+from sharedllm_cli.model.attention import attend, explicit, join, rotate
 from sharedllm_cli.model.compat import DynamicCache, call_model
 from sharedllm_cli.model.cross_attention import TreeContext
 from sharedllm_cli.model.lower import CompressedNodes, LowerModel
-from sharedllm_cli.model.rotation import rotate
 from sharedllm_cli.model.upper import UpperModel
 
 TREE = TreeConfig(16, 2, (4, 2))

@@ -20,7 +20,7 @@ from sharedllm_cli.lab.bench.texts import Reading
 from sharedllm_cli.lab.bench.timing import Clock, Samples, peak, reset_peak
 from sharedllm_cli.lab.bench.tree_arm import SharedLLM
 from sharedllm_cli.memory import is_out_of_memory
-from sharedllm_cli.model.spreading import free_bytes
+from sharedllm_cli.model.placement import free_bytes
 from sharedllm_cli.progress import Task
 
 

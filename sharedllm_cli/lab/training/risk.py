@@ -27,8 +27,7 @@ from sharedllm_cli.lab.training.forward import TrainedUpper
 from sharedllm_cli.lab.training.objective import NextTokens
 from sharedllm_cli.lab.training.sample import NO_TARGET, SHARED, Posed, Sample, branched
 from sharedllm_cli.lab.training.trees import TreeReader
-from sharedllm_cli.model.branches import branching
-from sharedllm_cli.model.upper import UpperModel
+from sharedllm_cli.model.upper import UpperModel, branching
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
