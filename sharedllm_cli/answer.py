@@ -124,8 +124,9 @@ class Timing:
 class Answer:
     """A finished answer.
 
-    `route` names the way it was answered (`answering/routing.py`). `matches`: the number of sentences about the thing
-    that the question asks for several of, else None; the sources are these sentences then.
+    `route` names the way it was answered (`answering/routing.py`), None in a conversation that was saved without it.
+    `matches`: the number of sentences about the thing that the question asks for several of, else None; the sources are
+    these sentences then.
     """
 
     question: str
@@ -139,7 +140,7 @@ class Answer:
     model: ModelUse
     timing: Timing
     peak_bytes: int
-    route: str
+    route: str | None = None
     matches: int | None = None
     warnings: list[str] = field(default_factory=list)
     not_read: list[NotRead] = field(default_factory=list)

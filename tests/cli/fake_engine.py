@@ -140,6 +140,7 @@ def make_answer(question: str = "When is the lamp lit?", **changes: Any) -> Answ
         "model": ModelUse("smollm2-135m-instruct", None, False, False, "none", "cpu"),
         "timing": Timing(first_token_s=1.25, total_s=2.0, new_tokens=6, tokens_per_s=14.5),
         "peak_bytes": 700_000_000,
+        "route": "passages",
         "warnings": [],
     }
     return Answer(**(values | changes))

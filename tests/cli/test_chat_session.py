@@ -58,6 +58,14 @@ def test_what_is_saved_is_what_is_read() -> None:
     assert decode(encode(Session([DOCUMENT], [])), "x") == Session([DOCUMENT], [])
 
 
+def test_a_conversation_that_was_saved_before_answers_had_routes_is_read() -> None:
+    text = encode(SESSION).decode().replace('"route": "passages"', '"readings": 1')
+    assert "passages" not in text
+    found = decode(text.encode(), "x").turns[0].result
+    assert found is not None
+    assert found.route is None
+
+
 def test_a_conversation_is_kept_after_every_answer_for_this_user_alone(
     monkeypatch: pytest.MonkeyPatch, private_home: Path
 ) -> None:
