@@ -1,6 +1,6 @@
 """The leaves of a document: its tokens, its chunks' trees as integers, and BM25 statistics of every leaf.
 
-A leaf is the smallest unit of search and of verbatim evidence (METHOD section 1). Leaves are numbered through the
+A leaf is the smallest unit of search and of verbatim evidence (docs/method.md §1). Leaves are numbered through the
 document in reading order, chunks likewise. Depends on text, tokenizer, chunk size and height; knows no model.
 """
 

@@ -121,7 +121,7 @@ def usage_or_none(folder: Path) -> Usage | None:
 
 
 def wider_trees(folder: Path, key: TreesKey) -> TreesKey | None:
-    """The key of finished trees that differ in their layers alone and hold those asked for among them (METHOD 5).
+    """The key of finished trees that hold the layers asked for among others, and else are the same (docs/method.md §3).
 
     Those of the fewest layers; None where there are none. Nothing is proved: opening them does.
     """

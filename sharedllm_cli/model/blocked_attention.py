@@ -1,7 +1,7 @@
 """Softmax attention on a processor in blocks of rows, by plain matrix products; with gradients.
 
 torch's fused kernel for processors reaches some 30 to 60 GFLOP/s on heads of 64, a tenth of what the same machine's
-products do (docs/log.md). Here the queries of a group are rows over the keys that they share; a block of rows is small
+products do (docs/log/). Here the queries of a group are rows over the keys that they share; a block of rows is small
 enough for its logits to stay in the cache, and reads no key that none of its rows sees. Softmax and log-sum-exp are in
 at least float32, logits too unless gradients are asked for: then their product is in the states' type, as the others
 are. As in FlashAttention (Dao et al., 2022) the backward pass computes the weights again. Shapes: B batch, H query
@@ -24,7 +24,7 @@ Blocked = tuple[Tensor, Tensor]
 def blocks_pay(*, learned: bool) -> bool:
     """Whether blocks are faster than torch's fused kernel: a block is too small to be shared by many threads.
 
-    Measured with one and two threads; with gradients two still gain, without them one alone (docs/log.md).
+    Measured with one and two threads; with gradients two still gain, without them one alone (docs/log/).
     """
     return torch.get_num_threads() <= (2 if learned else 1)
 

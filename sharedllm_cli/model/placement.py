@@ -14,7 +14,7 @@ from sharedllm_cli.weights.facts import ModelFacts
 
 _QUANTIZE_FROM = 1_000_000_000
 _HALF_FROM = 50_000_000
-"""From so many parameters on a processor that multiplies bfloat16 computes in it; 135 million gain (docs/log.md)."""
+"""From so many parameters on a processor that multiplies bfloat16 computes in it; 135 million gain (docs/log/)."""
 _KERNELS = {"sdpa": "sdpa", "eager": "eager", "flash": "flash_attention_2"}
 PROCESSOR_SDPA = "sdpa_processor"
 """transformers' name of SDPA as processors run it (`processor_attention.py`, which registers it)."""

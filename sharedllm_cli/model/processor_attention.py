@@ -1,4 +1,4 @@
-"""Self-attention on a processor, where torch's fused kernel is far from what the machine can do (docs/log.md).
+"""Self-attention on a processor, where torch's fused kernel is far from what the machine can do (docs/log/).
 
 A lone query's products it takes number by number in bfloat16, eight to twenty times as slowly as those of two queries,
 and grouped queries arrive there one by one, under a mask with a copy of the keys for each. Here the queries of a token
