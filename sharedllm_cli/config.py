@@ -1,6 +1,6 @@
 """Every knob, once: its default, its help and its check. Nothing here reads a file or loads a model.
 
-`TreeConfig` and `InjectionConfig` are the method's configuration (METHOD: terms and sections 2 to 4); `Settings` is
+`TreeConfig` and `InjectionConfig` are the method's configuration (docs/method.md §1 to §4); `Settings` is
 what a user can set by flag, environment variable or file. The command line and the documentation read the defaults
 and help texts from here and nowhere else.
 """
@@ -37,7 +37,7 @@ RERANK_LEAVES = 100
 """The hybrid policy computes late interaction for this many leaves, the best by BM25."""
 LATE_LAYERS = 1
 """Late interaction compares the hidden states after this many layers of the lower model: more cost more and find no
-more (docs/log.md has the measurement)."""
+more (docs/log/ has the measurement)."""
 
 
 def _positive(name: str, value: int) -> None:
@@ -59,7 +59,7 @@ class TreeConfig:
 
     `ratios[w - 1]` is α of level w: one key/value is kept of every α tokens of a node at level w. With height 3 and
     ratios 16, 8, 4 the overall ratio β is 8. `encoding` says what a node's tokens see in the lower model: `node`, the
-    node's own before them (METHOD section 3); `chunk`, the chunk's before them, which is encoded once for all levels.
+    node's own before them (docs/method.md §3); `chunk`, the chunk's before them, which is encoded once for all levels.
     """
 
     chunk_tokens: int = 512
@@ -89,7 +89,7 @@ class TreeConfig:
 
     @property
     def overall_ratio(self) -> float:
-        """β: the tokens of a chunk over the keys kept of it, 8 with the ratios above (METHOD section 1)."""
+        """β: the tokens of a chunk over the keys kept of it, 8 with the ratios above (docs/method.md §1)."""
         last: float = 1 / (2**self.height * self.leaf_ratio)
         kept: float = last + sum(1 / (2**level * self.ratio(level)) for level in range(1, self.height + 1))
         return 1 / kept
@@ -109,7 +109,7 @@ class InjectionConfig:
     """Where and how the upper model reads the tree.
 
     Layers `first_layer` to `lower_layers - 1` (counted from 0 at the bottom) read it; the lower model is the bottom
-    `lower_layers` layers (M). `form` is the published additive cross-attention or the merged one (METHOD section 4).
+    `lower_layers` layers (M). `form` is the published additive cross-attention or the merged one (docs/method.md §4).
     `length_bias` λ takes λ · log(S / 512) off the merged form's logits of a tree of S keys: at 1 the tree's share of
     the softmax does not grow with the number of its keys, at 0 it is native attention.
     """

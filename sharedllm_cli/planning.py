@@ -44,7 +44,7 @@ from sharedllm_cli.weights.tokenizer_files import read_tokenizer
 from sharedllm_cli.weights.weight_files import weight_files, weights_hash
 
 OVER_FLOOR = 1.5
-"""Indexing and asking take about this many times their floors (docs/log.md has the measurement)."""
+"""Indexing and asking take about this many times their floors (docs/log/ has the measurement)."""
 CHARACTERS_PER_TOKEN = 3.5
 """Guessed where the model's tokenizer is not here yet."""
 _FRAME_TOKENS = 256

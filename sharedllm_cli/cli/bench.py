@@ -159,7 +159,7 @@ def bench(
     """Time reading and answering by the length of a document: this method against the other ways of reading.
 
     Each time stands beside its floor, the least that operations and bytes allow on this machine. See
-    docs/benchmarks.md.
+    docs/results.md.
     """
     calm_libraries(verbose=call.console.verbose)
     from sharedllm_cli.lab.bench.counted import count

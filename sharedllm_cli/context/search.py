@@ -1,4 +1,4 @@
-"""Which nodes does the upper model see? The search of METHOD section 2, over integers and scores alone.
+"""Which nodes does the upper model see? The search of docs/method.md §2, over integers and scores alone.
 
 All chunks are searched side by side, one level a step. Knows no model, no tensor, no file and no text.
 """
@@ -47,7 +47,7 @@ def search(trees: Sequence[ChunkTree], score: Score) -> list[Node]:
 
 
 def leaf_scores(trees: Sequence[ChunkTree], values: Sequence[np.ndarray]) -> Score:
-    """A score for `search` from scores of leaves: an inner node has the best of the leaves below it (METHOD section 2).
+    """A score for `search` from leaves' scores: an inner node has the best of the leaves below it (docs/method.md §2).
 
     `values[k]` holds one number for each leaf of `trees[k]`. All nodes are worked out here, so that the returned
     function only looks them up. Raises ValueError for a wrong number of values or NaN.

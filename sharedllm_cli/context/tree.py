@@ -1,6 +1,6 @@
 """The context tree over one chunk, as integers: which tokens a node holds and which of them are kept.
 
-METHOD sections 1 to 3. A chunk is split in two, its halves again, down to `height` levels below the root; level w of a
+docs/method.md §1 to §3. A chunk is split in two, its halves again, down to `height` levels below the root; level w of a
 chunk of l tokens has 2^w nodes. Knows no model, no tensor, no file and no text.
 """
 
@@ -43,7 +43,7 @@ def chunk_lengths(total_tokens: int, chunk_tokens: int) -> list[int]:
 def kept_positions(length: int, ratio: int) -> np.ndarray:
     """Positions kept of a node of `length` tokens at ratio α: the last of each window, min((i + 1)·α, l) − 1.
 
-    There are ceil(l / α) of them (METHOD section 3: the last token of a window has read the window).
+    There are ceil(l / α) of them (docs/method.md §3: the last token of a window has read the window).
     """
     count = -(-length // ratio)
     return np.minimum((np.arange(count, dtype=np.int64) + 1) * ratio, length) - 1
@@ -53,7 +53,7 @@ class ChunkTree:
     """All nodes of one chunk.
 
     `jitter` draws split points for training, b = floor(l/2 − ε) with ε ~ N(0, (l·jitter)²), clipped so that a child at
-    level w keeps at least 2^(h−w) tokens (METHOD section 2); without it every split is floor(l/2).
+    level w keeps at least 2^(h−w) tokens (docs/method.md §2); without it every split is floor(l/2).
     A chunk of fewer than 2^h tokens is its root alone, kept at the leaves' ratio.
     """
 

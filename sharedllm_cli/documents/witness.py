@@ -17,7 +17,7 @@ from pathlib import Path
 from sharedllm_cli.documents.characters import repair
 
 SECONDS = 5.0
-"""So long is waited for the second extraction of a question's pages; those of docs/log.md take 0.02 s each."""
+"""So long is waited for the second extraction of a question's pages; those of docs/log/ take 0.02 s each."""
 LONGEST_PAGE = 200_000
 """Characters of a page; a longer one is not kept."""
 _PACKAGE = Path(__file__).parents[2]

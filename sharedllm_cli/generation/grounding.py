@@ -1,7 +1,7 @@
 """Does an answer stand on what the model was shown? Plain functions over text; no model.
 
 They warn rather than judge: an answer in other words than the document's is no fault, a number or name that the
-passages do not hold may be one. `docs/log.md` says how often they are wrong.
+passages do not hold may be one. `docs/log/` says how often they are wrong.
 """
 
 from __future__ import annotations

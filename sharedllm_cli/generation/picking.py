@@ -13,7 +13,7 @@ from sharedllm_cli.retrieval.languages import ALTERNATIVES, asks_about_the_whole
 from sharedllm_cli.retrieval.terms import words
 
 WINDOW = 15
-"""Terms before an answer's place and after it that count as its neighbours (chosen with NATS: docs/log.md)."""
+"""Terms before an answer's place and after it that count as its neighbours (chosen with NATS: docs/log/)."""
 NATS = 5.0
 """What it is worth to have all of the question's words for neighbours: an answer e^5 times less likely is given."""
 

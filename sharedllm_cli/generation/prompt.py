@@ -24,7 +24,7 @@ NOT_IN_DOCUMENT = "The document does not say."
 
 SYSTEM = f"You answer questions about a document. If it does not hold the answer, you say: {NOT_IN_DOCUMENT}"
 RULE = "Answer in a few words from the text."
-"""Stands after the question: a small model keeps to it there, not in the system prompt (docs/log.md)."""
+"""Stands after the question: a small model keeps to it there, not in the system prompt (docs/log/)."""
 RULE_OF_THE_WHOLE = "Answer in one or two sentences."
 """Stands there after a question about a document as a whole."""
 _QUESTION = "Question:"

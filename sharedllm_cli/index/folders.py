@@ -128,7 +128,8 @@ def usage_or_none(folder: Path) -> Usage | None:
 
 
 def wider_trees(folder: Path, key: TreesKey) -> TreesKey | None:
-    """The key of finished trees that differ in their layers alone and hold those asked for among them (METHOD 5).
+    """The key of finished trees that differ in their layers alone and hold those asked for among them
+    (docs/method.md §5).
 
     Those of the fewest layers; None where there are none. Nothing is proved: opening them does.
     """

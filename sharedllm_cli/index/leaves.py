@@ -1,6 +1,6 @@
 """The leaves of a document: its tokens, its chunks' trees as integers, and what is stored for each leaf.
 
-A leaf is the smallest unit of search and of verbatim evidence (METHOD section 1). Leaves are numbered through the
+A leaf is the smallest unit of search and of verbatim evidence (docs/method.md §1). Leaves are numbered through the
 document in reading order, chunks likewise. Stored are BM25 statistics of every leaf, and only where the user asks for
 them the states of late interaction, one hidden state a token: late interaction over all leaves (`--policy late`) needs
 them all, 1.1 KB a token at a hidden size of 576. Depends on text, tokenizer, chunk size and height; knows no model.

@@ -29,7 +29,7 @@ from sharedllm_cli.retrieval.terms import TERMS_VERSION, stemmer_version
 FORMAT = "sharedllm-index"
 FORMAT_VERSION = 1
 ENCODINGS: Mapping[Encoding, str] = {"node": "per-node", "chunk": "per-chunk"}
-"""How a key names what was encoded: each node alone (METHOD section 3), or each chunk once."""
+"""How a key names what was encoded: each node alone (docs/method.md §3), or each chunk once."""
 ENCODING_WORDS: Mapping[str, str] = {"per-node": "each node encoded alone", "per-chunk": "each chunk encoded once"}
 """What such a name means to a reader."""
 MANIFEST = "manifest.json"

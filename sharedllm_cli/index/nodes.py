@@ -1,7 +1,7 @@
 """Nodes for the upper model: computed when asked (`LiveNodes`) or read from disk, memory-mapped (`StoredNodes`).
 
 Both give the same numbers in the same order; the test that says so is the strongest of the index. Nodes are addressed
-within their document; `JoinedNodes` numbers the chunks of several documents through (METHOD section 4).
+within their document; `JoinedNodes` numbers the chunks of several documents through (docs/method.md §4).
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The adapter: every parameter that is not the base model's, and its folder on disk.
 
 It holds the injections of the injected layers and, where it was trained with them, low-rank additions to the top N−M
-layers (METHOD section 5) and to injected layers, where they act in the upper model alone. The bottom M layers' own
+layers (docs/method.md §5) and to injected layers, where they act in the upper model alone. The bottom M layers' own
 keys and values are never altered: stored trees rest on them.
 A folder is `adapter.json` (configuration, base, provenance) and `adapter.safetensors`.
 """
@@ -144,7 +144,7 @@ class Adapter(nn.Module):
         return adapter
 
     def copy_projections(self, model: PreTrainedModel) -> None:
-        """Start additive injections from their layers' own norms and projections (METHOD section 4)."""
+        """Start additive injections from their layers' own norms and projections (docs/method.md §4)."""
         layers: Any = model.model.layers
         for place, injection in self.injections.items():
             if isinstance(injection, AdditiveInjection):

@@ -1,7 +1,7 @@
 """Softmax attention that also returns the log-sum-exp of its logits, by the fastest kernel that can; rotary embedding.
 
 Two attentions over disjoint keys become one softmax by their log-sum-exps (`join`), which is how the merged form reads
-the tree (METHOD section 4). `explicit` is the reference: any device and type, masks, gradients. The fused kernels are
+the tree (docs/method.md §4). `explicit` is the reference: any device and type, masks, gradients. The fused kernels are
 torch's flash kernels for the CPU, which takes masks and is given a gradient of the log-sum-exp here, and for CUDA, and
 the package flash-attn; on a GPU masks and gradients stay with the reference. On a CPU with a thread or two, causal
 queries and gradients go by blocks of rows (`cpu_attention.py`). Shapes: B batch, H query heads, KV key/value heads, Q

@@ -1,4 +1,4 @@
-"""Softmax attention on a CPU, where torch's fused kernel is far from what the machine can do (docs/log.md).
+"""Softmax attention on a CPU, where torch's fused kernel is far from what the machine can do (docs/log/).
 
 That kernel reaches 30 to 60 GFLOP/s on heads of 64, a tenth of what the same machine's matrix products do. It takes a
 lone query's products number by number in bfloat16, and grouped queries one by one, under a mask with a copy of the keys
@@ -34,7 +34,7 @@ Blocked = tuple[Tensor, Tensor]
 def blocks_pay(*, learned: bool) -> bool:
     """Whether blocks are faster than torch's fused kernel: a block is too small to be shared by many threads.
 
-    Measured with one and two threads; with gradients two still gain, without them one alone (docs/log.md).
+    Measured with one and two threads; with gradients two still gain, without them one alone (docs/log/).
     """
     return torch.get_num_threads() <= (2 if learned else 1)
 

@@ -1,6 +1,6 @@
 """How an injected layer reads the tree: position-aware cross-attention, in the published and in the merged form.
 
-METHOD section 4. Shapes: B batch, Q running tokens, S kept keys of the tree, H query heads, KV key/value heads, D head
+docs/method.md §4. Shapes: B batch, Q running tokens, S kept keys of the tree, H query heads, KV key/value heads, D head
 dimension. Knows no document and no file.
 """
 
@@ -151,7 +151,7 @@ class LowRank(nn.Module):
 class AdditiveInjection(nn.Module):
     """The published form: h + tanh(g) · CrossAttn(norm(h), K, V), with its own norm, query and output projections.
 
-    They start as copies of the layer's own; the gate starts at 0 (METHOD section 4).
+    They start as copies of the layer's own; the gate starts at 0 (docs/method.md §4).
     """
 
     def __init__(self, layer: Any, config: InjectionConfig, dtype: torch.dtype) -> None:
@@ -213,7 +213,7 @@ class MergedInjection(nn.Module):
     """The merged form: one softmax over the tree's keys and the layer's own, with the layer's own projections.
 
     Two attentions joined by their log-sum-exps; the gate is a bias b on the tree's logits, one a layer or one a head,
-    −∞ at the start (METHOD section 4).
+    −∞ at the start (docs/method.md §4).
     """
 
     def __init__(self, layer: Any, config: InjectionConfig) -> None:

@@ -1,6 +1,6 @@
 """The lower model: the bottom M layers of the base model, as a compressor of the context tree's nodes.
 
-METHOD section 3. Its weights are the base model's own, loaded once. Knows no document, no tree and no file: it is given
+docs/method.md §3. Its weights are the base model's own, loaded once. Knows no document, no tree and no file: it takes
 token ids of nodes of equal length and the positions to keep, and returns their keys and values.
 """
 

@@ -22,7 +22,7 @@ from sharedllm_cli.weights.facts import QUANTIZED_BYTES, ModelFacts
 
 _QUANTIZE_FROM = 1_000_000_000
 _HALF_FROM = 50_000_000
-"""From so many parameters on a processor that multiplies bfloat16 computes in it; 135 million gain (docs/log.md)."""
+"""From so many parameters on a processor that multiplies bfloat16 computes in it; 135 million gain (docs/log/)."""
 _KERNELS = {"sdpa": "sdpa", "eager": "eager", "flash": "flash_attention_2"}
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 PROCESSOR = "cpu"

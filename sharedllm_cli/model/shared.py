@@ -1,6 +1,6 @@
 """One set of weights in two roles: the base model, its adapter, and the lower and upper model cut from them.
 
-METHOD section 1. Chooses the adapter (the user's, the one shipped for the base model, or an untrained one).
+docs/method.md §1. Chooses the adapter (the user's, the one shipped for the base model, or an untrained one).
 """
 
 from __future__ import annotations

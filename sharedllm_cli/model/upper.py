@@ -1,6 +1,6 @@
 """The upper model: the whole base model, whose bottom layers read the context tree.
 
-METHOD section 4. Each injected decoder layer is wrapped; the wrapper hands straight through to the layer as it came
+docs/method.md §4. Each injected decoder layer is wrapped; the wrapper hands straight through to the layer as it came
 wherever there is nothing to read, so that a closed gate is exactly the base model. Several answers can go on from one
 running text, a token of each at a time (`branching`). Knows no document, no text and no file.
 """

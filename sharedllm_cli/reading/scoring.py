@@ -172,7 +172,7 @@ def score(
     *,
     preferred: Sequence[np.ndarray] | None = None,
 ) -> Scored:
-    """Score all leaves by a policy, and the nodes as that policy scores them (METHOD section 2).
+    """Score all leaves by a policy, and the nodes as that policy scores them (docs/method.md §2).
 
     `preferred[d]` [leaves] marks leaves of document d that come before all others.
     """

@@ -28,7 +28,7 @@ RARITY = 1.5
 LEAVE = 0.3
 """What the idf of a word that asks for leave (`allowed`, `required`) counts."""
 LEAST_OF_QUESTION = 0.35
-"""A sentence with less than this share of the question's weight speaks of something else (docs/log.md)."""
+"""A sentence with less than this share of the question's weight speaks of something else (docs/log/)."""
 FEW_WORDS, FRAGMENT = 6, 0.75
 """What has so few words is a heading rather than a sentence, and counts less than one that holds the same."""
 LONGEST = 128

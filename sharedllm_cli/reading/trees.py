@@ -180,7 +180,7 @@ class Trees:
             f"hold the tree of {len(chunks)} chunks", "ask of fewer --pages or documents, or use --no-tree"
         ):
             kept = JoinedNodes(opened_trees.nodes, [opened.chunks for opened in documents]).compressed(nodes)
-            # Positions number the chunks that are read (METHOD section 4), not those that were left out.
+            # Positions number the chunks that are read (docs/method.md §4), not those that were left out.
             places = torch.tensor([number[chunk] for chunk in kept.chunks.tolist()], device=kept.chunks.device)
             context = self._shared.upper.context(replace(kept, chunks=places), len(chunks), consume=True)
             if context is not None:

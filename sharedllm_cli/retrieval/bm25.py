@@ -29,7 +29,7 @@ B = 0.0
 """How much a leaf's length counts, from 0 (not at all) to 1 (fully) (BM25's b): leaves are equally long in tokens."""
 SHARES_BEFORE = (0.5, 0.25)
 """A term counts in a leaf with this share of its weight one, two leaves earlier: a passage's subject is often named
-in its heading or in the sentences before it (docs/log.md has the measurement)."""
+in its heading or in the sentences before it (docs/log/ has the measurement)."""
 SHARES_AFTER = (0.3, 0.15)
 """The same for one, two leaves later."""
 

@@ -91,7 +91,7 @@ def best_last(
 ) -> list[Passage]:
     """The passages as a model reads them: by their best leaf, the best one last, right before the question.
 
-    Equals stay in the order given. A small model leans on what it has read last (docs/log.md has the
+    Equals stay in the order given. A small model leans on what it has read last (docs/log/ has the
     measurement), so that a good search is worth more.
     """
 

@@ -1,4 +1,4 @@
-"""How leaves are scored for a question: one policy π a name (METHOD section 2), each saying what it needs.
+"""How leaves are scored for a question: one policy π a name (docs/method.md §2), each saying what it needs.
 
 Numbers in, numbers out: states and vectors come from whoever has a model, BM25 from `lexical`. Larger is better.
 """
@@ -18,7 +18,7 @@ from sharedllm_cli.errors import UsageError
 
 LATE_SHARE_AFTER, LATE_SHARE_BEFORE = 0.7, 0.5
 """In the hybrid a leaf has at least these shares of the late interaction of the leaf before it and of the one after it
-(docs/log.md has the measurement)."""
+(docs/log/ has the measurement)."""
 BLOCK_TOKENS = 8192
 """Late interaction compares this many leaf tokens with the question at once, which bounds its memory."""
 
@@ -105,7 +105,7 @@ def token_weights(query_ids: np.ndarray, leaf_ids: Sequence[np.ndarray]) -> np.n
     """How much each token of a question tells a leaf from others, [q]: the idf of BM25 over the leaves' token ids.
 
     `leaf_ids` holds one integer array a leaf, over all documents. As `token_weights` of `late_interaction` it keeps
-    `what`, `the` and `?` from deciding (docs/log.md has the measurement).
+    `what`, `the` and `?` from deciding (docs/log/ has the measurement).
     """
     return joined_token_weights(query_ids, leaf_ids, np.array([len(ids) for ids in leaf_ids], dtype=np.int64))
 
@@ -127,7 +127,7 @@ def joined_token_weights(query_ids: np.ndarray, ids: Sequence[np.ndarray], lengt
 
 
 def paper_cosine(node_vectors: np.ndarray, query_vector: np.ndarray) -> np.ndarray:
-    """Cosine of each node's vector [nodes, d] with the query's [d]: [nodes] (METHOD section 2, the paper's π)."""
+    """Cosine of each node's vector [nodes, d] with the query's [d]: [nodes] (docs/method.md §2, the paper's π)."""
     cosines: np.ndarray = _unit(node_vectors, None) @ _unit(query_vector[None], None)[0]
     return np.asarray(cosines, dtype=np.float64)
 
@@ -139,7 +139,7 @@ def best_leaves(scores: np.ndarray, count: int = RERANK_LEAVES) -> np.ndarray:
 
 
 def combine(lexical: np.ndarray, late: np.ndarray, leaves: np.ndarray) -> np.ndarray:
-    """The hybrid: z-scores of BM25 [leaves] and of late interaction added, [leaves] (METHOD section 2).
+    """The hybrid: z-scores of BM25 [leaves] and of late interaction added, [leaves] (docs/method.md §2).
 
     `late[i]` belongs to leaf `leaves[i]`; all other leaves get the smallest of `late`, so that re-ranking can lift a
     leaf but never one that it has not looked at. A leaf that was looked at counts for its neighbours, too (these shares

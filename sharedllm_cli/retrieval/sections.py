@@ -1,7 +1,7 @@
 """The part of a document that a question names in quotation marks: `In "Snow man": what …?`, `the chapter "Install"`.
 
 A title's words tell where to look; searched for as words they find the leaves that repeat the title instead
-(docs/log.md has the measurement). Only a whole heading in quotation marks counts: any looser match is a guess. Knows
+(docs/log/ has the measurement). Only a whole heading in quotation marks counts: any looser match is a guess. Knows
 text and the headings that a reader found, no model and no tokens.
 """
 

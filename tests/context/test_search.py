@@ -29,7 +29,7 @@ def random_values(trees: Sequence[ChunkTree], seed: int) -> list[np.ndarray]:
 
 
 def plain_search(tree: ChunkTree, chunk: int, values: np.ndarray) -> set[Node]:
-    """The search of METHOD section 2 for one chunk, written as it reads."""
+    """The search of docs/method.md §2 for one chunk, written as it reads."""
     if tree.depth == 0:
         return {Node(chunk, 0, 0)}
     best = lambda level, index: max(values[leaf] for leaf in tree.leaf_range(level, index))  # noqa: E731

@@ -1,4 +1,4 @@
-"""Laws of the context tree's integers (METHOD sections 1 to 3)."""
+"""Laws of the context tree's integers (docs/method.md §1 to §3)."""
 
 from __future__ import annotations
 

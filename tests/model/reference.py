@@ -1,6 +1,6 @@
 """An independent float64 account of the method, written plainly: loops, one token and one head at a time.
 
-It shares no code with the package: numpy, the model's weights by name, and METHOD's equations.
+It shares no code with the package: numpy, the model's weights by name, and the equations of docs/method.md.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What `bench.gpu` found, as tables in Markdown: to be read on a terminal or put into docs/benchmarks.md."""
+"""What `bench.gpu` found, as tables in Markdown: to be read on a terminal or put into docs/results.md."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """The tree of all that came before: a stretch of a book as chunks, of which the policy `right` preserves nodes.
 
-METHOD section 2: language modelling has no query, so every chunk is seen finest where it is nearest to what comes next.
-Nodes are computed live, and only those that are preserved (a third of the work of an index), or read from an index that
-several runs share. Both give the same numbers.
+Language modelling has no query (docs/method.md §2), so every chunk is seen finest where it is nearest to what comes
+next. Nodes are computed live, and only those that are preserved (a third of the work of an index), or read from an
+index that several runs share. Both give the same numbers.
 """
 
 from __future__ import annotations
@@ -131,7 +131,7 @@ def stretch_document(book: Book, first: int, end: int, tokenizer_hash: str, tree
 
 
 def preserved(leaves: Leaves) -> list[Node]:
-    """The nodes that the policy `right` preserves: all scores are equal, and ties go right (METHOD section 2)."""
+    """The nodes that the policy `right` preserves: all scores are equal, and ties go right (docs/method.md §2)."""
     return search(leaves.trees, lambda nodes: np.zeros(len(nodes)))
 
 

@@ -1,8 +1,9 @@
 """`models probe`: where and how finely a tree is worth reading, before anything is trained or while it is.
 
 Every question is answered with its own document's tree, with another document's, and with none, by the merged form with
-open gates (b = 0: native attention, METHOD section 4) on some layers. What the wrong tree costs more than the right one
-is the gap: how much of the document is really read. What the right one costs more than none is harm, or its lack gain.
+open gates (b = 0: native attention, docs/method.md §4) on some layers. What the wrong tree costs more than the right
+one is the gap: how much of the document is really read. What the right one costs more than none is harm, or its lack
+gain.
 """
 
 from __future__ import annotations

@@ -85,7 +85,7 @@ class ProbedDocument:
         return found
 
     def _searched(self, question: str) -> CompressedNodes:
-        """The preserved nodes of the real tree for a question (METHOD section 2)."""
+        """The preserved nodes of the real tree for a question (docs/method.md §2)."""
         trees = self.opened.leaves.trees
         nodes = search(trees, self._scorer(question, self._policy).nodes)
         counts = [trees[node.chunk].kept_count(node.level, node.index) for node in nodes]

@@ -1,7 +1,7 @@
 """The upper model as it is trained: gradients only where something can learn, logits only where something is said.
 
 All of the base model is frozen, so autograd keeps nothing of the layers below the lowest one with trained weights
-(METHOD section 5) and computes no gradient of a frozen weight. Of the vocabulary's logits, a fifth of a small model's
+(docs/method.md §5) and computes no gradient of a frozen weight. Of the vocabulary's logits, a fifth of a small model's
 work, only those at targets are computed. With gradient checkpointing a layer's states are kept at its entrance alone
 and computed again on the way back: more work for a fraction of the memory.
 """

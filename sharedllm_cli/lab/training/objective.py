@@ -35,7 +35,7 @@ class Objective(Protocol):
 
 
 class NextTokens:
-    """Next-token cross-entropy on the samples' targets (METHOD section 5).
+    """Next-token cross-entropy on the samples' targets (docs/method.md §5).
 
     `qa` has the answers' tokens as targets, `recite` the words to be recited, `lm` the whole plain text.
     """

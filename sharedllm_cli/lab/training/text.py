@@ -1,7 +1,7 @@
 """Samples made of documents alone, without questions: reciting them, and going on with them.
 
 `recite` gives a few words of a document and asks for the next ones, which stand in its tree alone: the densest signal
-for learning to read. `lm` is the paper's language modelling (METHOD section 5): the past is a tree searched by the
+for learning to read. `lm` is the paper's language modelling (docs/method.md §5): the past is a tree searched by the
 policy `right`, the text that follows is plain, and every token of it is learned. Like all samples they are made from
 seed and number alone. Knows no model.
 """

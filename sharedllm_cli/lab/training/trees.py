@@ -1,7 +1,7 @@
 """The trees that samples read: planned as integers, read from an index or computed live.
 
 The lower model is frozen, so the trees of fixed splits are the same at every step: they are built once into an index
-and read from there (METHOD section 5; an index of more layers serves those that fewer ask for). Jittered splits are
+and read from there (docs/method.md §5; an index of more layers serves those that fewer ask for). Jittered splits are
 drawn anew for every sample and run through the lower model live, or a document has a few sets of them, each kept in an
 index of its own beside the others.
 """
@@ -29,7 +29,7 @@ from sharedllm_cli.model.upper import UpperModel
 from sharedllm_cli.progress import Reporter
 
 JITTER = 0.1
-"""σ of the jittered split points, as a share of the node's tokens: METHOD section 2, l / 10 for fine-tuning."""
+"""σ of the jittered split points, as a share of the node's tokens: docs/method.md §2, l / 10 for fine-tuning."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class TreePlan:
 
     `leaves` are the documents' own, or such as have jittered splits: drawn for this sample (`jittered`), or each
     document's set of a name (`splits`). `chunks` are those that are read, None for all: positions number these
-    (METHOD section 4).
+    (docs/method.md §4).
     """
 
     documents: tuple[LocatedDocument, ...]
@@ -68,7 +68,7 @@ def plan(
     random: np.random.Generator | None = None,
     without: frozenset[int] = frozenset(),
 ) -> TreePlan:
-    """Search the trees of some documents by their leaves' scores, an array [leaves] a document (METHOD section 2).
+    """Search the trees of some documents by their leaves' scores, an array [leaves] a document (docs/method.md §2).
 
     `jitter` is the σ of the split points as a share of a node's tokens; with `variants` they are one of so many sets
     that each document has for good. The chunks `without`, numbered through all documents, are left out, as if the text

@@ -21,7 +21,7 @@ from sharedllm_cli.lab.bench.shapes import SHAPES, shape_config
 from sharedllm_cli.weights.facts import facts_from_config
 
 TREE = TreeConfig(512)
-PAGE = Path(__file__).parents[3] / "docs" / "benchmarks.md"
+PAGE = Path(__file__).parents[3] / "docs" / "results.md"
 
 
 def base(shape: str = "llama-3.1-8b", layer_bytes: float = 0.0) -> Base:

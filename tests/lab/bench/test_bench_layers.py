@@ -27,7 +27,7 @@ from sharedllm_cli.model.upper import UpperModel
 from sharedllm_cli.progress import Silent
 
 LAYERS = range(1, 3)
-PAGE = Path(__file__).parents[3] / "docs" / "benchmarks.md"
+PAGE = Path(__file__).parents[3] / "docs" / "results.md"
 SMALL = ("--lengths", "200", "--running-tokens", "16", "--new-tokens", "2", "--repeats", "1", "--no-memory")
 
 
