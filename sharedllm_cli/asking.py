@@ -42,7 +42,6 @@ from sharedllm_cli.index.store import IndexStore
 from sharedllm_cli.memory import is_out_of_memory, memory_for, peak_bytes, release
 from sharedllm_cli.model.adapter import Silence
 from sharedllm_cli.model.cross_attention import TreeContext
-from sharedllm_cli.model.recorded import LEAST_TOKENS, recorded_step
 from sharedllm_cli.model.shared import SharedModel, model_use
 from sharedllm_cli.model.upper import branching
 from sharedllm_cli.progress import RememberingReporter
@@ -379,12 +378,15 @@ class Asking:
     def _step(self, begun: _Begun, tree: TreeContext | None) -> Callable[[Tensor], Tensor]:
         """What gives the next logits after a token: recorded, where that was asked for and can be done."""
         upper, settings = self._shared.upper, self._settings
-        if settings.cuda_graphs and settings.max_new_tokens >= LEAST_TOKENS:
-            likeliest = begun.first.argmax()[None]
-            recorded, why_not = recorded_step(upper, tree, begun.cache, likeliest, settings.max_new_tokens)
-            if recorded is not None:
-                return recorded
-            self._reporter.note(f"{why_not}; going on without")
+        if settings.cuda_graphs:
+            from sharedllm_cli.model.recorded import LEAST_TOKENS, recorded_step
+
+            if settings.max_new_tokens >= LEAST_TOKENS:
+                likeliest = begun.first.argmax()[None]
+                recorded, why_not = recorded_step(upper, tree, begun.cache, likeliest, settings.max_new_tokens)
+                if recorded is not None:
+                    return recorded
+                self._reporter.note(f"{why_not}; going on without")
         return lambda token: upper.infer(token, tree, begun.cache)
 
     def _check(self, text: str, chosen: Chosen, prompt: Prompt, tree: TreeReading, finish: Finish) -> AnswerCheck:
