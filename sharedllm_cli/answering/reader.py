@@ -25,7 +25,6 @@ from sharedllm_cli.generation.stream import Finish, GeneratedToken, decode_strea
 from sharedllm_cli.memory import is_out_of_memory, release
 from sharedllm_cli.model.adapter import Silence
 from sharedllm_cli.model.cross_attention import TreeContext
-from sharedllm_cli.model.recorded import LEAST_TOKENS, recorded_step
 from sharedllm_cli.model.shared import SharedModel
 from sharedllm_cli.model.upper import branching
 from sharedllm_cli.progress import Reporter
@@ -201,11 +200,14 @@ class Reader:
         """A decode step: the next logits after a token; recorded where that was asked for and can be done."""
         upper, settings = self._shared.upper, self._question.settings
         step: Callable[[Tensor], Tensor] | None = None
-        if settings.cuda_graphs and settings.max_new_tokens >= LEAST_TOKENS:
-            likeliest = read.logits.argmax()[None]
-            step, why_not = recorded_step(upper, read.tree, read.cache, likeliest, settings.max_new_tokens)
-            if step is None:
-                self._reporter.note(f"{why_not}; going on without")
+        if settings.cuda_graphs:
+            from sharedllm_cli.model.recorded import LEAST_TOKENS, recorded_step
+
+            if settings.max_new_tokens >= LEAST_TOKENS:
+                likeliest = read.logits.argmax()[None]
+                step, why_not = recorded_step(upper, read.tree, read.cache, likeliest, settings.max_new_tokens)
+                if step is None:
+                    self._reporter.note(f"{why_not}; going on without")
         if step is None:
             step = lambda token: upper.infer(token, read.tree, read.cache)  # noqa: E731
         return step if self._disabled is None else _within(self._disabled, step)

@@ -16,7 +16,7 @@ from sharedllm_cli.cli.terminal.tables import plain, show_facts, show_table
 from sharedllm_cli.documents.sources import not_read
 
 if TYPE_CHECKING:
-    from sharedllm_cli.engine import PlanRow
+    from sharedllm_cli.planning import PlanRow
 
 HEADINGS = ("Document", "Pages", "Tokens", "Chunks", "Index", "To index", "To answer")
 

@@ -16,10 +16,9 @@ from sharedllm_cli import durable
 from sharedllm_cli.documents.pages import Document
 from sharedllm_cli.errors import StoredIndexError
 from sharedllm_cli.home import INDEX_ELSEWHERE
-from sharedllm_cli.index import bookkeeping, explain, folders
+from sharedllm_cli.index import bookkeeping, folders
 from sharedllm_cli.index.bookkeeping import Usage
 from sharedllm_cli.index.bundle import BUNDLE, Bundle, has_bundle, is_small
-from sharedllm_cli.index.explain import KnownPaths
 from sharedllm_cli.index.folders import Folders
 from sharedllm_cli.index.leaves import LeafStates, Leaves, leaves_files, states_files, states_from
 from sharedllm_cli.index.manifest import (
@@ -50,6 +49,7 @@ if TYPE_CHECKING:
     import torch
 
     from sharedllm_cli.index.encoding import Encoder
+    from sharedllm_cli.index.explain import KnownPaths
     from sharedllm_cli.index.nodes import StoredNodes
 
 Part = tuple[Key, Mapping[str, bytes], Mapping[str, Any]]
@@ -63,7 +63,7 @@ class IndexStore:
         self.root = Path(root).expanduser().absolute()
         self._reporter: Reporter = reporter or Silent()
         self._folders = Folders(self.root)
-        self._known_paths = KnownPaths(self.root)
+        self._known_paths: KnownPaths | None = None  # made when somebody first asks why an index is new
 
     def folder(self, content_hash: str) -> Path | None:
         """The folder of a document's index, None where there is none."""
@@ -125,7 +125,8 @@ class IndexStore:
         if folder is not None:
             known, absolute = stored.usage if stored else folders.usage_or_none(folder), _absolute(path)
             bookkeeping.write_usage(folder, known, Usage(name, absolute, content_hash))
-            self._known_paths.add(absolute, folder)
+            if self._known_paths:
+                self._known_paths.add(absolute, folder)
 
     def seen_too(self, content_hash: str, path: str) -> None:
         """Remember that another file has a document's content; the document keeps its name."""
@@ -268,9 +269,12 @@ class IndexStore:
 
     def explain_new(self, path: str | None, content_hash: str, keys: Sequence[Key] = ()) -> str | None:
         """Why parts with these keys have to be made though the document was indexed before; None where it was not."""
+        from sharedllm_cli.index.explain import KnownPaths, explain
+
         folder = self.folder(content_hash)
         if folder is not None:
-            return explain.explain(folder, keys)
+            return explain(folder, keys)
+        self._known_paths = self._known_paths or KnownPaths(self.root)
         return None if path is None else self._known_paths.explain(str(_absolute(path)), content_hash)
 
     def discard(self, content_hash: str) -> None:
