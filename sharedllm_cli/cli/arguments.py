@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sharedllm_cli.cli.beforehand import refuse_unreadable, refuse_unwritable
 from sharedllm_cli.cli.options import OUTPUT, READING
+from sharedllm_cli.cli.preflight import probe_first, refuse_unwritable
 from sharedllm_cli.cli.session import Call
 from sharedllm_cli.documents.page_ranges import PageRange
 from sharedllm_cli.errors import DocumentError, SharedLLMError, UsageError
@@ -137,10 +137,10 @@ def announce_stdin(call: Call, documents: Sequence[str]) -> None:
 def open_documents(call: Call, documents: Sequence[str], *, reindex: bool) -> tuple[Engine, Library]:
     """The engine with its model loaded and the documents open; those that can't be read are told at once."""
     refuse_unwritable(call)
-    refuse_unreadable(call, documents, reindex=reindex)
+    probe = probe_first(call, documents, reindex=reindex)
     engine = call.engine()
     with call.console.waiting("loading the model"):
-        library = engine.open(documents, reindex=reindex)
+        library = engine.open(documents, reindex=reindex, probe=probe)
     report_failures(call, library.failures)
     return engine, library
 

@@ -10,8 +10,8 @@ import typer
 
 from sharedllm_cli.answer import NotRead
 from sharedllm_cli.cli.arguments import Documents, Failures, Reindex, announce_stdin, exit_code, report_failures
-from sharedllm_cli.cli.beforehand import refuse_unreadable, refuse_unwritable
 from sharedllm_cli.cli.options import MODEL, READING, TREE, takes
+from sharedllm_cli.cli.preflight import probe_first, refuse_unwritable
 from sharedllm_cli.cli.session import Call
 from sharedllm_cli.cli.terminal.quantities import duration, number_of, size
 from sharedllm_cli.documents.sources import not_read
@@ -46,9 +46,9 @@ def index(
     announce_stdin(call, documents)
     call.console.kept = "finished chunks are kept; run the same command again to go on"
     refuse_unwritable(call)
-    refuse_unreadable(call, documents, reindex=reindex)
+    probe = probe_first(call, documents, reindex=reindex)
     engine = call.engine()
-    outcomes, failures = engine.index(documents, reindex=reindex, late_states=late_states)
+    outcomes, failures = engine.index(documents, reindex=reindex, late_states=late_states, probe=probe)
     report_failures(call, failures)
     if call.json:
         call.console.json(as_json(outcomes, failures, not_read(documents)))

@@ -7,9 +7,9 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from sharedllm_cli.cli.arguments import Documents, announce_stdin, exit_code, report_failures
-from sharedllm_cli.cli.beforehand import refuse_unreadable
 from sharedllm_cli.cli.index import SHAPING, failures_json
 from sharedllm_cli.cli.options import MODEL, takes
+from sharedllm_cli.cli.preflight import probe_first
 from sharedllm_cli.cli.session import Call
 from sharedllm_cli.cli.terminal.quantities import duration, size
 from sharedllm_cli.cli.terminal.tables import plain, show_facts, show_table
@@ -28,8 +28,8 @@ def plan(call: Call, documents: Documents) -> int:
     The documents are read for it; nothing is computed and nothing is written.
     """
     announce_stdin(call, documents)
-    refuse_unreadable(call, documents)
-    rows, failures = call.engine().plan(documents)
+    probe = probe_first(call, documents)
+    rows, failures = call.engine().plan(documents, probe=probe)
     report_failures(call, failures)
     if call.json:
         passed_over = [asdict(file) for file in not_read(documents)]

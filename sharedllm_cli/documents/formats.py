@@ -52,6 +52,7 @@ _HTML = re.compile(
     rf"\s*(?:<\?xml[^>]*>\s*)?(?:{_COMMENT}\s*)*<(?:!doctype\s+html|html[\s>]|head[\s>]|body[\s>])",
     re.IGNORECASE,
 )
+_ZIP = (b"PK\x03\x04", b"PK\x05\x06")
 _PDF_OBJECT = re.compile(rb"\b\d+\s+\d+\s+obj\b")
 _WORDS = {
     "pdf": "a PDF",
@@ -66,13 +67,11 @@ _WORDS = {
 def sniff(data: bytes, name: str) -> str | None:
     """`pdf`, `epub`, or None for what may be text; DocumentError for what is surely something else."""
     head = data[:1024]
-    if head.lstrip().removeprefix(b"\xef\xbb\xbf").startswith(b"%PDF-"):
+    if _begins_as_pdf(head):
         return "pdf"
-    if head.startswith((b"PK\x03\x04", b"PK\x05\x06")):
+    if head.startswith(_ZIP):
         return _sniff_zip(data, name)
-    for place, magic, what, hint in _REFUSED:
-        if head.startswith(magic, place) and not (magic == b"MZ" and b"\0" not in head):
-            raise DocumentError(f"{name} is {what}, which can't be read", hint=hint)
+    refuse(head, name)
     if head.startswith(b"bplist00") and b"WebMainResource" in data:
         raise mail.saved_page(name, "Safari")
     if problem := mail.refusal(data, name):
@@ -82,6 +81,19 @@ def sniff(data: bytes, name: str) -> str | None:
         return "pdf"
     page = _HTML.match(head.decode("latin-1"))
     return "pdf" if suffix_kind(name) == "pdf" and not page and _PDF_OBJECT.search(data) else None
+
+
+def _begins_as_pdf(head: bytes) -> bool:
+    return head.lstrip().removeprefix(b"\xef\xbb\xbf").startswith(b"%PDF-")
+
+
+def refuse(head: bytes, name: str) -> None:
+    """Raise DocumentError for a file whose first kilobyte is that of a kind that can't be read."""
+    if _begins_as_pdf(head) or head.startswith(_ZIP):
+        return
+    for place, magic, what, hint in _REFUSED:
+        if head.startswith(magic, place) and not (magic == b"MZ" and b"\0" not in head):
+            raise DocumentError(f"{name} is {what}, which can't be read", hint=hint)
 
 
 def _sniff_zip(data: bytes, name: str) -> str:

@@ -203,7 +203,7 @@ class FakeEngine:
         if self.script.error is not None:
             raise self.script.error
 
-    def open(self, arguments: Sequence[str], *, reindex: bool = False) -> FakeLibrary:
+    def open(self, arguments: Sequence[str], *, reindex: bool = False, probe: Any = None) -> FakeLibrary:
         self._begin("open", (list(arguments), reindex))
         failed = {name for name, _ in self.script.failures}
         with self.reporter.task("reading", 12, "pages") as task:
@@ -246,7 +246,7 @@ class FakeEngine:
             self.script.closed += 1
 
     def index(
-        self, arguments: Sequence[str], *, reindex: bool = False, late_states: bool = False
+        self, arguments: Sequence[str], *, reindex: bool = False, late_states: bool = False, probe: Any = None
     ) -> tuple[list[FakeOutcome], list[tuple[str, SharedLLMError]]]:
         self._begin("index", (list(arguments), reindex, late_states))
         failed = {name for name, _ in self.script.failures}
@@ -255,7 +255,9 @@ class FakeEngine:
         ]
         return done, list(self.script.failures)
 
-    def plan(self, arguments: Sequence[str]) -> tuple[list[FakePlanRow], list[tuple[str, SharedLLMError]]]:
+    def plan(
+        self, arguments: Sequence[str], *, probe: Any = None
+    ) -> tuple[list[FakePlanRow], list[tuple[str, SharedLLMError]]]:
         self._begin("plan", list(arguments))
         return [FakePlanRow(Path(name).name) for name in arguments], list(self.script.failures)
 
