@@ -149,7 +149,7 @@ def plan_documents(
     for source in sources:
         try:
             known = probe if probe is not None and probe.source == source else None
-            plan.rows.append(_row(known or Probe(source, password=settings.password), ground, store, reporter))
+            plan.rows.append(_row(known or store.probe(source, settings.password), ground, store, reporter))
         except DocumentError as failure:
             plan.failures.append((source.name, failure))
     plan.failures += missing
@@ -187,7 +187,7 @@ def _row(probe: Probe, ground: _Ground, store: IndexStore, reporter: Reporter) -
     stored: StoredDtype = settings.stored_dtype  # type: ignore[assignment]
     if ground.local is None:
         tokens = round(len(document.text) / CHARACTERS_PER_TOKEN)
-        basis += "; tokens guessed from characters, since the model is not here yet"
+        basis += "; tokens estimated from characters, since the model is not installed yet"
     else:
         tokens = len(tokenize(document.text, ground.local.tokenizer))
         leaves = LeavesKey(text_hash(document), ground.local.tokenizer_hash, tree)
@@ -298,7 +298,7 @@ def _local_model(settings: Settings, home: Path) -> _LocalModel | None:
 
 def _measure(placement: Placement) -> _Machine:
     rate = matrix_rate(placement)
-    where = "this processor" if placement.device.type == "cpu" else str(placement.device)
+    where = "this CPU" if placement.device.type == "cpu" else str(placement.device)
     return _Machine(rate, f"matrix products at {rate / 1e9:,.0f} GFLOP/s on {where}")
 
 

@@ -6,12 +6,15 @@ The engine would find the same, in the same words, but only after its libraries 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from sharedllm_cli.cli.session import Call
-from sharedllm_cli.documents.readers import Probe
 from sharedllm_cli.documents.sources import SourceFile, expand
 from sharedllm_cli.errors import DocumentError, UsageError
 from sharedllm_cli.home import HOME_ELSEWHERE, INDEX_ELSEWHERE, obstacle
+
+if TYPE_CHECKING:
+    from sharedllm_cli.documents.readers import Probe
 
 
 def refuse_unwritable(call: Call) -> None:
@@ -47,8 +50,9 @@ def _probe(call: Call, source: SourceFile, reindex: bool) -> Probe | None:
 
     if source.path is None or source.path.is_fifo():
         return None
-    probe = Probe(source, password=call.settings.password)
-    if not reindex and IndexStore(call.index_folder).folder(probe.content_hash) is not None:
+    store = IndexStore(call.index_folder)
+    probe = store.probe(source, call.settings.password)
+    if not reindex and store.folder(probe.content_hash) is not None:
         probe.forget()  # its index serves: the file need not even open any more
     else:
         probe.open()

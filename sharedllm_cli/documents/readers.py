@@ -17,7 +17,7 @@ from sharedllm_cli.documents.extraction import ExtractedPage, Extraction
 from sharedllm_cli.documents.normalise import NormalisedText, normalise
 from sharedllm_cli.documents.pages import Document, Page
 from sharedllm_cli.documents.sources import SourceFile
-from sharedllm_cli.durable import sha256_of_bytes
+from sharedllm_cli.durable import is_settled, sha256_of_bytes, stamp_of
 from sharedllm_cli.errors import DocumentError
 from sharedllm_cli.progress import Reporter, Silent
 
@@ -33,14 +33,23 @@ class Probe:
     """One look at a document, which reading it goes on from: its file is read once, and a PDF opened once.
 
     Bytes, hash and kind are found when they are first asked for. Each raises DocumentError where the document can't be
-    read. `data` are the document's bytes where the caller has them already.
+    read. `data` and `content_hash` are given where the caller knows them already.
     """
 
-    def __init__(self, source: SourceFile, *, password: str | None = None, data: bytes | None = None) -> None:
+    def __init__(
+        self,
+        source: SourceFile,
+        *,
+        password: str | None = None,
+        data: bytes | None = None,
+        content_hash: str | None = None,
+    ) -> None:
         self.source = source
+        self.stamp: list[int] = []
+        """The file's stamp from before it was read; empty where it would prove nothing."""
         self._password = password
-        if data is not None:
-            self.__dict__["data"] = data
+        known = {"data": data, "content_hash": content_hash}
+        self.__dict__.update({name: value for name, value in known.items() if value is not None})
 
     @cached_property
     def data(self) -> bytes:
@@ -48,6 +57,8 @@ class Probe:
         try:
             if self.source.path is None:
                 return sys.stdin.buffer.read()
+            if is_settled(stamp := stamp_of(self.source.path)):
+                self.stamp = stamp
             with self.source.path.open("rb") as file:
                 head = file.read(HEAD_BYTES)
                 formats.refuse(head, self.source.name)

@@ -25,7 +25,7 @@ from sharedllm_cli.index.manifest import (
     read_manifest,
 )
 from sharedllm_cli.index.second_pages import SECOND, read_second
-from sharedllm_cli.index.stamps import STAMPS, DamagedFileError, Stamps, stamp_of
+from sharedllm_cli.index.stamps import STAMPS, DamagedFileError, Stamps
 from sharedllm_cli.index.usage import USAGE, Usage, known_usage, last_used, read_usage
 from sharedllm_cli.progress import Reporter, Task
 
@@ -227,7 +227,7 @@ def find(root: Path, text: str) -> Entry:
             return fitting[0]
         if fitting:
             folders = ", ".join(entry.folder.name for entry in fitting)
-            raise UsageError(f"{text!r} fits {len(fitting)} indexes", hint=f"name one of them: {folders}")
+            raise UsageError(f"{text!r} matches {len(fitting)} indexes", hint=f"name one of them: {folders}")
     raise UsageError(f"there is no index of {text!r}", hint="sharedllm indexes list shows what there is")
 
 
@@ -286,12 +286,12 @@ def _part_problems(part: Path, content_hash: str | None, stamps: Stamps | None, 
     try:
         manifest = read_manifest(part)
     except UnreadableManifestError:
-        return [Problem(f"{part.name}/{MANIFEST}", "is missing, damaged or not ours")]
+        return [Problem(f"{part.name}/{MANIFEST}", "is missing, damaged, or was not written by sharedllm")]
     problems = _manifest_problems(part, manifest, content_hash)
     for name, fact in manifest.files.items():
         path, label = part / name, f"{part.name}/{name}"
         try:
-            stamp = stamp_of(path)
+            stamp = durable.stamp_of(path)
             digest = durable.sha256_of(path, task.advance)
         except OSError:
             problems.append(Problem(label, "is missing or can't be read"))

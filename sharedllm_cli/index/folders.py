@@ -10,6 +10,7 @@ import os
 import re
 import time
 import unicodedata
+from itertools import islice
 from pathlib import Path
 
 from sharedllm_cli import durable
@@ -20,6 +21,7 @@ _SLUG_CHARACTERS = 40
 _SETTLED_NANOSECONDS = 20_000_000
 """A root that changed less than this ago may change again without another time of change."""
 _NEVER = -1
+_MOST_NAMESAKES = 4
 
 
 class Folders:
@@ -51,6 +53,14 @@ class Folders:
         if before == self._listed:  # nothing but this has changed since, so it need not be listed again
             self._listed = self._made = self._changed()
         return folder
+
+    def named(self, name: str) -> list[Path]:
+        """The first few folders of documents that were first known by this name."""
+        if not (self._settled and self._listed == self._changed()):
+            self._list()
+        wanted = (f"{slug(name)}-{ending}" for ending in self._names)
+        found = (self._root / folder for folder in wanted if folder in self._names[folder[-HASH_CHARACTERS:]])
+        return list(islice(found, _MOST_NAMESAKES))
 
     def _present(self, ending: str) -> list[Path]:
         found = (self._root / name for name in self._names.get(ending, ()))

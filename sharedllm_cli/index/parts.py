@@ -41,7 +41,7 @@ from sharedllm_cli.index.manifest import (
     read_manifest,
 )
 from sharedllm_cli.index.second_pages import SECOND
-from sharedllm_cli.index.stamps import STAMPS, DamagedFileError, Stamps, stamp_of
+from sharedllm_cli.index.stamps import STAMPS, DamagedFileError, Stamps
 from sharedllm_cli.index.usage import USAGE, Usage, known_usage
 from sharedllm_cli.progress import Reporter
 
@@ -200,7 +200,7 @@ def publish(folder: Path, manifest: Manifest, name: str) -> Manifest:
     with durable.writing(folder, INDEX_ELSEWHERE):
         durable.write_bytes(beside / MANIFEST, manifest.to_bytes())
         durable.sync_folder(beside)
-        written = {file: stamp_of(beside / file) for file in manifest.files}
+        written = {file: durable.stamp_of(beside / file) for file in manifest.files}
         delete_folder(old)
         if target.exists():
             target.rename(old)

@@ -7,7 +7,6 @@ folder and only ever saves work: without it everything is hashed.
 
 from __future__ import annotations
 
-import time
 from contextlib import suppress
 from pathlib import Path
 
@@ -16,9 +15,6 @@ from sharedllm_cli.index.manifest import Manifest
 from sharedllm_cli.index.seals import sealed, unsealed
 
 STAMPS = "stamps.json"
-_SETTLED_NANOSECONDS = 100_000_000
-"""A file changed so recently could change again within one tick of the file system's clock: it gets no stamp yet."""
-
 Stamp = list[int]
 
 
@@ -29,12 +25,6 @@ class DamagedFileError(Exception):
         super().__init__(f"{path}: {what}")
         self.path = path
         self.what = what
-
-
-def stamp_of(path: Path) -> Stamp:
-    """Size in bytes, time of the last change of content and of status (ns), and inode."""
-    status = path.stat()
-    return [status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino]
 
 
 class Stamps:
@@ -58,7 +48,7 @@ class Stamps:
         for name, fact in manifest.files.items():
             path, label = part / name, f"{part.name}/{name}"
             try:
-                stamp = stamp_of(path)
+                stamp = durable.stamp_of(path)
             except OSError:
                 raise DamagedFileError(path, "is missing") from None
             if stamp[0] != fact.size:
@@ -71,7 +61,7 @@ class Stamps:
 
     def remember(self, part: Path, name: str, stamp: Stamp) -> None:
         """Keep the stamp that a file had before it was found whole, unless the file is too young to trust it."""
-        if time.time_ns() - max(stamp[1], stamp[2]) > _SETTLED_NANOSECONDS:
+        if durable.is_settled(stamp):
             self._stamps[f"{part.name}/{name}"] = stamp
             self._changed = True
 

@@ -27,13 +27,19 @@ MOST_PATHS = 8
 class Usage:
     """What the user calls the document, where it was last read from (None: standard input), and its content hash.
 
-    `elsewhere`: the paths before that one, latest first.
+    `elsewhere`: the paths before that one, latest first. `stamp`: the file's when its bytes were hashed, empty where
+    none is kept (durable.stamp_of).
     """
 
     name: str
     path: str | None
     content_hash: str
     elsewhere: tuple[str, ...] = ()
+    stamp: tuple[int, ...] = ()
+
+    def says_the_same(self, other: Usage) -> bool:
+        """Whether another one names the same document at the same place, unchanged since."""
+        return replace(self, elsewhere=()) == replace(other, elsewhere=())
 
 
 def read_usage(folder: Path) -> Usage | None:
@@ -45,7 +51,13 @@ def read_usage(folder: Path) -> Usage | None:
     value = unsealed(data)
     try:
         assert value is not None
-        return Usage(value["name"], value["path"], value["content_hash"], tuple(value.get("elsewhere", ())))
+        return Usage(
+            value["name"],
+            value["path"],
+            value["content_hash"],
+            tuple(value.get("elsewhere", ())),
+            tuple(value.get("stamp", ())),
+        )
     except (AssertionError, KeyError):
         raise DamagedFileError(folder / USAGE, "differs from what was written") from None
 
@@ -65,7 +77,7 @@ def known_usage(folder: Path) -> Usage | None:
 
 def write_usage(folder: Path, known: Usage | None, usage: Usage) -> None:
     """Remember name and path, unless they are those `known` already; a path before it is kept."""
-    if known and (known.name, known.path, known.content_hash) == (usage.name, usage.path, usage.content_hash):
+    if known and known.says_the_same(usage):
         return
     before = (known.path, *known.elsewhere) if known else ()
     elsewhere = [other for other in before if other is not None and other != usage.path]
@@ -84,6 +96,7 @@ def _write(folder: Path, usage: Usage) -> None:
         "path": usage.path,
         "content_hash": usage.content_hash,
         "elsewhere": list(usage.elsewhere),
+        **({"stamp": list(usage.stamp)} if usage.stamp else {}),
     }
     with durable.writing(folder, INDEX_ELSEWHERE):
         durable.replace_bytes(folder / USAGE, sealed(value))

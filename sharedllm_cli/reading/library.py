@@ -172,7 +172,7 @@ class Shelf:
         by_content: dict[str, OpenDocument] = {}
         for source in sources:
             try:
-                probe = self._probes.pop(source, None) or Probe(source, password=self._password)
+                probe = self._probes.pop(source, None) or self._store.probe(source, self._password)
                 opened = by_content.get(probe.content_hash) or self._open_one(probe, reindex=reindex)
             except DocumentError as failure:
                 library.failures.append((source.name, failure))
@@ -202,7 +202,7 @@ class Shelf:
             return self._made(probe, stored)
         document = readers.named(document, source)
         stored.mark_used()
-        self._store.seen(content_hash, source.name, path, stored)
+        self._store.seen(content_hash, source.name, path, stored, probe.stamp)
         for warning in document.warnings:
             self._reporter.warn(warning)
         key = self._leaves_key(document)
@@ -228,7 +228,7 @@ class Shelf:
             leaves = build_leaves(document, self._tokenizer, self._tree)
         if discard:
             self._store.discard(content_hash)
-        folder = self._store.write(document, key, leaves)
+        folder = self._store.write(document, key, leaves, probe.stamp)
         return OpenDocument(document, leaves, key, False, folder, self._kept(probe.data))
 
     def _kept(self, data: bytes) -> bytes | None:

