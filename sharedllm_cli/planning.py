@@ -20,8 +20,7 @@ from sharedllm_cli.context.tree import chunk_lengths
 from sharedllm_cli.documents import readers
 from sharedllm_cli.documents.chunking import tokenize
 from sharedllm_cli.documents.readers import Probe
-from sharedllm_cli.documents.sources import expand
-from sharedllm_cli.documents.unread import told
+from sharedllm_cli.documents.sources import expand, told
 from sharedllm_cli.errors import DocumentError, ResourceError, SharedLLMError
 from sharedllm_cli.generation.candidates import LONGEST
 from sharedllm_cli.index.encoding import ACCELERATOR_BATCH_TOKENS, CPU_BATCH_TOKENS

@@ -1,6 +1,6 @@
-"""What a document is once it has been read: its text, and the page that each character stands on.
+"""What a document is: as a format's reader found it, and once it has been read, each character on its page.
 
-Knows no file format, no tokenizer and no model.
+No file format, no tokenizer, no model.
 """
 
 from __future__ import annotations
@@ -105,3 +105,35 @@ class Document:
             spans.append((page, position, stop))
             position = stop
         return spans
+
+
+@dataclass(frozen=True)
+class ExtractedPage:
+    """One page as extracted: its text, its label where the file gives one, and whether it shows images.
+
+    `part` and `part_title` as in `pages.Page`. `seam` is the white space between the text before and this page's, where
+    the page begins within a paragraph or a word; None where pages are apart.
+    """
+
+    raw: str
+    label: str | None = None
+    images: bool = False
+    part: int | None = None
+    part_title: str | None = None
+    seam: str | None = None
+
+
+@dataclass(frozen=True)
+class Extraction:
+    """A file as extracted.
+
+    `reflow` and `layout` are for `normalise`: whether line ends are those of a typesetter (to be joined) or of the
+    author, and whether indentation and column gaps mean something.
+    """
+
+    pages: tuple[ExtractedPage, ...]
+    paged: bool
+    reflow: bool
+    layout: bool
+    outline: tuple[OutlineEntry, ...] = ()
+    warnings: tuple[str, ...] = ()

@@ -15,8 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pypdfium2
 import pypdfium2.raw
 
-from sharedllm_cli.documents.extraction import ExtractedPage, Extraction
-from sharedllm_cli.documents.pages import OutlineEntry
+from sharedllm_cli.documents.pages import ExtractedPage, Extraction, OutlineEntry
 from sharedllm_cli.errors import DocumentError
 from sharedllm_cli.progress import Reporter
 

@@ -1,6 +1,6 @@
 """Any document: from a file or standard input to a `Document`. The page to read first in this room.
 
-data flow: bytes → formats (what is it?) → pdf, epub, markup or encodings (pages as extracted) → normalise → Document
+data flow: bytes → formats (what is it?) → pdf, epub, markup or characters (pages as extracted) → normalise → Document
 """
 
 from __future__ import annotations
@@ -11,11 +11,10 @@ from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from sharedllm_cli.documents import encodings, formats
-from sharedllm_cli.documents.characters import repair
-from sharedllm_cli.documents.extraction import ExtractedPage, Extraction
+from sharedllm_cli.documents import formats
+from sharedllm_cli.documents.characters import decode, repair
 from sharedllm_cli.documents.normalise import NormalisedText, normalise
-from sharedllm_cli.documents.pages import Document, Page
+from sharedllm_cli.documents.pages import Document, ExtractedPage, Extraction, Page
 from sharedllm_cli.documents.sources import SourceFile
 from sharedllm_cli.durable import is_settled, sha256_of_bytes, stamp_of
 from sharedllm_cli.errors import DocumentError
@@ -118,7 +117,7 @@ class Probe:
             from sharedllm_cli.documents import epub
 
             return kind, epub.extract(data, name)
-        text, warnings = encodings.decode(data, name, declared=formats.declared_encoding(data))
+        text, warnings = decode(data, name, declared=formats.declared_encoding(data))
         kind = formats.text_kind(text, name)
         if kind in ("text", "mail"):
             return kind, _plain(text, warnings)

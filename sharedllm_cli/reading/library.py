@@ -17,8 +17,7 @@ from sharedllm_cli.config import TreeConfig
 from sharedllm_cli.documents import readers
 from sharedllm_cli.documents.pages import Document
 from sharedllm_cli.documents.readers import Probe
-from sharedllm_cli.documents.sources import expand
-from sharedllm_cli.documents.unread import told
+from sharedllm_cli.documents.sources import expand, told
 from sharedllm_cli.errors import DocumentError, SharedLLMError
 from sharedllm_cli.index.leaves import Leaves, build_leaves
 from sharedllm_cli.index.manifest import LeavesKey, text_hash

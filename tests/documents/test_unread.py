@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 
 from sharedllm_cli.answer import NotRead
-from sharedllm_cli.documents.sources import expand, not_read
-from sharedllm_cli.documents.unread import NAMED, told
+from sharedllm_cli.documents.sources import NAMED, expand, not_read, told
 from sharedllm_cli.errors import DocumentError
 
 CLUB = ("minutes.md", "budget.xlsx", "contract.docx", "boats.csv", "sub/letter.eml", "photo.JPG", "script.py", "README")
@@ -60,7 +59,7 @@ def test_a_folder_without_a_document_names_what_it_holds(club: Path) -> None:
 
 
 def files(*names: str) -> list[NotRead]:
-    from sharedllm_cli.documents.unread import kind_of
+    from sharedllm_cli.documents.sources import kind_of
 
     return [NotRead(name, name, kind_of(Path(name))) for name in names]
 
