@@ -23,7 +23,7 @@ from torch import Tensor
 
 from sharedllm_cli.answer import Answer, Coverage, IndexUse, Source, Timing
 from sharedllm_cli.config import Settings
-from sharedllm_cli.documents.page_ranges import PageRange
+from sharedllm_cli.documents.pages import PageRange
 from sharedllm_cli.errors import UsageError
 from sharedllm_cli.generation import prompt as prompts
 from sharedllm_cli.generation.answering import (

@@ -18,7 +18,7 @@ from time import perf_counter
 from sharedllm_cli.answer import Answer, ModelUse, Timing
 from sharedllm_cli.asking import Asking
 from sharedllm_cli.config import Settings
-from sharedllm_cli.documents.page_ranges import PageRange
+from sharedllm_cli.documents.pages import PageRange
 from sharedllm_cli.documents.readers import Probe
 from sharedllm_cli.errors import SharedLLMError
 from sharedllm_cli.generation.prompt import Turn

@@ -6,11 +6,9 @@ from typing import Annotated
 
 import typer
 
-from sharedllm_cli.cli.arguments import (
-    Pages,
-    Reindex,
-    Sources,
-    Stream,
+from sharedllm_cli.cli.call import Call
+from sharedllm_cli.cli.options import EVERYTHING, Pages, Reindex, Sources, Stream, takes
+from sharedllm_cli.cli.preflight import (
     announce_stdin,
     exit_code,
     failure_text,
@@ -18,8 +16,6 @@ from sharedllm_cli.cli.arguments import (
     page_range,
     split_question,
 )
-from sharedllm_cli.cli.options import EVERYTHING, takes
-from sharedllm_cli.cli.session import Call
 from sharedllm_cli.cli.terminal.answers import FIRST_SOURCES, explain, receive
 from sharedllm_cli.config import MAX_SOURCES
 

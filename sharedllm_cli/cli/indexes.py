@@ -9,13 +9,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from sharedllm_cli.cli import completion
-from sharedllm_cli.cli.arguments import DELETING, Yes, agreed
+from sharedllm_cli.cli.call import Call
 from sharedllm_cli.cli.help import Command, Group
-from sharedllm_cli.cli.options import takes
-from sharedllm_cli.cli.session import Call
-from sharedllm_cli.cli.terminal.quantities import size
-from sharedllm_cli.cli.terminal.tables import plain, show_facts, show_table
+from sharedllm_cli.cli.options import DELETING, Yes, complete_indexes, takes
+from sharedllm_cli.cli.preflight import agreed
+from sharedllm_cli.cli.terminal.tables import plain, show_facts, show_table, size
 from sharedllm_cli.errors import StoredIndexError, UsageError
 
 if TYPE_CHECKING:
@@ -24,12 +22,10 @@ if TYPE_CHECKING:
 app = typer.Typer(help="Manage the indexes on disk.", cls=Group)
 
 WHICH = "An indexed document: its name, its file, its folder, or the beginning of its hash."
-Which = Annotated[
-    str, typer.Argument(metavar="INDEX", help=WHICH, autocompletion=completion.indexes, show_default=False)
-]
+Which = Annotated[str, typer.Argument(metavar="INDEX", help=WHICH, autocompletion=complete_indexes, show_default=False)]
 Several = Annotated[
     list[str] | None,
-    typer.Argument(metavar="[INDEX...]", help=WHICH, autocompletion=completion.indexes, show_default=False),
+    typer.Argument(metavar="[INDEX...]", help=WHICH, autocompletion=complete_indexes, show_default=False),
 ]
 
 

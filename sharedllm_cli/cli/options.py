@@ -9,15 +9,19 @@ from __future__ import annotations
 
 import functools
 import inspect
+import os
 from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import Field, dataclass, fields
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from sharedllm_cli.cli.session import open_call
-from sharedllm_cli.config import Settings, flag
+from sharedllm_cli.cli.call import open_call
+from sharedllm_cli.config import DEFAULT_MODEL, Settings, flag
 from sharedllm_cli.errors import UsageError
+from sharedllm_cli.home import home_folder, indexes_folder
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
 
@@ -41,8 +45,8 @@ TREE = Group(
 )
 CONVERSATION = Group("Conversation", ("save",))
 GROUPS = (MODEL, READING, ANSWER, TREE, CONVERSATION)
-OUTPUT = "Output"
 
+OUTPUT = "Output"
 SHORT = {"model": "-m", "index_dir": "-o", "quiet": "-q", "verbose": "-v"}
 """The few short flags; every option has a long one."""
 
@@ -54,6 +58,50 @@ OUTPUT_FLAGS: tuple[tuple[str, str], ...] = (
     ("quiet", "No progress, sources or remarks; only results, warnings and errors."),
     ("verbose", "More remarks, whole quotes, and a traceback with every error."),
 )
+
+DELETING = "Deleting"
+
+Documents = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="DOC...",
+        help="Files (PDF, txt, md, rst, html, epub), folders, globs, or - for standard input.",
+        show_default=False,
+    ),
+]
+Pages = Annotated[
+    str | None,
+    typer.Option(
+        "--pages",
+        metavar="A-B",
+        help="Read only these pages, as printed (12-30, xii, A-3..A-7), else as counted; counted:A-B is as counted.",
+        rich_help_panel=READING.title,
+    ),
+]
+Reindex = Annotated[
+    bool,
+    typer.Option(
+        "--reindex",
+        help="Read the document again, even where an index is on disk.",
+        rich_help_panel=READING.title,
+        show_default=False,
+    ),
+]
+Sources = Annotated[
+    bool | None,
+    typer.Option(
+        "--sources/--no-sources",
+        help="Show all places where the answer stands, quoted whole, or none; else the first few, at a terminal.",
+        rich_help_panel=OUTPUT,
+        show_default=False,
+    ),
+]
+Stream = Annotated[
+    bool, typer.Option("--stream/--no-stream", help="Show the answer while it is written.", rich_help_panel=OUTPUT)
+]
+Yes = Annotated[
+    bool, typer.Option("--yes", "-y", help="Don't ask before deleting.", show_default=False, rich_help_panel=DELETING)
+]
 
 
 def knobs(names: Sequence[str]) -> Iterator[Field[Any]]:
@@ -161,15 +209,54 @@ def number_from(knob: Field[Any], text: Any) -> Any:
 
 
 def _completion(knob: Field[Any], without: Collection[str]) -> Callable[[str], list[str]] | None:
-    from sharedllm_cli.cli import completion
-
     if knob.name == "model":
-        return completion.models
+        return complete_models
     choices = DEVICES if knob.name == "device" else _choices(knob, without)
-    return completion.among(choices) if choices else None
+    return complete_among(choices) if choices else None
 
 
 def _output_flag(name: str, help: str) -> inspect.Parameter:
     short = (SHORT[name],) if name in SHORT else ()
     info = typer.Option(f"--{name}", *short, help=help, show_default=False, rich_help_panel=OUTPUT)
     return _parameter(name, Annotated[bool, info], False)
+
+
+def complete_among(choices: Sequence[str]) -> Callable[[str], list[str]]:
+    """Completion from a fixed list."""
+
+    def complete(incomplete: str) -> list[str]:
+        return [choice for choice in choices if choice.startswith(incomplete)]
+
+    return complete
+
+
+def complete_models(incomplete: str) -> list[str]:
+    """Names of base models that are known or installed."""
+    names = {DEFAULT_MODEL}
+    with suppress(Exception):
+        from sharedllm_cli.weights.registry import installed, known_models
+
+        home = home_folder(os.environ)
+        names |= {model.name for model in known_models()} | {model.name for model in installed(home)}
+    return sorted(name for name in names if name.startswith(incomplete))
+
+
+def complete_chats(incomplete: str) -> list[str]:
+    """Names of kept conversations."""
+    names: list[str] = []
+    with suppress(Exception):
+        from sharedllm_cli.cli.chat.session import kept_in
+
+        names = [path.stem for path in kept_in(home_folder(os.environ)).paths()]
+    return [name for name in names if name.startswith(incomplete)]
+
+
+def complete_indexes(incomplete: str) -> list[str]:
+    """Names of indexed documents in the default folder."""
+    names: set[str] = set()
+    with suppress(Exception):
+        from sharedllm_cli.index.catalog import entries
+
+        root = Path(os.environ.get("SHAREDLLM_INDEX_DIR") or indexes_folder(home_folder(os.environ)))
+        names = {entry.name for entry in entries(root)}
+    return sorted(name for name in names if name.startswith(incomplete))

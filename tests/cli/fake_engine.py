@@ -25,12 +25,11 @@ from sharedllm_cli.answer import (
     Timing,
     TreeRead,
 )
-from sharedllm_cli.cli import session
+from sharedllm_cli.cli import call as call_module
 from sharedllm_cli.cli.app import run
 from sharedllm_cli.cli.terminal.console import Console
 from sharedllm_cli.config import Settings
-from sharedllm_cli.documents.page_ranges import PageRange
-from sharedllm_cli.documents.pages import Document, Page
+from sharedllm_cli.documents.pages import Document, Page, PageRange
 from sharedllm_cli.errors import DocumentError, SharedLLMError
 
 PIECES = ("The lamp ", "is lit ", "at dusk.")
@@ -283,12 +282,12 @@ class Ran:
 def call(script: Script, *arguments: str, terminal: bool = False) -> Ran:
     """Call the command in this process with a fake engine; `terminal` makes both streams claim to be one."""
     out, err = Stream(terminal), Stream(terminal)
-    before = session.make_engine
-    session.make_engine = script.make  # type: ignore[assignment]
+    before = call_module.make_engine
+    call_module.make_engine = script.make  # type: ignore[assignment]
     try:
         code = run(list(arguments), Console(out, err))
     finally:
-        session.make_engine = before
+        call_module.make_engine = before
     return Ran(code, out.getvalue(), err.getvalue())
 
 
@@ -307,7 +306,7 @@ def main() -> None:
 
     from sharedllm_cli.cli.app import main as command
 
-    session.make_engine = SCRIPTS[os.environ.get("FAKE_ENGINE", "plain")]().make  # type: ignore[assignment]
+    call_module.make_engine = SCRIPTS[os.environ.get("FAKE_ENGINE", "plain")]().make  # type: ignore[assignment]
     command(sys.argv[1:])
 
 

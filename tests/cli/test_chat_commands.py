@@ -13,7 +13,7 @@ from fake_engine import FakeDocument, FakeLibrary, Script, call
 
 from sharedllm_cli.answer import Coverage, IndexUse, ModelUse, TreeRead
 from sharedllm_cli.cli.chat import command as chat_module
-from sharedllm_cli.cli.chat.documents import joined, without
+from sharedllm_cli.cli.chat.conversation import joined, without
 from sharedllm_cli.errors import DocumentError
 
 

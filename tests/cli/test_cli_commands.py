@@ -16,7 +16,7 @@ import pytest
 from fake_engine import Ran, Script, Stream, call
 
 from sharedllm_cli.answer import ModelUse
-from sharedllm_cli.cli import machine
+from sharedllm_cli.cli import doctor as doctor_module
 from sharedllm_cli.cli.terminal.console import Console
 from sharedllm_cli.config import InjectionConfig, Settings, TreeConfig
 from sharedllm_cli.documents.pages import Document, Page
@@ -271,7 +271,7 @@ def without_torch(monkeypatch: pytest.MonkeyPatch) -> None:
             raise ModuleNotFoundError("No module named 'torch'", name="torch")
         return whole(name, *rest, **named)
 
-    monkeypatch.setattr(machine.importlib, "import_module", refuse)
+    monkeypatch.setattr(doctor_module.importlib, "import_module", refuse)
 
 
 def doctor(*flags: str) -> Ran:
@@ -350,9 +350,9 @@ def test_doctor_survives_anything(without_torch: None, monkeypatch: pytest.Monke
     def broken(*_: Any) -> Any:
         raise RuntimeError("broken")
 
-    monkeypatch.setattr(machine, "_memory", broken)
-    monkeypatch.setattr(machine, "_version", lambda name: None)
-    monkeypatch.setattr(machine.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(doctor_module, "_memory", broken)
+    monkeypatch.setattr(doctor_module, "_version", lambda name: None)
+    monkeypatch.setattr(doctor_module.util, "find_spec", lambda name: None)
     found = json.loads(doctor("--json", "--adapter", "/nowhere", "--model", "./none", "--quantize", "4bit").out)
     states = {finding["topic"]: finding["state"] for finding in found["findings"]}
     assert states["look"] == states["torch"] == states["bitsandbytes"] == "problem"

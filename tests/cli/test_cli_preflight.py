@@ -13,7 +13,7 @@ import pytest
 from fake_engine import Ran, Script, call
 from reportlab.pdfgen import canvas
 
-from sharedllm_cli.cli import machine
+from sharedllm_cli.cli import doctor
 from sharedllm_cli.documents import readers
 from sharedllm_cli.documents.sources import SourceFile
 from sharedllm_cli.home import obstacle
@@ -182,8 +182,8 @@ def test_a_home_that_is_not_there_yet_is_no_obstacle(tmp_path: Path, monkeypatch
 
 
 def test_doctor_says_what_stands_in_the_way_of_the_home(shelf: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(machine, "_torch", lambda: iter(()))
-    monkeypatch.setattr(machine, "_runs", lambda *_: iter(()))
+    monkeypatch.setattr(doctor, "_torch", lambda: iter(()))
+    monkeypatch.setattr(doctor, "_runs", lambda *_: iter(()))
     for home, why in ((shelf / "book.pdf", "it is a file, not a folder"), (shelf / "book.pdf" / "x", "is a file")):
         monkeypatch.setenv("SHAREDLLM_HOME", str(home))
         ran = call(Script(), "doctor", "--json")

@@ -6,8 +6,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from sharedllm_cli.documents.page_ranges import PageRange, resolve
-from sharedllm_cli.documents.pages import Document, Page
+from sharedllm_cli.documents.pages import Document, Page, PageRange, resolve
 from sharedllm_cli.errors import UsageError
 
 BOOK = ["i", "ii", "iii", "1", "2", "3", "4", "A-1", "A-2", "A-3"]

@@ -15,8 +15,8 @@ from open_documents import TREE
 from reportlab.pdfgen import canvas
 
 from sharedllm_cli import durable
+from sharedllm_cli.cli.call import Call, open_call
 from sharedllm_cli.cli.preflight import probe_first
-from sharedllm_cli.cli.session import Call, open_call
 from sharedllm_cli.cli.terminal.console import Console
 from sharedllm_cli.index.bundle import SMALL_BYTES
 from sharedllm_cli.index.store import IndexStore

@@ -10,7 +10,7 @@ from sharedllm_cli.answer import Answer, Source
 from sharedllm_cli.cli.chat.session import SavedDocument, SavedTurn
 from sharedllm_cli.cli.terminal.answers import page_text
 from sharedllm_cli.cli.terminal.console import Console, one_line
-from sharedllm_cli.cli.terminal.quantities import duration, number_of, page_list, size
+from sharedllm_cli.cli.terminal.tables import duration, number_of, page_list, size
 
 if TYPE_CHECKING:
     from sharedllm_cli.config import Settings

@@ -10,7 +10,7 @@ from dataclasses import Field, fields, replace
 from pathlib import Path
 from typing import Any
 
-from sharedllm_cli.cli.session import Call, read_config
+from sharedllm_cli.cli.call import Call, read_config
 from sharedllm_cli.config import Resolved, Settings, resolve
 from sharedllm_cli.errors import UsageError
 

@@ -5,31 +5,45 @@ from __future__ import annotations
 import difflib
 import re
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from sharedllm_cli.cli.arguments import exit_code, page_range, report_failures
-from sharedllm_cli.cli.chat import adjusting
-from sharedllm_cli.cli.chat import documents as chat_documents
+from sharedllm_cli.cli import options
 from sharedllm_cli.cli.chat import facts as chat_facts
 from sharedllm_cli.cli.chat import settings as chat_settings
-from sharedllm_cli.cli.chat.resuming import fixed, opening_again, tell_of, told_documents
+from sharedllm_cli.cli.chat.conversation import (
+    Conversation,
+    chosen,
+    fixed,
+    joined,
+    opening_again,
+    saved,
+    tell_of,
+    told_documents,
+    without,
+)
 from sharedllm_cli.cli.chat.session import SUFFIX, Record, dated, read_session, write_session
+from sharedllm_cli.cli.chat.settings import DEFAULT, KNOBS, OF_THE_CHAT, SECRET, is_switch, shown_name
+from sharedllm_cli.cli.preflight import exit_code, page_range, report_failures
 from sharedllm_cli.cli.terminal.answers import show_sources
-from sharedllm_cli.cli.terminal.quantities import number_of
+from sharedllm_cli.cli.terminal.tables import number_of
+from sharedllm_cli.documents.pages import PageRange, resolve
 from sharedllm_cli.errors import UsageError
 
 if TYPE_CHECKING:
-    from sharedllm_cli.cli.chat.conversation import Conversation
+    from sharedllm_cli.engine import Engine, OpenDocument
+
 
 LISTED = 10
 """So many kept conversations are listed by /load."""
 COMMAND = re.compile(r"/[^\s/]*(\s|$)")
 """`/etc/fstab` begins a question; a command has one slash."""
+ALIASES = {"/exit": "/quit", "/q": "/quit", "/?": "/help", "/h": "/help"}
+YES, NO = ("on", "true", "yes", "1"), ("off", "false", "no", "0")
 
 
 @dataclass(frozen=True)
@@ -136,9 +150,9 @@ def add(conversation: Conversation, text: str) -> None:
         raise UsageError("chat reads its questions from standard input, so no document can come from there")
     with call.console.waiting("reading"):
         added = conversation.engine.open(words)
-    adjusting.check_pages(added.documents, conversation.pages)
-    conversation.library, told = chat_documents.joined(conversation.library, added)
-    here = {chat_documents.saved(document).path for document in conversation.library.documents}
+    check_pages(added.documents, conversation.pages)
+    conversation.library, told = joined(conversation.library, added)
+    here = {saved(document).path for document in conversation.library.documents}
     conversation.absent = [gone for gone in conversation.absent if gone.path not in here]
     report_failures(call, added.failures)
     conversation.code = conversation.code or exit_code(added.failures)
@@ -154,14 +168,14 @@ def drop(conversation: Conversation, text: str) -> None:
     words = [text] if text in names else split(text, '/drop "my notes.pdf"')
     if not words:
         raise UsageError("/drop needs a document: its name, or its number in /docs", hint=f"open: {', '.join(names)}")
-    dropped = chat_documents.chosen(open_now, absent, words)
+    dropped = chosen(open_now, absent, words)
     gone = [document for document in open_now if any(document is one for one in dropped)]
     if len(gone) == len(open_now):
         raise UsageError(
             "the last document can't be dropped" if len(gone) == 1 else "not all documents can be dropped",
             hint="/add another one first, or /quit",
         )
-    conversation.library = chat_documents.without(conversation.library, gone)
+    conversation.library = without(conversation.library, gone)
     conversation.absent = [one for one in absent if not any(one is other for other in dropped)]
     documents(conversation, "")
 
@@ -255,7 +269,7 @@ def settings(conversation: Conversation, text: str) -> None:
         return
     name = chat_settings.settable(word)
     if value:
-        adjusting.change(conversation, name, unquoted(value))
+        change(conversation, name, unquoted(value))
         if name == "tree" and conversation.engine.settings.tree and not conversation.engine.reads_tree:
             console.note("the model's adapter reads no tree, so this changes nothing")
     show_setting(conversation, name, meaning=not value)
@@ -284,7 +298,7 @@ def show_setting(conversation: Conversation, name: str, *, meaning: bool) -> Non
 
 
 def setting_row(conversation: Conversation, name: str) -> tuple[str, str]:
-    value, default = adjusting.told(conversation, name), adjusting.default_told(conversation, name)
+    value, default = told(conversation, name), default_told(conversation, name)
     return chat_settings.shown_name(name), value if default is None else f"{value} (default: {default})"
 
 
@@ -310,4 +324,94 @@ COMMANDS: dict[str, Command] = {
     "/load": Command("[FILE|NUMBER]", "go on with a saved conversation, or list what is kept", load),
     "/quit": Command("", "leave (also Ctrl-D)", leave),
 }
-ALIASES = {"/exit": "/quit", "/q": "/quit", "/?": "/help", "/h": "/help"}
+
+
+def change(conversation: Conversation, name: str, text: str) -> None:
+    """Set a setting to what the user typed, or back to its default.
+
+    Raises UsageError, with the words that the flag has for it, and then nothing is changed.
+    """
+    back = text.lower() == DEFAULT
+    if name == "pages":
+        wanted = None if back else page_range(text)
+        for remark in check_pages(conversation.library.documents, wanted):
+            conversation.call.console.note(remark)
+        conversation.pages = wanted
+    elif name in OF_THE_CHAT:
+        setattr(conversation, name, True if back else _switch(name, text))
+    else:
+        value = getattr(conversation.defaults, name) if back else _parsed(name, text)
+        conversation.engine.use(replace(conversation.engine.settings, **{name: value}))
+
+
+def check_pages(documents: Sequence[OpenDocument], wanted: PageRange | None) -> list[str]:
+    """How the pages are meant, where that must be told; UsageError where a document has none of them."""
+    remarks = []
+    for opened in documents if wanted else ():
+        assert wanted is not None
+        try:
+            remarks.append(resolve(wanted, opened.document).remark)
+        except UsageError as problem:
+            there_is = f"{problem.hint}; " if problem.hint else ""
+            raise UsageError(problem.message, hint=f"{there_is}/set pages default reads all of them") from None
+    return [remark for remark in remarks if remark]
+
+
+def _parsed(name: str, text: str) -> Any:
+    if is_switch(name):
+        return _switch(name, text)
+    return options.number_from(KNOBS[name], text)
+
+
+def _switch(name: str, text: str) -> bool:
+    if text.lower() not in YES + NO:
+        raise UsageError(f"--{shown_name(name)} can't be {text!r}", hint="choose one of on, off, default")
+    return text.lower() in YES
+
+
+def told(conversation: Conversation, name: str) -> str:
+    """A setting's value as /set shows it; where the adapter decides, what it decides."""
+    if name == "pages":
+        return "all" if conversation.pages is None else str(conversation.pages)
+    if name in OF_THE_CHAT:
+        return _text(getattr(conversation, name))
+    value = getattr(conversation.engine.settings, name)
+    if name in SECRET:
+        return "none" if value is None else "given"
+    if value is not None:
+        return _text(value)
+    return _of_the_adapter(conversation.engine, name)
+
+
+def default_told(conversation: Conversation, name: str) -> str | None:
+    """The default of a setting that differs from it; None where it doesn't."""
+    if name == "pages":
+        return None if conversation.pages is None else "all"
+    if name in OF_THE_CHAT:
+        return None if getattr(conversation, name) else "on"
+    default = getattr(conversation.defaults, name)
+    if getattr(conversation.engine.settings, name) == default:
+        return None
+    if default is None:
+        return {"system": "built in", "password": "none"}.get(name, "the adapter's")
+    return _text(default)
+
+
+def _of_the_adapter(engine: Engine, name: str) -> str:
+    shared, settings = engine.shared, engine.settings
+    if name == "evidence_tokens":
+        return f"{shared.passage_budget(settings):,} (the adapter's)"
+    if name == "candidates":
+        return f"{shared.candidates(settings)} (the adapter's)"
+    if name == "tree":
+        return f"{_text(shared.reads_tree(settings))} (the adapter's)"
+    if name == "refuse_from":
+        threshold = shared.refuse_from(settings)
+        return "left to decoding" if threshold is None else f"{threshold:g} (the adapter's)"
+    return "built in"
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    return f"{value:g}" if isinstance(value, float) else str(value)

@@ -11,25 +11,23 @@ from typing import Annotated, Any
 
 import typer
 
-from sharedllm_cli.cli import completion
-from sharedllm_cli.cli.arguments import DELETING, Yes, agreed
+from sharedllm_cli.cli.call import Call
 from sharedllm_cli.cli.chat.session import SUFFIX, TYPED, Drawer, SavedTurn, Session, kept_in, read_session
 from sharedllm_cli.cli.help import Command, Group
-from sharedllm_cli.cli.options import takes
-from sharedllm_cli.cli.session import Call
+from sharedllm_cli.cli.options import DELETING, Yes, complete_chats, takes
+from sharedllm_cli.cli.preflight import agreed
 from sharedllm_cli.cli.terminal.answers import page_text
 from sharedllm_cli.cli.terminal.console import Console, harmless, one_line
-from sharedllm_cli.cli.terminal.quantities import number_of, size
-from sharedllm_cli.cli.terminal.tables import show_table
+from sharedllm_cli.cli.terminal.tables import number_of, show_table, size
 from sharedllm_cli.errors import ResourceError, UsageError
 
 app = typer.Typer(help="Manage the conversations that `chat` keeps.", cls=Group)
 
 WHICH = "A kept conversation: its name in `chats list`, or the beginning of it."
-Which = Annotated[str, typer.Argument(metavar="CHAT", help=WHICH, autocompletion=completion.chats, show_default=False)]
+Which = Annotated[str, typer.Argument(metavar="CHAT", help=WHICH, autocompletion=complete_chats, show_default=False)]
 Several = Annotated[
     list[str] | None,
-    typer.Argument(metavar="[CHAT...]", help=WHICH, autocompletion=completion.chats, show_default=False),
+    typer.Argument(metavar="[CHAT...]", help=WHICH, autocompletion=complete_chats, show_default=False),
 ]
 OlderThan = Annotated[
     float | None,

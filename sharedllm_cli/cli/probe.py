@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from sharedllm_cli.cli.call import Call, calm_libraries
 from sharedllm_cli.cli.eval.options import (
     DATA,
     DataFiles,
@@ -20,7 +21,6 @@ from sharedllm_cli.cli.eval.options import (
     share,
 )
 from sharedllm_cli.cli.options import takes
-from sharedllm_cli.cli.session import Call, calm_libraries
 from sharedllm_cli.cli.terminal.tables import show_table
 from sharedllm_cli.config import parse_layer_span
 
