@@ -132,7 +132,7 @@ def _help_hint(path: str) -> str:
 def _unknown_command(word: str, known: list[str], path: list[str]) -> UsageError:
     near = difflib.get_close_matches(word, known, n=1)
     hint = f"did you mean: {' '.join([*path, near[0]])}" if near else f"one of: {', '.join(known)}"
-    return UsageError(f"there is no command {' '.join([*path[1:], word])!r}", hint=hint)
+    return UsageError(f"unknown command {' '.join([*path[1:], word])!r}", hint=hint)
 
 
 def usage_error(error: TyperException) -> UsageError:

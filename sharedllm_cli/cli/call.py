@@ -62,7 +62,7 @@ class Call:
 def open_call(
     console: Console, flags: Mapping[str, Any], *, json: bool = False, quiet: bool = False, verbose: bool = False
 ) -> Call:
-    """Settle flags, environment and configuration file into a call; UsageError where one of them can't be meant."""
+    """Settle flags, environment and configuration file into a call; UsageError where one of them is invalid."""
     console.quiet, console.verbose = quiet, verbose
     path = config_file(os.environ)
     file = read_config(path)
@@ -145,8 +145,8 @@ def translate(error: Exception) -> SharedLLMError:
             f"the disk is full{where}", hint="`sharedllm indexes prune` frees space; --index-dir takes another disk"
         )
     return SharedLLMError(
-        f"something went wrong inside sharedllm: {type(error).__name__}: {error}",
-        hint="this is a fault of ours; run the command again with --verbose and report what it prints",
+        f"internal error: {type(error).__name__}: {error}",
+        hint="this is a bug in sharedllm: run the command again with --verbose and report the output",
     )
 
 

@@ -23,7 +23,7 @@ from sharedllm_cli.errors import ResourceError, UsageError
 
 app = typer.Typer(help="Manage the conversations that `chat` keeps.", cls=Group)
 
-WHICH = "A kept conversation: its name in `chats list`, or the beginning of it."
+WHICH = "A kept conversation: its name in `chats list`, or its first letters."
 Which = Annotated[str, typer.Argument(metavar="CHAT", help=WHICH, autocompletion=complete_chats, show_default=False)]
 Several = Annotated[
     list[str] | None,
@@ -32,13 +32,15 @@ Several = Annotated[
 OlderThan = Annotated[
     float | None,
     typer.Option(
-        "--older-than", metavar="DAYS", help="What was not gone on with for so many days.", min=0,
+        "--older-than", metavar="DAYS", help="Delete conversations that were not resumed for N days.", min=0,
         rich_help_panel=DELETING,
     ),
 ]  # fmt: skip
 All = Annotated[
     bool,
-    typer.Option("--all", help="All of them, and what was typed.", show_default=False, rich_help_panel=DELETING),
+    typer.Option(
+        "--all", help="Delete all of them, and the input history.", show_default=False, rich_help_panel=DELETING
+    ),
 ]
 
 
@@ -107,7 +109,7 @@ def rm(
     told = [found[0].stem if len(found) == 1 else number_of(len(found), "conversation")] if found else []
     if everything and typed.is_file():
         found.append(typed)
-        told.append("what was typed")
+        told.append("the input history")
     if not found:
         call.console.note("nothing to delete")
     going = bool(found) and agreed(call, f"Delete {' and '.join(told)}?", yes)
@@ -184,7 +186,7 @@ def _bytes(path: Path) -> int:
 def _places(turn: SavedTurn, *, several: bool) -> Iterator[str]:
     """Where an answer's passages stand."""
     if turn.result is None:
-        yield "stopped before its end"
+        yield "stopped early"
         return
     for source in turn.result.sources if turn.result.answered else ():
         if source.read and (several or source.paged):

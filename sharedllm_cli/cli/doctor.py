@@ -54,7 +54,7 @@ def doctor(call: Call) -> None:
     show_table(call.console, ("Setting", "Value", "From"), rows)
     problems = sum(finding.state == "problem" for finding in findings)
     call.console.result("")
-    call.console.result("nothing stands in the way" if not problems else f"{problems} to put right, marked above")
+    call.console.result("no problems found" if not problems else f"{problems} to fix, marked above")
 
 
 def show_findings(call: Call, findings: Sequence[Finding]) -> None:
@@ -154,9 +154,9 @@ def _torch() -> Iterator[Finding]:
         yield Finding("gpu", "mps (Apple)")
     elif shutil.which("nvidia-smi"):
         advice = "install a torch built for CUDA: https://pytorch.org/get-started/locally"
-        yield Finding("gpu", "an NVIDIA driver is here, but torch sees no GPU", "problem", advice)
+        yield Finding("gpu", "an NVIDIA driver is installed, but torch sees no GPU", "problem", advice)
     else:
-        yield Finding("gpu", "none: the processor computes", "note")
+        yield Finding("gpu", "none: computing on the CPU", "note")
 
 
 def _libraries(settings: Settings) -> Iterator[Finding]:
@@ -164,7 +164,7 @@ def _libraries(settings: Settings) -> Iterator[Finding]:
     yield _library("transformers", "not installed", _pip("transformers"), needed=True)
     yield _library("bitsandbytes", "not installed: no --quantize", _pip("bitsandbytes"), needed=quantized)
     extra = "python -m pip install 'sharedllm-cli[flash]' (needs CUDA to build)" if flash else None
-    yield _library("flash-attn", "not installed: torch's own kernels serve", extra, needed=flash)
+    yield _library("flash-attn", "not installed: torch's own kernels are used", extra, needed=flash)
     if util.find_spec("pip") is None:
         yield Finding("pip", "not installed: models come from the hub", "note", "python -m ensurepip")
     else:
@@ -214,9 +214,9 @@ def _model(settings: Settings, home: Path) -> Iterator[Finding]:
         state: State = "problem" if settings.offline else "note"
         yield Finding("model", text, state, f"sharedllm models pull {name}")
     else:
-        advice = "`sharedllm models list` shows the names that are known"
+        advice = "`sharedllm models list` shows the known names"
         yield Finding(
-            "model", f"{name}, neither installed nor known by name (a hub id is fetched when used)", "note", advice
+            "model", f"{name}, not installed and not a known name (a hub id is fetched when used)", "note", advice
         )
 
 
@@ -265,7 +265,7 @@ def _storage(settings: Settings, home: Path) -> Iterator[Finding]:
     folders = {"home": home} | ({"indexes": Path(settings.index_dir).expanduser()} if settings.index_dir else {})
     for topic, folder in folders.items():
         if why := obstacle(folder):
-            advice = f"set {HOME_VARIABLE} or --index-dir to a folder of yours"
+            advice = f"set {HOME_VARIABLE} or --index-dir to a folder that you can write to"
             yield Finding(topic, f"{folder} can't be used: {why}", "problem", advice)
             continue
         there = next(path for path in (folder, *folder.parents) if path.exists())
@@ -282,4 +282,4 @@ def _environment(environment: Mapping[str, str]) -> Iterator[Finding]:
     for name in sorted(environment):
         if name.startswith("SHAREDLLM_") and name not in known:
             advice = f"known are {', '.join(sorted(known))}"
-            yield Finding("environment", f"{name} is set, but is no setting", "problem", advice)
+            yield Finding("environment", f"{name} is set, but is not a setting", "problem", advice)

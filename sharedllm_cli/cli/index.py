@@ -31,7 +31,7 @@ SHAPING = tuple(name for name in TREE.names if name != "injection")
 HEADINGS = ("Document", "Pages", "Tokens", "Chunks", "Index", "To index", "To answer")
 
 
-@takes(*MODEL.names, "index_dir", "password", *SHAPING)
+@takes(*MODEL.names, "index_dir", "password", *SHAPING, advanced=("late_states",))
 def index(
     call: Call,
     documents: Documents,
@@ -40,19 +40,19 @@ def index(
         bool,
         typer.Option(
             "--late-states",
-            help="Store what `--policy late` compares, so that it need not be computed for each question.",
+            help="Store the states that `--policy late` compares, instead of computing them for each question.",
             rich_help_panel=READING.title,
             show_default=False,
         ),
     ] = False,
 ) -> int:
-    """Read documents and compute their trees, ahead of the questions that read them.
+    """Read documents and compute their trees before any question.
 
     What is indexed already is skipped; an interrupted run goes on where it stopped. Whether questions read the trees is
     the adapter's choice, or yours with --tree; those that don't need no `index`, since `ask` reads the document itself.
     """
     announce_stdin(call, documents)
-    call.console.kept = "finished chunks are kept; run the same command again to go on"
+    call.console.kept = "finished chunks are kept; run the same command again to continue"
     refuse_unwritable(call)
     probe = probe_first(call, documents, reindex=reindex)
     engine = call.engine()
@@ -73,8 +73,8 @@ def unread(engine: Engine) -> str | None:
     if engine.reads_tree:
         return None
     if engine.facts().reads_tree:
-        return "questions answer from passages and read these trees only with --tree"
-    return "the adapter reads no tree: questions answer from passages alone"
+        return "answers are based on passages, and read these trees only with --tree"
+    return "the adapter reads no tree: answers are based on passages alone"
 
 
 def as_json(
@@ -135,7 +135,7 @@ def show(call: Call, rows: Sequence[PlanRow]) -> None:
     facts = [("Model", call.settings.model), ("Weights", size(weights)), ("Memory at most", size(memory))]
     beside = (
         f"{size(largest.batch_bytes)} for a batch while indexing; {size(largest.tree_bytes)} of tree and"
-        f" {size(largest.cache_bytes)} of running text for a question"
+        f" {size(largest.cache_bytes)} of the prompt's for a question"
     )
     facts.append(("Beside weights", beside))
     if largest.where:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="Manage the indexes on disk.", cls=Group)
 
-WHICH = "An indexed document: its name, its file, its folder, or the beginning of its hash."
+WHICH = "An indexed document: its name, file, folder, or the first letters of its hash."
 Which = Annotated[str, typer.Argument(metavar="INDEX", help=WHICH, autocompletion=complete_indexes, show_default=False)]
 Several = Annotated[
     list[str] | None,
@@ -88,7 +88,7 @@ def show(call: Call, which: Which) -> None:
         call.console.json(entry_json(entry))
         return
     facts = [
-        ("Document", entry.source or "standard input, or not known"),
+        ("Document", entry.source or "standard input, or unknown"),
         ("Hash", entry.content_hash or "–"),
         ("Pages", number(entry.pages or None)),
         ("Tokens", number(entry.tokens)),
@@ -153,7 +153,7 @@ def verify(call: Call, which: Several = None) -> int:
     unfinished = all(problem.unfinished for _, found in results for problem in found)
     sources = shlex.join(entry.source or entry.name for entry in damaged)
     hint = f"sharedllm index {sources}" if unfinished else f"sharedllm index --reindex {sources}"
-    call.console.problem(StoredIndexError(f"{len(damaged)} of {len(results)} indexes not whole", hint=hint))
+    call.console.problem(StoredIndexError(f"{len(damaged)} of {len(results)} indexes incomplete or damaged", hint=hint))
     return StoredIndexError.exit_code
 
 
@@ -174,7 +174,10 @@ def rm(call: Call, which: Several = None, yes: Yes = False) -> int:
     from sharedllm_cli.index.catalog import remove
 
     if not which:
-        raise UsageError("no index named", hint="`sharedllm indexes list` shows them; `prune` deletes the useless ones")
+        raise UsageError(
+            "no index named",
+            hint="`sharedllm indexes list` shows them; `prune` deletes those that are no longer useful",
+        )
     found = chosen(call, which)
     total = size(sum(entry.bytes for entry in found))
     if not agreed(call, f"Delete the index of {', '.join(entry.name for entry in found)} ({total})?", yes):
@@ -197,13 +200,16 @@ def prune(
         typer.Option(
             "--older-than",
             metavar="DAYS",
-            help="Also what was not used for so many days.",
+            help="Also delete indexes that were not used for N days.",
             min=0,
             rich_help_panel=DELETING,
         ),
     ] = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Only tell what would go.", show_default=False, rich_help_panel=DELETING)
+        bool,
+        typer.Option(
+            "--dry-run", help="Only print what would be deleted.", show_default=False, rich_help_panel=DELETING
+        ),
     ] = False,
     yes: Yes = False,
 ) -> int:

@@ -32,12 +32,12 @@ NameOrDefault = Annotated[
     str | None,
     typer.Argument(
         metavar="MODEL",
-        help="A name from `models list`; without one, the model that `ask` takes.",
+        help="A name from `models list`; by default the model that `ask` uses.",
         autocompletion=complete_models,
         show_default=False,
     ),
 ]
-NO_ADAPTER = "none: answers rest on verbatim passages alone"
+NO_ADAPTER = "none: answers are based on verbatim passages alone"
 
 
 @app.command("list", cls=Command)
@@ -80,7 +80,7 @@ def pull(call: Call, name: NameOrDefault = None) -> None:
     from sharedllm_cli.weights.pull import pull as fetch
 
     name = name or call.settings.model
-    call.console.kept = "nothing half is left; run the same command again"
+    call.console.kept = "no partial download is left; run the same command again"
     folder = fetch(name, home=call.home, reporter=call.console, offline=call.settings.offline)
     if call.json:
         call.console.json({"name": name, "path": str(folder)})
@@ -112,7 +112,7 @@ def show(
         str | None,
         typer.Argument(
             metavar="[MODEL]",
-            help="A name, a folder or a GGUF file; by default the model that questions are asked of.",
+            help="A name, a folder or a GGUF file; by default the model that `ask` uses.",
             autocompletion=complete_models,
             show_default=False,
         ),

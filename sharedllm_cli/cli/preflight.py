@@ -39,7 +39,7 @@ def split_question(arguments: Sequence[str]) -> tuple[list[str], str]:
         raise UsageError("the question is empty", hint=example)
     if not documents:
         missing = "question" if _exists(question) else "document"
-        raise UsageError(f"no {missing} given: {question!r} stands alone", hint=example)
+        raise UsageError(f"no {missing} given: only {question!r}", hint=example)
     if _exists(question):
         raise UsageError(f"no question given: the last argument, {question!r}, is a file or folder", hint=example)
     for argument in documents:
@@ -48,15 +48,15 @@ def split_question(arguments: Sequence[str]) -> tuple[list[str], str]:
             if not given:
                 raise UsageError(f"no document given, only {len(arguments)} questions", hint=example)
             raise UsageError(
-                f"{argument!r} is no document: one question is asked at a time, and it is the last argument",
+                f"{argument!r} is not a document: ask one question at a time, as the last argument",
                 hint=f"to ask several: {shlex.join(['sharedllm', 'chat', *given])}",
             )
     if _looks_unquoted(documents, question):
         if not _exists(documents[0]) and documents[0].isalpha():
-            raise UsageError("no document given, and a question of several words must be quoted", hint=example)
+            raise UsageError("no document given: put a question of several words in quotes", hint=example)
         words = " ".join([*documents[1:], question])
         raise UsageError(
-            f"{documents[-1]!r} is no document; a question of several words must be quoted",
+            f"{documents[-1]!r} is not a document: put a question of several words in quotes",
             hint=f'sharedllm ask {documents[0]} "{words}"',
         )
     return documents, question.strip()
@@ -127,7 +127,7 @@ def agreed(call: Call, question: str, yes: bool) -> bool:
     if yes:
         return True
     if not (sys.stdin is not None and sys.stdin.isatty() and call.console.err_is_terminal):
-        raise UsageError("nothing is deleted without being asked", hint="on no terminal, say so with --yes")
+        raise UsageError("deleting needs your confirmation", hint="without a terminal, confirm with --yes")
     return call.console.confirm(question)
 
 

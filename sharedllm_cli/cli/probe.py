@@ -118,7 +118,7 @@ def probe(
     from sharedllm_cli.lab.training.records import DataFile
 
     if out is not None:
-        call.console.kept = "go on with --resume"
+        call.console.kept = "continue with --resume"
     request = Request(
         tuple(DataFile(Path(file)) for file in data),
         None if layers is None else tuple(map(parse_layer_span, names(layers))),

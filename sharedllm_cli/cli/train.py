@@ -272,6 +272,11 @@ INTERRUPTED = 130
     "encoding",
     "injection",
     without=("paper-cosine",),
+    advanced=(
+        *("passage_tokens", "batch_tokens", "gradient_checkpointing", "tree_share", "tree_only_share", "text_share"),
+        *("recite_share", "text_tokens", "text_pieces", "tree_tokens", "trees", "jitter", "jitter_variants"),
+        *("gate_start", "gates", "first_layer", "low_rank_from", "length_bias"),
+    ),
 )
 def train(
     call: Call,
@@ -323,7 +328,7 @@ def train(
     from sharedllm_cli.lab.training.text import Lengths
     from sharedllm_cli.lab.training.trainer import Pace, Schedule
 
-    call.console.kept = "go on with --resume"
+    call.console.kept = "continue with --resume"
     least_tree, most_tree = _bounds("--tree-tokens", tree_tokens)
     least_text, most_text = _bounds("--text-tokens", text_tokens)
     least_evidence, most_evidence = _bounds("--passage-tokens", passage_tokens)

@@ -70,7 +70,7 @@ def extract(data: bytes, name: str) -> Extraction:
         with zipfile.ZipFile(BytesIO(data)) as archive:
             return _Book(archive, name).extract()
     except (zipfile.BadZipFile, NotImplementedError, OSError) as failure:
-        raise DocumentError(f"{name} is a damaged epub", hint="fetch it again") from failure
+        raise DocumentError(f"{name} is a damaged epub", hint="download it again") from failure
 
 
 class _Book:
@@ -119,7 +119,7 @@ class _Book:
         self.unpacked += len(data)
         if len(data) > LARGEST_MEMBER or self.unpacked > LARGEST_WHOLE:
             self.unpacked = LARGEST_WHOLE + 1
-            raise DocumentError(f"{self.name} unpacks to more than a book can hold")
+            raise DocumentError(f"{self.name} unpacks to more than a book can contain")
         return data
 
     def _xml(self, member: str) -> etree._Element:
@@ -130,9 +130,9 @@ class _Book:
         try:
             root = etree.fromstring(self._read(member), parser)
         except (_DamagedMemberError, etree.LxmlError, ValueError) as failure:
-            raise DocumentError(f"{self.name} is a damaged epub ({member})", hint="fetch it again") from failure
+            raise DocumentError(f"{self.name} is a damaged epub ({member})", hint="download it again") from failure
         if root is None:
-            raise DocumentError(f"{self.name} is a damaged epub ({member})", hint="fetch it again")
+            raise DocumentError(f"{self.name} is a damaged epub ({member})", hint="download it again")
         return root
 
     def _package(self) -> _Package:
@@ -152,7 +152,7 @@ class _Book:
         order = [manifest.get(_attribute(item, "idref")) for item in root.iter("{*}itemref")]
         spine = tuple(member for member in order if member is not None)
         if not spine:
-            raise DocumentError(f"{self.name} is a damaged epub: it lists no text", hint="fetch it again")
+            raise DocumentError(f"{self.name} is a damaged epub: it lists no chapters", hint="download it again")
         return _Package(spine, navigation, ncx)
 
     def _refuse_protected(self, package: _Package) -> None:

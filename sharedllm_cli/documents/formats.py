@@ -17,11 +17,11 @@ from sharedllm_cli.errors import DocumentError
 _TO_PDF = "save it as a PDF first"
 # Where, what is found there, what it is, and what to do about it.
 _REFUSED: tuple[tuple[int, bytes, str, str | None], ...] = (
-    (0, b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "an old Office file (doc, xls, ppt) or a mail of Outlook (msg)", _TO_PDF),
+    (0, b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "an old Office file (doc, xls, ppt) or an Outlook email (msg)", _TO_PDF),
     (0, b"{\\rtf", "a rich text file", _TO_PDF),
-    (0, b"%!PS", "a PostScript file", "turn it into a PDF with ps2pdf"),
-    (0, b"AT&TFORM", "a DjVu file", "turn it into a PDF with ddjvu"),
-    (60, b"BOOKMOBI", "a Mobipocket book", "turn it into an epub first"),
+    (0, b"%!PS", "a PostScript file", "convert it to a PDF with ps2pdf"),
+    (0, b"AT&TFORM", "a DjVu file", "convert it to a PDF with ddjvu"),
+    (60, b"BOOKMOBI", "a Mobipocket book", "convert it to an epub first"),
     (0, b"\x7fELF", "a program", None),
     (0, b"MZ", "a program", None),
     (0, b"\x89PNG\r\n", "an image", "make it a searchable PDF with OCR, e.g. with ocrmypdf"),
@@ -119,13 +119,13 @@ def _sniff_zip(data: bytes, name: str) -> str:
         with zipfile.ZipFile(BytesIO(data)) as archive:
             names = set(archive.namelist())
     except (zipfile.BadZipFile, ValueError, NotImplementedError, OSError) as failure:
-        raise DocumentError(f"{name} is a damaged archive or epub", hint="fetch it again") from failure
+        raise DocumentError(f"{name} is a damaged archive or epub", hint="download it again") from failure
     if "META-INF/container.xml" in names or suffix_kind(name) == "epub":
         return "epub"
     for member, what in _IN_ZIP:
         if member in names:
             raise DocumentError(f"{name} is {what}, which can't be read", hint=_TO_PDF)
-    raise DocumentError(f"{name} is an archive, which can't be read", hint="unpack it and name the folder")
+    raise DocumentError(f"{name} is an archive, which can't be read", hint="unpack it and give the folder")
 
 
 def suffix_kind(name: str) -> str | None:
@@ -136,7 +136,7 @@ def suffix_kind(name: str) -> str | None:
 def remarks(name: str, kind: str) -> tuple[str, ...]:
     """One sentence where a document is of another kind than its name says, or is a mail; else none."""
     if kind == "mail":
-        return (f"{name} is a mail: its header is read as text, too",)
+        return (f"{name} is an email: its header is read as text, too",)
     promised = suffix_kind(name)
     if promised is None or kind == promised:
         return ()
@@ -187,7 +187,7 @@ def _mail_refusal(data: bytes, name: str) -> DocumentError | None:
     if not content.startswith("text/plain"):
         return _mail(name, f"of the type {content.partition(';')[0].strip()}")
     if head.startswith("From ") and _ENCODED_LATER.search(data):
-        return _mail(name, "or several, with encoded ones among them")
+        return _mail(name, "or several emails, some of them encoded")
     return None
 
 
@@ -200,7 +200,7 @@ def _saved_page(name: str, kind: str) -> DocumentError:
 
 
 def _mail(name: str, what: str) -> DocumentError:
-    return DocumentError(f"{name} is a mail {what}, which can't be read", hint=_SAVE)
+    return DocumentError(f"{name} is an email {what}, which can't be read", hint=_SAVE)
 
 
 def _is_saved_page(fields: dict[str, str], name: str) -> bool:

@@ -177,7 +177,7 @@ class PageRange:
         if len(numbers) < 3 and all(number.isdecimal() for number in numbers):
             values = [int(number) for number in numbers]
             if not 1 <= values[0] <= values[-1]:
-                raise UsageError(f"--pages {shown} is no range of pages", hint=FORMS)
+                raise UsageError(f"--pages {shown} is not a range of pages", hint=FORMS)
         elif not any(letter.isalnum() for letter in words) or {words[0], words[-1]} & set("-–—.") or "," in words:
             raise UsageError(f"--pages can't be {shown!r}", hint=FORMS)
         return cls(bare, bare != words)
@@ -283,27 +283,27 @@ def _counted(text: str, document: Document) -> tuple[int, int] | None:
 def _remark_on_printed(wanted: PageRange, spans: Spans, document: Document) -> str | None:
     """Said of numbers that count other pages, and of a label that several pages have."""
     if len(spans) > 1:
-        return f"--pages {wanted}: {len(spans)} places of {document.name} are printed {wanted}; all of them are read"
+        return f"--pages {wanted}: {document.name} has {len(spans)} places printed {wanted}; all of them are read"
     numbers = _DASH.split(wanted.text)
     if document.parts or not all(number.isdecimal() for number in numbers):
         return None
     if _counted(wanted.text, document) == spans[0]:
         return None
-    return f"--pages {wanted}: the {_words(wanted, spans[0], 'printed')}; counted:{wanted} means those counted so"
+    return f"--pages {wanted}: the {_words(wanted, spans[0], 'printed')}; counted:{wanted} counts from page 1"
 
 
 def _remark_on_counted(wanted: PageRange, span: tuple[int, int], document: Document) -> str | None:
     """Said where the document prints other numbers, and where it has parts instead of pages."""
     first, last = (document.pages[number - 1] for number in span)
     if document.parts:
-        marks = "has no page printed so" if document.page_count else "marks no pages"
+        marks = "has no page with this printed number" if document.page_count else "marks no pages"
         which = f"part {first.part}" if first.part == last.part else f"parts {first.part} to {last.part}"
         title = f", {first.part_title}" if first.part == last.part and first.part_title else ""
         verb = "is" if first.part == last.part else "are"
         return f"--pages {wanted}: {document.name} {marks}; {which}{title} {verb} read"
     if all(page.label in (None, str(page.number)) for page in document.pages):
         return None
-    return f"--pages {wanted}: {document.name} prints no such numbers; the {_words(wanted, span, 'counted')}"
+    return f"--pages {wanted}: {document.name} has no such printed numbers; the {_words(wanted, span, 'counted')}"
 
 
 def _words(wanted: PageRange, span: tuple[int, int], how: str) -> str:

@@ -204,7 +204,7 @@ def _marked_up(kind: str, text: str, warnings: list[str], name: str) -> Extracti
         found = readers[kind](text)
     except (RecursionError, ValueError, AssertionError) as failure:
         # The libraries stumble over some hostile or half-finished files; their source is readable text all the same.
-        warnings = [*warnings, f"{name}: its markup can't be followed, so it is read as plain text ({failure!r:.80})"]
+        warnings = [*warnings, f"{name}: its markup can't be parsed, so it is read as plain text ({failure!r:.80})"]
         found = markup.MarkupText(text, ())
     page = ExtractedPage(found.text)
     return Extraction((page,), False, reflow=False, layout=True, outline=found.outline, warnings=tuple(warnings))
@@ -221,14 +221,14 @@ def _labels(pages: Sequence[ExtractedPage], printed: Sequence[str | None]) -> li
 
 def _no_text(name: str, kind: str, extraction: Extraction) -> DocumentError:
     if kind != "pdf":
-        return DocumentError(f"{name} holds no text")
+        return DocumentError(f"{name} contains no text")
     count = len(extraction.pages)
     told = "its only page is" if count == 1 else f"its {count} pages are"
     if any(page.images for page in extraction.pages):
         return DocumentError(
-            f"{name} holds no text: {told} scanned or drawn", hint="add the text first, e.g. ocrmypdf in.pdf out.pdf"
+            f"{name} contains no text: {told} scanned or drawn", hint="add the text first, e.g. ocrmypdf in.pdf out.pdf"
         )
-    return DocumentError(f"{name} holds no text: {told} blank or drawn")
+    return DocumentError(f"{name} contains no text: {told} blank or drawn")
 
 
 def _pages_without_text(name: str, extraction: Extraction, normalised: NormalisedText) -> tuple[str, ...]:

@@ -166,7 +166,7 @@ def _path(argument: str) -> Path:
 def _kind(path: Path, argument: str) -> str:
     """`file` (a pipe too), `folder` or `missing`."""
     if not argument or "\0" in argument:
-        raise DocumentError("the name of a document is empty or not a name", hint="name a file, a folder or -")
+        raise DocumentError("the name of a document is empty or invalid", hint="name a file, a folder or -")
     try:
         mode = path.stat().st_mode
     except (FileNotFoundError, NotADirectoryError):
@@ -200,7 +200,7 @@ def _folder(folder: Path, others: list[NotRead]) -> list[Path]:
     if not read:
         looked_for = f"looked for files ending in {' '.join(sorted(SUFFIXES))}"
         hint = f"{told(str(folder), beside)}; {looked_for}" if beside else looked_for
-        raise DocumentError(f"the folder {folder} holds no document", hint=hint)
+        raise DocumentError(f"the folder {folder} contains no document", hint=hint)
     others += beside
     return read
 

@@ -138,7 +138,7 @@ class IndexStore:
         stored: StoredDocument | None = None,
         stamp: Sequence[int] = (),
     ) -> None:
-        """Remember under which name and path the document was asked for last; `stored`: where it is open already."""
+        """Remember under which name and path the document was asked for last; `stored`: where it is already open."""
         folder = stored.folder if stored else self.folder(content_hash)
         if folder is not None:
             known, absolute = stored.usage if stored else parts.usage_or_none(folder), _absolute(path)

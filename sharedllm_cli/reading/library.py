@@ -197,7 +197,7 @@ class Shelf:
         document = stored.text() if stored else None
         if stored is None or document is None:
             if reason := self._store.explain_new(path, content_hash):
-                self._reporter.note(f"{source.name} is read anew: {reason}")
+                self._reporter.note(f"{source.name} is read again: {reason}")
             return self._made(probe, stored)
         document = readers.named(document, source)
         stored.mark_used()
@@ -209,7 +209,7 @@ class Shelf:
         if leaves is not None:
             return OpenDocument(document, leaves, key, True, stored.folder)
         if reason := self._store.explain_new(path, content_hash, [key]):
-            self._reporter.note(f"{source.name} is split anew: {reason}")
+            self._reporter.note(f"{source.name} is split again: {reason}")
         leaves = build_leaves(document, self._tokenizer, self._tree)
         self._store.write_leaves(content_hash, key, leaves)
         return OpenDocument(document, leaves, key, False, stored.folder)

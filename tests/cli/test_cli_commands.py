@@ -53,9 +53,9 @@ def test_what_a_folder_holds_besides_is_listed_whole(command: str, tmp_path: Pat
 @pytest.mark.parametrize(
     ("has_gates", "tree", "told"),
     [
-        (True, None, "note: questions answer from passages and read these trees only with --tree\n"),
+        (True, None, "note: answers are based on passages, and read these trees only with --tree\n"),
         (True, "true", ""),
-        (False, None, "note: the adapter reads no tree: questions answer from passages alone\n"),
+        (False, None, "note: the adapter reads no tree: answers are based on passages alone\n"),
     ],
 )
 def test_index_ends_with_whether_questions_read_what_it_made(
@@ -78,7 +78,7 @@ def test_index_json() -> None:
 
 def test_plan_is_a_table_on_standard_output() -> None:
     ran = call(Script(), "plan", "a.pdf", "b.pdf")
-    assert "20 MB for a batch while indexing; 30 MB of tree and 40 MB of running text for a question" in ran.out
+    assert "20 MB for a batch while indexing; 30 MB of tree and 40 MB of the prompt's for a question" in ran.out
     assert re.search(r"Fits +1\.2 GB of 8\.0 GB free on cpu", ran.out)
     assert ran.code == 0
     assert ran.err == ""

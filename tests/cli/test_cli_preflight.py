@@ -57,9 +57,9 @@ def test_a_missing_document_is_told_at_once(command: tuple[str, ...]) -> None:
         ("empty.txt", "empty.txt is empty"),
         ("torn.pdf", "torn.pdf is damaged, or not a PDF"),
         ("photo.jpg", "photo.jpg is an image, which can't be read"),
-        ("hollow", "the folder hollow holds no document"),
+        ("hollow", "the folder hollow contains no document"),
         ("*.xyz", "no document matches *.xyz"),
-        ("", "the name of a document is empty or not a name"),
+        ("", "the name of a document is empty or invalid"),
     ],
 )
 def test_what_can_t_be_read_is_told_at_once(broken: Path, document: str, told: str) -> None:
@@ -126,7 +126,7 @@ print(*(name for name in {HEAVY!r} if name in sys.modules))
 def test_one_question_is_asked_at_a_time(questions: tuple[str, str]) -> None:
     error = refused(Script(), "ask", "book.pdf", *questions, code=2)
     assert error == (
-        f"error: {questions[0]!r} is no document: one question is asked at a time, and it is the last argument\n"
+        f"error: {questions[0]!r} is not a document: ask one question at a time, as the last argument\n"
         "hint: to ask several: sharedllm chat book.pdf\n"
     )
     assert "no document given" in refused(Script(), "ask", *questions, code=2)

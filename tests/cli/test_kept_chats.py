@@ -57,7 +57,7 @@ def test_a_conversation_is_shown_whole(two: list[Path]) -> None:
 def test_an_answer_that_was_stopped_is_shown_as_such(private_home: Path) -> None:
     record = Record(kept_in(private_home))
     record.keep(Session(DOCUMENTS, [SavedTurn("Why\n?", "Be")]))
-    assert chats("show", "2").out.splitlines()[-3:] == ["> Why ?", "Be", "stopped before its end"]
+    assert chats("show", "2").out.splitlines()[-3:] == ["> Why ?", "Be", "stopped early"]
 
 
 def test_a_name_is_its_beginning_or_its_file(two: list[Path]) -> None:

@@ -54,7 +54,7 @@ def test_what_another_argument_reads_or_has_told_of_is_not_told_again(club: Path
 def test_a_folder_without_a_document_names_what_it_holds(club: Path) -> None:
     with pytest.raises(DocumentError) as raised:
         expand(["club/sub"])
-    assert raised.value.message == "the folder club/sub holds no document"
+    assert raised.value.message == "the folder club/sub contains no document"
     assert (raised.value.hint or "").startswith("not read in club/sub: letter.eml (mail); looked for files ending in")
 
 

@@ -82,7 +82,7 @@ def test_leaves_of_another_stemmer_are_made_anew_with_a_note(
     again = shelf.open([path]).documents[0]
     assert not again.text_hit
     assert len(notes.notes) == 1
-    assert notes.notes[0].startswith("bees.txt is split anew: it was indexed on ")
+    assert notes.notes[0].startswith("bees.txt is split again: it was indexed on ")
     assert notes.notes[0].endswith("with another stemmer (snowballstemmer 2.2.0, now snowballstemmer 3.1.1)")
     assert shelf.open([path]).documents[0].text_hit
 

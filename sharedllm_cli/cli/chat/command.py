@@ -33,7 +33,7 @@ Documents = Annotated[
     list[str] | None,
     typer.Argument(
         metavar="[DOC...]",
-        help="Files (PDF, txt, md, rst, html, epub), folders or globs; without any, the last conversation goes on.",
+        help="Files (PDF, txt, md, rst, html, epub), folders or globs; without any, the last conversation is resumed.",
         show_default=False,
     ),
 ]
@@ -42,20 +42,22 @@ Resume = Annotated[
     typer.Option(
         "--resume",
         "-r",
-        help="Go on with the last conversation; with documents, with the last one about them.",
+        help="Resume the last conversation; with documents, the last one about them.",
         rich_help_panel=CONVERSATION.title,
         show_default=False,
     ),
 ]
 Load = Annotated[
     str | None,
-    typer.Option("--load", metavar="FILE", help="Go on with what /save wrote.", rich_help_panel=CONVERSATION.title),
+    typer.Option(
+        "--load", metavar="FILE", help="Resume a conversation that /save wrote.", rich_help_panel=CONVERSATION.title
+    ),
 ]
 FAREWELLS = frozenset({"exit", "quit"})
 """Typed alone at a terminal they mean /quit."""
 
 
-@takes("save", *EVERYTHING)
+@takes("save", *EVERYTHING, advanced=("stream",))
 def chat(
     call: Call,
     documents: Documents = None,
@@ -75,7 +77,7 @@ def chat(
     named = documents or []
     if "-" in named:
         raise UsageError(
-            "chat reads its questions from standard input, so no document can come from there",
+            "chat reads questions from standard input, so it can't read a document there",
             hint="save the document to a file first",
         )
     wanted, save = page_range(pages), call.settings.save
@@ -101,7 +103,7 @@ def go_on(call: Call, drawer: Drawer, path: Path, *, reindex: bool) -> Conversat
     try:
         session, digest = read_session(path)
     except UsageError as problem:
-        before = "move it away to go on with the one before, or " if path.parent == drawer.folder else ""
+        before = "move it away to resume the one before, or " if path.parent == drawer.folder else ""
         problem.hint = problem.hint or before + BEGIN
         raise
     defaults, going_on = defaults_of(call), resumed(call, session.settings, path.name)
@@ -136,7 +138,7 @@ def run(conversation: Conversation, keyboard: Keyboard) -> int:
         if conversation.left:
             break
     if interactive and conversation.keeps and conversation.turns and not conversation.told_unkept:
-        conversation.call.console.say("kept: `sharedllm chat` goes on with this conversation", style="dim")
+        conversation.call.console.say("kept: `sharedllm chat` resumes this conversation", style="dim")
     return 0 if interactive else conversation.code
 
 

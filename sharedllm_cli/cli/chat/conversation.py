@@ -27,7 +27,7 @@ from sharedllm_cli.errors import DocumentError, SharedLLMError, UsageError
 if TYPE_CHECKING:
     from sharedllm_cli.engine import Engine, Library, OpenDocument
 
-BEGIN = "begin one with: sharedllm chat DOC..."
+BEGIN = "start one with: sharedllm chat DOC..."
 
 
 @dataclass
@@ -107,12 +107,12 @@ class Conversation:
         console = self.call.console
         try:
             if self.record.keep(self.session()):
-                console.note(f"another chat goes on with this conversation too: this one is kept in {self.record.path}")
-            console.kept = "`sharedllm chat --resume` goes on with this conversation"
+                console.note(f"another chat has resumed this conversation too: this one is kept in {self.record.path}")
+            console.kept = "`sharedllm chat --resume` resumes this conversation"
         except (SharedLLMError, OSError) as problem:
             if not self.told_unkept:
                 self.told_unkept = True
-                console.warn(f"this conversation can't be kept: {translate(problem).message}")
+                console.warn(f"this conversation can't be saved: {translate(problem).message}")
 
 
 class Heard:
@@ -137,13 +137,13 @@ class Heard:
 def joined(library: Library, added: Library) -> tuple[Library, list[str]]:
     """A library with the documents of another after its own, and what became of each of these, in a line.
 
-    A content that is open already is not opened twice; a file that has changed since takes its old place.
+    A content that is already open is not opened twice; a file that has changed since takes its old place.
     """
     documents, told, warnings = list(library.documents), [], list(library.warnings)
     for new in added.documents:
         twin = next((one for one in documents if one.content_hash == new.content_hash), None)
         if twin is not None:
-            told.append(f"{new.name} is open already" + ("" if twin.name == new.name else f", as {twin.name}"))
+            told.append(f"{new.name} is already open" + ("" if twin.name == new.name else f", as {twin.name}"))
             continue
         old = next((place for place, one in enumerate(documents) if _same_file(one, new)), None)
         if old is None:
@@ -152,7 +152,7 @@ def joined(library: Library, added: Library) -> tuple[Library, list[str]]:
         else:
             warnings = _without(warnings, documents[old], [*documents[:old], *documents[old + 1 :]])
             documents[old] = new
-            told.append(f"{new.name} has changed and is opened anew")
+            told.append(f"{new.name} has changed and is opened again")
     both = replace(
         library,
         documents=_named(documents),
@@ -191,7 +191,7 @@ def _meant(documents: Sequence[OpenDocument | SavedDocument], word: str) -> obje
             return matches[0]
         if matches:
             raise UsageError(
-                f"{word!r} may be {' or '.join(one.name for one in matches)}", hint="name one, or its number in /docs"
+                f"{word!r} matches {' or '.join(one.name for one in matches)}", hint="name one, or its number in /docs"
             )
     raise UsageError(f"no document {word!r} is open", hint=f"open are: {', '.join(one.name for one in documents)}")
 
@@ -239,7 +239,7 @@ def wanted_session(
     if load is not None:
         if documents or resume:
             other = "--resume" if resume else "documents"
-            raise UsageError(f"--load goes on with one conversation and takes no {other}", hint="/add opens more")
+            raise UsageError(f"--load resumes one conversation and takes no {other}", hint="/add opens more")
         return Path(load).expanduser()
     if documents and not resume:
         return None
@@ -259,7 +259,7 @@ def _about(drawer: Drawer, documents: list[str]) -> Path:
     found = drawer.about([str(source.path) for source in expand(documents)])
     if found is None:
         raise UsageError(
-            f"no conversation about {', '.join(documents)} is kept", hint="without --resume a new one begins"
+            f"no conversation about {', '.join(documents)} is kept", hint="without --resume a new one starts"
         )
     return found
 
@@ -284,7 +284,7 @@ def told_documents(console: Console, session: Session, library: Library) -> list
         found = now.get(_resolved(document.path))
         if found is None and document.content_hash not in now.values():
             absent.append(document)
-            console.warn(f"the conversation goes on without {document.name}")
+            console.warn(f"the conversation continues without {document.name}")
         elif found not in (None, document.content_hash):
             console.warn(f"{document.name} has changed: the answers so far are from its earlier text")
     return absent
@@ -297,19 +297,18 @@ def fixed(session: Session, settings: Settings, defaults: Settings) -> list[str]
         wanted = session.settings.get(name, getattr(defaults, name))
         if name not in OF_A_QUESTION and name in session.settings and wanted != getattr(settings, knob.name):
             told.append(
-                f"the conversation was had with --{shown_name(name)} {wanted}, this chat goes on with"
-                f" {getattr(settings, name)}"
+                f"the conversation used --{shown_name(name)} {wanted}, this chat uses {getattr(settings, name)}"
             )
     return [*told, *unknown(session)]
 
 
 def unknown(session: Session) -> list[str]:
     """Settings of a conversation that this version doesn't have."""
-    return [f"this version has no setting {name}: it is left out" for name in session.settings if name not in KNOBS]
+    return [f"this version has no setting {name}: it is ignored" for name in session.settings if name not in KNOBS]
 
 
 def tell_of(console: Console, session: Session) -> None:
     """Say which conversation goes on, and in brief what was said in it."""
     questions = number_of(len(session.turns), "question")
-    console.say_plain(f"going on with the conversation of {session.when()}: {session.names()}, {questions}")
+    console.say_plain(f"resuming the conversation of {session.when()}: {session.names()}, {questions}")
     show_recalled(console, session.turns)

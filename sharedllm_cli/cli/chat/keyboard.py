@@ -102,7 +102,7 @@ class Prompt:
 
 
 def _keys(complete: Complete) -> KeyBindings:
-    """Enter sends, Alt-Enter or a backslash at the end begins a new line, Ctrl-C clears what was typed.
+    """Enter sends, Alt-Enter or a backslash at the end begins a new line, Ctrl-C clears the input history.
 
     Tab puts the one offer that there is in place, so that what lies in a folder can follow at once; of several it
     shows a menu.

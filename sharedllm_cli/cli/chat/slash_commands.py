@@ -67,7 +67,7 @@ def run_command(conversation: Conversation, line: str) -> None:
     if command is None:
         near = difflib.get_close_matches(word, COMMANDS, n=1)
         hint = f"did you mean {near[0]}? /help lists all" if near else f"one of: {', '.join(COMMANDS)}"
-        raise UsageError(f"there is no command {word}", hint=hint)
+        raise UsageError(f"unknown command {word}", hint=hint)
     if rest and not command.takes:
         raise UsageError(f"{word} takes nothing after it, got {rest!r}")
     console = conversation.call.console
@@ -87,14 +87,16 @@ def split(text: str, example: str) -> list[str]:
     try:
         return shlex.split(text)
     except ValueError:
-        raise UsageError("a quotation mark or backslash stands alone", hint=f"for example: {example}") from None
+        raise UsageError(
+            "unbalanced quotation mark, or a backslash at the end", hint=f"for example: {example}"
+        ) from None
 
 
 def one_path(text: str, example: str) -> Path | None:
     """The path that a command's text names, None for none; UsageError for several."""
     words = split(text, example)
     if len(words) > 1:
-        raise UsageError("one file is enough; a name with blanks stands in quotes", hint=f"for example: {example}")
+        raise UsageError("give one file; put a name with spaces in quotes", hint=f"for example: {example}")
     if not words:
         return None
     with suppress(RuntimeError):  # no such user: the name is taken as it stands
@@ -107,8 +109,8 @@ def show_help(conversation: Conversation, _: str) -> None:
     chat_facts.rows(conversation.call.console, pairs)
     chat_facts.remark(
         conversation.call.console,
-        "Anything else is a question. Alt-Enter or a backslash at the end begins a new line, Tab completes, Ctrl-R"
-        " searches what was typed before, Ctrl-C stops an answer, Ctrl-D leaves.",
+        "Anything else is a question. Alt-Enter or a backslash at the end starts a new line, Tab completes, Ctrl-R"
+        " searches the input history before, Ctrl-C stops an answer, Ctrl-D leaves.",
     )
 
 
@@ -147,7 +149,7 @@ def add(conversation: Conversation, text: str) -> None:
     if not words:
         raise UsageError("/add needs a document", hint="for example: /add notes.pdf letters/")
     if "-" in words:
-        raise UsageError("chat reads its questions from standard input, so no document can come from there")
+        raise UsageError("chat reads questions from standard input, so it can't read a document there")
     with call.console.waiting("reading"):
         added = conversation.engine.open(words)
     check_pages(added.documents, conversation.pages)
@@ -184,7 +186,7 @@ def clear(conversation: Conversation, _: str) -> None:
     """Begin anew, with the same documents and settings; what was said so far stays in its file."""
     conversation.turns.clear()
     conversation.record = Record(conversation.drawer)
-    conversation.call.console.say("the conversation starts anew")
+    conversation.call.console.say("the conversation is cleared")
 
 
 def save(conversation: Conversation, text: str) -> None:
@@ -199,7 +201,7 @@ def save(conversation: Conversation, text: str) -> None:
         if path.is_dir():
             raise UsageError(f"{path} is a folder", hint="name a file in it")
         write_session(path, dated(conversation.session()))
-    console.say_plain(f"saved, for you alone to read: {path}")
+    console.say_plain(f"saved, readable by you alone: {path}")
 
 
 def load(conversation: Conversation, text: str) -> None:
@@ -211,7 +213,7 @@ def load(conversation: Conversation, text: str) -> None:
     try:
         session, digest = read_session(path)
     except UsageError as problem:
-        problem.hint = problem.hint or "this chat goes on as it was; /load without a name lists what is kept"
+        problem.hint = problem.hint or "this chat is unchanged; /load without a name lists the kept ones"
         raise
     call, engine = conversation.call, conversation.engine
     settings = chat_settings.resumed(call, session.settings, path.name).settings
@@ -257,7 +259,7 @@ def list_kept(conversation: Conversation) -> None:
         console.say("no conversation is kept yet; /load FILE takes one that /save wrote")
         return
     chat_facts.rows(console, pairs, title="Kept conversations")
-    chat_facts.remark(console, "/load NUMBER goes on with one of them, /load FILE with one that /save wrote")
+    chat_facts.remark(console, "/load NUMBER resumes one of them, /load FILE one that /save wrote")
 
 
 def settings(conversation: Conversation, text: str) -> None:
@@ -271,7 +273,7 @@ def settings(conversation: Conversation, text: str) -> None:
     if value:
         change(conversation, name, unquoted(value))
         if name == "tree" and conversation.engine.settings.tree and not conversation.engine.reads_tree:
-            console.note("the model's adapter reads no tree, so this changes nothing")
+            console.note("the model's adapter reads no tree, so this has no effect")
     show_setting(conversation, name, meaning=not value)
 
 
@@ -286,7 +288,7 @@ def show_settings(conversation: Conversation) -> None:
     console = conversation.call.console
     every = (*chat_settings.OF_A_QUESTION, *chat_settings.OF_THE_CHAT)
     chat_facts.rows(console, [setting_row(conversation, name) for name in every])
-    chat_facts.remark(console, "/set NAME VALUE changes one, /set NAME default takes it back, /set NAME explains it")
+    chat_facts.remark(console, "/set NAME VALUE changes one, /set NAME default resets it, /set NAME explains it")
 
 
 def show_setting(conversation: Conversation, name: str, *, meaning: bool) -> None:
@@ -313,15 +315,15 @@ def leave(conversation: Conversation, _: str) -> None:
 COMMANDS: dict[str, Command] = {
     "/help": Command("", "this list", show_help),
     "/sources": Command("", "the sources of the last answer, quoted in full", sources),
-    "/tree": Command("", "what was read of the context tree for it, and where its passages stand", tree),
-    "/stats": Command("", "what it took: tokens, pages, seconds, memory; and all answers together", stats),
+    "/tree": Command("", "the nodes of the context tree that it read, and where its passages are", tree),
+    "/stats": Command("", "tokens, pages, seconds and memory of the last answer, and of all", stats),
     "/docs": Command("", "the documents of this chat, by number", documents),
     "/add": Command("DOC...", "open more documents: files, folders, globs", add),
     "/drop": Command("NAME|NUMBER", "close a document", drop),
     "/set": Command("[NAME [VALUE]]", "show the settings, or change one", settings),
-    "/clear": Command("", "begin anew: forget what was said so far", clear),
+    "/clear": Command("", "start again: forget the conversation so far", clear),
     "/save": Command("[FILE]", "save the conversation", save),
-    "/load": Command("[FILE|NUMBER]", "go on with a saved conversation, or list what is kept", load),
+    "/load": Command("[FILE|NUMBER]", "resume a saved conversation, or list those kept", load),
     "/quit": Command("", "leave (also Ctrl-D)", leave),
 }
 
@@ -353,7 +355,7 @@ def check_pages(documents: Sequence[OpenDocument], wanted: PageRange | None) -> 
             remarks.append(resolve(wanted, opened.document).remark)
         except UsageError as problem:
             there_is = f"{problem.hint}; " if problem.hint else ""
-            raise UsageError(problem.message, hint=f"{there_is}/set pages default reads all of them") from None
+            raise UsageError(problem.message, hint=f"{there_is}/set pages default reads every page") from None
     return [remark for remark in remarks if remark]
 
 

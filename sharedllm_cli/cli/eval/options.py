@@ -22,7 +22,7 @@ ANSWER_SETTINGS = (
     "max_new_tokens",
     "system",
 )
-KEPT = "go on with --resume"
+KEPT = "continue with --resume"
 
 DataFiles = Annotated[
     list[str],
