@@ -190,79 +190,78 @@ def _fraction(value: float | None) -> str | None:
 class Settings:
     """What a user can set; flag over environment (`SHAREDLLM_…`) over configuration file over these defaults."""
 
-    model: str = _knob(DEFAULT_MODEL, "Base model: a registry name, a folder, a GGUF file or a hub id.")
-    adapter: str | None = _knob(None, "Adapter folder; by default the one shipped for the base model, if any.")
+    model: str = _knob(DEFAULT_MODEL, "Base model: a registered name, a folder, a GGUF file or a hub id.")
+    adapter: str | None = _knob(None, "Adapter folder; by default the one shipped for the base model.")
     device: str = _knob("auto", "Where to run: auto, cpu, cuda, cuda:N or mps.", _device)
     quantize: str = _knob(
         "auto",
-        "Weights in 4 or 8 bits; auto is 4bit on CUDA for bases of 1B parameters and more, else none.",
+        "Load the weights in 4 or 8 bits; auto: 4bit on CUDA for models of 1B parameters and more, else none.",
         choices=("auto", "none", "8bit", "4bit"),
     )
     dtype: str = _knob(
         "auto",
-        "Floating-point type of the computation; auto is bfloat16 on a GPU or a CPU that multiplies it, else float32.",
+        "Floating-point type; auto: bfloat16 on a GPU or a CPU that computes in it, else float32.",
         choices=("auto", "float32", "bfloat16", "float16"),
     )
     attention: str = _knob(
         "auto",
-        "Attention kernel; auto is flash-attn on CUDA where it is installed, else torch's own (sdpa).",
+        "Attention kernel; auto: flash-attn on CUDA if it is installed, else torch's sdpa.",
         choices=("auto", "sdpa", "flash", "eager"),
     )
     offline: bool = _knob(False, "Never use the network.")
     preset: str | None = _knob(
-        None, "Named tree settings of the paper, else the adapter's or paper-sft.", choices=_PRESETS
+        None, "Published tree settings; by default the adapter's, or paper-sft.", choices=_PRESETS
     )
     lower_layers: int | None = _knob(
-        None, "Layers of the lower model (M), else the adapter's or preset's.", _at_least(1)
+        None, "Layers of the lower model (M); by default the adapter's, or the preset's.", _at_least(1)
     )
-    chunk_tokens: int | None = _knob(None, "Tokens a chunk, else the adapter's or preset's.", _at_least(8))
+    chunk_tokens: int | None = _knob(None, "Tokens per chunk; by default the adapter's, or the preset's.", _at_least(8))
     tree_height: int | None = _knob(
-        None, "Levels of the tree below its root (h), else the adapter's or 3.", _at_least(1)
+        None, "Levels of the tree below its root (h); by default the adapter's, or 3.", _at_least(1)
     )
     ratios: str | None = _knob(
-        None, "Compression ratio of each level, coarse to fine (α), else the adapter's or 16,8,4."
+        None, "Compression ratio of each level, coarse to fine (α); by default the adapter's, or 16,8,4."
     )
     encoding: str | None = _knob(
         None,
-        "What is encoded: each node alone, or each chunk once, a third of the work (else the adapter's, or node).",
+        "Encode each node alone, or each chunk once (a third of the work); by default the adapter's, or node.",
         choices=ENCODINGS,
     )
-    injection: str = _knob("merged", "Form of an untrained injection.", choices=INJECTIONS)
-    stored_dtype: str = _knob("int8", "Type in which keys and values are stored on disk.", choices=STORED_DTYPES)
+    injection: str = _knob("merged", "Form of the cross-attention when no adapter is trained.", choices=INJECTIONS)
+    stored_dtype: str = _knob("int8", "Type of the stored keys and values.", choices=STORED_DTYPES)
     index_dir: str | None = _knob(None, "Folder of the indexes; by default in the user's data folder.")
-    policy: str = _knob("hybrid", "How leaves are scored for a question.", choices=POLICIES)
+    policy: str = _knob("hybrid", "How passages and nodes are scored for a question.", choices=POLICIES)
     evidence_tokens: int | None = _knob(
         None,
-        "Tokens of verbatim passages; 0 is the tree alone (else what the adapter answers best from, or 1,024).",
+        "Tokens of verbatim passages in the prompt; 0: the tree alone. By default the adapter's number, or 1,024.",
         _at_least(0),
     )
     tree: bool | None = _knob(
-        None, "Read the context tree beside the passages; by default where the adapter answers better for it."
+        None, "Read the context tree beside the passages; by default if the adapter answers better with it."
     )
     refuse_from: float | None = _knob(
         None,
-        "Probability of the sentence that the document does not say from which on it is said, and below which it is not"
-        " (1: leave it to decoding), else the adapter's.",
+        "Say 'The document does not say.' when its probability is at least X, and never below; 1: as "
+        "decoded. By default the adapter's.",
         _fraction,
     )
     candidates: int | None = _knob(
         None,
-        "Find so many likely short answers and give the one nearest to the question's words in the passages; 1 writes"
-        " the likeliest as it comes, as does any --temperature above 0 (else the adapter's, or 1).",
+        "Number of candidate answers to compare (beam search); 1 streams the likeliest. By default the "
+        "adapter's, or 1.",
         _from_to(1, 16),
     )
     max_new_tokens: int = _knob(256, "Longest answer, in tokens.", _at_least(1))
-    temperature: float = _knob(0.0, "Sampling temperature; 0 always takes the likeliest token.", _at_least(0))
-    top_p: float = _knob(1.0, "Sample from the smallest set of tokens with this much probability.", _fraction)
-    seed: int = _knob(0, "Seed of the sampling; without effect at temperature 0.", _at_least(0))
+    temperature: float = _knob(0.0, "Sampling temperature; 0: always the likeliest token.", _at_least(0))
+    top_p: float = _knob(1.0, "Sample from the smallest set of tokens whose probabilities add up to X.", _fraction)
+    seed: int = _knob(0, "Random seed of sampling; without effect at temperature 0.", _at_least(0))
     cuda_graphs: bool = _knob(
         False,
-        "On one CUDA GPU with --attention sdpa: record a step of the answer and replay it, instead of launching each"
-        " anew (experimental).",
+        "Record a decode step and replay it (experimental; one CUDA GPU, --attention sdpa).",
     )
     system: str | None = _knob(None, "System prompt instead of the built-in one.")
     password: str | None = _knob(None, "Password of an encrypted PDF.")
-    save: bool = _knob(True, "Keep a conversation, and what is typed in it, on disk for this user alone to read.")
+    save: bool = _knob(True, "Keep the conversation and the input history on disk, readable by this user alone.")
 
     def __post_init__(self) -> None:
         for knob in fields(self):

@@ -9,6 +9,7 @@ import errno
 import hashlib
 import os
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -20,6 +21,8 @@ PRIVATE_FILE = 0o600
 FULL = frozenset({errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)})
 """What the operating system says of a disk, or a user's share of it, that has no room left."""
 _READ_BYTES = 1 << 20
+_SETTLED_NANOSECONDS = 100_000_000
+"""A file changed so recently could change again within one tick of the file system's clock: it gets no stamp yet."""
 _FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
 
 
@@ -132,6 +135,17 @@ def sha256_of_bytes(data: bytes | memoryview) -> str:
 def sha256_of_text(text: str) -> str:
     """SHA-256 of a text as UTF-8, in hex; of half a surrogate pair, as damaged files hold it, the three bytes count."""
     return sha256_of_bytes(text.encode("utf-8", "surrogatepass"))
+
+
+def stamp_of(path: Path) -> list[int]:
+    """What a file's content can't change without: size in bytes, time of change of content and status (ns), inode."""
+    status = path.stat()
+    return [status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino]
+
+
+def is_settled(stamp: list[int]) -> bool:
+    """Whether a stamp is old enough to be trusted later."""
+    return time.time_ns() - max(stamp[1], stamp[2]) > _SETTLED_NANOSECONDS
 
 
 def available_bytes(folder: Path) -> int:

@@ -20,6 +20,7 @@ from sharedllm_cli.answer import Answer, ModelUse, Timing
 from sharedllm_cli.answering.pipeline import Pipeline
 from sharedllm_cli.answering.question import Pages, Question
 from sharedllm_cli.config import Settings
+from sharedllm_cli.documents.readers import Probe
 from sharedllm_cli.errors import SharedLLMError
 from sharedllm_cli.generation.prompt import Turn
 from sharedllm_cli.home import indexes_folder
@@ -93,9 +94,10 @@ class Engine:
 
     # -- documents --------------------------------------------------------------------------------------------------
 
-    def open(self, arguments: Sequence[str], *, reindex: bool = False) -> Library:
+    def open(self, arguments: Sequence[str], *, reindex: bool = False, probe: Probe | None = None) -> Library:
         """Open documents; those that can't be read are among the library's failures.
 
+        `probe` is a first look at one of them, to go on from.
         Raises the first failure where none could be read, StoredIndexError where an index is damaged.
         """
         self.reporter.warnings.clear()
@@ -108,6 +110,7 @@ class Engine:
             self.shared.tree,
             self.reporter,
             password=self.settings.password,
+            probe=probe,
         )
         library = shelf.open(arguments, reindex=reindex)
         library.read_seconds = perf_counter() - started
@@ -115,10 +118,15 @@ class Engine:
         return library
 
     def index(
-        self, arguments: Sequence[str], *, reindex: bool = False, late_states: bool = False
+        self,
+        arguments: Sequence[str],
+        *,
+        reindex: bool = False,
+        late_states: bool = False,
+        probe: Probe | None = None,
     ) -> tuple[list[IndexOutcome], list[tuple[str, SharedLLMError]]]:
         """Build and store the trees of documents (and, asked for, the states of late interaction)."""
-        library = self.open(arguments, reindex=reindex)
+        library = self.open(arguments, reindex=reindex, probe=probe)
         outcomes = [self._index_one(opened, late_states) for opened in library.documents]
         return outcomes, library.failures
 
@@ -147,11 +155,13 @@ class Engine:
             reason=None if skipped else reason,
         )
 
-    def plan(self, arguments: Sequence[str]) -> tuple[list[PlanRow], list[tuple[str, SharedLLMError]]]:
+    def plan(
+        self, arguments: Sequence[str], *, probe: Probe | None = None
+    ) -> tuple[list[PlanRow], list[tuple[str, SharedLLMError]]]:
         """What indexing and asking these documents would take, without doing either or loading the model."""
         from sharedllm_cli.planning import plan_documents
 
-        found = plan_documents(arguments, self.settings, self.home, self.store, self.reporter)
+        found = plan_documents(arguments, self.settings, self.home, self.store, self.reporter, probe)
         return found.rows, found.failures
 
     # -- a question -------------------------------------------------------------------------------------------------

@@ -27,7 +27,7 @@ class SharedLLMError(Exception):
 
 
 class UsageError(SharedLLMError):
-    """The command was called with values that can't be meant."""
+    """The command was called with invalid values."""
 
     exit_code = 2
 

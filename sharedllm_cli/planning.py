@@ -19,8 +19,8 @@ from sharedllm_cli.config import LATE_LAYERS, RERANK_LEAVES, Settings, StoredDty
 from sharedllm_cli.context.tree import chunk_lengths
 from sharedllm_cli.documents import readers
 from sharedllm_cli.documents.chunking import tokenize
-from sharedllm_cli.documents.sources import SourceFile, expand
-from sharedllm_cli.documents.unread import told
+from sharedllm_cli.documents.readers import Probe
+from sharedllm_cli.documents.sources import expand, told
 from sharedllm_cli.errors import DocumentError, ResourceError, SharedLLMError
 from sharedllm_cli.generation.candidates import LONGEST
 from sharedllm_cli.index.encoding import ACCELERATOR_BATCH_TOKENS, CPU_BATCH_TOKENS
@@ -128,7 +128,12 @@ class _Ground:
 
 
 def plan_documents(
-    arguments: Sequence[str], settings: Settings, home: Path, store: IndexStore, reporter: Reporter
+    arguments: Sequence[str],
+    settings: Settings,
+    home: Path,
+    store: IndexStore,
+    reporter: Reporter,
+    probe: Probe | None = None,
 ) -> Plan:
     """Plan every document that the arguments name; raises the first failure where none could be read."""
     ground = _ground(settings, home)
@@ -140,7 +145,8 @@ def plan_documents(
         reporter.warn(told(argument, files))
     for source in sources:
         try:
-            plan.rows.append(_row(source, ground, store, reporter))
+            known = probe if probe is not None and probe.source == source else None
+            plan.rows.append(_row(known or store.probe(source, settings.password), ground, store, reporter))
         except DocumentError as failure:
             plan.failures.append((source.name, failure))
     plan.failures += missing
@@ -164,12 +170,12 @@ def _ground(settings: Settings, home: Path) -> _Ground:
     return _Ground(settings, facts, placement, tree, layers, evidence, candidates, reads, local, machine)
 
 
-def _row(source: SourceFile, ground: _Ground, store: IndexStore, reporter: Reporter) -> PlanRow:
+def _row(probe: Probe, ground: _Ground, store: IndexStore, reporter: Reporter) -> PlanRow:
     settings, facts, tree, layers = ground.settings, ground.facts, ground.tree, ground.layers
-    content_hash, data = readers.content_hash(source)
+    source, content_hash = probe.source, probe.content_hash
     document = store.read_text(content_hash)
     if document is None:
-        document = readers.read(source, password=settings.password, reporter=reporter, data=data)
+        document = probe.read(reporter)
     else:
         for warning in readers.named(document, source).warnings:
             reporter.warn(warning)
@@ -178,7 +184,7 @@ def _row(source: SourceFile, ground: _Ground, store: IndexStore, reporter: Repor
     stored: StoredDtype = settings.stored_dtype  # type: ignore[assignment]
     if ground.local is None:
         tokens = round(len(document.text) / CHARACTERS_PER_TOKEN)
-        basis += "; tokens guessed from characters, since the model is not here yet"
+        basis += "; tokens estimated from characters, since the model is not installed yet"
     else:
         tokens = len(tokenize(document.text, ground.local.tokenizer))
         leaves = LeavesKey(text_hash(document), ground.local.tokenizer_hash, tree)
@@ -284,7 +290,7 @@ def _local_model(settings: Settings, home: Path) -> _LocalModel | None:
 
 def _measure(placement: Placement) -> _Machine:
     rate = matrix_rate(placement)
-    where = "this processor" if placement.device.type == "cpu" else str(placement.device)
+    where = "this CPU" if placement.device.type == "cpu" else str(placement.device)
     return _Machine(rate, f"matrix products at {rate / 1e9:,.0f} GFLOP/s on {where}")
 
 

@@ -154,5 +154,5 @@ def test_trees_that_the_adapter_never_learned_to_read_are_told(
 ) -> None:
     reporter = Silent()
     load_shared(Settings(model=model, device="cpu", adapter=chunk_adapter, **settings), private_home, reporter)
-    expected = [f"the adapter learned to read other trees than these settings make: {told}"] if told else []
+    expected = [f"the adapter was trained on other trees than these settings build: {told}"] if told else []
     assert reporter.warnings == expected

@@ -130,7 +130,7 @@ def test_a_running_text_that_fits_in_no_piece_is_refused(
     engine: Engine, story: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     failing(monkeypatch, UpperModel, "infer", lambda *_: True)
-    refused(engine, story, "not enough memory to read a running text of")
+    refused(engine, story, "not enough memory to read a prompt of")
 
 
 def test_running_out_while_answering_is_refused(engine: Engine, story: str, monkeypatch: pytest.MonkeyPatch) -> None:

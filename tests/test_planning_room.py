@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from sharedllm_cli import planning
-from sharedllm_cli.cli.machine import Finding, examine
+from sharedllm_cli.cli.doctor import Finding, examine
 from sharedllm_cli.config import Settings
 from sharedllm_cli.model.placement import ModelSizes, Placement, Room, place
 from sharedllm_cli.weights.facts import facts_from_config

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from sharedllm_cli.answering.wording import Wording
 from sharedllm_cli.config import Settings
-from sharedllm_cli.documents.page_ranges import PageRange
+from sharedllm_cli.documents.pages import PageRange
 from sharedllm_cli.errors import UsageError
 from sharedllm_cli.generation.prompt import Turn
 from sharedllm_cli.model.shared import SharedModel

@@ -15,15 +15,12 @@ from typer.exceptions import TyperException
 from typer.main import get_command
 
 from sharedllm_cli import __version__
-from sharedllm_cli.cli import ask, bench, doctor, index, indexes, plan
+from sharedllm_cli.cli import ask, bench, chats, doctor, index, indexes, models, train
+from sharedllm_cli.cli.call import broken_pipe, translate
 from sharedllm_cli.cli.chat import command as chat
-from sharedllm_cli.cli.chat import kept
-from sharedllm_cli.cli.eval import command as eval
-from sharedllm_cli.cli.failures import broken_pipe, translate
+from sharedllm_cli.cli.eval import questions, texts
 from sharedllm_cli.cli.help import Command, Group
-from sharedllm_cli.cli.models import command as models
 from sharedllm_cli.cli.terminal.console import Console, make_console
-from sharedllm_cli.cli.train import command as train
 from sharedllm_cli.errors import SharedLLMError, UsageError
 
 NAME = "sharedllm"
@@ -52,13 +49,18 @@ def root(
 
 
 def _register() -> None:
-    for name, function in (("ask", ask.ask), ("chat", chat.chat), ("index", index.index), ("plan", plan.plan)):
+    for name, function in (("ask", ask.ask), ("chat", chat.chat), ("index", index.index), ("plan", index.plan)):
         app.command(name, cls=Command, rich_help_panel="Documents")(function)
     app.command("train", cls=Command, rich_help_panel="Training")(train.train)
-    app.add_typer(eval.app, name="eval", rich_help_panel="Evaluation")
+    measures = typer.Typer(
+        help="Measure retrieval and answers on data with known answers, and how well text is predicted.", cls=Group
+    )
+    for function in (questions.retrieval, questions.qa, texts.needle, texts.ppl, questions.compare):
+        measures.command(cls=Command)(function)
+    app.add_typer(measures, name="eval", rich_help_panel="Evaluation")
     app.command("bench", cls=Command, rich_help_panel="Evaluation")(bench.bench)
     app.add_typer(indexes.app, name="indexes", rich_help_panel="Housekeeping")
-    app.add_typer(kept.app, name="chats", rich_help_panel="Housekeeping")
+    app.add_typer(chats.app, name="chats", rich_help_panel="Housekeeping")
     app.add_typer(models.app, name="models", rich_help_panel="Housekeeping")
     app.command("doctor", cls=Command, rich_help_panel="Housekeeping")(doctor.doctor)
 
@@ -130,7 +132,7 @@ def _help_hint(path: str) -> str:
 def _unknown_command(word: str, known: list[str], path: list[str]) -> UsageError:
     near = difflib.get_close_matches(word, known, n=1)
     hint = f"did you mean: {' '.join([*path, near[0]])}" if near else f"one of: {', '.join(known)}"
-    return UsageError(f"there is no command {' '.join([*path[1:], word])!r}", hint=hint)
+    return UsageError(f"unknown command {' '.join([*path[1:], word])!r}", hint=hint)
 
 
 def usage_error(error: TyperException) -> UsageError:

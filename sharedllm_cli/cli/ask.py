@@ -6,11 +6,9 @@ from typing import Annotated
 
 import typer
 
-from sharedllm_cli.cli.arguments import (
-    Pages,
-    Reindex,
-    Sources,
-    Stream,
+from sharedllm_cli.cli.call import Call
+from sharedllm_cli.cli.options import EVERYTHING, Pages, Reindex, Sources, Stream, takes
+from sharedllm_cli.cli.preflight import (
     announce_stdin,
     exit_code,
     failure_text,
@@ -18,20 +16,18 @@ from sharedllm_cli.cli.arguments import (
     page_range,
     split_question,
 )
-from sharedllm_cli.cli.options import EVERYTHING, takes
-from sharedllm_cli.cli.session import Call
 from sharedllm_cli.cli.terminal.answers import FIRST_SOURCES, explain, receive
 from sharedllm_cli.config import MAX_SOURCES
 
 
-@takes(*EVERYTHING)
+@takes(*EVERYTHING, advanced=("stream",))
 def ask(
     call: Call,
     arguments: Annotated[
         list[str],
         typer.Argument(
             metavar="DOC... QUESTION",
-            help="Files (PDF, txt, md, rst, html, epub), folders, globs, or - for standard input; last, the question.",
+            help="Files (PDF, txt, md, rst, html, epub), folders, globs, or - for standard input; then the question.",
             show_default=False,
         ),
     ],
@@ -47,7 +43,7 @@ def ask(
     documents, question = split_question(arguments)
     wanted = page_range(pages)
     announce_stdin(call, documents)
-    call.console.kept = "finished work is kept; run the same command again to go on"
+    call.console.kept = "finished work is kept; run the same command again to continue"
     engine, library = open_documents(call, documents, reindex=reindex)
     pieces = engine.ask(library, question, pages=wanted)
     answer = receive(call.console, pieces, show=not call.json, stream=stream)

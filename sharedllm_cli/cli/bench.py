@@ -9,10 +9,9 @@ from typing import Annotated, Any
 
 import typer
 
+from sharedllm_cli.cli.call import Call, calm_libraries
 from sharedllm_cli.cli.options import takes
-from sharedllm_cli.cli.session import Call, calm_libraries
-from sharedllm_cli.cli.terminal.quantities import duration, size
-from sharedllm_cli.cli.terminal.tables import show_facts, show_table
+from sharedllm_cli.cli.terminal.tables import duration, show_facts, show_table, size
 from sharedllm_cli.config import LayerSpan, parse_layer_span
 from sharedllm_cli.errors import UsageError
 

@@ -16,6 +16,9 @@ from typing import Any
 
 from typer.core import TyperCommand, TyperGroup
 
+HELP_ALL = "help_all"
+ADVANCED = "advanced"
+"""The attribute of a command's function that names the options which `--help` leaves out."""
 OWN = "…"
 """Stands for every section that only one command has."""
 ORDER = (
@@ -59,10 +62,13 @@ class Page:
     epilog: str = ""
 
 
-def describe(command: TyperCommand | TyperGroup, context: Any) -> Page:
-    """The help page of a command."""
+def describe(command: Any, context: Any, *, everything: bool = False) -> Page:
+    """The help page of a command: what a person needs, or with `everything` all its options."""
     sections: dict[str, list[Entry]] = {}
+    left_out: frozenset[str] = frozenset() if everything else getattr(command.callback, ADVANCED, frozenset())
     for title, entry in _entries(command, context):
+        if entry.name in left_out or (everything and entry.name == HELP_ALL):
+            continue
         sections.setdefault(title, []).append(entry)
     ordered = sorted(sections.items(), key=lambda item: ORDER.index(item[0] if item[0] in ORDER else OWN))
     return Page(
@@ -123,17 +129,18 @@ class Command(TyperCommand):
     """A command whose help page is laid out here."""
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
-        _write(describe(self, ctx))
+        write(describe(self, ctx))
 
 
 class Group(TyperGroup):
     """A group of commands whose help page is laid out here."""
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
-        _write(describe(self, ctx))
+        write(describe(self, ctx))
 
 
-def _write(page: Page) -> None:
+def write(page: Page) -> None:
+    """Print a help page, as wide as the terminal."""
     coloured = sys.stdout.isatty() and "NO_COLOR" not in os.environ and os.environ.get("TERM") != "dumb"
     width = min(shutil.get_terminal_size().columns, WIDEST)
     sys.stdout.write("\n".join(lay_out(page, width, coloured=coloured)) + "\n")

@@ -1,4 +1,4 @@
-"""`sharedllm index`: read documents and compute their trees before any question."""
+"""`sharedllm index` and `sharedllm plan`: read documents ahead of the questions, or say what that would take."""
 
 from __future__ import annotations
 
@@ -9,21 +9,30 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from sharedllm_cli.answer import NotRead
-from sharedllm_cli.cli.arguments import Documents, Failures, Reindex, announce_stdin, exit_code, report_failures
-from sharedllm_cli.cli.beforehand import refuse_unreadable, refuse_unwritable
-from sharedllm_cli.cli.options import MODEL, READING, TREE, takes
-from sharedllm_cli.cli.session import Call
-from sharedllm_cli.cli.terminal.quantities import duration, number_of, size
+from sharedllm_cli.cli.call import Call
+from sharedllm_cli.cli.options import MODEL, READING, TREE, Documents, Reindex, takes
+from sharedllm_cli.cli.preflight import (
+    Failures,
+    announce_stdin,
+    exit_code,
+    probe_first,
+    refuse_unwritable,
+    report_failures,
+)
+from sharedllm_cli.cli.terminal.tables import duration, number_of, plain, show_facts, show_table, size
 from sharedllm_cli.documents.sources import not_read
 
 if TYPE_CHECKING:
     from sharedllm_cli.engine import Engine, IndexOutcome
+    from sharedllm_cli.planning import PlanRow
+
 
 SHAPING = tuple(name for name in TREE.names if name != "injection")
 """Settings that shape the stored trees; the injection's form reads the same trees either way."""
+HEADINGS = ("Document", "Pages", "Tokens", "Chunks", "Index", "To index", "To answer")
 
 
-@takes(*MODEL.names, "index_dir", "password", *SHAPING)
+@takes(*MODEL.names, "index_dir", "password", *SHAPING, advanced=("late_states",))
 def index(
     call: Call,
     documents: Documents,
@@ -32,23 +41,23 @@ def index(
         bool,
         typer.Option(
             "--late-states",
-            help="Store what `--policy late` compares, so that it need not be computed for each question.",
+            help="Store the states that `--policy late` compares, instead of computing them for each question.",
             rich_help_panel=READING.title,
             show_default=False,
         ),
     ] = False,
 ) -> int:
-    """Read documents and compute their trees, ahead of the questions that read them.
+    """Read documents and compute their trees before any question.
 
     What is indexed already is skipped; an interrupted run goes on where it stopped. Whether questions read the trees is
     the adapter's choice, or yours with --tree; those that don't need no `index`, since `ask` reads the document itself.
     """
     announce_stdin(call, documents)
-    call.console.kept = "finished chunks are kept; run the same command again to go on"
+    call.console.kept = "finished chunks are kept; run the same command again to continue"
     refuse_unwritable(call)
-    refuse_unreadable(call, documents, reindex=reindex)
+    probe = probe_first(call, documents, reindex=reindex)
     engine = call.engine()
-    outcomes, failures = engine.index(documents, reindex=reindex, late_states=late_states)
+    outcomes, failures = engine.index(documents, reindex=reindex, late_states=late_states, probe=probe)
     report_failures(call, failures)
     if call.json:
         call.console.json(as_json(outcomes, failures, not_read(documents)))
@@ -65,8 +74,8 @@ def unread(engine: Engine) -> str | None:
     if engine.reads_tree:
         return None
     if engine.facts().reads_tree:
-        return "questions answer from passages and read these trees only with --tree"
-    return "the adapter reads no tree: questions answer from passages alone"
+        return "answers are based on passages, and read these trees only with --tree"
+    return "the adapter reads no tree: answers are based on passages alone"
 
 
 def as_json(
@@ -96,3 +105,57 @@ def describe(outcome: IndexOutcome) -> str:
         return f"{outcome.name}: {outcome.reason or 'already indexed'} ({extent})"
     why = f" ({outcome.reason})" if outcome.reason else ""
     return f"{outcome.name}: indexed{why}, {extent}, {duration(outcome.seconds)}, {outcome.tokens_per_s:,.0f} tokens/s"
+
+
+@takes(*MODEL.names, "index_dir", "password", *SHAPING)
+def plan(call: Call, documents: Documents) -> int:
+    """Tell what documents would take on this machine: tokens, disk, memory, minutes.
+
+    The documents are read for it; nothing is computed and nothing is written.
+    """
+    announce_stdin(call, documents)
+    probe = probe_first(call, documents)
+    rows, failures = call.engine().plan(documents, probe=probe)
+    report_failures(call, failures)
+    if call.json:
+        passed_over = [asdict(file) for file in not_read(documents)]
+        found = {"documents": plain(list(rows)), "failures": failures_json(failures), "not_read": passed_over}
+        call.console.json(found)
+    elif rows:
+        show(call, rows)
+    return exit_code(failures)
+
+
+def show(call: Call, rows: Sequence[PlanRow]) -> None:
+    """The plan as a table, the machine's share below it."""
+    show_table(
+        call.console, HEADINGS, [_row(row) for row in rows], right="Pages,Tokens,Chunks,Index,To index,To answer"
+    )
+    weights, memory = max(row.weights_bytes for row in rows), max(row.memory_bytes for row in rows)
+    largest = max(rows, key=lambda row: row.memory_bytes)
+    facts = [("Model", call.settings.model), ("Weights", size(weights)), ("Memory at most", size(memory))]
+    beside = (
+        f"{size(largest.batch_bytes)} for a batch while indexing; {size(largest.tree_bytes)} of tree and"
+        f" {size(largest.cache_bytes)} of the prompt's for a question"
+    )
+    facts.append(("Beside weights", beside))
+    if largest.where:
+        facts.append(("Fits" if largest.fits else "Does not fit", largest.where))
+    if len(rows) > 1:
+        left = sum(row.index_seconds for row in rows if not row.indexed)
+        facts.append(("All together", f"{sum(row.tokens for row in rows):,} tokens, {duration(left)} to index"))
+    bases = dict.fromkeys(row.basis for row in rows if row.basis)
+    call.console.result("")
+    show_facts(call.console, [*facts, *(("Times from", basis) for basis in bases)])
+
+
+def _row(row: PlanRow) -> tuple[str, ...]:
+    return (
+        row.name,
+        f"{row.pages:,}" if row.pages else "–",
+        f"{row.tokens:,}",
+        f"{row.chunks:,}",
+        size(row.index_bytes),
+        "indexed" if row.indexed else duration(row.index_seconds),
+        duration(row.question_seconds),
+    )

@@ -9,13 +9,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from sharedllm_cli.cli import completion
-from sharedllm_cli.cli.arguments import DELETING, Yes, agreed
+from sharedllm_cli.cli.call import Call
 from sharedllm_cli.cli.help import Command, Group
-from sharedllm_cli.cli.options import takes
-from sharedllm_cli.cli.session import Call
-from sharedllm_cli.cli.terminal.quantities import size
-from sharedllm_cli.cli.terminal.tables import plain, show_facts, show_table
+from sharedllm_cli.cli.options import DELETING, Yes, complete_indexes, takes
+from sharedllm_cli.cli.preflight import agreed
+from sharedllm_cli.cli.terminal.tables import plain, show_facts, show_table, size
 from sharedllm_cli.errors import StoredIndexError, UsageError
 
 if TYPE_CHECKING:
@@ -23,13 +21,11 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="Manage the indexes on disk.", cls=Group)
 
-WHICH = "An indexed document: its name, its file, its folder, or the beginning of its hash."
-Which = Annotated[
-    str, typer.Argument(metavar="INDEX", help=WHICH, autocompletion=completion.indexes, show_default=False)
-]
+WHICH = "An indexed document: its name, file, folder, or the first letters of its hash."
+Which = Annotated[str, typer.Argument(metavar="INDEX", help=WHICH, autocompletion=complete_indexes, show_default=False)]
 Several = Annotated[
     list[str] | None,
-    typer.Argument(metavar="[INDEX...]", help=WHICH, autocompletion=completion.indexes, show_default=False),
+    typer.Argument(metavar="[INDEX...]", help=WHICH, autocompletion=complete_indexes, show_default=False),
 ]
 
 
@@ -92,7 +88,7 @@ def show(call: Call, which: Which) -> None:
         call.console.json(entry_json(entry))
         return
     facts = [
-        ("Document", entry.source or "standard input, or not known"),
+        ("Document", entry.source or "standard input, or unknown"),
         ("Hash", entry.content_hash or "–"),
         ("Pages", number(entry.pages or None)),
         ("Tokens", number(entry.tokens)),
@@ -157,7 +153,7 @@ def verify(call: Call, which: Several = None) -> int:
     unfinished = all(problem.unfinished for _, found in results for problem in found)
     sources = shlex.join(entry.source or entry.name for entry in damaged)
     hint = f"sharedllm index {sources}" if unfinished else f"sharedllm index --reindex {sources}"
-    call.console.problem(StoredIndexError(f"{len(damaged)} of {len(results)} indexes not whole", hint=hint))
+    call.console.problem(StoredIndexError(f"{len(damaged)} of {len(results)} indexes incomplete or damaged", hint=hint))
     return StoredIndexError.exit_code
 
 
@@ -178,7 +174,10 @@ def rm(call: Call, which: Several = None, yes: Yes = False) -> int:
     from sharedllm_cli.index.catalog import remove
 
     if not which:
-        raise UsageError("no index named", hint="`sharedllm indexes list` shows them; `prune` deletes the useless ones")
+        raise UsageError(
+            "no index named",
+            hint="`sharedllm indexes list` shows them; `prune` deletes those that are no longer useful",
+        )
     found = chosen(call, which)
     total = size(sum(entry.bytes for entry in found))
     if not agreed(call, f"Delete the index of {', '.join(entry.name for entry in found)} ({total})?", yes):
@@ -201,13 +200,16 @@ def prune(
         typer.Option(
             "--older-than",
             metavar="DAYS",
-            help="Also what was not used for so many days.",
+            help="Also delete indexes that were not used for N days.",
             min=0,
             rich_help_panel=DELETING,
         ),
     ] = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Only tell what would go.", show_default=False, rich_help_panel=DELETING)
+        bool,
+        typer.Option(
+            "--dry-run", help="Only print what would be deleted.", show_default=False, rich_help_panel=DELETING
+        ),
     ] = False,
     yes: Yes = False,
 ) -> int:

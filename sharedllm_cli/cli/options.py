@@ -9,15 +9,20 @@ from __future__ import annotations
 
 import functools
 import inspect
+import os
 from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import Field, dataclass, fields
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from sharedllm_cli.cli.session import open_call
-from sharedllm_cli.config import Settings, flag
+from sharedllm_cli.cli.call import open_call
+from sharedllm_cli.cli.help import ADVANCED, HELP_ALL, describe, write
+from sharedllm_cli.config import DEFAULT_MODEL, Settings, flag
 from sharedllm_cli.errors import UsageError
+from sharedllm_cli.home import home_folder, indexes_folder
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
 
@@ -41,8 +46,15 @@ TREE = Group(
 )
 CONVERSATION = Group("Conversation", ("save",))
 GROUPS = (MODEL, READING, ANSWER, TREE, CONVERSATION)
-OUTPUT = "Output"
 
+OUTPUT = "Output"
+PLAIN = frozenset(
+    {
+        *("model", "device", "quantize", "offline", "password", "index_dir", "save"),
+        *("max_new_tokens", "temperature", "system"),
+    }
+)
+"""The settings that `--help` shows. The others shape trees, decoding and experiments: `--help-all` shows them, too."""
 SHORT = {"model": "-m", "index_dir": "-o", "quiet": "-q", "verbose": "-v"}
 """The few short flags; every option has a long one."""
 
@@ -50,10 +62,54 @@ EVERYTHING = tuple(name for group in GROUPS if group is not CONVERSATION for nam
 """All settings of documents and answers: what `ask` and `chat` take."""
 
 OUTPUT_FLAGS: tuple[tuple[str, str], ...] = (
-    ("json", "Print one JSON object on standard output and nothing else there."),
-    ("quiet", "No progress, sources or remarks; only results, warnings and errors."),
-    ("verbose", "More remarks, whole quotes, and a traceback with every error."),
+    ("json", "Print one JSON object, and nothing else, on standard output."),
+    ("quiet", "Print only results, warnings and errors."),
+    ("verbose", "Print more remarks, full quotes, and a traceback with every error."),
 )
+
+DELETING = "Deleting"
+
+Documents = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="DOC...",
+        help="Files (PDF, txt, md, rst, html, epub), folders, globs, or - for standard input.",
+        show_default=False,
+    ),
+]
+Pages = Annotated[
+    str | None,
+    typer.Option(
+        "--pages",
+        metavar="A-B",
+        help="Read only these pages, as printed (12-30, xii, A-3..A-7) or counted from 1 (counted:A-B).",
+        rich_help_panel=READING.title,
+    ),
+]
+Reindex = Annotated[
+    bool,
+    typer.Option(
+        "--reindex",
+        help="Read the document again even if it is indexed.",
+        rich_help_panel=READING.title,
+        show_default=False,
+    ),
+]
+Sources = Annotated[
+    bool | None,
+    typer.Option(
+        "--sources/--no-sources",
+        help="Show all sources, quoted in full, or none; by default the first few, on a terminal.",
+        rich_help_panel=OUTPUT,
+        show_default=False,
+    ),
+]
+Stream = Annotated[
+    bool, typer.Option("--stream/--no-stream", help="Show the answer as it is generated.", rich_help_panel=OUTPUT)
+]
+Yes = Annotated[
+    bool, typer.Option("--yes", "-y", help="Don't ask before deleting.", show_default=False, rich_help_panel=DELETING)
+]
 
 
 def knobs(names: Sequence[str]) -> Iterator[Field[Any]]:
@@ -78,16 +134,22 @@ def default_text(knob: Field[Any]) -> str | None:
 
 
 def takes(
-    *names: str, json: bool = True, quiet: bool = True, without: Collection[str] = ()
+    *names: str,
+    json: bool = True,
+    quiet: bool = True,
+    without: Collection[str] = (),
+    advanced: Collection[str] = (),
 ) -> Callable[[Callable[..., int | None]], Callable[..., int | None]]:
     """Give a command these settings and the output flags; the command gets a `Call` in place of all of them.
 
-    `without` are choices that the command itself refuses, so that its help does not offer them.
+    `without` are choices that the command itself refuses, so that its help does not offer them. `advanced` are options
+    of the command's own that only `--help-all` shows, as it does the settings that are not `PLAIN`.
 
     The decorated function has `call: Call` as its first parameter; what else it declares stays an argument or option
     of its own, shown before the settings.
     """
     settings = tuple(knobs(names))
+    hidden = frozenset({name for name in names if name not in PLAIN} | set(advanced))
     output = tuple(name for name, _ in OUTPUT_FLAGS if (json or name != "json") and (quiet or name != "quiet"))
 
     def decorate(function: Callable[..., int | None]) -> Callable[..., int | None]:
@@ -97,12 +159,16 @@ def takes(
         @functools.wraps(function)
         def command(context: typer.Context, **values: Any) -> int | None:
             flags = {knob.name: number_from(knob, values.pop(knob.name)) for knob in settings}
+            values.pop(HELP_ALL, None)
             shown = {name: bool(values.pop(name)) for name in output}
             return function(open_call(context.obj, flags, **shown), **values)
 
         parameters = [_parameter("context", typer.Context), *own]
         parameters += [_setting(knob, without) for knob in settings]
         parameters += [_output_flag(name, help) for name, help in OUTPUT_FLAGS if name in output]
+        if hidden:
+            parameters.append(_help_all())
+            command.__dict__[ADVANCED] = hidden
         command.__dict__["__signature__"] = inspect.Signature(
             [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in parameters]
         )
@@ -133,6 +199,21 @@ def _setting(knob: Field[Any], without: Collection[str] = ()) -> inspect.Paramet
     return _parameter(knob.name, Annotated[kind | None, info], None)
 
 
+def _help_all() -> inspect.Parameter:
+    def show(context: typer.Context, wanted: bool) -> None:
+        if wanted:
+            write(describe(context.command, context, everything=True))
+            raise typer.Exit
+
+    info = typer.Option(
+        "--help-all",
+        callback=show,
+        is_eager=True,
+        help="Show every option: also those of the tree, decoding and experiments.",
+    )
+    return _parameter(HELP_ALL, Annotated[bool, info], False)
+
+
 def _kind(knob: Field[Any]) -> str:
     return str(knob.type).split(" | ")[0]
 
@@ -161,15 +242,54 @@ def number_from(knob: Field[Any], text: Any) -> Any:
 
 
 def _completion(knob: Field[Any], without: Collection[str]) -> Callable[[str], list[str]] | None:
-    from sharedllm_cli.cli import completion
-
     if knob.name == "model":
-        return completion.models
+        return complete_models
     choices = DEVICES if knob.name == "device" else _choices(knob, without)
-    return completion.among(choices) if choices else None
+    return complete_among(choices) if choices else None
 
 
 def _output_flag(name: str, help: str) -> inspect.Parameter:
     short = (SHORT[name],) if name in SHORT else ()
     info = typer.Option(f"--{name}", *short, help=help, show_default=False, rich_help_panel=OUTPUT)
     return _parameter(name, Annotated[bool, info], False)
+
+
+def complete_among(choices: Sequence[str]) -> Callable[[str], list[str]]:
+    """Completion from a fixed list."""
+
+    def complete(incomplete: str) -> list[str]:
+        return [choice for choice in choices if choice.startswith(incomplete)]
+
+    return complete
+
+
+def complete_models(incomplete: str) -> list[str]:
+    """Names of base models that are known or installed."""
+    names = {DEFAULT_MODEL}
+    with suppress(Exception):
+        from sharedllm_cli.weights.registry import installed, known_models
+
+        home = home_folder(os.environ)
+        names |= {model.name for model in known_models()} | {model.name for model in installed(home)}
+    return sorted(name for name in names if name.startswith(incomplete))
+
+
+def complete_chats(incomplete: str) -> list[str]:
+    """Names of kept conversations."""
+    names: list[str] = []
+    with suppress(Exception):
+        from sharedllm_cli.cli.chat.session import kept_in
+
+        names = [path.stem for path in kept_in(home_folder(os.environ)).paths()]
+    return [name for name in names if name.startswith(incomplete)]
+
+
+def complete_indexes(incomplete: str) -> list[str]:
+    """Names of indexed documents in the default folder."""
+    names: set[str] = set()
+    with suppress(Exception):
+        from sharedllm_cli.index.catalog import entries
+
+        root = Path(os.environ.get("SHAREDLLM_INDEX_DIR") or indexes_folder(home_folder(os.environ)))
+        names = {entry.name for entry in entries(root)}
+    return sorted(name for name in names if name.startswith(incomplete))

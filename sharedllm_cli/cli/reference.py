@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
-from dataclasses import Field
+import textwrap
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from typer import Context
 from typer.main import get_command
 
 from sharedllm_cli.cli.app import HELP_NAMES, NAME, app
-from sharedllm_cli.cli.help import Entry, Page, commands, describe
-from sharedllm_cli.cli.options import GROUPS, knobs
+from sharedllm_cli.cli.help import HELP_ALL, Entry, Page, commands, describe
+from sharedllm_cli.cli.options import GROUPS, OUTPUT, OUTPUT_FLAGS, knobs
 from sharedllm_cli.config import environment_name
 
 INTRODUCTION = """\
@@ -94,8 +94,9 @@ SETTINGS = """\
 ## Settings
 
 A setting is taken from its flag, else from its environment variable, else from the configuration file, else from its
-default; `sharedllm doctor` shows which. The configuration file is `config.toml` in the user's configuration folder
-(`~/.config/sharedllm` on Linux), or in `SHAREDLLM_HOME` where that is set:
+default; `sharedllm doctor` shows which. `--help` lists the settings that most people need, `--help-all` every one. The
+configuration file is `config.toml` in the user's configuration folder (`~/.config/sharedllm` on Linux), or in
+`SHAREDLLM_HOME` where that is set:
 
 ```toml
 model = "smollm2-135m-instruct"
@@ -117,56 +118,84 @@ EXIT_CODES = {
 }
 
 
+SHARED = {group.title: group.names for group in GROUPS} | {OUTPUT: tuple(name for name, _ in OUTPUT_FLAGS)}
+"""What stands once under Settings, by the section of a help page that shows it."""
+LINE = 120
+
+
 def reference() -> str:
     """The whole page as Markdown."""
     root: Any = get_command(app)
-    parts = [INTRODUCTION, _contents(root)]
-    for path, command in commands(root, (NAME,)):
-        with Context(command, info_name=" ".join(path), help_option_names=HELP_NAMES) as context:
-            parts.append("\n".join(_command(describe(command, context), " ".join(path))))
-    parts += [PAGES, ANSWER, SETTINGS, _exit_codes()]
-    return "\n".join(parts)
+    pages = {" ".join(path): _page(command, " ".join(path)) for path, command in commands(root, (NAME,))}
+    parts = [INTRODUCTION, _contents(pages), SETTINGS, *_settings(pages[f"{NAME} chat"])]
+    parts += ["\n".join(_command(page, name)) for name, page in pages.items()]
+    return "\n".join([*parts, PAGES, ANSWER, _exit_codes()])
 
 
-def _contents(root: Any) -> str:
-    names = [" ".join(path) for path, _ in commands(root, (NAME,))]
-    return "".join(f"- [`{name}`](#{name.replace(' ', '-')})\n" for name in names)
+def _page(command: Any, path: str) -> Page:
+    with Context(command, info_name=path, help_option_names=HELP_NAMES) as context:
+        return describe(command, context, everything=True)
+
+
+def _contents(pages: Iterable[str]) -> str:
+    links = [f"[`{name}`](#{name.replace(' ', '-')})" for name in pages]
+    whole = " · ".join(link.replace(" ", "\N{NO-BREAK SPACE}") for link in links)  # a link is not broken
+    return _filled(whole).replace("\N{NO-BREAK SPACE}", " ") + "\n"
+
+
+def _settings(chat: Page) -> Iterator[str]:
+    """Every setting once, by group, and the flags of the output: `chat` takes them all."""
+    for title, entries in chat.sections:
+        shared = [entry for entry in entries if entry.name in SHARED.get(title, ())]
+        if shared:
+            variables = {} if title == OUTPUT else {knob.name: environment_name(knob) for knob in knobs(SHARED[title])}
+            rows = [(*_row(entry), _code(variables.get(entry.name))) for entry in shared]
+            yield f"### {title}\n\n" + "\n".join(_table(("Option", "", "Default", "Environment"), rows)) + "\n"
 
 
 def _command(page: Page, name: str) -> Iterator[str]:
+    """A command: how to call it, its own arguments and options, and which of the settings it takes."""
     yield f"## {name}\n"
     yield f"```\n{page.usage}\n```\n"
-    yield "\n\n".join(page.paragraphs) + "\n"
+    yield "\n\n".join(_filled(text) for text in page.paragraphs) + "\n"
+    taken: list[str] = []
+    options: list[tuple[str, str, str]] = []
     for title, entries in page.sections:
-        if title != "Options":
-            yield f"**{title}**\n"
-            yield from _table(title, entries)
-            yield ""
+        settings = [entry.name for entry in entries if entry.name in SHARED.get(title, ())]
+        if settings and len(settings) == len(SHARED[title]):
+            taken.append(f"[{title}](#{title.lower()})")
+        else:
+            taken += [f"`--{name.replace('_', '-')}`" for name in settings]
+        own = [_row(entry) for entry in entries if entry.name not in {"help", HELP_ALL, *settings}]
+        if own and entries[0].names.startswith("-"):
+            options += own
+        elif own:
+            yield "\n".join(_table((title.removesuffix("s"), "", "Default"), own)) + "\n"
+    if options:
+        yield "\n".join(_table(("Option", "", "Default"), options)) + "\n"
+    if taken:
+        yield _filled(f"Takes the [settings](#settings) {', '.join(taken)}.") + "\n"
 
 
-def _table(title: str, entries: tuple[Entry, ...]) -> Iterator[str]:
-    """One section's entries; columns for defaults and environment variables only where there are any."""
-    variables = {name: environment_name(knob) for name, knob in _settings_shown_in(title)}
-    columns = [["Option", *(f"`{_cell(entry.names)}`" for entry in entries)]]
-    columns.append(["", *(_cell(entry.help) for entry in entries)])
-    columns.append(["Default", *(f"`{entry.default}`" if entry.default else "" for entry in entries)])
-    columns.append(
-        ["Environment", *(f"`{variables[entry.name]}`" if entry.name in variables else "" for entry in entries)]
-    )
-    columns = [column for column in columns if any(column[1:])]
-    if len(columns) == 2:
-        columns[0][0] = title.removesuffix("s")
-    heading, *rows = zip(*columns, strict=True)
+def _filled(text: str) -> str:
+    return textwrap.fill(text, LINE, break_on_hyphens=False, break_long_words=False)
+
+
+def _row(entry: Entry) -> tuple[str, str, str]:
+    return f"`{_cell(entry.names)}`", _cell(entry.help), _code(entry.default)
+
+
+def _table(heading: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> Iterator[str]:
+    """A table without its empty columns."""
+    columns = [column for column in zip(heading, *rows, strict=True) if any(column[1:])]
+    heading, *found = zip(*columns, strict=True)
     yield f"| {' | '.join(heading)} |".replace("|  |", "| |")
     yield "|" + " --- |" * len(heading)
-    yield from ("| " + " | ".join(row) + " |" for row in rows)
+    yield from ("| " + " | ".join(row) + " |" for row in found)
 
 
-def _settings_shown_in(title: str) -> Iterator[tuple[str, Field[Any]]]:
-    """The settings of a help panel: an option of a command's own that has a setting's name stands in another one."""
-    for group in GROUPS:
-        if group.title == title:
-            yield from ((knob.name, knob) for knob in knobs(group.names))
+def _code(text: str | None) -> str:
+    return f"`{text}`" if text else ""
 
 
 def _cell(text: str) -> str:
@@ -177,7 +206,7 @@ def _exit_codes() -> str:
     rows = "".join(f"| {code} | {meaning} |\n" for code, meaning in EXIT_CODES.items())
     return (
         "## Exit codes\n\nA mistake is one line `error: …` and, where there is a way out, one line `hint: …` on"
-        f" standard error; `--verbose` adds the traceback.\n\n| Code | Meaning |\n| --- | --- |\n{rows}"
+        f" standard error;\n`--verbose` adds the traceback.\n\n| Code | Meaning |\n| --- | --- |\n{rows}"
     )
 
 

@@ -1,5 +1,8 @@
-"""The text of an epub: each item of its spine is a part, with its title in the table of contents, and cut where a page
-of the print edition begins, if the book marks them.
+"""The text of an epub: each item of its spine is a part, with its title in the table of contents.
+
+A part is cut where a page of the print edition begins, if the book marks them. A page's number is given only where the
+marks prove it: text before the first mark of a part has that of the page before it where the two numbers follow each
+other, a heading that of the page which begins below it, and any other text none.
 
 An epub is a zip of XHTML from anywhere: nothing is unpacked to disk, no entity or address outside it is followed, and
 no more is unpacked than a book can hold.
@@ -12,16 +15,16 @@ import posixpath
 import struct
 import zipfile
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from io import BytesIO
 from urllib.parse import unquote
 
 from lxml import etree
 
-from sharedllm_cli.documents import markup, print_pages
-from sharedllm_cli.documents.encodings import decode
-from sharedllm_cli.documents.extraction import ExtractedPage, Extraction
-from sharedllm_cli.documents.pages import OutlineEntry
+from sharedllm_cli.documents import markup
+from sharedllm_cli.documents.characters import decode
+from sharedllm_cli.documents.markup import PAGE_MARK, MarkupText
+from sharedllm_cli.documents.pages import ExtractedPage, Extraction, OutlineEntry
 from sharedllm_cli.errors import DocumentError
 
 LARGEST_MEMBER = 64 << 20
@@ -42,6 +45,10 @@ _UNPACKING_FAILS = (
     zlib.error,
     lzma.LZMAError,
 )
+LONGEST_HEADING = 200
+"""Characters before the first mark of a part that may be no more than its heading."""
+_ROMAN = {"i": 1, "v": 5, "x": 10, "l": 50, "c": 100, "d": 500, "m": 1000}
+_SENTENCE_ENDS = tuple(".!?…:;,\"'”’»)")
 
 
 class _DamagedMemberError(Exception):
@@ -63,7 +70,7 @@ def extract(data: bytes, name: str) -> Extraction:
         with zipfile.ZipFile(BytesIO(data)) as archive:
             return _Book(archive, name).extract()
     except (zipfile.BadZipFile, NotImplementedError, OSError) as failure:
-        raise DocumentError(f"{name} is a damaged epub", hint="fetch it again") from failure
+        raise DocumentError(f"{name} is a damaged epub", hint="download it again") from failure
 
 
 class _Book:
@@ -94,7 +101,7 @@ class _Book:
                 warnings.append(failure.message)
                 found = markup.MarkupText("", ())
             title = next((title for title, _, target in titles if target == member), None)
-            pieces, label = print_pages.cut(found, number, title, label)
+            pieces, label = _cut(found, number, title, label)
             pages += pieces
         number_of = {member: number for number, member in reversed(list(enumerate(package.spine, 1)))}
         outline = tuple(
@@ -112,7 +119,7 @@ class _Book:
         self.unpacked += len(data)
         if len(data) > LARGEST_MEMBER or self.unpacked > LARGEST_WHOLE:
             self.unpacked = LARGEST_WHOLE + 1
-            raise DocumentError(f"{self.name} unpacks to more than a book can hold")
+            raise DocumentError(f"{self.name} unpacks to more than a book can contain")
         return data
 
     def _xml(self, member: str) -> etree._Element:
@@ -123,9 +130,9 @@ class _Book:
         try:
             root = etree.fromstring(self._read(member), parser)
         except (_DamagedMemberError, etree.LxmlError, ValueError) as failure:
-            raise DocumentError(f"{self.name} is a damaged epub ({member})", hint="fetch it again") from failure
+            raise DocumentError(f"{self.name} is a damaged epub ({member})", hint="download it again") from failure
         if root is None:
-            raise DocumentError(f"{self.name} is a damaged epub ({member})", hint="fetch it again")
+            raise DocumentError(f"{self.name} is a damaged epub ({member})", hint="download it again")
         return root
 
     def _package(self) -> _Package:
@@ -145,7 +152,7 @@ class _Book:
         order = [manifest.get(_attribute(item, "idref")) for item in root.iter("{*}itemref")]
         spine = tuple(member for member in order if member is not None)
         if not spine:
-            raise DocumentError(f"{self.name} is a damaged epub: it lists no text", hint="fetch it again")
+            raise DocumentError(f"{self.name} is a damaged epub: it lists no chapters", hint="download it again")
         return _Package(spine, navigation, ncx)
 
     def _refuse_protected(self, package: _Package) -> None:
@@ -227,3 +234,52 @@ def _text(element: etree._Element) -> str:
 def _member(folder: str, address: str) -> str:
     """The archive's member that an address names; one that leads out of the archive names none."""
     return posixpath.normpath(posixpath.join(folder, unquote(address.partition("#")[0])))
+
+
+def _cut(found: MarkupText, part: int, title: str | None, before: str | None) -> tuple[list[ExtractedPage], str | None]:
+    """A part's text as the print pages in it, and the label of the last one; `before` is that of the part before it."""
+    whole = ExtractedPage(found.text, part=part, part_title=title)
+    if not found.pages:
+        return [whole], None
+    first, *rest = found.text.split(PAGE_MARK)
+    pages: list[ExtractedPage] = []
+    gap = ""
+    for label, text in zip((None, *found.pages), (first, *rest), strict=True):
+        words = text.strip()
+        gap += text[: len(text) - len(text.lstrip())]
+        pages.append(replace(whole, raw=words, label=label, seam=_seam(gap) if pages else None))
+        if words:
+            gap = text[len(text.rstrip()) :]
+    opening, marked, *others = pages
+    if not opening.raw:
+        return pages[1:], found.pages[-1]
+    if _is_heading(opening.raw, marked.seam or ""):
+        marked = replace(marked, raw=f"{opening.raw}{marked.seam}{marked.raw}", seam=None)
+        return [marked, *others], found.pages[-1]
+    goes_on = before is not None and _follows(before, marked.label or "")
+    return [replace(opening, label=before if goes_on else None), marked, *others], found.pages[-1]
+
+
+def _seam(gap: str) -> str:
+    """White space as it stands between two pieces of text that are read as one."""
+    return "\n\n" if gap.count("\n") > 1 else "\n" if "\n" in gap else gap[:1]
+
+
+def _is_heading(opening: str, seam: str) -> bool:
+    """Whether what stands before the first mark of a part is no more than its heading."""
+    return "\n" in seam and len(opening) <= LONGEST_HEADING and not opening.endswith(_SENTENCE_ENDS)
+
+
+def _follows(label: str, other: str) -> bool:
+    first, second = _number(label), _number(other)
+    return first is not None and second == first + 1
+
+
+def _number(label: str) -> int | None:
+    """A printed number, in digits or Roman; None for any other label."""
+    if label.isascii() and label.isdigit():
+        return int(label)
+    values = [_ROMAN.get(letter, 0) for letter in label.lower()]
+    if not all(values):
+        return None
+    return sum(-here if here < after else here for here, after in zip(values, [*values[1:], 0], strict=True))

@@ -1,13 +1,20 @@
-"""What a document is once it has been read: its text, and the page that each character stands on.
+"""What a document is, each character on its page: as its format's reader found it, as read; and what `--pages` means.
 
-Knows no file format, no tokenizer and no model.
+No file format, no tokenizer, no model. Forms of a range of pages:
+
+12-30   A-3   xii..A-7          the pages printed so, else (numbers alone) the pages or parts counted so
+counted:12-30   #12             as counted, whatever is printed
 """
 
 from __future__ import annotations
 
+import re
 from bisect import bisect_right
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+
+from sharedllm_cli.errors import UsageError
 
 READING_VERSION = "4"
 """Raised whenever the same bytes of a file would come out as another text, other pages or other raw pages."""
@@ -105,3 +112,231 @@ class Document:
             spans.append((page, position, stop))
             position = stop
         return spans
+
+
+@dataclass(frozen=True)
+class ExtractedPage:
+    """One page as extracted: its text, its label where the file gives one, and whether it shows images.
+
+    `part` and `part_title` as in `pages.Page`. `seam` is the white space between the text before and this page's, where
+    the page begins within a paragraph or a word; None where pages are apart.
+    """
+
+    raw: str
+    label: str | None = None
+    images: bool = False
+    part: int | None = None
+    part_title: str | None = None
+    seam: str | None = None
+
+
+@dataclass(frozen=True)
+class Extraction:
+    """A file as extracted.
+
+    `reflow` and `layout` are for `normalise`: whether line ends are those of a typesetter (to be joined) or of the
+    author, and whether indentation and column gaps mean something.
+    """
+
+    pages: tuple[ExtractedPage, ...]
+    paged: bool
+    reflow: bool
+    layout: bool
+    outline: tuple[OutlineEntry, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+
+LONGEST = 64
+"""Characters of a range of pages; no page's number is that long."""
+FORMS = "12-30, xii, A-3 or A-3..A-7 as printed; counted:12-30 as counted"
+_COUNTED = re.compile(r"(?:counted:|#)\s*", re.IGNORECASE)
+_DASH = re.compile(r"\s*(?:\.\.|[-–—])\s*#?")
+
+Spans = list[tuple[int, int]]
+"""First and last of some pages, as `Page.number` counts them, a pair for each stretch."""
+
+
+@dataclass(frozen=True)
+class PageRange:
+    """What a user wrote for `--pages`; `counted` where it means pages as counted and nothing else."""
+
+    text: str
+    counted: bool = False
+
+    @classmethod
+    def parse(cls, text: str) -> PageRange:
+        """UsageError for what can be no range of pages in any document."""
+        words = text.strip()
+        shown = words if len(words) <= LONGEST else words[:12] + "…"
+        if not words or len(words) > LONGEST or not words.isprintable():
+            raise UsageError(f"--pages can't be {shown!r}", hint=FORMS)
+        bare = _COUNTED.sub("", words, count=1) if _COUNTED.match(words) else words
+        numbers = _DASH.split(bare)
+        if bare != words and not (len(numbers) < 3 and all(number.isdecimal() for number in numbers)):
+            raise UsageError(f"--pages can't be {shown!r}", hint=FORMS)
+        if len(numbers) < 3 and all(number.isdecimal() for number in numbers):
+            values = [int(number) for number in numbers]
+            if not 1 <= values[0] <= values[-1]:
+                raise UsageError(f"--pages {shown} is not a range of pages", hint=FORMS)
+        elif not any(letter.isalnum() for letter in words) or {words[0], words[-1]} & set("-–—.") or "," in words:
+            raise UsageError(f"--pages can't be {shown!r}", hint=FORMS)
+        return cls(bare, bare != words)
+
+    @classmethod
+    def of(cls, value: PageRange | str | tuple[int, int]) -> PageRange:
+        """A range as it is, as a user writes it, or as the first and last page as counted."""
+        if isinstance(value, tuple):
+            return cls(f"{value[0]}-{value[1]}", True)
+        return cls.parse(value) if isinstance(value, str) else value
+
+    @property
+    def words(self) -> str:
+        """The range in a sentence: `page xii`, `pages 2 to 3`."""
+        numbers = _DASH.split(self.text)
+        if not all(number.isdecimal() for number in numbers):
+            return f"page {self.text}"
+        return f"page {numbers[0]}" if numbers[0] == numbers[-1] else f"pages {' to '.join(numbers)}"
+
+    def __str__(self) -> str:
+        return f"counted:{self.text}" if self.counted else self.text
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """The pages of one document that a range means, and a sentence about it where the range could mean others."""
+
+    spans: Spans
+    remark: str | None = None
+
+
+def resolve(wanted: PageRange, document: Document) -> Resolved:
+    """The pages of a document that a range means. Raises UsageError, which names what there is, where it has none."""
+    if not document.paged:
+        raise UsageError(f"--pages: {document.name} has no pages")
+    if not wanted.counted and (spans := _printed(wanted.text, document.pages)):
+        return Resolved(spans, _remark_on_printed(wanted, spans, document))
+    if span := _counted(wanted.text, document):
+        return Resolved([span], None if wanted.counted else _remark_on_counted(wanted, span, document))
+    what = "part" if document.parts else "page"
+    numbers = _DASH.split(wanted.text)
+    if all(number.isdecimal() for number in numbers):
+        count = document.parts or len(document.pages)
+        counts = f"{count} {what}{'s' if count > 1 else ''}"
+        raise UsageError(f"--pages {wanted.text}: {document.name} has only {counts}", hint=_there_is(document))
+    raise UsageError(f"--pages {wanted}: {document.name} has no such page", hint=_there_is(document))
+
+
+def _splits(text: str) -> Iterator[tuple[str, str]]:
+    """A range as the first and the last page, at each dash that may be the one between them."""
+    for dash in _DASH.finditer(text):
+        if text[: dash.start()] and text[dash.end() :]:
+            yield text[: dash.start()], text[dash.end() :]
+
+
+def _printed(text: str, pages: Sequence[Page]) -> Spans:
+    """The pages with these labels: all that are printed so, or from the first page of a range to its last."""
+    alone = _labelled(text, pages)
+    if alone:
+        return _stretches(alone)
+    for first, last in _splits(text):
+        begins = _labelled(first, pages)
+        ends = [page for page in _labelled(last, pages) if begins and page.number >= begins[0].number]
+        if begins and not ends and _is_past_the_end(last, pages):
+            ends = [page for page in pages if page.label and page.label.isdecimal()][-1:]
+        if begins and ends:
+            end = _stretches(ends)[0][1]
+            return [(begins[0].number, end)]
+    return []
+
+
+def _labelled(text: str, pages: Sequence[Page]) -> list[Page]:
+    """The pages with a label, written so, else in other capitals."""
+    exact = [page for page in pages if page.label == text]
+    return exact or [page for page in pages if page.label is not None and page.label.casefold() == text.casefold()]
+
+
+def _is_past_the_end(text: str, pages: Sequence[Page]) -> bool:
+    numbers = [int(page.label) for page in pages if page.label and page.label.isdecimal() and len(page.label) < 9]
+    return text.isdecimal() and bool(numbers) and int(text) > max(numbers)
+
+
+def _stretches(pages: Sequence[Page]) -> Spans:
+    spans: Spans = []
+    for page in pages:
+        if spans and page.number == spans[-1][1] + 1:
+            spans[-1] = (spans[-1][0], page.number)
+        else:
+            spans.append((page.number, page.number))
+    return spans
+
+
+def _counted(text: str, document: Document) -> tuple[int, int] | None:
+    """The pages (of an epub: all of the parts) counted so, those that there are; None where there is none."""
+    numbers = _DASH.split(text)
+    if len(numbers) > 2 or not all(number.isdecimal() for number in numbers):
+        return None
+    first, last = int(numbers[0]), int(numbers[-1])
+    found = [page.number for page in document.pages if first <= page.counted <= last]
+    return (found[0], found[-1]) if found else None
+
+
+def _remark_on_printed(wanted: PageRange, spans: Spans, document: Document) -> str | None:
+    """Said of numbers that count other pages, and of a label that several pages have."""
+    if len(spans) > 1:
+        return f"--pages {wanted}: {document.name} has {len(spans)} places printed {wanted}; all of them are read"
+    numbers = _DASH.split(wanted.text)
+    if document.parts or not all(number.isdecimal() for number in numbers):
+        return None
+    if _counted(wanted.text, document) == spans[0]:
+        return None
+    return f"--pages {wanted}: the {_words(wanted, spans[0], 'printed')}; counted:{wanted} counts from page 1"
+
+
+def _remark_on_counted(wanted: PageRange, span: tuple[int, int], document: Document) -> str | None:
+    """Said where the document prints other numbers, and where it has parts instead of pages."""
+    first, last = (document.pages[number - 1] for number in span)
+    if document.parts:
+        marks = "has no page with this printed number" if document.page_count else "marks no pages"
+        which = f"part {first.part}" if first.part == last.part else f"parts {first.part} to {last.part}"
+        title = f", {first.part_title}" if first.part == last.part and first.part_title else ""
+        verb = "is" if first.part == last.part else "are"
+        return f"--pages {wanted}: {document.name} {marks}; {which}{title} {verb} read"
+    if all(page.label in (None, str(page.number)) for page in document.pages):
+        return None
+    return f"--pages {wanted}: {document.name} has no such printed numbers; the {_words(wanted, span, 'counted')}"
+
+
+def _words(wanted: PageRange, span: tuple[int, int], how: str) -> str:
+    several = span[0] != span[1]
+    other = "" if how == "counted" else f" (counted {span[0]}{f'-{span[1]}' if several else ''})"
+    return f"page{'s' if several else ''} {how} {wanted.text}{other} {'are' if several else 'is'} read"
+
+
+def _there_is(document: Document) -> str:
+    """The numbers that the document's pages have, printed and counted: `printed are i-iv, 1-25; counted are 1-29`."""
+    runs: list[list[Page]] = []
+    for page in document.pages:
+        if page.label is None or (runs and runs[-1][-1].label == page.label):
+            continue
+        if runs and _goes_on(runs[-1][-1].label or "", page.label):
+            runs[-1].append(page)
+        else:
+            runs.append([page])
+    named = [f"{run[0].label}-{run[-1].label}" if len(run) > 1 else str(run[0].label) for run in runs]
+    shown = named if len(named) <= 6 else [*named[:5], "…", named[-1]]
+    count = document.parts or len(document.pages)
+    what = "parts" if document.parts else "counted"
+    counted = f"{what} are 1-{count}" if count > 1 else f"{what} is 1"
+    return f"printed are {', '.join(shown)}; {counted}" if named else counted
+
+
+def _goes_on(label: str, other: str) -> bool:
+    """Whether two labels are of one numbering, as far as their form tells: `xi` and `xii`, `A-3` and `A-4`."""
+    forms = [re.sub(r"\d+", "0", text) for text in (label, other)]
+    roman = [re.fullmatch(r"[ivxlcdm]+", text, re.IGNORECASE) is not None for text in (label, other)]
+    if all(roman):
+        return label.islower() == other.islower()
+    if forms[0] != forms[1] or not any(letter.isdigit() for letter in label):
+        return False
+    first, second = (re.findall(r"\d+", text) for text in (label, other))
+    return first[:-1] == second[:-1] and 0 <= int(second[-1][:9]) - int(first[-1][:9]) <= 1

@@ -15,8 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pypdfium2
 import pypdfium2.raw
 
-from sharedllm_cli.documents.extraction import ExtractedPage, Extraction
-from sharedllm_cli.documents.pages import OutlineEntry
+from sharedllm_cli.documents.pages import ExtractedPage, Extraction, OutlineEntry
 from sharedllm_cli.errors import DocumentError
 from sharedllm_cli.progress import Reporter
 
@@ -30,25 +29,38 @@ LONGEST_LINE = 500
 """A page of more characters than this in a single line has lost its line ends."""
 
 
-def extract(data: bytes, name: str, *, password: str | None, reporter: Reporter) -> Extraction:
-    """Everything readable in a PDF, page by page as extracted.
+class OpenPDF:
+    """A PDF that has opened, and whose pages have not been read yet.
 
-    Raises DocumentError for a file that is encrypted (no or a wrong password) or that neither library can open. A
-    damaged page is an empty one, and named in the warnings.
+    Raises DocumentError for a file that is encrypted (no or a wrong password) or that neither library can open.
     """
-    second = SecondOpinion(data, name, password)
-    try:
-        document = pypdfium2.PdfDocument(data, password=password)
-    except pypdfium2.PdfiumError as failure:
-        if failure.err_code == pypdfium2.raw.FPDF_ERR_PASSWORD:
-            raise _password_error(name, password) from failure
-        return second.whole(reporter)
-    with document:
-        if len(document) == 0:
-            return second.whole(reporter)
-        pages, damaged = _pages(document, second, name, reporter)
-        outline = tuple(_outline(document))
-    return Extraction(pages, True, reflow=True, layout=False, outline=outline, warnings=_damage(name, damaged))
+
+    def __init__(self, data: bytes, name: str, password: str | None) -> None:
+        self._name = name
+        self._second = SecondOpinion(data, name, password)
+        self._document: pypdfium2.PdfDocument | None = None
+        try:
+            self._document = pypdfium2.PdfDocument(data, password=password)
+        except pypdfium2.PdfiumError as failure:
+            if failure.err_code == pypdfium2.raw.FPDF_ERR_PASSWORD:
+                raise _password_error(name, password) from failure
+        if self._document is None or len(self._document) == 0:
+            self._document = None
+            self._second.require()
+
+    def extract(self, reporter: Reporter) -> Extraction:
+        """Everything readable, page by page as extracted. Closes the file.
+
+        A damaged page is an empty one, and named in the warnings.
+        """
+        if self._document is None:
+            return self._second.whole(reporter)
+        with self._document as document:
+            pages, damaged = _pages(document, self._second, self._name, reporter)
+            outline = tuple(_outline(document))
+        return Extraction(
+            pages, True, reflow=True, layout=False, outline=outline, warnings=_damage(self._name, damaged)
+        )
 
 
 def _pages(
@@ -196,19 +208,20 @@ class SecondOpinion:
             except Exception:
                 return None
 
+    def require(self) -> pypdf.PdfReader:
+        """The file as pypdf opens it; DocumentError where that is impossible."""
+        with _quiet():
+            reader = self._open()
+            if reader is not None and len(reader.pages) > 0:
+                return reader
+            if self._needs_password():
+                raise _password_error(self.name, self.password)
+        raise DocumentError(f"{self.name} is damaged, or not a PDF", hint="open it in a PDF viewer and save it again")
+
     def whole(self, reporter: Reporter) -> Extraction:
         """The file read by pypdf alone; DocumentError where that is impossible."""
+        reader = self.require()
         with _quiet():
-            try:
-                reader = self._open()
-            finally:
-                encrypted = self._needs_password()
-            if reader is None or len(reader.pages) == 0:
-                if encrypted:
-                    raise _password_error(self.name, self.password)
-                raise DocumentError(
-                    f"{self.name} is damaged, or not a PDF", hint="open it in a PDF viewer and save it again"
-                )
             count = len(reader.pages)
             labels = self._labels(reader)
             with reporter.task(f"reading {self.name}", count, "pages") as task:

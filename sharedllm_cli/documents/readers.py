@@ -1,53 +1,138 @@
 """Any document: from a file or standard input to a `Document`. The page to read first in this room.
 
-data flow: bytes → formats (what is it?) → pdf, epub, markup or encodings (pages as extracted) → normalise → Document
+data flow: bytes → formats (what is it?) → pdf, epub, markup or characters (pages as extracted) → normalise → Document
 """
 
 from __future__ import annotations
 
-import stat
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import cached_property
+from typing import TYPE_CHECKING
 
-from sharedllm_cli.documents import encodings, formats
-from sharedllm_cli.documents.characters import repair
-from sharedllm_cli.documents.extraction import ExtractedPage, Extraction
+from sharedllm_cli.documents import formats
+from sharedllm_cli.documents.characters import decode, repair
 from sharedllm_cli.documents.normalise import NormalisedText, normalise
-from sharedllm_cli.documents.pages import Document, Page
+from sharedllm_cli.documents.pages import Document, ExtractedPage, Extraction, Page
 from sharedllm_cli.documents.sources import SourceFile
-from sharedllm_cli.durable import sha256_of, sha256_of_bytes
+from sharedllm_cli.durable import is_settled, sha256_of_bytes, stamp_of
 from sharedllm_cli.errors import DocumentError
 from sharedllm_cli.progress import Reporter, Silent
 
+if TYPE_CHECKING:
+    from sharedllm_cli.documents.pdf import OpenPDF
 
-def content_hash(source: SourceFile) -> tuple[str, bytes | None]:
-    """SHA-256 of the document's bytes; and the bytes where they can be read only once (standard input, a pipe).
 
-    Raises DocumentError where the file can't be read.
+HEAD_BYTES = 1024
+"""The first bytes of a file, which show a kind that can't be read."""
+
+
+class Probe:
+    """One look at a document, which reading it goes on from: its file is read once, and a PDF opened once.
+
+    Bytes, hash and kind are found when they are first asked for. Each raises DocumentError where the document can't be
+    read. `data` and `content_hash` are given where the caller knows them already.
     """
-    try:
-        if source.path is not None and stat.S_ISREG(source.path.stat().st_mode):
-            return sha256_of(source.path), None
-    except OSError as failure:
-        raise _unreadable(source, failure) from failure
-    data = _bytes(source)
-    return sha256_of_bytes(data), data
+
+    def __init__(
+        self,
+        source: SourceFile,
+        *,
+        password: str | None = None,
+        data: bytes | None = None,
+        content_hash: str | None = None,
+    ) -> None:
+        self.source = source
+        self.stamp: list[int] = []
+        """The file's stamp from before it was read; empty where it would prove nothing."""
+        self._password = password
+        known = {"data": data, "content_hash": content_hash}
+        self.__dict__.update({name: value for name, value in known.items() if value is not None})
+
+    @cached_property
+    def data(self) -> bytes:
+        """The document's bytes. A file of a kind that can't be read is refused by its head, however long it is."""
+        try:
+            if self.source.path is None:
+                return sys.stdin.buffer.read()
+            if is_settled(stamp := stamp_of(self.source.path)):
+                self.stamp = stamp
+            with self.source.path.open("rb") as file:
+                head = file.read(HEAD_BYTES)
+                formats.refuse(head, self.source.name)
+                return head + file.read()
+        except OSError as failure:
+            raise _unreadable(self.source, failure) from failure
+
+    @cached_property
+    def content_hash(self) -> str:
+        """SHA-256 of the document's bytes."""
+        return sha256_of_bytes(self.data)
+
+    @cached_property
+    def _kind(self) -> str | None:
+        if not self.data.strip():
+            raise DocumentError(f"{self.source.name} is empty")
+        return formats.sniff(self.data, self.source.name)
+
+    @cached_property
+    def _pdf(self) -> OpenPDF:
+        from sharedllm_cli.documents.pdf import OpenPDF
+
+        return OpenPDF(self.data, self.source.name, self._password)
+
+    def open(self) -> None:
+        """Find the kind and open a PDF. Raises DocumentError for what is empty, encrypted, damaged or not a document.
+
+        What passes may still have no text: that shows once its pages are read.
+        """
+        if self._kind == "pdf":
+            _ = self._pdf
+
+    def forget(self) -> None:
+        """Let the bytes of a regular file go: its index may serve, and it can be read again."""
+        if self.source.path is not None and self.source.path.is_file():
+            _ = self.content_hash
+            self.__dict__.pop("data", None)
+
+    def read(self, reporter: Reporter | None = None) -> Document:
+        """Read the document whole.
+
+        Raises DocumentError for a document that is missing, encrypted, damaged, of another kind or without any text.
+        What could be read only in part is in the document's warnings and is reported.
+        """
+        reporter = reporter or Silent()
+        kind, extraction = self._extract(reporter)
+        return _document(self.source, sha256_of_bytes(self.data), kind, extraction, reporter)
+
+    def _extract(self, reporter: Reporter) -> tuple[str, Extraction]:
+        """The document's kind and its pages; the libraries of a format are imported only when it comes."""
+        name, data, kind = self.source.name, self.data, self._kind
+        if kind == "pdf":
+            opened = self._pdf
+            del self._pdf  # its pages are read once
+            return kind, opened.extract(reporter)
+        if kind == "epub":
+            from sharedllm_cli.documents import epub
+
+            return kind, epub.extract(data, name)
+        text, warnings = decode(data, name, declared=formats.declared_encoding(data))
+        kind = formats.text_kind(text, name)
+        if kind in ("text", "mail"):
+            return kind, _plain(text, warnings)
+        return kind, _marked_up(kind, text, warnings, name)
 
 
 def read(
     source: SourceFile, *, password: str | None = None, reporter: Reporter | None = None, data: bytes | None = None
 ) -> Document:
-    """Read a document whole. `data` are its bytes where `content_hash` has returned them.
+    """Read a document whole, as `Probe.read` does."""
+    return Probe(source, password=password, data=data).read(reporter)
 
-    Raises DocumentError for a document that is missing, encrypted, damaged, of another kind or without any text. What
-    could be read only in part stands in the document's warnings and is told to the reporter.
-    """
-    reporter = reporter or Silent()
-    data = _bytes(source) if data is None else data
-    if not data.strip():
-        raise DocumentError(f"{source.name} is empty")
-    kind, extraction = _extract(source.name, data, password, reporter)
+
+def _document(source: SourceFile, content_hash: str, kind: str, extraction: Extraction, reporter: Reporter) -> Document:
+    """The extracted pages as one normalised text, with labels and warnings."""
     raws = [repair(page.raw) for page in extraction.pages]
     normalised = normalise(
         raws,
@@ -74,7 +159,7 @@ def read(
         name=source.name,
         path=str(source.path) if source.path else None,
         kind=kind,
-        content_hash=sha256_of_bytes(data),
+        content_hash=content_hash,
         text=normalised.text,
         pages=pages,
         paged=extraction.paged,
@@ -95,38 +180,10 @@ def named(document: Document, source: SourceFile) -> Document:
     )
 
 
-def _bytes(source: SourceFile) -> bytes:
-    try:
-        if source.path is None:
-            return sys.stdin.buffer.read()
-        return source.path.read_bytes()
-    except OSError as failure:
-        raise _unreadable(source, failure) from failure
-
-
 def _unreadable(source: SourceFile, failure: OSError) -> DocumentError:
     if isinstance(failure, FileNotFoundError):
         return DocumentError(f"{source.name} does not exist")
     return DocumentError(f"{source.name} can't be read ({(failure.strerror or type(failure).__name__).lower()})")
-
-
-def _extract(name: str, data: bytes, password: str | None, reporter: Reporter) -> tuple[str, Extraction]:
-    """The document's kind and its pages; the libraries of a format are imported only when it comes."""
-    kind = formats.sniff(data, name)
-    if kind == "pdf":
-        from sharedllm_cli.documents import pdf
-
-        return kind, pdf.extract(data, name, password=password, reporter=reporter)
-    if kind == "epub":
-        from sharedllm_cli.documents import epub
-
-        return kind, epub.extract(data, name)
-    declared = formats.declared_encoding(data)
-    text, warnings = encodings.decode(data, name, declared=declared)
-    kind = formats.text_kind(text, name)
-    if kind in ("text", "mail"):
-        return kind, _plain(text, warnings)
-    return kind, _marked_up(kind, text, warnings, name)
 
 
 def _plain(text: str, warnings: Sequence[str]) -> Extraction:
@@ -147,7 +204,7 @@ def _marked_up(kind: str, text: str, warnings: list[str], name: str) -> Extracti
         found = readers[kind](text)
     except (RecursionError, ValueError, AssertionError) as failure:
         # The libraries stumble over some hostile or half-finished files; their source is readable text all the same.
-        warnings = [*warnings, f"{name}: its markup can't be followed, so it is read as plain text ({failure!r:.80})"]
+        warnings = [*warnings, f"{name}: its markup can't be parsed, so it is read as plain text ({failure!r:.80})"]
         found = markup.MarkupText(text, ())
     page = ExtractedPage(found.text)
     return Extraction((page,), False, reflow=False, layout=True, outline=found.outline, warnings=tuple(warnings))
@@ -164,14 +221,14 @@ def _labels(pages: Sequence[ExtractedPage], printed: Sequence[str | None]) -> li
 
 def _no_text(name: str, kind: str, extraction: Extraction) -> DocumentError:
     if kind != "pdf":
-        return DocumentError(f"{name} holds no text")
+        return DocumentError(f"{name} contains no text")
     count = len(extraction.pages)
     told = "its only page is" if count == 1 else f"its {count} pages are"
     if any(page.images for page in extraction.pages):
         return DocumentError(
-            f"{name} holds no text: {told} scanned or drawn", hint="add the text first, e.g. ocrmypdf in.pdf out.pdf"
+            f"{name} contains no text: {told} scanned or drawn", hint="add the text first, e.g. ocrmypdf in.pdf out.pdf"
         )
-    return DocumentError(f"{name} holds no text: {told} blank or drawn")
+    return DocumentError(f"{name} contains no text: {told} blank or drawn")
 
 
 def _pages_without_text(name: str, extraction: Extraction, normalised: NormalisedText) -> tuple[str, ...]:

@@ -16,7 +16,6 @@ It holds the pages asked of last. Stamps and second extractions only ever save w
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -28,8 +27,6 @@ from sharedllm_cli.index.bundle import BUNDLE, Bundle, peek
 from sharedllm_cli.index.manifest import DamagedFileError, Manifest, sealed, unsealed
 
 STAMPS = "stamps.json"
-_SETTLED_NANOSECONDS = 100_000_000
-"""A file changed so recently could change again within one tick of the file system's clock: it gets no stamp yet."""
 USAGE = "usage.json"
 MOST_PATHS = 8
 """Of a document that was asked for under more paths, the oldest are forgotten."""
@@ -40,12 +37,6 @@ MOST_CHARACTERS = 500_000
 """Characters of these pages together: the file is read whole whenever the index is opened."""
 
 Stamp = list[int]
-
-
-def stamp_of(path: Path) -> Stamp:
-    """Size in bytes, time of the last change of content and of status (ns), and inode."""
-    status = path.stat()
-    return [status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino]
 
 
 class Stamps:
@@ -69,7 +60,7 @@ class Stamps:
         for name, fact in manifest.files.items():
             path, label = part / name, f"{part.name}/{name}"
             try:
-                stamp = stamp_of(path)
+                stamp = durable.stamp_of(path)
             except OSError:
                 raise DamagedFileError(path, "is missing") from None
             if stamp[0] != fact.size:
@@ -82,7 +73,7 @@ class Stamps:
 
     def remember(self, part: Path, name: str, stamp: Stamp) -> None:
         """Keep the stamp that a file had before it was found whole, unless the file is too young to trust it."""
-        if time.time_ns() - max(stamp[1], stamp[2]) > _SETTLED_NANOSECONDS:
+        if durable.is_settled(stamp):
             self._stamps[f"{part.name}/{name}"] = stamp
             self._changed = True
 
@@ -104,13 +95,19 @@ class Stamps:
 class Usage:
     """What the user calls the document, where it was last read from (None: standard input), and its content hash.
 
-    `elsewhere`: the paths before that one, latest first.
+    `elsewhere`: the paths before that one, latest first. `stamp`: the file's when its bytes were hashed, empty where
+    none is kept (durable.stamp_of).
     """
 
     name: str
     path: str | None
     content_hash: str
     elsewhere: tuple[str, ...] = ()
+    stamp: tuple[int, ...] = ()
+
+    def says_the_same(self, other: Usage) -> bool:
+        """Whether another one names the same document at the same place, unchanged since."""
+        return replace(self, elsewhere=()) == replace(other, elsewhere=())
 
 
 def read_usage(folder: Path) -> Usage | None:
@@ -122,7 +119,13 @@ def read_usage(folder: Path) -> Usage | None:
     value = unsealed(data)
     try:
         assert value is not None
-        return Usage(value["name"], value["path"], value["content_hash"], tuple(value.get("elsewhere", ())))
+        return Usage(
+            value["name"],
+            value["path"],
+            value["content_hash"],
+            tuple(value.get("elsewhere", ())),
+            tuple(value.get("stamp", ())),
+        )
     except (AssertionError, KeyError):
         raise DamagedFileError(folder / USAGE, "differs from what was written") from None
 
@@ -142,7 +145,7 @@ def known_usage(folder: Path) -> Usage | None:
 
 def write_usage(folder: Path, known: Usage | None, usage: Usage) -> None:
     """Remember name and path, unless they are those `known` already; a path before it is kept."""
-    if known and (known.name, known.path, known.content_hash) == (usage.name, usage.path, usage.content_hash):
+    if known and known.says_the_same(usage):
         return
     before = (known.path, *known.elsewhere) if known else ()
     elsewhere = [other for other in before if other is not None and other != usage.path]
@@ -161,6 +164,7 @@ def _write_usage(folder: Path, usage: Usage) -> None:
         "path": usage.path,
         "content_hash": usage.content_hash,
         "elsewhere": list(usage.elsewhere),
+        **({"stamp": list(usage.stamp)} if usage.stamp else {}),
     }
     with durable.writing(folder, INDEX_ELSEWHERE):
         durable.replace_bytes(folder / USAGE, sealed(value))

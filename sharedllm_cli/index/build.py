@@ -113,7 +113,7 @@ def build_trees(
     name = folders.shown_name(folder)
     if done:
         kept = sum(work.shard_tokens(shard) for shard in done)
-        reporter.note(f"going on with the unfinished index of {name}: {kept} of {leaves.token_count} tokens are done")
+        reporter.note(f"resuming the unfinished index of {name}: {kept} of {leaves.token_count} tokens are done")
     with reporter.task(f"indexing {name}", leaves.token_count, "tokens") as task:
         for shard in range(layout.shard_count):
             if shard in done:

@@ -26,7 +26,6 @@ from sharedllm_cli.index.bookkeeping import (
     last_used,
     read_second,
     read_usage,
-    stamp_of,
 )
 from sharedllm_cli.index.bundle import BUNDLE, ForeignBundleError, has_bundle, read_bundle
 from sharedllm_cli.index.manifest import (
@@ -234,7 +233,7 @@ def find(root: Path, text: str) -> Entry:
             return fitting[0]
         if fitting:
             folders = ", ".join(entry.folder.name for entry in fitting)
-            raise UsageError(f"{text!r} fits {len(fitting)} indexes", hint=f"name one of them: {folders}")
+            raise UsageError(f"{text!r} matches {len(fitting)} indexes", hint=f"name one of them: {folders}")
     raise UsageError(f"there is no index of {text!r}", hint="sharedllm indexes list shows what there is")
 
 
@@ -293,12 +292,12 @@ def _part_problems(part: Path, content_hash: str | None, stamps: Stamps | None, 
     try:
         manifest = read_manifest(part)
     except UnreadableManifestError:
-        return [Problem(f"{part.name}/{MANIFEST}", "is missing, damaged or not ours")]
+        return [Problem(f"{part.name}/{MANIFEST}", "is missing, damaged, or was not written by sharedllm")]
     problems = _manifest_problems(part, manifest, content_hash)
     for name, fact in manifest.files.items():
         path, label = part / name, f"{part.name}/{name}"
         try:
-            stamp = stamp_of(path)
+            stamp = durable.stamp_of(path)
             digest = durable.sha256_of(path, task.advance)
         except OSError:
             problems.append(Problem(label, "is missing or can't be read"))

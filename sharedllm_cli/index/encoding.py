@@ -224,7 +224,7 @@ class NodeEncoder:
             )
         self._batch_tokens = max(node_tokens, tokens // 2)
         self._reporter.note(
-            f"not enough memory for {tokens} tokens at once; going on with {self._batch_tokens} at a time"
+            f"not enough memory for {tokens} tokens at once; continuing with {self._batch_tokens} at a time"
         )
 
 

@@ -22,6 +22,7 @@ import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -29,7 +30,7 @@ from filelock import FileLock, Timeout
 from sharedllm_cli import durable
 from sharedllm_cli.errors import UsageError
 from sharedllm_cli.home import INDEX_ELSEWHERE
-from sharedllm_cli.index.bookkeeping import SECOND, STAMPS, USAGE, Stamps, Usage, known_usage, stamp_of
+from sharedllm_cli.index.bookkeeping import SECOND, STAMPS, USAGE, Stamps, Usage, known_usage
 from sharedllm_cli.index.bundle import BUNDLE, peek
 from sharedllm_cli.index.manifest import (
     MANIFEST,
@@ -208,7 +209,7 @@ def publish(folder: Path, manifest: Manifest, name: str) -> Manifest:
     with durable.writing(folder, INDEX_ELSEWHERE):
         durable.write_bytes(beside / MANIFEST, manifest.to_bytes())
         durable.sync_folder(beside)
-        written = {file: stamp_of(beside / file) for file in manifest.files}
+        written = {file: durable.stamp_of(beside / file) for file in manifest.files}
         delete_folder(old)
         if target.exists():
             target.rename(old)
@@ -321,6 +322,9 @@ def folder_bytes(folder: Path) -> int:
     return total
 
 
+_MOST_NAMESAKES = 4
+
+
 class Folders:
     """The folders under one root by the beginning of the content hash that ends their names.
 
@@ -355,6 +359,14 @@ class Folders:
         if before == self._listed:  # nothing but this has changed since, so it need not be listed again
             self._listed = self._made = self._changed()
         return folder
+
+    def named(self, name: str) -> list[Path]:
+        """The first few folders of documents that were first known by this name."""
+        if not (self._settled and self._listed == self._changed()):
+            self._list()
+        wanted = (f"{slug(name)}-{ending}" for ending in self._names)
+        found = (self._root / folder for folder in wanted if folder in self._names[folder[-HASH_CHARACTERS:]])
+        return list(islice(found, _MOST_NAMESAKES))
 
     def _present(self, ending: str) -> list[Path]:
         found = (self._root / name for name in self._names.get(ending, ()))

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from sharedllm_cli import durable
 from sharedllm_cli.documents.pages import Document
+from sharedllm_cli.documents.readers import Probe
+from sharedllm_cli.documents.sources import SourceFile
 from sharedllm_cli.errors import StoredIndexError
 from sharedllm_cli.home import INDEX_ELSEWHERE
 from sharedllm_cli.index import bookkeeping, folders
@@ -71,6 +73,24 @@ class IndexStore:
         ours = (path for path in found if len(found) == 1 or folders.is_document_folder(path))
         return next(ours, found[0] if found else None)
 
+    def probe(self, source: SourceFile, password: str | None) -> Probe:
+        """A first look at a document. Where its file has not changed since it was indexed, it is not read for its hash.
+
+        A bundled document keeps no stamp: its file is hashed as fast.
+        """
+        return Probe(source, password=password, content_hash=self._known_hash(source))
+
+    def _known_hash(self, source: SourceFile) -> str | None:
+        if source.path is None:
+            return None
+        with suppress(OSError, DamagedFileError):
+            asked = (str(source.path.absolute()), tuple(durable.stamp_of(source.path)))
+            for folder in self._folders.named(source.name):
+                known = bookkeeping.read_usage(folder) if (folder / bookkeeping.USAGE).is_file() else None
+                if known and (known.path, known.stamp) == asked:
+                    return known.content_hash
+        return None
+
     def bytes(self, content_hash: str) -> int:
         """Size of everything that belongs to a document's index; 0 where there is none."""
         folder = self.folder(content_hash)
@@ -102,9 +122,16 @@ class IndexStore:
         """Store a document as read. Raises ResourceError or UsageError where it can't be written."""
         self.write(document)
 
-    def write(self, document: Document, key: LeavesKey | None = None, leaves: Leaves | None = None) -> Path:
+    def write(
+        self,
+        document: Document,
+        key: LeavesKey | None = None,
+        leaves: Leaves | None = None,
+        stamp: Sequence[int] = (),
+    ) -> Path:
         """Store a document as read, and its leaves with it: a small document's take one file, written once.
 
+        `stamp` is its file's from before it was read.
         Returns the document's folder. Raises ResourceError or UsageError where it can't be written.
         """
         content_hash = document.content_hash
@@ -116,15 +143,24 @@ class IndexStore:
         else:
             for part in added:
                 self._write_part(folder, content_hash, part)
-        self.seen(content_hash, document.name, document.path)
+        self.seen(content_hash, document.name, document.path, stamp=stamp)
         return folder
 
-    def seen(self, content_hash: str, name: str, path: str | None, stored: StoredDocument | None = None) -> None:
-        """Remember under which name and path the document was asked for last; `stored`: where it is open already."""
+    def seen(
+        self,
+        content_hash: str,
+        name: str,
+        path: str | None,
+        stored: StoredDocument | None = None,
+        stamp: Sequence[int] = (),
+    ) -> None:
+        """Remember under which name and path the document was asked for last; `stored`: where it is already open."""
         folder = stored.folder if stored else self.folder(content_hash)
         if folder is not None:
             known, absolute = stored.usage if stored else folders.usage_or_none(folder), _absolute(path)
-            bookkeeping.write_usage(folder, known, Usage(name, absolute, content_hash))
+            kept = tuple(stamp) or (known.stamp if known and known.path == absolute else ())
+            latest = Usage(name, absolute, content_hash, stamp=() if has_bundle(folder) else kept)
+            bookkeeping.write_usage(folder, known, latest)
             if self._known_paths:
                 self._known_paths.add(absolute, folder)
 
@@ -329,12 +365,12 @@ class IndexStore:
             if version < FORMAT_VERSION:
                 self._reporter.note(
                     f"{name} of {folders.shown_name(proved.folder)} has format version {version}, now {FORMAT_VERSION}:"
-                    " it is made anew"
+                    " it is rebuilt"
                 )
 
 
 def _no_text(document: str) -> StoredIndexError:
-    return StoredIndexError(f"no text is stored of the document {document}", hint="index it again")
+    return StoredIndexError(f"the index has no text of the document {document}", hint="index it again")
 
 
 def _absolute(path: str | None) -> str | None:

@@ -52,7 +52,7 @@ def incompatible(what: str) -> ModelError:
     versions = ", ".join(f"{library} {metadata.version(library)}" for library in LIBRARIES)
     return ModelError(
         f"this release does not fit the installed libraries ({versions}): {what}",
-        hint="install sharedllm anew, which brings the versions it was tested with",
+        hint="reinstall sharedllm, which brings the versions it was tested with",
     )
 
 

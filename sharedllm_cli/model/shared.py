@@ -97,13 +97,13 @@ def load_shared(settings: Settings, home: Path, reporter: Reporter) -> SharedMod
     else:
         adapter = Adapter.load(folder, base.model)
         if adapter.config.base_weights not in (None, base.weights_hash):
-            reporter.warn(f"the adapter was trained on other weights of {adapter.config.base} than these")
+            reporter.warn(f"the adapter was trained on other weights of {adapter.config.base} than those loaded")
     layers = tree_layers(settings, base.name, base.layer_count)
     lower = LowerModel(base.model, layers.stop, layers.start)
     upper = UpperModel(base.model, adapter, merge=True)
     shared = SharedModel(base, upper, lower, None if folder is None else folder.name, tree)
     if shared.reads_tree(settings) and (other := _other_than_trained(tree, adapter.config.tree)):
-        reporter.warn(f"the adapter learned to read other trees than these settings make: {other}")
+        reporter.warn(f"the adapter was trained on other trees than these settings build: {other}")
     return shared
 
 

@@ -226,7 +226,7 @@ class UpperModel:
             piece //= 2
             if piece < _SHORTEST_PIECE:
                 raise ResourceError(
-                    f"not enough memory to read a running text of {len(token_ids)} tokens",
+                    f"not enough memory to read a prompt of {len(token_ids)} tokens",
                     hint="use fewer --evidence-tokens, --no-tree, --quantize 4bit or a smaller --model",
                 )
             if reporter is not None:

@@ -64,6 +64,8 @@ def _second_pages(
 
 def _bytes(opened: OpenDocument) -> bytes | None:
     """The file's bytes as long as they are those that were read."""
+    if opened.data is not None:
+        return opened.data
     path = None if opened.path is None else Path(opened.path)
     with suppress(OSError):
         if path is not None and path.is_file():

@@ -16,8 +16,8 @@ from sharedllm_cli.answer import NotRead
 from sharedllm_cli.config import TreeConfig
 from sharedllm_cli.documents import readers
 from sharedllm_cli.documents.pages import Document
-from sharedllm_cli.documents.sources import SourceFile, expand
-from sharedllm_cli.documents.unread import told
+from sharedllm_cli.documents.readers import Probe
+from sharedllm_cli.documents.sources import expand, told
 from sharedllm_cli.errors import DocumentError, SharedLLMError
 from sharedllm_cli.index.leaves import Leaves, build_leaves
 from sharedllm_cli.index.manifest import LeavesKey, text_hash
@@ -26,12 +26,16 @@ from sharedllm_cli.index.stored import StoredDocument
 from sharedllm_cli.progress import Reporter
 from sharedllm_cli.retrieval.sections import Heading, Titled, headings
 
+KEPT_BYTES = 1 << 26
+"""So many bytes of new documents are kept in memory, to check quotes without reading the files again."""
+
 
 @dataclass(frozen=True)
 class OpenDocument:
     """A document ready to be asked: its text and pages, its leaves, and where its index lies.
 
-    `text_hit` is True where text and leaves were found on disk, so that the file was hashed but not parsed.
+    `text_hit` is True where text and leaves were found on disk, so that the file was hashed but not parsed. `data` are
+    the file's bytes where it was just read.
     """
 
     document: Document
@@ -39,6 +43,7 @@ class OpenDocument:
     leaves_key: LeavesKey
     text_hit: bool
     index_path: Path
+    data: bytes | None = field(default=None, repr=False, compare=False)
 
     @property
     def name(self) -> str:
@@ -139,6 +144,7 @@ class Shelf:
         reporter: Reporter,
         *,
         password: str | None = None,
+        probe: Probe | None = None,
     ) -> None:
         self._store = store
         self._tokenizer = tokenizer
@@ -146,6 +152,8 @@ class Shelf:
         self._tree = tree
         self._reporter = reporter
         self._password = password
+        self._probes = {} if probe is None else {probe.source: probe}
+        self._room = KEPT_BYTES
 
     def open(self, arguments: Sequence[str], *, reindex: bool = False) -> Library:
         """Open every document that the arguments name, each content once.
@@ -163,8 +171,8 @@ class Shelf:
         by_content: dict[str, OpenDocument] = {}
         for source in sources:
             try:
-                content_hash, data = readers.content_hash(source)
-                opened = by_content.get(content_hash) or self._open_one(source, content_hash, data, reindex=reindex)
+                probe = self._probes.pop(source, None) or self._store.probe(source, self._password)
+                opened = by_content.get(probe.content_hash) or self._open_one(probe, reindex=reindex)
             except DocumentError as failure:
                 library.failures.append((source.name, failure))
                 continue
@@ -179,20 +187,21 @@ class Shelf:
             raise library.failures[0][1]
         return library
 
-    def _open_one(self, source: SourceFile, content_hash: str, data: bytes | None, *, reindex: bool) -> OpenDocument:
+    def _open_one(self, probe: Probe, *, reindex: bool) -> OpenDocument:
         """Open a document from what is stored of it, or anew where nothing is or with `reindex`."""
         if reindex:
-            return self._made(source, data, discard=True)
+            return self._made(probe, discard=True)
+        source, content_hash = probe.source, probe.content_hash
         path = _text(source.path)
         stored = self._store.open(content_hash, source.name, path)
         document = stored.text() if stored else None
         if stored is None or document is None:
             if reason := self._store.explain_new(path, content_hash):
-                self._reporter.note(f"{source.name} is read anew: {reason}")
-            return self._made(source, data, stored)
+                self._reporter.note(f"{source.name} is read again: {reason}")
+            return self._made(probe, stored)
         document = readers.named(document, source)
         stored.mark_used()
-        self._store.seen(content_hash, source.name, path, stored)
+        self._store.seen(content_hash, source.name, path, stored, probe.stamp)
         for warning in document.warnings:
             self._reporter.warn(warning)
         key = self._leaves_key(document)
@@ -200,19 +209,17 @@ class Shelf:
         if leaves is not None:
             return OpenDocument(document, leaves, key, True, stored.folder)
         if reason := self._store.explain_new(path, content_hash, [key]):
-            self._reporter.note(f"{source.name} is split anew: {reason}")
+            self._reporter.note(f"{source.name} is split again: {reason}")
         leaves = build_leaves(document, self._tokenizer, self._tree)
         self._store.write_leaves(content_hash, key, leaves)
         return OpenDocument(document, leaves, key, False, stored.folder)
 
-    def _made(
-        self, source: SourceFile, data: bytes | None, stored: StoredDocument | None = None, *, discard: bool = False
-    ) -> OpenDocument:
+    def _made(self, probe: Probe, stored: StoredDocument | None = None, *, discard: bool = False) -> OpenDocument:
         """Read and split a document, and store it; leaves that are `stored` of the same text go on serving.
 
         With `discard` all that is stored of it goes, and only then: trees may have taken hours.
         """
-        document = self._read(source, data)
+        document = probe.read(self._reporter)
         key = self._leaves_key(document)
         content_hash = document.content_hash  # of the bytes that were read, should the file just have changed
         leaves = stored.leaves(key) if stored else None
@@ -220,11 +227,15 @@ class Shelf:
             leaves = build_leaves(document, self._tokenizer, self._tree)
         if discard:
             self._store.discard(content_hash)
-        folder = self._store.write(document, key, leaves)
-        return OpenDocument(document, leaves, key, False, folder)
+        folder = self._store.write(document, key, leaves, probe.stamp)
+        return OpenDocument(document, leaves, key, False, folder, self._kept(probe.data))
 
-    def _read(self, source: SourceFile, data: bytes | None) -> Document:
-        return readers.read(source, password=self._password, reporter=self._reporter, data=data)
+    def _kept(self, data: bytes) -> bytes | None:
+        """A new document's bytes, for its quotes to be checked against, as long as all of them fit."""
+        if len(data) > self._room:
+            return None
+        self._room -= len(data)
+        return data
 
     def _leaves_key(self, document: Document) -> LeavesKey:
         return LeavesKey(text_hash(document), self._tokenizer_hash, self._tree)

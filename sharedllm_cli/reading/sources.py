@@ -14,7 +14,7 @@ import numpy as np
 from sharedllm_cli.answer import Source, part_words
 from sharedllm_cli.config import MAX_SOURCES
 from sharedllm_cli.documents import quotes
-from sharedllm_cli.documents.page_ranges import PageRange, Spans, resolve
+from sharedllm_cli.documents.pages import PageRange, Spans, resolve
 from sharedllm_cli.errors import UsageError
 from sharedllm_cli.generation.picking import Nearness
 from sharedllm_cli.generation.prompt import PassageText

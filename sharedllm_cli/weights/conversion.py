@@ -195,7 +195,7 @@ def _byte_level(file: GGUFFile, tokens: list[str]) -> Tokenizer:
     name = file.value("tokenizer.ggml.pre")
     if name not in _PRE_TOKENIZERS:
         raise ModelError(
-            f"{file.path} splits text by {name!r}, which is not known here",
+            f"{file.path} splits text by {name!r}, which is not supported",
             hint="give the model as a folder with a tokenizer.json instead",
         )
     merges = [(left, right) for left, right in (merge.split(" ") for merge in file.value("tokenizer.ggml.merges", []))]

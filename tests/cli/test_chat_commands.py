@@ -13,7 +13,7 @@ from fake_engine import FakeDocument, FakeLibrary, Script, call
 
 from sharedllm_cli.answer import Coverage, IndexUse, ModelUse, TreeRead
 from sharedllm_cli.cli.chat import command as chat_module
-from sharedllm_cli.cli.chat.documents import joined, without
+from sharedllm_cli.cli.chat.conversation import joined, without
 from sharedllm_cli.errors import DocumentError
 
 
@@ -93,7 +93,7 @@ def test_documents_are_added_and_dropped_by_name_or_number(monkeypatch: pytest.M
         ("/add", "/add needs a document"),
         ("/add -", "chat reads its questions from standard input"),
         ("/add bad.pdf", "bad.pdf is damaged"),
-        ("/add 'open", "a quotation mark or backslash stands alone"),
+        ("/add 'open", "unbalanced quotation mark, or a backslash at the end"),
         ("/drop", "/drop needs a document"),
         ("/drop 7", "no document '7' is open"),
         ("/drop book.pdf", "the last document can't be dropped"),
@@ -129,8 +129,8 @@ def test_the_same_content_is_open_once_and_a_changed_file_is_opened_anew(monkeyp
 
     monkeypatch.setattr(chat_module, "open_keyboard", lambda *_: Rewriting())
     err = call(script, "chat", "book.pdf").err
-    assert "twin.pdf is open already, as book.pdf" in err
-    assert "book.pdf has changed and is opened anew" in err
+    assert "twin.pdf is already open, as book.pdf" in err
+    assert "book.pdf has changed and is opened again" in err
     assert "  2  " not in err
 
 

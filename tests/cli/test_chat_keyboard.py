@@ -14,8 +14,7 @@ from prompt_toolkit.application import create_app_session
 from prompt_toolkit.input import PipeInput, create_pipe_input
 from prompt_toolkit.output import DummyOutput
 
-from sharedllm_cli.cli.chat.completion import Suggestions, last_word, quoted
-from sharedllm_cli.cli.chat.keyboard import Prompt, is_kept
+from sharedllm_cli.cli.chat.keyboard import Prompt, Suggestions, is_kept, last_word, quoted
 from sharedllm_cli.cli.chat.slash_commands import COMMANDS
 from sharedllm_cli.cli.terminal.console import Console
 

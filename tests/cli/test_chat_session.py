@@ -127,8 +127,8 @@ def test_at_a_terminal_the_last_conversation_goes_on_by_itself(monkeypatch: pyte
     monkeypatch.setattr(chat_module, "open_keyboard", lambda *_: Typist("Why?"))
     script = Script()
     ran = call(script, "chat")
-    assert "going on with the conversation of" in ran.err
-    assert "kept: `sharedllm chat` goes on with this conversation" in ran.err
+    assert "resuming the conversation of" in ran.err
+    assert "kept: `sharedllm chat` resumes this conversation" in ran.err
     assert asked(script)[0][1] == [("When?", ANSWER)]
 
 
@@ -182,7 +182,7 @@ def test_documents_that_are_gone_or_changed_are_told_and_not_forgotten(
     script = Script(hashes={"book.pdf": "another"}, failures=[(gone, DocumentError(f"{gone} does not exist"))])
     ran = resume(script, monkeypatch, "/docs", "Why?")
     assert f"error: {gone} does not exist" in ran.err
-    assert "the conversation goes on without b.pdf" in ran.err
+    assert "the conversation continues without b.pdf" in ran.err
     assert "book.pdf has changed: the answers so far are from its earlier text" in ran.err
     assert f"2  b.pdf: not there ({gone})" in ran.err
     assert ran.code == 3
@@ -215,7 +215,7 @@ def test_clear_begins_another_conversation_and_keeps_the_one_before(
 
 def test_save_and_load(monkeypatch: pytest.MonkeyPatch, here: Path) -> None:
     ran = talk(Script(), monkeypatch, "When?", "/set seed 5", '/save "my talk"', "/clear", "/set seed 6")
-    assert "saved, for you alone to read: my talk.json" in ran.err
+    assert "saved, readable by you alone: my talk.json" in ran.err
     assert stat.S_IMODE((here / "my talk.json").stat().st_mode) == 0o600
     script = Script()
     loaded = talk(script, monkeypatch, "Else?", '/load "my talk"', "Why?", documents=("other.pdf",))
@@ -325,7 +325,7 @@ def test_a_bad_file_is_refused_and_loses_nothing(monkeypatch: pytest.MonkeyPatch
 def test_a_later_version_says_so() -> None:
     with pytest.raises(UsageError, match="saved by a later version of sharedllm") as raised:
         decode(json.dumps(BAD["later"]).encode(), "bad.json")
-    assert raised.value.hint == "upgrade sharedllm to go on with it"
+    assert raised.value.hint == "upgrade sharedllm to resume it"
 
 
 def test_a_setting_that_can_t_be_meant_names_the_conversation(monkeypatch: pytest.MonkeyPatch, here: Path) -> None:
@@ -421,7 +421,7 @@ def test_an_interrupted_script_says_how_to_go_on(monkeypatch: pytest.MonkeyPatch
 
     ran = talk(LaterImpatient(), monkeypatch, "When?", "Why?")
     assert ran.code == 130
-    assert "interrupted: `sharedllm chat --resume` goes on with this conversation" in ran.err
+    assert "interrupted: `sharedllm chat --resume` resumes this conversation" in ran.err
 
 
 def test_a_password_is_never_written(monkeypatch: pytest.MonkeyPatch, private_home: Path) -> None:

@@ -65,7 +65,7 @@ def test_default_is_what_holds_without_the_flag(monkeypatch: pytest.MonkeyPatch)
         ("/set seed x", "--seed must be a whole number, got 'x'"),
         ("/set policy best", "--policy can't be 'best'"),
         ("/set tree maybe", "--tree can't be 'maybe'"),
-        ("/set model other", "--model is settled when a chat starts"),
+        ("/set model other", "--model can't change during a chat"),
         ("/set tempratur 1", "there is no setting 'tempratur'\nhint: did you mean: temperature"),
         ("/set nonsense", "there is no setting 'nonsense'\nhint: one of: policy"),
     ],

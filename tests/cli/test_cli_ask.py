@@ -12,9 +12,8 @@ import pytest
 from fake_engine import Ran, Script, Stream, call, make_source
 
 from sharedllm_cli.answer import OWN_TEXT, SECOND_EXTRACTION, Answer, Coverage, NotRead, Timing
-from sharedllm_cli.cli.terminal.answers import FIRST_SOURCES, receive
+from sharedllm_cli.cli.terminal.answers import FIRST_SOURCES, WORDS, excerpt, receive
 from sharedllm_cli.cli.terminal.console import Console
-from sharedllm_cli.cli.terminal.excerpts import WORDS, excerpt
 from sharedllm_cli.errors import DocumentError
 
 KEYS = {

@@ -62,7 +62,7 @@ def test_a_hint_stands_on_a_line_of_its_own(book: str) -> None:
 def test_verbose_shows_the_traceback_too(book: str) -> None:
     ran = call(Script(error=KeyError("surprise")), "ask", book, "When?", "--verbose")
     assert "Traceback (most recent call last)" in ran.err
-    assert "error: something went wrong inside sharedllm: KeyError: 'surprise'" in ran.err
+    assert "error: internal error: KeyError: 'surprise'" in ran.err
 
 
 def test_an_error_amid_the_answer_ends_the_line_first(book: str) -> None:
@@ -128,7 +128,7 @@ def test_control_c_stops_a_running_answer(book: str) -> None:
     out, err = process.communicate(timeout=120)
     assert process.returncode == 130
     assert out.endswith("\n")
-    assert err == "interrupted: finished work is kept; run the same command again to go on\n"
+    assert err == "interrupted: finished work is kept; run the same command again to continue\n"
 
 
 def test_a_reader_that_goes_away_is_no_error(book: str) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from sharedllm_cli.cli import app
-from sharedllm_cli.cli.session import uncollected
+from sharedllm_cli.cli.call import uncollected
 
 
 @pytest.fixture(autouse=True)

@@ -16,7 +16,7 @@ import pytest
 from fake_engine import Ran, Script, Stream, call
 
 from sharedllm_cli.answer import ModelUse
-from sharedllm_cli.cli import machine
+from sharedllm_cli.cli import doctor as doctor_module
 from sharedllm_cli.cli.terminal.console import Console
 from sharedllm_cli.config import InjectionConfig, Settings, TreeConfig
 from sharedllm_cli.documents.pages import Document, Page
@@ -53,9 +53,9 @@ def test_what_a_folder_holds_besides_is_listed_whole(command: str, tmp_path: Pat
 @pytest.mark.parametrize(
     ("has_gates", "tree", "told"),
     [
-        (True, None, "note: questions answer from passages and read these trees only with --tree\n"),
+        (True, None, "note: answers are based on passages, and read these trees only with --tree\n"),
         (True, "true", ""),
-        (False, None, "note: the adapter reads no tree: questions answer from passages alone\n"),
+        (False, None, "note: the adapter reads no tree: answers are based on passages alone\n"),
     ],
 )
 def test_index_ends_with_whether_questions_read_what_it_made(
@@ -78,7 +78,7 @@ def test_index_json() -> None:
 
 def test_plan_is_a_table_on_standard_output() -> None:
     ran = call(Script(), "plan", "a.pdf", "b.pdf")
-    assert "20 MB for a batch while indexing; 30 MB of tree and 40 MB of running text for a question" in ran.out
+    assert "20 MB for a batch while indexing; 30 MB of tree and 40 MB of the prompt's for a question" in ran.out
     assert re.search(r"Fits +1\.2 GB of 8\.0 GB free on cpu", ran.out)
     assert ran.code == 0
     assert ran.err == ""
@@ -271,7 +271,7 @@ def without_torch(monkeypatch: pytest.MonkeyPatch) -> None:
             raise ModuleNotFoundError("No module named 'torch'", name="torch")
         return whole(name, *rest, **named)
 
-    monkeypatch.setattr(machine.importlib, "import_module", refuse)
+    monkeypatch.setattr(doctor_module.importlib, "import_module", refuse)
 
 
 def doctor(*flags: str) -> Ran:
@@ -350,9 +350,9 @@ def test_doctor_survives_anything(without_torch: None, monkeypatch: pytest.Monke
     def broken(*_: Any) -> Any:
         raise RuntimeError("broken")
 
-    monkeypatch.setattr(machine, "_memory", broken)
-    monkeypatch.setattr(machine, "_version", lambda name: None)
-    monkeypatch.setattr(machine.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(doctor_module, "_memory", broken)
+    monkeypatch.setattr(doctor_module, "_version", lambda name: None)
+    monkeypatch.setattr(doctor_module.util, "find_spec", lambda name: None)
     found = json.loads(doctor("--json", "--adapter", "/nowhere", "--model", "./none", "--quantize", "4bit").out)
     states = {finding["topic"]: finding["state"] for finding in found["findings"]}
     assert states["look"] == states["torch"] == states["bitsandbytes"] == "problem"

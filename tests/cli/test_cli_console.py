@@ -11,8 +11,7 @@ import pytest
 from fake_engine import Script, Stream, call, make_source
 
 from sharedllm_cli.cli.terminal.console import Console, harmless, to_json
-from sharedllm_cli.cli.terminal.quantities import amount, duration, number_of, page_list, ranges, size
-from sharedllm_cli.cli.terminal.tables import show_table
+from sharedllm_cli.cli.terminal.tables import amount, duration, number_of, page_list, ranges, show_table, size
 from sharedllm_cli.errors import DocumentError
 
 REFRESHES_A_SECOND = 10

@@ -22,11 +22,19 @@ def test_the_page_is_the_generator_s_output() -> None:
     assert PAGE.read_text(encoding="utf-8") == reference(), "run: python -m sharedllm_cli.cli.reference > docs/cli.md"
 
 
-def test_every_setting_stands_there_with_flag_and_variable() -> None:
+def test_every_setting_stands_there_once_with_flag_help_and_variable() -> None:
     page = reference()
     for knob in fields(Settings):
-        assert f"{flag(knob)}" in page
-        assert f"`{environment_name(knob)}`" in page
+        [row] = [line for line in page.splitlines() if f"`{environment_name(knob)}`" in line]
+        assert flag(knob) in row
+        assert page.count(f"| {knob.metadata['help']} |") == 1
+
+
+def test_every_command_names_the_settings_that_it_takes() -> None:
+    section = reference().split("\n## sharedllm plan\n")[1].split("\n## ")[0]
+    assert "[Model](#model)" in section
+    assert all(f"`--{name}`" in section for name in ("index-dir", "password", "chunk-tokens"))
+    assert "--temperature" not in section
 
 
 def test_every_exit_code_is_explained() -> None:
@@ -39,8 +47,10 @@ def test_a_command_s_own_option_is_no_setting_though_it_has_the_name_of_one() ->
     section = reference().split("\n## sharedllm models probe\n")[1].split("\n## ")[0]
     rows = {line.split("`")[1].split()[0]: line for line in section.splitlines() if line.startswith("| `")}
     assert rows["--ratios"].endswith("| `1,2,4,8,16,tree` |")
-    assert "SHAREDLLM" not in rows["--adapter"] + rows["--seed"] + rows["--ratios"]
-    assert "`SHAREDLLM_POLICY`" in rows["--policy"]
+    assert "--adapter" in rows
+    taken = section.split("Takes the [settings]")[1]
+    assert "`--policy`" in taken
+    assert "`--ratios`" not in taken
 
 
 def test_the_answers_object_is_told_with_all_its_names() -> None:

@@ -12,8 +12,8 @@ import pytest
 from chat_talk import talk
 from fake_engine import Script, call
 
-from sharedllm_cli.cli import completion
 from sharedllm_cli.cli.chat.session import Drawer, Record, SavedDocument, SavedTurn, Session, kept_in
+from sharedllm_cli.cli.options import complete_chats
 
 DOCUMENTS = [SavedDocument("book.pdf", "/there/book.pdf", "book.pdf")]
 
@@ -57,7 +57,7 @@ def test_a_conversation_is_shown_whole(two: list[Path]) -> None:
 def test_an_answer_that_was_stopped_is_shown_as_such(private_home: Path) -> None:
     record = Record(kept_in(private_home))
     record.keep(Session(DOCUMENTS, [SavedTurn("Why\n?", "Be")]))
-    assert chats("show", "2").out.splitlines()[-3:] == ["> Why ?", "Be", "stopped before its end"]
+    assert chats("show", "2").out.splitlines()[-3:] == ["> Why ?", "Be", "stopped early"]
 
 
 def test_a_name_is_its_beginning_or_its_file(two: list[Path]) -> None:
@@ -68,8 +68,8 @@ def test_a_name_is_its_beginning_or_its_file(two: list[Path]) -> None:
     for nothing in ("no", "", "/"):
         assert (chats("show", nothing).code, chats("rm", "--yes", nothing).code) == (2, 2)
     assert kept_in(two[0].parents[1]).paths() == two
-    assert completion.chats("2") == [path.stem for path in two]
-    assert completion.chats("no") == []
+    assert complete_chats("2") == [path.stem for path in two]
+    assert complete_chats("no") == []
 
 
 def test_rm_deletes_what_is_named_and_nothing_else(two: list[Path]) -> None:

@@ -48,7 +48,7 @@ def test_a_plain_mail_is_read_with_a_remark(name: str) -> None:
     document = read(f"{HEADER}Content-Type: text/plain; charset=utf-8\r\n\r\n{BODY}", name)
     assert "half past nine" in document.text
     assert document.kind == "mail"
-    assert document.warnings == (f"{name} is a mail: its header is read as text, too",)
+    assert document.warnings == (f"{name} is an email: its header is read as text, too",)
 
 
 @pytest.mark.parametrize(

@@ -6,8 +6,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from sharedllm_cli.documents.page_ranges import PageRange, resolve
-from sharedllm_cli.documents.pages import Document, Page
+from sharedllm_cli.documents.pages import Document, Page, PageRange, resolve
 from sharedllm_cli.errors import UsageError
 
 BOOK = ["i", "ii", "iii", "1", "2", "3", "4", "A-1", "A-2", "A-3"]
@@ -68,7 +67,7 @@ def test_all_pages_that_are_printed_so() -> None:
     [
         ("2", BOOK, "--pages 2: the page printed 2 (counted 5) is read; counted:2 means those counted so"),
         ("2-4", BOOK, "--pages 2-4: the pages printed 2-4 (counted 5-7) are read; counted:2-4 means those counted so"),
-        ("9", BOOK, "--pages 9: book.pdf prints no such numbers; the page counted 9 is read"),
+        ("9", BOOK, "--pages 9: book.pdf has no such printed numbers; the page counted 9 is read"),
         ("ii", BOOK, None),
         ("counted:2", BOOK, None),
         ("2", ["1", "2", "3"], None),
@@ -90,7 +89,7 @@ def test_parts_are_counted_and_their_print_pages_come_first() -> None:
     assert resolve(PageRange.parse("3"), marked).spans == [(3, 4)], "over the break of two parts"
     assert resolve(PageRange.parse("counted:2"), marked).spans == [(2, 3)]
     found = resolve(PageRange.parse("1"), marked)
-    assert found.remark == "--pages 1: book.pdf has no page printed so; part 1, Part of 1 is read"
+    assert found.remark == "--pages 1: book.pdf has no page with this printed number; part 1, Part of 1 is read"
 
 
 @pytest.mark.parametrize(

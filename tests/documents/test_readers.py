@@ -210,7 +210,7 @@ def test_the_hash_is_of_the_bytes(tmp_path: Path) -> None:
     path = tmp_path / "a.txt"
     path.write_bytes(b"some words")
     digest = hashlib.sha256(b"some words").hexdigest()
-    assert readers.content_hash(SourceFile("a.txt", path)) == (digest, None)
+    assert readers.Probe(SourceFile("a.txt", path)).content_hash == digest
     document = readers.read(SourceFile("a.txt", path))
     assert document.content_hash == digest
     assert document.path == str(path)
@@ -223,17 +223,17 @@ def test_standard_input_is_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
         buffer = io.BytesIO(data)
 
     monkeypatch.setattr(sys, "stdin", Input)
-    source = SourceFile("standard input", None)
-    digest, kept = readers.content_hash(source)
-    assert kept == data
-    document = readers.read(source, data=kept)
+    probe = readers.Probe(SourceFile("standard input", None))
+    digest = probe.content_hash
+    probe.forget()  # which it can't
+    document = probe.read()
     assert document.kind == "pdf"
     assert document.path is None
     assert document.content_hash == digest
 
 
 def test_a_file_gone_or_unreadable_is_told(tmp_path: Path) -> None:
-    for action in (readers.read, readers.content_hash):
+    for action in (readers.read, lambda source: readers.Probe(source).content_hash):
         with pytest.raises(DocumentError, match="does not exist"):
             action(SourceFile("gone.txt", tmp_path / "gone.txt"))
         with pytest.raises(DocumentError, match="can't be read"):

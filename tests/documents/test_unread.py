@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 
 from sharedllm_cli.answer import NotRead
-from sharedllm_cli.documents.sources import expand, not_read
-from sharedllm_cli.documents.unread import NAMED, told
+from sharedllm_cli.documents.sources import NAMED, expand, not_read, told
 from sharedllm_cli.errors import DocumentError
 
 CLUB = ("minutes.md", "budget.xlsx", "contract.docx", "boats.csv", "sub/letter.eml", "photo.JPG", "script.py", "README")
@@ -55,12 +54,12 @@ def test_what_another_argument_reads_or_has_told_of_is_not_told_again(club: Path
 def test_a_folder_without_a_document_names_what_it_holds(club: Path) -> None:
     with pytest.raises(DocumentError) as raised:
         expand(["club/sub"])
-    assert raised.value.message == "the folder club/sub holds no document"
+    assert raised.value.message == "the folder club/sub contains no document"
     assert (raised.value.hint or "").startswith("not read in club/sub: letter.eml (mail); looked for files ending in")
 
 
 def files(*names: str) -> list[NotRead]:
-    from sharedllm_cli.documents.unread import kind_of
+    from sharedllm_cli.documents.sources import kind_of
 
     return [NotRead(name, name, kind_of(Path(name))) for name in names]
 

@@ -68,7 +68,7 @@ def test_a_killed_build_goes_on_to_the_same_bytes(
 
     progress = Progress()
     resumed = again.build_trees(document.content_hash, key, leaves, lower, progress)
-    assert any("going on with the unfinished index" in note for note in progress.notes)
+    assert any("resuming the unfinished index" in note for note in progress.notes)
     assert progress.done == leaves.token_count
     name = part_name(key)
     assert tree_bytes(resumed.part.parent, name) == tree_bytes(whole.part.parent, name)

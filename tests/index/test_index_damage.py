@@ -76,7 +76,7 @@ def whole_root(tmp_path_factory: pytest.TempPathFactory, byte_tokenizer: Any, lo
 @pytest.fixture
 def copy(whole_root: Path, root: Path, monkeypatch: pytest.MonkeyPatch) -> IndexStore:
     """A copy of the whole index, proved and stamped in its new place."""
-    monkeypatch.setattr("sharedllm_cli.index.bookkeeping._SETTLED_NANOSECONDS", SETTLED_SECONDS * 1e9)
+    monkeypatch.setattr("sharedllm_cli.durable._SETTLED_NANOSECONDS", SETTLED_SECONDS * 1e9)
     shutil.copytree(whole_root, root)
     time.sleep(2 * SETTLED_SECONDS)
     store = IndexStore(root)
@@ -255,7 +255,7 @@ def test_an_older_format_is_made_anew_with_a_note(copy: IndexStore) -> None:
     store = IndexStore(copy.root, progress)
     assert [item.part for item in catalog.prunable(copy.root)] == ["text"]
     assert store.read_text(DOCUMENT.content_hash) is None
-    assert any("made anew" in note for note in progress.notes)
+    assert any("is rebuilt" in note for note in progress.notes)
     store.write_text(DOCUMENT)
     assert store.read_text(DOCUMENT.content_hash) == DOCUMENT
     assert read_manifest(text).format_version == FORMAT_VERSION

@@ -73,12 +73,18 @@ def test_a_quote_that_the_other_library_does_not_hold(book: OpenDocument, store:
 
 
 def test_a_file_that_is_gone_or_has_changed_is_no_witness(book: OpenDocument, store: IndexStore) -> None:
+    book = replace(book, data=None)  # as it is opened from its index
     path = Path(book.path or "")
     path.write_bytes(path.read_bytes() + b"\n")
     assert told(checked(quoted(book), [book], store, None)) == [(True, OWN_TEXT)] * 2
     path.unlink()
     assert told(checked(quoted(book), [book], store, None)) == [(True, OWN_TEXT)] * 2
     assert read_second(book.index_path) == {}, "and nothing is concluded from it"
+
+
+def test_a_document_just_read_is_checked_without_its_file(book: OpenDocument, store: IndexStore) -> None:
+    Path(book.path or "").unlink()
+    assert told(checked(quoted(book), [book], store, None)) == [(True, SECOND_EXTRACTION)] * 2
 
 
 def test_a_page_that_the_other_library_can_t_read(

@@ -14,7 +14,6 @@ from open_documents import TREE, opened
 
 from sharedllm_cli.documents import readers
 from sharedllm_cli.documents.pages import Document, OutlineEntry
-from sharedllm_cli.documents.sources import SourceFile
 from sharedllm_cli.errors import DocumentError, StoredIndexError
 from sharedllm_cli.index import manifest as manifest_module
 from sharedllm_cli.index.bookkeeping import USAGE, read_usage
@@ -64,7 +63,7 @@ def test_what_was_read_once_is_opened_without_reading_the_file_again(
 ) -> None:
     path = written(tmp_path, "bees.txt", "The bees fly from clover to clover.")
     first = shelf.open([path]).documents[0]
-    monkeypatch.setattr(readers, "read", lambda *_, **__: pytest.fail("read again"))
+    monkeypatch.setattr(readers.Probe, "read", lambda *_, **__: pytest.fail("read again"))
     again = shelf.open([path]).documents[0]
     assert (first.text_hit, again.text_hit) == (False, True)
     assert again.document == first.document
@@ -83,7 +82,7 @@ def test_leaves_of_another_stemmer_are_made_anew_with_a_note(
     again = shelf.open([path]).documents[0]
     assert not again.text_hit
     assert len(notes.notes) == 1
-    assert notes.notes[0].startswith("bees.txt is split anew: it was indexed on ")
+    assert notes.notes[0].startswith("bees.txt is split again: it was indexed on ")
     assert notes.notes[0].endswith("with another stemmer (snowballstemmer 2.2.0, now snowballstemmer 3.1.1)")
     assert shelf.open([path]).documents[0].text_hit
 
@@ -228,7 +227,7 @@ def test_reindex_reads_first_and_discards_then(shelf: Shelf, tmp_path: Path, mon
     folder = shelf.open([path]).documents[0].index_path
     before = contents(folder)
     for step, problem in {
-        "documents.readers.read": DocumentError("bees.txt is encrypted"),
+        "documents.readers.Probe.read": DocumentError("bees.txt is encrypted"),
         "documents.readers.normalise": MemoryError(),
         "reading.library.build_leaves": KeyboardInterrupt(),
     }.items():
@@ -251,17 +250,17 @@ def test_reindex_reads_each_content_once(
     shelf.open(paths)
     notes.notes.clear()
     calls: list[str] = []
-    whole_read, whole_discard = readers.read, IndexStore.discard
+    whole_read, whole_discard = readers.Probe.read, IndexStore.discard
 
-    def read(source: SourceFile, **options: Any) -> Document:
-        calls.append(f"read {source.name}")
-        return whole_read(source, **options)
+    def read(probe: readers.Probe, reporter: Any) -> Document:
+        calls.append(f"read {probe.source.name}")
+        return whole_read(probe, reporter)
 
     def discard(store: IndexStore, content_hash: str) -> None:
         calls.append("discard")
         whole_discard(store, content_hash)
 
-    monkeypatch.setattr(readers, "read", read)
+    monkeypatch.setattr(readers.Probe, "read", read)
     monkeypatch.setattr(IndexStore, "discard", discard)
     opened = shelf.open(paths, reindex=True).documents
     assert calls == ["read one.txt", "discard"]

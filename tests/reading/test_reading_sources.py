@@ -87,7 +87,7 @@ def test_asked_pages_are_their_tokens_and_missing_ones_are_refused() -> None:
         allowed_tokens([book], (4, 5))
     with pytest.raises(UsageError, match="has no pages"):
         allowed_tokens([opened([FIRST], "notes.md", paged=False)], "1")
-    with pytest.raises(UsageError, match="page ii holds no text"):
+    with pytest.raises(UsageError, match="page ii contains no text"):
         allowed_tokens([opened([FIRST, ""])], "ii")
 
 
@@ -97,7 +97,7 @@ def test_each_document_is_asked_for_the_pages_by_itself() -> None:
     assert allowed == [[], [(len(FIRST), book.tokens)]]
     assert told == ["--pages ii: short.pdf has no such page: nothing of it is read"]
     told = allowed_tokens([book], "2")[1]
-    assert told == ["--pages 2: book.pdf prints no such numbers; the page counted 2 is read"]
+    assert told == ["--pages 2: book.pdf has no such printed numbers; the page counted 2 is read"]
 
 
 def test_a_source_of_a_book_in_parts_names_part_and_printed_page() -> None:

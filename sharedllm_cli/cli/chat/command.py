@@ -1,4 +1,7 @@
-"""`sharedllm chat`: questions and answers about documents, one after the other."""
+"""`sharedllm chat`: begun or resumed, then read line by line: questions and slash commands.
+
+A line that goes wrong does not end the chat.
+"""
 
 from __future__ import annotations
 
@@ -7,24 +10,30 @@ from typing import Annotated
 
 import typer
 
-from sharedllm_cli.cli.arguments import Pages, Reindex, Sources, Stream, exit_code, open_documents, page_range
-from sharedllm_cli.cli.chat.completion import Suggestions
-from sharedllm_cli.cli.chat.conversation import Conversation
-from sharedllm_cli.cli.chat.keyboard import open_keyboard
-from sharedllm_cli.cli.chat.loop import run
-from sharedllm_cli.cli.chat.resuming import BEGIN, opening_again, tell_of, told_documents, unknown, wanted_session
+from sharedllm_cli.cli.call import Call, translate
+from sharedllm_cli.cli.chat.conversation import (
+    BEGIN,
+    Conversation,
+    opening_again,
+    tell_of,
+    told_documents,
+    unknown,
+    wanted_session,
+)
+from sharedllm_cli.cli.chat.facts import remark, show_documents
+from sharedllm_cli.cli.chat.keyboard import Keyboard, Suggestions, open_keyboard
 from sharedllm_cli.cli.chat.session import Drawer, Record, kept_in, read_session
 from sharedllm_cli.cli.chat.settings import defaults_of, resumed
-from sharedllm_cli.cli.chat.slash_commands import COMMANDS
-from sharedllm_cli.cli.options import CONVERSATION, EVERYTHING, takes
-from sharedllm_cli.cli.session import Call
+from sharedllm_cli.cli.chat.slash_commands import COMMANDS, is_command, run_command
+from sharedllm_cli.cli.options import CONVERSATION, EVERYTHING, Pages, Reindex, Sources, Stream, takes
+from sharedllm_cli.cli.preflight import exit_code, open_documents, page_range
 from sharedllm_cli.errors import UsageError
 
 Documents = Annotated[
     list[str] | None,
     typer.Argument(
         metavar="[DOC...]",
-        help="Files (PDF, txt, md, rst, html, epub), folders or globs; without any, the last conversation goes on.",
+        help="Files (PDF, txt, md, rst, html, epub), folders or globs; without any, the last conversation is resumed.",
         show_default=False,
     ),
 ]
@@ -33,18 +42,22 @@ Resume = Annotated[
     typer.Option(
         "--resume",
         "-r",
-        help="Go on with the last conversation; with documents, with the last one about them.",
+        help="Resume the last conversation; with documents, the last one about them.",
         rich_help_panel=CONVERSATION.title,
         show_default=False,
     ),
 ]
 Load = Annotated[
     str | None,
-    typer.Option("--load", metavar="FILE", help="Go on with what /save wrote.", rich_help_panel=CONVERSATION.title),
+    typer.Option(
+        "--load", metavar="FILE", help="Resume a conversation that /save wrote.", rich_help_panel=CONVERSATION.title
+    ),
 ]
+FAREWELLS = frozenset({"exit", "quit"})
+"""Typed alone at a terminal they mean /quit."""
 
 
-@takes("save", *EVERYTHING)
+@takes("save", *EVERYTHING, advanced=("stream",))
 def chat(
     call: Call,
     documents: Documents = None,
@@ -64,7 +77,7 @@ def chat(
     named = documents or []
     if "-" in named:
         raise UsageError(
-            "chat reads its questions from standard input, so no document can come from there",
+            "chat reads questions from standard input, so it can't read a document there",
             hint="save the document to a file first",
         )
     wanted, save = page_range(pages), call.settings.save
@@ -90,7 +103,7 @@ def go_on(call: Call, drawer: Drawer, path: Path, *, reindex: bool) -> Conversat
     try:
         session, digest = read_session(path)
     except UsageError as problem:
-        before = "move it away to go on with the one before, or " if path.parent == drawer.folder else ""
+        before = "move it away to resume the one before, or " if path.parent == drawer.folder else ""
         problem.hint = problem.hint or before + BEGIN
         raise
     defaults, going_on = defaults_of(call), resumed(call, session.settings, path.name)
@@ -105,3 +118,47 @@ def go_on(call: Call, drawer: Drawer, path: Path, *, reindex: bool) -> Conversat
     conversation.turns, conversation.absent = list(session.turns), absent
     conversation.record = drawer.record(path, conversation.session(), digest)
     return conversation
+
+
+def run(conversation: Conversation, keyboard: Keyboard) -> int:
+    """Take lines until there are no more; the exit code: 0, or that of the first question that failed."""
+    interactive = keyboard.interactive
+    if interactive:
+        if conversation.turns:
+            conversation.call.console.say("")
+        show_documents(conversation.call.console, conversation.library, conversation.absent)
+        remark(conversation.call.console, "Ask a question, or type /help. Ctrl-D leaves.")
+    for line in keyboard.lines():
+        try:
+            _take(conversation, line.strip(), interactive=interactive)
+        except KeyboardInterrupt:
+            if not interactive:
+                raise
+            conversation.call.console.say("stopped", style="yellow")
+        if conversation.left:
+            break
+    if interactive and conversation.keeps and conversation.turns and not conversation.told_unkept:
+        conversation.call.console.say("kept: `sharedllm chat` resumes this conversation", style="dim")
+    return 0 if interactive else conversation.code
+
+
+def _take(conversation: Conversation, line: str, *, interactive: bool) -> None:
+    console = conversation.call.console
+    try:
+        if is_command(line):
+            run_command(conversation, line)
+        elif interactive and line.lower() in FAREWELLS:
+            conversation.left = True
+        elif line:
+            conversation.ask(line, interactive=interactive)
+    except BrokenPipeError:
+        raise
+    except Exception as error:
+        # Whatever went wrong with one line, what was said before it is worth more than an early end.
+        problem = translate(error)
+        if console.verbose:
+            console.traceback(error)
+        console.problem(problem)
+        conversation.code = conversation.code or problem.exit_code
+    finally:
+        conversation.keep()

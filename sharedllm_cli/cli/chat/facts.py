@@ -10,7 +10,7 @@ from sharedllm_cli.answer import Answer, Source
 from sharedllm_cli.cli.chat.session import SavedDocument, SavedTurn
 from sharedllm_cli.cli.terminal.answers import page_text
 from sharedllm_cli.cli.terminal.console import Console, one_line
-from sharedllm_cli.cli.terminal.quantities import duration, number_of, page_list, size
+from sharedllm_cli.cli.terminal.tables import duration, number_of, page_list, size
 
 if TYPE_CHECKING:
     from sharedllm_cli.config import Settings
@@ -118,7 +118,7 @@ def show_tree(console: Console, answer: Answer, library: Library, settings: Sett
 def why_no_tree(answer: Answer, settings: Settings) -> str:
     """Why no tree was read for an answer, and what would have one read."""
     if not answer.coverage.tokens_read:
-        return "none of the question's words occurs in the documents, so nothing was read"
+        return "none of the question's words occur in the documents, so nothing was read"
     if not answer.model.reads_tree:
         kind = "reads no tree" if answer.model.trained else "is untrained"
         return f"the model's adapter {kind}, so it answered from verbatim passages alone"
@@ -143,7 +143,7 @@ def _levels_told(levels: Counter[int]) -> str:
 
 def _place(source: Source) -> Row:
     where = f"level {source.level}, node {source.node}" + (f", {page_text(source)}" if source.paged else "")
-    return f"chunk {source.chunk}", where + ("" if source.read else ", found and not read")
+    return f"chunk {source.chunk}", where + ("" if source.read else ", found but not read")
 
 
 def show_stats(console: Console, turns: Sequence[SavedTurn]) -> None:

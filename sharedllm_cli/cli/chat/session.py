@@ -36,7 +36,7 @@ SUFFIX = ".json"
 KEPT = "chats"
 """The folder of kept conversations below the tool's home."""
 TYPED = "chat-history"
-"""The file below the tool's home with what was typed in chats."""
+"""The file below the tool's home with the input history in chats."""
 MOST_BYTES = 256_000_000
 """A larger file is no conversation, and is not read to find that out."""
 
@@ -52,7 +52,7 @@ class SavedDocument:
 
 @dataclass(frozen=True)
 class SavedTurn:
-    """A question and what was answered; `result` is None where the answer was stopped before its end."""
+    """A question and what was answered; `result` is None where the answer was stopped early."""
 
     question: str
     answer: str
@@ -91,14 +91,14 @@ def decode(data: bytes, name: str) -> Session:
     try:
         content = json.loads(data)
     except (ValueError, RecursionError):
-        raise UsageError(f"{name} is no saved conversation, or is damaged") from None
+        raise UsageError(f"{name} is not a saved conversation, or is damaged") from None
     if not isinstance(content, dict) or content.get("format") != FORMAT:
-        raise UsageError(f"{name} is no saved conversation", hint="/save writes one")
+        raise UsageError(f"{name} is not a saved conversation", hint="/save writes one")
     version = content.get("version")
     if isinstance(version, int) and version > VERSION:
         raise UsageError(
             f"{name} was saved by a later version of sharedllm (format {version}, this one reads {VERSION})",
-            hint="upgrade sharedllm to go on with it",
+            hint="upgrade sharedllm to resume it",
         )
     try:
         if version not in (OLDEST, VERSION):
@@ -110,7 +110,7 @@ def decode(data: bytes, name: str) -> Session:
         if not session.documents:
             raise _UnfitError("documents")
     except _UnfitError as problem:
-        raise UsageError(f"{name} is damaged: {problem} is not what a conversation holds") from None
+        raise UsageError(f"{name} is damaged: {problem} is not valid in a conversation") from None
     return session
 
 
@@ -172,7 +172,7 @@ def read_session(path: Path) -> tuple[Session, str]:
         if not path.is_file():
             raise UsageError(f"there is no file {path}")
         if path.stat().st_size > MOST_BYTES:
-            raise UsageError(f"{path} is no saved conversation")
+            raise UsageError(f"{path} is not a saved conversation")
         data = path.read_bytes()
         return decode(data, str(path)), sha256_of_bytes(data)
     except (OSError, ValueError) as problem:
@@ -192,7 +192,7 @@ def write_session(path: Path, session: Session) -> None:
         try:
             read_session(path)
         except UsageError as problem:
-            raise UsageError(f"{path} is there already: {problem.message}", hint="choose another name") from None
+            raise UsageError(f"{path} already exists: {problem.message}", hint="choose another name") from None
     if not path.parent.is_dir():
         raise UsageError(f"there is no folder {path.parent}", hint="choose another place")
     with writing(path.parent, "choose another place"):

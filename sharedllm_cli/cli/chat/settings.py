@@ -10,7 +10,7 @@ from dataclasses import Field, fields, replace
 from pathlib import Path
 from typing import Any
 
-from sharedllm_cli.cli.session import Call, read_config
+from sharedllm_cli.cli.call import Call, read_config
 from sharedllm_cli.config import Resolved, Settings, resolve
 from sharedllm_cli.errors import UsageError
 
@@ -27,8 +27,8 @@ PLACES = frozenset({"model", "adapter", "index_dir"})
 """May name a folder, which is saved with its whole path: a chat may be resumed from elsewhere."""
 OF_THE_CHAT = {
     "pages": "Read only these pages of every document (A-B), as --pages takes them.",
-    "sources": "Show where the answer stands in the document.",
-    "stream": "Show the answer while it is written.",
+    "sources": "Show the sources of the answer.",
+    "stream": "Show the answer as it is generated.",
 }
 """Options of `chat` itself."""
 DEFAULT = "default"
@@ -65,12 +65,12 @@ def settable(word: str) -> str:
         return name
     if name in KNOBS:
         raise UsageError(
-            f"--{shown_name(name)} is settled when a chat starts",
-            hint=f"leave with Ctrl-D, and go on with: sharedllm chat --resume --{shown_name(name)} …",
+            f"--{shown_name(name)} can't change during a chat",
+            hint=f"leave with Ctrl-D and run: sharedllm chat --resume --{shown_name(name)} …",
         )
     near = difflib.get_close_matches(shown_name(name), names(), n=1)
     hint = f"did you mean: {near[0]}" if near else f"one of: {', '.join(names())}"
-    raise UsageError(f"there is no setting {word!r}", hint=hint)
+    raise UsageError(f"unknown setting {word!r}", hint=hint)
 
 
 def defaults_of(call: Call) -> Settings:
@@ -110,7 +110,7 @@ def _whole_path(text: str) -> str:
 def resumed(call: Call, saved: Mapping[str, Any], name: str) -> Call:
     """The call with the settings of a saved conversation; what was given as a flag stays.
 
-    UsageError where they can't be meant, which names the conversation.
+    UsageError where they are invalid; it names the conversation.
     """
     origins = call.resolved.origins
     wanted = {

@@ -5,31 +5,45 @@ from __future__ import annotations
 import difflib
 import re
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from sharedllm_cli.cli.arguments import exit_code, page_range, report_failures
-from sharedllm_cli.cli.chat import adjusting
-from sharedllm_cli.cli.chat import documents as chat_documents
+from sharedllm_cli.cli import options
 from sharedllm_cli.cli.chat import facts as chat_facts
 from sharedllm_cli.cli.chat import settings as chat_settings
-from sharedllm_cli.cli.chat.resuming import fixed, opening_again, tell_of, told_documents
+from sharedllm_cli.cli.chat.conversation import (
+    Conversation,
+    chosen,
+    fixed,
+    joined,
+    opening_again,
+    saved,
+    tell_of,
+    told_documents,
+    without,
+)
 from sharedllm_cli.cli.chat.session import SUFFIX, Record, dated, read_session, write_session
+from sharedllm_cli.cli.chat.settings import DEFAULT, KNOBS, OF_THE_CHAT, SECRET, is_switch, shown_name
+from sharedllm_cli.cli.preflight import exit_code, page_range, report_failures
 from sharedllm_cli.cli.terminal.answers import show_sources
-from sharedllm_cli.cli.terminal.quantities import number_of
+from sharedllm_cli.cli.terminal.tables import number_of
+from sharedllm_cli.documents.pages import PageRange, resolve
 from sharedllm_cli.errors import UsageError
 
 if TYPE_CHECKING:
-    from sharedllm_cli.cli.chat.conversation import Conversation
+    from sharedllm_cli.engine import Engine, OpenDocument
+
 
 LISTED = 10
 """So many kept conversations are listed by /load."""
 COMMAND = re.compile(r"/[^\s/]*(\s|$)")
 """`/etc/fstab` begins a question; a command has one slash."""
+ALIASES = {"/exit": "/quit", "/q": "/quit", "/?": "/help", "/h": "/help"}
+YES, NO = ("on", "true", "yes", "1"), ("off", "false", "no", "0")
 
 
 @dataclass(frozen=True)
@@ -53,7 +67,7 @@ def run_command(conversation: Conversation, line: str) -> None:
     if command is None:
         near = difflib.get_close_matches(word, COMMANDS, n=1)
         hint = f"did you mean {near[0]}? /help lists all" if near else f"one of: {', '.join(COMMANDS)}"
-        raise UsageError(f"there is no command {word}", hint=hint)
+        raise UsageError(f"unknown command {word}", hint=hint)
     if rest and not command.takes:
         raise UsageError(f"{word} takes nothing after it, got {rest!r}")
     console = conversation.call.console
@@ -73,14 +87,16 @@ def split(text: str, example: str) -> list[str]:
     try:
         return shlex.split(text)
     except ValueError:
-        raise UsageError("a quotation mark or backslash stands alone", hint=f"for example: {example}") from None
+        raise UsageError(
+            "unbalanced quotation mark, or a backslash at the end", hint=f"for example: {example}"
+        ) from None
 
 
 def one_path(text: str, example: str) -> Path | None:
     """The path that a command's text names, None for none; UsageError for several."""
     words = split(text, example)
     if len(words) > 1:
-        raise UsageError("one file is enough; a name with blanks stands in quotes", hint=f"for example: {example}")
+        raise UsageError("give one file; put a name with spaces in quotes", hint=f"for example: {example}")
     if not words:
         return None
     with suppress(RuntimeError):  # no such user: the name is taken as it stands
@@ -93,8 +109,8 @@ def show_help(conversation: Conversation, _: str) -> None:
     chat_facts.rows(conversation.call.console, pairs)
     chat_facts.remark(
         conversation.call.console,
-        "Anything else is a question. Alt-Enter or a backslash at the end begins a new line, Tab completes, Ctrl-R"
-        " searches what was typed before, Ctrl-C stops an answer, Ctrl-D leaves.",
+        "Anything else is a question. Alt-Enter or a backslash at the end starts a new line, Tab completes, Ctrl-R"
+        " searches the input history before, Ctrl-C stops an answer, Ctrl-D leaves.",
     )
 
 
@@ -133,12 +149,12 @@ def add(conversation: Conversation, text: str) -> None:
     if not words:
         raise UsageError("/add needs a document", hint="for example: /add notes.pdf letters/")
     if "-" in words:
-        raise UsageError("chat reads its questions from standard input, so no document can come from there")
+        raise UsageError("chat reads questions from standard input, so it can't read a document there")
     with call.console.waiting("reading"):
         added = conversation.engine.open(words)
-    adjusting.check_pages(added.documents, conversation.pages)
-    conversation.library, told = chat_documents.joined(conversation.library, added)
-    here = {chat_documents.saved(document).path for document in conversation.library.documents}
+    check_pages(added.documents, conversation.pages)
+    conversation.library, told = joined(conversation.library, added)
+    here = {saved(document).path for document in conversation.library.documents}
     conversation.absent = [gone for gone in conversation.absent if gone.path not in here]
     report_failures(call, added.failures)
     conversation.code = conversation.code or exit_code(added.failures)
@@ -154,14 +170,14 @@ def drop(conversation: Conversation, text: str) -> None:
     words = [text] if text in names else split(text, '/drop "my notes.pdf"')
     if not words:
         raise UsageError("/drop needs a document: its name, or its number in /docs", hint=f"open: {', '.join(names)}")
-    dropped = chat_documents.chosen(open_now, absent, words)
+    dropped = chosen(open_now, absent, words)
     gone = [document for document in open_now if any(document is one for one in dropped)]
     if len(gone) == len(open_now):
         raise UsageError(
             "the last document can't be dropped" if len(gone) == 1 else "not all documents can be dropped",
             hint="/add another one first, or /quit",
         )
-    conversation.library = chat_documents.without(conversation.library, gone)
+    conversation.library = without(conversation.library, gone)
     conversation.absent = [one for one in absent if not any(one is other for other in dropped)]
     documents(conversation, "")
 
@@ -170,7 +186,7 @@ def clear(conversation: Conversation, _: str) -> None:
     """Begin anew, with the same documents and settings; what was said so far stays in its file."""
     conversation.turns.clear()
     conversation.record = Record(conversation.drawer)
-    conversation.call.console.say("the conversation starts anew")
+    conversation.call.console.say("the conversation is cleared")
 
 
 def save(conversation: Conversation, text: str) -> None:
@@ -185,7 +201,7 @@ def save(conversation: Conversation, text: str) -> None:
         if path.is_dir():
             raise UsageError(f"{path} is a folder", hint="name a file in it")
         write_session(path, dated(conversation.session()))
-    console.say_plain(f"saved, for you alone to read: {path}")
+    console.say_plain(f"saved, readable by you alone: {path}")
 
 
 def load(conversation: Conversation, text: str) -> None:
@@ -197,7 +213,7 @@ def load(conversation: Conversation, text: str) -> None:
     try:
         session, digest = read_session(path)
     except UsageError as problem:
-        problem.hint = problem.hint or "this chat goes on as it was; /load without a name lists what is kept"
+        problem.hint = problem.hint or "this chat is unchanged; /load without a name lists the kept ones"
         raise
     call, engine = conversation.call, conversation.engine
     settings = chat_settings.resumed(call, session.settings, path.name).settings
@@ -243,7 +259,7 @@ def list_kept(conversation: Conversation) -> None:
         console.say("no conversation is kept yet; /load FILE takes one that /save wrote")
         return
     chat_facts.rows(console, pairs, title="Kept conversations")
-    chat_facts.remark(console, "/load NUMBER goes on with one of them, /load FILE with one that /save wrote")
+    chat_facts.remark(console, "/load NUMBER resumes one of them, /load FILE one that /save wrote")
 
 
 def settings(conversation: Conversation, text: str) -> None:
@@ -255,9 +271,9 @@ def settings(conversation: Conversation, text: str) -> None:
         return
     name = chat_settings.settable(word)
     if value:
-        adjusting.change(conversation, name, unquoted(value))
+        change(conversation, name, unquoted(value))
         if name == "tree" and conversation.engine.settings.tree and not conversation.engine.reads_tree:
-            console.note("the model's adapter reads no tree, so this changes nothing")
+            console.note("the model's adapter reads no tree, so this has no effect")
     show_setting(conversation, name, meaning=not value)
 
 
@@ -272,7 +288,7 @@ def show_settings(conversation: Conversation) -> None:
     console = conversation.call.console
     every = (*chat_settings.OF_A_QUESTION, *chat_settings.OF_THE_CHAT)
     chat_facts.rows(console, [setting_row(conversation, name) for name in every])
-    chat_facts.remark(console, "/set NAME VALUE changes one, /set NAME default takes it back, /set NAME explains it")
+    chat_facts.remark(console, "/set NAME VALUE changes one, /set NAME default resets it, /set NAME explains it")
 
 
 def show_setting(conversation: Conversation, name: str, *, meaning: bool) -> None:
@@ -284,7 +300,7 @@ def show_setting(conversation: Conversation, name: str, *, meaning: bool) -> Non
 
 
 def setting_row(conversation: Conversation, name: str) -> tuple[str, str]:
-    value, default = adjusting.told(conversation, name), adjusting.default_told(conversation, name)
+    value, default = told(conversation, name), default_told(conversation, name)
     return chat_settings.shown_name(name), value if default is None else f"{value} (default: {default})"
 
 
@@ -299,15 +315,105 @@ def leave(conversation: Conversation, _: str) -> None:
 COMMANDS: dict[str, Command] = {
     "/help": Command("", "this list", show_help),
     "/sources": Command("", "the sources of the last answer, quoted in full", sources),
-    "/tree": Command("", "what was read of the context tree for it, and where its passages stand", tree),
-    "/stats": Command("", "what it took: tokens, pages, seconds, memory; and all answers together", stats),
+    "/tree": Command("", "the nodes of the context tree that it read, and where its passages are", tree),
+    "/stats": Command("", "tokens, pages, seconds and memory of the last answer, and of all", stats),
     "/docs": Command("", "the documents of this chat, by number", documents),
     "/add": Command("DOC...", "open more documents: files, folders, globs", add),
     "/drop": Command("NAME|NUMBER", "close a document", drop),
     "/set": Command("[NAME [VALUE]]", "show the settings, or change one", settings),
-    "/clear": Command("", "begin anew: forget what was said so far", clear),
+    "/clear": Command("", "start again: forget the conversation so far", clear),
     "/save": Command("[FILE]", "save the conversation", save),
-    "/load": Command("[FILE|NUMBER]", "go on with a saved conversation, or list what is kept", load),
+    "/load": Command("[FILE|NUMBER]", "resume a saved conversation, or list those kept", load),
     "/quit": Command("", "leave (also Ctrl-D)", leave),
 }
-ALIASES = {"/exit": "/quit", "/q": "/quit", "/?": "/help", "/h": "/help"}
+
+
+def change(conversation: Conversation, name: str, text: str) -> None:
+    """Set a setting to what the user typed, or back to its default.
+
+    Raises UsageError, with the words that the flag has for it, and then nothing is changed.
+    """
+    back = text.lower() == DEFAULT
+    if name == "pages":
+        wanted = None if back else page_range(text)
+        for remark in check_pages(conversation.library.documents, wanted):
+            conversation.call.console.note(remark)
+        conversation.pages = wanted
+    elif name in OF_THE_CHAT:
+        setattr(conversation, name, True if back else _switch(name, text))
+    else:
+        value = getattr(conversation.defaults, name) if back else _parsed(name, text)
+        conversation.engine.use(replace(conversation.engine.settings, **{name: value}))
+
+
+def check_pages(documents: Sequence[OpenDocument], wanted: PageRange | None) -> list[str]:
+    """How the pages are meant, where that must be told; UsageError where a document has none of them."""
+    remarks = []
+    for opened in documents if wanted else ():
+        assert wanted is not None
+        try:
+            remarks.append(resolve(wanted, opened.document).remark)
+        except UsageError as problem:
+            there_is = f"{problem.hint}; " if problem.hint else ""
+            raise UsageError(problem.message, hint=f"{there_is}/set pages default reads every page") from None
+    return [remark for remark in remarks if remark]
+
+
+def _parsed(name: str, text: str) -> Any:
+    if is_switch(name):
+        return _switch(name, text)
+    return options.number_from(KNOBS[name], text)
+
+
+def _switch(name: str, text: str) -> bool:
+    if text.lower() not in YES + NO:
+        raise UsageError(f"--{shown_name(name)} can't be {text!r}", hint="choose one of on, off, default")
+    return text.lower() in YES
+
+
+def told(conversation: Conversation, name: str) -> str:
+    """A setting's value as /set shows it; where the adapter decides, what it decides."""
+    if name == "pages":
+        return "all" if conversation.pages is None else str(conversation.pages)
+    if name in OF_THE_CHAT:
+        return _text(getattr(conversation, name))
+    value = getattr(conversation.engine.settings, name)
+    if name in SECRET:
+        return "none" if value is None else "given"
+    if value is not None:
+        return _text(value)
+    return _of_the_adapter(conversation.engine, name)
+
+
+def default_told(conversation: Conversation, name: str) -> str | None:
+    """The default of a setting that differs from it; None where it doesn't."""
+    if name == "pages":
+        return None if conversation.pages is None else "all"
+    if name in OF_THE_CHAT:
+        return None if getattr(conversation, name) else "on"
+    default = getattr(conversation.defaults, name)
+    if getattr(conversation.engine.settings, name) == default:
+        return None
+    if default is None:
+        return {"system": "built in", "password": "none"}.get(name, "the adapter's")
+    return _text(default)
+
+
+def _of_the_adapter(engine: Engine, name: str) -> str:
+    shared, settings = engine.shared, engine.settings
+    if name == "evidence_tokens":
+        return f"{shared.passage_budget(settings):,} (the adapter's)"
+    if name == "candidates":
+        return f"{shared.candidates(settings)} (the adapter's)"
+    if name == "tree":
+        return f"{_text(shared.reads_tree(settings))} (the adapter's)"
+    if name == "refuse_from":
+        threshold = shared.refuse_from(settings)
+        return "left to decoding" if threshold is None else f"{threshold:g} (the adapter's)"
+    return "built in"
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    return f"{value:g}" if isinstance(value, float) else str(value)

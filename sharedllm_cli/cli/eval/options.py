@@ -21,7 +21,7 @@ ANSWER_SETTINGS = (
     "max_new_tokens",
     "system",
 )
-KEPT = "go on with --resume"
+KEPT = "continue with --resume"
 
 DataFiles = Annotated[
     list[str],
@@ -35,7 +35,9 @@ DataFiles = Annotated[
 ]
 Arms = Annotated[
     str,
-    typer.Option("--arms", metavar="A,A,…", help="Arms: closed, truncate, bm25, tree, tree-wrong, sharedllm, full."),
+    typer.Option(
+        "--arms", metavar="A,A,…", help="Of closed, truncate, bm25, tree, tree-wrong, plain, sharedllm, full."
+    ),
 ]
 NoAdapter = Annotated[bool, typer.Option("--no-adapter", help="The base model alone: no adapter in any arm.")]
 Limit = Annotated[

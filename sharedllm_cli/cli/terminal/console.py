@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from rich.console import Console as RichConsole
     from rich.console import RenderableType
 
-    from sharedllm_cli.cli.terminal.bars import Bar, Bars
+    from sharedllm_cli.cli.terminal.screen import Bar, Bars
 
 CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 """Everything a terminal may obey instead of show: C0 but tab and line feed, DEL, C1, direction marks, surrogates."""
@@ -207,7 +207,7 @@ class Console:
 
     def task(self, description: str, total: int, unit: str) -> Bar:
         """A context manager around work of `total` units; a bar on a terminal, silent elsewhere."""
-        from sharedllm_cli.cli.terminal.bars import Bar, Bars
+        from sharedllm_cli.cli.terminal.screen import Bar, Bars
 
         if self._bars is None:
             drawn = self.err_is_terminal and not self.quiet and os.environ.get("TERM") != "dumb"

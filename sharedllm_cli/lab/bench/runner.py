@@ -38,7 +38,7 @@ def bench(request: Request, settings: Settings, *, home: Path, reporter: Reporte
 def run(
     subject: Subject, request: Request, settings: Settings, *, home: Path, reporter: Reporter, deadline: float
 ) -> dict[str, Any]:
-    """`bench` for a model that is open already; nothing is begun that would end after `deadline` (`perf_counter`)."""
+    """`bench` for a model that is already open; nothing is begun that would end after `deadline` (`perf_counter`)."""
     machine = measure_machine(subject.placement)
     found: dict[str, Any] = {}
     with TemporaryDirectory(prefix="sharedllm-bench-") as folder:

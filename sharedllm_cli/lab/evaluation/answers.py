@@ -61,7 +61,7 @@ class Request:
 def answers(request: Request, settings: Settings, *, home: Path, reporter: Reporter) -> dict[str, Any]:
     """Ask every arm every question and compare; returns the object of `eval qa --json`.
 
-    Raises DocumentError for data that can't be read, UsageError for a request that can't be meant or leaves no arm,
+    Raises DocumentError for data that can't be read, UsageError for an invalid request or leaves no arm,
     ModelError for a model that can't be had, ResourceError where trees don't fit the disk.
     """
     if not request.adapter:

@@ -86,7 +86,7 @@ class Cell:
 def needle(request: Request, settings: Settings, *, home: Path, reporter: Reporter) -> dict[str, Any]:
     """Plant, ask and count; returns the object of `eval needle --json`.
 
-    Raises DocumentError for a text that can't be read, UsageError for a request that can't be meant (a length that the
+    Raises DocumentError for a text that can't be read, UsageError for an invalid request (a length that the
     text does not reach) or leaves no arm, ModelError for a model that can't be had, ResourceError for a full disk.
     """
     if not request.adapter:

@@ -73,7 +73,7 @@ class Request:
 def perplexity(request: Request, settings: Settings, *, home: Path, reporter: Reporter) -> dict[str, Any]:
     """Score every stretch by every arm and compare; returns the object of `eval ppl --json`.
 
-    Raises DocumentError for a text that can't be read, UsageError for a request that can't be meant or leaves nothing
+    Raises DocumentError for a text that can't be read, UsageError for an invalid request or leaves nothing
     to measure, ModelError for a model that can't be had, ResourceError where trees don't fit memory or disk.
     """
     if not request.adapter:

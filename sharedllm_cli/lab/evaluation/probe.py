@@ -83,7 +83,7 @@ def probe(request: Request, settings: Settings, *, home: Path, reporter: Reporte
 
     Interrupted (KeyboardInterrupt), it returns what was measured so far with `interrupted` true; where that is nothing,
     the interrupt goes on. Raises DocumentError for data that can't be read or hold too little, UsageError for a request
-    that can't be meant, ModelError for a model or adapter that can't be had.
+    that is invalid, ModelError for a model or adapter that can't be had.
     """
     joining = Joining.of(len(request.data), (1,), (request.last,))
     documents = read_joined(request.data, joining, skip_bad_lines=request.skip_bad_lines, reporter=reporter)

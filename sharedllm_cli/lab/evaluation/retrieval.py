@@ -64,7 +64,7 @@ def retrieval(request: Request, settings: Settings, *, home: Path, reporter: Rep
     """Ask, score and count; returns the object of `eval retrieval --json`.
 
     Raises DocumentError for data that can't be read or hold no question whose answer's place is known, UsageError for
-    a request that can't be meant, ModelError for a base model that can't be had.
+    an invalid request, ModelError for a base model that can't be had.
     """
     joining = Joining.of(len(request.data), request.joins, request.lasts)
     documents = read_joined(request.data, joining, skip_bad_lines=request.skip_bad_lines, reporter=reporter)

@@ -80,7 +80,7 @@ def read_records(path: Path, *, skip_bad_lines: bool, reporter: Reporter, unansw
     Questions without any answer are kept only where `unanswerable` asks for them.
 
     A bad line is named with file, line number and reason: as a warning where bad lines are skipped, else as a
-    DocumentError. Raises DocumentError too where the file can't be read or holds no document.
+    DocumentError. Raises DocumentError too where the file can't be read or contains no document.
     """
     if is_plain_text(path):
         return [_plain_text(path)]
@@ -98,7 +98,7 @@ def read_records(path: Path, *, skip_bad_lines: bool, reporter: Reporter, unansw
                     raise DocumentError(message, hint=hint) from None
                 reporter.warn(f"{message}; skipped")
     if not records:
-        raise DocumentError(f"{path} holds no document")
+        raise DocumentError(f"{path} contains no document")
     return records
 
 
@@ -125,7 +125,7 @@ def _plain_text(path: Path) -> Record:
     with _translated(path), _opened(path) as file:
         text = file.read().decode("utf-8")
     if not text.strip():
-        raise DocumentError(f"{path} holds no text")
+        raise DocumentError(f"{path} contains no text")
     return Record(path.name, path.name.partition(".")[0].replace("_", " "), text, ())
 
 

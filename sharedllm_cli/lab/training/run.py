@@ -96,7 +96,7 @@ class Outcome:
 def run(request: Request, settings: Settings, *, home: Path, reporter: Reporter) -> Outcome:
     """Train an adapter as requested.
 
-    Raises UsageError for a request that can't be meant, DocumentError for data that can't be read, ModelError for a
+    Raises UsageError for an invalid request, DocumentError for data that can't be read, ModelError for a
     base model that can't be had, StoredIndexError for a damaged checkpoint.
     """
     _check(request, settings)

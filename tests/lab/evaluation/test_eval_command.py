@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from sharedllm_cli.cli.app import run
-from sharedllm_cli.cli.eval.heat_map import show_heat_map, style
+from sharedllm_cli.cli.eval.texts import show_heat_map, style
 from sharedllm_cli.cli.terminal.console import Console
 from sharedllm_cli.lab.evaluation import answers as answers_module
 from sharedllm_cli.lab.evaluation import needle as needle_module

@@ -261,7 +261,7 @@ def test_the_command_compares_searches_by_hybrid_unless_said(searches: tuple[Pat
 
 
 def test_nothing_heavy_is_loaded() -> None:
-    code = "import sys, sharedllm_cli.lab.evaluation.comparing; import sharedllm_cli.cli.eval.compare;"
+    code = "import sys, sharedllm_cli.lab.evaluation.comparing; import sharedllm_cli.cli.eval.questions;"
     code += "print('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False\n"
 

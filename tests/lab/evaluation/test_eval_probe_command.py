@@ -70,7 +70,7 @@ def test_what_an_interrupted_probe_measured_is_shown(monkeypatch: pytest.MonkeyP
     code, out, err = call("--data", "a.jsonl", "--out", "folder")
     assert code == 130
     assert "0-2" in out
-    assert "interrupted: go on with --resume" in err
+    assert "interrupted: continue with --resume" in err
 
 
 def test_a_run_leaves_its_numbers_and_plots(tiny: list[str], tmp_path: Path) -> None:

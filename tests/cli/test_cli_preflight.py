@@ -13,7 +13,7 @@ import pytest
 from fake_engine import Ran, Script, call
 from reportlab.pdfgen import canvas
 
-from sharedllm_cli.cli import machine
+from sharedllm_cli.cli import doctor
 from sharedllm_cli.documents import readers
 from sharedllm_cli.documents.sources import SourceFile
 from sharedllm_cli.home import obstacle
@@ -57,9 +57,9 @@ def test_a_missing_document_is_told_at_once(command: tuple[str, ...]) -> None:
         ("empty.txt", "empty.txt is empty"),
         ("torn.pdf", "torn.pdf is damaged, or not a PDF"),
         ("photo.jpg", "photo.jpg is an image, which can't be read"),
-        ("hollow", "the folder hollow holds no document"),
+        ("hollow", "the folder hollow contains no document"),
         ("*.xyz", "no document matches *.xyz"),
-        ("", "the name of a document is empty or not a name"),
+        ("", "the name of a document is empty or invalid"),
     ],
 )
 def test_what_can_t_be_read_is_told_at_once(broken: Path, document: str, told: str) -> None:
@@ -126,7 +126,7 @@ print(*(name for name in {HEAVY!r} if name in sys.modules))
 def test_one_question_is_asked_at_a_time(questions: tuple[str, str]) -> None:
     error = refused(Script(), "ask", "book.pdf", *questions, code=2)
     assert error == (
-        f"error: {questions[0]!r} is no document: one question is asked at a time, and it is the last argument\n"
+        f"error: {questions[0]!r} is not a document: ask one question at a time, as the last argument\n"
         "hint: to ask several: sharedllm chat book.pdf\n"
     )
     assert "no document given" in refused(Script(), "ask", *questions, code=2)
@@ -182,8 +182,8 @@ def test_a_home_that_is_not_there_yet_is_no_obstacle(tmp_path: Path, monkeypatch
 
 
 def test_doctor_says_what_stands_in_the_way_of_the_home(shelf: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(machine, "_torch", lambda: iter(()))
-    monkeypatch.setattr(machine, "_runs", lambda *_: iter(()))
+    monkeypatch.setattr(doctor, "_torch", lambda: iter(()))
+    monkeypatch.setattr(doctor, "_runs", lambda *_: iter(()))
     for home, why in ((shelf / "book.pdf", "it is a file, not a folder"), (shelf / "book.pdf" / "x", "is a file")):
         monkeypatch.setenv("SHAREDLLM_HOME", str(home))
         ran = call(Script(), "doctor", "--json")

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from sharedllm_cli.cli.call import Call, calm_libraries
 from sharedllm_cli.cli.eval.options import (
     DATA,
     DataFiles,
@@ -20,7 +21,6 @@ from sharedllm_cli.cli.eval.options import (
     share,
 )
 from sharedllm_cli.cli.options import takes
-from sharedllm_cli.cli.session import Call, calm_libraries
 from sharedllm_cli.cli.terminal.tables import show_table
 from sharedllm_cli.config import parse_layer_span
 
@@ -118,7 +118,7 @@ def probe(
     from sharedllm_cli.lab.training.records import DataFile
 
     if out is not None:
-        call.console.kept = "go on with --resume"
+        call.console.kept = "continue with --resume"
     request = Request(
         tuple(DataFile(Path(file)) for file in data),
         None if layers is None else tuple(map(parse_layer_span, names(layers))),

@@ -1,4 +1,7 @@
-"""Arguments and options that several commands share, and the checks that a settings field can't make."""
+"""What is known at once is reported at once: a document that can't be read, a folder that can't be written.
+
+The engine would find the same, in the same words, but only after its libraries have loaded for seconds.
+"""
 
 from __future__ import annotations
 
@@ -10,66 +13,22 @@ import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
-import typer
-
-from sharedllm_cli.cli.beforehand import refuse_unreadable, refuse_unwritable
-from sharedllm_cli.cli.options import OUTPUT, READING
-from sharedllm_cli.cli.session import Call
-from sharedllm_cli.documents.page_ranges import PageRange
+from sharedllm_cli.cli.call import Call
+from sharedllm_cli.documents.pages import PageRange
+from sharedllm_cli.documents.sources import SourceFile, expand
 from sharedllm_cli.errors import DocumentError, SharedLLMError, UsageError
+from sharedllm_cli.home import HOME_ELSEWHERE, INDEX_ELSEWHERE, obstacle
 
 if TYPE_CHECKING:
+    from sharedllm_cli.documents.readers import Probe
     from sharedllm_cli.engine import Engine, Library
+
 
 EXAMPLE = 'sharedllm ask book.pdf "Who wrote the letter?"'
 
-DELETING = "Deleting"
-
 Failures = Sequence[tuple[str, SharedLLMError]]
-
-Documents = Annotated[
-    list[str],
-    typer.Argument(
-        metavar="DOC...",
-        help="Files (PDF, txt, md, rst, html, epub), folders, globs, or - for standard input.",
-        show_default=False,
-    ),
-]
-Pages = Annotated[
-    str | None,
-    typer.Option(
-        "--pages",
-        metavar="A-B",
-        help="Read only these pages, as printed (12-30, xii, A-3..A-7), else as counted; counted:A-B is as counted.",
-        rich_help_panel=READING.title,
-    ),
-]
-Reindex = Annotated[
-    bool,
-    typer.Option(
-        "--reindex",
-        help="Read the document again, even where an index is on disk.",
-        rich_help_panel=READING.title,
-        show_default=False,
-    ),
-]
-Sources = Annotated[
-    bool | None,
-    typer.Option(
-        "--sources/--no-sources",
-        help="Show all places where the answer stands, quoted whole, or none; else the first few, at a terminal.",
-        rich_help_panel=OUTPUT,
-        show_default=False,
-    ),
-]
-Stream = Annotated[
-    bool, typer.Option("--stream/--no-stream", help="Show the answer while it is written.", rich_help_panel=OUTPUT)
-]
-Yes = Annotated[
-    bool, typer.Option("--yes", "-y", help="Don't ask before deleting.", show_default=False, rich_help_panel=DELETING)
-]
 
 
 def split_question(arguments: Sequence[str]) -> tuple[list[str], str]:
@@ -80,7 +39,7 @@ def split_question(arguments: Sequence[str]) -> tuple[list[str], str]:
         raise UsageError("the question is empty", hint=example)
     if not documents:
         missing = "question" if _exists(question) else "document"
-        raise UsageError(f"no {missing} given: {question!r} stands alone", hint=example)
+        raise UsageError(f"no {missing} given: only {question!r}", hint=example)
     if _exists(question):
         raise UsageError(f"no question given: the last argument, {question!r}, is a file or folder", hint=example)
     for argument in documents:
@@ -89,15 +48,15 @@ def split_question(arguments: Sequence[str]) -> tuple[list[str], str]:
             if not given:
                 raise UsageError(f"no document given, only {len(arguments)} questions", hint=example)
             raise UsageError(
-                f"{argument!r} is no document: one question is asked at a time, and it is the last argument",
+                f"{argument!r} is not a document: ask one question at a time, as the last argument",
                 hint=f"to ask several: {shlex.join(['sharedllm', 'chat', *given])}",
             )
     if _looks_unquoted(documents, question):
         if not _exists(documents[0]) and documents[0].isalpha():
-            raise UsageError("no document given, and a question of several words must be quoted", hint=example)
+            raise UsageError("no document given: put a question of several words in quotes", hint=example)
         words = " ".join([*documents[1:], question])
         raise UsageError(
-            f"{documents[-1]!r} is no document; a question of several words must be quoted",
+            f"{documents[-1]!r} is not a document: put a question of several words in quotes",
             hint=f'sharedllm ask {documents[0]} "{words}"',
         )
     return documents, question.strip()
@@ -137,10 +96,10 @@ def announce_stdin(call: Call, documents: Sequence[str]) -> None:
 def open_documents(call: Call, documents: Sequence[str], *, reindex: bool) -> tuple[Engine, Library]:
     """The engine with its model loaded and the documents open; those that can't be read are told at once."""
     refuse_unwritable(call)
-    refuse_unreadable(call, documents, reindex=reindex)
+    probe = probe_first(call, documents, reindex=reindex)
     engine = call.engine()
     with call.console.waiting("loading the model"):
-        library = engine.open(documents, reindex=reindex)
+        library = engine.open(documents, reindex=reindex, probe=probe)
     report_failures(call, library.failures)
     return engine, library
 
@@ -168,5 +127,47 @@ def agreed(call: Call, question: str, yes: bool) -> bool:
     if yes:
         return True
     if not (sys.stdin is not None and sys.stdin.isatty() and call.console.err_is_terminal):
-        raise UsageError("nothing is deleted without being asked", hint="on no terminal, say so with --yes")
+        raise UsageError("deleting needs your confirmation", hint="without a terminal, confirm with --yes")
     return call.console.confirm(question)
+
+
+def refuse_unwritable(call: Call) -> None:
+    """UsageError where the folder of indexes is not there and can't be made; one that is there may serve as it is."""
+    chosen = call.settings.index_dir
+    folder = call.index_folder if chosen else call.home
+    if not folder.is_dir() and (why := obstacle(folder)):
+        what, elsewhere = ("folder of indexes", INDEX_ELSEWHERE) if chosen else ("home folder", HOME_ELSEWHERE)
+        raise UsageError(f"the {what} {folder} can't be used: {why}", hint=elsewhere)
+
+
+def probe_first(call: Call, documents: Sequence[str], *, reindex: bool = False) -> Probe | None:
+    """The first document that can be read, as far as one look shows: the engine goes on from it.
+
+    None for standard input and pipes, which the engine reads. Raises the first document's DocumentError where none can
+    be read; otherwise the engine reports each that can't.
+    """
+    missing: list[tuple[str, DocumentError]] = []
+    sources = expand(documents, missing)
+    problems = [problem for _, problem in missing]
+    for source in sources:
+        try:
+            return _probe(call, source, reindex)
+        except DocumentError as problem:
+            problems.append(problem)
+    if problems:
+        raise problems[0]
+    return None
+
+
+def _probe(call: Call, source: SourceFile, reindex: bool) -> Probe | None:
+    from sharedllm_cli.index.store import IndexStore
+
+    if source.path is None or source.path.is_fifo():
+        return None
+    store = IndexStore(call.index_folder)
+    probe = store.probe(source, call.settings.password)
+    if not reindex and store.folder(probe.content_hash) is not None:
+        probe.forget()  # its index serves: the file need not even open any more
+    else:
+        probe.open()
+    return probe

@@ -1,4 +1,4 @@
-"""One call of the command: its settings, where they came from, its home folder and its console.
+"""One call of the command: its settings, where they came from, its console; and what its errors mean to the user.
 
 The engine is made here and nowhere else, so that a test can put a fake one in its place; nothing heavy is imported
 before a command asks for it.
@@ -18,13 +18,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sharedllm_cli.config import Resolved, Settings, environment_name, flag, resolve
-from sharedllm_cli.errors import UsageError
+from sharedllm_cli.durable import FULL
+from sharedllm_cli.errors import ResourceError, SharedLLMError, UsageError
 from sharedllm_cli.home import config_file, home_folder, indexes_folder
+from sharedllm_cli.memory import is_out_of_memory
 
 if TYPE_CHECKING:
     from sharedllm_cli.cli.terminal.console import Console
     from sharedllm_cli.engine import Engine
     from sharedllm_cli.progress import Reporter
+
+PIPE_CLOSED = 128 + 13
+"""What a shell reports for a program whose reader went away (128 + SIGPIPE)."""
+MEMORY_HINT = "close other programs, choose a smaller --model, or try --quantize 4bit"
 
 
 @dataclass(frozen=True)
@@ -56,7 +62,7 @@ class Call:
 def open_call(
     console: Console, flags: Mapping[str, Any], *, json: bool = False, quiet: bool = False, verbose: bool = False
 ) -> Call:
-    """Settle flags, environment and configuration file into a call; UsageError where one of them can't be meant."""
+    """Settle flags, environment and configuration file into a call; UsageError where one of them is invalid."""
     console.quiet, console.verbose = quiet, verbose
     path = config_file(os.environ)
     file = read_config(path)
@@ -125,3 +131,31 @@ def calm_libraries(*, verbose: bool) -> None:
     os.environ.setdefault("BITSANDBYTES_NOWELCOME", "1")
     if not sys.warnoptions:  # whoever asks Python for warnings gets them
         warnings.filterwarnings("ignore")
+
+
+def translate(error: Exception) -> SharedLLMError:
+    """The error to show: itself if it is ours, ResourceError for lack of memory or disk, else a fault of ours."""
+    if isinstance(error, SharedLLMError):
+        return error
+    if is_out_of_memory(error):
+        return ResourceError("not enough memory for this model and document", hint=MEMORY_HINT)
+    if isinstance(error, OSError) and error.errno in FULL:
+        where = f" at {error.filename}" if error.filename else ""
+        return ResourceError(
+            f"the disk is full{where}", hint="`sharedllm indexes prune` frees space; --index-dir takes another disk"
+        )
+    return SharedLLMError(
+        f"internal error: {type(error).__name__}: {error}",
+        hint="this is a bug in sharedllm: run the command again with --verbose and report the output",
+    )
+
+
+def broken_pipe() -> int:
+    """The reader of a stream went away (`| head`, `2>&1 | head`): leave quietly, nothing more can be written there.
+
+    What an answer still has to say on the other stream goes too: its reader would be shown a part as if it were all.
+    """
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for stream in (sys.stdout, sys.stderr):
+        os.dup2(nowhere, stream.fileno())
+    return PIPE_CLOSED

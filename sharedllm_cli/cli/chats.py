@@ -11,36 +11,36 @@ from typing import Annotated, Any
 
 import typer
 
-from sharedllm_cli.cli import completion
-from sharedllm_cli.cli.arguments import DELETING, Yes, agreed
+from sharedllm_cli.cli.call import Call
 from sharedllm_cli.cli.chat.session import SUFFIX, TYPED, Drawer, SavedTurn, Session, kept_in, read_session
 from sharedllm_cli.cli.help import Command, Group
-from sharedllm_cli.cli.options import takes
-from sharedllm_cli.cli.session import Call
+from sharedllm_cli.cli.options import DELETING, Yes, complete_chats, takes
+from sharedllm_cli.cli.preflight import agreed
 from sharedllm_cli.cli.terminal.answers import page_text
 from sharedllm_cli.cli.terminal.console import Console, harmless, one_line
-from sharedllm_cli.cli.terminal.quantities import number_of, size
-from sharedllm_cli.cli.terminal.tables import show_table
+from sharedllm_cli.cli.terminal.tables import number_of, show_table, size
 from sharedllm_cli.errors import ResourceError, UsageError
 
 app = typer.Typer(help="Manage the conversations that `chat` keeps.", cls=Group)
 
-WHICH = "A kept conversation: its name in `chats list`, or the beginning of it."
-Which = Annotated[str, typer.Argument(metavar="CHAT", help=WHICH, autocompletion=completion.chats, show_default=False)]
+WHICH = "A kept conversation: its name in `chats list`, or its first letters."
+Which = Annotated[str, typer.Argument(metavar="CHAT", help=WHICH, autocompletion=complete_chats, show_default=False)]
 Several = Annotated[
     list[str] | None,
-    typer.Argument(metavar="[CHAT...]", help=WHICH, autocompletion=completion.chats, show_default=False),
+    typer.Argument(metavar="[CHAT...]", help=WHICH, autocompletion=complete_chats, show_default=False),
 ]
 OlderThan = Annotated[
     float | None,
     typer.Option(
-        "--older-than", metavar="DAYS", help="What was not gone on with for so many days.", min=0,
+        "--older-than", metavar="DAYS", help="Delete conversations that were not resumed for N days.", min=0,
         rich_help_panel=DELETING,
     ),
 ]  # fmt: skip
 All = Annotated[
     bool,
-    typer.Option("--all", help="All of them, and what was typed.", show_default=False, rich_help_panel=DELETING),
+    typer.Option(
+        "--all", help="Delete all of them, and the input history.", show_default=False, rich_help_panel=DELETING
+    ),
 ]
 
 
@@ -109,7 +109,7 @@ def rm(
     told = [found[0].stem if len(found) == 1 else number_of(len(found), "conversation")] if found else []
     if everything and typed.is_file():
         found.append(typed)
-        told.append("what was typed")
+        told.append("the input history")
     if not found:
         call.console.note("nothing to delete")
     going = bool(found) and agreed(call, f"Delete {' and '.join(told)}?", yes)
@@ -186,7 +186,7 @@ def _bytes(path: Path) -> int:
 def _places(turn: SavedTurn, *, several: bool) -> Iterator[str]:
     """Where an answer's passages stand."""
     if turn.result is None:
-        yield "stopped before its end"
+        yield "stopped early"
         return
     for source in turn.result.sources if turn.result.answered else ():
         if source.read and (several or source.paged):

@@ -2,39 +2,42 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from sharedllm_cli.cli import completion
-from sharedllm_cli.cli.arguments import Yes, agreed
+from sharedllm_cli.cli.call import Call
 from sharedllm_cli.cli.help import Command, Group
-from sharedllm_cli.cli.models import probe
-from sharedllm_cli.cli.options import takes
-from sharedllm_cli.cli.session import Call
-from sharedllm_cli.cli.terminal.quantities import size
-from sharedllm_cli.cli.terminal.tables import plain, show_facts, show_table
+from sharedllm_cli.cli.options import Yes, complete_models, takes
+from sharedllm_cli.cli.preflight import agreed
+from sharedllm_cli.cli.probe import probe
+from sharedllm_cli.cli.terminal.tables import plain, show_facts, show_table, size
+from sharedllm_cli.config import Settings
+from sharedllm_cli.errors import ModelError
+from sharedllm_cli.model.adapter_config import AdapterConfig, adapter_folder, read_config
 
 if TYPE_CHECKING:
-    from sharedllm_cli.cli.models.adapters import AdapterFacts
     from sharedllm_cli.model.adapter_config import AdapterConfig
+
 
 app = typer.Typer(help="Manage base models and adapters.", cls=Group)
 
 Name = Annotated[
     str,
-    typer.Argument(metavar="MODEL", help="A name from `models list`.", autocompletion=completion.models),
+    typer.Argument(metavar="MODEL", help="A name from `models list`.", autocompletion=complete_models),
 ]
 NameOrDefault = Annotated[
     str | None,
     typer.Argument(
         metavar="MODEL",
-        help="A name from `models list`; without one, the model that `ask` takes.",
-        autocompletion=completion.models,
+        help="A name from `models list`; by default the model that `ask` uses.",
+        autocompletion=complete_models,
         show_default=False,
     ),
 ]
+NO_ADAPTER = "none: answers are based on verbatim passages alone"
 
 
 @app.command("list", cls=Command)
@@ -77,7 +80,7 @@ def pull(call: Call, name: NameOrDefault = None) -> None:
     from sharedllm_cli.weights.pull import pull as fetch
 
     name = name or call.settings.model
-    call.console.kept = "nothing half is left; run the same command again"
+    call.console.kept = "no partial download is left; run the same command again"
     folder = fetch(name, home=call.home, reporter=call.console, offline=call.settings.offline)
     if call.json:
         call.console.json({"name": name, "path": str(folder)})
@@ -109,14 +112,14 @@ def show(
         str | None,
         typer.Argument(
             metavar="[MODEL]",
-            help="A name, a folder or a GGUF file; by default the model that questions are asked of.",
-            autocompletion=completion.models,
+            help="A name, a folder or a GGUF file; by default the model that `ask` uses.",
+            autocompletion=complete_models,
             show_default=False,
         ),
     ] = None,
 ) -> None:
     """Tell what a base model is, and whether its adapter is trained and on what. Loads no weights."""
-    from sharedllm_cli.cli.models.adapters import adapter_facts
+    from sharedllm_cli.cli.models import adapter_facts
 
     facts = base_facts(name or call.settings.model, call.home, offline=call.settings.offline)
     adapter = adapter_facts(call.settings, facts["name"])
@@ -129,7 +132,7 @@ def show(
     show_facts(call.console, adapter_text(adapter), title="Adapter")
 
 
-app.command("probe", cls=Command)(probe.probe)
+app.command("probe", cls=Command)(probe)
 
 
 def base_facts(name: str, home: Path, *, offline: bool) -> dict[str, Any]:
@@ -174,7 +177,7 @@ def base_text(facts: dict[str, Any]) -> list[tuple[str, str]]:
 
 def adapter_text(adapter: AdapterFacts) -> list[tuple[str, str]]:
     """The facts of an adapter for reading."""
-    from sharedllm_cli.cli.models.adapters import training_text
+    from sharedllm_cli.cli.models import training_text
     from sharedllm_cli.index.manifest import ENCODING_WORDS, ENCODINGS
 
     if adapter.config is None:
@@ -213,3 +216,38 @@ def _choice_text(candidates: int | None) -> str:
 
 def _refusal_text(threshold: float | None) -> str:
     return "where decoding does" if threshold is None else f"from a probability of {threshold:g}"
+
+
+@dataclass(frozen=True)
+class AdapterFacts:
+    """An adapter in a line; `config` is None where there is none or it can't be read, `advice` then says what to do."""
+
+    text: str
+    trained: bool = False
+    advice: str | None = None
+    folder: Path | None = None
+    config: AdapterConfig | None = None
+
+
+def adapter_facts(settings: Settings, base_name: str) -> AdapterFacts:
+    """The adapter that these settings choose for a base model."""
+    folder = adapter_folder(settings, base_name)
+    if folder is None:
+        return AdapterFacts(NO_ADAPTER)
+    try:
+        config = read_config(folder)
+    except ModelError as error:
+        return AdapterFacts(error.message, advice=error.hint, folder=folder)
+    what = "untrained" if config.trained is None else "trained" + training_text(config)
+    return AdapterFacts(f"{folder}, {what} for {config.base}", config.trained is not None, None, folder, config)
+
+
+def training_text(config: AdapterConfig) -> str:
+    """What an adapter was trained on, as its provenance tells it."""
+    made = config.trained or {}
+    told = [f"{name} {value}" for name, value in made.items() if isinstance(value, str | int | float)]
+    data = made.get("data")
+    files = [entry["file"] for entry in data if "file" in entry] if isinstance(data, list) else []
+    if files:
+        told.append(f"on {', '.join(files)}")
+    return f" ({', '.join(told)})" if told else ""
