@@ -59,18 +59,11 @@ def train(
     tree_share: options.TreeShare = 0.0,
     tree_only_share: options.TreeOnlyShare = 0.0,
     text_share: options.TextShare = 0.0,
-    recite_share: options.ReciteShare = 0.0,
     text_tokens: options.TextTokens = "512-512",
     text_pieces: options.TextPieces = None,
     tree_tokens: options.TreeTokens = "1024-8192",
     trees: options.TreesFolder = None,
-    jitter: options.Jitter = 0.0,
-    jitter_variants: options.JitterVariants = 0,
-    gate_start: options.GateStart = 0.0,
-    gates: options.Gates = "head",
     first_layer: options.FirstLayer = 0,
-    low_rank_from: options.LowRankFrom = 0,
-    length_bias: options.LengthBias = 0.0,
 ) -> int:
     """Train an adapter for a base model, to answer in the document's own words.
 
@@ -81,7 +74,6 @@ def train(
     from sharedllm_cli.lab.training.dataset import Mixture
     from sharedllm_cli.lab.training.records import DataFile
     from sharedllm_cli.lab.training.run import Request, is_main_process, run
-    from sharedllm_cli.lab.training.starting import Reading
     from sharedllm_cli.lab.training.text import Lengths
     from sharedllm_cli.lab.training.trainer import Pace, Schedule
 
@@ -89,25 +81,21 @@ def train(
     least_tree, most_tree = _bounds("--tree-tokens", tree_tokens)
     least_text, most_text = _bounds("--text-tokens", text_tokens)
     least_evidence, most_evidence = _bounds("--passage-tokens", passage_tokens)
-    reading = Reading(gate_start, gates, first_layer, low_rank_from, length_bias)  # type: ignore[arg-type]
     mixture = Mixture(
         least_evidence=least_evidence,
         most_evidence=most_evidence,
         tree=tree_share,
         tree_only=tree_only_share,
         text=text_share,
-        recite=recite_share,
         least_tree=least_tree,
         most_tree=most_tree,
-        jitter=jitter,
-        jitter_variants=jitter_variants,
     )
     request = Request(
         tuple(DataFile.parse(file) for file in data),
         out,
         objective=objective,
         start=start,
-        reading=reading if objective not in ("qa", "risk") or mixture.reads_trees else None,
+        first_layer=first_layer if objective != "qa" or mixture.reads_trees else None,
         trees=trees,
         mixture=mixture,
         lengths=Lengths(least_text=least_text, most_text=most_text),

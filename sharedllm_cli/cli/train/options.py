@@ -27,9 +27,9 @@ Objective = Annotated[
     str,
     typer.Option(
         "--objective",
-        metavar="qa|recite|lm|distill|risk",
-        help="What is learned: to answer from passages and tree, to recite a tree's words, to go on with its text, to"
-        " say with the tree what the base model says with the text, or to prefer the better of its own answers.",
+        metavar="qa|recite|lm|distill",
+        help="What is learned: to answer from passages and tree, to recite a tree's words, to go on with its text, or"
+        " to say with the tree what the base model says with the text.",
     ),
 ]
 HoldBack = Annotated[
@@ -128,17 +128,6 @@ TextShare = Annotated[
         max=1.0,
     ),
 ]
-ReciteShare = Annotated[
-    float,
-    typer.Option(
-        "--recite-share",
-        metavar="X",
-        help="Share of samples of qa that recite a tree's words, as recite does; opens a new adapter's gates.",
-        rich_help_panel=TREE,
-        min=0.0,
-        max=1.0,
-    ),
-]
 TextTokens = Annotated[
     str,
     typer.Option(
@@ -153,7 +142,7 @@ TextPieces = Annotated[
     typer.Option(
         "--text-pieces",
         metavar="N",
-        help="For lm, recite and their shares of qa, long texts are cut into pieces of some 11,000 tokens; learn from"
+        help="For lm, recite and --text-share, long texts are cut into pieces of some 11,000 tokens; learn from"
         " so many of each file, spread over it: each needs its trees. All unless said.",
         show_default=False,
         rich_help_panel=DATA,
@@ -188,56 +177,7 @@ TreesFolder = Annotated[
         rich_help_panel=TREE,
     ),
 ]
-Jitter = Annotated[
-    float,
-    typer.Option(
-        "--jitter",
-        metavar="X",
-        help="σ of the split points as a share of a node's tokens; trees are then encoded for every sample.",
-        rich_help_panel=TREE,
-        min=0.0,
-        max=0.5,
-    ),
-]
-JitterVariants = Annotated[
-    int,
-    typer.Option(
-        "--jitter-variants",
-        metavar="N",
-        help="With --jitter: so many sets of splits a document, whose trees are kept like others; 0 for new splits in"
-        " every sample.",
-        rich_help_panel=TREE,
-        min=0,
-    ),
-]
-GateStart = Annotated[
-    float, typer.Option("--gate-start", metavar="X", help="Where a new adapter's gates begin.", rich_help_panel=TREE)
-]
-Gates = Annotated[
-    str, typer.Option("--gates", metavar="layer|head", help="One gate a layer or one a head.", rich_help_panel=TREE)
-]
 FirstLayer = Annotated[
     int,
     typer.Option("--first-layer", metavar="N", help="Lowest layer that reads the tree.", rich_help_panel=TREE, min=0),
-]
-LowRankFrom = Annotated[
-    int,
-    typer.Option(
-        "--low-rank-from",
-        metavar="N",
-        help="Lowest layer of the lower model whose q and o get low-rank weights in the upper model.",
-        rich_help_panel=TREE,
-        min=0,
-    ),
-]
-LengthBias = Annotated[
-    float,
-    typer.Option(
-        "--length-bias",
-        metavar="X",
-        help="How far the tree's share of attention is kept from growing with its keys, 0 to 1.",
-        rich_help_panel=TREE,
-        min=0.0,
-        max=1.0,
-    ),
 ]

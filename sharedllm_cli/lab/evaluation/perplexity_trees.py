@@ -27,13 +27,15 @@ from sharedllm_cli.index.manifest import LeavesKey, text_hash
 from sharedllm_cli.index.nodes import CompressedSource, LiveNodes
 from sharedllm_cli.index.store import IndexStore
 from sharedllm_cli.lab.evaluation.perplexity_stretches import Book
-from sharedllm_cli.model.cross_attention import REFERENCE_KEYS, TreeContext
+from sharedllm_cli.model.cross_attention import TreeContext
 from sharedllm_cli.model.lower import CompressedNodes
 from sharedllm_cli.model.shared import SharedModel
 from sharedllm_cli.progress import Reporter
 from sharedllm_cli.reading.library import OpenDocument
 from sharedllm_cli.reading.trees import Trees
 
+_REFERENCE_KEYS = 512
+"""A text's tree of so many keys is read with the adapter's `text_bias` as it is; each of more keys counts less."""
 _PIECE_CHUNKS = 16
 """So many chunks are computed before progress is told."""
 Advance = Callable[[int], None]
@@ -75,7 +77,7 @@ class StretchTrees:
         context = self._shared.upper.context(found, opened.chunks, consume=True)
         bias = self._shared.adapter.config.text_bias
         if context is not None and bias is not None:
-            context = replace(context, bias=bias - math.log(keys / REFERENCE_KEYS))
+            context = replace(context, bias=bias - math.log(keys / _REFERENCE_KEYS))
         return StretchTree(context, keys)
 
     def forget(self, kept: Collection[int]) -> None:

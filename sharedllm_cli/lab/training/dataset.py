@@ -19,7 +19,7 @@ from sharedllm_cli.generation.prompt import NOT_IN_DOCUMENT, PassageText
 from sharedllm_cli.lab.training import trees
 from sharedllm_cli.lab.training.corpus import Documents
 from sharedllm_cli.lab.training.located import LocatedDocument, LocatedQuestion
-from sharedllm_cli.lab.training.sample import Posed, Sample, question_answers
+from sharedllm_cli.lab.training.sample import Sample, question_answers
 from sharedllm_cli.lab.training.searching import LeafScores, by_words
 from sharedllm_cli.lab.training.trees import TreePlan
 from sharedllm_cli.reading.sources import passage_text
@@ -69,17 +69,11 @@ class Mixture:
     """Noise on the scores that search a tree, in their standard deviations: searches in use miss, too."""
     text: float = 0.0
     """Samples without a question, of the objective `lm`, among those of `qa`."""
-    recite: float = 0.0
-    """Samples of the objective `recite` among those of `qa`."""
-    jitter: float = 0.0
-    """σ of the split points as a share of a node's tokens; such trees are encoded anew for every sample."""
-    jitter_variants: int = 0
-    """So many sets of jittered splits a document, whose trees are kept, instead of new ones for every sample."""
 
     @property
     def reads_trees(self) -> bool:
         """Whether any sample reads a tree."""
-        return self.tree + self.tree_only + self.text + self.recite > 0
+        return self.tree + self.tree_only + self.text > 0
 
 
 @dataclass(frozen=True)
@@ -135,9 +129,7 @@ class QuestionSamples:
             sample = question_answers(self._tokenizer, case.passages, asked, self._window)
             if sample is None:
                 continue
-            passages = tuple(passage.text for passage in case.passages)
-            posed = [Posed(one.question, one.answers if one.answerable else (), passages) for one in case.asked]
-            sample = replace(sample, tree=case.tree, posed=tuple(posed))
+            sample = replace(sample, tree=case.tree)
             if not self._taught:
                 return sample
             teacher = question_answers(self._tokenizer, _whole(case), asked, self._window)
@@ -236,9 +228,7 @@ class QuestionSamples:
         gone = trees.chunks_of(chosen, documents[0], without)
         if 2 * len(gone) > len(documents[0].leaves.trees):
             return None
-        return trees.plan(
-            chosen, noisy, jitter=mixture.jitter, variants=mixture.jitter_variants, random=random, without=gone
-        )
+        return trees.plan(chosen, noisy, without=gone)
 
     def _passages_case(
         self,

@@ -24,12 +24,11 @@ from sharedllm_cli.lab.training import course
 from sharedllm_cli.lab.training.corpus import Documents, load_splits, pieces, spread
 from sharedllm_cli.lab.training.dataset import Mixture, QuestionSamples
 from sharedllm_cli.lab.training.forward import TrainedUpper
-from sharedllm_cli.lab.training.objective import Distillation, NextTokens, Objective, Samples
+from sharedllm_cli.lab.training.objective import Distillation, NextTokens, Samples
 from sharedllm_cli.lab.training.records import DataFile, Record
-from sharedllm_cli.lab.training.risk import ExpectedRisk
 from sharedllm_cli.lab.training.sample import Sample
 from sharedllm_cli.lab.training.searching import LeafScores, ScoresByPolicy
-from sharedllm_cli.lab.training.starting import Reading, started_from, starting_adapter
+from sharedllm_cli.lab.training.starting import parents, starting_adapter
 from sharedllm_cli.lab.training.text import ContinueSamples, Lengths, MixedSamples, ReciteSamples
 from sharedllm_cli.lab.training.trainer import METRICS, Ending, Pace, Schedule, Trainer
 from sharedllm_cli.lab.training.trees import StoredTrees, TreeReader
@@ -42,9 +41,8 @@ from sharedllm_cli.retrieval.policies import policy
 
 TREES = "trees"
 """The folder in a run's folder for the trees that it reads."""
-OBJECTIVES = ("qa", "recite", "lm", "distill", "risk")
-ANSWERING = ("qa", "risk")
-"""Objectives that can do without trees, and can have other samples among their own."""
+OBJECTIVES = ("qa", "recite", "lm", "distill")
+"""Of these `qa` alone can do without trees, and can have other samples among its own."""
 _LIBRARIES = ("torch", "transformers", "accelerate", "safetensors")
 
 
@@ -56,15 +54,16 @@ class Request:
     `validation` documents before them are never learned from, their loss is followed; of the others `documents` a file
     are learned from, all unless said, and `text_pieces` of the pieces that `lm` and `recite` cut long texts into.
     `start` is the folder of an adapter to go on from (its rank and layers stay); without one a new adapter is made.
-    `gradient_checkpointing` trades work for memory; a run may be resumed with or without it. `reading` lets a new
-    adapter read the tree; `trees` is the folder of the trees that samples read, by default the run's own.
+    `gradient_checkpointing` trades work for memory; a run may be resumed with or without it. A new adapter
+    reads the tree from `first_layer` on, None leaves it unread; `trees` is the folder of the trees that samples read,
+    by default the run's own.
     """
 
     data: tuple[DataFile, ...]
     run: Path
     objective: str = "qa"
     start: Path | None = None
-    reading: Reading | None = None
+    first_layer: int | None = None
     trees: Path | None = None
     rank: int = 16
     hold_back: int = 5
@@ -112,9 +111,9 @@ def run(request: Request, settings: Settings, *, home: Path, reporter: Reporter)
     )
     base = _load(settings, home, reporter)
     adapter = starting_adapter(
-        request.start, request.reading, base, settings, rank=request.rank, seed=request.schedule.seed
+        request.start, request.first_layer, base, settings, rank=request.rank, seed=request.schedule.seed
     )
-    wanted = request.objective not in ANSWERING or request.mixture.reads_trees
+    wanted = request.objective != "qa" or request.mixture.reads_trees
     if wanted and not adapter.reads_tree:
         raise UsageError("the adapter's gates are closed: no sample with a tree could teach it anything")
     upper = UpperModel(base.model, adapter)
@@ -136,7 +135,7 @@ def run(request: Request, settings: Settings, *, home: Path, reporter: Reporter)
         validation = [unseen[number] for number in range(request.validation_samples)]
     trainer = Trainer(
         TrainedUpper(upper, gradient_checkpointing=request.gradient_checkpointing),
-        _objective(request, upper, base, trees),
+        Distillation(trees) if request.objective == "distill" else NextTokens(request.objective, trees),
         samples("training", request.schedule.seed),
         request.run,
         request.schedule,
@@ -150,14 +149,6 @@ def run(request: Request, settings: Settings, *, home: Path, reporter: Reporter)
         plots.keep(request.run / course.PLOT, lambda: course.draw(request.run / METRICS), reporter)
     done = trainer.position
     return Outcome(ending, request.run / "adapter", done.step, done.targets, done.tokens, done.seconds)
-
-
-def _objective(request: Request, upper: UpperModel, base: BaseModel, trees: TreeReader) -> Objective:
-    if request.objective == "distill":
-        return Distillation(trees)
-    if request.objective == "risk":
-        return ExpectedRisk(upper, base.tokenizer, trees)
-    return NextTokens(request.objective, trees)
 
 
 def _train(trainer: Trainer, request: Request, reporter: Reporter) -> Ending:
@@ -199,19 +190,17 @@ def _samples(
         kind = ReciteSamples if request.objective == "recite" else ContinueSamples
         return kind(documents, seed=seed, mixture=mixture, lengths=request.lengths)
     asking = [(weight, records) for weight, records in files if any(record.questions for record in records)]
-    mixed = mixture.text + mixture.recite > 0
-    documents = Documents(asking if mixed else files, base.tokenizer, tree, paged=mixture.paged)
+    documents = Documents(asking if mixture.text else files, base.tokenizer, tree, paged=mixture.paged)
     taught = request.objective == "distill"
     questions = QuestionSamples(
         documents, base.tokenizer, seed=seed, window=base.window, mixture=mixture, taught=taught, scores=scores
     )
-    if not mixed:
+    if not mixture.text:
         return questions
     whole = [(weight, spread(pieces(records), text_pieces)) for weight, records in files]
     read = Documents(whole, base.tokenizer, tree, paged=0.0, by_length=True)
     texts = ContinueSamples(read, seed=seed, mixture=mixture, lengths=request.lengths)
-    recited = ReciteSamples(read, seed=seed, mixture=mixture, lengths=request.lengths)
-    return MixedSamples(questions, [(mixture.text, texts), (mixture.recite, recited)], seed=seed)
+    return MixedSamples(questions, texts, share=mixture.text, seed=seed)
 
 
 def is_main_process() -> bool:
@@ -230,15 +219,10 @@ def _own_device(device: str) -> str:
 def _check(request: Request, settings: Settings) -> None:
     if request.objective not in OBJECTIVES:
         raise UsageError(f"unknown objective {request.objective!r}", hint=f"choose one of {', '.join(OBJECTIVES)}")
-    if request.objective in (*ANSWERING, "distill") and policy(settings.policy).node_vectors:
+    if request.objective in ("qa", "distill") and policy(settings.policy).node_vectors:
         raise UsageError(f"--policy {settings.policy} can't be trained with", hint="choose hybrid, bm25, late or right")
-    for flag, share in (("--text-share", request.mixture.text), ("--recite-share", request.mixture.recite)):
-        if share and request.objective not in ANSWERING:
-            raise UsageError(f"{flag} is for --objective qa and risk alone")
-    if request.mixture.text + request.mixture.recite > 1:
-        raise UsageError("--text-share and --recite-share are more than all samples together")
-    if request.mixture.jitter_variants and not request.mixture.jitter:
-        raise UsageError("--jitter-variants needs --jitter", hint="0.1 is what the method trains with")
+    if request.mixture.text and request.objective != "qa":
+        raise UsageError("--text-share is for --objective qa alone")
     if not request.data:
         raise UsageError("there is nothing to train on", hint="give one or more files with --data")
     if request.rank < 1 or request.hold_back < 0 or request.validation < 0:
@@ -258,7 +242,7 @@ def _provenance(request: Request, settings: Settings, base: BaseModel) -> Mappin
         ],
         # An adapter learns to answer this very prompt: changed words make it another one's.
         "prompt": {"system": prompt.SYSTEM, "rule": prompt.RULE, "refusal": prompt.NOT_IN_DOCUMENT},
-        "start": None if request.start is None else started_from(request.start),
+        "parents": parents(request.start),
         "hold_back": request.hold_back,
         "validation": request.validation,
         "documents": request.documents,
@@ -266,7 +250,7 @@ def _provenance(request: Request, settings: Settings, base: BaseModel) -> Mappin
         "policy": settings.policy,
         "mixture": asdict(request.mixture),
         "lengths": asdict(request.lengths),
-        "reading": None if request.reading is None else asdict(request.reading),
+        "first_layer": request.first_layer,
         "rank": request.rank,
         "versions": {"sharedllm-cli": __version__} | {name: version(name) for name in _LIBRARIES},
     }

@@ -30,22 +30,13 @@ NO_TARGET = -1
 
 
 @dataclass(frozen=True)
-class Posed:
-    """What a sample's question asks, of which passages, and the accepted answers: none where they don't answer it."""
-
-    question: str
-    answers: tuple[str, ...]
-    passages: tuple[str, ...]
-
-
-@dataclass(frozen=True)
 class Sample:
     """A running text to learn from; all arrays are int64 [n].
 
     `targets[i]` is the token to be predicted after token i, NO_TARGET where nothing is learned; `positions` count
     within each branch; `branches` say which question a token belongs to. `tree` is what injected layers read, if
     anything. `teacher` has the same targets after a running text that holds the documents word for word. `weight` is
-    what each of its targets counts in the loss: a text has many, an answer few. `posed[i]` is what branch i + 1 asks.
+    what each of its targets counts in the loss: a text has many, an answer few.
     """
 
     token_ids: np.ndarray
@@ -55,7 +46,6 @@ class Sample:
     tree: TreePlan | None = None
     teacher: Sample | None = None
     weight: float = 1.0
-    posed: tuple[Posed, ...] = ()
 
     def __len__(self) -> int:
         return len(self.token_ids)

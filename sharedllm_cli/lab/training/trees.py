@@ -1,9 +1,7 @@
 """The trees that samples read: planned as integers, read from an index or computed live.
 
-The lower model is frozen, so the trees of fixed splits are the same at every step: they are built once into an index
-and read from there (METHOD section 5; an index of more layers serves those that fewer ask for). Jittered splits are
-drawn anew for every sample and run through the lower model live, or a document has a few sets of them, each kept in an
-index of its own beside the others.
+The lower model is frozen, so a document's trees are the same at every step: they are built once into an index and read
+from there (METHOD section 5; an index of more layers serves those that fewer ask for).
 """
 
 from __future__ import annotations
@@ -16,8 +14,7 @@ import numpy as np
 import torch
 
 from sharedllm_cli.context.search import leaf_scores, search
-from sharedllm_cli.context.tree import ChunkTree, Node
-from sharedllm_cli.index.leaves import Leaves
+from sharedllm_cli.context.tree import Node
 from sharedllm_cli.index.manifest import TreesKey
 from sharedllm_cli.index.nodes import CompressedSource, JoinedNodes, LiveNodes
 from sharedllm_cli.index.store import IndexStore
@@ -28,63 +25,40 @@ from sharedllm_cli.model.lower import LowerModel
 from sharedllm_cli.model.upper import UpperModel
 from sharedllm_cli.progress import Reporter
 
-JITTER = 0.1
-"""σ of the jittered split points, as a share of the node's tokens: METHOD section 2, l / 10 for fine-tuning."""
-
 
 @dataclass(frozen=True)
 class TreePlan:
     """Which nodes of which documents a sample reads; chunks are numbered through all its documents.
 
-    `leaves` are the documents' own, or such as have jittered splits: drawn for this sample (`jittered`), or each
-    document's set of a name (`splits`). `chunks` are those that are read, None for all: positions number these
-    (METHOD section 4).
+    `chunks` are those that are read, None for all: positions number these (METHOD section 4).
     """
 
     documents: tuple[LocatedDocument, ...]
-    leaves: tuple[Leaves, ...]
     nodes: tuple[Node, ...]
-    jittered: bool = False
     chunks: tuple[int, ...] | None = None
-    splits: tuple[str, ...] | None = None
 
     @property
     def chunk_count(self) -> int:
         """n, the number of chunks that are read."""
-        return sum(len(leaves.trees) for leaves in self.leaves) if self.chunks is None else len(self.chunks)
+        return sum(map(_chunks, self.documents)) if self.chunks is None else len(self.chunks)
 
     @property
     def tokens(self) -> int:
         """Tokens of all documents."""
-        return sum(leaves.token_count for leaves in self.leaves)
+        return sum(one.leaves.token_count for one in self.documents)
 
 
 def plan(
     documents: Sequence[LocatedDocument],
     values: Sequence[np.ndarray],
     *,
-    jitter: float = 0.0,
-    variants: int = 0,
-    random: np.random.Generator | None = None,
     without: frozenset[int] = frozenset(),
 ) -> TreePlan:
     """Search the trees of some documents by their leaves' scores, an array [leaves] a document (METHOD section 2).
 
-    `jitter` is the σ of the split points as a share of a node's tokens; with `variants` they are one of so many sets
-    that each document has for good. The chunks `without`, numbered through all documents, are left out, as if the text
-    had never held them.
+    The chunks `without`, numbered through all documents, are left out, as if the text had never held them.
     """
-    leaves = tuple(one.leaves for one in documents)
-    splits: tuple[str, ...] | None = None
-    if jitter and variants:
-        if random is None:
-            raise ValueError("a set of splits is drawn by a random generator")
-        numbers = [int(random.integers(variants)) for _ in documents]
-        leaves = tuple(_variant(one, jitter, number) for one, number in zip(documents, numbers, strict=True))
-        splits = tuple(f"{jitter:g}-{number}" for number in numbers)
-    elif jitter:
-        leaves = tuple(_jittered(one, jitter, random) for one in leaves)
-    trees = [tree for one in leaves for tree in one.trees]
+    trees = [tree for one in documents for tree in one.leaves.trees]
     flat = np.concatenate(values)
     ends = np.cumsum([tree.leaf_count for tree in trees])
     parts = np.split(flat, ends[:-1])
@@ -92,57 +66,44 @@ def plan(
     left = [trees[chunk] for chunk in kept]
     nodes = search(left, leaf_scores(left, [parts[chunk] for chunk in kept]))
     placed = tuple(node._replace(chunk=kept[node.chunk]) for node in nodes)
-    live = bool(jitter) and splits is None
-    return TreePlan(tuple(documents), leaves, placed, live, tuple(kept) if without else None, splits)
+    return TreePlan(tuple(documents), placed, tuple(kept) if without else None)
 
 
 def chunks_of(
     documents: Sequence[LocatedDocument], document: LocatedDocument, leaves: frozenset[int]
 ) -> frozenset[int]:
     """The chunks, numbered through all documents, in which some leaves of one of them lie."""
-    before = sum(len(one.leaves.trees) for one in documents[: documents.index(document)])
+    before = sum(map(_chunks, documents[: documents.index(document)]))
     ends = np.cumsum([tree.leaf_count for tree in document.leaves.trees])
     return frozenset(before + int(np.searchsorted(ends, leaf, side="right")) for leaf in leaves)
 
 
-def _jittered(leaves: Leaves, jitter: float, random: np.random.Generator | None) -> Leaves:
-    trees = [ChunkTree(tree.length, tree.config, jitter=jitter, random=random) for tree in leaves.trees]
-    return replace(leaves, trees=trees)
-
-
-def _variant(document: LocatedDocument, jitter: float, number: int) -> Leaves:
-    """A document's set of jittered splits with a number: the same in every run, since it is kept in an index."""
-    seed = [int(document.opened.content_hash[:16], 16), number, round(jitter * 1e6)]
-    return _jittered(document.leaves, jitter, np.random.default_rng(seed))
+def _chunks(document: LocatedDocument) -> int:
+    return len(document.leaves.trees)
 
 
 class TreeSource(Protocol):
     """Where the nodes of a document come from."""
 
-    def of(self, document: LocatedDocument, leaves: Leaves, splits: str | None) -> CompressedSource:
-        """The nodes of a document's own splits, or of a named set of others; `leaves` are those with these splits."""
+    def of(self, document: LocatedDocument) -> CompressedSource:
+        """The nodes of a document."""
 
 
 class StoredTrees:
-    """Trees in an index, built when a document is first asked for; several processes may share the folder.
-
-    Other splits than a document's own have an index each, in the folder `splits`.
-    """
+    """Trees in an index, built when a document is first asked for; several processes may share the folder."""
 
     def __init__(self, store: IndexStore, base: BaseModel, lower: LowerModel, reporter: Reporter) -> None:
         self._store = store
         self._base = base
         self._lower = lower
         self._reporter = reporter
-        self._opened: dict[tuple[str, str | None], CompressedSource] = {}
+        self._opened: dict[str, CompressedSource] = {}
 
-    def of(self, document: LocatedDocument, leaves: Leaves, splits: str | None) -> CompressedSource:
+    def of(self, document: LocatedDocument) -> CompressedSource:
         """See `TreeSource`; raises ResourceError where disk or memory do not suffice."""
-        opened = document.opened
-        place = (opened.content_hash, splits)
-        if place not in self._opened:
-            base = self._base
-            store = self._store if splits is None else IndexStore(self._store.root / "splits" / splits, self._reporter)
+        opened, leaves = document.opened, document.leaves
+        if opened.content_hash not in self._opened:
+            base, store = self._base, self._store
             key = TreesKey(
                 opened.leaves_key,
                 base.name,
@@ -154,7 +115,7 @@ class StoredTrees:
             )
             store.write_text(opened.document)
             found = store.open_trees(opened.content_hash, key, leaves, device=base.device, dtype=base.dtype)
-            self._opened[place] = found or store.build_trees(
+            self._opened[opened.content_hash] = found or store.build_trees(
                 opened.content_hash,
                 key,
                 leaves,
@@ -163,7 +124,7 @@ class StoredTrees:
                 device=base.device,
                 dtype=base.dtype,
             )
-        return self._opened[place]
+        return self._opened[opened.content_hash]
 
 
 class LiveTrees:
@@ -172,9 +133,9 @@ class LiveTrees:
     def __init__(self, lower: LowerModel) -> None:
         self._lower = lower
 
-    def of(self, document: LocatedDocument, leaves: Leaves, splits: str | None) -> CompressedSource:
+    def of(self, document: LocatedDocument) -> CompressedSource:
         """See `TreeSource`."""
-        return LiveNodes(self._lower, leaves)
+        return LiveNodes(self._lower, document.leaves)
 
 
 class TreeReader:
@@ -191,12 +152,8 @@ class TreeReader:
         return TreeContext.side_by_side([self._context(one) for one in plans])
 
     def _context(self, one: TreePlan) -> TreeContext:
-        names = one.splits or [None] * len(one.documents)
-        sources = [
-            LiveNodes(self._lower, leaves) if one.jittered else self._source.of(document, leaves, name)
-            for document, leaves, name in zip(one.documents, one.leaves, names, strict=True)
-        ]
-        kept = JoinedNodes(sources, [len(leaves.trees) for leaves in one.leaves]).compressed(one.nodes)
+        sources = [self._source.of(document) for document in one.documents]
+        kept = JoinedNodes(sources, list(map(_chunks, one.documents))).compressed(one.nodes)
         if one.chunks is not None:
             number = {chunk: place for place, chunk in enumerate(one.chunks)}
             places = torch.tensor([number[chunk] for chunk in kept.chunks.tolist()], device=kept.chunks.device)

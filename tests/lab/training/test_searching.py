@@ -20,7 +20,6 @@ from sharedllm_cli.lab.training.located import LocatedDocument, locate
 from sharedllm_cli.lab.training.records import DataFile, Record, read_records
 from sharedllm_cli.lab.training.run import Request, run
 from sharedllm_cli.lab.training.searching import LeafScores, ScoresByPolicy, by_words
-from sharedllm_cli.lab.training.starting import Reading
 from sharedllm_cli.lab.training.trainer import Schedule
 from sharedllm_cli.model.adapter import read_config
 from sharedllm_cli.model.loading import BaseModel
@@ -79,13 +78,13 @@ def test_states_are_computed_once_a_document_and_dropped_when_they_are_too_many(
 def test_a_policy_that_needs_vectors_of_nodes_is_refused_where_samples_are_searched(
     data_file: Path, settings: Settings, tmp_path: Path
 ) -> None:
-    def train(objective: str, reading: Reading | None = None) -> None:
+    def train(objective: str, first_layer: int | None = None) -> None:
         schedule = Schedule(steps=1, samples=1)
         request = Request(
             (DataFile(data_file),),
             tmp_path / objective,
             objective,
-            reading=reading,
+            first_layer=first_layer,
             schedule=schedule,
             hold_back=2,
             validation=0,
@@ -96,7 +95,7 @@ def test_a_policy_that_needs_vectors_of_nodes_is_refused_where_samples_are_searc
         train("qa")
     assert not (tmp_path / "qa").exists()
     with pytest.raises(DocumentError, match="too short"):  # nothing is searched there: it fails at its texts alone
-        train("recite", Reading(0.0))
+        train("recite", 0)
 
 
 def test_passages_are_those_that_score_best(data_file: Path, tiny: BaseModel) -> None:
