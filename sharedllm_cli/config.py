@@ -110,15 +110,12 @@ class InjectionConfig:
 
     Layers `first_layer` to `lower_layers - 1` (counted from 0 at the bottom) read it; the lower model is the bottom
     `lower_layers` layers (M). `form` is the published additive cross-attention or the merged one (docs/method.md §4).
-    `length_bias` λ takes λ · log(S / 512) off the merged form's logits of a tree of S keys: at 1 the tree's share of
-    the softmax does not grow with the number of its keys, at 0 it is native attention.
     """
 
     form: Injection = "merged"
     lower_layers: int = 1
     first_layer: int = 0
     gates: Gates = "layer"
-    length_bias: float = 0.0
 
     def __post_init__(self) -> None:
         _positive("lower layers", self.lower_layers)

@@ -38,9 +38,9 @@ Objective = Annotated[
     str,
     typer.Option(
         "--objective",
-        metavar="qa|recite|lm|distill|risk",
-        help="What is learned: to answer from passages and tree, to recite a tree's words, to go on with its text, to"
-        " say with the tree what the base model says with the text, or to prefer the better of its own answers.",
+        metavar="qa|recite|lm|distill",
+        help="What is learned: to answer from passages and tree, to recite a tree's words, to go on with its text, or"
+        " to say with the tree what the base model says with the text.",
     ),
 ]
 HoldBack = Annotated[
@@ -139,17 +139,6 @@ TextShare = Annotated[
         max=1.0,
     ),
 ]
-ReciteShare = Annotated[
-    float,
-    typer.Option(
-        "--recite-share",
-        metavar="X",
-        help="Share of samples of qa that recite a tree's words, as recite does; opens a new adapter's gates.",
-        rich_help_panel=TREE,
-        min=0.0,
-        max=1.0,
-    ),
-]
 TextTokens = Annotated[
     str,
     typer.Option(
@@ -164,7 +153,7 @@ TextPieces = Annotated[
     typer.Option(
         "--text-pieces",
         metavar="N",
-        help="For lm, recite and their shares of qa, long texts are cut into pieces of some 11,000 tokens; learn from"
+        help="For lm, recite and --text-share, long texts are cut into pieces of some 11,000 tokens; learn from"
         " so many of each file, spread over it: each needs its trees. All unless said.",
         show_default=False,
         rich_help_panel=DATA,
@@ -199,58 +188,9 @@ TreesFolder = Annotated[
         rich_help_panel=TREE,
     ),
 ]
-Jitter = Annotated[
-    float,
-    typer.Option(
-        "--jitter",
-        metavar="X",
-        help="σ of the split points as a share of a node's tokens; trees are then encoded for every sample.",
-        rich_help_panel=TREE,
-        min=0.0,
-        max=0.5,
-    ),
-]
-JitterVariants = Annotated[
-    int,
-    typer.Option(
-        "--jitter-variants",
-        metavar="N",
-        help="With --jitter: so many sets of splits a document, whose trees are kept like others; 0 for new splits in"
-        " every sample.",
-        rich_help_panel=TREE,
-        min=0,
-    ),
-]
-GateStart = Annotated[
-    float, typer.Option("--gate-start", metavar="X", help="Where a new adapter's gates begin.", rich_help_panel=TREE)
-]
-Gates = Annotated[
-    str, typer.Option("--gates", metavar="layer|head", help="One gate a layer or one a head.", rich_help_panel=TREE)
-]
 FirstLayer = Annotated[
     int,
     typer.Option("--first-layer", metavar="N", help="Lowest layer that reads the tree.", rich_help_panel=TREE, min=0),
-]
-LowRankFrom = Annotated[
-    int,
-    typer.Option(
-        "--low-rank-from",
-        metavar="N",
-        help="Lowest layer of the lower model whose q and o get low-rank weights in the upper model.",
-        rich_help_panel=TREE,
-        min=0,
-    ),
-]
-LengthBias = Annotated[
-    float,
-    typer.Option(
-        "--length-bias",
-        metavar="X",
-        help="How far the tree's share of attention is kept from growing with its keys, 0 to 1.",
-        rich_help_panel=TREE,
-        min=0.0,
-        max=1.0,
-    ),
 ]
 
 
@@ -274,8 +214,7 @@ INTERRUPTED = 130
     without=("paper-cosine",),
     advanced=(
         *("passage_tokens", "batch_tokens", "gradient_checkpointing", "tree_share", "tree_only_share", "text_share"),
-        *("recite_share", "text_tokens", "text_pieces", "tree_tokens", "trees", "jitter", "jitter_variants"),
-        *("gate_start", "gates", "first_layer", "low_rank_from", "length_bias"),
+        *("text_tokens", "text_pieces", "tree_tokens", "trees", "first_layer"),
     ),
 )
 def train(
@@ -302,18 +241,11 @@ def train(
     tree_share: TreeShare = 0.0,
     tree_only_share: TreeOnlyShare = 0.0,
     text_share: TextShare = 0.0,
-    recite_share: ReciteShare = 0.0,
     text_tokens: TextTokens = "512-512",
     text_pieces: TextPieces = None,
     tree_tokens: TreeTokens = "1024-8192",
     trees: TreesFolder = None,
-    jitter: Jitter = 0.0,
-    jitter_variants: JitterVariants = 0,
-    gate_start: GateStart = 0.0,
-    gates: Gates = "head",
     first_layer: FirstLayer = 0,
-    low_rank_from: LowRankFrom = 0,
-    length_bias: LengthBias = 0.0,
 ) -> int:
     """Train an adapter for a base model, to answer in the document's own words.
 
@@ -321,36 +253,31 @@ def train(
     `accelerate launch -m sharedllm_cli train …`.
     """
     calm_libraries(verbose=call.console.verbose)
-    from sharedllm_cli.lab.training.dataset import Mixture
+    from sharedllm_cli.lab.training.question_samples import Mixture
     from sharedllm_cli.lab.training.records import DataFile
     from sharedllm_cli.lab.training.run import Request, is_main_process, run
-    from sharedllm_cli.lab.training.starting import Reading
-    from sharedllm_cli.lab.training.text import Lengths
+    from sharedllm_cli.lab.training.text_samples import Lengths
     from sharedllm_cli.lab.training.trainer import Pace, Schedule
 
     call.console.kept = "continue with --resume"
     least_tree, most_tree = _bounds("--tree-tokens", tree_tokens)
     least_text, most_text = _bounds("--text-tokens", text_tokens)
     least_evidence, most_evidence = _bounds("--passage-tokens", passage_tokens)
-    reading = Reading(gate_start, gates, first_layer, low_rank_from, length_bias)  # type: ignore[arg-type]
     mixture = Mixture(
         least_evidence=least_evidence,
         most_evidence=most_evidence,
         tree=tree_share,
         tree_only=tree_only_share,
         text=text_share,
-        recite=recite_share,
         least_tree=least_tree,
         most_tree=most_tree,
-        jitter=jitter,
-        jitter_variants=jitter_variants,
     )
     request = Request(
         tuple(DataFile.parse(file) for file in data),
         out,
         objective=objective,
         start=start,
-        reading=reading if objective not in ("qa", "risk") or mixture.reads_trees else None,
+        first_layer=first_layer if objective != "qa" or mixture.reads_trees else None,
         trees=trees,
         mixture=mixture,
         lengths=Lengths(least_text=least_text, most_text=most_text),

@@ -52,31 +52,21 @@ def kept_positions(length: int, ratio: int) -> np.ndarray:
 class ChunkTree:
     """All nodes of one chunk.
 
-    `jitter` draws split points for training, b = floor(l/2 − ε) with ε ~ N(0, (l·jitter)²), clipped so that a child at
-    level w keeps at least 2^(h−w) tokens (docs/method.md §2); without it every split is floor(l/2).
-    A chunk of fewer than 2^h tokens is its root alone, kept at the leaves' ratio.
+    Every split is at floor(l/2). A chunk of fewer than 2^h tokens is its root alone, kept at the leaves' ratio.
     """
 
-    def __init__(
-        self, length: int, config: TreeConfig, *, jitter: float = 0.0, random: np.random.Generator | None = None
-    ) -> None:
+    def __init__(self, length: int, config: TreeConfig) -> None:
         if length < 1:
             raise ValueError("a chunk holds at least one token")
-        if jitter and random is None:
-            raise ValueError("jittered splits need a random generator")
         self.length = length
         self.config = config
         self.levels: list[list[Span]] = [[Span(0, length)]]
         if length < 2**config.height:
             return
-        for level in range(1, config.height + 1):
-            least = 2 ** (config.height - level)
+        for _ in range(config.height):
             spans: list[Span] = []
             for parent in self.levels[-1]:
                 half = parent.length // 2
-                if jitter and random is not None:
-                    half = int(np.floor(parent.length / 2 - random.normal(0.0, parent.length * jitter)))
-                    half = min(max(half, least), parent.length - least)
                 spans += [Span(parent.start, parent.start + half), Span(parent.start + half, parent.end)]
             self.levels.append(spans)
 

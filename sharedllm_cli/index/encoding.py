@@ -229,11 +229,8 @@ class NodeEncoder:
 
 
 def _kept_rows(batch: Sequence[_Stretch]) -> tuple[np.ndarray, np.ndarray]:
-    """The positions kept of every stretch of a batch, and where in them, stretch after stretch, each node's slots are.
-
-    Stretches of jittered splits keep different positions: then each keeps those of all.
-    """
-    kept = np.unique(np.concatenate([positions for one in batch for positions in (one.kept, *one.positions)]))
+    """The positions that every stretch of a batch keeps, and each node's slots in them, stretch after stretch."""
+    kept = batch[0].kept  # of all: they are of one length, and of one ratio or whole chunks
     rows = [
         number * len(kept) + np.searchsorted(kept, positions)
         for number, stretch in enumerate(batch)

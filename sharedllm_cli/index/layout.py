@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from sharedllm_cli.config import StoredDtype, TreeConfig
-from sharedllm_cli.context.tree import ChunkTree, Node, Span
+from sharedllm_cli.context.tree import ChunkTree, Node
 from sharedllm_cli.errors import ModelError
 
 SHARD_BYTES = 64 * 2**20
@@ -73,9 +73,10 @@ class TreesLayout:
     def __init__(self, trees: Sequence[ChunkTree], chunks_per_shard: int) -> None:
         self.trees = trees
         self.chunks_per_shard = chunks_per_shard
-        # Chunks of one length have the same nodes unless their splits were jittered: worked out once a kind.
-        kinds: dict[tuple[Span, ...], _Places] = {}
-        self._places = [kinds.setdefault(tuple(tree.levels[-1]), {}) or _place(tree, kinds) for tree in trees]
+        # Chunks of one length have the same nodes: worked out once a length.
+        by_length = {tree.length: tree for tree in trees}
+        places = {length: _places(tree) for length, tree in by_length.items()}
+        self._places = [places[tree.length] for tree in trees]
         self.chunk_nodes = np.cumsum([0, *(len(places) for places in self._places)])
         self.chunk_slots = np.cumsum([0, *(max(end for _, _, end in places.values()) for places in self._places)])
 
@@ -108,9 +109,9 @@ class TreesLayout:
         return Place(shard, nodes + number, slots + first, slots + end)
 
 
-def _place(tree: ChunkTree, kinds: dict[tuple[Span, ...], _Places]) -> _Places:
-    """Fill in the places of a kind of tree."""
-    places = kinds[tuple(tree.levels[-1])]
+def _places(tree: ChunkTree) -> _Places:
+    """The number and slots of every stored node of a chunk."""
+    places: _Places = {}
     slot = 0
     for number, (level, index) in enumerate(tree.stored_nodes()):
         kept = tree.kept_count(level, index)

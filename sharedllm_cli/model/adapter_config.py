@@ -44,7 +44,8 @@ class AdapterConfig:
     """What an adapter was made for and how it reads.
 
     `shape` is the base model's (layers, hidden size, heads, key/value heads, head dimension): an adapter fits no other.
-    `trained` is its provenance (objective, data, steps, versions, date), None for an untrained one. `beside_passages`:
+    `trained` is the provenance of its last run (objective, data, steps, versions, date, and the hashes of the weights
+    that it and its parents began from), None for an untrained one. `beside_passages`:
     whether it answers better where the tree is read beside verbatim passages; one that does not reads it alone.
     `refuse_from`: the probability of the sentence that the document does not say from which on it is said, as chosen on
     training data; None leaves that to decoding. `evidence_tokens`: from so many tokens of verbatim passages it answers
@@ -68,49 +69,96 @@ class AdapterConfig:
     candidates: int | None = None
 
     def to_json(self) -> dict[str, Any]:
+        """All fields by name, with the format's version."""
         return {"format_version": FORMAT_VERSION, **asdict(self)}
 
     @staticmethod
     def from_json(data: Mapping[str, Any]) -> AdapterConfig:
-        """Raises ModelError where the text is not that of an adapter of this format version."""
+        """Known keys are read, unknown ones ignored, and missing optional ones take their defaults.
+
+        Raises ModelError where the text is not that of an adapter of this format version.
+        """
+        version = data.get("format_version")
+        if version != FORMAT_VERSION:
+            raise ModelError(f"the adapter has format version {version}, this program reads {FORMAT_VERSION}")
+        injection = data.get("injection")
+        if isinstance(injection, Mapping) and injection.get("length_bias"):
+            raise ModelError(
+                "the adapter reads the tree with a length bias, which this program no longer has",
+                hint="train it again without --length-bias",
+            )
         try:
-            version = data["format_version"]
-            if version != FORMAT_VERSION:
-                raise ModelError(f"the adapter has format version {version}, this program reads {FORMAT_VERSION}")
-            low_rank = data["low_rank"]
-            if low_rank is not None:
-                low_rank = LowRankConfig(
-                    low_rank["rank"],
-                    low_rank["alpha"],
-                    tuple(low_rank["layers"]),
-                    tuple(low_rank["targets"]),
-                    tuple(low_rank.get("shared_layers", ())),
-                )
-            tree = data["tree"]
-            layers, hidden, heads, key_value_heads, head_dim = data["shape"]
-            Settings(  # the same bounds as for the user's own
-                refuse_from=data.get("refuse_from"),
-                evidence_tokens=data.get("evidence_tokens"),
-                candidates=data.get("candidates"),
-            )
-            return AdapterConfig(
-                base=data["base"],
-                shape=(layers, hidden, heads, key_value_heads, head_dim),
-                injection=InjectionConfig(**data["injection"]),
-                tree=TreeConfig(
-                    tree["chunk_tokens"], tree["height"], tuple(tree["ratios"]), tree.get("encoding", "node")
-                ),
-                low_rank=low_rank,
-                base_weights=data["base_weights"],
-                trained=data["trained"],
-                beside_passages=bool(data.get("beside_passages", True)),
-                refuse_from=None if data.get("refuse_from") is None else float(data["refuse_from"]),
-                evidence_tokens=None if data.get("evidence_tokens") is None else int(data["evidence_tokens"]),
-                text_bias=None if data.get("text_bias") is None else float(data["text_bias"]),
-                candidates=None if data.get("candidates") is None else int(data["candidates"]),
-            )
-        except (KeyError, TypeError, ValueError, UsageError) as error:
+            return _read(data)
+        except (TypeError, ValueError, UsageError) as error:
             raise ModelError(f"{CONFIG_FILE} is not an adapter's configuration: {error}") from error
+
+
+def _read(data: Mapping[str, Any]) -> AdapterConfig:
+    """The configuration of known keys; TypeError, ValueError or UsageError for a value that can't be."""
+    layers, hidden, heads, key_value_heads, head_dim = _each(data, "shape", int)
+    injection, tree, low_rank = (
+        _one(data, "injection", dict),
+        _one(data, "tree", dict),
+        _one(data, "low_rank", dict, None),
+    )
+    config = AdapterConfig(
+        base=_one(data, "base", str),
+        shape=(layers, hidden, heads, key_value_heads, head_dim),
+        injection=InjectionConfig(
+            _one(injection, "form", str),
+            _one(injection, "lower_layers", int),
+            _one(injection, "first_layer", int, 0),
+            _one(injection, "gates", str, "layer"),
+        ),
+        tree=TreeConfig(
+            _one(tree, "chunk_tokens", int),
+            _one(tree, "height", int),
+            _each(tree, "ratios", int),
+            _one(tree, "encoding", str, "node"),
+        ),
+        low_rank=None
+        if low_rank is None
+        else LowRankConfig(
+            _one(low_rank, "rank", int),
+            _one(low_rank, "alpha", float),
+            _each(low_rank, "layers", int),
+            _each(low_rank, "targets", str),
+            _each(low_rank, "shared_layers", int, []),
+        ),
+        base_weights=_one(data, "base_weights", str, None),
+        trained=_one(data, "trained", dict, None),
+        beside_passages=_one(data, "beside_passages", bool, True),
+        refuse_from=_one(data, "refuse_from", float, None),
+        evidence_tokens=_one(data, "evidence_tokens", int, None),
+        text_bias=_one(data, "text_bias", float, None),
+        candidates=_one(data, "candidates", int, None),
+    )
+    Settings(  # the same bounds as for the user's own
+        refuse_from=config.refuse_from, evidence_tokens=config.evidence_tokens, candidates=config.candidates
+    )
+    return config
+
+
+def _one(data: Mapping[str, Any], key: str, kind: type, *default: Any) -> Any:
+    """The value of a key, which must be there unless a default is given, and null only where that is None."""
+    if key not in data:
+        if not default:
+            raise ValueError(f"{key} is missing")
+        return default[0]
+    value = data[key]
+    if value is None and default == (None,):
+        return None
+    if kind is float and type(value) is int:
+        return float(value)
+    if type(value) is not kind:
+        raise TypeError(f"{key} is {value!r}, which is no {kind.__name__}")
+    return value
+
+
+def _each(data: Mapping[str, Any], key: str, kind: type, *default: Any) -> tuple[Any, ...]:
+    """The values of a key's list, all of one type."""
+    values = data[key] if isinstance(data.get(key), tuple) else _one(data, key, list, *default)
+    return tuple(_one({key: value}, key, kind) for value in values)
 
 
 def read_config(folder: Path) -> AdapterConfig:

@@ -18,9 +18,6 @@ from sharedllm_cli.model.attention import attend, causal_mask, join, rotate, rot
 from sharedllm_cli.model.lower import CompressedNodes, project_keys_values, sliding_window
 from sharedllm_cli.model.quantization import linear_weight
 
-REFERENCE_KEYS = 512
-"""A tree of so many keys (4,096 tokens) is read alike with and without a length bias."""
-
 
 @dataclass(frozen=True)
 class TreeContext:
@@ -220,7 +217,6 @@ class MergedInjection(nn.Module):
         super().__init__()
         heads = layer.self_attn.config.num_attention_heads
         self.gate = nn.Parameter(torch.full((heads if config.gates == "head" else 1,), float("-inf")))
-        self.length_bias = config.length_bias
 
     @property
     def is_open(self) -> bool:
@@ -269,11 +265,8 @@ class MergedInjection(nn.Module):
         return output
 
     def _bias(self, tree: TreeContext, dtype: torch.dtype) -> Tensor:
-        """What is added to the tree's logits: gate and reading's bias, less for a larger tree. [B or 1, H or 1, 1]."""
-        bias = self.gate.to(dtype)[None, :, None] + tree.bias
-        if self.length_bias:
-            bias = bias - self.length_bias * (tree.key_counts().to(dtype) / REFERENCE_KEYS).log()[:, None, None]
-        return bias
+        """What is added to the tree's logits: the gate and the reading's bias, [1, H or 1, 1]."""
+        return self.gate.to(dtype)[None, :, None] + tree.bias
 
 
 def _root_mean_square_norm(states: Tensor, weight: Tensor, eps: float) -> Tensor:

@@ -19,11 +19,9 @@ from sharedllm_cli.context.search import Score, leaf_scores
 from sharedllm_cli.context.tree import ChunkTree, Node
 from sharedllm_cli.documents.chunking import plain_ids
 from sharedllm_cli.index.leaves import LeafStates, Leaves
-from sharedllm_cli.reading.heads import shipped_head
 from sharedllm_cli.reading.library import OpenDocument
 from sharedllm_cli.retrieval import bm25, policies
 from sharedllm_cli.retrieval.bm25 import LexicalScores
-from sharedllm_cli.retrieval.late_head import LateHead
 from sharedllm_cli.retrieval.sections import NamedPart, named_part
 
 if TYPE_CHECKING:
@@ -56,7 +54,6 @@ class QuestionLeaves:
         lower: LowerModel,
         nodes: Callable[[], CompressedSource],
         stored_states: Sequence[LeafStates | None],
-        head: LateHead | None = None,
     ) -> None:
         self._question = question
         self._question_ids = question_ids
@@ -64,8 +61,6 @@ class QuestionLeaves:
         self._lower = lower
         self._nodes = nodes
         self._stored_states = stored_states
-        self._head = head
-        self._last: tuple[bytes, tuple[np.ndarray, list[np.ndarray], np.ndarray]] | None = None
         self._first = np.cumsum([0, *(document.leaf_count for document in leaves)])
 
     @property
@@ -85,35 +80,17 @@ class QuestionLeaves:
         """Late interaction of some leaves, from stored states where there are any, else through the lower model."""
         if not len(leaves) or not self._question_ids:
             return np.zeros(len(leaves))
-        query, states, weights = self._compared(leaves)
-        # Leaf by leaf: all states of a long document stand in memory once, not twice.
-        total = sum(one.sum(axis=0, dtype=np.float64) for one in states)
-        centre = np.asarray(total / sum(len(one) for one in states), dtype=np.float32)
-        return policies.late_interaction(query, states, centre, token_weights=weights)
-
-    def trained(self, lexical: np.ndarray, leaves: np.ndarray) -> np.ndarray | None:
-        """BM25 and late interaction of some leaves through the trained head; None where the model has none."""
-        if self._head is None or not len(leaves) or not self._question_ids:
-            return None
-        query, states, idf = self._compared(leaves)
-        weights = self._head.token_weights(query, idf)
-        late = self._head.late(self._head.best_cosines(query, states), weights, leaves, self.leaf_count)
-        return self._head.combine(lexical, late, leaves)
-
-    def _compared(self, leaves: np.ndarray) -> tuple[np.ndarray, list[np.ndarray], np.ndarray]:
-        """The question's states [q, d], those of some leaves [l, d] each, and the idf of the question's tokens [q]."""
-        if self._last is not None and self._last[0] == leaves.tobytes():
-            return self._last[1]
         layers = min(LATE_LAYERS, self._lower.lower_layers)
         query: np.ndarray = self._lower.states(torch.tensor([self._question_ids]), layers)[0].float().cpu().numpy()
         # Leaves tile a document's tokens.
         lengths = np.concatenate([np.diff(document.leaf_spans, axis=1)[:, 0] for document in self._documents])
         ids = [document.tokens.ids for document in self._documents]
-        idf = policies.joined_token_weights(np.array(self._question_ids), ids, lengths)
-        found = query, self._states(leaves, layers), idf
-        if self._head is not None:  # late interaction and the head compare the same hundred leaves
-            self._last = leaves.tobytes(), found
-        return found
+        weights = policies.joined_token_weights(np.array(self._question_ids), ids, lengths)
+        states = self._states(leaves, layers)
+        # Leaf by leaf: all states of a long document stand in memory once, not twice.
+        total = sum(one.sum(axis=0, dtype=np.float64) for one in states)
+        centre = np.asarray(total / sum(len(one) for one in states), dtype=np.float32)
+        return policies.late_interaction(query, states, centre, token_weights=weights)
 
     def node_cosines(self) -> np.ndarray:
         """The paper's cosine of every leaf."""
@@ -203,15 +180,13 @@ def score_documents(
     """Score the leaves of opened documents for a question as it was asked, with all that a policy may use.
 
     Where the question names a part of a document in quotation marks, `hybrid` looks for the rest of it in that part
-    first, and uses the trained head that is shipped for the base model.
+    first.
     """
     leaves = [opened.leaves for opened in documents]
-    hybrid = policy_name == "hybrid"
-    part = _part(question, documents) if hybrid else None
+    part = _part(question, documents) if policy_name == "hybrid" else None
     asked = question if part is None else part.question
-    head = shipped_head(base.name, base.weights_hash) if hybrid else None
     ids = plain_ids(base.tokenizer, asked)
-    source = QuestionLeaves(asked, ids, leaves, lower, nodes, stored_states, head)
+    source = QuestionLeaves(asked, ids, leaves, lower, nodes, stored_states)
     inside = (
         None if part is None else [_inside(opened, spans) for opened, spans in zip(documents, part.spans, strict=True)]
     )

@@ -36,9 +36,6 @@ class LeafSource(Protocol):
     def late(self, leaves: np.ndarray) -> np.ndarray:
         """Late interaction of the leaves with these numbers, in their order, [len(leaves)]."""
 
-    def trained(self, lexical: np.ndarray, leaves: np.ndarray) -> np.ndarray | None:
-        """Scores of all leaves by BM25 and a trained head that looks at some of them, None without a head."""
-
     def node_cosines(self) -> np.ndarray:
         """The paper's cosine of every leaf, [leaves]."""
 
@@ -177,10 +174,7 @@ def _unit(states: np.ndarray, centre: np.ndarray | None) -> np.ndarray:
 def _hybrid(source: LeafSource) -> np.ndarray:
     lexical = source.lexical()
     leaves = best_leaves(lexical)
-    plain = combine(lexical, source.late(leaves), leaves)
-    trained = source.trained(lexical, leaves)
-    # What the head has not learned to look for, plain late interaction still finds.
-    return plain if trained is None else z_scores(plain) + z_scores(trained)
+    return combine(lexical, source.late(leaves), leaves)
 
 
 POLICIES: Mapping[str, LeafPolicy] = MappingProxyType(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from itertools import pairwise
 
-import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -52,40 +51,6 @@ def test_a_child_halves_its_parent_rounding_down_to_the_left(length: int, config
         for index in range(2**level):
             parent, left = tree.span(level, index), tree.span(level + 1, 2 * index)
             assert left.length == parent.length // 2
-
-
-@given(
-    config=configs,
-    length=st.integers(1, 600),
-    jitter=st.sampled_from([0.1, 0.2, 3.0]),
-    seed=st.integers(0, 2**32 - 1),
-)
-def test_a_jittered_child_keeps_enough_tokens_to_be_split_further(
-    config: TreeConfig, length: int, jitter: float, seed: int
-) -> None:
-    tree = ChunkTree(length, config, jitter=jitter, random=np.random.default_rng(seed))
-    for level in range(1, tree.depth + 1):
-        spans = tree.levels[level]
-        assert all(span.length >= 2 ** (config.height - level) for span in spans)
-        assert sum(span.length for span in spans) == length
-
-
-def test_jitter_moves_splits_and_its_spread_is_the_asked_one() -> None:
-    random = np.random.default_rng(7)
-    splits = [ChunkTree(512, DEFAULT, jitter=0.1, random=random).span(1, 0).length for _ in range(2000)]
-    # floor(l/2 − ε): half a token below the middle on average
-    assert abs(np.mean(splits) - 255.5) < 4
-    assert abs(np.std(splits) - 51.2) < 4
-
-
-def test_the_same_seed_draws_the_same_tree() -> None:
-    first, second = (ChunkTree(512, DEFAULT, jitter=0.2, random=np.random.default_rng(3)) for _ in range(2))
-    assert first.levels == second.levels
-
-
-def test_jitter_without_a_generator_is_refused() -> None:
-    with pytest.raises(ValueError, match="generator"):
-        ChunkTree(512, DEFAULT, jitter=0.1)
 
 
 def test_an_empty_chunk_is_refused() -> None:

@@ -8,7 +8,6 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from index_samples import TREE, Progress, all_nodes, leaves_key, load_lower, sample_document, text_and_leaves, trees_key
@@ -107,27 +106,6 @@ def test_every_node_is_what_the_plain_model_gives(
         torch.testing.assert_close(vector, state, atol=3e-3, rtol=3e-3)
         first = end
     assert first == found.keys.shape[2]
-
-
-def test_jittered_splits_are_encoded_once_too(lower: Any, lower_folder: Path, byte_tokenizer: Any) -> None:
-    from transformers import AutoModelForCausalLM
-
-    model = AutoModelForCausalLM.from_pretrained(lower_folder, dtype=torch.float32).eval()
-    leaves = build_leaves(sample_document(characters=4 * 64), byte_tokenizer, ONCE)
-    generator = np.random.default_rng(3)
-    trees = [ChunkTree(tree.length, ONCE, jitter=0.2, random=generator) for tree in leaves.trees]
-    leaves = replace(leaves, trees=trees)
-    nodes = all_nodes(leaves)
-    found, first = LiveNodes(lower, leaves, batch_tokens=256).compressed(nodes), 0
-    for node in nodes:
-        start, tree = leaves.chunk_starts[node.chunk], trees[node.chunk]
-        keys, _, _ = plain(model, tuple(leaves.tokens.ids[start : start + 64].tolist()))
-        places = tree.span(node.level, node.index).start + tree.kept(node.level, node.index)
-        end = first + len(places)
-        torch.testing.assert_close(
-            found.keys[:, :, first:end], torch.stack([key[:, places] for key in keys]), atol=1e-4, rtol=1e-4
-        )
-        first = end
 
 
 def test_only_what_stands_before_a_node_in_its_chunk_tells_the_encodings_apart(lower: Any, byte_tokenizer: Any) -> None:

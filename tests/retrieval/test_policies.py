@@ -152,9 +152,6 @@ class RecordingSource:
         self.late_leaves = leaves.tolist()
         return self.values[1][leaves]
 
-    def trained(self, lexical: np.ndarray, leaves: np.ndarray) -> np.ndarray | None:
-        return None
-
     def node_cosines(self) -> np.ndarray:
         self.asked.append("node_cosines")
         return self.values[1]

@@ -1,13 +1,14 @@
 """One training run from its request to its adapter: what `sharedllm train` does.
 
-Base model, data and adapter are put together here; the loop is trainer.py's.
+Base model, data and the adapter that the run begins with are put together here; the loop is trainer.py's.
 """
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -15,25 +16,22 @@ from typing import Any
 import torch
 
 from sharedllm_cli import __version__
-from sharedllm_cli.config import Settings, TreeConfig
+from sharedllm_cli.config import Injection, Settings, TreeConfig
 from sharedllm_cli.errors import UsageError
 from sharedllm_cli.generation import prompt
 from sharedllm_cli.index.store import IndexStore
 from sharedllm_cli.lab import plots
-from sharedllm_cli.lab.training import course
-from sharedllm_cli.lab.training.corpus import Documents, load_splits, pieces, spread
-from sharedllm_cli.lab.training.dataset import Mixture, QuestionSamples
-from sharedllm_cli.lab.training.forward import TrainedUpper
-from sharedllm_cli.lab.training.objective import Distillation, NextTokens, Objective, Samples
+from sharedllm_cli.lab.training.corpus import Documents, LeafScores, ScoresByPolicy, load_splits, pieces, spread
+from sharedllm_cli.lab.training.objective import Distillation, NextTokens, Samples, TrainedUpper
+from sharedllm_cli.lab.training.question_samples import Mixture, QuestionSamples
 from sharedllm_cli.lab.training.records import DataFile, Record
-from sharedllm_cli.lab.training.risk import ExpectedRisk
 from sharedllm_cli.lab.training.sample import Sample
-from sharedllm_cli.lab.training.searching import LeafScores, ScoresByPolicy
-from sharedllm_cli.lab.training.starting import Reading, started_from, starting_adapter
-from sharedllm_cli.lab.training.text import ContinueSamples, Lengths, MixedSamples, ReciteSamples
+from sharedllm_cli.lab.training.sampled_trees import StoredTrees, TreeReader
+from sharedllm_cli.lab.training.text_samples import ContinueSamples, Lengths, MixedSamples, ReciteSamples
 from sharedllm_cli.lab.training.trainer import METRICS, Ending, Pace, Schedule, Trainer
-from sharedllm_cli.lab.training.trees import StoredTrees, TreeReader
-from sharedllm_cli.lab.training.validation import Validation
+from sharedllm_cli.lab.training.validation import PLOT, Validation, draw
+from sharedllm_cli.model.adapter import WEIGHTS_FILE, Adapter, model_shape
+from sharedllm_cli.model.adapter_config import TARGETS, AdapterConfig, LowRankConfig, read_config
 from sharedllm_cli.model.loading import BaseModel, load
 from sharedllm_cli.model.lower import LowerModel
 from sharedllm_cli.model.upper import UpperModel
@@ -42,9 +40,8 @@ from sharedllm_cli.retrieval.policies import policy
 
 TREES = "trees"
 """The folder in a run's folder for the trees that it reads."""
-OBJECTIVES = ("qa", "recite", "lm", "distill", "risk")
-ANSWERING = ("qa", "risk")
-"""Objectives that can do without trees, and can have other samples among their own."""
+OBJECTIVES = ("qa", "recite", "lm", "distill")
+"""Of these `qa` alone can do without trees, and can have other samples among its own."""
 _LIBRARIES = ("torch", "transformers", "accelerate", "safetensors")
 
 
@@ -56,15 +53,16 @@ class Request:
     `validation` documents before them are never learned from, their loss is followed; of the others `documents` a file
     are learned from, all unless said, and `text_pieces` of the pieces that `lm` and `recite` cut long texts into.
     `start` is the folder of an adapter to go on from (its rank and layers stay); without one a new adapter is made.
-    `gradient_checkpointing` trades work for memory; a run may be resumed with or without it. `reading` lets a new
-    adapter read the tree; `trees` is the folder of the trees that samples read, by default the run's own.
+    `gradient_checkpointing` trades work for memory; a run may be resumed with or without it. A new adapter
+    reads the tree from `first_layer` on, None leaves it unread; `trees` is the folder of the trees that samples read,
+    by default the run's own.
     """
 
     data: tuple[DataFile, ...]
     run: Path
     objective: str = "qa"
     start: Path | None = None
-    reading: Reading | None = None
+    first_layer: int | None = None
     trees: Path | None = None
     rank: int = 16
     hold_back: int = 5
@@ -112,16 +110,16 @@ def run(request: Request, settings: Settings, *, home: Path, reporter: Reporter)
     )
     base = _load(settings, home, reporter)
     adapter = starting_adapter(
-        request.start, request.reading, base, settings, rank=request.rank, seed=request.schedule.seed
+        request.start, request.first_layer, base, settings, rank=request.rank, seed=request.schedule.seed
     )
-    wanted = request.objective not in ANSWERING or request.mixture.reads_trees
+    wanted = request.objective != "qa" or request.mixture.reads_trees
     if wanted and not adapter.reads_tree:
         raise UsageError("the adapter's gates are closed: no sample with a tree could teach it anything")
     upper = UpperModel(base.model, adapter)
     injection = adapter.config.injection
     lower = LowerModel(base.model, injection.lower_layers, injection.first_layer)
     store = IndexStore(request.trees or request.run / TREES, reporter)
-    trees = TreeReader(upper, lower, StoredTrees(store, base, lower, reporter))
+    trees = TreeReader(upper, StoredTrees(store, base, lower, reporter))
 
     scores = ScoresByPolicy(settings.policy, base, lower)
 
@@ -136,7 +134,7 @@ def run(request: Request, settings: Settings, *, home: Path, reporter: Reporter)
         validation = [unseen[number] for number in range(request.validation_samples)]
     trainer = Trainer(
         TrainedUpper(upper, gradient_checkpointing=request.gradient_checkpointing),
-        _objective(request, upper, base, trees),
+        Distillation(trees) if request.objective == "distill" else NextTokens(request.objective, trees),
         samples("training", request.schedule.seed),
         request.run,
         request.schedule,
@@ -147,17 +145,9 @@ def run(request: Request, settings: Settings, *, home: Path, reporter: Reporter)
     )
     ending = _train(trainer, request, reporter)
     if is_main_process():
-        plots.keep(request.run / course.PLOT, lambda: course.draw(request.run / METRICS), reporter)
+        plots.keep(request.run / PLOT, lambda: draw(request.run / METRICS), reporter)
     done = trainer.position
     return Outcome(ending, request.run / "adapter", done.step, done.targets, done.tokens, done.seconds)
-
-
-def _objective(request: Request, upper: UpperModel, base: BaseModel, trees: TreeReader) -> Objective:
-    if request.objective == "distill":
-        return Distillation(trees)
-    if request.objective == "risk":
-        return ExpectedRisk(upper, base.tokenizer, trees)
-    return NextTokens(request.objective, trees)
 
 
 def _train(trainer: Trainer, request: Request, reporter: Reporter) -> Ending:
@@ -199,19 +189,17 @@ def _samples(
         kind = ReciteSamples if request.objective == "recite" else ContinueSamples
         return kind(documents, seed=seed, mixture=mixture, lengths=request.lengths)
     asking = [(weight, records) for weight, records in files if any(record.questions for record in records)]
-    mixed = mixture.text + mixture.recite > 0
-    documents = Documents(asking if mixed else files, base.tokenizer, tree, paged=mixture.paged)
+    documents = Documents(asking if mixture.text else files, base.tokenizer, tree, paged=mixture.paged)
     taught = request.objective == "distill"
     questions = QuestionSamples(
         documents, base.tokenizer, seed=seed, window=base.window, mixture=mixture, taught=taught, scores=scores
     )
-    if not mixed:
+    if not mixture.text:
         return questions
     whole = [(weight, spread(pieces(records), text_pieces)) for weight, records in files]
     read = Documents(whole, base.tokenizer, tree, paged=0.0, by_length=True)
     texts = ContinueSamples(read, seed=seed, mixture=mixture, lengths=request.lengths)
-    recited = ReciteSamples(read, seed=seed, mixture=mixture, lengths=request.lengths)
-    return MixedSamples(questions, [(mixture.text, texts), (mixture.recite, recited)], seed=seed)
+    return MixedSamples(questions, texts, share=mixture.text, seed=seed)
 
 
 def is_main_process() -> bool:
@@ -230,15 +218,10 @@ def _own_device(device: str) -> str:
 def _check(request: Request, settings: Settings) -> None:
     if request.objective not in OBJECTIVES:
         raise UsageError(f"unknown objective {request.objective!r}", hint=f"choose one of {', '.join(OBJECTIVES)}")
-    if request.objective in (*ANSWERING, "distill") and policy(settings.policy).node_vectors:
+    if request.objective in ("qa", "distill") and policy(settings.policy).node_vectors:
         raise UsageError(f"--policy {settings.policy} can't be trained with", hint="choose hybrid, bm25, late or right")
-    for flag, share in (("--text-share", request.mixture.text), ("--recite-share", request.mixture.recite)):
-        if share and request.objective not in ANSWERING:
-            raise UsageError(f"{flag} is for --objective qa and risk alone")
-    if request.mixture.text + request.mixture.recite > 1:
-        raise UsageError("--text-share and --recite-share are more than all samples together")
-    if request.mixture.jitter_variants and not request.mixture.jitter:
-        raise UsageError("--jitter-variants needs --jitter", hint="0.1 is what the method trains with")
+    if request.mixture.text and request.objective != "qa":
+        raise UsageError("--text-share is for --objective qa alone")
     if not request.data:
         raise UsageError("there is nothing to train on", hint="give one or more files with --data")
     if request.rank < 1 or request.hold_back < 0 or request.validation < 0:
@@ -258,7 +241,7 @@ def _provenance(request: Request, settings: Settings, base: BaseModel) -> Mappin
         ],
         # An adapter learns to answer this very prompt: changed words make it another one's.
         "prompt": {"system": prompt.SYSTEM, "rule": prompt.RULE, "refusal": prompt.NOT_IN_DOCUMENT},
-        "start": None if request.start is None else started_from(request.start),
+        "parents": parents(request.start),
         "hold_back": request.hold_back,
         "validation": request.validation,
         "documents": request.documents,
@@ -266,7 +249,66 @@ def _provenance(request: Request, settings: Settings, base: BaseModel) -> Mappin
         "policy": settings.policy,
         "mixture": asdict(request.mixture),
         "lengths": asdict(request.lengths),
-        "reading": None if request.reading is None else asdict(request.reading),
+        "first_layer": request.first_layer,
         "rank": request.rank,
         "versions": {"sharedllm-cli": __version__} | {name: version(name) for name in _LIBRARIES},
     }
+
+
+OPEN_GATE: Mapping[Injection, float] = {"merged": 0.0, "additive": 0.3}
+"""Where the gates of a new adapter that reads the tree begin: a bias on its logits, or an angle of tanh."""
+
+
+def starting_adapter(
+    start: Path | None, first_layer: int | None, base: BaseModel, settings: Settings, *, rank: int, seed: int
+) -> Adapter:
+    """A new adapter, or the one to go on from; of one that reads no tree the low-rank weights are taken over."""
+    before = None if start is None else Adapter.load(start, base.model)
+    if before is not None and (first_layer is None or before.reads_tree):
+        return before
+    adapter = new_adapter(base, settings, rank=rank, seed=seed, first_layer=first_layer)
+    if before is not None:
+        adapter.take_over(before)
+    return adapter
+
+
+def new_adapter(base: BaseModel, settings: Settings, *, rank: int, seed: int, first_layer: int | None) -> Adapter:
+    """An adapter with low-rank weights on every layer above the lower model's, and on those that read the tree.
+
+    `first_layer` is the lowest layer that reads; without it the gates stay closed. In the merged form each head has a
+    gate, and the layers that read have low-rank weights in the upper model.
+    """
+    injection = settings.injection_config(base.layer_count)
+    layers = tuple(range(injection.lower_layers, base.layer_count))
+    shared: tuple[int, ...] = ()
+    if first_layer is not None:
+        injection = replace(injection, first_layer=first_layer)
+        if injection.form == "merged":
+            injection = replace(injection, gates="head")
+            shared = tuple(injection.layers)
+    if not layers and not shared:
+        raise UsageError(
+            "the lower model takes all layers: none is left to be trained", hint="choose a smaller --lower-layers"
+        )
+    config = AdapterConfig(
+        base.name,
+        model_shape(base.model),
+        injection,
+        settings.tree_config(),
+        LowRankConfig(rank, 2.0 * rank, layers, TARGETS, shared),
+        base_weights=base.weights_hash,
+    )
+    torch.manual_seed(seed)
+    adapter = Adapter(base.model, config)
+    if first_layer is not None:
+        adapter.copy_projections(base.model)
+        adapter.open_gates(OPEN_GATE[injection.form])
+    return adapter
+
+
+def parents(folder: Path | None) -> list[str]:
+    """The SHA-256 of the weights that a run begins with and of those before them, the last first."""
+    if folder is None:
+        return []
+    weights = (folder / WEIGHTS_FILE).read_bytes()
+    return [hashlib.sha256(weights).hexdigest(), *(read_config(folder).trained or {}).get("parents", [])]

@@ -10,17 +10,17 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from live_trees import LiveTrees
 
 from sharedllm_cli.config import InjectionConfig, TreeConfig
 from sharedllm_cli.errors import DocumentError
 from sharedllm_cli.lab.training.corpus import Documents, load_splits, pieces, spread
-from sharedllm_cli.lab.training.dataset import Mixture, QuestionSamples
-from sharedllm_cli.lab.training.forward import TrainedUpper
-from sharedllm_cli.lab.training.objective import Distillation
+from sharedllm_cli.lab.training.objective import Distillation, TrainedUpper
+from sharedllm_cli.lab.training.question_samples import Mixture, QuestionSamples
 from sharedllm_cli.lab.training.records import DataFile, Record, read_records
 from sharedllm_cli.lab.training.sample import NO_TARGET, Sample
-from sharedllm_cli.lab.training.text import TEXT_TARGETS, ContinueSamples, Lengths, MixedSamples, ReciteSamples
-from sharedllm_cli.lab.training.trees import LiveTrees, TreePlan, TreeReader
+from sharedllm_cli.lab.training.sampled_trees import TreePlan, TreeReader
+from sharedllm_cli.lab.training.text_samples import TEXT_TARGETS, ContinueSamples, Lengths, MixedSamples, ReciteSamples
 from sharedllm_cli.model.adapter import Adapter, AdapterConfig, LowRankConfig, model_shape
 from sharedllm_cli.model.loading import BaseModel
 from sharedllm_cli.model.lower import LowerModel
@@ -39,11 +39,11 @@ def documents_of(data_file: Path, tokenizer: Any) -> Documents:
 
 def spans(tree: TreePlan) -> list[tuple[int, int, int, int]]:
     """(document, first token, end token, level) of every node that is read."""
-    chunks = [(number, chunk) for number, own in enumerate(tree.leaves) for chunk in range(len(own.trees))]
+    chunks = [(number, chunk) for number, own in enumerate(tree.documents) for chunk in range(len(own.leaves.trees))]
     found = []
     for node in tree.nodes:
         document, chunk = chunks[node.chunk]
-        own = tree.leaves[document]
+        own = tree.documents[document].leaves
         span = own.trees[chunk].span(node.level, node.index)
         found.append((document, own.chunk_starts[chunk] + span.start, own.chunk_starts[chunk] + span.end, node.level))
     return found
@@ -55,7 +55,9 @@ def test_what_is_recited_stands_in_a_leaf_of_the_tree(data_file: Path, byte_toke
         sample = samples[number]
         assert sample.tree is not None
         leaves = [span for span in spans(sample.tree) if span[3] == TREE.height]
-        texts = [sample.tree.leaves[number].tokens.ids[start:end].tolist() for number, start, end, _ in leaves]
+        texts = [
+            sample.tree.documents[number].leaves.tokens.ids[start:end].tolist() for number, start, end, _ in leaves
+        ]
         branches = sorted(set(sample.branches.tolist()) - {0})
         assert 1 <= len(branches) <= LENGTHS.recitations
         for branch in branches:
@@ -78,7 +80,7 @@ def test_going_on_follows_the_chunks_of_the_tree(data_file: Path, byte_tokenizer
         lengths.add(len(sample))
         assert (sample.targets != NO_TARGET).all()
         assert sample.targets[:-1].tolist() == sample.token_ids[1:].tolist()
-        own = sample.tree.leaves[0]
+        own = sample.tree.documents[0].leaves
         read = sorted(span[1:3] for span in spans(sample.tree))
         assert read[-1][1] - read[0][0] == sum(end - start for start, end in read), "nothing is read twice"
         following = own.tokens.ids[read[-1][1] : read[-1][1] + len(sample)].tolist()
@@ -94,9 +96,9 @@ def test_chunks_that_are_read_are_numbered_from_zero(tiny: BaseModel, data_file:
     assert sample.tree is not None
     assert sample.tree.chunks is not None
     upper, lower = reading(tiny), LowerModel(tiny.model, 2)
-    context = TreeReader(upper, lower, LiveTrees(lower)).read([sample.tree])
+    context = TreeReader(upper, LiveTrees(lower)).read([sample.tree])
     first = sample.tree.chunks[0]
-    whole = TreeReader(upper, lower, LiveTrees(lower)).read(
+    whole = TreeReader(upper, LiveTrees(lower)).read(
         [replace(sample.tree, chunks=tuple(range(sample.tree.chunks[-1] + 1)))]
     )
     assert torch.equal(context.values[1], whole.values[1])
@@ -165,7 +167,7 @@ def test_distillation_is_the_divergence_from_the_base_model(tiny: BaseModel, dat
             said = tiny.model(torch.from_numpy(sample.teacher.token_ids)[None]).logits[0]
             teachers.append(said[torch.from_numpy(sample.teacher.targets) != NO_TARGET].double().softmax(-1))
         upper, lower = reading(tiny), LowerModel(tiny.model, 2)
-        trees = TreeReader(upper, lower, LiveTrees(lower))
+        trees = TreeReader(upper, LiveTrees(lower))
         expected = 0.0
         for sample, teacher in zip(samples, teachers, strict=True):
             assert sample.tree is not None
@@ -232,24 +234,22 @@ def test_a_text_file_is_data_whose_last_parts_are_kept_out(tmp_path: Path) -> No
     assert len(text) - len(known) > 48_000
 
 
-def test_texts_and_recitations_among_questions_count_as_much_as_an_answer(data_file: Path, byte_tokenizer: Any) -> None:
+def test_texts_among_questions_count_as_much_as_an_answer(data_file: Path, byte_tokenizer: Any) -> None:
     records = read_records(data_file, skip_bad_lines=False, reporter=Silent())
     documents = Documents([(1.0, records)], byte_tokenizer, TREE, paged=0.0)
     questions = QuestionSamples(documents, byte_tokenizer, seed=0, window=4096, mixture=replace(MIXTURE, tree_only=1.0))
     read = documents_of(data_file, byte_tokenizer)
     texts = ContinueSamples(read, seed=0, mixture=MIXTURE, lengths=LENGTHS)
-    recited = ReciteSamples(read, seed=0, mixture=MIXTURE, lengths=LENGTHS)
-    mixed = MixedSamples(questions, [(0.3, texts), (0.3, recited)], seed=0)
-    again = MixedSamples(questions, [(0.3, texts), (0.3, recited)], seed=0)
+    mixed, again = (MixedSamples(questions, texts, share=0.5, seed=0) for _ in range(2))
     kinds = []
     for number in range(60):
         found = mixed[number]
-        alike = [np.array_equal(found.token_ids, kind[number].token_ids) for kind in (texts, recited, questions)]
+        alike = [np.array_equal(found.token_ids, kind[number].token_ids) for kind in (texts, questions)]
         assert sum(alike) == 1
         kinds.append(alike.index(True))
-        assert found.weighed == pytest.approx(found.target_count if kinds[-1] == 2 else TEXT_TARGETS)
+        assert found.weighed == pytest.approx(found.target_count if kinds[-1] == 1 else TEXT_TARGETS)
         assert np.array_equal(again[number].token_ids, found.token_ids)
-    assert all(8 <= kinds.count(kind) <= 34 for kind in range(3))
+    assert 18 <= kinds.count(0) <= 42
 
 
 def test_pieces_of_a_file_are_spread_over_it() -> None:

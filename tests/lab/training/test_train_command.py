@@ -19,7 +19,6 @@ from safetensors.torch import load_file
 from sharedllm_cli.cli.app import run
 from sharedllm_cli.cli.terminal.console import Console
 from sharedllm_cli.lab.training import run as training_run
-from sharedllm_cli.lab.training.starting import Reading
 from sharedllm_cli.lab.training.trainer import Trainer
 
 TINY = ["--steps", "2", "--samples", "2", "--rank", "2", "--hold-back", "2", "--validation", "1", "--device", "cpu"]
@@ -85,7 +84,7 @@ def test_every_flag_arrives(tiny_arguments: list[str], monkeypatch: pytest.Monke
     assert request.start == Path("there")
     assert (settings.chunk_tokens, settings.lower_layers) == (128, 2)
     assert request.gradient_checkpointing
-    assert request.reading is None, "nothing asks for a tree"
+    assert request.first_layer is None, "nothing asks for a tree"
 
 
 def test_every_flag_of_the_tree_arrives(tiny_arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -103,58 +102,30 @@ def test_every_flag_of_the_tree_arrives(tiny_arguments: list[str], monkeypatch: 
         "0.4",
         "--text-share",
         "0.1",
-        "--recite-share",
-        "0.2",
         "--trees",
         "kept",
     ]
     flags += ["--tree-tokens", "300-900"]
-    flags += [
-        "--jitter",
-        "0.1",
-        "--jitter-variants",
-        "3",
-        "--gate-start",
-        "-2",
-        "--gates",
-        "layer",
-        "--first-layer",
-        "1",
-    ]
-    flags += ["--low-rank-from", "1", "--length-bias", "0.5", "--encoding", "chunk", "--injection", "additive"]
+    flags += ["--first-layer", "1", "--encoding", "chunk", "--injection", "additive"]
     flags += ["--passage-tokens", "100-200", "--validation-samples", "3", "--documents", "4"]
     flags += ["--text-tokens", "90-120", "--text-pieces", "7"]
     code, _, err = call(*tiny_arguments, *flags)
     assert code == 0, err
     ((request, settings),) = seen
     mixture = request.mixture
-    assert (mixture.tree, mixture.tree_only, mixture.text, mixture.recite) == (0.25, 0.4, 0.1, 0.2)
-    assert (mixture.jitter, mixture.jitter_variants) == (0.1, 3)
+    assert (mixture.tree, mixture.tree_only, mixture.text) == (0.25, 0.4, 0.1)
     assert (mixture.least_tree, mixture.most_tree) == (300, 900)
     assert (mixture.least_evidence, mixture.most_evidence) == (100, 200)
     assert (request.trees, request.validation_samples, request.documents) == (Path("kept"), 3, 4)
     assert (request.lengths.least_text, request.lengths.most_text, request.text_pieces) == (90, 120, 7)
-    assert request.reading == Reading(-2.0, "layer", 1, 1, 0.5)
+    assert request.first_layer == 1
     assert (settings.encoding, settings.injection) == ("chunk", "additive")
 
 
-def test_sets_of_splits_without_jitter_are_refused(tiny_arguments: list[str]) -> None:
-    code, _, err = call(*tiny_arguments, "--jitter-variants", "3")
+def test_texts_stand_among_questions_alone(tiny_arguments: list[str]) -> None:
+    code, _, err = call(*tiny_arguments, "--objective", "recite", "--text-share", "0.1")
     assert code == 2
-    assert "--jitter-variants needs --jitter" in err
-
-
-@pytest.mark.parametrize("flag", ["--text-share", "--recite-share"])
-def test_other_samples_are_for_questions_alone(tiny_arguments: list[str], flag: str) -> None:
-    code, _, err = call(*tiny_arguments, "--objective", "recite", flag, "0.1")
-    assert code == 2
-    assert f"{flag} is for --objective qa and risk alone" in err
-
-
-def test_shares_are_of_one_whole(tiny_arguments: list[str]) -> None:
-    code, _, err = call(*tiny_arguments, "--text-share", "0.6", "--recite-share", "0.5")
-    assert code == 2
-    assert "more than all samples" in err
+    assert "--text-share is for --objective qa alone" in err
 
 
 @pytest.mark.parametrize("objective", ["recite", "lm", "distill"])
@@ -165,7 +136,7 @@ def test_an_objective_of_the_tree_opens_the_gates(
     outcome = training_run.Outcome("finished", Path("adapter"), 0, 0, 0, 1.0)
     monkeypatch.setattr(training_run, "run", lambda request, *_, **__: seen.append(request) or outcome)
     assert call(*tiny_arguments, "--objective", objective)[0] == 0
-    assert seen[0].reading == Reading()
+    assert seen[0].first_layer == 0
     assert seen[0].objective == objective
 
 
@@ -203,7 +174,6 @@ def test_a_base_in_four_bits_is_trained_too(tiny_arguments: list[str], model_fol
         (["--hold-back", "12"], 3, "too few"),
         (["--tree-share", "0.5", "--tree-tokens", "900"], 2, "two numbers"),
         (["--tree-share", "0.5", "--first-layer", "2"], 2, "first injected layer"),
-        (["--tree-share", "0.5", "--gates", "word"], 2, "gates"),
     ],
 )
 def test_a_mistake_is_one_line_and_its_exit_code(

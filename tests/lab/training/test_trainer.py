@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import signal
@@ -15,18 +16,15 @@ from safetensors.torch import load_file
 
 from sharedllm_cli.config import Settings, TreeConfig
 from sharedllm_cli.errors import ModelError, StoredIndexError, UsageError
-from sharedllm_cli.lab.training import checkpoint
-from sharedllm_cli.lab.training.corpus import Documents, load_splits
-from sharedllm_cli.lab.training.dataset import Mixture, QuestionSamples
-from sharedllm_cli.lab.training.forward import TrainedUpper
-from sharedllm_cli.lab.training.objective import NextTokens
+from sharedllm_cli.lab.training import run_folder
+from sharedllm_cli.lab.training.corpus import Documents, ScoresByPolicy, load_splits
+from sharedllm_cli.lab.training.objective import NextTokens, TrainedUpper
+from sharedllm_cli.lab.training.question_samples import Mixture, QuestionSamples
 from sharedllm_cli.lab.training.records import DataFile
-from sharedllm_cli.lab.training.run import Outcome, Request, run
-from sharedllm_cli.lab.training.searching import ScoresByPolicy
-from sharedllm_cli.lab.training.starting import Reading, starting_adapter
-from sharedllm_cli.lab.training.text import Lengths
+from sharedllm_cli.lab.training.run import Outcome, Request, run, starting_adapter
+from sharedllm_cli.lab.training.text_samples import Lengths
 from sharedllm_cli.lab.training.trainer import Pace, Schedule, shares
-from sharedllm_cli.model.adapter import Adapter, read_config
+from sharedllm_cli.model.adapter import WEIGHTS_FILE, Adapter, read_config
 from sharedllm_cli.model.loading import BaseModel
 from sharedllm_cli.model.lower import LowerModel
 from sharedllm_cli.model.upper import UpperModel
@@ -73,14 +71,14 @@ def test_training_four_steps_is_two_and_two_resumed(data_file: Path, settings: S
 TREE_MIXTURE = replace(MIXTURE, tree=0.4, tree_only=0.4, least_tree=300, most_tree=900)
 
 
-@pytest.mark.parametrize("objective", ["qa", "recite", "lm", "distill", "qa and others"])
+@pytest.mark.parametrize("objective", ["qa", "recite", "lm", "distill", "qa and texts"])
 def test_training_to_read_is_the_same_in_parts(
     data_file: Path, settings: Settings, tmp_path: Path, objective: str
 ) -> None:
     changes: dict[str, Any] = {
         "objective": objective.split()[0],
-        "reading": Reading(gate=0.1),
-        "mixture": replace(TREE_MIXTURE, text=0.3, recite=0.3) if objective == "qa and others" else TREE_MIXTURE,
+        "first_layer": 0,
+        "mixture": replace(TREE_MIXTURE, text=0.4) if objective == "qa and texts" else TREE_MIXTURE,
         "lengths": Lengths(cue=5, recited=9, recitations=3, least_text=60, most_text=60),
         "trees": tmp_path / "trees",
         "schedule": replace(SCHEDULE, steps=2),
@@ -95,7 +93,7 @@ def test_training_to_read_is_the_same_in_parts(
         assert torch.equal(tensor, parts[name]), name
     gates = [tensor for name, tensor in whole.items() if name.endswith(".gate")]
     assert len(gates) == 2
-    assert all(bool((gate != 0.1).any()) for gate in gates)
+    assert all(bool((gate != 0.0).any()) for gate in gates)
     looks = [line for line in metrics(tmp_path / "whole") if "tree_wrong" in line]
     assert len(looks) == 2
     assert (tmp_path / "whole" / "course.png").read_bytes().startswith(b"\x89PNG")
@@ -109,7 +107,7 @@ def test_samples_with_trees_need_an_adapter_that_reads(data_file: Path, settings
 def test_a_killed_run_goes_on_from_its_checkpoint(data_file: Path, settings: Settings, tmp_path: Path) -> None:
     train(data_file, settings, tmp_path / "whole", validation=0)
     train(data_file, settings, tmp_path / "killed", validation=0, pace=Pace(checkpoint_seconds=0.0))
-    last = checkpoint.checkpoints(tmp_path / "killed")[-1]
+    last = run_folder.checkpoints(tmp_path / "killed")[-1]
     last.rename(last.with_name(f".{last.name}.partial"))
     with (tmp_path / "killed" / "metrics.jsonl").open("a", encoding="utf-8") as file:
         file.write('{"step": 5, "lo')
@@ -122,9 +120,15 @@ def test_a_killed_run_goes_on_from_its_checkpoint(data_file: Path, settings: Set
 def test_a_run_goes_on_from_an_adapter_and_says_so(data_file: Path, settings: Settings, tmp_path: Path) -> None:
     first = train(data_file, settings, tmp_path / "first")
     train(data_file, settings, tmp_path / "second", start=first.adapter, rank=7)
-    trained = read_config(tmp_path / "second" / "adapter").trained
+    third = train(data_file, settings, tmp_path / "third", start=tmp_path / "second" / "adapter")
+    trained = read_config(third.adapter).trained
     assert trained is not None
-    assert trained["start"]["trained"]["position"]["step"] == 4
+    hashes = [
+        hashlib.sha256((tmp_path / name / "adapter" / WEIGHTS_FILE).read_bytes()).hexdigest()
+        for name in ("second", "first")
+    ]
+    assert trained["parents"] == hashes
+    assert "start" not in trained
     looked = [metrics(tmp_path / name) for name in ("first", "second")]
     assert looked[1][0]["validation_loss"] == looked[0][-1]["validation_loss"]
     assert weights(tmp_path / "second").keys() == weights(tmp_path / "first").keys()
@@ -220,18 +224,16 @@ def test_a_run_is_not_started_over_nor_resumed_otherwise(data_file: Path, settin
 
 
 def test_only_whole_checkpoints_count_and_old_ones_go(data_file: Path, settings: Settings, tmp_path: Path) -> None:
-    run_folder = tmp_path / "run"
-    train(data_file, settings, run_folder, pace=Pace(checkpoint_seconds=0.0))
-    kept = checkpoint.checkpoints(run_folder)
-    assert [folder.name for folder in kept] == ["step-00000003", "step-00000004"]
-    assert not [
-        path for path in run_folder.rglob("*") if path.suffix in (".pt", ".pkl", ".bin") or "partial" in path.name
-    ]
-    (run_folder / "checkpoints" / ".step-00000009.partial").mkdir()
-    assert checkpoint.checkpoints(run_folder) == kept
+    folder = tmp_path / "run"
+    train(data_file, settings, folder, pace=Pace(checkpoint_seconds=0.0))
+    kept = run_folder.checkpoints(folder)
+    assert [path.name for path in kept] == ["step-00000003", "step-00000004"]
+    assert not [path for path in folder.rglob("*") if path.suffix in (".pt", ".pkl", ".bin") or "partial" in path.name]
+    (folder / "checkpoints" / ".step-00000009.partial").mkdir()
+    assert run_folder.checkpoints(folder) == kept
     (kept[-1] / "optimizer.safetensors").write_bytes(b"no")
     with pytest.raises(StoredIndexError, match="damaged"):
-        train(data_file, settings, run_folder, resume=True)
+        train(data_file, settings, folder, resume=True)
 
 
 def test_the_learning_rate_rises_then_falls_to_a_tenth() -> None:
@@ -263,15 +265,14 @@ def test_a_run_goes_on_from_an_adapter_that_reads_no_tree(
 ) -> None:
     train(data_file, settings, tmp_path / "first")
     deeper = replace(settings, lower_layers=3)
-    reading = Reading(gate=-0.5, first_layer=1)
-    adapter = starting_adapter(tmp_path / "first" / "adapter", reading, tiny, deeper, rank=2, seed=0)
+    adapter = starting_adapter(tmp_path / "first" / "adapter", 1, tiny, deeper, rank=2, seed=0)
     assert adapter.open_layers == [1, 2]
     before, after = weights(tmp_path / "first"), adapter.state_dict()
     learned = {name for name in before if name.startswith("low_rank.")}
     assert learned
     assert all(torch.equal(before[name], after[name]) for name in learned)
     with pytest.raises(ModelError, match="has no place"):
-        starting_adapter(tmp_path / "first" / "adapter", reading, tiny, deeper, rank=3, seed=0)
+        starting_adapter(tmp_path / "first" / "adapter", 1, tiny, deeper, rank=3, seed=0)
     again = starting_adapter(tmp_path / "first" / "adapter", None, tiny, settings, rank=2, seed=0)
     assert not again.reads_tree
 

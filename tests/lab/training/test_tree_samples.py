@@ -11,20 +11,18 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from live_trees import LiveTrees
 
 from sharedllm_cli.config import Encoding, Injection, InjectionConfig, TreeConfig
 from sharedllm_cli.errors import UsageError
 from sharedllm_cli.generation.prompt import NOT_IN_DOCUMENT
 from sharedllm_cli.index.store import IndexStore
-from sharedllm_cli.lab.training.batch import Batch, by_length
-from sharedllm_cli.lab.training.corpus import Documents, Split
-from sharedllm_cli.lab.training.dataset import Mixture, QuestionSamples
-from sharedllm_cli.lab.training.forward import TrainedUpper
-from sharedllm_cli.lab.training.located import LocatedDocument, locate
-from sharedllm_cli.lab.training.objective import NextTokens
+from sharedllm_cli.lab.training.corpus import Documents, LocatedDocument, Split, locate
+from sharedllm_cli.lab.training.objective import NextTokens, TrainedUpper
+from sharedllm_cli.lab.training.question_samples import Mixture, QuestionSamples
 from sharedllm_cli.lab.training.records import read_records
-from sharedllm_cli.lab.training.sample import NO_TARGET, Sample
-from sharedllm_cli.lab.training.trees import LiveTrees, StoredTrees, TreePlan, TreeReader, chunks_of, plan
+from sharedllm_cli.lab.training.sample import NO_TARGET, Batch, Sample, by_length
+from sharedllm_cli.lab.training.sampled_trees import StoredTrees, TreePlan, TreeReader, chunks_of, plan
 from sharedllm_cli.lab.training.validation import Validation, exchanged_trees
 from sharedllm_cli.model.adapter import Adapter, AdapterConfig, LowRankConfig, model_shape
 from sharedllm_cli.model.loading import BaseModel
@@ -66,77 +64,23 @@ def reading(base: BaseModel, form: Injection = "merged", seed: int = 0) -> Upper
     return UpperModel(base.model, adapter)
 
 
-@pytest.mark.parametrize("jitter", [0.0, 0.1])
-def test_a_plan_tiles_all_its_documents(data_file: Path, byte_tokenizer: Any, jitter: float) -> None:
+def test_a_plan_tiles_all_its_documents(data_file: Path, byte_tokenizer: Any) -> None:
     documents = located(data_file, byte_tokenizer)[:3]
-    made = plan(documents, random_values(documents), jitter=jitter, random=np.random.default_rng(1))
+    made = plan(documents, random_values(documents))
     spans = []
-    chunks = [(document, chunk) for document, own in enumerate(made.leaves) for chunk in range(len(own.trees))]
+    chunks = [(number, chunk) for number, one in enumerate(documents) for chunk in range(len(one.leaves.trees))]
     for node in made.nodes:
         document, chunk = chunks[node.chunk]
-        own = made.leaves[document]
+        own = documents[document].leaves
         span = own.trees[chunk].span(node.level, node.index)
         spans.append((document, own.chunk_starts[chunk] + span.start, own.chunk_starts[chunk] + span.end))
-    for number, document_leaves in enumerate(made.leaves):
+    for number, one in enumerate(documents):
         own_spans = sorted(span[1:] for span in spans if span[0] == number)
         assert own_spans[0][0] == 0
-        assert own_spans[-1][1] == document_leaves.token_count
+        assert own_spans[-1][1] == one.leaves.token_count
         assert all(before[1] == after[0] for before, after in itertools.pairwise(own_spans))
     assert made.chunk_count == len(chunks)
     assert made.tokens == sum(one.leaves.token_count for one in documents)
-    assert made.jittered is bool(jitter)
-
-
-def test_jitter_moves_the_splits(data_file: Path, byte_tokenizer: Any) -> None:
-    documents = located(data_file, byte_tokenizer)[:1]
-    random = np.random.default_rng(1)
-    moved = plan(documents, random_values(documents), jitter=0.1, random=random).leaves[0].trees[0].levels[1]
-    assert moved != documents[0].leaves.trees[0].levels[1]
-
-
-def test_a_document_has_so_many_sets_of_splits_and_no_more(data_file: Path, byte_tokenizer: Any) -> None:
-    documents = located(data_file, byte_tokenizer)[:2]
-    values, random = random_values(documents), np.random.default_rng(1)
-    sets: dict[tuple[int, str], Any] = {}
-    for _ in range(20):
-        made = plan(documents, values, jitter=0.1, variants=3, random=random)
-        assert not made.jittered
-        assert made.splits is not None
-        for place, (leaves, name) in enumerate(zip(made.leaves, made.splits, strict=True)):
-            levels = [tree.levels for tree in leaves.trees]
-            assert sets.setdefault((place, name), levels) == levels, "one name, one set"
-            assert levels != [tree.levels for tree in documents[place].leaves.trees]
-    assert sorted(name for _, name in sets) == ["0.1-0", "0.1-0", "0.1-1", "0.1-1", "0.1-2", "0.1-2"]
-    assert len({str(levels) for levels in sets.values()}) == 6
-    with pytest.raises(ValueError, match="random"):
-        plan(documents, values, jitter=0.1, variants=3)
-
-
-@pytest.mark.parametrize("encoding", ["node", "chunk"])
-def test_sets_of_splits_are_kept_beside_the_fixed_ones(
-    tiny: BaseModel, data_file: Path, tmp_path: Path, encoding: Encoding, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    documents = located(data_file, tiny.tokenizer, replace(TREE, encoding=encoding))[:2]
-    upper, lower = reading(tiny), LowerModel(tiny.model, 2)
-    values, random = random_values(documents), np.random.default_rng(4)
-    plans = [plan(documents, values, jitter=0.2, variants=2, random=random) for _ in range(6)]
-    plans += [plan(documents, values)]
-    live = [TreeReader(upper, lower, LiveTrees(lower)).read([one]) for one in plans]
-    store = IndexStore(tmp_path / "trees")
-    for again in (False, True):
-        if again:  # all of them are found
-
-            def never(*_: Any, **__: Any) -> None:
-                raise AssertionError("built a second time")
-
-            monkeypatch.setattr(IndexStore, "build_trees", never)
-        source = StoredTrees(store, tiny, lower, Silent())
-        for one, expected in zip(plans, live, strict=True):
-            stored = TreeReader(upper, lower, source).read([one])
-            for layer in (0, 1):
-                bound = float(expected.keys[layer].abs().max()) / 60
-                torch.testing.assert_close(stored.keys[layer], expected.keys[layer], atol=bound, rtol=0)
-    assert sorted(path.name for path in (tmp_path / "trees" / "splits").iterdir()) == ["0.2-0", "0.2-1"]
 
 
 @pytest.mark.parametrize("encoding", ["node", "chunk"])
@@ -146,10 +90,10 @@ def test_stored_trees_are_live_ones_within_their_rounding(
     documents = located(data_file, tiny.tokenizer, replace(TREE, encoding=encoding))[:2]
     upper, lower = reading(tiny), LowerModel(tiny.model, 2)
     made = plan(documents, random_values(documents))
-    live = TreeReader(upper, lower, LiveTrees(lower)).read([made])
+    live = TreeReader(upper, LiveTrees(lower)).read([made])
     store = IndexStore(tmp_path / "trees")
     for _ in range(2):  # built, then found
-        stored = TreeReader(upper, lower, StoredTrees(store, tiny, lower, Silent())).read([made])
+        stored = TreeReader(upper, StoredTrees(store, tiny, lower, Silent())).read([made])
         for layer in (0, 1):
             bound = float(live.keys[layer].abs().max()) / 60
             torch.testing.assert_close(stored.keys[layer], live.keys[layer], atol=bound, rtol=0)
@@ -159,7 +103,7 @@ def test_stored_trees_are_live_ones_within_their_rounding(
 @pytest.mark.parametrize("form", ["merged", "additive"])
 def test_the_loss_is_that_of_the_upper_model_with_the_tree(tiny: BaseModel, data_file: Path, form: Injection) -> None:
     upper, lower = reading(tiny, form), LowerModel(tiny.model, 2)
-    reader = TreeReader(upper, lower, LiveTrees(lower))
+    reader = TreeReader(upper, LiveTrees(lower))
     samples = tree_samples(data_file, tiny.tokenizer, tree=0.5, tree_only=0.5)
     drawn = [sample for sample in (samples[number] for number in range(6)) if (sample.branches <= 1).all()]
     assert len(drawn) >= 2
@@ -181,7 +125,7 @@ def test_what_reads_a_tree_learns_and_the_base_does_not(tiny: BaseModel, data_fi
     upper, lower = reading(tiny), LowerModel(tiny.model, 2)
     model = TrainedUpper(upper)
     sample = tree_samples(data_file, tiny.tokenizer, tree_only=1.0)[0]
-    loss = NextTokens("qa", TreeReader(upper, lower, LiveTrees(lower))).loss(model, [sample], torch.device("cpu"))
+    loss = NextTokens("qa", TreeReader(upper, LiveTrees(lower))).loss(model, [sample], torch.device("cpu"))
     loss.backward()
     learned = model.trained_parameters()
     assert all(parameter.grad is not None and bool(parameter.grad.any()) for parameter in learned.values())
@@ -294,8 +238,8 @@ def holds(tree: TreePlan, text: str) -> bool:
     """Whether a text stands in one of the chunks that are read, word for word."""
     read = {node.chunk for node in tree.nodes}
     before = 0
-    for document, leaves in zip(tree.documents, tree.leaves, strict=True):
-        leaf = 0
+    for document in tree.documents:
+        leaves, leaf = document.leaves, 0
         for chunk, own in enumerate(leaves.trees, start=before):
             spans = [leaves.leaf_characters(leaf + place, document.opened.document) for place in range(own.leaf_count)]
             leaf += own.leaf_count

@@ -1,7 +1,7 @@
 """Question-answering samples, made from documents as `ask` would read them: each number and seed gives one sample.
 
 Sample i depends on the seed and i alone, so that a resumed run and several processes draw exactly the same ones. Mostly
-the evidence is what the search finds (`searching.py`); where it misses the answer, the answer's leaves are put in.
+the evidence is what the search finds (`corpus.py`); where it misses the answer, the answer's leaves are put in.
 About a sixth of the questions can't be answered from their passages and are to be met with NOT_IN_DOCUMENT.
 """
 
@@ -16,12 +16,9 @@ import numpy as np
 
 from sharedllm_cli.errors import DocumentError
 from sharedllm_cli.generation.prompt import NOT_IN_DOCUMENT, PassageText
-from sharedllm_cli.lab.training import trees
-from sharedllm_cli.lab.training.corpus import Documents
-from sharedllm_cli.lab.training.located import LocatedDocument, LocatedQuestion
-from sharedllm_cli.lab.training.sample import Posed, Sample, question_answers
-from sharedllm_cli.lab.training.searching import LeafScores, by_words
-from sharedllm_cli.lab.training.trees import TreePlan
+from sharedllm_cli.lab.training.corpus import Documents, LeafScores, LocatedDocument, LocatedQuestion, by_words
+from sharedllm_cli.lab.training.sample import Sample, question_answers
+from sharedllm_cli.lab.training.sampled_trees import TreePlan, chunks_of, plan
 from sharedllm_cli.reading.sources import passage_text
 from sharedllm_cli.retrieval.passages import Passage, best_last, select
 
@@ -69,17 +66,11 @@ class Mixture:
     """Noise on the scores that search a tree, in their standard deviations: searches in use miss, too."""
     text: float = 0.0
     """Samples without a question, of the objective `lm`, among those of `qa`."""
-    recite: float = 0.0
-    """Samples of the objective `recite` among those of `qa`."""
-    jitter: float = 0.0
-    """σ of the split points as a share of a node's tokens; such trees are encoded anew for every sample."""
-    jitter_variants: int = 0
-    """So many sets of jittered splits a document, whose trees are kept, instead of new ones for every sample."""
 
     @property
     def reads_trees(self) -> bool:
         """Whether any sample reads a tree."""
-        return self.tree + self.tree_only + self.text + self.recite > 0
+        return self.tree + self.tree_only + self.text > 0
 
 
 @dataclass(frozen=True)
@@ -135,9 +126,7 @@ class QuestionSamples:
             sample = question_answers(self._tokenizer, case.passages, asked, self._window)
             if sample is None:
                 continue
-            passages = tuple(passage.text for passage in case.passages)
-            posed = [Posed(one.question, one.answers if one.answerable else (), passages) for one in case.asked]
-            sample = replace(sample, tree=case.tree, posed=tuple(posed))
+            sample = replace(sample, tree=case.tree)
             if not self._taught:
                 return sample
             teacher = question_answers(self._tokenizer, _whole(case), asked, self._window)
@@ -233,12 +222,10 @@ class QuestionSamples:
         values = self._scores(question, chosen)
         spread = float(np.concatenate(values).std()) * mixture.policy_noise
         noisy = [one + random.normal(0.0, spread + 1e-6, size=one.shape) for one in values]
-        gone = trees.chunks_of(chosen, documents[0], without)
+        gone = chunks_of(chosen, documents[0], without)
         if 2 * len(gone) > len(documents[0].leaves.trees):
             return None
-        return trees.plan(
-            chosen, noisy, jitter=mixture.jitter, variants=mixture.jitter_variants, random=random, without=gone
-        )
+        return plan(chosen, noisy, without=gone)
 
     def _passages_case(
         self,

@@ -9,17 +9,15 @@ seed and number alone. Knows no model.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from sharedllm_cli.errors import DocumentError
-from sharedllm_cli.lab.training.corpus import Documents
-from sharedllm_cli.lab.training.dataset import Mixture, QuestionSamples
-from sharedllm_cli.lab.training.located import LocatedDocument
+from sharedllm_cli.lab.training.corpus import Documents, LocatedDocument
+from sharedllm_cli.lab.training.question_samples import Mixture, QuestionSamples
 from sharedllm_cli.lab.training.sample import Sample, branched
-from sharedllm_cli.lab.training.trees import TreePlan, plan
+from sharedllm_cli.lab.training.sampled_trees import TreePlan, plan
 
 _ATTEMPTS = 50
 _KIND = 1 << 20
@@ -67,13 +65,6 @@ class _TextSamples(ABC):
         low, high = np.log(self._mixture.least_tree), np.log(self._mixture.most_tree)
         return int(np.exp(random.uniform(low, high)))
 
-    def _planned(
-        self, documents: Sequence[LocatedDocument], values: Sequence[np.ndarray], random: np.random.Generator
-    ) -> TreePlan:
-        """The documents' trees, searched by their leaves' scores, with splits as the mixture has them."""
-        mixture = self._mixture
-        return plan(documents, values, jitter=mixture.jitter, variants=mixture.jitter_variants, random=random)
-
 
 class ReciteSamples(_TextSamples):
     """Samples of the objective `recite`."""
@@ -110,8 +101,7 @@ class ReciteSamples(_TextSamples):
                 break
         if not cues:
             return None
-        tree = self._planned(documents, values, random)
-        return replace(branched(cues, answers), tree=tree)
+        return replace(branched(cues, answers), tree=plan(documents, values))
 
 
 class ContinueSamples(_TextSamples):
@@ -130,34 +120,29 @@ class ContinueSamples(_TextSamples):
         wanted = self._wanted(random)
         first = next(chunk for chunk in range(place) if starts[place] - starts[chunk] <= wanted or chunk == place - 1)
         rising = np.arange(leaves.leaf_count, dtype=np.float64)  # `right`: what is nearest to the text is finest
-        tree = self._planned([document], [rising], random)
+        tree = plan([document], [rising])
         ids = leaves.tokens.ids[starts[place] : starts[place] + length + 1].tolist()
         return replace(branched([ids[:1]], [ids[1:]]), tree=only_chunks(tree, range(first, place)))
 
 
 class MixedSamples:
-    """Samples of questions with some of other objectives among them.
+    """Samples of questions with a share of texts among them: who learns to answer goes on knowing how a text goes on.
 
-    Who learns to answer goes on knowing how a text goes on (`lm`), and goes on learning to read what is not asked
-    (`recite`). The targets of such a sample count together as much as `TEXT_TARGETS` of an answer's.
+    The targets of such a text count together as much as `TEXT_TARGETS` of an answer's.
     """
 
-    def __init__(
-        self, questions: QuestionSamples, others: Sequence[tuple[float, ContinueSamples | ReciteSamples]], *, seed: int
-    ) -> None:
-        """`others`: samples with the share of all that they are."""
+    def __init__(self, questions: QuestionSamples, texts: ContinueSamples, *, share: float, seed: int) -> None:
         self._questions = questions
-        self._others = tuple(others)
+        self._texts = texts
+        self._share = share
         self._seed = seed
 
     def __getitem__(self, number: int) -> Sample:
         drawn = np.random.default_rng([self._seed, number, _KIND]).random()
-        for share, samples in self._others:
-            if drawn < share:
-                found = samples[number]
-                return replace(found, weight=TEXT_TARGETS / found.target_count)
-            drawn -= share
-        return self._questions[number]
+        if drawn >= self._share:
+            return self._questions[number]
+        found = self._texts[number]
+        return replace(found, weight=TEXT_TARGETS / found.target_count)
 
 
 def only_chunks(tree: TreePlan, chunks: range) -> TreePlan:
