@@ -74,7 +74,7 @@ class Question:
             reads_tree=shared.reads_tree(settings),
             refuse_from=shared.refuse_from(settings),
             beams=shared.candidates(settings),
-            extractive_only=shared.keeps_to_places(settings),
+            extractive_only=shared.extractive_only(settings),
             answer_tokens=settings.max_new_tokens,
         )
 

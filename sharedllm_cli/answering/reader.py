@@ -17,16 +17,16 @@ from torch import Tensor
 
 from sharedllm_cli.answering.question import Question
 from sharedllm_cli.generation import prompt as prompts
-from sharedllm_cli.generation.answering import answer_pieces, stop_ids, weighed_tokens
+from sharedllm_cli.generation.answering import answer_pieces, reranked_tokens, stop_ids
 from sharedllm_cli.generation.prompt import PassageText, Prompt
 from sharedllm_cli.generation.refusal import as_model_says, refusal_ids, refuses
-from sharedllm_cli.generation.sampling import Sampler, Unsaid
+from sharedllm_cli.generation.sampling import Sampler, SuppressedSequence
 from sharedllm_cli.generation.stream import Finish, GeneratedToken, decode_stream
 from sharedllm_cli.memory import is_out_of_memory, release
-from sharedllm_cli.model.adapter import Silence
+from sharedllm_cli.model.adapter import AdapterDisabled
 from sharedllm_cli.model.cross_attention import TreeContext
 from sharedllm_cli.model.shared import SharedModel
-from sharedllm_cli.model.upper import branching
+from sharedllm_cli.model.upper import beam_steps
 from sharedllm_cli.progress import Reporter
 
 LEAST_PREFIX = 1024
@@ -60,7 +60,7 @@ class Refusal:
 
     nll: float
     given: bool
-    suppressed: Unsaid
+    suppressed: SuppressedSequence
 
 
 class SharedPrefix:
@@ -94,13 +94,13 @@ class Reader:
         self._shared = shared
         self._question = question
         self._reporter = reporter
-        self._disabled: Silence | None = None
+        self._disabled: AdapterDisabled | None = None
         self._refusal_ids = refusal_ids(shared.base.tokenizer)
 
     def disable_adapter(self) -> bool:
         """Read and decode with the base model alone from now on; False where there is no memory for it."""
         try:
-            self._disabled = self._shared.adapter.silenced()
+            self._disabled = self._shared.adapter.disabled()
         except (RuntimeError, MemoryError) as problem:
             if not is_out_of_memory(problem):
                 raise
@@ -133,9 +133,9 @@ class Reader:
         token_ids = torch.tensor(ids[known:], device=self._shared.base.device)
         with self._disabled or nullcontext():
             if held is None:
-                logits, cache = upper.begin(token_ids, tree, self._reporter)
+                logits, cache = upper.prefill(token_ids, tree, self._reporter)
             else:
-                logits, cache = upper.infer(token_ids, tree, held), held
+                logits, cache = upper.decode_step(token_ids, tree, held), held
         if prefix is not None:
             Sampler()(logits)  # waits for the device, so that the seconds are those of the work
         seconds = spent + perf_counter() - started
@@ -151,20 +151,20 @@ class Reader:
         """Weigh the refusal as a whole, by the question's threshold."""
         costs = self.score(read, self._refusal_ids)
         given = refuses(sum(costs), self._question.refuse_from)
-        return Refusal(sum(costs), given, Unsaid(self._refusal_ids, costs))
+        return Refusal(sum(costs), given, SuppressedSequence(self._refusal_ids, costs))
 
     def begins_refusal(self, read: Prefilled) -> bool:
         """Whether the likeliest token is the refusal's first."""
         return Sampler()(read.logits) == self._refusal_ids[0]
 
-    def beams(self, read: Prefilled, suppressed: Unsaid | None) -> list[GeneratedToken] | None:
+    def beams(self, read: Prefilled, suppressed: SuppressedSequence | None) -> list[GeneratedToken] | None:
         """The tokens of the best of several candidate answers; None where one is decoded token by token instead."""
         base, question, width = self._shared.base, self._question, self._question.beams
         if width == 1:
             return None
         try:
-            return weighed_tokens(
-                branching(self._shared.upper, read.tree, read.cache),
+            return reranked_tokens(
+                beam_steps(self._shared.upper, read.tree, read.cache),
                 read.logits,
                 width,
                 base.tokenizer,
@@ -173,7 +173,7 @@ class Reader:
                 stop_ids=stop_ids(base.model.generation_config, base.tokenizer),
                 stop_texts=read.prompt.stop_texts,
                 max_new_tokens=question.settings.max_new_tokens,
-                unsaid=suppressed,
+                suppressed=suppressed,
             )
         except (RuntimeError, MemoryError) as problem:
             if not is_out_of_memory(problem):
@@ -183,7 +183,7 @@ class Reader:
         self._reporter.note(f"not enough memory to compare {width} answers; writing the likeliest")
         return None
 
-    def stream(self, read: Prefilled, suppressed: Unsaid | None) -> Iterator[GeneratedToken]:
+    def stream(self, read: Prefilled, suppressed: SuppressedSequence | None) -> Iterator[GeneratedToken]:
         """The tokens of an answer, one after the other, as the settings sample them. The cache grows with it."""
         base, settings = self._shared.base, self._question.settings
         stops = stop_ids(base.model.generation_config, base.tokenizer)
@@ -209,11 +209,11 @@ class Reader:
                 if step is None:
                     self._reporter.note(f"{why_not}; going on without")
         if step is None:
-            step = lambda token: upper.infer(token, read.tree, read.cache)  # noqa: E731
+            step = lambda token: upper.decode_step(token, read.tree, read.cache)  # noqa: E731
         return step if self._disabled is None else _within(self._disabled, step)
 
 
-def _within(disabled: Silence, step: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+def _within(disabled: AdapterDisabled, step: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
     """A step with the adapter disabled, which ends with it: a caller may do other things between two tokens."""
 
     def inside(token: Tensor) -> Tensor:

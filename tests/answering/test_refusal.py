@@ -170,9 +170,9 @@ class _Parrot:
 
     def begin(self, tokens: torch.Tensor, tree: None, reporter: Any) -> tuple[torch.Tensor, list[int]]:
         cache = self.cache()
-        return self.infer(tokens, tree, cache), cache
+        return self.decode_step(tokens, tree, cache), cache
 
-    def infer(self, tokens: torch.Tensor, tree: None, cache: list[int]) -> torch.Tensor:
+    def decode_step(self, tokens: torch.Tensor, tree: None, cache: list[int]) -> torch.Tensor:
         cache.extend(tokens.tolist())
         return self._logits(cache[4:])  # after a prompt of four tokens
 

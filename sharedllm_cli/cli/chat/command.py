@@ -14,9 +14,9 @@ from sharedllm_cli.cli.call import Call, translate
 from sharedllm_cli.cli.chat.conversation import (
     BEGIN,
     Conversation,
+    documents_report,
     opening_again,
     tell_of,
-    told_documents,
     unknown,
     wanted_session,
 )
@@ -25,7 +25,7 @@ from sharedllm_cli.cli.chat.keyboard import Keyboard, Suggestions, open_keyboard
 from sharedllm_cli.cli.chat.session import Drawer, Record, kept_in, read_session
 from sharedllm_cli.cli.chat.settings import defaults_of, resumed
 from sharedllm_cli.cli.chat.slash_commands import COMMANDS, is_command, run_command
-from sharedllm_cli.cli.options import CONVERSATION, EVERYTHING, Pages, Reindex, Sources, Stream, takes
+from sharedllm_cli.cli.options import CONVERSATION, EVERYTHING, Pages, Reindex, Sources, Stream, with_settings
 from sharedllm_cli.cli.preflight import exit_code, open_documents, page_range
 from sharedllm_cli.errors import UsageError
 
@@ -57,7 +57,7 @@ FAREWELLS = frozenset({"exit", "quit"})
 """Typed alone at a terminal they mean /quit."""
 
 
-@takes("save", *EVERYTHING, advanced=("stream",))
+@with_settings("save", *EVERYTHING, advanced=("stream",))
 def chat(
     call: Call,
     documents: Documents = None,
@@ -112,7 +112,7 @@ def go_on(call: Call, drawer: Drawer, path: Path, *, reindex: bool) -> Conversat
         call.console.note(line)
     with opening_again(path):
         engine, library = open_documents(going_on, [document.path for document in session.documents], reindex=reindex)
-    absent = told_documents(call.console, session, library)
+    absent = documents_report(call.console, session, library)
     # The call as it was given: /load starts from it anew, and takes nothing over from this conversation.
     conversation = Conversation(call, engine, library, defaults, drawer, Record(drawer), page_range(session.pages))
     conversation.turns, conversation.absent = list(session.turns), absent

@@ -18,12 +18,12 @@ from sharedllm_cli.cli.chat import settings as chat_settings
 from sharedllm_cli.cli.chat.conversation import (
     Conversation,
     chosen,
+    documents_report,
     fixed,
     joined,
     opening_again,
     saved,
     tell_of,
-    told_documents,
     without,
 )
 from sharedllm_cli.cli.chat.session import SUFFIX, Record, dated, read_session, write_session
@@ -221,7 +221,7 @@ def load(conversation: Conversation, text: str) -> None:
         library = engine.open([document.path for document in session.documents])
     report_failures(call, library.failures)
     conversation.code = conversation.code or exit_code(library.failures)
-    conversation.absent = told_documents(call.console, session, library)
+    conversation.absent = documents_report(call.console, session, library)
     conversation.library = library
     for line in fixed(session, engine.settings, conversation.defaults):
         call.console.note(line)

@@ -21,7 +21,7 @@ from sharedllm_cli.index.encoding import ACCELERATOR_BATCH_TOKENS, CPU_BATCH_TOK
 from sharedllm_cli.lab.bench import counts
 from sharedllm_cli.lab.bench.counts import EncoderShape, Extent, Work, encoder_shape
 from sharedllm_cli.lab.bench.subject import Reading, Subject
-from sharedllm_cli.lab.bench.timed_arms import Begun, cache_bytes, document_ids, greedy, running_ids, working_bytes
+from sharedllm_cli.lab.bench.timed_arms import Prefilled, cache_bytes, document_ids, greedy, running_ids, working_bytes
 from sharedllm_cli.lab.bench.timing import Clock
 from sharedllm_cli.model.compat import DynamicCache, call_model
 
@@ -176,7 +176,7 @@ class EncoderDecoderArm:
             model.remove()
             self._model = None
 
-    def cold(self, reading: Reading, clock: Clock) -> Begun:
+    def cold(self, reading: Reading, clock: Clock) -> Prefilled:
         model, device = self._model, self._subject.placement.device
         assert model is not None
         with clock.part("encode"):
@@ -188,7 +188,7 @@ class EncoderDecoderArm:
         def step(token: int) -> int:
             return greedy(model.read(torch.tensor([token], device=device), encoded, cache)[0])
 
-        return Begun(first, step)
+        return Prefilled(first, step)
 
     def cold_steps(self, extent: Extent) -> list[Work]:
         base = self._base

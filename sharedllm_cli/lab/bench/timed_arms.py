@@ -31,7 +31,7 @@ Step = Callable[[int], int]
 
 
 @dataclass(frozen=True)
-class Begun:
+class Prefilled:
     """An answer that has begun: its first token, and what gives the next ones."""
 
     token: int
@@ -48,7 +48,7 @@ class Arm(Protocol):
     def installed(self) -> Iterator[None]:
         """The model is this arm's own within; making its weights counts to no time."""
 
-    def cold(self, reading: Reading, clock: Clock) -> Begun:
+    def cold(self, reading: Reading, clock: Clock) -> Prefilled:
         """Read the document and the running text, to the first token."""
 
     def cold_steps(self, extent: Extent) -> list[Work]:
@@ -145,12 +145,14 @@ class Full(_Plain):
 
     name = "full"
 
-    def cold(self, reading: Reading, clock: Clock) -> Begun:
+    def cold(self, reading: Reading, clock: Clock) -> Prefilled:
         upper, device = self._upper, self._subject.placement.device
         with clock.part("read"):
             cache = upper.cache()
-            first = greedy(upper.infer(self._ids(reading), None, cache))
-        return Begun(first, lambda token: greedy(upper.infer(torch.tensor([token], device=device), None, cache)))
+            first = greedy(upper.decode_step(self._ids(reading), None, cache))
+        return Prefilled(
+            first, lambda token: greedy(upper.decode_step(torch.tensor([token], device=device), None, cache))
+        )
 
     def cold_steps(self, extent: Extent) -> list[Work]:
         return [counts.read_whole(self._base, extent.tokens + extent.running)]
@@ -192,12 +194,12 @@ class Streaming(_Plain):
             tried[clock.seconds] = arm
         return tried[min(tried)]
 
-    def cold(self, reading: Reading, clock: Clock) -> Begun:
+    def cold(self, reading: Reading, clock: Clock) -> Prefilled:
         device = self._subject.placement.device
         with clock.part("read"):
             reader = StreamingReader(self._upper, window=self.window, block=self.block)
             first = greedy(reader.read(self._ids(reading))[-1])
-        return Begun(first, lambda token: greedy(reader.read(torch.tensor([token], device=device))[-1]))
+        return Prefilled(first, lambda token: greedy(reader.read(torch.tensor([token], device=device))[-1]))
 
     def cold_steps(self, extent: Extent) -> list[Work]:
         return [counts.read_streaming(self._base, extent.tokens + extent.running, self.window + SINKS)]

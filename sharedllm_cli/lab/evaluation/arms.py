@@ -21,7 +21,7 @@ from sharedllm_cli.config import Settings
 from sharedllm_cli.errors import UsageError
 from sharedllm_cli.generation.prompt import NOT_IN_DOCUMENT, PassageText, Prompt
 from sharedllm_cli.generation.refusal import says_not_found
-from sharedllm_cli.generation.sampling import Unsaid
+from sharedllm_cli.generation.sampling import SuppressedSequence
 from sharedllm_cli.index.nodes import StoredNodes
 from sharedllm_cli.index.store import IndexStore
 from sharedllm_cli.lab.evaluation.scoring import DocumentScorer
@@ -185,7 +185,7 @@ class DocumentReader:
             route=route.value if route else None,
         )
 
-    def _decoded(self, read: Read, reading: Reading, suppressed: Unsaid | None) -> tuple[str, list[int]]:
+    def _decoded(self, read: Read, reading: Reading, suppressed: SuppressedSequence | None) -> tuple[str, list[int]]:
         """The text and the tokens of the likeliest answer; the reading's cache stays as it is."""
         reader = read.pipeline.reader
         tokens = reader.beams(reading.prefilled, suppressed)
