@@ -22,7 +22,7 @@ from sharedllm_cli.documents.chunking import tokenize
 from sharedllm_cli.documents.sources import SourceFile, expand
 from sharedllm_cli.documents.unread import told
 from sharedllm_cli.errors import DocumentError, ResourceError, SharedLLMError
-from sharedllm_cli.generation.candidates import LONGEST
+from sharedllm_cli.generation.beams import LONGEST
 from sharedllm_cli.index.encoding import ACCELERATOR_BATCH_TOKENS, CPU_BATCH_TOKENS
 from sharedllm_cli.index.layout import LowerShape, predicted_bytes
 from sharedllm_cli.index.manifest import LeavesKey, TreesKey, text_hash
@@ -58,7 +58,7 @@ class PlanRow:
     """One document's plan. `basis` says what the seconds and, if guessed, the tokens rest on.
 
     Of the memory, `batch_bytes` go to a batch of nodes while the index is built, `tree_bytes` to the keys and values
-    that a question reads of the tree, `cache_bytes` to those of the running text; `fits` and `where` tell whether all
+    that a question reads of the tree, `cache_bytes` to those of the prompt; `fits` and `where` tell whether all
     of it has room.
     """
 
@@ -213,7 +213,7 @@ def _row(source: SourceFile, ground: _Ground, store: IndexStore, reporter: Repor
 
 
 def _question_operations(ground: _Ground, tokens: int) -> int:
-    """The running text through all layers, and the re-ranked leaves through the first few."""
+    """The prompt through all layers, and the re-ranked leaves through the first few."""
     running = ground.evidence_tokens + _FRAME_TOKENS
     leaf_tokens: int = ground.tree.chunk_tokens // 2**ground.tree.height
     ranked = min(RERANK_LEAVES * leaf_tokens, tokens) * min(LATE_LAYERS, ground.layers.stop)
@@ -221,7 +221,7 @@ def _question_operations(ground: _Ground, tokens: int) -> int:
 
 
 def _question_bytes(ground: _Ground, tokens: int) -> tuple[int, int]:
-    """Keys and values of a question: the tree's, and the running text's, with those of the likely answers behind it."""
+    """Keys and values of a question: the tree's, and the prompt's, with those of the likely answers behind it."""
     facts, settings = ground.facts, ground.settings
     position: int = 2 * facts.key_value_heads * facts.head_dim * ground.placement.dtype.itemsize
     kept = int(tokens / ground.tree.overall_ratio) * len(ground.layers) if ground.reads_tree else 0
@@ -250,19 +250,19 @@ def batch_bytes(facts: ModelFacts, placement: Placement) -> int:
 def fit(facts: ModelFacts, placement: Placement, working_bytes: int) -> Fit:
     """Whether the weights and what is computed beside them fit the free memory of where the model would run."""
     sizes = model_sizes(facts, placement.quantize, placement.dtype)
-    processor = free_bytes(torch.device("cpu"))
+    cpu = free_bytes(torch.device("cpu"))
     if placement.gpus:
         rooms = [Room(str(gpu), free_bytes(gpu)) for gpu in placement.gpus]
-        return fit_gpus(sizes, working_bytes, rooms, processor)
+        return fit_gpus(sizes, working_bytes, rooms, cpu)
     needed = _PROCESS_BYTES + sizes.whole + working_bytes
-    text = f"{needed / 1e9:.1f} GB of {processor / 1e9:.1f} GB free on {placement.device}"
-    return Fit(True, text) if needed <= processor else Fit(False, f"needs {text}")
+    text = f"{needed / 1e9:.1f} GB of {cpu / 1e9:.1f} GB free on {placement.device}"
+    return Fit(True, text) if needed <= cpu else Fit(False, f"needs {text}")
 
 
-def fit_gpus(sizes: ModelSizes, working_bytes: int, gpus: Sequence[Room], processor: int) -> Fit:
-    """The same for GPUs with so much free memory: on one, over several, spilled to the processor's, or not at all."""
+def fit_gpus(sizes: ModelSizes, working_bytes: int, gpus: Sequence[Room], cpu: int) -> Fit:
+    """The same for GPUs with so much free memory: on one, over several, spilled to the CPU's, or not at all."""
     try:
-        found = spread(sizes, gpus, processor)
+        found = spread(sizes, gpus, cpu)
     except ResourceError as problem:
         return Fit(False, problem.message)
     first = next(room for room in gpus if room.device in found.layers or room.device in found.device_map.values())
@@ -284,7 +284,7 @@ def _local_model(settings: Settings, home: Path) -> _LocalModel | None:
 
 def _measure(placement: Placement) -> _Machine:
     rate = matrix_rate(placement)
-    where = "this processor" if placement.device.type == "cpu" else str(placement.device)
+    where = "this CPU" if placement.device.type == "cpu" else str(placement.device)
     return _Machine(rate, f"matrix products at {rate / 1e9:,.0f} GFLOP/s on {where}")
 
 

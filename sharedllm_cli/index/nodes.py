@@ -88,7 +88,7 @@ class _Gathered:
         self.starts = [0, *accumulate(counts)]
         self._device = room.device
         chunks = torch.tensor([node.chunk for node in nodes], dtype=torch.long)
-        # Chunk numbers stay with the processor, which looks at them before the slots have arrived.
+        # Chunk numbers stay with the CPU, which looks at them before the slots have arrived.
         self._chunks = torch.repeat_interleave(chunks, torch.tensor(counts, dtype=torch.long))
         self._first_layer = room.layers.start
         self._slots = room.empty() if onto is None else onto
@@ -106,7 +106,7 @@ class _Gathered:
         self._slots[:, :, :, torch.cat(targets).to(self._device)] = ordered
 
     def _arriving(self, slots: Tensor) -> Tensor:
-        """Slots on the device; from pinned memory they are copied while the processor goes on."""
+        """Slots on the device; from pinned memory they are copied while the CPU goes on."""
         return slots.to(self._device, non_blocking=slots.is_pinned())
 
     def result(self) -> CompressedNodes:
@@ -183,7 +183,7 @@ def slots_checksum(values: Tensor, scales: Tensor | None) -> int:
 
 
 def copies_beside(device: torch.device) -> bool:
-    """Whether copies to a device can run beside the processor's work: CUDA's, from pinned memory."""
+    """Whether copies to a device can run beside the CPU's work: CUDA's, from pinned memory."""
     return device.type == "cuda"
 
 

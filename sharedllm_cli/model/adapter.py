@@ -66,7 +66,7 @@ class LowRankLinear(nn.Module):
         return output
 
 
-class Silence:
+class AdapterDisabled:
     """Within it (`with`), an adapter's low-rank weights add nothing. Can be entered again and again, not within itself.
 
     Of merged weights it holds copies with the additions taken off again, which differ from the base model's by two
@@ -85,9 +85,9 @@ class Silence:
     def __exit__(self, *_: object) -> None:
         self._set(False, self._merged)
 
-    def _set(self, silent: bool, weights: Sequence[nn.Parameter]) -> None:
+    def _set(self, disabled: bool, weights: Sequence[nn.Parameter]) -> None:
         for addition in self._additions:
-            addition.silent = silent
+            addition.disabled = disabled
         for linear, weight in zip(self._linears, weights, strict=True):
             linear.weight = weight
 
@@ -138,7 +138,7 @@ class Adapter(nn.Module):
         *,
         weights_hash: str | None = None,
     ) -> Adapter:
-        """A silent adapter for a base model: the tree is not read until it is trained."""
+        """An adapter without effect for a base model: the tree is not read until it is trained."""
         adapter = Adapter(model, AdapterConfig(base, model_shape(model), injection, tree, base_weights=weights_hash))
         adapter.copy_projections(model)
         return adapter
@@ -172,9 +172,9 @@ class Adapter(nn.Module):
                 )
         self.load_state_dict({**own, **learned})
 
-    def silenced(self) -> Silence:
-        """What silences the low-rank weights, merged ones too: without a tree the model is then its base."""
-        return Silence([module for module in self.modules() if isinstance(module, LowRank)], self._merged)
+    def disabled(self) -> AdapterDisabled:
+        """What disables the low-rank weights, merged ones too: without a tree the model is then its base."""
+        return AdapterDisabled([module for module in self.modules() if isinstance(module, LowRank)], self._merged)
 
     def gate_values(self) -> dict[str, float]:
         """Lowest, mean and highest open gate; empty where all are closed."""

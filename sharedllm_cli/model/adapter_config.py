@@ -29,7 +29,7 @@ class LowRankConfig:
     """Low-rank additions: their rank, scale α (the addition is α / rank · up(down(x))), layers and linear maps.
 
     `layers` are above the lower model. `shared_layers` are injected ones, which the lower model shares: there the
-    additions act in the upper model alone, on its running text, so that stored trees stay what they are.
+    additions act in the upper model alone, on its prompt, so that stored trees stay what they are.
     """
 
     rank: int
@@ -51,7 +51,7 @@ class AdapterConfig:
     best, by the same data; None where that was not measured. `text_bias` b: where a text is gone on with after its tree
     of S keys and nothing is asked (`eval ppl`), b − log(S / 512) is added to the gates, so that the tree's share of the
     attention does not grow with it; b, too, as chosen on training texts, None for the gates as they are. `candidates`:
-    so many likely answers are weighed against each other (`generation/picking.py`); None for the likeliest alone.
+    so many likely answers are weighed against each other (`generation/rerank.py`); None for the likeliest alone.
     """
 
     base: str

@@ -125,7 +125,7 @@ def _explicit_block(query: Tensor, keys: Tensor, values: Tensor, scaling: float,
 
 
 class _ProcessorFlash(torch.autograd.Function):
-    """torch's flash kernel for the processor, with gradients of its output and of its log-sum-exp.
+    """torch's flash kernel for the CPU, with gradients of its output and of its log-sum-exp.
 
     torch's own backward pass knows no gradient of the log-sum-exp. That of logit ij is P_ij (dO_i · V_j + dL_i − δ_i)
     with δ_i = dO_i · O_i: a column more, of ones in V, of dL in dO and of zeros in O, makes the kernel add dL_i.

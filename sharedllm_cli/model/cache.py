@@ -1,4 +1,4 @@
-"""The keys and values of a running text while an answer grows behind it.
+"""The keys and values of a prompt while an answer grows behind it.
 
 transformers' own cache lays every new token's keys behind the others by copying them all: at 4,000 tokens of the
 default model 92 MB a token are read and written for 23 kB that are new. Here they lie in a buffer with room for

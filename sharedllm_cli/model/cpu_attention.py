@@ -26,7 +26,7 @@ FEW_QUERIES = 16
 products take the time."""
 _MOST_QUERIES = 4096
 """Longer texts gain nothing: a block's logits don't stay in the cache."""
-PROCESSOR_SDPA = "sdpa_processor"
+CPU_SDPA = "sdpa_cpu"
 """transformers' name of SDPA as it is run here (`registered`)."""
 Blocked = tuple[Tensor, Tensor]
 
@@ -177,7 +177,7 @@ def _by_group(states: Tensor, keys: Tensor) -> Tensor:
     return states.reshape(batch, keys.shape[1], -1, queries, width)
 
 
-def processor_attention(
+def cpu_attention(
     module: nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, **arguments: Any
 ) -> tuple[Tensor, None]:
     """What transformers' SDPA gives: output [B, Q, H, D] and no weights.
@@ -226,8 +226,8 @@ def few_queries(query: Tensor, keys: Tensor, values: Tensor, scaling: float, mas
 
 def registered(kernel: str) -> str:
     """A kernel's name, known to transformers from now on where it is this one."""
-    if kernel == PROCESSOR_SDPA:
-        AttentionInterface.register(PROCESSOR_SDPA, processor_attention)
+    if kernel == CPU_SDPA:
+        AttentionInterface.register(CPU_SDPA, cpu_attention)
         # Without a mask function of the same name transformers would drop every mask silently.
-        AttentionMaskInterface.register(PROCESSOR_SDPA, sdpa_mask)
+        AttentionMaskInterface.register(CPU_SDPA, sdpa_mask)
     return kernel

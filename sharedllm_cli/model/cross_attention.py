@@ -64,7 +64,7 @@ class TreeContext:
 
     @staticmethod
     def side_by_side(contexts: Sequence[TreeContext]) -> TreeContext:
-        """The trees of B running texts as one batch, padded to the largest; ValueError where their biases differ."""
+        """The trees of B prompts as one batch, padded to the largest; ValueError where their biases differ."""
         if len(contexts) == 1:
             return contexts[0]
         if len({context.bias for context in contexts}) > 1:
@@ -128,10 +128,10 @@ def tree_context(
 class LowRank(nn.Module):
     """A low-rank addition to a linear map, x ↦ scale · up(down(x)); starts as zero.
 
-    While `silent` it adds nothing: the base model is heard through its adapter.
+    While `disabled` it adds nothing: the base model is heard through its adapter.
     """
 
-    silent = False
+    disabled = False
 
     def __init__(self, inputs: int, outputs: int, rank: int, scale: float) -> None:
         super().__init__()
@@ -141,8 +141,8 @@ class LowRank(nn.Module):
         nn.init.kaiming_uniform_(self.down, a=5**0.5)
 
     def forward(self, states: Tensor) -> Tensor:
-        """states: [..., inputs]. Returns [..., outputs] in the dtype of the states, a plain zero while silent."""
-        if self.silent:
+        """states: [..., inputs]. Returns [..., outputs] in the dtype of the states, a plain zero while disabled."""
+        if self.disabled:
             return states.new_zeros(())
         down, up = self.down.to(states.dtype), self.up.to(states.dtype)
         return nn.functional.linear(nn.functional.linear(states, down), up) * self.scale

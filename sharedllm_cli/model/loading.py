@@ -66,7 +66,7 @@ class BaseModel:
         return self.facts.layer_count
 
     def quantize_of(self, layers: int) -> str:
-        """How the bottom `layers` layers are quantized: those that wait in the processor's memory are not."""
+        """How the bottom `layers` layers are quantized: those that wait in the CPU's memory are not."""
         first = self.spread.first_spilled if self.spread else None
         if first is None or first >= layers or self.quantize == "none":
             return self.quantize

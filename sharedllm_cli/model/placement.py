@@ -17,15 +17,15 @@ import torch
 
 from sharedllm_cli.errors import ResourceError, UsageError
 from sharedllm_cli.model.attention import runs_flash
-from sharedllm_cli.model.cpu_attention import PROCESSOR_SDPA
+from sharedllm_cli.model.cpu_attention import CPU_SDPA
 from sharedllm_cli.weights.facts import QUANTIZED_BYTES, ModelFacts
 
 _QUANTIZE_FROM = 1_000_000_000
 _HALF_FROM = 50_000_000
-"""From so many parameters on a processor that multiplies bfloat16 computes in it; 135 million gain (docs/log.md)."""
+"""From so many parameters on a CPU that multiplies bfloat16 computes in it; 135 million gain (docs/log.md)."""
 _KERNELS = {"sdpa": "sdpa", "eager": "eager", "flash": "flash_attention_2"}
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-PROCESSOR = "cpu"
+CPU = "cpu"
 ENDS = ("model.embed_tokens", "model.rotary_emb", "model.norm", "lm_head")
 """What is not a decoder layer, by the names that the supported families share."""
 SHARE_LEFT_FREE = 0.1
@@ -56,7 +56,7 @@ def place(facts: ModelFacts, *, device: str, dtype: str, quantize: str, attentio
     kind = choose_dtype(dtype, where, facts.parameter_count)
     if how == "4bit" and where.type == "cpu":
         _check_blocks(facts)
-    # A processor multiplies 4-bit weights many times faster in bfloat16; a type that was asked for is kept to.
+    # A CPU multiplies 4-bit weights many times faster in bfloat16; a type that was asked for is kept to.
     product = torch.bfloat16 if dtype == "auto" and kind == torch.float32 else kind
     return Placement(where, kind, how, choose_attention(attention, where, kind), product, usable_gpus(device, where))
 
@@ -93,7 +93,7 @@ def usable_gpus(asked: str, device: torch.device) -> tuple[torch.device, ...]:
 def choose_dtype(asked: str, device: torch.device, parameter_count: int) -> torch.dtype:
     """The computation type asked for.
 
-    `auto` is bfloat16 on a GPU, or float16 where it has none; on a processor bfloat16 where it multiplies that itself
+    `auto` is bfloat16 on a GPU, or float16 where it has none; on a CPU bfloat16 where it multiplies that itself
     and the model is not tiny, else float32.
     """
     if asked != "auto":
@@ -106,7 +106,7 @@ def choose_dtype(asked: str, device: torch.device, parameter_count: int) -> torc
 
 
 def multiplies_bfloat16() -> bool:
-    """Whether the processor has instructions that multiply bfloat16: without them it has to convert every number."""
+    """Whether the CPU has instructions that multiply bfloat16: without them it has to convert every number."""
     # torch has no public question for this yet; where the private ones are gone, float32 is always right.
     asked = (getattr(torch.cpu, name, None) for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"))
     return any(supported() for supported in asked if supported is not None)
@@ -135,12 +135,12 @@ def choose_attention(asked: str, device: torch.device, dtype: torch.dtype) -> st
         asked = "sdpa"
     elif asked == "auto":
         asked = "flash"
-    return PROCESSOR_SDPA if asked == "sdpa" and device.type == "cpu" else _KERNELS[asked]
+    return CPU_SDPA if asked == "sdpa" and device.type == "cpu" else _KERNELS[asked]
 
 
 def attention_name(kernel: str) -> str:
     """The name by which `--attention` knows one of transformers' kernels."""
-    names = {told: name for name, told in _KERNELS.items()} | {PROCESSOR_SDPA: "sdpa"}
+    names = {told: name for name, told in _KERNELS.items()} | {CPU_SDPA: "sdpa"}
     return names.get(kernel, kernel)
 
 
@@ -183,7 +183,7 @@ def _has(package: str) -> bool:
 @dataclass(frozen=True)
 class ModelSizes:
     """Bytes of a model's parts: `ends` (embeddings, last norm, output), each of `layers` decoder layers, and a layer
-    on the processor, where it is not quantized."""
+    on the CPU, where it is not quantized."""
 
     ends: int
     layer: int
@@ -226,20 +226,20 @@ class Spread:
 
     @property
     def first_spilled(self) -> int | None:
-        """The lowest layer in the processor's memory, None where there is none."""
-        if PROCESSOR not in self.layers:
+        """The lowest layer in the CPU's memory, None where there is none."""
+        if CPU not in self.layers:
             return None
-        return sum(count for device, count in self.layers.items() if device != PROCESSOR)
+        return sum(count for device, count in self.layers.items() if device != CPU)
 
     def words(self) -> str:
         """For the user: which devices hold how many layers."""
         return ", ".join(f"{count} layers on {device}" for device, count in self.layers.items())
 
 
-def spread(sizes: ModelSizes, gpus: Sequence[Room], processor: int) -> Spread:
-    """Put a model on the first GPU that holds it whole; else over all of them; what is left over to the processor.
+def spread(sizes: ModelSizes, gpus: Sequence[Room], cpu: int) -> Spread:
+    """Put a model on the first GPU that holds it whole; else over all of them; what is left over to the CPU.
 
-    gpus: at least one, in the order in which they are filled; processor: free bytes of the processor's memory. Raises
+    gpus: at least one, in the order in which they are filled; cpu: free bytes of the CPU's memory. Raises
     ResourceError where all of them together do not hold it.
     """
     for room in gpus:
@@ -251,15 +251,15 @@ def spread(sizes: ModelSizes, gpus: Sequence[Room], processor: int) -> Spread:
         # A layer that comes to the first GPU to compute needs its place there.
         counts = _fill(sizes, gpus, for_spilled=sizes.spilled_layer)
         left = sizes.layers - sum(counts)
-    if counts[0] < 0 or left * sizes.spilled_layer > processor:
+    if counts[0] < 0 or left * sizes.spilled_layer > cpu:
         needed, found = sizes.whole, sum(room.free for room in gpus)
         raise ResourceError(
             f"the model needs {needed / 1e9:.1f} GB, and {found / 1e9:.1f} GB of GPU memory"
-            f" and {processor / 1e9:.1f} GB of memory are free",
+            f" and {cpu / 1e9:.1f} GB of memory are free",
             hint="use --quantize 4bit, a smaller --model or --device cpu, or close other programs",
         )
     held = {room.device: count for room, count in zip(gpus, counts, strict=True) if count} | (
-        {PROCESSOR: left} if left else {}
+        {CPU: left} if left else {}
     )
     devices = [device for device, count in held.items() for _ in range(count)]
     layers = {f"model.layers.{place}": device for place, device in enumerate(devices)}
@@ -278,7 +278,7 @@ def _fill(sizes: ModelSizes, gpus: Sequence[Room], for_spilled: int = 0) -> list
 
 
 def free_bytes(device: torch.device) -> int:
-    """Free memory of a device; of the processor for `cpu`, and for `mps`, which shares it."""
+    """Free memory of a device; of the CPU for `cpu`, and for `mps`, which shares it."""
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0])
     import psutil

@@ -14,7 +14,7 @@ from sharedllm_cli.model.placement import Placement
 def quantization_config(placement: Placement, *, spilled: bool = False) -> Any:
     """transformers' BitsAndBytesConfig: NF4 with double quantization; or 8 bits; None for none.
 
-    Embeddings, norms and the output layer are not quantized, nor are layers that are `spilled` to the processor.
+    Embeddings, norms and the output layer are not quantized, nor are layers that are `spilled` to the CPU.
     """
     if placement.quantize == "none":
         return None
@@ -33,9 +33,9 @@ def quantization_config(placement: Placement, *, spilled: bool = False) -> Any:
 
 
 def multiply_as_asked(model: nn.Module, dtype: torch.dtype) -> None:
-    """Keep bitsandbytes on a processor from rounding 4-bit products to bfloat16 where another type was asked for.
+    """Keep bitsandbytes on a CPU from rounding 4-bit products to bfloat16 where another type was asked for.
 
-    Its fused kernel for the processor knows bfloat16 alone, whatever the layer's type of computation says.
+    Its fused kernel for the CPU knows bfloat16 alone, whatever the layer's type of computation says.
     """
     if dtype == torch.bfloat16:
         return
@@ -50,7 +50,7 @@ def linear_weight(linear: Any) -> Tensor:
     if hasattr(weight, "quant_state"):
         from bitsandbytes.functional import dequantize_4bit
 
-        linear.state_dict()  # undoes the order that bitsandbytes brings weights into when a processor first runs them
+        linear.state_dict()  # undoes the order that bitsandbytes brings weights into when a CPU first runs them
         dequantised: Tensor = dequantize_4bit(weight.data, weight.quant_state)
         return dequantised
     if hasattr(weight, "SCB"):

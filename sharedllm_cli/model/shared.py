@@ -55,7 +55,7 @@ class SharedModel:
         """So many likely answers are weighed against each other (`adapter_config.candidate_count`)."""
         return candidate_count(settings, self.adapter.config)
 
-    def keeps_to_places(self, settings: Settings) -> bool:
+    def extractive_only(self, settings: Settings) -> bool:
         """Whether the adapter learned to answer in few words of a place, or that the document does not say.
 
         It knows nothing else to say to a question about the whole, which is the base model's, or of yes or no, to which

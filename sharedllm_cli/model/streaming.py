@@ -77,7 +77,7 @@ class RollingCache:
 
     def begin(self, length: int, device: torch.device) -> Frame:
         """Settle where a block of `length` tokens (at most the window) and all that is kept stands."""
-        # Reckoned and remembered on the processor: a GPU that is asked back has to be waited for.
+        # Reckoned and remembered on the cpu: a GPU that is asked back has to be waited for.
         last = self.sinks + self.window - 1  # a query's position in a full cache
         shift = max(0, self.tokens - last)
         places = np.arange(self.tokens, self.tokens + length)

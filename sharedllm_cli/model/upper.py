@@ -2,7 +2,7 @@
 
 METHOD section 4. Each injected decoder layer is wrapped; the wrapper hands straight through to the layer as it came
 wherever there is nothing to read, so that a closed gate is exactly the base model. Several answers can go on from one
-running text, a token of each at a time (`branching`). Knows no document, no text and no file.
+prompt, a token of each at a time (`beam_steps`). Knows no document, no text and no file.
 """
 
 from __future__ import annotations
@@ -40,8 +40,8 @@ _BOUNDS = {torch.float64: 1e-6, torch.float32: 1e-3}
 _ROUNDING = 0.05
 """By how much, relative to its length, a state may differ between the two: this for half precision and 4 bits."""
 Step = Callable[[Tensor, Tensor], Tensor]
-"""`step(tokens, parents)`: logits [N, vocabulary] after the tokens [N], each of which goes on from a branch [N] of the
-step before. Before the first step there is one branch, number 0: the running text alone."""
+"""`step(tokens, parents)`: logits [N, vocabulary] after the tokens [N], each of which goes on from a beam [N] of the
+step before. Before the first step there is one beam, number 0: the prompt alone."""
 
 
 class InjectedLayer(nn.Module):
@@ -169,13 +169,13 @@ class UpperModel:
         return layer.wrapped if isinstance(layer, InjectedLayer) else layer
 
     def cache(self) -> DynamicCache:
-        """An empty cache for the running text's own keys and values."""
+        """An empty cache for the prompt's own keys and values."""
         return growing_cache(self.model.config)
 
     def forward(
         self, token_ids: Tensor, tree: TreeContext | None, cache: DynamicCache | None = None, *, logits_to_keep: int = 0
     ) -> Tensor:
-        """Logits of the running text's next tokens.
+        """Logits of the prompt's next tokens.
 
         token_ids: [B, Q], going on after what the cache holds; returns [B, logits_to_keep or Q, vocabulary].
         """
@@ -185,9 +185,9 @@ class UpperModel:
 
     @torch.inference_mode()
     def token_nlls(self, first: Tensor, ids: Sequence[int], tree: TreeContext | None, cache: Any) -> list[float]:
-        """What each of some tokens costs, in nats, after those before it and the running text that the cache holds.
+        """What each of some tokens costs, in nats, after those before it and the prompt that the cache holds.
 
-        first: logits [vocabulary] after the running text. The cache holds that text again afterwards.
+        first: logits [vocabulary] after the prompt. The cache holds that text again afterwards.
         """
         if not ids:
             return []
@@ -202,10 +202,10 @@ class UpperModel:
         costs = torch.nn.functional.cross_entropy(logits.float(), wanted, reduction="none")
         return [float(cost) for cost in costs.tolist()]
 
-    def begin(
+    def prefill(
         self, token_ids: Tensor, tree: TreeContext | None, reporter: Reporter | None = None
     ) -> tuple[Tensor, DynamicCache]:
-        """Logits [vocabulary] after a running text [Q], and the cache that holds it.
+        """Logits [vocabulary] after a prompt [Q], and the cache that holds it.
 
         Where memory does not suffice for all of it at once it is read in pieces, half as long each time, which gives
         the same; ResourceError where a short piece is still too much.
@@ -215,7 +215,7 @@ class UpperModel:
             cache = self.cache()
             try:
                 for part in torch.split(token_ids, piece):
-                    logits = self.infer(part, tree, cache)
+                    logits = self.decode_step(part, tree, cache)
                 return logits, cache
             except (RuntimeError, MemoryError) as problem:
                 if not is_out_of_memory(problem):
@@ -226,38 +226,38 @@ class UpperModel:
             piece //= 2
             if piece < _SHORTEST_PIECE:
                 raise ResourceError(
-                    f"not enough memory to read a running text of {len(token_ids)} tokens",
+                    f"not enough memory to read a prompt of {len(token_ids)} tokens",
                     hint="use fewer --evidence-tokens, --no-tree, --quantize 4bit or a smaller --model",
                 )
             if reporter is not None:
                 reporter.note(f"not enough memory for {len(token_ids)} tokens at once; reading {piece} at a time")
 
     @torch.inference_mode()
-    def infer(self, token_ids: Tensor, tree: TreeContext | None, cache: DynamicCache) -> Tensor:
+    def decode_step(self, token_ids: Tensor, tree: TreeContext | None, cache: DynamicCache) -> Tensor:
         """Logits [vocabulary] after the last of the tokens [Q], without gradients; the cache grows by Q."""
         return self.forward(token_ids.unsqueeze(0), tree, cache, logits_to_keep=1)[0, -1]
 
 
-def branching(upper: UpperModel, tree: TreeContext | None, cache: DynamicCache) -> Step:
-    """The steps of answers that go on after a running text, which `cache` holds and goes on holding as it is.
+def beam_steps(upper: UpperModel, tree: TreeContext | None, cache: DynamicCache) -> Step:
+    """The steps of answers that go on after a prompt, which `cache` holds and goes on holding as it is.
 
-    While they go on, nothing else may be laid behind the running text: they write into the same room.
+    While they go on, nothing else may be laid behind the prompt: they write into the same room.
     """
-    branches = _OneText(upper, tree, cache) if is_growing(cache) else _Copies(upper, tree, cache)
-    return branches.step
+    beams = _OneText(upper, tree, cache) if is_growing(cache) else _Copies(upper, tree, cache)
+    return beams.step
 
 
 class _OneText:
-    """Branches that stand one after the other behind the running text, whose keys and values are held and read once.
+    """Beams that stand one after the other behind the prompt, whose keys and values are held and read once.
 
-    A mask keeps each branch's own words from the others. Shapes: N branches, S tokens of the text and all branches.
+    A mask keeps each beam's own words from the others. Shapes: N beams, S tokens of the text and all beams.
     """
 
     def __init__(self, upper: UpperModel, tree: TreeContext | None, cache: DynamicCache) -> None:
         self._upper, self._tree = upper, tree
         self._cache = fork(cache)
         self._position = cache.get_seq_length()
-        self._seen: Tensor | None = None  # [N, S]: what the branches of the last step see
+        self._seen: Tensor | None = None  # [N, S]: what the beams of the last step see
 
     @torch.inference_mode()
     def step(self, tokens: Tensor, parents: Tensor) -> Tensor:
@@ -281,7 +281,7 @@ class _OneText:
 
 
 class _Copies:
-    """Branches side by side, each with a copy of all keys and values: a layer with a sliding window forgets some."""
+    """Beams side by side, each with a copy of all keys and values: a layer with a sliding window forgets some."""
 
     def __init__(self, upper: UpperModel, tree: TreeContext | None, cache: DynamicCache) -> None:
         self._upper, self._tree = upper, tree

@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 from tiny_models import make_byte_tokenizer, make_tiny_model
 
 from sharedllm_cli.errors import ModelError, UsageError
-from sharedllm_cli.model.cpu_attention import PROCESSOR_SDPA
+from sharedllm_cli.model.cpu_attention import CPU_SDPA
 from sharedllm_cli.model.loading import load
 from sharedllm_cli.weights.facts import facts_from_config
 from sharedllm_cli.weights.references import describe
@@ -308,9 +308,7 @@ def test_the_type_asked_for_is_the_type_loaded(
     assert {parameter.dtype for parameter in base.model.parameters()} == {expected}
 
 
-@pytest.mark.parametrize(
-    ("asked", "expected"), [("auto", PROCESSOR_SDPA), ("sdpa", PROCESSOR_SDPA), ("eager", "eager")]
-)
+@pytest.mark.parametrize(("asked", "expected"), [("auto", CPU_SDPA), ("sdpa", CPU_SDPA), ("eager", "eager")])
 def test_the_kernel_asked_for_is_used(asked: str, expected: str, folder: Path, private_home: Path) -> None:
     base = load(str(folder), home=private_home, device="cpu", attention=asked)
     assert base.model.config._attn_implementation == expected

@@ -161,8 +161,8 @@ def answers(model: Any, form: Any) -> list[torch.Tensor]:
     encoded = lower.encode(torch.arange(12)[None], torch.tensor([3, 7, 11]))
     context = upper.context(random_nodes(model, 3), 3)
     cache = upper.cache()
-    logits = [upper.infer(TOKENS[:7], context, cache), upper.infer(TOKENS[7:8], context, cache)]
-    plain = upper.infer(TOKENS[:7], None, upper.cache())
+    logits = [upper.decode_step(TOKENS[:7], context, cache), upper.decode_step(TOKENS[7:8], context, cache)]
+    plain = upper.decode_step(TOKENS[:7], None, upper.cache())
     return [encoded.keys, encoded.values, encoded.vectors, *logits, plain, lower.node_vectors(TOKENS[None])]
 
 

@@ -85,8 +85,8 @@ def test_cached_decoding_equals_the_full_forward(family: str, form: Any) -> None
     cache = upper.cache()
     with torch.no_grad():
         whole = upper.forward(TOKENS[None], context)[0]
-        steps = [upper.infer(TOKENS[:5], context, cache)] + [
-            upper.infer(TOKENS[i : i + 1], context, cache) for i in range(5, 13)
+        steps = [upper.decode_step(TOKENS[:5], context, cache)] + [
+            upper.decode_step(TOKENS[i : i + 1], context, cache) for i in range(5, 13)
         ]
     torch.testing.assert_close(torch.stack(steps), whole[4:], atol=1e-5, rtol=1e-5)
 
