@@ -42,8 +42,8 @@ class BaseModel:
     """A loaded base model: in evaluation mode, its parameters frozen.
 
     `weights_hash` and `tokenizer_hash` identify what trees and adapters were made with; `window` is the number of
-    positions it was trained for; `quantize` is `none`, `8bit` or `4bit`; `spread` tells which layers lie where, if
-    not all in one place; `gpus` are those that may be used.
+    positions it was trained for; `quantize` is `none`, `8bit` or `4bit`; `spread` says which layers lie where, None if
+    all are in one place; `gpus` are those that may be used.
     """
 
     name: str
@@ -140,12 +140,12 @@ def load(
     if where is not None and reporter is not None:
         reporter.note(f"{facts.name} does not fit {placement.device}: {where.words()}")
     if reporter is not None:
-        reporter.detail("the model", _told(base))
+        reporter.detail("the model", _load_report(base))
     return base
 
 
-def _told(base: BaseModel) -> str:
-    """What was loaded, for who asked to see everything."""
+def _load_report(base: BaseModel) -> str:
+    """What was loaded, for `--verbose`."""
     dtype = str(base.dtype).removeprefix("torch.")
     floats = base.parameter_count * base.dtype.itemsize
     attention = attention_name(base.model.config._attn_implementation)
@@ -176,7 +176,7 @@ def _load_weights(folder: Path, facts: ModelFacts, placement: Placement, where: 
     spilled = where is not None and where.first_spilled is not None
     if (quantization := quantization_config(placement, spilled=spilled)) is not None:
         options["quantization_config"] = quantization
-        # bitsandbytes tells at every layer of every forward pass that it rounds its input: that is what was asked for
+        # bitsandbytes warns at every layer of every forward pass that it rounds its input, which is intended
         logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
     try:
         with quiet_transformers():
