@@ -73,26 +73,6 @@ class BaseModel:
         return f"{self.quantize} below layer {first}"
 
     @property
-    def hidden_size(self) -> int:
-        """Width of the hidden states."""
-        return self.facts.hidden_size
-
-    @property
-    def key_value_heads(self) -> int:
-        """Heads of keys and values (fewer than query heads under grouped-query attention)."""
-        return self.facts.key_value_heads
-
-    @property
-    def head_dim(self) -> int:
-        """Width of one head's key or value."""
-        return self.facts.head_dim
-
-    @property
-    def parameter_count(self) -> int:
-        """Parameters of the model, whatever they are stored in."""
-        return self.facts.parameter_count
-
-    @property
     def weight_bytes(self) -> int:
         """What the weights take in memory."""
         return weight_bytes(self.model)
@@ -147,7 +127,7 @@ def load(
 def _load_report(base: BaseModel) -> str:
     """What was loaded, for `--verbose`."""
     dtype = str(base.dtype).removeprefix("torch.")
-    floats = base.parameter_count * base.dtype.itemsize
+    floats = base.facts.parameter_count * base.dtype.itemsize
     attention = attention_name(base.model.config._attn_implementation)
     return (
         f"{base.name} on {base.device}: {base.weight_bytes / 1e6:,.0f} MB of weights (quantize {base.quantize};"
