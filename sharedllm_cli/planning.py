@@ -58,7 +58,7 @@ class PlanRow:
     """One document's plan. `basis` says what the seconds and, if guessed, the tokens rest on.
 
     Of the memory, `batch_bytes` go to a batch of nodes while the index is built, `tree_bytes` to the keys and values
-    that a question reads of the tree, `cache_bytes` to those of the prompt; `fits` and `where` tell whether all
+    that a question reads of the tree, `cache_bytes` to those of the prompt; `fits` and `where` say whether all
     of it has room.
     """
 
@@ -266,7 +266,7 @@ def fit(facts: ModelFacts, placement: Placement, working_bytes: int) -> Fit:
 
 
 def fit_gpus(sizes: ModelSizes, working_bytes: int, gpus: Sequence[Room], cpu: int) -> Fit:
-    """The same for GPUs with so much free memory: on one, over several, spilled to the CPU's, or not at all."""
+    """The same for GPUs with this much free memory: on one, over several, spilled to the CPU's, or not at all."""
     try:
         found = spread(sizes, gpus, cpu)
     except ResourceError as problem:

@@ -20,6 +20,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from sharedllm_cli import durable
 from sharedllm_cli.home import INDEX_ELSEWHERE
@@ -39,18 +40,32 @@ MOST_CHARACTERS = 500_000
 Stamp = list[int]
 
 
+def _read(path: Path) -> dict[str, Any] | None:
+    """The object of a sealed file, None where there is no file. Raises DamagedFileError where one byte differs."""
+    try:
+        value = unsealed(path.read_bytes())
+    except FileNotFoundError:
+        return None
+    if value is None:
+        raise _differs(path)
+    return value
+
+
+def _differs(path: Path) -> DamagedFileError:
+    return DamagedFileError(path, "differs from what was written")
+
+
 class Stamps:
     """The remembered stamps of one document's folder."""
 
     def __init__(self, folder: Path) -> None:
         self._path = folder / STAMPS
-        self._stamps: dict[str, Stamp] = {}
         self._changed = False
-        with suppress(FileNotFoundError):
-            value = unsealed(self._path.read_bytes())
-            if value is None or not isinstance(value.get("stamps"), dict):
-                raise DamagedFileError(self._path, "differs from what was written")
-            self._stamps = value["stamps"]
+        value = _read(self._path)
+        stamps = {} if value is None else value.get("stamps")
+        if not isinstance(stamps, dict):
+            raise _differs(self._path)
+        self._stamps: dict[str, Stamp] = stamps
 
     def check(self, part: Path, manifest: Manifest) -> None:
         """Prove every file of a part: by its stamp, or by its hash where the stamp is new.
@@ -68,7 +83,7 @@ class Stamps:
             if self._stamps.get(label) == stamp:
                 continue
             if durable.sha256_of(path) != fact.sha256:
-                raise DamagedFileError(path, "differs from what was written")
+                raise _differs(path)
             self.remember(part, name, stamp)
 
     def remember(self, part: Path, name: str, stamp: Stamp) -> None:
@@ -112,13 +127,10 @@ class Usage:
 
 def read_usage(folder: Path) -> Usage | None:
     """What is known, None for nothing. Raises DamagedFileError for a file that is not what was written."""
-    try:
-        data = (folder / USAGE).read_bytes()
-    except FileNotFoundError:
+    value = _read(folder / USAGE)
+    if value is None:
         return None
-    value = unsealed(data)
     try:
-        assert value is not None
         return Usage(
             value["name"],
             value["path"],
@@ -126,8 +138,8 @@ def read_usage(folder: Path) -> Usage | None:
             tuple(value.get("elsewhere", ())),
             tuple(value.get("stamp", ())),
         )
-    except (AssertionError, KeyError):
-        raise DamagedFileError(folder / USAGE, "differs from what was written") from None
+    except KeyError:
+        raise _differs(folder / USAGE) from None
 
 
 def usage_of_bundle(bundle: Bundle) -> Usage:
@@ -191,17 +203,14 @@ def read_second(folder: Path, made_by: str | None = None) -> dict[int, str | Non
 
     Raises DamagedFileError for a file that is not what was written.
     """
-    try:
-        data = (folder / SECOND).read_bytes()
-    except FileNotFoundError:
+    value = _read(folder / SECOND)
+    if value is None:
         return {}
-    value = unsealed(data)
     try:
-        assert value is not None
         pages = {int(number): text for number, text in value["pages"]}
         return pages if made_by in (None, value["made_by"]) else {}
-    except (AssertionError, KeyError, TypeError, ValueError):
-        raise DamagedFileError(folder / SECOND, "differs from what was written") from None
+    except (KeyError, TypeError, ValueError):
+        raise _differs(folder / SECOND) from None
 
 
 def write_second(folder: Path, pages: Mapping[int, str | None], made_by: str) -> None:

@@ -44,7 +44,7 @@ _DAY_SECONDS = 86400
 
 @dataclass(frozen=True)
 class PartEntry:
-    """One part of a document's index. `complete` is False for an unfinished build; `problem` tells a bad manifest.
+    """One part of a document's index. `complete` is False for an unfinished build; `problem`: what is wrong with it.
 
     `key` and `facts` are the manifest's: number of tokens, chunk size, model, M, stored type, …
     """
@@ -332,7 +332,7 @@ def remove(entry: Entry) -> None:
 
 def prunable(root: Path, older_than_days: float | None = None) -> list[Prunable]:
     """What could go: unfinished builds that nobody works on, parts of an older format, indexes of documents whose
-    file is gone or has changed, and, where days are given, indexes not used for so long. Nothing is deleted.
+    file is gone or has changed, and, where days are given, indexes not used for longer. Nothing is deleted.
     """
     found = []
     for entry in entries(root):

@@ -92,7 +92,7 @@ class NodeEncoder:
     """Runs a lower model over nodes of a document, at most `batch_tokens` at a time; less when memory runs out.
 
     What is run in one piece is for the trees' configuration to say (`TreeConfig.encoding`): each node alone, or each
-    chunk once, of which every node then takes the keys and values at its own kept positions. The positions that a chunk
+    chunk once, from which every node takes the keys and values at its own kept positions. The positions that a chunk
     keeps are those of all its nodes, whichever are asked, so that a few nodes get the numbers that all of them got.
     `onto`: where keys and values go; an index takes them to the CPU, a question keeps them where it reads them.
     """
@@ -147,7 +147,7 @@ class NodeEncoder:
         The paper's policy knows no other vector of a node, however its keys and values are encoded. Where each node is
         encoded alone its vector falls out of that, and is computed here in the same way; where chunks are encoded once
         it takes the query of the node's last token alone, a fraction of a layer's work. As products of a few rows are
-        rounded by their number, that number is always the same there: the last node stands in for missing ones.
+        rounded by their number, that number is always the same there: missing ones repeat the last node.
         """
         compute = self._lower.last_token_vectors if self._whole_chunks else self._lower.node_vectors
         found = torch.empty(len(nodes), self._lower.hidden_size, dtype=torch.float16)

@@ -54,7 +54,7 @@ def explain(folder: Path, keys: Sequence[Key]) -> str | None:
         nearest = min(candidates, key=lambda manifest: len(_differences(key.identity(), manifest.key)))
         if nearest.format_version < FORMAT_VERSION:
             return f"its index has an older format (version {nearest.format_version}, now {FORMAT_VERSION})"
-        return _told(key, nearest)
+        return _difference(key, nearest)
     return None
 
 
@@ -67,7 +67,7 @@ def _of(key: Mapping[str, Any], name: str) -> Any:
     return key.get(name, _WHERE_UNNAMED.get(name))
 
 
-def _told(key: Key, manifest: Manifest) -> str:
+def _difference(key: Key, manifest: Manifest) -> str:
     phrases = []
     wanted = key.identity()
     for name in _differences(wanted, manifest.key):

@@ -181,10 +181,12 @@ def is_being_written(folder: Path, name: str) -> bool:
 
 
 def unfinished_folder(folder: Path, name: str) -> Path:
+    """Where a part is written before it has its name."""
     return folder / f".{name}.unfinished"
 
 
 def journal_path(folder: Path, name: str) -> Path:
+    """The list of finished shards of a build, one JSON line each."""
     return folder / f".{name}.journal.jsonl"
 
 

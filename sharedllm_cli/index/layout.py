@@ -51,7 +51,7 @@ class LowerShape(NamedTuple):
         return range(self.first_layer, self.lower_layers)
 
     def facts(self) -> dict[str, int]:
-        """The shape as a manifest records it: trees of all layers are told as they were before any began higher."""
+        """The shape as a manifest records it; `first_layer` is left out where it is 0, as in the first indexes."""
         return {name: value for name, value in self._asdict().items() if name != "first_layer" or value}
 
 
@@ -82,6 +82,7 @@ class TreesLayout:
 
     @property
     def shard_count(self) -> int:
+        """The number of shards, the last of which may be shorter."""
         return -(-len(self.trees) // self.chunks_per_shard)
 
     def shard_chunks(self, shard: int) -> range:
@@ -121,6 +122,7 @@ def _places(tree: ChunkTree) -> _Places:
 
 
 def shard_name(shard: int) -> str:
+    """The name of a shard's file."""
     return f"keys-values-{shard:05d}.safetensors"
 
 

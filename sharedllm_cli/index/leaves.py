@@ -45,10 +45,12 @@ class Leaves:
 
     @property
     def token_count(self) -> int:
+        """Tokens of the document."""
         return len(self.tokens.ids)
 
     @property
     def leaf_count(self) -> int:
+        """Leaves of all chunks."""
         return self.first_leaves[-1]
 
     @cached_property

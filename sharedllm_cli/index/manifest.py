@@ -47,6 +47,7 @@ class TextKey:
     reader_version: str
 
     def identity(self) -> dict[str, Any]:
+        """The key as its manifest records it; its hash is the fingerprint."""
         return {"content_hash": self.content_hash, "reader_version": self.reader_version}
 
 
@@ -60,6 +61,7 @@ class LeavesKey:
     tree: TreeConfig
 
     def identity(self) -> dict[str, Any]:
+        """The key as its manifest records it; its hash is the fingerprint."""
         return {**self.splitting(), "terms_version": TERMS_VERSION, "stemmer": stemmer_version()}
 
     def splitting(self) -> dict[str, Any]:
@@ -98,6 +100,7 @@ class TreesKey:
         return range(self.first_layer, self.lower_layers)
 
     def identity(self) -> dict[str, Any]:
+        """The key as its manifest records it; its hash is the fingerprint."""
         shaped = {
             **self.leaves.splitting(),
             "ratios": list(self.leaves.tree.ratios),
@@ -107,7 +110,7 @@ class TreesKey:
             "stored_dtype": self.stored_dtype,
             "quantize": self.quantize,
         }
-        # Told where it is not 0 alone, so that trees from before there was a choice keep their fingerprint.
+        # Only where it is not 0, so that trees from before there was a choice keep their fingerprint.
         return {**shaped, "first_layer": self.first_layer} if self.first_layer else shaped
 
 
@@ -126,6 +129,7 @@ class StatesKey:
     quantize: str = "none"
 
     def identity(self) -> dict[str, Any]:
+        """The key as its manifest records it; its hash is the fingerprint."""
         shaped = {**self.leaves.splitting(), "weights_hash": self.weights_hash, "layers": self.layers}
         return shaped if self.quantize == "none" else {**shaped, "quantize": self.quantize}
 
@@ -187,6 +191,7 @@ class Manifest:
 
     @property
     def fingerprint(self) -> str:
+        """SHA-256 of kind, format version and key, in hex."""
         return _fingerprint(self.kind, self.key, self.format_version)
 
     @property
@@ -240,7 +245,7 @@ class DamagedFileError(Exception):
 
 
 class UnreadableManifestError(StoredIndexError):
-    """A manifest that is missing, damaged or not of this tool; `stored.py` says of which index."""
+    """A manifest that is missing, damaged or not of this tool; `stored.py` adds which index."""
 
 
 class ForeignManifestError(UnreadableManifestError):

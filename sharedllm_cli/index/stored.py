@@ -208,7 +208,7 @@ def text_files(document: Document) -> dict[str, bytes]:
 
 
 def text_facts(document: Document) -> dict[str, Any]:
-    """What the manifest tells of the text."""
+    """The text's facts for its manifest."""
     return {
         "name": document.name,
         "path": document.path,
@@ -245,6 +245,7 @@ class StoredDocument:
 
     @property
     def folder(self) -> Path:
+        """The document's folder."""
         return self._proved.folder
 
     @property

@@ -22,8 +22,8 @@ from sharedllm_cli.model.compat import AttentionInterface, AttentionMaskInterfac
 _ROWS = 96
 """Rows of a block for each head of keys; 64 to 128 are alike."""
 FEW_QUERIES = 16
-"""So many under a mask are laid under each other for every head of keys, which are then read once; with more, their own
-products take the time."""
+"""Up to this many queries under a mask become rows of one head of keys, which is then read once. With more queries
+their own products take the time."""
 _MOST_QUERIES = 4096
 """Longer texts gain nothing: a block's logits don't stay in the cache."""
 CPU_SDPA = "sdpa_cpu"
@@ -86,7 +86,7 @@ class _BlockedAttention(torch.autograd.Function):
             logits = _logits(rows, columns, block)
             highest = logits.amax(dim=-1)
             weights = _weights(logits, block)
-            # The weight of the highest logit tells the sum without another pass of exponentials.
+            # The weight of the highest logit gives the sum without another pass of exponentials.
             sums = highest - weights.amax(dim=-1).log()
             log_sum[block.text, :, :, block.queries] = torch.where(highest.isneginf(), highest, sums)
             read = weights.to(values.dtype).flatten(1, 2) @ values[block.text, :, block.keys]
@@ -191,8 +191,8 @@ def cpu_attention(
         learned = torch.is_grad_enabled() and (query.requires_grad or key.requires_grad or value.requires_grad)
         alike = attention_mask is not None and attention_mask.shape[1] == 1 and attention_mask.shape[3] == keys
         whole = attention_mask is None and queries == keys and _is_causal(module, arguments)
-        told = attention_mask is not None and alike and attention_mask.shape[2] == queries <= FEW_QUERIES
-        if not learned and (told or (attention_mask is None and queries == 1)):
+        few = attention_mask is not None and alike and attention_mask.shape[2] == queries <= FEW_QUERIES
+        if not learned and (few or (attention_mask is None and queries == 1)):
             return few_queries(query, key, value, scaling, attention_mask), None
         fitting = whole and (learned or queries <= _MOST_QUERIES)
         if (fitting or (learned and alike)) and blocks_pay(learned=learned):
@@ -203,12 +203,12 @@ def cpu_attention(
 
 
 def _is_causal(module: nn.Module, arguments: dict[str, Any]) -> bool:
-    told = arguments.get("is_causal")
-    return bool(getattr(module, "is_causal", True) if told is None else told)
+    asked = arguments.get("is_causal")
+    return bool(getattr(module, "is_causal", True) if asked is None else asked)
 
 
 def few_queries(query: Tensor, keys: Tensor, values: Tensor, scaling: float, mask: Tensor | None = None) -> Tensor:
-    """Attention of a few queries, laid under each other for every head of keys.
+    """Attention of a few queries, as rows of the head whose keys they read.
 
     query: [B, H, Q, D]; keys, values: [B, KV, S, D]; mask: boolean or additive, [B or 1, 1, Q, S]; without one they
     see all keys. Returns [B, Q, H, D].

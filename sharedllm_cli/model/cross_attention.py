@@ -24,9 +24,9 @@ class TreeContext:
     """What the upper model reads of the tree for one question, ready for attention.
 
     `keys[j]`, `values[j]` of injected layer j: [B or 1, KV, S, D], keys rotated by their chunk's number k; `rotation`:
-    the cosine and sine [B or 1, 1, D] of position n, the number of chunks, by which every query is rotated. Where trees
-    of different sizes stand side by side, `mask` (boolean [B, 1, 1, S]) tells their keys from padding. `bias` is added
-    to the gates of merged injections.
+    the cosine and sine [B or 1, 1, D] of position n, the number of chunks, by which every query is rotated. In a
+    batch of trees of different sizes, `mask` (boolean [B, 1, 1, S]) is True for keys, False for padding. `bias` is
+    added to the gates of merged injections.
     """
 
     keys: dict[int, Tensor]
@@ -65,7 +65,7 @@ class TreeContext:
         if len(contexts) == 1:
             return contexts[0]
         if len({context.bias for context in contexts}) > 1:
-            raise ValueError("trees that are read with different biases can't stand side by side")
+            raise ValueError("trees that are read with different biases can't be one batch")
         sizes = [context.kept_keys for context in contexts]
         largest = max(sizes)
 
@@ -185,6 +185,7 @@ class AdditiveInjection(nn.Module):
 
     @property
     def is_open(self) -> bool:
+        """Whether the gate lets anything of the tree through."""
         return bool(self.gate.detach() != 0)
 
     def forward(self, hidden: Tensor, tree: TreeContext, place: int) -> Tensor:
@@ -220,6 +221,7 @@ class MergedInjection(nn.Module):
 
     @property
     def is_open(self) -> bool:
+        """Whether the gate lets anything of the tree through."""
         return bool((self.gate.detach() > float("-inf")).any())
 
     def forward(

@@ -42,8 +42,8 @@ class BaseModel:
     """A loaded base model: in evaluation mode, its parameters frozen.
 
     `weights_hash` and `tokenizer_hash` identify what trees and adapters were made with; `window` is the number of
-    positions it was trained for; `quantize` is `none`, `8bit` or `4bit`; `spread` tells which layers lie where, if
-    not all in one place; `gpus` are those that may be used.
+    positions it was trained for; `quantize` is `none`, `8bit` or `4bit`; `spread` says which layers lie where, None if
+    all are in one place; `gpus` are those that may be used.
     """
 
     name: str
@@ -71,26 +71,6 @@ class BaseModel:
         if first is None or first >= layers or self.quantize == "none":
             return self.quantize
         return f"{self.quantize} below layer {first}"
-
-    @property
-    def hidden_size(self) -> int:
-        """Width of the hidden states."""
-        return self.facts.hidden_size
-
-    @property
-    def key_value_heads(self) -> int:
-        """Heads of keys and values (fewer than query heads under grouped-query attention)."""
-        return self.facts.key_value_heads
-
-    @property
-    def head_dim(self) -> int:
-        """Width of one head's key or value."""
-        return self.facts.head_dim
-
-    @property
-    def parameter_count(self) -> int:
-        """Parameters of the model, whatever they are stored in."""
-        return self.facts.parameter_count
 
     @property
     def weight_bytes(self) -> int:
@@ -140,14 +120,14 @@ def load(
     if where is not None and reporter is not None:
         reporter.note(f"{facts.name} does not fit {placement.device}: {where.words()}")
     if reporter is not None:
-        reporter.detail("the model", _told(base))
+        reporter.detail("the model", _load_report(base))
     return base
 
 
-def _told(base: BaseModel) -> str:
-    """What was loaded, for who asked to see everything."""
+def _load_report(base: BaseModel) -> str:
+    """What was loaded, for `--verbose`."""
     dtype = str(base.dtype).removeprefix("torch.")
-    floats = base.parameter_count * base.dtype.itemsize
+    floats = base.facts.parameter_count * base.dtype.itemsize
     attention = attention_name(base.model.config._attn_implementation)
     return (
         f"{base.name} on {base.device}: {base.weight_bytes / 1e6:,.0f} MB of weights (quantize {base.quantize};"
@@ -176,7 +156,7 @@ def _load_weights(folder: Path, facts: ModelFacts, placement: Placement, where: 
     spilled = where is not None and where.first_spilled is not None
     if (quantization := quantization_config(placement, spilled=spilled)) is not None:
         options["quantization_config"] = quantization
-        # bitsandbytes tells at every layer of every forward pass that it rounds its input: that is what was asked for
+        # bitsandbytes warns at every layer of every forward pass that it rounds its input, which is intended
         logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
     try:
         with quiet_transformers():

@@ -22,7 +22,8 @@ from sharedllm_cli.weights.facts import QUANTIZED_BYTES, ModelFacts
 
 _QUANTIZE_FROM = 1_000_000_000
 _HALF_FROM = 50_000_000
-"""From so many parameters on a CPU that multiplies bfloat16 computes in it; 135 million gain (docs/log/)."""
+"""Models with at least this many parameters compute in bfloat16 on a CPU that multiplies it; 135 million gain
+(docs/log/)."""
 _KERNELS = {"sdpa": "sdpa", "eager": "eager", "flash": "flash_attention_2"}
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 CPU = "cpu"
@@ -64,7 +65,7 @@ def place(facts: ModelFacts, *, device: str, dtype: str, quantize: str, attentio
 def choose_device(asked: str) -> torch.device:
     """The device asked for. `auto` is the first CUDA GPU if there is one, else the CPU.
 
-    `auto` never takes Apple's mps: its kernels differ from the tested ones, so it is for who asks for it.
+    `auto` never takes Apple's mps: its kernels differ from the tested ones, so it is taken only when asked for.
     """
     if asked == "auto":
         return torch.device("cuda", 0) if torch.cuda.is_available() else torch.device("cpu")
@@ -140,7 +141,7 @@ def choose_attention(asked: str, device: torch.device, dtype: torch.dtype) -> st
 
 def attention_name(kernel: str) -> str:
     """The name by which `--attention` knows one of transformers' kernels."""
-    names = {told: name for name, told in _KERNELS.items()} | {CPU_SDPA: "sdpa"}
+    names = {kernel: name for name, kernel in _KERNELS.items()} | {CPU_SDPA: "sdpa"}
     return names.get(kernel, kernel)
 
 
@@ -192,6 +193,7 @@ class ModelSizes:
 
     @property
     def whole(self) -> int:
+        """Bytes of all parts, none of them spilled."""
         return self.ends + self.layer * self.layers
 
 

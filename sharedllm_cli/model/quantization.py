@@ -1,4 +1,4 @@
-"""What quantized weights are once they are loaded: how they are multiplied, what they stand for, what they take."""
+"""Quantized weights: how they are asked for and multiplied, which numbers they represent, and the bytes they take."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """A step of decoding that is recorded once and replayed: a CUDA graph.
 
-A step of one token is hundreds of small kernels, and telling a GPU of each takes longer than most of them run. Replayed
-from a recording they are told of at once. For that every tensor has to lie where it lay, so keys and values are written
+A step of one token is hundreds of small kernels, and launching each takes longer than most of them run. A replayed
+recording launches them at once. For that every tensor has to lie where it lay, so keys and values are written
 into the buffers of the growing cache (`cache.py`) at a position that the device alone knows, and a mask hides the room
 behind it. `FixedStep` is such a step and runs anywhere; `recorded_step` records it on CUDA and compares two replays
 with the usual step (`UpperModel.decode_step`). Where they differ or recording fails, it gives the recording up.

@@ -185,7 +185,7 @@ class UpperModel:
 
     @torch.inference_mode()
     def token_nlls(self, first: Tensor, ids: Sequence[int], tree: TreeContext | None, cache: Any) -> list[float]:
-        """What each of some tokens costs, in nats, after those before it and the prompt that the cache holds.
+        """The cost in nats of each of some tokens, after those before it and the prompt that the cache holds.
 
         first: logits [vocabulary] after the prompt. The cache holds that text again afterwards.
         """
@@ -198,7 +198,7 @@ class UpperModel:
             own = copy.deepcopy(cache) if sliding else cache
             logits = torch.cat([logits, self.forward(wanted[None, :-1], tree, own)[0]])
             if not sliding:
-                cache.crop(1 - len(ids))  # a negative count is so many tokens less
+                cache.crop(1 - len(ids))  # a negative count removes tokens
         costs = torch.nn.functional.cross_entropy(logits.float(), wanted, reduction="none")
         return [float(cost) for cost in costs.tolist()]
 
@@ -239,16 +239,16 @@ class UpperModel:
 
 
 def beam_steps(upper: UpperModel, tree: TreeContext | None, cache: DynamicCache) -> Step:
-    """The steps of answers that go on after a prompt, which `cache` holds and goes on holding as it is.
+    """The step function of beams that continue a prompt; `cache` holds the prompt and is left as it is.
 
-    While they go on, nothing else may be laid behind the prompt: they write into the same room.
+    While it is in use, nothing else may be written behind the prompt: beams write into the same buffers.
     """
     beams = _OneText(upper, tree, cache) if is_growing(cache) else _Copies(upper, tree, cache)
     return beams.step
 
 
 class _OneText:
-    """Beams that stand one after the other behind the prompt, whose keys and values are held and read once.
+    """Beams one after the other behind the prompt, whose keys and values are held and read once.
 
     A mask keeps each beam's own words from the others. Shapes: N beams, S tokens of the text and all beams.
     """

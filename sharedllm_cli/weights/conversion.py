@@ -96,7 +96,7 @@ def converted_folder(path: Path, home: Path, reporter: Reporter) -> Path:
 
 
 def remember_weights(folder: Path, home: Path) -> None:
-    """Note the hashes that stand in a fresh folder's `model.json`, so that no load computes them again."""
+    """Remember the hashes in a fresh folder's `model.json`, so that no load computes them again."""
     made = provenance(folder)
     for name, sha256 in (made.files if made else {}).items():
         remember(folder / name, sha256, home)
@@ -143,7 +143,7 @@ _PRE_TOKENIZERS: Mapping[str, Callable[[], Any]] = {
     "tekken": lambda: _split_by(_TEKKEN_SPLIT),
 }
 _WHOLE_WORDS_FIRST = ("llama-bpe", "llama3", "llama-v3", "tekken")
-"""Vocabularies whose words are taken whole where they stand in the vocabulary, whatever the merges say."""
+"""Vocabularies whose words are taken whole where the vocabulary has them, whatever the merges say."""
 _COMPOSED = ("qwen2", "deepseek-r1-qwen")
 """Vocabularies learned on text in Unicode's composed form (NFC)."""
 

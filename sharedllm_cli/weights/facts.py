@@ -1,6 +1,6 @@
-"""What a model's `config.json` alone tells: its family, shape and size. Loads neither torch nor transformers.
+"""What a model's `config.json` alone says: its family, shape and size. Loads neither torch nor transformers.
 
-Here stands the one refusal of models that SharedLLM can't read with: four decoder-only families are supported.
+The one place where unsupported models are refused: four decoder-only families are supported.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class ModelFacts:
         return 2 * self.hidden_size * (queries + keys) + 3 * self.hidden_size * self.intermediate_size
 
     def weights_bytes(self, number: int, quantize: str = "none") -> int:
-        """What the weights take: the layers' matrices as quantized, all else in numbers of so many bytes."""
+        """What the weights take: the layers' matrices as quantized, all else in numbers of `number` bytes."""
         matrices = self.layer_matrices * self.layer_count
         return int(matrices * QUANTIZED_BYTES.get(quantize, number)) + number * (self.parameter_count - matrices)
 

@@ -78,7 +78,7 @@ class GGUFFile:
         heads = int(self.shape_value("attention.head_count"))
         key_value_heads = int(self.shape_value("attention.head_count_kv", heads))
         for tensor in self._reader.tensors:
-            if tensor.name == "rope_freqs.weight":  # stands in config.json, see `_rope_parameters`
+            if tensor.name == "rope_freqs.weight":  # goes into config.json, see `_rope_parameters`
                 continue
             name = self._transformers_name(tensor.name)
             try:

@@ -3,7 +3,7 @@
 transformers' own `from_pretrained` parses the vocabulary three times over (half a second) and may rebuild the splitting
 from the class name; here the file is what counts.
 
-Only the fast kind is used: it alone tells which characters a token stands for, which every quote and page rests on.
+Only the fast kind is used: it alone says which characters a token covers, and every quote and page depends on that.
 """
 
 from __future__ import annotations

@@ -56,7 +56,7 @@ def test_every_family_loads_its_own_weights_frozen(
         base.model.set_attn_implementation("sdpa")  # that of `expected`: the same weights give the same bits
         assert torch.equal(base.model(tokens).logits, expected(tokens).logits)
     assert (base.family, base.window, base.quantize, base.dtype) == (family, 512, "none", torch.float32)
-    assert (base.layer_count, base.hidden_size, base.key_value_heads, base.head_dim) == (4, 32, 2, 8)
+    assert (base.layer_count, base.facts.hidden_size, base.facts.key_value_heads, base.facts.head_dim) == (4, 32, 2, 8)
     assert not base.model.training
     assert not any(parameter.requires_grad for parameter in base.model.parameters())
 

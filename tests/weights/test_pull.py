@@ -358,7 +358,7 @@ def test_the_default_model_goes_on_in_sane_english(default_model_home: Path) -> 
 
     base = load("smollm2-135m-instruct", home=default_model_home, offline=True, dtype="float32", device="cpu")
     assert base.facts == known_models()[0].facts
-    assert base.parameter_count == sum(parameter.numel() for parameter in base.model.parameters())
+    assert base.facts.parameter_count == sum(parameter.numel() for parameter in base.model.parameters())
     assert base.weights_hash == known_models()[0].gguf_sha256
     assert base.model.config.rope_parameters["rope_theta"] == 100000.0
     assert base.model.config.tie_word_embeddings
