@@ -19,7 +19,7 @@ from sharedllm_cli.cli import ask, bench, chats, doctor, index, indexes, models,
 from sharedllm_cli.cli.call import broken_pipe, translate
 from sharedllm_cli.cli.chat import command as chat
 from sharedllm_cli.cli.eval import questions, texts
-from sharedllm_cli.cli.help import Command, Group
+from sharedllm_cli.cli.help import ADVANCED, Command, Group
 from sharedllm_cli.cli.terminal.console import Console, make_console
 from sharedllm_cli.errors import SharedLLMError, UsageError
 
@@ -121,12 +121,14 @@ def _invoke(arguments: list[str], console: Console) -> int:
         with command.make_context(" ".join(path), arguments, obj=console, help_option_names=HELP_NAMES) as context:
             return command.invoke(context) or 0
     except UsageError as error:
-        error.hint = error.hint or _help_hint(" ".join(path))
+        error.hint = error.hint or _help_hint(" ".join(path), command, error.message)
         raise
 
 
-def _help_hint(path: str) -> str:
-    return f"see: {path} --help"
+def _help_hint(path: str, command: Any, message: str) -> str:
+    """Where to read on; an option may be one that `--help` leaves out."""
+    more = "--" in message and hasattr(getattr(command, "callback", None), ADVANCED)
+    return f"see: {path} --help{'-all' if more else ''}"
 
 
 def _unknown_command(word: str, known: list[str], path: list[str]) -> UsageError:
@@ -139,8 +141,8 @@ def usage_error(error: TyperException) -> UsageError:
     """A mistake found while the command line was parsed, in this project's words."""
     message = error.format_message().strip().rstrip(".")
     context = getattr(error, "ctx", None)
-    path = context.command_path if context is not None else NAME
-    return UsageError(message[:1].lower() + message[1:], hint=_help_hint(path))
+    path, command = (context.command_path, context.command) if context is not None else (NAME, None)
+    return UsageError(message[:1].lower() + message[1:], hint=_help_hint(path, command, message))
 
 
 def _report(problem: SharedLLMError, cause: BaseException, console: Console) -> int:

@@ -53,14 +53,15 @@ def layer_spans(text: str, flag: str) -> tuple[LayerSpan, ...]:
 def bench(
     call: Call,
     lengths: Annotated[
-        str, typer.Option("--lengths", metavar="N,N,…", help="Tokens of the document.", rich_help_panel=WHAT)
+        str,
+        typer.Option("--lengths", metavar="N,N,…", help="Lengths of the document, in tokens.", rich_help_panel=WHAT),
     ] = "8192,32768,131072",
     arms: Annotated[
         str,
         typer.Option(
             "--arms",
             metavar="A,A,…",
-            help="The ways of reading: sharedllm, streaming, encoder-decoder, full.",
+            help="Ways of reading: sharedllm, streaming, encoder-decoder, full.",
             rich_help_panel=WHAT,
         ),
     ] = "sharedllm,streaming,encoder-decoder,full",
@@ -91,26 +92,26 @@ def bench(
         typer.Option(
             "--text",
             metavar="FILE",
-            help="A text to read, repeated where it is too short; else made-up words.",
+            help="Text to read, repeated if it is too short; by default made-up words.",
             rich_help_panel=WHAT,
             show_default=False,
         ),
     ] = None,
     running_tokens: Annotated[
-        int, typer.Option("--running-tokens", help="Plain tokens behind the document.", rich_help_panel=WHAT, min=1)
+        int, typer.Option("--running-tokens", help="Plain tokens after the document.", rich_help_panel=WHAT, min=1)
     ] = 1280,
     new_tokens: Annotated[
-        int, typer.Option("--new-tokens", help="Tokens of the answer after its first.", rich_help_panel=WHAT, min=1)
+        int, typer.Option("--new-tokens", help="Tokens to generate after the first.", rich_help_panel=WHAT, min=1)
     ] = 32,
     window: Annotated[
-        int, typer.Option("--window", help="Tokens that the arm streaming sees back.", rich_help_panel=WHAT, min=1)
+        int, typer.Option("--window", help="Window of the arm streaming, in tokens.", rich_help_panel=WHAT, min=1)
     ] = 2048,
     block: Annotated[
         int | None,
         typer.Option(
             "--block",
             metavar="N",
-            help="Tokens that the arm streaming reads at once; else the fastest size is found.",
+            help="Tokens that the arm streaming reads at once; by default the fastest size.",
             rich_help_panel=WHAT,
             show_default=False,
             min=1,
@@ -125,18 +126,16 @@ def bench(
             rich_help_panel=WHAT,
         ),
     ] = "cepe",
-    repeats: Annotated[int, typer.Option("--repeats", help="Runs that count.", rich_help_panel=RUN, min=1)] = 3,
+    repeats: Annotated[int, typer.Option("--repeats", help="Number of timed runs.", rich_help_panel=RUN, min=1)] = 3,
     max_seconds: Annotated[
         float,
-        typer.Option(
-            "--max-seconds", help="Leave out an arm that must take longer for one reading.", rich_help_panel=RUN
-        ),
+        typer.Option("--max-seconds", help="Skip an arm that would take longer than X seconds.", rich_help_panel=RUN),
     ] = 600.0,
     memory: Annotated[
         bool,
         typer.Option(
             "--memory/--no-memory",
-            help="On a processor, find each arm's memory peak by reading once more in a process of its own.",
+            help="On a CPU, measure each arm's peak memory in a process of its own.",
             rich_help_panel=RUN,
         ),
     ] = True,
@@ -144,14 +143,14 @@ def bench(
         bool,
         typer.Option(
             "--count",
-            help="Only count the operations of each arm: nothing is loaded or run.",
+            help="Only count the operations of each arm; load and run nothing.",
             rich_help_panel=RUN,
         ),
     ] = False,
     out: Annotated[
         Path | None,
         typer.Option(
-            "--out", metavar="FILE", help="Write the JSON here, too.", rich_help_panel=RUN, show_default=False
+            "--out", metavar="FILE", help="Also write the JSON to this file.", rich_help_panel=RUN, show_default=False
         ),
     ] = None,
 ) -> None:

@@ -48,7 +48,7 @@ def index(
 ) -> int:
     """Read documents and compute their trees before any question.
 
-    What is indexed already is skipped; an interrupted run goes on where it stopped. Whether questions read the trees is
+    Indexed documents are skipped; an interrupted run continues where it stopped. Whether questions read the trees is
     the adapter's choice, or yours with --tree; those that don't need no `index`, since `ask` reads the document itself.
     """
     announce_stdin(call, documents)
@@ -108,9 +108,9 @@ def describe(outcome: IndexOutcome) -> str:
 
 @takes(*MODEL.names, "index_dir", "password", *SHAPING)
 def plan(call: Call, documents: Documents) -> int:
-    """Tell what documents would take on this machine: tokens, disk, memory, minutes.
+    """Estimate what documents would take on this machine: tokens, disk, memory, minutes.
 
-    The documents are read for it; nothing is computed and nothing is written.
+    It reads the documents, and computes and writes nothing.
     """
     announce_stdin(call, documents)
     probe = probe_first(call, documents)
@@ -134,8 +134,8 @@ def show(call: Call, rows: Sequence[PlanRow]) -> None:
     largest = max(rows, key=lambda row: row.memory_bytes)
     facts = [("Model", call.settings.model), ("Weights", size(weights)), ("Memory at most", size(memory))]
     beside = (
-        f"{size(largest.batch_bytes)} for a batch while indexing; {size(largest.tree_bytes)} of tree and"
-        f" {size(largest.cache_bytes)} of the prompt's for a question"
+        f"{size(largest.batch_bytes)} for a batch while indexing; {size(largest.tree_bytes)} for the tree and"
+        f" {size(largest.cache_bytes)} for the prompt of a question"
     )
     facts.append(("Beside weights", beside))
     if largest.where:

@@ -57,7 +57,7 @@ def split_question(arguments: Sequence[str]) -> tuple[list[str], str]:
         words = " ".join([*documents[1:], question])
         raise UsageError(
             f"{documents[-1]!r} is not a document: put a question of several words in quotes",
-            hint=f'sharedllm ask {documents[0]} "{words}"',
+            hint=f'sharedllm ask {shlex.quote(documents[0])} "{words}"',
         )
     return documents, question.strip()
 

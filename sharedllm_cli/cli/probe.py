@@ -81,15 +81,11 @@ def probe(
     limit: Limit = 48,
     per_document: Annotated[
         int,
-        typer.Option(
-            "--per-document", metavar="N", help="Questions of a document at most.", rich_help_panel=DATA, min=1
-        ),
+        typer.Option("--per-document", metavar="N", help="Most questions per document.", rich_help_panel=DATA, min=1),
     ] = 2,
     tokens: Annotated[
         int,
-        typer.Option(
-            "--tokens", metavar="N", help="Documents are cut to so many tokens.", rich_help_panel=DATA, min=64
-        ),
+        typer.Option("--tokens", metavar="N", help="Cut documents to N tokens.", rich_help_panel=DATA, min=64),
     ] = 2048,
     seed: Seed = 0,
     last: Last = None,
@@ -99,7 +95,7 @@ def probe(
         typer.Option(
             "--out",
             metavar="FOLDER",
-            help="A fresh folder for losses, metrics, configuration and plots.",
+            help="New folder for losses, metrics, configuration and plots.",
             rich_help_panel="Run",
             show_default=False,
         ),

@@ -92,8 +92,9 @@ SETTINGS = """\
 ## Settings
 
 A setting is taken from its flag, else from its environment variable, else from the configuration file, else from its
-default; `sharedllm doctor` shows which. `--help` lists the settings that most people need, `--help-all` every one. The configuration file is `config.toml` in the user's configuration folder
-(`~/.config/sharedllm` on Linux), or in `SHAREDLLM_HOME` where that is set:
+default; `sharedllm doctor` shows which. `--help` lists the settings that most people need, `--help-all` every one. The
+configuration file is `config.toml` in the user's configuration folder (`~/.config/sharedllm` on Linux), or in
+`SHAREDLLM_HOME` where that is set:
 
 ```toml
 model = "smollm2-135m-instruct"
@@ -202,8 +203,8 @@ def _cell(text: str) -> str:
 def _exit_codes() -> str:
     rows = "".join(f"| {code} | {meaning} |\n" for code, meaning in EXIT_CODES.items())
     return (
-        "## Exit codes\n\nA mistake is one line `error: …` and, where there is a way out, one line `hint: …` on standard"
-        f" error;\n`--verbose` adds the traceback.\n\n| Code | Meaning |\n| --- | --- |\n{rows}"
+        "## Exit codes\n\nA mistake is one line `error: …` and, where there is a way out, one line `hint: …` on"
+        f" standard error;\n`--verbose` adds the traceback.\n\n| Code | Meaning |\n| --- | --- |\n{rows}"
     )
 
 

@@ -26,7 +26,7 @@ DataFiles = Annotated[
         "--data",
         metavar="FILE[=WEIGHT]",
         help="JSON Lines with documents and questions, or plain text for recite and lm (.jsonl, .txt; .gz, .xz);"
-        " give it several times, with weights.",
+        " repeat it for several files, with weights.",
         show_default=False,
         rich_help_panel=DATA,
     ),
@@ -39,18 +39,21 @@ Objective = Annotated[
     typer.Option(
         "--objective",
         metavar="qa|recite|lm|distill|risk",
-        help="What is learned: to answer from passages and tree, to recite a tree's words, to go on with its text, to"
-        " say with the tree what the base model says with the text, or to prefer the better of its own answers.",
+        help="What to train: answering from passages and tree, reciting a tree's words, continuing its text,"
+        " predicting from the tree as the base model does from the text, or preferring the better of its own answers.",
     ),
 ]
 HoldBack = Annotated[
-    int, typer.Option("--hold-back", help="Last documents of each file, never looked at.", rich_help_panel=DATA, min=0)
+    int,
+    typer.Option(
+        "--hold-back", help="Number of last documents of each file that are never used.", rich_help_panel=DATA, min=0
+    ),
 ]
 Validation = Annotated[
     int,
     typer.Option(
         "--validation",
-        help="Documents before those, whose loss is followed and never learned from.",
+        help="Number of documents before those for the validation loss, never trained on.",
         rich_help_panel=DATA,
         min=0,
     ),
@@ -60,7 +63,7 @@ Documents = Annotated[
     typer.Option(
         "--documents",
         metavar="N",
-        help="Learn from so many documents of each file, spread over it: each needs its trees. All unless said.",
+        help="Train on N documents of each file, spread over it; each needs its trees. By default all.",
         show_default=False,
         rich_help_panel=DATA,
         min=1,
@@ -70,21 +73,21 @@ ValidationSamples = Annotated[
     int, typer.Option("--validation-samples", help="Samples of the validation loss.", rich_help_panel=DATA, min=1)
 ]
 SkipBadLines = Annotated[
-    bool, typer.Option("--skip-bad-lines", help="Name bad lines and go on without them.", rich_help_panel=DATA)
+    bool, typer.Option("--skip-bad-lines", help="Report bad lines and skip them.", rich_help_panel=DATA)
 ]
-Steps = Annotated[int, typer.Option("--steps", help="Steps in all.", rich_help_panel=COURSE, min=1)]
-Samples = Annotated[int, typer.Option("--samples", help="Samples a step.", rich_help_panel=COURSE, min=1)]
+Steps = Annotated[int, typer.Option("--steps", help="Number of steps.", rich_help_panel=COURSE, min=1)]
+Samples = Annotated[int, typer.Option("--samples", help="Samples per step.", rich_help_panel=COURSE, min=1)]
 LearningRate = Annotated[float, typer.Option("--learning-rate", help="Highest learning rate.", rich_help_panel=COURSE)]
 Rank = Annotated[int, typer.Option("--rank", help="Rank of the low-rank weights.", rich_help_panel=COURSE)]
 BatchTokens = Annotated[
     int,
-    typer.Option("--batch-tokens", help="Samples stand side by side up to this many tokens.", rich_help_panel=COURSE),
+    typer.Option("--batch-tokens", help="Batch samples up to this many tokens.", rich_help_panel=COURSE),
 ]
 GradientCheckpointing = Annotated[
     bool,
     typer.Option(
         "--gradient-checkpointing",
-        help="Keep a layer's states at its entrance alone, and compute the rest again: more work, far less memory.",
+        help="Recompute activations in the backward pass: more work, far less memory.",
         rich_help_panel=COURSE,
     ),
 ]
@@ -93,7 +96,7 @@ Start = Annotated[
     typer.Option(
         "--from",
         metavar="FOLDER",
-        help="Adapter to go on from; its rank, layers and injection stay.",
+        help="Adapter to continue from; keeps its rank, layers and injection.",
         show_default=False,
         rich_help_panel=COURSE,
     ),
@@ -101,10 +104,10 @@ Start = Annotated[
 Seed = Annotated[int, typer.Option("--seed", help="Seed of weights and samples.", rich_help_panel=COURSE)]
 MaxMinutes = Annotated[
     float | None,
-    typer.Option("--max-minutes", help="Stop cleanly after this much work.", rich_help_panel=COURSE),
+    typer.Option("--max-minutes", help="Stop cleanly after N minutes.", rich_help_panel=COURSE),
 ]
 Resume = Annotated[
-    bool, typer.Option("--resume", help="Go on from the folder's newest checkpoint.", rich_help_panel=COURSE)
+    bool, typer.Option("--resume", help="Continue from the folder's newest checkpoint.", rich_help_panel=COURSE)
 ]
 TreeShare = Annotated[
     float,
@@ -133,7 +136,7 @@ TextShare = Annotated[
     typer.Option(
         "--text-share",
         metavar="X",
-        help="Share of samples of qa that go on with a text after its tree, as lm does; opens a new adapter's gates.",
+        help="Share of samples of qa that continue a text after its tree, as lm does; opens a new adapter's gates.",
         rich_help_panel=TREE,
         min=0.0,
         max=1.0,
@@ -155,7 +158,7 @@ TextTokens = Annotated[
     typer.Option(
         "--text-tokens",
         metavar="A-B",
-        help="Plain tokens that follow the tree in a sample of lm or --text-share, drawn between these.",
+        help="Plain tokens after the tree in a sample of lm or --text-share, drawn from A to B.",
         rich_help_panel=TREE,
     ),
 ]
@@ -176,7 +179,7 @@ TreeTokens = Annotated[
     typer.Option(
         "--tree-tokens",
         metavar="A-B",
-        help="Documents of a file join until a tree holds so many tokens.",
+        help="Join a file's documents until a tree has A to B tokens.",
         rich_help_panel=TREE,
     ),
 ]
@@ -185,7 +188,7 @@ PassageTokens = Annotated[
     typer.Option(
         "--passage-tokens",
         metavar="A-B",
-        help="Tokens of verbatim passages in a sample of qa, drawn between these.",
+        help="Tokens of verbatim passages in a sample of qa, drawn from A to B.",
         rich_help_panel=DATA,
     ),
 ]
@@ -194,7 +197,7 @@ TreesFolder = Annotated[
     typer.Option(
         "--trees",
         metavar="FOLDER",
-        help="Where the samples' trees are kept; several runs can share it. By default the run's folder.",
+        help="Folder of the samples' trees, which runs can share. By default the run's folder.",
         show_default=False,
         rich_help_panel=TREE,
     ),
@@ -222,10 +225,12 @@ JitterVariants = Annotated[
     ),
 ]
 GateStart = Annotated[
-    float, typer.Option("--gate-start", metavar="X", help="Where a new adapter's gates begin.", rich_help_panel=TREE)
+    float,
+    typer.Option("--gate-start", metavar="X", help="Initial value of a new adapter's gates.", rich_help_panel=TREE),
 ]
 Gates = Annotated[
-    str, typer.Option("--gates", metavar="layer|head", help="One gate a layer or one a head.", rich_help_panel=TREE)
+    str,
+    typer.Option("--gates", metavar="layer|head", help="One gate per layer, or one per head.", rich_help_panel=TREE),
 ]
 FirstLayer = Annotated[
     int,

@@ -71,7 +71,7 @@ def chat(
     """Talk about documents: each question sees the ones before it.
 
     Type a question, or /help. Ctrl-C stops an answer, Ctrl-D leaves. The conversation is kept after every answer, and
-    `sharedllm chat` without documents goes on with it. With --json every answer is one JSON object on a line of its
+    `sharedllm chat` without documents resumes it. With --json every answer is one JSON object on a line of its
     own.
     """
     named = documents or []

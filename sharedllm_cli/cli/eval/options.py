@@ -29,7 +29,7 @@ DataFiles = Annotated[
     typer.Option(
         "--data",
         metavar="FILE",
-        help="JSON Lines with documents and questions (.jsonl, .gz, .xz); can be given several times.",
+        help="JSON Lines with documents and questions (.jsonl, .gz, .xz); may be repeated.",
         show_default=False,
         rich_help_panel=DATA,
     ),
@@ -38,17 +38,17 @@ Arms = Annotated[
     str,
     typer.Option("--arms", metavar="A,A,…", help="Arms: closed, truncate, bm25, tree, tree-wrong, sharedllm, full."),
 ]
-NoAdapter = Annotated[bool, typer.Option("--no-adapter", help="The base model alone: no adapter in any arm.")]
+NoAdapter = Annotated[bool, typer.Option("--no-adapter", help="Use the base model alone, without an adapter.")]
 Limit = Annotated[
-    int, typer.Option("--limit", metavar="N", help="Questions, drawn from all.", rich_help_panel=DATA, min=1)
+    int, typer.Option("--limit", metavar="N", help="Number of questions to draw.", rich_help_panel=DATA, min=1)
 ]
-Seed = Annotated[int, typer.Option("--seed", metavar="N", help="Seed of the drawing.", rich_help_panel=DATA, min=0)]
+Seed = Annotated[int, typer.Option("--seed", metavar="N", help="Seed of the draw.", rich_help_panel=DATA, min=0)]
 Joins = Annotated[
     str,
     typer.Option(
         "--join",
         metavar="K[,K…]",
-        help="Join every K documents into one; questions then name their title. One number, or one a data file.",
+        help="Join every K documents into one; questions then name their title. One number, or one per data file.",
         rich_help_panel=DATA,
     ),
 ]
@@ -75,18 +75,18 @@ Lasts = Annotated[
     ),
 ]
 SkipBadLines = Annotated[
-    bool, typer.Option("--skip-bad-lines", help="Name bad lines and go on without them.", rich_help_panel=DATA)
+    bool, typer.Option("--skip-bad-lines", help="Report bad lines and skip them.", rich_help_panel=DATA)
 ]
 Resume = Annotated[
-    bool, typer.Option("--resume", help="Go on with the run in the folder of --out.", rich_help_panel="Run")
+    bool, typer.Option("--resume", help="Continue the run in the folder of --out.", rich_help_panel="Run")
 ]
-OUT_HELP = "A fresh folder for predictions, metrics and configuration."
+OUT_HELP = "New folder for predictions, metrics and configuration."
 Trees = Annotated[
     Path | None,
     typer.Option(
         "--trees",
         metavar="FOLDER",
-        help="Where trees are kept, to share them between runs; by default in the folder of --out.",
+        help="Folder of trees, which runs can share; by default in the folder of --out.",
         rich_help_panel="Run",
         show_default=False,
     ),

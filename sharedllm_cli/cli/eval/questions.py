@@ -62,7 +62,7 @@ def qa(
         typer.Option(
             "--misplaced",
             metavar="N",
-            help="So many more questions, each asked of a document that does not answer it.",
+            help="Add N questions, each asked of a document that does not answer it.",
             rich_help_panel=DATA,
             min=0,
         ),
@@ -136,7 +136,7 @@ def retrieval(
 ) -> None:
     """Measure how often a policy ranks the leaf that holds the answer's words first, or among the best eight.
 
-    Asked are questions whose answer occurs exactly once in its document, or that name their evidence. No index is
+    It asks questions whose answer occurs exactly once in its document, or that name their evidence. No index is
     written.
     """
     calm_libraries(verbose=call.console.verbose)
@@ -183,7 +183,7 @@ def compare(
         typer.Option(
             "--against",
             metavar="RUN",
-            help="Folders of the other side; can be given several times. The same runs unless said.",
+            help="Folders of the other side; may be repeated. The same runs unless said.",
             show_default=False,
             rich_help_panel=_SIDES,
         ),
@@ -193,7 +193,7 @@ def compare(
         typer.Option(
             "--arm",
             metavar="ARM",
-            help="The arm of the runs, or the policy: sharedllm, or hybrid, unless said.",
+            help="Arm of the runs, or policy; by default sharedllm, or hybrid.",
             show_default=False,
             rich_help_panel=_SIDES,
         ),
@@ -231,7 +231,7 @@ def compare(
         left, right = found["not_compared"]
         call.console.note(f"not compared, as the other side or the window lacks them: {left} and {right} questions")
     for run in found["unfinished"]:
-        call.console.note(f"{run} is not finished: what it has answered is compared")
+        call.console.note(f"{run} is not finished: only its answers so far are compared")
     parts = found.get("files", {})
     for name, part in [("all" if parts else "", found), *parts.items()]:
         lost = f" and {part['n_unanswerable']} unanswerable" if part.get("n_unanswerable") else ""

@@ -30,7 +30,7 @@ from sharedllm_cli.errors import UsageError
 
 Number = TypeVar("Number", int, float)
 
-TREES_HELP = "Where trees are kept, to share them between runs; by default"
+TREES_HELP = "Folder of trees, which runs can share; by default"
 _COLOURS = (
     ("white", "#00224e"),
     ("white", "#35456c"),
@@ -51,7 +51,7 @@ def needle(
         typer.Option(
             "--text",
             metavar="FILE",
-            help="Text to plant facts in: JSON Lines (.jsonl, .gz, .xz) or a document; can be given several times.",
+            help="Text to plant facts in: JSON Lines (.jsonl, .gz, .xz) or a document; may be repeated.",
             show_default=False,
             rich_help_panel=DATA,
         ),
@@ -63,13 +63,15 @@ def needle(
         str, typer.Option("--lengths", metavar="N,N,…", help="Lengths of the document, in tokens.")
     ] = "2048,8192,32768,131072",
     depths: Annotated[
-        str, typer.Option("--depths", metavar="P,P,…", help="Where the fact stands, in percent of the document.")
+        str, typer.Option("--depths", metavar="P,P,…", help="Position of the fact, in percent of the document.")
     ] = "0,25,50,75,100",
     arms: Arms = "sharedllm,tree,tree-wrong,bm25,closed",
     no_adapter: NoAdapter = False,
     trials: Annotated[
         int,
-        typer.Option("--trials", metavar="N", help="Facts for each length and depth.", rich_help_panel=DATA, min=1),
+        typer.Option(
+            "--trials", metavar="N", help="Number of facts per length and depth.", rich_help_panel=DATA, min=1
+        ),
     ] = 5,
     seed: Annotated[
         int, typer.Option("--seed", metavar="N", help="Seed of facts and stretches.", rich_help_panel=DATA, min=0)
@@ -217,7 +219,7 @@ def ppl(
         int, typer.Option("--recent", metavar="N", help="Tokens that every arm reads as plain text.", min=1)
     ] = 2048,
     scored: Annotated[
-        int, typer.Option("--scored", metavar="N", help="Tokens that are scored, at a stretch's end.", min=1)
+        int, typer.Option("--scored", metavar="N", help="Tokens to score at the end of a stretch.", min=1)
     ] = 512,
     streaming_window: Annotated[
         int | None,
@@ -231,9 +233,7 @@ def ppl(
     ] = None,
     ends: Annotated[
         int,
-        typer.Option(
-            "--ends", metavar="N", help="Places in each text at which stretches end.", rich_help_panel=DATA, min=1
-        ),
+        typer.Option("--ends", metavar="N", help="Number of stretches per text.", rich_help_panel=DATA, min=1),
     ] = 3,
     seed: Seed = 0,
     last: Last = None,

@@ -10,7 +10,7 @@ from sharedllm_cli.lab.training.sample import Sample
 
 @dataclass
 class Validation:
-    """Fixed samples whose loss is followed; they are never learned from.
+    """Fixed samples whose loss is followed; they are never trained on.
 
     Those that read a tree are also tried with another one's tree and without any: if the wrong tree does as well as
     the right one, the tree is not read.
