@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from sharedllm_cli.cli.call import Call
-from sharedllm_cli.cli.options import EVERYTHING, Pages, Reindex, Sources, Stream, takes
+from sharedllm_cli.cli.options import EVERYTHING, Pages, Reindex, Sources, Stream, with_settings
 from sharedllm_cli.cli.preflight import (
     announce_stdin,
     exit_code,
@@ -20,7 +20,7 @@ from sharedllm_cli.cli.terminal.answers import FIRST_SOURCES, explain, receive
 from sharedllm_cli.config import MAX_SOURCES
 
 
-@takes(*EVERYTHING, advanced=("stream",))
+@with_settings(*EVERYTHING, advanced=("stream",))
 def ask(
     call: Call,
     arguments: Annotated[

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from sharedllm_cli.cli.call import Call, calm_libraries
-from sharedllm_cli.cli.options import takes
+from sharedllm_cli.cli.options import with_settings
 from sharedllm_cli.cli.terminal.tables import duration, show_facts, show_table, size
 from sharedllm_cli.config import LayerSpan, parse_layer_span
 from sharedllm_cli.errors import UsageError
@@ -46,7 +46,7 @@ def layer_spans(text: str, flag: str) -> tuple[LayerSpan, ...]:
     return tuple(found)
 
 
-@takes(
+@with_settings(
     *("model", "device", "quantize", "dtype", "attention", "offline"),
     *("policy", "preset", "chunk_tokens", "tree_height", "ratios", "encoding", "stored_dtype", "injection"),
 )

@@ -17,7 +17,7 @@ from typing import Any, Literal
 
 from sharedllm_cli import __version__
 from sharedllm_cli.cli.call import Call, calm_libraries
-from sharedllm_cli.cli.options import MODEL, takes
+from sharedllm_cli.cli.options import MODEL, with_settings
 from sharedllm_cli.cli.terminal.console import one_line
 from sharedllm_cli.cli.terminal.tables import show_table, size
 from sharedllm_cli.config import Settings, environment_name
@@ -33,7 +33,7 @@ LITTLE_MEMORY = 2e9
 TORCH_ADVICE = "python -m pip install --force-reinstall 'torch>=2.6'"
 
 
-@takes(*MODEL.names, "index_dir")
+@with_settings(*MODEL.names, "index_dir")
 def doctor(call: Call) -> None:
     """Look at this machine: what is there, what is missing and what to do about it, where each setting comes from."""
     from sharedllm_cli.cli.doctor import examine

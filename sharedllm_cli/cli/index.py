@@ -10,7 +10,7 @@ import typer
 
 from sharedllm_cli.answer import NotRead
 from sharedllm_cli.cli.call import Call
-from sharedllm_cli.cli.options import MODEL, READING, TREE, Documents, Reindex, takes
+from sharedllm_cli.cli.options import MODEL, READING, TREE, Documents, Reindex, with_settings
 from sharedllm_cli.cli.preflight import (
     Failures,
     announce_stdin,
@@ -31,7 +31,7 @@ SHAPING = tuple(name for name in TREE.names if name != "injection")
 HEADINGS = ("Document", "Pages", "Tokens", "Chunks", "Index", "To index", "To answer")
 
 
-@takes(*MODEL.names, "index_dir", "password", *SHAPING, advanced=("late_states",))
+@with_settings(*MODEL.names, "index_dir", "password", *SHAPING, advanced=("late_states",))
 def index(
     call: Call,
     documents: Documents,
@@ -106,7 +106,7 @@ def describe(outcome: IndexOutcome) -> str:
     return f"{outcome.name}: indexed{why}, {extent}, {duration(outcome.seconds)}, {outcome.tokens_per_s:,.0f} tokens/s"
 
 
-@takes(*MODEL.names, "index_dir", "password", *SHAPING)
+@with_settings(*MODEL.names, "index_dir", "password", *SHAPING)
 def plan(call: Call, documents: Documents) -> int:
     """Estimate what documents would take on this machine: tokens, disk, memory, minutes.
 

@@ -10,7 +10,7 @@ import typer
 
 from sharedllm_cli.cli.call import Call
 from sharedllm_cli.cli.help import Command, Group
-from sharedllm_cli.cli.options import Yes, complete_models, takes
+from sharedllm_cli.cli.options import Yes, complete_models, with_settings
 from sharedllm_cli.cli.preflight import agreed
 from sharedllm_cli.cli.probe import probe
 from sharedllm_cli.cli.terminal.tables import plain, show_facts, show_table, size
@@ -41,7 +41,7 @@ NO_ADAPTER = "none: answers are based on verbatim passages alone"
 
 
 @app.command("list", cls=Command)
-@takes(json=True)
+@with_settings(json=True)
 def list_models(call: Call) -> None:
     """List the base models that are known by name or installed."""
     from sharedllm_cli.weights.registry import installed, known_models
@@ -74,7 +74,7 @@ def _entry(name: str, known: Any, here: Any) -> dict[str, Any]:
 
 
 @app.command(cls=Command)
-@takes("offline")
+@with_settings("offline")
 def pull(call: Call, name: NameOrDefault = None) -> None:
     """Fetch a base model once, the default one where none is named; afterwards the network is never needed."""
     from sharedllm_cli.weights.pull import pull as fetch
@@ -89,7 +89,7 @@ def pull(call: Call, name: NameOrDefault = None) -> None:
 
 
 @app.command(cls=Command)
-@takes()
+@with_settings()
 def rm(call: Call, name: Name, yes: Yes = False) -> int:
     """Delete an installed base model; indexes stay."""
     from sharedllm_cli.weights.registry import remove
@@ -105,7 +105,7 @@ def rm(call: Call, name: Name, yes: Yes = False) -> int:
 
 
 @app.command(cls=Command)
-@takes("adapter", "offline")
+@with_settings("adapter", "offline")
 def show(
     call: Call,
     name: Annotated[

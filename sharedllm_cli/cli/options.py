@@ -133,7 +133,7 @@ def default_text(knob: Field[Any]) -> str | None:
     return f"{knob.default:g}" if isinstance(knob.default, float) else str(knob.default)
 
 
-def takes(
+def with_settings(
     *names: str,
     json: bool = True,
     quiet: bool = True,

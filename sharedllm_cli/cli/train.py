@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from sharedllm_cli.cli.call import Call, calm_libraries
-from sharedllm_cli.cli.options import takes
+from sharedllm_cli.cli.options import with_settings
 from sharedllm_cli.cli.terminal.tables import duration
 from sharedllm_cli.errors import UsageError
 
@@ -262,7 +262,7 @@ LengthBias = Annotated[
 INTERRUPTED = 130
 
 
-@takes(
+@with_settings(
     "model",
     "device",
     "dtype",

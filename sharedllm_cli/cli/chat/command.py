@@ -25,7 +25,7 @@ from sharedllm_cli.cli.chat.keyboard import Keyboard, Suggestions, open_keyboard
 from sharedllm_cli.cli.chat.session import Drawer, Record, kept_in, read_session
 from sharedllm_cli.cli.chat.settings import defaults_of, resumed
 from sharedllm_cli.cli.chat.slash_commands import COMMANDS, is_command, run_command
-from sharedllm_cli.cli.options import CONVERSATION, EVERYTHING, Pages, Reindex, Sources, Stream, takes
+from sharedllm_cli.cli.options import CONVERSATION, EVERYTHING, Pages, Reindex, Sources, Stream, with_settings
 from sharedllm_cli.cli.preflight import exit_code, open_documents, page_range
 from sharedllm_cli.errors import UsageError
 
@@ -57,7 +57,7 @@ FAREWELLS = frozenset({"exit", "quit"})
 """Typed alone at a terminal they mean /quit."""
 
 
-@takes("save", *EVERYTHING, advanced=("stream",))
+@with_settings("save", *EVERYTHING, advanced=("stream",))
 def chat(
     call: Call,
     documents: Documents = None,

@@ -28,7 +28,7 @@ from sharedllm_cli.cli.eval.options import (
     numbers,
     share,
 )
-from sharedllm_cli.cli.options import TREE, takes
+from sharedllm_cli.cli.options import TREE, with_settings
 from sharedllm_cli.cli.terminal.tables import show_table
 
 _SIDES = "What is compared"
@@ -44,7 +44,7 @@ _ROWS = (
 )
 
 
-@takes(*MODEL_SETTINGS, *ANSWER_SETTINGS, *TREE.names)
+@with_settings(*MODEL_SETTINGS, *ANSWER_SETTINGS, *TREE.names)
 def qa(
     call: Call,
     data: DataFiles,
@@ -116,7 +116,9 @@ def _percent(value: float | None) -> str:
     return "–" if value is None else f"{value:.0%}"
 
 
-@takes("model", "adapter", "device", "quantize", "dtype", "offline", "preset", "chunk_tokens", "tree_height", "ratios")
+@with_settings(
+    "model", "adapter", "device", "quantize", "dtype", "offline", "preset", "chunk_tokens", "tree_height", "ratios"
+)
 def retrieval(
     call: Call,
     data: DataFiles,
@@ -168,7 +170,7 @@ def retrieval(
     show_table(call.console, ("Policy", "Questions", "R@1", "R@8"), rows, right="Questions")
 
 
-@takes()
+@with_settings()
 def compare(
     call: Call,
     runs: Annotated[

@@ -23,7 +23,7 @@ from sharedllm_cli.cli.eval.options import (
     SkipBadLines,
     names,
 )
-from sharedllm_cli.cli.options import TREE, takes
+from sharedllm_cli.cli.options import TREE, with_settings
 from sharedllm_cli.cli.terminal.console import Console, one_line
 from sharedllm_cli.cli.terminal.tables import show_table
 from sharedllm_cli.errors import UsageError
@@ -43,7 +43,7 @@ _COLOURS = (
 ARMS = "window,streaming,sharedllm,tree-wrong,full"
 
 
-@takes(*MODEL_SETTINGS, *ANSWER_SETTINGS, *TREE.names)
+@with_settings(*MODEL_SETTINGS, *ANSWER_SETTINGS, *TREE.names)
 def needle(
     call: Call,
     text: Annotated[
@@ -196,7 +196,7 @@ def style(share: float | None) -> str:
     return f"{letters} on {ground}"
 
 
-@takes(*MODEL_SETTINGS, *TREE.names)
+@with_settings(*MODEL_SETTINGS, *TREE.names)
 def ppl(
     call: Call,
     text: Annotated[
