@@ -71,7 +71,7 @@ def test_a_plan_names_the_kind_of_an_indexed_file(engine: Engine, tmp_path: Path
 def test_which_pages_were_meant_belongs_to_the_answer(engine: Engine, club: Path) -> None:
     answer = ask(engine, club / "book.pdf", pages="2")
     assert {(source.page, source.page_label) for source in answer.sources} == {(4, "2")}
-    assert "--pages 2: the page printed 2 (counted 4) is read; counted:2 means those counted so" in answer.warnings
+    assert "--pages 2: the page printed 2 (counted 4) is read; counted:2 counts from page 1" in answer.warnings
     assert {source.page for source in ask(engine, club / "book.pdf", pages="counted:2").sources} == {2}
 
 

@@ -57,7 +57,7 @@ def test_tree_says_why_none_was_read(
 
 def test_tree_says_that_nothing_was_read_at_all(monkeypatch: pytest.MonkeyPatch) -> None:
     script = Script(changes={"coverage": Coverage(5000, 0, 10, 12, []), "sources": []})
-    assert "none of the question's words occurs" in talk(script, monkeypatch, "When?", "/tree").err
+    assert "none of the question's words occur" in talk(script, monkeypatch, "When?", "/tree").err
 
 
 @pytest.mark.parametrize("command", ["/tree", "/stats", "/sources"])
@@ -91,7 +91,7 @@ def test_documents_are_added_and_dropped_by_name_or_number(monkeypatch: pytest.M
     ("line", "says"),
     [
         ("/add", "/add needs a document"),
-        ("/add -", "chat reads its questions from standard input"),
+        ("/add -", "chat reads questions from standard input"),
         ("/add bad.pdf", "bad.pdf is damaged"),
         ("/add 'open", "unbalanced quotation mark, or a backslash at the end"),
         ("/drop", "/drop needs a document"),

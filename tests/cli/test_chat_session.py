@@ -136,10 +136,10 @@ def test_at_a_terminal_the_last_conversation_goes_on_by_itself(monkeypatch: pyte
     ("flags", "says"),
     [
         ((), "no document given\nhint: sharedllm chat DOC..., or --resume"),
-        (("--resume",), "no conversation is kept yet\nhint: begin one with"),
+        (("--resume",), "no conversation is kept yet\nhint: start one with"),
         (("--load", "nosuch.json"), "there is no file nosuch.json"),
-        (("--load", "x.json", "--resume"), "--load goes on with one conversation and takes no --resume"),
-        (("--load", "x.json", "book.pdf"), "--load goes on with one conversation and takes no documents"),
+        (("--load", "x.json", "--resume"), "--load resumes one conversation and takes no --resume"),
+        (("--load", "x.json", "book.pdf"), "--load resumes one conversation and takes no documents"),
     ],
 )
 def test_what_can_t_be_gone_on_with(
@@ -342,7 +342,7 @@ def test_a_setting_that_can_t_be_meant_names_the_conversation(monkeypatch: pytes
 def test_a_model_of_another_conversation_is_told_by_load(monkeypatch: pytest.MonkeyPatch, here: Path) -> None:
     talk(Script(), monkeypatch, "When?", "/save talk", flags=("--model", "large"))
     ran = talk(Script(), monkeypatch, "/load talk")
-    assert "had with --model large, this chat goes on with smollm2-135m-instruct" in ran.err
+    assert "used --model large, this chat uses smollm2-135m-instruct" in ran.err
     script = Script()
     resume(script, monkeypatch, flags=("--resume",))
     assert script.settings[0].model == "large", "a resumed chat loads it"
@@ -412,7 +412,7 @@ def test_a_chat_that_can_t_be_kept_goes_on_and_says_so_once(
     (private_home / "chats").write_text("a file in the way")
     ran = talk(Script(), monkeypatch, "When?", "Why?")
     assert (ran.code, ran.out) == (0, f"{ANSWER}\n{ANSWER}\n")
-    assert ran.err.count("this conversation can't be kept") == 1
+    assert ran.err.count("this conversation can't be saved") == 1
 
 
 def test_an_interrupted_script_says_how_to_go_on(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -66,8 +66,8 @@ def test_default_is_what_holds_without_the_flag(monkeypatch: pytest.MonkeyPatch)
         ("/set policy best", "--policy can't be 'best'"),
         ("/set tree maybe", "--tree can't be 'maybe'"),
         ("/set model other", "--model can't change during a chat"),
-        ("/set tempratur 1", "there is no setting 'tempratur'\nhint: did you mean: temperature"),
-        ("/set nonsense", "there is no setting 'nonsense'\nhint: one of: policy"),
+        ("/set tempratur 1", "unknown setting 'tempratur'\nhint: did you mean: temperature"),
+        ("/set nonsense", "unknown setting 'nonsense'\nhint: one of: policy"),
     ],
 )
 def test_a_wrong_setting_is_refused_in_the_words_of_its_flag(
@@ -88,7 +88,7 @@ def test_every_setting_of_a_question_is_shown_and_explained(monkeypatch: pytest.
     assert "secret" not in shown
     assert "given (default: none)" in shown
     explained = talk(Script(), monkeypatch, "/set policy").err
-    assert "How leaves are scored for a question. One of: hybrid, bm25" in explained
+    assert "How passages and nodes are scored for a question. One of: hybrid, bm25" in explained
 
 
 def test_a_setting_reaches_the_trees_that_were_made_with_others(tmp_path: Path) -> None:

@@ -54,7 +54,7 @@ def test_sources_quotes_in_full(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_an_unknown_command_is_told_and_the_chat_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
     ran = talk(Script(), monkeypatch, "/sing", "When?")
-    assert "error: there is no command /sing\nhint: one of: /help" in ran.err
+    assert "error: unknown command /sing\nhint: one of: /help" in ran.err
     assert (ran.code, ran.out) == (2, f"{ANSWER}\n")
 
 
@@ -159,7 +159,7 @@ def test_at_a_terminal_exit_leaves(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_fault_of_ours_ends_the_line_and_not_the_chat(monkeypatch: pytest.MonkeyPatch) -> None:
     script = Script(late_error=KeyError("surprise"))
     ran = talk(script, monkeypatch, "When?", "/docs")
-    assert "error: something went wrong inside sharedllm" in ran.err
+    assert "error: internal error" in ran.err
     assert "tokens in 10 chunks" in ran.err
     assert ran.code == 1
 

@@ -78,7 +78,7 @@ def test_index_json() -> None:
 
 def test_plan_is_a_table_on_standard_output() -> None:
     ran = call(Script(), "plan", "a.pdf", "b.pdf")
-    assert "20 MB for a batch while indexing; 30 MB of tree and 40 MB of the prompt's for a question" in ran.out
+    assert "20 MB for a batch while indexing; 30 MB for the tree and 40 MB for the prompt of a question" in ran.out
     assert re.search(r"Fits +1\.2 GB of 8\.0 GB free on cpu", ran.out)
     assert ran.code == 0
     assert ran.err == ""
@@ -284,7 +284,7 @@ def test_doctor_without_torch_says_what_to_do(without_torch: None) -> None:
     out = doctor().out
     assert "not installed" in out
     assert "→ python -m pip install" in out
-    assert "1 to put right" in out
+    assert "1 to fix" in out
 
 
 def test_doctor_shows_a_long_path_whole_on_a_narrow_terminal(
@@ -343,7 +343,7 @@ def test_doctor_survives_a_folder_that_is_no_adapter(without_torch: None, tmp_pa
 
 def test_doctor_knows_a_mistyped_variable(without_torch: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SHAREDLLM_MODLE", "x")
-    assert "SHAREDLLM_MODLE is set, but is no setting" in doctor().out
+    assert "SHAREDLLM_MODLE is set, but is not a setting" in doctor().out
 
 
 def test_doctor_survives_anything(without_torch: None, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -46,7 +46,7 @@ def test_no_help_page_loads_anything_heavy() -> None:
 
 @pytest.mark.parametrize("width", ["40", "80", "200"])
 def test_help_fits_the_terminal(width: str) -> None:
-    command = [sys.executable, "-m", "sharedllm_cli", "ask", "--help"]
+    command = [sys.executable, "-m", "sharedllm_cli", "ask", "--help-all"]
     environment = os.environ | {"COLUMNS": width}
     ran = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=True)
     widest = max(len(line) for line in ran.stdout.splitlines() if not line.lstrip().startswith("-"))

@@ -106,6 +106,36 @@ def test_ask_offers_every_setting_and_the_groups_hold_each_once() -> None:
         assert option.rich_help_panel == group_of(knob.name)
 
 
+ADVANCED = ("--evidence-tokens", "--top-p", "--chunk-tokens", "--candidates", "--cuda-graphs")
+
+
+@pytest.mark.parametrize("command", ["ask", "chat", "index", "plan", "train"])
+def test_help_shows_what_a_person_needs_and_help_all_every_option(
+    command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert call(Script(), command, "--help").code == 0
+    brief = capsys.readouterr().out
+    assert call(Script(), command, "--help-all").code == 0
+    whole = capsys.readouterr().out
+    every = [option for parameter in get_command(app).commands[command].params for option in parameter.opts]  # type: ignore[attr-defined]
+    assert [option for option in every if option.startswith("--") and option not in whole] == ["--help-all"]
+    assert not [option for option in ADVANCED if option in brief]
+    assert "--help-all" in brief
+    for option in ("--model", "--device", "--json", "--verbose"):
+        assert option in brief
+
+
+def test_ask_help_is_short(capsys: pytest.CaptureFixture[str]) -> None:
+    call(Script(), "ask", "--help")
+    options = [line for line in capsys.readouterr().out.splitlines() if line.startswith("  -")]
+    assert len(options) <= 17
+
+
+def test_a_mistake_in_an_option_points_to_where_it_stands() -> None:
+    assert "hint: see: sharedllm ask --help-all\n" in call(Script(), "ask", "book.pdf", "When?", "--top-p", "7").err
+    assert "hint: see: sharedllm indexes list --help\n" in call(Script(), "indexes", "list", "--top-p", "7").err
+
+
 def test_no_command_has_an_option_that_its_function_does_not_take() -> None:
     root = get_command(app)
     for command in root.commands.values():  # type: ignore[attr-defined]

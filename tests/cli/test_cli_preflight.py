@@ -191,4 +191,4 @@ def test_doctor_says_what_stands_in_the_way_of_the_home(shelf: Path, monkeypatch
         assert found["state"] == "problem"
         assert why in found["value"]
         assert "SHAREDLLM_HOME" in found["advice"]
-        assert "1 to put right" in call(Script(), "doctor").out
+        assert "1 to fix" in call(Script(), "doctor").out

@@ -24,13 +24,13 @@ def read(data: str | bytes, name: str) -> Document:
 @pytest.mark.parametrize(
     ("data", "name", "what"),
     [
-        (f"{HEADER}Content-Transfer-Encoding: BASE64\r\n\r\n{CODED}", "a.eml", "a.eml is a mail whose text is encoded"),
+        (f"{HEADER}Content-Transfer-Encoding: BASE64\r\n\r\n{CODED}", "a.eml", "an email whose text is encoded"),
         (f"{HEADER}content-transfer-encoding: quoted-printable\n\nx=3D1", "a.txt", "encoded (quoted-printable)"),
-        (f"{HEADER}Content-Type: multipart/mixed;\r\n boundary=x\r\n\r\n--x", "a", "a is a mail of several parts"),
-        (f"{HEADER}Content-Type: text/html\r\n\r\n<p>{BODY}</p>", "a.eml", "a mail of the type text/html"),
+        (f"{HEADER}Content-Type: multipart/mixed;\r\n boundary=x\r\n\r\n--x", "a", "a is an email of several parts"),
+        (f"{HEADER}Content-Type: text/html\r\n\r\n<p>{BODY}</p>", "a.eml", "an email of the type text/html"),
         (f"From ida@x.example Mon Jun  3 08:12:00 2024\n{HEADER}\n{BODY}\nFrom ida@x.example Mon Jun  3 2024\n"
-         f"{HEADER}Content-Type: multipart/mixed\n\n--x", "box.mbox", "with encoded ones among them"),
-        (f"1234\n{HEADER}Content-Transfer-Encoding: base64\n\n{CODED}", "1.emlx", "is a mail"),
+         f"{HEADER}Content-Type: multipart/mixed\n\n--x", "box.mbox", "or several emails, some of them encoded"),
+        (f"1234\n{HEADER}Content-Transfer-Encoding: base64\n\n{CODED}", "1.emlx", "is an email"),
         ("From: <Saved by Blink>\r\nSnapshot-Content-Location: https://x.example\r\nMIME-Version: 1.0\r\n"
          "Content-Type: multipart/related;\r\n\tboundary=x\r\n\r\n--x", "p.mhtml", "a web page saved in one file (MH"),
         (b"bplist00\xd1\x01\x02_\x10\x0fWebMainResource" + b"\0" * 40, "p.webarchive", "saved in one file (Safari)"),

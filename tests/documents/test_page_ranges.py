@@ -59,14 +59,14 @@ def test_a_label_with_a_hyphen_is_one_page_where_it_is_printed() -> None:
 def test_all_pages_that_are_printed_so() -> None:
     found = resolve(PageRange.parse("1"), document(["1", "2", "1", "2"]))
     assert found.spans == [(1, 1), (3, 3)]
-    assert found.remark == "--pages 1: 2 places of book.pdf are printed 1; all of them are read"
+    assert found.remark == "--pages 1: book.pdf has 2 places printed 1; all of them are read"
 
 
 @pytest.mark.parametrize(
     ("text", "labels", "told"),
     [
-        ("2", BOOK, "--pages 2: the page printed 2 (counted 5) is read; counted:2 means those counted so"),
-        ("2-4", BOOK, "--pages 2-4: the pages printed 2-4 (counted 5-7) are read; counted:2-4 means those counted so"),
+        ("2", BOOK, "--pages 2: the page printed 2 (counted 5) is read; counted:2 counts from page 1"),
+        ("2-4", BOOK, "--pages 2-4: the pages printed 2-4 (counted 5-7) are read; counted:2-4 counts from page 1"),
         ("9", BOOK, "--pages 9: book.pdf has no such printed numbers; the page counted 9 is read"),
         ("ii", BOOK, None),
         ("counted:2", BOOK, None),
