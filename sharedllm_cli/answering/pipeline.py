@@ -20,7 +20,7 @@ from sharedllm_cli.answering.question import Question
 from sharedllm_cli.answering.reader import Prefilled, Reader, Refusal, SharedPrefix
 from sharedllm_cli.answering.routing import Route, route, wants_overview
 from sharedllm_cli.errors import UsageError
-from sharedllm_cli.generation.answering import first_sentences, with_sentence_replaced
+from sharedllm_cli.generation.decoding import first_sentences, with_sentence_replaced
 from sharedllm_cli.generation.grounding import AnswerCheck, assess, unsupported_words
 from sharedllm_cli.generation.prompt import NOT_IN_DOCUMENT, Prompt
 from sharedllm_cli.generation.refusal import not_found

@@ -17,7 +17,7 @@ from sharedllm_cli.answering import reader as reader_module
 from sharedllm_cli.config import InjectionConfig, Settings, TreeConfig
 from sharedllm_cli.engine import Engine
 from sharedllm_cli.errors import ModelError, UsageError
-from sharedllm_cli.generation import answering as generation_module
+from sharedllm_cli.generation import rerank as generation_module
 from sharedllm_cli.generation.beams import FinishedBeam
 from sharedllm_cli.generation.prompt import NOT_IN_DOCUMENT
 from sharedllm_cli.generation.rerank import Nearness

@@ -1,22 +1,16 @@
-"""An answer's tokens, and their text, cut where it is over. Knows no model: steps and tokens are what it is given."""
+"""From an answer's tokens to its text, cut where it is over. Knows no model."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
-from sharedllm_cli.generation.beams import LONGEST, beam_search
-from sharedllm_cli.generation.refusal import says_not_in_document
-from sharedllm_cli.generation.rerank import Nearness, pick
 from sharedllm_cli.generation.stream import Finish, GeneratedToken, RepeatedLine, StopText, TextStream
 
 if TYPE_CHECKING:
-    from torch import Tensor
     from transformers import PreTrainedTokenizerBase
-
-    from sharedllm_cli.generation.sampling import SuppressedSequence
 
 _SENTENCE_END = re.compile(r"(\w\w+|(?<=[.,])\d)([.!?…]+[\"'”’)\]]*)\s")
 """Where a sentence is over: not after the single letter of an abbreviation, or a lone digit."""
@@ -27,44 +21,6 @@ _PARAGRAPH_END = re.compile(r"(?<![:\s])\s*\n\n")
 _WORD = re.compile(r"\w+")
 _SAME = 0.25
 """A sentence of which a smaller share of the words is new says the same again."""
-
-
-def reranked_tokens(
-    step: Callable[[Tensor, Tensor], Tensor],
-    first_logits: Tensor,
-    width: int,
-    tokenizer: PreTrainedTokenizerBase,
-    *,
-    question: str,
-    passages: Sequence[str],
-    stop_ids: Collection[int],
-    stop_texts: Collection[str],
-    max_new_tokens: int,
-    suppressed: SuppressedSequence | None = None,
-) -> list[GeneratedToken] | None:
-    """The tokens of the likely short answer that stands nearest to the question's words in the passages.
-
-    `step`, `first_logits`, `width` and `suppressed` are those of `beams.beam_search`. None where there is nothing to
-    weigh answers by (`rerank.Nearness.tells`), where the likeliest is a long one, and where stop texts instead of
-    tokens end an answer: it is then written as it comes. A refusal that is the likeliest of all is given; where one was
-    weighed as a whole and is not to be given (`suppressed`), neither is one in other words, if there is an answer.
-    """
-    near = Nearness(question, passages)
-    if width < 2 or stop_texts or not near.tells:
-        return None
-    found = beam_search(step, first_logits, width, stop_ids, min(LONGEST, max_new_tokens), suppressed)
-    if not found:
-        return None
-    spelled = [[*map(GeneratedToken, one.token_ids[:-1]), GeneratedToken(one.token_ids[-1], "stop")] for one in found]
-    texts = ["".join(piece for piece, _ in answer_pieces(tokens, tokenizer, stop_texts)) for tokens in spelled]
-    told = [place for place, text in enumerate(texts) if text.strip()]
-    if not told:
-        return None
-    answers = [place for place in told if not says_not_in_document(texts[place])]
-    if not answers or (suppressed is None and told[0] not in answers):
-        return spelled[told[0]]
-    chosen = told if suppressed is None else answers
-    return spelled[chosen[pick([texts[at] for at in chosen], [found[at].cost for at in chosen], near)]]
 
 
 def answer_pieces(
