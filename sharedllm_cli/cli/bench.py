@@ -162,10 +162,9 @@ def bench(
     docs/benchmarks.md.
     """
     calm_libraries(verbose=call.console.verbose)
-    from sharedllm_cli.lab.bench.counted import count
-    from sharedllm_cli.lab.bench.request import Request
-    from sharedllm_cli.lab.bench.runner import bench as measure
-    from sharedllm_cli.lab.bench.runner import write
+    from sharedllm_cli.lab.bench.benchmark import bench as measure
+    from sharedllm_cli.lab.bench.benchmark import write
+    from sharedllm_cli.lab.bench.request import Request, count
 
     request = Request(
         numbers(lengths, "--lengths"),

@@ -12,7 +12,7 @@ from transformers import AutoConfig, AutoModelForCausalLM
 
 from sharedllm_cli.config import Injection, InjectionConfig, TreeConfig
 from sharedllm_cli.context.tree import kept_positions
-from sharedllm_cli.lab.bench.shapes import shape_config
+from sharedllm_cli.lab.bench.subject import shape_config
 from sharedllm_cli.model.adapter import Adapter
 from sharedllm_cli.model.lower import CompressedNodes, LowerModel
 from sharedllm_cli.model.streaming import StreamingReader

@@ -50,8 +50,8 @@ def retrieval(
     written.
     """
     calm_libraries(verbose=call.console.verbose)
-    from sharedllm_cli.lab.evaluation.retrieval import Request
-    from sharedllm_cli.lab.evaluation.retrieval import retrieval as measure
+    from sharedllm_cli.lab.evaluation.leaf_recall import Request
+    from sharedllm_cli.lab.evaluation.leaf_recall import retrieval as measure
     from sharedllm_cli.lab.training.records import DataFile
 
     if out is not None:

@@ -114,7 +114,7 @@ def probe(
     calm_libraries(verbose=call.console.verbose)
     from sharedllm_cli.lab.evaluation.probe import Request
     from sharedllm_cli.lab.evaluation.probe import probe as measure
-    from sharedllm_cli.lab.evaluation.probe_cells import parse_ratio
+    from sharedllm_cli.lab.evaluation.probe_results import parse_ratio
     from sharedllm_cli.lab.training.records import DataFile
 
     if out is not None:

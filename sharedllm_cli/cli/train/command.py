@@ -71,10 +71,10 @@ def train(
     `accelerate launch -m sharedllm_cli train …`.
     """
     calm_libraries(verbose=call.console.verbose)
-    from sharedllm_cli.lab.training.dataset import Mixture
+    from sharedllm_cli.lab.training.question_samples import Mixture
     from sharedllm_cli.lab.training.records import DataFile
     from sharedllm_cli.lab.training.run import Request, is_main_process, run
-    from sharedllm_cli.lab.training.text import Lengths
+    from sharedllm_cli.lab.training.text_samples import Lengths
     from sharedllm_cli.lab.training.trainer import Pace, Schedule
 
     call.console.kept = "go on with --resume"

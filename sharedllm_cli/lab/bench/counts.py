@@ -7,15 +7,59 @@ keys and values once. Pure functions of integers.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 
 from sharedllm_cli.config import TreeConfig
 from sharedllm_cli.context.tree import ChunkTree, chunk_lengths
-from sharedllm_cli.lab.bench.encoder import EncoderShape
+from sharedllm_cli.errors import UsageError
 from sharedllm_cli.planning import layer_parameters
 from sharedllm_cli.weights.facts import ModelFacts
+
+CHUNK_TOKENS = 256
+_FORM = "LAYERSxHIDDENxHEADSxMLP"
+
+
+@dataclass(frozen=True)
+class EncoderShape:
+    """A bidirectional encoder; `gated` is an MLP of three matrices (Llama's), else of two."""
+
+    layers: int
+    hidden: int
+    heads: int
+    inner: int
+    gated: bool = False
+    chunk_tokens: int = CHUNK_TOKENS
+
+    @property
+    def layer_weights(self) -> int:
+        """Weights of one layer's matrices."""
+        return 4 * self.hidden**2 + (3 if self.gated else 2) * self.hidden * self.inner
+
+    def __str__(self) -> str:
+        return f"{self.layers}x{self.hidden}x{self.heads}x{self.inner}"
+
+
+CEPE = EncoderShape(24, 1024, 16, 4096)
+
+
+def encoder_shape(text: str, base: ModelFacts) -> EncoderShape:
+    """The encoder named `cepe` or `base`, or of `LAYERSxHIDDENxHEADSxMLP`; UsageError for any other text."""
+    if text == "cepe":
+        return CEPE
+    if text == "base":
+        return EncoderShape(
+            base.layer_count, base.hidden_size, base.attention_heads, base.intermediate_size, gated=True
+        )
+    numbers = re.fullmatch(r"(\d+)x(\d+)x(\d+)x(\d+)", text)
+    if numbers is None:
+        raise UsageError(f"there is no encoder {text!r}", hint=f"choose cepe or base, or write {_FORM}")
+    layers, hidden, heads, inner = map(int, numbers.groups())
+    if not all((layers, hidden, heads, inner)) or hidden % heads:
+        raise UsageError(f"the encoder {text} can't be: its hidden size must be a multiple of its heads")
+    return EncoderShape(layers, hidden, heads, inner)
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,6 @@
-"""An encoder beside the decoder, and a cross-attention in every decoder layer: what `bench.encoder` describes, run.
+"""The encoder-decoder arm: an encoder beside the decoder, and a cross-attention in every decoder layer.
+
+It stands for CEPE (arXiv 2402.16617), against which the paper times itself; `counts.EncoderShape` is the encoder's.
 
 All its weights are random: it is here for its time and memory alone. The encoder and the cross-attentions stay in the
 type of the computation, whatever the decoder's layers are quantised to. B chunks of c tokens, E the encoder's width.
@@ -6,7 +8,8 @@ type of the computation, whatever the decoder's layers are quantised to. B chunk
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,8 +18,11 @@ from torch import Tensor, nn
 from torch.nn.functional import gelu, scaled_dot_product_attention, silu
 
 from sharedllm_cli.index.encoding import ACCELERATOR_BATCH_TOKENS, CPU_BATCH_TOKENS
-from sharedllm_cli.lab.bench.encoder import EncoderShape
-from sharedllm_cli.lab.bench.subject import Subject
+from sharedllm_cli.lab.bench import counts
+from sharedllm_cli.lab.bench.counts import EncoderShape, Extent, Work, encoder_shape
+from sharedllm_cli.lab.bench.subject import Reading, Subject
+from sharedllm_cli.lab.bench.timed_arms import Begun, cache_bytes, document_ids, greedy, running_ids, working_bytes
+from sharedllm_cli.lab.bench.timing import Clock
 from sharedllm_cli.model.compat import DynamicCache, call_model
 
 _SPREAD = 0.02
@@ -147,3 +153,53 @@ class _CrossLayer(nn.Module):
         hidden_states = hidden_states + nn.functional.linear(read, self._output)
         output: Tensor = hidden_states + layer.mlp(layer.post_attention_layernorm(hidden_states))
         return output
+
+
+class EncoderDecoderArm:
+    """A bidirectional encoder over the document, read by a cross-attention in every decoder layer."""
+
+    name = "encoder-decoder"
+
+    def __init__(self, subject: Subject, variant: str) -> None:
+        self._subject = subject
+        self._base = subject.base
+        self.variant = variant
+        self.shape = encoder_shape(variant, subject.facts)
+        self._model: EncoderDecoder | None = None
+
+    @contextmanager
+    def installed(self) -> Iterator[None]:
+        model = self._model = EncoderDecoder(self._subject, self.shape)
+        try:
+            yield
+        finally:
+            model.remove()
+            self._model = None
+
+    def cold(self, reading: Reading, clock: Clock) -> Begun:
+        model, device = self._model, self._subject.placement.device
+        assert model is not None
+        with clock.part("encode"):
+            encoded = model.encode(document_ids(reading, device))
+        with clock.part("read"):
+            logits, cache = model.read(running_ids(reading, device), encoded)
+            first = greedy(logits)
+
+        def step(token: int) -> int:
+            return greedy(model.read(torch.tensor([token], device=device), encoded, cache)[0])
+
+        return Begun(first, step)
+
+    def cold_steps(self, extent: Extent) -> list[Work]:
+        base = self._base
+        return [counts.encode_bidirectional(base, self.shape, extent.tokens), counts.read_cross(base, extent)]
+
+    def token_step(self, extent: Extent) -> Work:
+        return counts.next_cross_token(self._base, extent)
+
+    def memory_bytes(self, extent: Extent) -> float:
+        facts, shape = self._base.facts, self.shape
+        cross = 2 * facts.hidden_size * facts.attention_heads * facts.head_dim + shape.hidden * self._base.key_value
+        weights = shape.layers * shape.layer_weights + shape.hidden * facts.vocabulary_size + facts.layer_count * cross
+        kept = cache_bytes(self._base, extent.tokens + extent.running)
+        return weights * self._base.number_bytes + kept + working_bytes(self._base, extent.running)

@@ -2,31 +2,64 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+import os
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import perf_counter
 from typing import Any
 
 import torch
+from torch import Tensor
 
+from sharedllm_cli.answer import Answer
+from sharedllm_cli.config import DEFAULT_MODEL, InjectionConfig, Settings, TreeConfig
 from sharedllm_cli.context.tree import Node
+from sharedllm_cli.engine import Engine
+from sharedllm_cli.home import home_folder
 from sharedllm_cli.index.encoding import NodeEncoder
-from sharedllm_cli.lab.bench import texts
-from sharedllm_cli.lab.bench.checks import Finding, all_checks, relative_error
-from sharedllm_cli.lab.bench.gpu_decoding import decoding
-from sharedllm_cli.lab.bench.gpu_request import Asked
+from sharedllm_cli.lab.bench.benchmark import run
+from sharedllm_cli.lab.bench.gpu_checks import Finding, all_checks, relative_error
 from sharedllm_cli.lab.bench.request import Request
-from sharedllm_cli.lab.bench.runner import run
-from sharedllm_cli.lab.bench.subject import Subject, describe_subject, open_subject
+from sharedllm_cli.lab.bench.subject import Subject, describe_subject, make_reading, open_subject
 from sharedllm_cli.lab.bench.timing import measure_machine, peak, reset_peak
+from sharedllm_cli.model.adapter import Adapter
+from sharedllm_cli.model.loading import load
 from sharedllm_cli.model.lower import LowerModel
 from sharedllm_cli.model.placement import choose_device
 from sharedllm_cli.model.quantization import linear_weight, weight_bytes
+from sharedllm_cli.model.recorded import FixedStep, recorded_step
 from sharedllm_cli.model.spreading import free_bytes
+from sharedllm_cli.model.upper import UpperModel
 from sharedllm_cli.planning import weights_bytes
 from sharedllm_cli.progress import Silent
+from sharedllm_cli.weights.registry import installed_folder
+
+BUDGET = 520.0
+"""Seconds for all parts together; what a part does not use, those after it may."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What the script was asked: `dry` takes miniatures, `seconds` is the budget of all parts."""
+
+    device: str = "cuda"
+    model: str = DEFAULT_MODEL
+    home: str | None = None
+    dry: bool = False
+    seconds: float = BUDGET
+
+    @property
+    def folder(self) -> Path:
+        """Where models are."""
+        return Path(self.home) if self.home else home_folder(os.environ)
+
+    def settings(self, **changes: Any) -> Settings:
+        """Settings of a part on the device."""
+        small = {"chunk_tokens": 64} if self.dry else {}
+        return Settings(device=self.device, **{**small, **changes})
+
 
 ASKING_BYTES = 200e6
 """What asking may take beside the model and the keys and values read, selected and the running text's."""
@@ -80,8 +113,6 @@ def checks(asked: Asked, ends: float) -> dict[str, Any]:
 
 def checkpoint(asked: Asked, ends: float) -> dict[str, Any]:
     """A real checkpoint end to end: the processor's tokens at float32, and answers in 4 bits from an index."""
-    from sharedllm_cli.lab.bench.checkpoint import compare
-
     with TemporaryDirectory(prefix="sharedllm-checkpoint-") as folder:
         return _verdict([_row(finding) for finding in compare(asked, Path(folder), ends)])
 
@@ -162,7 +193,7 @@ def flat_memory(asked: Asked, ends: float) -> dict[str, Any]:
     device = subject.placement.device
     rows: list[dict[str, Any]] = []
     for length in (512, 1024) if asked.dry else (131072, 1048576):
-        reading = texts.reading(subject, length, 1, None)
+        reading = make_reading(subject, length, 1, None)
         nodes = [
             Node(chunk, *place) for chunk, tree in enumerate(reading.leaves.trees) for place in tree.stored_nodes()
         ]
@@ -212,3 +243,116 @@ PARTS: Mapping[str, Part] = {
     "memory": Part(flat_memory, 6),
 }
 """In the order of running; the weights share out the seconds."""
+
+
+Step = Callable[[Tensor], Tensor]
+
+
+def decoding(subject: Subject, running_tokens: int, new_tokens: int) -> dict[str, Any]:
+    """Tokens a second by the usual step and by one at fixed addresses, recorded where the device can do that.
+
+    `why_not` tells why nothing was recorded, where nothing was; `agree`: both gave the same tokens.
+    """
+    device = subject.placement.device
+    adapter = Adapter.untrained(subject.model, subject.name, InjectionConfig(), TreeConfig())
+    upper = UpperModel(subject.model, adapter)
+    try:
+        ids = torch.randint(
+            subject.facts.vocabulary_size, (running_tokens,), generator=torch.Generator().manual_seed(3)
+        )
+        first, cache = upper.begin(ids.to(device), None)
+        usual = _timed(lambda token: upper.infer(token, None, cache), first, new_tokens, subject)
+        first, cache = upper.begin(ids.to(device), None)
+        started = perf_counter()
+        recorded, why_not = recorded_step(upper, None, cache, first.argmax()[None], new_tokens)
+        seconds = perf_counter() - started
+        # Unrecorded it is for a processor alone: where a GPU refused, its attention may not take the mask either.
+        steps: Step | None = recorded if device.type == "cuda" else FixedStep(upper, None, cache, new_tokens)
+        fixed = None if steps is None else _timed(steps, first, new_tokens, subject)
+    finally:
+        upper.remove()
+    return {
+        "tokens_per_s": usual[0],
+        "fixed_tokens_per_s": None if fixed is None else fixed[0],
+        "recorded": recorded is not None,
+        "recording_s": seconds,
+        "why_not": why_not,
+        "agree": None if fixed is None else usual[1] == fixed[1],
+    }
+
+
+@torch.inference_mode()
+def _timed(step: Step, first: Tensor, new_tokens: int, subject: Subject) -> tuple[float, list[int]]:
+    """Tokens a second, and the tokens; greedy, and none is looked at before the end."""
+    tokens = [first.argmax()[None]]
+    subject.synchronise()
+    started = perf_counter()
+    for _ in range(new_tokens):
+        tokens.append(step(tokens[-1]).argmax()[None])
+    subject.synchronise()
+    return new_tokens / (perf_counter() - started), torch.cat(tokens).tolist()
+
+
+_STORY = (
+    "The keeper of the light at Skerrow wound the clockwork every evening. {} gulls sat on the rail that day. "
+    "He wrote the wind and the hour in his log, trimmed the wick, and slept until the second watch. "
+)
+_QUESTION = "How many gulls sat on the rail when the keeper wound the clockwork?"
+_NEW_TOKENS = 16
+
+
+def compare(asked: Asked, folder: Path, ends: float) -> Iterator[Finding]:
+    """The findings, one by one; the first says that there is no checkpoint, where there is none."""
+    located = installed_folder(asked.model, asked.folder) or Path(asked.model).expanduser()
+    if not located.is_dir():
+        yield Finding(asked.model, 0.0, 0.0, "left out: the model is not here (sharedllm models pull)")
+        return
+    story = folder / "story.txt"
+    story.write_text("".join(_STORY.format(number) for number in range(12, 42)), encoding="utf-8")
+    base = asked.settings(
+        model=str(located),
+        adapter=str(open_adapter(located, folder / "adapter", asked)),
+        dtype="float32",
+        quantize="none",
+        max_new_tokens=_NEW_TOKENS,
+        offline=True,
+    )
+    on_processor = ask(replace(base, device="cpu"), folder / "cpu", story, asked.folder)
+    on_device = ask(base, folder / "device", story, asked.folder)
+    same = float(on_processor.answer != on_device.answer)
+    yield Finding("equal answers at float32, tree read", same, 0.0, on_device.answer[:60])
+    keys = (on_processor.tree.kept_keys, on_device.tree.kept_keys)
+    yield Finding("equal trees", float(keys[0] != keys[1] or not keys[0]), 0.0, f"{keys[1]} keys")
+    if perf_counter() < ends:
+        yield from _four_bits(base, folder, story, asked.folder)
+
+
+def _four_bits(base: Settings, folder: Path, story: Path, home: Path) -> Iterator[Finding]:
+    settings = replace(base, quantize="4bit", dtype="auto")
+    first, second = (ask(settings, folder / "4bit", story, home) for _ in range(2))
+    note = f"{first.model.device}, {first.answer[:60]}"
+    yield Finding("4-bit engine answers", float(not first.timing.new_tokens), 0.0, note)
+    yield Finding("4-bit index opens again, same answer", float(not _reused(first, second)), 0.0)
+
+
+def _reused(first: Answer, second: Answer) -> bool:
+    return bool(second.index.trees_hit) and not first.index.trees_hit and first.answer == second.answer
+
+
+def ask(settings: Settings, indexes: Path, document: Path, home: Path) -> Answer:
+    """One question of a document through an engine of its own, its index in a folder."""
+    engine = Engine(replace(settings, index_dir=str(indexes)), home=home, reporter=Silent())
+    library = engine.open([str(document)])
+    answers: list[Any] = [piece for piece in engine.ask(library, _QUESTION) if isinstance(piece, Answer)]
+    answer: Answer = answers[0]
+    return answer
+
+
+def open_adapter(model: Path, folder: Path, asked: Asked) -> Path:
+    """An adapter for the checkpoint whose gates are open, so that the tree is read; untrained."""
+    base = load(str(model), home=asked.folder, device="cpu", dtype="float32", quantize="none", offline=True)
+    injection = InjectionConfig(form="merged", lower_layers=max(1, base.layer_count // 2))
+    adapter = Adapter.untrained(base.model, base.name, injection, TreeConfig(64), weights_hash=base.weights_hash)
+    adapter.open_gates(0.0)
+    adapter.save(folder)
+    return folder

@@ -18,10 +18,9 @@ from typing import Any
 from sharedllm_cli.config import Settings
 from sharedllm_cli.errors import SharedLLMError
 from sharedllm_cli.index.store import IndexStore
-from sharedllm_cli.lab.bench.arms import label
 from sharedllm_cli.lab.bench.request import Request, make_arms
-from sharedllm_cli.lab.bench.subject import open_subject
-from sharedllm_cli.lab.bench.texts import reading
+from sharedllm_cli.lab.bench.subject import make_reading, open_subject
+from sharedllm_cli.lab.bench.timed_arms import label
 from sharedllm_cli.lab.bench.timing import Clock
 from sharedllm_cli.lab.bench.tree_arm import SharedLLM
 from sharedllm_cli.memory import peak_bytes
@@ -60,7 +59,7 @@ def main() -> None:
     subject = open_subject(request.shape, settings, Path(told["home"]), Silent())
     store = IndexStore(Path(told["indexes"]), Silent())
     arm = next(arm for arm in make_arms(subject, request, settings, store) if label(arm) == told["arm"])
-    text = reading(subject, told["length"], request.running_tokens, request.text)
+    text = make_reading(subject, told["length"], request.running_tokens, request.text)
     clock = Clock(subject.synchronise)
     with arm.installed():
         _forget_peak()

@@ -16,10 +16,9 @@ from sharedllm_cli.index.manifest import LeavesKey, TreesKey, text_hash
 from sharedllm_cli.index.nodes import CompressedSource, LiveNodes, StoredNodes
 from sharedllm_cli.index.store import IndexStore
 from sharedllm_cli.lab.bench import counts
-from sharedllm_cli.lab.bench.arms import Begun, cache_bytes, greedy, open_upper, running_ids, working_bytes
 from sharedllm_cli.lab.bench.counts import Extent, TreeCost, Work
-from sharedllm_cli.lab.bench.subject import Subject
-from sharedllm_cli.lab.bench.texts import Reading
+from sharedllm_cli.lab.bench.subject import Reading, Subject
+from sharedllm_cli.lab.bench.timed_arms import Begun, cache_bytes, greedy, open_upper, running_ids, working_bytes
 from sharedllm_cli.lab.bench.timing import Clock
 from sharedllm_cli.model.lower import CompressedNodes, LowerModel
 from sharedllm_cli.model.upper import UpperModel

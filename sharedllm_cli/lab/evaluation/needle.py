@@ -24,8 +24,7 @@ from sharedllm_cli.lab.evaluation.answering import Answerer
 from sharedllm_cli.lab.evaluation.answers import INDEXES
 from sharedllm_cli.lab.evaluation.arms import Arm, DocumentReader, Question, check_names, measurable
 from sharedllm_cli.lab.evaluation.metrics import proportion, refused
-from sharedllm_cli.lab.evaluation.needle_facts import KINDS, Fact, draw_fact, most_tokens
-from sharedllm_cli.lab.evaluation.needle_haystack import Haystack, Stretch, read_text
+from sharedllm_cli.lab.evaluation.needle_texts import KINDS, Fact, Haystack, Stretch, draw_fact, most_tokens, read_text
 from sharedllm_cli.lab.evaluation.provenance import data_facts, model_facts, program_facts, reading_facts
 from sharedllm_cli.lab.evaluation.questions import JoinedDocument, opened
 from sharedllm_cli.lab.evaluation.runner import Run

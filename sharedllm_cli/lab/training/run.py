@@ -1,13 +1,14 @@
 """One training run from its request to its adapter: what `sharedllm train` does.
 
-Base model, data and adapter are put together here; the loop is trainer.py's.
+Base model, data and the adapter that the run begins with are put together here; the loop is trainer.py's.
 """
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -15,24 +16,22 @@ from typing import Any
 import torch
 
 from sharedllm_cli import __version__
-from sharedllm_cli.config import Settings, TreeConfig
+from sharedllm_cli.config import Injection, Settings, TreeConfig
 from sharedllm_cli.errors import UsageError
 from sharedllm_cli.generation import prompt
 from sharedllm_cli.index.store import IndexStore
 from sharedllm_cli.lab import plots
-from sharedllm_cli.lab.training import course
-from sharedllm_cli.lab.training.corpus import Documents, load_splits, pieces, spread
-from sharedllm_cli.lab.training.dataset import Mixture, QuestionSamples
-from sharedllm_cli.lab.training.forward import TrainedUpper
-from sharedllm_cli.lab.training.objective import Distillation, NextTokens, Samples
+from sharedllm_cli.lab.training.corpus import Documents, LeafScores, ScoresByPolicy, load_splits, pieces, spread
+from sharedllm_cli.lab.training.objective import Distillation, NextTokens, Samples, TrainedUpper
+from sharedllm_cli.lab.training.question_samples import Mixture, QuestionSamples
 from sharedllm_cli.lab.training.records import DataFile, Record
 from sharedllm_cli.lab.training.sample import Sample
-from sharedllm_cli.lab.training.searching import LeafScores, ScoresByPolicy
-from sharedllm_cli.lab.training.starting import parents, starting_adapter
-from sharedllm_cli.lab.training.text import ContinueSamples, Lengths, MixedSamples, ReciteSamples
+from sharedllm_cli.lab.training.sampled_trees import StoredTrees, TreeReader
+from sharedllm_cli.lab.training.text_samples import ContinueSamples, Lengths, MixedSamples, ReciteSamples
 from sharedllm_cli.lab.training.trainer import METRICS, Ending, Pace, Schedule, Trainer
-from sharedllm_cli.lab.training.trees import StoredTrees, TreeReader
-from sharedllm_cli.lab.training.validation import Validation
+from sharedllm_cli.lab.training.validation import PLOT, Validation, draw
+from sharedllm_cli.model.adapter import WEIGHTS_FILE, Adapter, model_shape
+from sharedllm_cli.model.adapter_config import TARGETS, AdapterConfig, LowRankConfig, read_config
 from sharedllm_cli.model.loading import BaseModel, load
 from sharedllm_cli.model.lower import LowerModel
 from sharedllm_cli.model.upper import UpperModel
@@ -120,7 +119,7 @@ def run(request: Request, settings: Settings, *, home: Path, reporter: Reporter)
     injection = adapter.config.injection
     lower = LowerModel(base.model, injection.lower_layers, injection.first_layer)
     store = IndexStore(request.trees or request.run / TREES, reporter)
-    trees = TreeReader(upper, lower, StoredTrees(store, base, lower, reporter))
+    trees = TreeReader(upper, StoredTrees(store, base, lower, reporter))
 
     scores = ScoresByPolicy(settings.policy, base, lower)
 
@@ -146,7 +145,7 @@ def run(request: Request, settings: Settings, *, home: Path, reporter: Reporter)
     )
     ending = _train(trainer, request, reporter)
     if is_main_process():
-        plots.keep(request.run / course.PLOT, lambda: course.draw(request.run / METRICS), reporter)
+        plots.keep(request.run / PLOT, lambda: draw(request.run / METRICS), reporter)
     done = trainer.position
     return Outcome(ending, request.run / "adapter", done.step, done.targets, done.tokens, done.seconds)
 
@@ -254,3 +253,62 @@ def _provenance(request: Request, settings: Settings, base: BaseModel) -> Mappin
         "rank": request.rank,
         "versions": {"sharedllm-cli": __version__} | {name: version(name) for name in _LIBRARIES},
     }
+
+
+OPEN_GATE: Mapping[Injection, float] = {"merged": 0.0, "additive": 0.3}
+"""Where the gates of a new adapter that reads the tree begin: a bias on its logits, or an angle of tanh."""
+
+
+def starting_adapter(
+    start: Path | None, first_layer: int | None, base: BaseModel, settings: Settings, *, rank: int, seed: int
+) -> Adapter:
+    """A new adapter, or the one to go on from; of one that reads no tree the low-rank weights are taken over."""
+    before = None if start is None else Adapter.load(start, base.model)
+    if before is not None and (first_layer is None or before.reads_tree):
+        return before
+    adapter = new_adapter(base, settings, rank=rank, seed=seed, first_layer=first_layer)
+    if before is not None:
+        adapter.take_over(before)
+    return adapter
+
+
+def new_adapter(base: BaseModel, settings: Settings, *, rank: int, seed: int, first_layer: int | None) -> Adapter:
+    """An adapter with low-rank weights on every layer above the lower model's, and on those that read the tree.
+
+    `first_layer` is the lowest layer that reads; without it the gates stay closed. In the merged form each head has a
+    gate, and the layers that read have low-rank weights in the upper model.
+    """
+    injection = settings.injection_config(base.layer_count)
+    layers = tuple(range(injection.lower_layers, base.layer_count))
+    shared: tuple[int, ...] = ()
+    if first_layer is not None:
+        injection = replace(injection, first_layer=first_layer)
+        if injection.form == "merged":
+            injection = replace(injection, gates="head")
+            shared = tuple(injection.layers)
+    if not layers and not shared:
+        raise UsageError(
+            "the lower model takes all layers: none is left to be trained", hint="choose a smaller --lower-layers"
+        )
+    config = AdapterConfig(
+        base.name,
+        model_shape(base.model),
+        injection,
+        settings.tree_config(),
+        LowRankConfig(rank, 2.0 * rank, layers, TARGETS, shared),
+        base_weights=base.weights_hash,
+    )
+    torch.manual_seed(seed)
+    adapter = Adapter(base.model, config)
+    if first_layer is not None:
+        adapter.copy_projections(base.model)
+        adapter.open_gates(OPEN_GATE[injection.form])
+    return adapter
+
+
+def parents(folder: Path | None) -> list[str]:
+    """The SHA-256 of the weights that a run begins with and of those before them, the last first."""
+    if folder is None:
+        return []
+    weights = (folder / WEIGHTS_FILE).read_bytes()
+    return [hashlib.sha256(weights).hexdigest(), *(read_config(folder).trained or {}).get("parents", [])]

@@ -22,12 +22,10 @@ import torch
 from accelerate import Accelerator  # type: ignore[import-untyped,unused-ignore]
 
 from sharedllm_cli.errors import UsageError
-from sharedllm_cli.lab.training import checkpoint
-from sharedllm_cli.lab.training.batch import by_length
-from sharedllm_cli.lab.training.checkpoint import Position
-from sharedllm_cli.lab.training.forward import TrainedUpper
-from sharedllm_cli.lab.training.objective import Objective, Samples
-from sharedllm_cli.lab.training.sample import Sample
+from sharedllm_cli.lab.training import run_folder
+from sharedllm_cli.lab.training.objective import Objective, Samples, TrainedUpper
+from sharedllm_cli.lab.training.run_folder import Position
+from sharedllm_cli.lab.training.sample import Sample, by_length
 from sharedllm_cli.lab.training.validation import Validation
 from sharedllm_cli.progress import Reporter, Task
 
@@ -132,10 +130,10 @@ class Trainer:
 
     def resume(self) -> bool:
         """Go on from the newest checkpoint; False where there is none."""
-        found = checkpoint.checkpoints(self._run)
+        found = run_folder.checkpoints(self._run)
         if not found:
             return False
-        self.position = checkpoint.load(found[-1], self._adapter, self._optimizer, self._parameters, self.configuration)
+        self.position = run_folder.load(found[-1], self._adapter, self._optimizer, self._parameters, self.configuration)
         self._forget_later_metrics()
         return True
 
@@ -166,12 +164,12 @@ class Trainer:
     def save(self) -> None:
         """Write a checkpoint, and the adapter as it is now into the run's `adapter` folder."""
         if self._accelerator.is_main_process:
-            checkpoint.save(
+            run_folder.save(
                 self._run, self.position, self._adapter, self._optimizer, self._parameters, self.configuration
             )
             written = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
             trained = {**self.configuration, "position": asdict(self.position), "written": written}
-            self._adapter.save(self._run / checkpoint.ADAPTER, trained=trained)
+            self._adapter.save(self._run / run_folder.ADAPTER, trained=trained)
         self._accelerator.wait_for_everyone()
 
     def leave(self) -> None:

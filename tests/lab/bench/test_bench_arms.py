@@ -13,10 +13,9 @@ import torch
 
 from sharedllm_cli.errors import DocumentError
 from sharedllm_cli.index.store import IndexStore
-from sharedllm_cli.lab.bench.arms import Arm, EncoderDecoderArm, Full, Streaming, document_ids, label, running_ids
-from sharedllm_cli.lab.bench.encoder_decoder import EncoderDecoder
-from sharedllm_cli.lab.bench.subject import Subject
-from sharedllm_cli.lab.bench.texts import Reading, reading
+from sharedllm_cli.lab.bench.encoder_decoder import EncoderDecoder, EncoderDecoderArm
+from sharedllm_cli.lab.bench.subject import Reading, Subject, make_reading
+from sharedllm_cli.lab.bench.timed_arms import Arm, Full, Streaming, document_ids, label, running_ids
 from sharedllm_cli.lab.bench.timing import Clock
 from sharedllm_cli.lab.bench.tree_arm import SharedLLM
 from sharedllm_cli.model.placement import Placement
@@ -28,7 +27,7 @@ CPU = torch.device("cpu")
 
 @pytest.fixture(scope="module")
 def text(subject: Subject) -> Reading:
-    return reading(subject, 300, 24, None)
+    return make_reading(subject, 300, 24, None)
 
 
 def clock() -> Clock:
@@ -144,13 +143,13 @@ def test_a_text_has_exactly_the_tokens_asked_for(subject: Subject, byte_tokenize
     file.write_text("Nine short words stand here, and then no more.", encoding="utf-8")
     for one in (subject, replace(subject, tokenizer=byte_tokenizer)):
         for path in (None, file):
-            found = reading(one, 777, 33, path)
+            found = make_reading(one, 777, 33, path)
             assert (found.tokens, len(found.running)) == (777, 33)
             assert len(found.leaves.trees) == 13
             assert found.question
             assert found.question_ids
             assert set(found.seconds) == {"tokenize", "count_words"}
-    assert np.array_equal(reading(subject, 50, 5, None).running, reading(subject, 50, 5, None).running)
+    assert np.array_equal(make_reading(subject, 50, 5, None).running, make_reading(subject, 50, 5, None).running)
 
 
 def test_a_file_that_holds_no_text_is_refused(subject: Subject, tmp_path: Path) -> None:
@@ -158,12 +157,12 @@ def test_a_file_that_holds_no_text_is_refused(subject: Subject, tmp_path: Path) 
     empty.write_text(" \n", encoding="utf-8")
     for path in (empty, tmp_path / "missing.txt"):
         with pytest.raises(DocumentError):
-            reading(subject, 10, 1, path)
+            make_reading(subject, 10, 1, path)
 
 
 @pytest.mark.parametrize("quantize", ["none", "4bit", "8bit"])
 def test_random_weights_are_whole_and_the_same_for_a_seed(subject: Subject, quantize: str) -> None:
-    from sharedllm_cli.lab.bench.shapes import shape_config
+    from sharedllm_cli.lab.bench.subject import shape_config
 
     placement = Placement(CPU, torch.float32, quantize, "sdpa", torch.float32)
     models: list[Any] = [random_model(shape_config("tiny"), placement, seed=seed) for seed in (3, 3, 4)]

@@ -13,11 +13,9 @@ from sharedllm_cli.context.search import leaf_scores, search
 from sharedllm_cli.context.tree import ChunkTree, chunk_lengths
 from sharedllm_cli.errors import UsageError
 from sharedllm_cli.lab.bench import counts
-from sharedllm_cli.lab.bench.counted import count
-from sharedllm_cli.lab.bench.counts import Base, Extent, Machine, TreeCost, Work
-from sharedllm_cli.lab.bench.encoder import CEPE, EncoderShape, encoder_shape
-from sharedllm_cli.lab.bench.request import Request
-from sharedllm_cli.lab.bench.shapes import SHAPES, shape_config
+from sharedllm_cli.lab.bench.counts import CEPE, Base, EncoderShape, Extent, Machine, TreeCost, Work, encoder_shape
+from sharedllm_cli.lab.bench.request import Request, count
+from sharedllm_cli.lab.bench.subject import SHAPES, shape_config
 from sharedllm_cli.weights.facts import facts_from_config
 
 TREE = TreeConfig(512)

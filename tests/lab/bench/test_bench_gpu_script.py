@@ -12,9 +12,8 @@ import pytest
 import torch
 
 from sharedllm_cli.errors import DocumentError, UsageError
-from sharedllm_cli.lab.bench import checks, gpu, gpu_tables
-from sharedllm_cli.lab.bench.gpu_parts import PARTS, Part, asking
-from sharedllm_cli.lab.bench.gpu_request import Asked
+from sharedllm_cli.lab.bench import gpu, gpu_checks
+from sharedllm_cli.lab.bench.gpu_parts import PARTS, Asked, Part, asking
 from sharedllm_cli.model import cross_attention, lower, recorded
 
 CPU = torch.device("cpu")
@@ -109,32 +108,32 @@ def test_the_parts_share_the_seconds_that_are_left(monkeypatch: pytest.MonkeyPat
 
 def test_a_check_sees_a_wrong_rotation(monkeypatch: pytest.MonkeyPatch) -> None:
     right = cross_attention.rotate
-    assert checks.upper_model(CPU, torch.float32, "merged").passed
+    assert gpu_checks.upper_model(CPU, torch.float32, "merged").passed
 
     def wrong(states: Any, cosine: Any, sine: Any) -> Any:
         return right(states, cosine, -sine if states.dtype == torch.float32 else sine)
 
     monkeypatch.setattr(cross_attention, "rotate", wrong)
-    assert not checks.upper_model(CPU, torch.float32, "merged").passed
+    assert not gpu_checks.upper_model(CPU, torch.float32, "merged").passed
 
 
 def test_a_check_sees_a_wrong_kernel_and_a_wrong_projection(monkeypatch: pytest.MonkeyPatch) -> None:
-    right, project = checks.attention.attend, lower.project_keys_values
+    right, project = gpu_checks.attention.attend, lower.project_keys_values
     monkeypatch.setattr(
-        checks.attention, "attend", lambda query, *others, **named: right(query * 1.01, *others, **named)
+        gpu_checks.attention, "attend", lambda query, *others, **named: right(query * 1.01, *others, **named)
     )
-    assert not checks.tree_attention(CPU, torch.float32, causal=False).passed
+    assert not gpu_checks.tree_attention(CPU, torch.float32, causal=False).passed
 
     def wrong(attention: Any, normed: Any) -> Any:
         keys, values = project(attention, normed)
         return keys, values * (1.01 if normed.dtype == torch.float32 else 1.0)
 
     monkeypatch.setattr(lower, "project_keys_values", wrong)
-    assert not checks.lower_model(CPU, torch.float32, "qwen3").passed
+    assert not gpu_checks.lower_model(CPU, torch.float32, "qwen3").passed
 
 
 def test_a_check_sees_a_step_that_does_not_move_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert checks.recorded_decoding(CPU, torch.float32).passed
+    assert gpu_checks.recorded_decoding(CPU, torch.float32).passed
     run = recorded.FixedStep.run
 
     def stuck(step: Any) -> Any:
@@ -143,7 +142,7 @@ def test_a_check_sees_a_step_that_does_not_move_on(monkeypatch: pytest.MonkeyPat
         return logits
 
     monkeypatch.setattr(recorded.FixedStep, "run", stuck)
-    assert not checks.recorded_decoding(CPU, torch.float32).passed
+    assert not gpu_checks.recorded_decoding(CPU, torch.float32).passed
 
 
 def test_a_step_that_could_not_be_recorded_is_told() -> None:
@@ -154,7 +153,7 @@ def test_a_step_that_could_not_be_recorded_is_told() -> None:
         "why_not": "it was not",
         "agree": None,
     }
-    assert gpu_tables._decoding(found)[0] == "A step of decoding without a tree: 30.0 tokens/s; it was not."
+    assert gpu._decoding(found)[0] == "A step of decoding without a tree: 30.0 tokens/s; it was not."
 
 
 def test_the_running_text_s_own_keys_are_told_apart() -> None:
@@ -166,5 +165,5 @@ def test_the_running_text_s_own_keys_are_told_apart() -> None:
 
 
 def test_a_number_that_is_none_is_no_pass() -> None:
-    assert not checks.Finding("nothing", float("nan"), 1.0).passed
-    assert checks.Finding("exact", 0.0, 0.0).passed
+    assert not gpu_checks.Finding("nothing", float("nan"), 1.0).passed
+    assert gpu_checks.Finding("exact", 0.0, 0.0).passed

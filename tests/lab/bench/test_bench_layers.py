@@ -17,8 +17,7 @@ from sharedllm_cli.cli.terminal.console import Console
 from sharedllm_cli.config import Encoding, Settings, TreeConfig
 from sharedllm_cli.index.store import IndexStore
 from sharedllm_cli.lab.bench.counts import Extent, TreeCost, Work
-from sharedllm_cli.lab.bench.subject import Subject, describe_subject
-from sharedllm_cli.lab.bench.texts import Reading, reading
+from sharedllm_cli.lab.bench.subject import Reading, Subject, describe_subject, make_reading
 from sharedllm_cli.lab.bench.timing import Clock
 from sharedllm_cli.lab.bench.tree_arm import SharedLLM
 from sharedllm_cli.model.adapter_config import adapter_config
@@ -45,7 +44,7 @@ def arm_of(subject: Subject, folder: Path, encoding: Encoding, **options: Any) -
 
 def text_of(subject: Subject, encoding: Encoding) -> Reading:
     """Four chunks of 64 tokens and one of 44."""
-    return reading(encoded_as(subject, encoding), 300, 24, None)
+    return make_reading(encoded_as(subject, encoding), 300, 24, None)
 
 
 # -- counted by hand --------------------------------------------------------------------------------------------------

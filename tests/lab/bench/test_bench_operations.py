@@ -11,10 +11,10 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from sharedllm_cli.config import Settings
 from sharedllm_cli.index.store import IndexStore
-from sharedllm_cli.lab.bench.arms import Arm, EncoderDecoderArm, Full, Streaming
 from sharedllm_cli.lab.bench.counts import Extent
-from sharedllm_cli.lab.bench.subject import Subject, open_subject
-from sharedllm_cli.lab.bench.texts import reading
+from sharedllm_cli.lab.bench.encoder_decoder import EncoderDecoderArm
+from sharedllm_cli.lab.bench.subject import Subject, make_reading, open_subject
+from sharedllm_cli.lab.bench.timed_arms import Arm, Full, Streaming
 from sharedllm_cli.lab.bench.timing import Clock
 from sharedllm_cli.lab.bench.tree_arm import SharedLLM
 from sharedllm_cli.progress import Silent
@@ -36,7 +36,7 @@ def _attention(query: Any, keys: Any, values: Any, dropout: float = 0.0, is_caus
 
 
 def _asked_for(arm: Arm, larger: Subject) -> int:
-    text = reading(larger, TOKENS, RUNNING, None)
+    text = make_reading(larger, TOKENS, RUNNING, None)
     kernel = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
     with arm.installed():
         with FlopCounterMode(display=False, custom_mapping={kernel: _attention}) as counter:

@@ -20,14 +20,13 @@ from sharedllm_cli.cli.terminal.console import Console
 from sharedllm_cli.config import Settings
 from sharedllm_cli.errors import UsageError
 from sharedllm_cli.index.store import IndexStore
-from sharedllm_cli.lab.bench import runner
-from sharedllm_cli.lab.bench.arms import Begun
+from sharedllm_cli.lab.bench import benchmark
+from sharedllm_cli.lab.bench.benchmark import Turns
 from sharedllm_cli.lab.bench.counts import Extent, Machine, Work
-from sharedllm_cli.lab.bench.measure import Turns
 from sharedllm_cli.lab.bench.request import Request, make_arms
 from sharedllm_cli.lab.bench.resident import Job, resident_peak
-from sharedllm_cli.lab.bench.subject import Subject
-from sharedllm_cli.lab.bench.texts import Reading
+from sharedllm_cli.lab.bench.subject import Reading, Subject
+from sharedllm_cli.lab.bench.timed_arms import Begun
 from sharedllm_cli.lab.bench.timing import Clock, Samples
 from sharedllm_cli.progress import Silent
 
@@ -216,7 +215,7 @@ def test_a_table_shows_what_was_measured_and_what_was_left_out() -> None:
 
 
 def test_counting_runs_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(runner, "open_subject", None)
+    monkeypatch.setattr(benchmark, "open_subject", None)
     code, out, err = call("--count", "--lengths", "1000", "--lower-layers", "2", "--json")
     assert code == 0, err
     arms = json.loads(out)["lengths"]["1000"]["arms"]
@@ -233,7 +232,7 @@ def test_every_flag_arrives(monkeypatch: pytest.MonkeyPatch) -> None:
         seen.append((request, settings))
         return {"lengths": {}}
 
-    monkeypatch.setattr(runner, "bench", keep)
+    monkeypatch.setattr(benchmark, "bench", keep)
     flags = ["--lengths", "1, 2", "--arms", "full", "--lower-layers", "3,2-4", "--text", "a.txt"]
     flags += [
         "--running-tokens",

@@ -14,8 +14,8 @@ from sharedllm_cli.cli.app import run
 from sharedllm_cli.cli.eval.heat_map import show_heat_map, style
 from sharedllm_cli.cli.terminal.console import Console
 from sharedllm_cli.lab.evaluation import answers as answers_module
+from sharedllm_cli.lab.evaluation import leaf_recall as retrieval_module
 from sharedllm_cli.lab.evaluation import needle as needle_module
-from sharedllm_cli.lab.evaluation import retrieval as retrieval_module
 
 
 def call(*arguments: str) -> tuple[int, str, str]:

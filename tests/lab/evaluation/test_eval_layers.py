@@ -10,8 +10,7 @@ import torch
 
 from sharedllm_cli.config import InjectionConfig, Settings, TreeConfig
 from sharedllm_cli.index.store import IndexStore
-from sharedllm_cli.lab.evaluation.perplexity_stretches import tokenized
-from sharedllm_cli.lab.evaluation.perplexity_trees import StretchTrees
+from sharedllm_cli.lab.evaluation.perplexity_stretches import StretchTrees, tokenized
 from sharedllm_cli.model.adapter import Adapter
 from sharedllm_cli.model.lower import LowerModel
 from sharedllm_cli.model.shared import SharedModel, load_shared

@@ -22,8 +22,7 @@ from sharedllm_cli.lab.evaluation import questions
 from sharedllm_cli.lab.evaluation.answering import Answered, Answerer
 from sharedllm_cli.lab.evaluation.arms import DocumentReader
 from sharedllm_cli.lab.evaluation.needle import Request, needle
-from sharedllm_cli.lab.evaluation.needle_facts import KINDS, Fact, draw_fact, most_tokens
-from sharedllm_cli.lab.evaluation.needle_haystack import Haystack, read_text
+from sharedllm_cli.lab.evaluation.needle_texts import KINDS, Fact, Haystack, draw_fact, most_tokens, read_text
 from sharedllm_cli.lab.evaluation.runner import METRICS, PREDICTIONS
 from sharedllm_cli.progress import Silent
 

@@ -18,10 +18,8 @@ from sharedllm_cli.errors import DocumentError, SharedLLMError, UsageError
 from sharedllm_cli.generation import prompt
 from sharedllm_cli.index.nodes import LiveNodes
 from sharedllm_cli.lab.evaluation import probe as probe_module
-from sharedllm_cli.lab.evaluation.probe import Request, probe
-from sharedllm_cli.lab.evaluation.probe_cells import Cell, default_spans, parse_ratio
-from sharedllm_cli.lab.evaluation.probe_metrics import gaps
-from sharedllm_cli.lab.evaluation.probe_reading import Posed, ProbedDocument, answer_losses
+from sharedllm_cli.lab.evaluation.probe import Posed, ProbedDocument, Request, answer_losses, probe
+from sharedllm_cli.lab.evaluation.probe_results import Cell, default_spans, gaps, parse_ratio
 from sharedllm_cli.lab.evaluation.questions import Asked, JoinedDocument, Joining, opened, read_joined
 from sharedllm_cli.lab.evaluation.runner import PREDICTIONS
 from sharedllm_cli.lab.evaluation.scoring import DocumentScorer

@@ -12,7 +12,7 @@ import pytest
 from sharedllm_cli.cli.app import run
 from sharedllm_cli.cli.terminal.console import Console
 from sharedllm_cli.lab.evaluation import probe as probe_module
-from sharedllm_cli.lab.evaluation.probe_plots import layers_plot, ratios_plot
+from sharedllm_cli.lab.evaluation.probe_results import layers_plot, ratios_plot
 
 
 def call(*arguments: str) -> tuple[int, str, str]:

@@ -10,10 +10,9 @@ import pytest
 
 from sharedllm_cli.config import Settings, TreeConfig
 from sharedllm_cli.errors import DocumentError, UsageError
-from sharedllm_cli.lab.evaluation import retrieval as retrieval_module
+from sharedllm_cli.lab.evaluation import leaf_recall as retrieval_module
+from sharedllm_cli.lab.evaluation.leaf_recall import Request, answer_span, gold_leaves, recall_at, retrieval
 from sharedllm_cli.lab.evaluation.questions import Asked, JoinedDocument, opened
-from sharedllm_cli.lab.evaluation.recall import answer_span, gold_leaves, recall_at
-from sharedllm_cli.lab.evaluation.retrieval import Request, retrieval
 from sharedllm_cli.lab.evaluation.runner import METRICS, PREDICTIONS
 from sharedllm_cli.lab.training.records import DataFile
 from sharedllm_cli.progress import Silent

@@ -13,11 +13,10 @@ from tiny_models import make_tiny_model
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from sharedllm_cli.config import Injection, InjectionConfig, TreeConfig
-from sharedllm_cli.lab.bench.shapes import shape_config
-from sharedllm_cli.lab.training.batch import Batch
-from sharedllm_cli.lab.training.forward import TrainedUpper
+from sharedllm_cli.lab.bench.subject import shape_config
+from sharedllm_cli.lab.training.objective import TrainedUpper
 from sharedllm_cli.lab.training.run import Request
-from sharedllm_cli.lab.training.sample import NO_TARGET, Sample
+from sharedllm_cli.lab.training.sample import NO_TARGET, Batch, Sample
 from sharedllm_cli.model.adapter import Adapter, model_shape
 from sharedllm_cli.model.adapter_config import TARGETS, AdapterConfig, LowRankConfig
 from sharedllm_cli.model.cross_attention import TreeContext

@@ -14,13 +14,11 @@ import torch
 from sharedllm_cli.config import InjectionConfig, TreeConfig
 from sharedllm_cli.generation import prompt
 from sharedllm_cli.generation.prompt import NOT_IN_DOCUMENT, PassageText
-from sharedllm_cli.lab.training.batch import Batch, by_length
-from sharedllm_cli.lab.training.corpus import Documents
-from sharedllm_cli.lab.training.dataset import Mixture, QuestionSamples
-from sharedllm_cli.lab.training.forward import TrainedUpper
-from sharedllm_cli.lab.training.located import LocatedDocument, locate
+from sharedllm_cli.lab.training.corpus import Documents, LocatedDocument, locate
+from sharedllm_cli.lab.training.objective import TrainedUpper
+from sharedllm_cli.lab.training.question_samples import Mixture, QuestionSamples
 from sharedllm_cli.lab.training.records import Question, Record, read_records
-from sharedllm_cli.lab.training.sample import NO_TARGET, question_answers
+from sharedllm_cli.lab.training.sample import NO_TARGET, Batch, by_length, question_answers
 from sharedllm_cli.model.adapter import Adapter, AdapterConfig, LowRankConfig, model_shape
 from sharedllm_cli.model.loading import BaseModel, load
 from sharedllm_cli.model.upper import UpperModel

@@ -13,13 +13,11 @@ import pytest
 from sharedllm_cli.config import Settings, TreeConfig
 from sharedllm_cli.errors import DocumentError, UsageError
 from sharedllm_cli.lab.evaluation.scoring import DocumentScorer
-from sharedllm_cli.lab.training import searching
-from sharedllm_cli.lab.training.corpus import Documents
-from sharedllm_cli.lab.training.dataset import Mixture, QuestionSamples
-from sharedllm_cli.lab.training.located import LocatedDocument, locate
+from sharedllm_cli.lab.training import corpus
+from sharedllm_cli.lab.training.corpus import Documents, LeafScores, LocatedDocument, ScoresByPolicy, by_words, locate
+from sharedllm_cli.lab.training.question_samples import Mixture, QuestionSamples
 from sharedllm_cli.lab.training.records import DataFile, Record, read_records
 from sharedllm_cli.lab.training.run import Request, run
-from sharedllm_cli.lab.training.searching import LeafScores, ScoresByPolicy, by_words
 from sharedllm_cli.lab.training.trainer import Schedule
 from sharedllm_cli.model.adapter import read_config
 from sharedllm_cli.model.loading import BaseModel
@@ -57,19 +55,19 @@ def test_states_are_computed_once_a_document_and_dropped_when_they_are_too_many(
 ) -> None:
     first, second = located(data_file, tiny.tokenizer, 2)
     computed: list[int] = []
-    compute = searching.leaf_states
+    compute = corpus.leaf_states
 
     def counting(leaves: Any, *others: Any) -> Any:
         computed.append(next(place for place, one in enumerate((first, second)) if one.leaves is leaves))
         return compute(leaves, *others)
 
-    monkeypatch.setattr(searching, "leaf_states", counting)
+    monkeypatch.setattr(corpus, "leaf_states", counting)
     scores = ScoresByPolicy("hybrid", tiny, LowerModel(tiny.model, 2))
     before = scores(QUESTION, [first, second])
     again = scores(QUESTION, [first, second])
     assert computed == [0, 1]
     np.testing.assert_array_equal(np.concatenate(before), np.concatenate(again))
-    monkeypatch.setattr(searching, "KEPT_BYTES", 1)
+    monkeypatch.setattr(corpus, "KEPT_BYTES", 1)
     np.testing.assert_array_equal(np.concatenate(scores(QUESTION, [first, second])), np.concatenate(before))
     scores(QUESTION, [second])
     assert computed == [0, 1, 1], "the one used last is kept, however large"
@@ -118,13 +116,13 @@ def test_the_policy_of_a_run_is_the_users_and_is_recorded(
     data_file: Path, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[str] = []
-    score = searching.score_documents
+    score = corpus.score_documents
 
     def watching(question: str, documents: Any, base: Any, lower: Any, policy: str, **others: Any) -> Any:
         asked.append(policy)
         return score(question, documents, base, lower, policy, **others)
 
-    monkeypatch.setattr(searching, "score_documents", watching)
+    monkeypatch.setattr(corpus, "score_documents", watching)
 
     def trained(policy: str) -> Any:
         request = Request(

@@ -13,9 +13,8 @@ from sharedllm_cli.config import InjectionConfig, TreeConfig
 from sharedllm_cli.errors import ModelError
 from sharedllm_cli.generation import prompt
 from sharedllm_cli.generation.prompt import PassageText
-from sharedllm_cli.lab.training.batch import Batch
-from sharedllm_cli.lab.training.forward import TrainedUpper
-from sharedllm_cli.lab.training.sample import question_answers
+from sharedllm_cli.lab.training.objective import TrainedUpper
+from sharedllm_cli.lab.training.sample import Batch, question_answers
 from sharedllm_cli.lab.training.ship import MOST_BYTES, ship
 from sharedllm_cli.model.adapter import WEIGHTS_FILE, Adapter, model_shape
 from sharedllm_cli.model.adapter_config import AdapterConfig, LowRankConfig, read_config

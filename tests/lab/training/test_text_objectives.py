@@ -10,17 +10,17 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from live_trees import LiveTrees
 
 from sharedllm_cli.config import InjectionConfig, TreeConfig
 from sharedllm_cli.errors import DocumentError
 from sharedllm_cli.lab.training.corpus import Documents, load_splits, pieces, spread
-from sharedllm_cli.lab.training.dataset import Mixture, QuestionSamples
-from sharedllm_cli.lab.training.forward import TrainedUpper
-from sharedllm_cli.lab.training.objective import Distillation
+from sharedllm_cli.lab.training.objective import Distillation, TrainedUpper
+from sharedllm_cli.lab.training.question_samples import Mixture, QuestionSamples
 from sharedllm_cli.lab.training.records import DataFile, Record, read_records
 from sharedllm_cli.lab.training.sample import NO_TARGET, Sample
-from sharedllm_cli.lab.training.text import TEXT_TARGETS, ContinueSamples, Lengths, MixedSamples, ReciteSamples
-from sharedllm_cli.lab.training.trees import LiveTrees, TreePlan, TreeReader
+from sharedllm_cli.lab.training.sampled_trees import TreePlan, TreeReader
+from sharedllm_cli.lab.training.text_samples import TEXT_TARGETS, ContinueSamples, Lengths, MixedSamples, ReciteSamples
 from sharedllm_cli.model.adapter import Adapter, AdapterConfig, LowRankConfig, model_shape
 from sharedllm_cli.model.loading import BaseModel
 from sharedllm_cli.model.lower import LowerModel
@@ -96,9 +96,9 @@ def test_chunks_that_are_read_are_numbered_from_zero(tiny: BaseModel, data_file:
     assert sample.tree is not None
     assert sample.tree.chunks is not None
     upper, lower = reading(tiny), LowerModel(tiny.model, 2)
-    context = TreeReader(upper, lower, LiveTrees(lower)).read([sample.tree])
+    context = TreeReader(upper, LiveTrees(lower)).read([sample.tree])
     first = sample.tree.chunks[0]
-    whole = TreeReader(upper, lower, LiveTrees(lower)).read(
+    whole = TreeReader(upper, LiveTrees(lower)).read(
         [replace(sample.tree, chunks=tuple(range(sample.tree.chunks[-1] + 1)))]
     )
     assert torch.equal(context.values[1], whole.values[1])
@@ -167,7 +167,7 @@ def test_distillation_is_the_divergence_from_the_base_model(tiny: BaseModel, dat
             said = tiny.model(torch.from_numpy(sample.teacher.token_ids)[None]).logits[0]
             teachers.append(said[torch.from_numpy(sample.teacher.targets) != NO_TARGET].double().softmax(-1))
         upper, lower = reading(tiny), LowerModel(tiny.model, 2)
-        trees = TreeReader(upper, lower, LiveTrees(lower))
+        trees = TreeReader(upper, LiveTrees(lower))
         expected = 0.0
         for sample, teacher in zip(samples, teachers, strict=True):
             assert sample.tree is not None

@@ -16,16 +16,13 @@ from safetensors.torch import load_file
 
 from sharedllm_cli.config import Settings, TreeConfig
 from sharedllm_cli.errors import ModelError, StoredIndexError, UsageError
-from sharedllm_cli.lab.training import checkpoint
-from sharedllm_cli.lab.training.corpus import Documents, load_splits
-from sharedllm_cli.lab.training.dataset import Mixture, QuestionSamples
-from sharedllm_cli.lab.training.forward import TrainedUpper
-from sharedllm_cli.lab.training.objective import NextTokens
+from sharedllm_cli.lab.training import run_folder
+from sharedllm_cli.lab.training.corpus import Documents, ScoresByPolicy, load_splits
+from sharedllm_cli.lab.training.objective import NextTokens, TrainedUpper
+from sharedllm_cli.lab.training.question_samples import Mixture, QuestionSamples
 from sharedllm_cli.lab.training.records import DataFile
-from sharedllm_cli.lab.training.run import Outcome, Request, run
-from sharedllm_cli.lab.training.searching import ScoresByPolicy
-from sharedllm_cli.lab.training.starting import starting_adapter
-from sharedllm_cli.lab.training.text import Lengths
+from sharedllm_cli.lab.training.run import Outcome, Request, run, starting_adapter
+from sharedllm_cli.lab.training.text_samples import Lengths
 from sharedllm_cli.lab.training.trainer import Pace, Schedule, shares
 from sharedllm_cli.model.adapter import WEIGHTS_FILE, Adapter, read_config
 from sharedllm_cli.model.loading import BaseModel
@@ -110,7 +107,7 @@ def test_samples_with_trees_need_an_adapter_that_reads(data_file: Path, settings
 def test_a_killed_run_goes_on_from_its_checkpoint(data_file: Path, settings: Settings, tmp_path: Path) -> None:
     train(data_file, settings, tmp_path / "whole", validation=0)
     train(data_file, settings, tmp_path / "killed", validation=0, pace=Pace(checkpoint_seconds=0.0))
-    last = checkpoint.checkpoints(tmp_path / "killed")[-1]
+    last = run_folder.checkpoints(tmp_path / "killed")[-1]
     last.rename(last.with_name(f".{last.name}.partial"))
     with (tmp_path / "killed" / "metrics.jsonl").open("a", encoding="utf-8") as file:
         file.write('{"step": 5, "lo')
@@ -227,18 +224,16 @@ def test_a_run_is_not_started_over_nor_resumed_otherwise(data_file: Path, settin
 
 
 def test_only_whole_checkpoints_count_and_old_ones_go(data_file: Path, settings: Settings, tmp_path: Path) -> None:
-    run_folder = tmp_path / "run"
-    train(data_file, settings, run_folder, pace=Pace(checkpoint_seconds=0.0))
-    kept = checkpoint.checkpoints(run_folder)
-    assert [folder.name for folder in kept] == ["step-00000003", "step-00000004"]
-    assert not [
-        path for path in run_folder.rglob("*") if path.suffix in (".pt", ".pkl", ".bin") or "partial" in path.name
-    ]
-    (run_folder / "checkpoints" / ".step-00000009.partial").mkdir()
-    assert checkpoint.checkpoints(run_folder) == kept
+    folder = tmp_path / "run"
+    train(data_file, settings, folder, pace=Pace(checkpoint_seconds=0.0))
+    kept = run_folder.checkpoints(folder)
+    assert [path.name for path in kept] == ["step-00000003", "step-00000004"]
+    assert not [path for path in folder.rglob("*") if path.suffix in (".pt", ".pkl", ".bin") or "partial" in path.name]
+    (folder / "checkpoints" / ".step-00000009.partial").mkdir()
+    assert run_folder.checkpoints(folder) == kept
     (kept[-1] / "optimizer.safetensors").write_bytes(b"no")
     with pytest.raises(StoredIndexError, match="damaged"):
-        train(data_file, settings, run_folder, resume=True)
+        train(data_file, settings, folder, resume=True)
 
 
 def test_the_learning_rate_rises_then_falls_to_a_tenth() -> None:

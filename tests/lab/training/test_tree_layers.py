@@ -9,12 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from live_trees import LiveTrees
 
 from sharedllm_cli.config import InjectionConfig, TreeConfig
 from sharedllm_cli.index.store import IndexStore
-from sharedllm_cli.lab.training.located import locate
+from sharedllm_cli.lab.training.corpus import locate
 from sharedllm_cli.lab.training.records import read_records
-from sharedllm_cli.lab.training.trees import LiveTrees, StoredTrees, TreePlan, TreeReader, plan
+from sharedllm_cli.lab.training.sampled_trees import StoredTrees, TreePlan, TreeReader, plan
 from sharedllm_cli.model.adapter import Adapter
 from sharedllm_cli.model.cross_attention import TreeContext
 from sharedllm_cli.model.loading import BaseModel
@@ -47,16 +48,16 @@ def test_fewer_kept_layers_are_the_same_tree_live_and_stored(
 ) -> None:
     upper = UpperModel(tiny.model, Adapter.untrained(tiny.model, tiny.name, InjectionConfig("merged", 3, 1), TREE))
     lowers = [LowerModel(tiny.model, 3, first) for first in (0, 1)]
-    live = [TreeReader(upper, lower, LiveTrees(lower)).read(planned) for lower in lowers]
+    live = [TreeReader(upper, LiveTrees(lower)).read(planned) for lower in lowers]
     assert equal(*live)
     stored = []
     for lower in lowers:
         store = IndexStore(tmp_path / str(lower.first_layer))
-        stored.append(TreeReader(upper, lower, StoredTrees(store, tiny, lower, Silent())).read(planned))
+        stored.append(TreeReader(upper, StoredTrees(store, tiny, lower, Silent())).read(planned))
     assert equal(*stored)
     whole, part = (sum(file.stat().st_size for file in (tmp_path / name).rglob("keys-*")) for name in ("0", "1"))
     assert part < 0.75 * whole
     shared = IndexStore(tmp_path / "0")
-    again = TreeReader(upper, lowers[1], StoredTrees(shared, tiny, lowers[1], Silent())).read(planned)
+    again = TreeReader(upper, StoredTrees(shared, tiny, lowers[1], Silent())).read(planned)
     assert equal(again, stored[0])
     assert len(list((tmp_path / "0").glob("*/trees-*"))) == 2, "one a document: those of all layers serve"

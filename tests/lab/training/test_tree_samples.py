@@ -11,20 +11,18 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from live_trees import LiveTrees
 
 from sharedllm_cli.config import Encoding, Injection, InjectionConfig, TreeConfig
 from sharedllm_cli.errors import UsageError
 from sharedllm_cli.generation.prompt import NOT_IN_DOCUMENT
 from sharedllm_cli.index.store import IndexStore
-from sharedllm_cli.lab.training.batch import Batch, by_length
-from sharedllm_cli.lab.training.corpus import Documents, Split
-from sharedllm_cli.lab.training.dataset import Mixture, QuestionSamples
-from sharedllm_cli.lab.training.forward import TrainedUpper
-from sharedllm_cli.lab.training.located import LocatedDocument, locate
-from sharedllm_cli.lab.training.objective import NextTokens
+from sharedllm_cli.lab.training.corpus import Documents, LocatedDocument, Split, locate
+from sharedllm_cli.lab.training.objective import NextTokens, TrainedUpper
+from sharedllm_cli.lab.training.question_samples import Mixture, QuestionSamples
 from sharedllm_cli.lab.training.records import read_records
-from sharedllm_cli.lab.training.sample import NO_TARGET, Sample
-from sharedllm_cli.lab.training.trees import LiveTrees, StoredTrees, TreePlan, TreeReader, chunks_of, plan
+from sharedllm_cli.lab.training.sample import NO_TARGET, Batch, Sample, by_length
+from sharedllm_cli.lab.training.sampled_trees import StoredTrees, TreePlan, TreeReader, chunks_of, plan
 from sharedllm_cli.lab.training.validation import Validation, exchanged_trees
 from sharedllm_cli.model.adapter import Adapter, AdapterConfig, LowRankConfig, model_shape
 from sharedllm_cli.model.loading import BaseModel
@@ -92,10 +90,10 @@ def test_stored_trees_are_live_ones_within_their_rounding(
     documents = located(data_file, tiny.tokenizer, replace(TREE, encoding=encoding))[:2]
     upper, lower = reading(tiny), LowerModel(tiny.model, 2)
     made = plan(documents, random_values(documents))
-    live = TreeReader(upper, lower, LiveTrees(lower)).read([made])
+    live = TreeReader(upper, LiveTrees(lower)).read([made])
     store = IndexStore(tmp_path / "trees")
     for _ in range(2):  # built, then found
-        stored = TreeReader(upper, lower, StoredTrees(store, tiny, lower, Silent())).read([made])
+        stored = TreeReader(upper, StoredTrees(store, tiny, lower, Silent())).read([made])
         for layer in (0, 1):
             bound = float(live.keys[layer].abs().max()) / 60
             torch.testing.assert_close(stored.keys[layer], live.keys[layer], atol=bound, rtol=0)
@@ -105,7 +103,7 @@ def test_stored_trees_are_live_ones_within_their_rounding(
 @pytest.mark.parametrize("form", ["merged", "additive"])
 def test_the_loss_is_that_of_the_upper_model_with_the_tree(tiny: BaseModel, data_file: Path, form: Injection) -> None:
     upper, lower = reading(tiny, form), LowerModel(tiny.model, 2)
-    reader = TreeReader(upper, lower, LiveTrees(lower))
+    reader = TreeReader(upper, LiveTrees(lower))
     samples = tree_samples(data_file, tiny.tokenizer, tree=0.5, tree_only=0.5)
     drawn = [sample for sample in (samples[number] for number in range(6)) if (sample.branches <= 1).all()]
     assert len(drawn) >= 2
@@ -127,7 +125,7 @@ def test_what_reads_a_tree_learns_and_the_base_does_not(tiny: BaseModel, data_fi
     upper, lower = reading(tiny), LowerModel(tiny.model, 2)
     model = TrainedUpper(upper)
     sample = tree_samples(data_file, tiny.tokenizer, tree_only=1.0)[0]
-    loss = NextTokens("qa", TreeReader(upper, lower, LiveTrees(lower))).loss(model, [sample], torch.device("cpu"))
+    loss = NextTokens("qa", TreeReader(upper, LiveTrees(lower))).loss(model, [sample], torch.device("cpu"))
     loss.backward()
     learned = model.trained_parameters()
     assert all(parameter.grad is not None and bool(parameter.grad.any()) for parameter in learned.values())

@@ -16,12 +16,9 @@ import numpy as np
 
 from sharedllm_cli.errors import DocumentError
 from sharedllm_cli.generation.prompt import NOT_IN_DOCUMENT, PassageText
-from sharedllm_cli.lab.training import trees
-from sharedllm_cli.lab.training.corpus import Documents
-from sharedllm_cli.lab.training.located import LocatedDocument, LocatedQuestion
+from sharedllm_cli.lab.training.corpus import Documents, LeafScores, LocatedDocument, LocatedQuestion, by_words
 from sharedllm_cli.lab.training.sample import Sample, question_answers
-from sharedllm_cli.lab.training.searching import LeafScores, by_words
-from sharedllm_cli.lab.training.trees import TreePlan
+from sharedllm_cli.lab.training.sampled_trees import TreePlan, chunks_of, plan
 from sharedllm_cli.reading.sources import passage_text
 from sharedllm_cli.retrieval.passages import Passage, best_last, select
 
@@ -225,10 +222,10 @@ class QuestionSamples:
         values = self._scores(question, chosen)
         spread = float(np.concatenate(values).std()) * mixture.policy_noise
         noisy = [one + random.normal(0.0, spread + 1e-6, size=one.shape) for one in values]
-        gone = trees.chunks_of(chosen, documents[0], without)
+        gone = chunks_of(chosen, documents[0], without)
         if 2 * len(gone) > len(documents[0].leaves.trees):
             return None
-        return trees.plan(chosen, noisy, without=gone)
+        return plan(chosen, noisy, without=gone)
 
     def _passages_case(
         self,

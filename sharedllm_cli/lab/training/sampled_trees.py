@@ -16,9 +16,9 @@ import torch
 from sharedllm_cli.context.search import leaf_scores, search
 from sharedllm_cli.context.tree import Node
 from sharedllm_cli.index.manifest import TreesKey
-from sharedllm_cli.index.nodes import CompressedSource, JoinedNodes, LiveNodes
+from sharedllm_cli.index.nodes import CompressedSource, JoinedNodes
 from sharedllm_cli.index.store import IndexStore
-from sharedllm_cli.lab.training.located import LocatedDocument
+from sharedllm_cli.lab.training.corpus import LocatedDocument
 from sharedllm_cli.model.cross_attention import TreeContext
 from sharedllm_cli.model.loading import BaseModel
 from sharedllm_cli.model.lower import LowerModel
@@ -83,7 +83,7 @@ def _chunks(document: LocatedDocument) -> int:
 
 
 class TreeSource(Protocol):
-    """Where the nodes of a document come from."""
+    """Where the nodes of a document come from: an index, or the lower model itself."""
 
     def of(self, document: LocatedDocument) -> CompressedSource:
         """The nodes of a document."""
@@ -127,23 +127,11 @@ class StoredTrees:
         return self._opened[opened.content_hash]
 
 
-class LiveTrees:
-    """Every node through the lower model each time that it is asked for."""
-
-    def __init__(self, lower: LowerModel) -> None:
-        self._lower = lower
-
-    def of(self, document: LocatedDocument) -> CompressedSource:
-        """See `TreeSource`."""
-        return LiveNodes(self._lower, document.leaves)
-
-
 class TreeReader:
     """Makes plans ready to be read by an upper model."""
 
-    def __init__(self, upper: UpperModel, lower: LowerModel, source: TreeSource) -> None:
+    def __init__(self, upper: UpperModel, source: TreeSource) -> None:
         self._upper = upper
-        self._lower = lower
         self._source = source
 
     @torch.no_grad()

@@ -1,4 +1,4 @@
-"""The ways of reading that are timed against each other, each over the same base model and text.
+"""The ways of reading that are timed against each other: what they share, and those that read the whole text.
 
 An arm reads a document of T tokens and R tokens of running text and gives the first token (`cold`), where it has an
 index does so from that (`indexed`), and then goes on token by token. What it must do at least, `bench.counts` says.
@@ -17,10 +17,7 @@ from torch import Tensor
 from sharedllm_cli.config import InjectionConfig
 from sharedllm_cli.lab.bench import counts
 from sharedllm_cli.lab.bench.counts import Base, Extent, Work
-from sharedllm_cli.lab.bench.encoder import encoder_shape
-from sharedllm_cli.lab.bench.encoder_decoder import EncoderDecoder
-from sharedllm_cli.lab.bench.subject import Subject
-from sharedllm_cli.lab.bench.texts import Reading
+from sharedllm_cli.lab.bench.subject import Reading, Subject
 from sharedllm_cli.lab.bench.timing import Clock
 from sharedllm_cli.model.adapter import Adapter
 from sharedllm_cli.model.streaming import SINKS, StreamingReader
@@ -112,32 +109,47 @@ def cache_bytes(base: Base, tokens: float) -> float:
     return tokens * base.facts.layer_count * base.key_value * base.number_bytes
 
 
-class Full:
-    """The whole text in the context, in one pass."""
+class _Plain:
+    """An arm over the base model as it is."""
 
-    name, variant = "full", ""
+    variant = ""
 
     def __init__(self, subject: Subject) -> None:
         self._subject = subject
         self._base = subject.base
-        self._upper: UpperModel | None = None
+        self._installed: UpperModel | None = None
 
     @contextmanager
     def installed(self) -> Iterator[None]:
-        upper = self._upper = closed_upper(self._subject)
+        """See `Arm`."""
+        upper = self._installed = closed_upper(self._subject)
         try:
             yield
         finally:
             upper.remove()
-            self._upper = None
+            self._installed = None
+
+    @property
+    def _upper(self) -> UpperModel:
+        assert self._installed is not None
+        return self._installed
+
+    def _ids(self, reading: Reading) -> Tensor:
+        """The document's tokens and those of the running text, [T + R]."""
+        device = self._subject.placement.device
+        return torch.cat([document_ids(reading, device), running_ids(reading, device)])
+
+
+class Full(_Plain):
+    """The whole text in the context, in one pass."""
+
+    name = "full"
 
     def cold(self, reading: Reading, clock: Clock) -> Begun:
         upper, device = self._upper, self._subject.placement.device
-        assert upper is not None
         with clock.part("read"):
             cache = upper.cache()
-            ids = torch.cat([document_ids(reading, device), running_ids(reading, device)])
-            first = greedy(upper.infer(ids, None, cache))
+            first = greedy(upper.infer(self._ids(reading), None, cache))
         return Begun(first, lambda token: greedy(upper.infer(torch.tensor([token], device=device), None, cache)))
 
     def cold_steps(self, extent: Extent) -> list[Work]:
@@ -151,21 +163,19 @@ class Full:
         return cache_bytes(self._base, tokens) + working_bytes(self._base, tokens)
 
 
-class Streaming:
+class Streaming(_Plain):
     """The whole text through all layers in blocks, each token seeing the sinks and a window.
 
     `window` and `block` are narrowed to the positions that the model was trained for.
     """
 
-    name, variant = "streaming", ""
+    name = "streaming"
 
     def __init__(self, subject: Subject, window: int, block: int = BLOCKS[0]) -> None:
-        self._subject = subject
-        self._base = subject.base
+        super().__init__(subject)
         # Positions are places in the rolling cache: sinks, window and block fit the model's own window.
         self.block = min(block, max(1, subject.facts.window // 4))
         self.window = min(window, subject.facts.window - SINKS - self.block)
-        self._upper: UpperModel | None = None
 
     @staticmethod
     def fastest(subject: Subject, window: int) -> Streaming:
@@ -175,7 +185,6 @@ class Streaming:
         for block in BLOCKS:
             arm = Streaming(subject, window, block)
             with arm.installed():
-                assert arm._upper is not None
                 StreamingReader(arm._upper, window=arm.window, block=arm.block).read(ids[: arm.block])
                 clock = Clock(subject.synchronise)
                 with clock.part("read"):
@@ -183,22 +192,11 @@ class Streaming:
             tried[clock.seconds] = arm
         return tried[min(tried)]
 
-    @contextmanager
-    def installed(self) -> Iterator[None]:
-        upper = self._upper = closed_upper(self._subject)
-        try:
-            yield
-        finally:
-            upper.remove()
-            self._upper = None
-
     def cold(self, reading: Reading, clock: Clock) -> Begun:
-        assert self._upper is not None
         device = self._subject.placement.device
         with clock.part("read"):
             reader = StreamingReader(self._upper, window=self.window, block=self.block)
-            ids = torch.cat([document_ids(reading, device), running_ids(reading, device)])
-            first = greedy(reader.read(ids)[-1])
+            first = greedy(reader.read(self._ids(reading))[-1])
         return Begun(first, lambda token: greedy(reader.read(torch.tensor([token], device=device))[-1]))
 
     def cold_steps(self, extent: Extent) -> list[Work]:
@@ -211,56 +209,6 @@ class Streaming:
     def memory_bytes(self, extent: Extent) -> float:
         kept = self.window + SINKS * (self.block + 1) + self.block
         return cache_bytes(self._base, kept) + working_bytes(self._base, self.block)
-
-
-class EncoderDecoderArm:
-    """A bidirectional encoder over the document, read by a cross-attention in every decoder layer."""
-
-    name = "encoder-decoder"
-
-    def __init__(self, subject: Subject, variant: str) -> None:
-        self._subject = subject
-        self._base = subject.base
-        self.variant = variant
-        self.shape = encoder_shape(variant, subject.facts)
-        self._model: EncoderDecoder | None = None
-
-    @contextmanager
-    def installed(self) -> Iterator[None]:
-        model = self._model = EncoderDecoder(self._subject, self.shape)
-        try:
-            yield
-        finally:
-            model.remove()
-            self._model = None
-
-    def cold(self, reading: Reading, clock: Clock) -> Begun:
-        model, device = self._model, self._subject.placement.device
-        assert model is not None
-        with clock.part("encode"):
-            encoded = model.encode(document_ids(reading, device))
-        with clock.part("read"):
-            logits, cache = model.read(running_ids(reading, device), encoded)
-            first = greedy(logits)
-
-        def step(token: int) -> int:
-            return greedy(model.read(torch.tensor([token], device=device), encoded, cache)[0])
-
-        return Begun(first, step)
-
-    def cold_steps(self, extent: Extent) -> list[Work]:
-        base = self._base
-        return [counts.encode_bidirectional(base, self.shape, extent.tokens), counts.read_cross(base, extent)]
-
-    def token_step(self, extent: Extent) -> Work:
-        return counts.next_cross_token(self._base, extent)
-
-    def memory_bytes(self, extent: Extent) -> float:
-        facts, shape = self._base.facts, self.shape
-        cross = 2 * facts.hidden_size * facts.attention_heads * facts.head_dim + shape.hidden * self._base.key_value
-        weights = shape.layers * shape.layer_weights + shape.hidden * facts.vocabulary_size + facts.layer_count * cross
-        kept = cache_bytes(self._base, extent.tokens + extent.running)
-        return weights * self._base.number_bytes + kept + working_bytes(self._base, extent.running)
 
 
 def predicted_ratio(ours: Sequence[Work], theirs: Sequence[Work]) -> float:

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from sharedllm_cli.config import INJECTIONS, Injection, InjectionConfig, TreeConfig
 from sharedllm_cli.context.tree import kept_positions
-from sharedllm_cli.lab.bench.shapes import shape_config
+from sharedllm_cli.lab.bench.subject import shape_config
 from sharedllm_cli.model import attention
 from sharedllm_cli.model.adapter import Adapter
 from sharedllm_cli.model.lower import CompressedNodes, LowerModel

@@ -14,11 +14,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from sharedllm_cli.errors import DocumentError
-from sharedllm_cli.lab.training.corpus import Documents
-from sharedllm_cli.lab.training.dataset import Mixture, QuestionSamples
-from sharedllm_cli.lab.training.located import LocatedDocument
+from sharedllm_cli.lab.training.corpus import Documents, LocatedDocument
+from sharedllm_cli.lab.training.question_samples import Mixture, QuestionSamples
 from sharedllm_cli.lab.training.sample import Sample, branched
-from sharedllm_cli.lab.training.trees import TreePlan, plan
+from sharedllm_cli.lab.training.sampled_trees import TreePlan, plan
 
 _ATTEMPTS = 50
 _KIND = 1 << 20
