@@ -42,9 +42,7 @@ def never(*_: Any, **__: Any) -> Any:
     raise AssertionError("the model was asked")
 
 
-@pytest.mark.parametrize(
-    ("pages", "told"), [((2, 2), "page 2 contains no text"), ((2, 3), "pages 2 to 3 hold no text")]
-)
+@pytest.mark.parametrize(("pages", "told"), [((2, 2), "page 2 holds no text"), ((2, 3), "pages 2 to 3 hold no text")])
 def test_pages_without_text(
     model: str, blank: str, private_home: Path, monkeypatch: pytest.MonkeyPatch, pages: tuple[int, int], told: str
 ) -> None:

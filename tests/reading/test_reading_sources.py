@@ -87,7 +87,7 @@ def test_asked_pages_are_their_tokens_and_missing_ones_are_refused() -> None:
         allowed_tokens([book], (4, 5))
     with pytest.raises(UsageError, match="has no pages"):
         allowed_tokens([opened([FIRST], "notes.md", paged=False)], "1")
-    with pytest.raises(UsageError, match="page ii contains no text"):
+    with pytest.raises(UsageError, match="page ii holds no text"):
         allowed_tokens([opened([FIRST, ""])], "ii")
 
 
