@@ -152,7 +152,7 @@ def test_building_goes_on_with_smaller_batches(engine: Engine, story: str, monke
     tried = failing(monkeypatch, LowerModel, "encode", lambda _, tokens, *__: tokens.numel() > 70)
     ask(engine, story)
     assert True in tried
-    assert any("going on with" in note for note in notes(engine))
+    assert any("continuing with" in note for note in notes(engine))
 
 
 def test_building_that_fits_in_no_batch_is_refused(engine: Engine, story: str, monkeypatch: pytest.MonkeyPatch) -> None:
