@@ -96,7 +96,9 @@ def clean(text: str, *, layout: bool = False) -> str:
     text = _INVISIBLE.sub("", text)
     if not text.isascii():
         text = unicodedata.normalize("NFC", _SOFT_HYPHEN.sub("", text))
-    text = _LEADERS.sub(" ...", _RULES.sub(r"\1\1\1", text))
+    text = _RULES.sub(r"\1\1\1", text)
+    while (shorter := _LEADERS.sub(" ...", text)) != text:  # a dot before ellipses goes with what they became
+        text = shorter
     lines = [_spaced(line, layout) for line in text.split("\n")]
     return _MANY_BLANK_LINES.sub("\n\n", "\n".join(lines)).strip("\n")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from sharedllm_cli.documents.characters import clean, repair
@@ -16,6 +16,8 @@ ANYTHING = st.text(st.characters(), max_size=300) | st.text(
 
 
 @given(ANYTHING, st.booleans())
+@example(".……", False)
+@example("…….", True)
 @settings(max_examples=300, deadline=None)
 def test_cleaning_twice_changes_nothing_more(text: str, layout: bool) -> None:
     once = clean(text, layout=layout)
