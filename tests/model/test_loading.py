@@ -329,7 +329,7 @@ def test_quantized_weights_compute_nearly_the_same(
     rounded = load(path, home=private_home, device="cpu", quantize=quantize)
     assert rounded.quantize == quantize
     assert type(rounded.model.model.layers[0].self_attn.q_proj).__name__ == kind
-    assert rounded.parameter_count == exact.parameter_count
+    assert rounded.facts.parameter_count == exact.facts.parameter_count
     assert rounded.weights_hash == exact.weights_hash
     states = torch.randn(1, 20, 64, generator=torch.Generator().manual_seed(0))
     expected = exact.model.model.layers[0].mlp.up_proj(states)
