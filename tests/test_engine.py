@@ -287,12 +287,12 @@ def test_passages_that_do_not_fit_the_window_are_not_counted_as_read(
     assert 0 < answer.coverage.tokens_read < 250
 
 
-def test_the_running_text_is_told_as_a_detail(model: str, private_home: Path, story: str) -> None:
+def test_the_prompt_is_told_as_a_detail(model: str, private_home: Path, story: str) -> None:
     told: list[tuple[str, str]] = []
     reporter = Silent()
     reporter.detail = lambda title, text: told.append((title, text))  # type: ignore[method-assign]
     ask(make(model, private_home, reporter), [story], "Who lights the beacon?")
-    assert [title for title, _ in told] == ["the model", "the running text"]
+    assert [title for title, _ in told] == ["the model", "the prompt"]
     assert "MB of weights (quantize none" in told[0][1]
     assert "Who lights the beacon?" in told[1][1]
     assert "[page 1] " in told[1][1]

@@ -73,7 +73,7 @@ LIBRARIES: dict[str, frozenset[str]] = {
     "pypdfium2": frozenset({"documents"}),
     "rich": frozenset({"cli"}),
     "rouge_score": frozenset({"lab/evaluation"}),
-    "safetensors": frozenset({"index", "model", "reading", "lab/training", "weights"}),
+    "safetensors": frozenset({"index", "model", "lab/training", "weights"}),
     "snowballstemmer": frozenset({"retrieval"}),
     "tokenizers": frozenset({"weights"}),
     "torch": frozenset(

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from sharedllm_cli.answer import Source
 from sharedllm_cli.answering.question import Question
 from sharedllm_cli.answering.routing import Route
+from sharedllm_cli.answering.wording import asks_what_is_reported
 from sharedllm_cli.config import MAX_SOURCES
 from sharedllm_cli.generation.grounding import AnswerCheck, states_number
 from sharedllm_cli.generation.prompt import NOT_IN_DOCUMENT
@@ -20,7 +21,7 @@ from sharedllm_cli.reading.library import OpenDocument
 from sharedllm_cli.reading.sentences import (
     LEAST_OF_QUESTION,
     Quoted,
-    in_reading_order,
+    in_document_order,
     mentions,
     nearest_sentence,
 )
@@ -35,11 +36,14 @@ MOST_MATCHES = 40
 
 @dataclass(frozen=True)
 class Extract:
-    """A quoted answer, or the statement that there is none: its text, its sources, what was looked at, and a check."""
+    """A quoted answer, or the statement that there is none: its text, its sources, and a check.
+
+    `evidence`: the passages that the sources are shown from, None where nothing was looked at.
+    """
 
     text: str
     sources: list[Source]
-    read: Evidence | None
+    evidence: Evidence | None
     check: AnswerCheck
 
 
@@ -71,12 +75,14 @@ class Extracts:
         self._not_found = not_found
 
     def answer(self, route: Route, query: str, evidence: Evidence) -> Extract:
-        """The answer of a route that asks no model; `query` is what was searched for."""
-        if route is Route.MENTIONS:
-            return self._on_topic(query, evidence)
-        if route is Route.YES_NO:
-            return self._on_yes_no(query)
-        return self._no_term_matches(evidence)
+        """The answer of a route that asks no model; `query` is what was searched for: the topic, for `MENTIONS`."""
+        match route:
+            case Route.MENTIONS:
+                return self._on_topic(query, evidence)
+            case Route.YES_NO:
+                return self._on_yes_no(query)
+            case _:
+                return self._no_term_matches(evidence)
 
     def _no_term_matches(self, evidence: Evidence) -> Extract:
         """None of the question's words occurs anywhere: nothing is put before the model."""
@@ -98,7 +104,9 @@ class Extracts:
     def _on_yes_no(self, query: str) -> Extract:
         """The sentence of the passages that stands nearest to a question of yes or no, for the reader to judge."""
         shown = self._selector.shown()
-        unweighed = GENERAL_WORDS | ASKING_WORDS | KIND_WORDS if self._question.wording.reported else GENERAL_WORDS
+        # `does the contract say whether …`: the words that ask the document do not count either.
+        reported = asks_what_is_reported(query)
+        unweighed = GENERAL_WORDS | ASKING_WORDS | KIND_WORDS if reported else GENERAL_WORDS
         found = nearest_sentence(query, self._documents, shown.held, self._question.allowed, unweighed)
         if found is None or found.share < LEAST_OF_QUESTION:
             return self._nothing(shown, "no sentence of the passages holds enough of the question's words")
@@ -120,7 +128,7 @@ class Extracts:
         asked = self._question.wording.several
         if asked is None or (asked.count and answered and self._states(answer, asked.thing, read)):
             return None
-        found = in_reading_order(mentions(asked.thing, self._documents, self._question.allowed))
+        found = in_document_order(mentions(asked.thing, self._documents, self._question.allowed))
         quoted = self._quoted(found, read, supports=MOST_MATCHES, limit=MOST_MATCHES)
         why = "nothing was counted" if asked.count else "there may be more" if answered else "no list was made"
         sentences = "1 sentence speaks" if len(found) == 1 else f"{len(found)} sentences speak"

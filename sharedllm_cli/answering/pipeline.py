@@ -36,6 +36,7 @@ from sharedllm_cli.reading.library import Library
 from sharedllm_cli.reading.scoring import Scored, score_documents
 from sharedllm_cli.reading.sources import answering_first, supporting_first
 from sharedllm_cli.reading.trees import TreeReading, Trees
+from sharedllm_cli.retrieval.policies import BY_WORDS
 
 OVERVIEW_SENTENCES = 2
 """The length of an answer about a document as a whole: what a small model goes on with is off the subject."""
@@ -45,13 +46,17 @@ Pieces = Iterator[tuple[str, Finish | None]]
 
 @dataclass(frozen=True)
 class Retrieved:
-    """What is read for a question, and by which route it is answered. `query`: what was searched for."""
+    """What is read for a question, and by which route it is answered.
+
+    `query`: what was searched for; `search_s`: seconds to score the leaves and select the passages.
+    """
 
     query: str
     route: Route
     selector: EvidenceSelector
     evidence: Evidence
     tree: TreeReading
+    search_s: float
 
 
 @dataclass(frozen=True)
@@ -96,8 +101,7 @@ class Pipeline:
         self._trees = trees
         self._store = store
         self._reporter = reporter
-        self._score = score or self._scored
-        self._overview = False
+        self._score = score or self._score_documents
         self._compared = False
 
     def run(self, timing: Timing) -> Iterator[str | Answer]:
@@ -105,19 +109,22 @@ class Pipeline:
         self._reporter.warnings.clear()
         clock = _Clock(timing)
         retrieved = self.retrieve()
-        clock.retrieved(retrieved)
+        clock.searched(retrieved)
+        self._refuse_unfit(retrieved.evidence)
         if not retrieved.route.asks_model:
             extract = self.extract(retrieved)
             yield extract.text
             clock.written()
-            yield self._answer(retrieved, extract.read, extract.text, extract.sources, extract.check, timing)
+            yield self._answer(retrieved, extract.evidence, extract.text, extract.sources, extract.check, timing)
             return
         text, finish = "", None
         with memory_for(
             "write the answer",
             "use fewer --evidence-tokens or --max-new-tokens, --candidates 1 or --quantize 4bit",
         ):
-            reading = self.read(retrieved)
+            prompt = self.prompt(retrieved)
+            self._refuse_empty(prompt, retrieved.evidence)
+            reading = self.read_prompt(prompt, retrieved.tree.context)
             evidence = retrieved.evidence.kept(reading.prompt.passages, reading.prompt.evidence_tokens)
             instead = NOT_IN_DOCUMENT if self.question.reads_tree else self._not_found(evidence)
             for piece, ended in with_sentence_replaced(clock.decoding(self.decode(reading)), NOT_IN_DOCUMENT, instead):
@@ -148,31 +155,28 @@ class Pipeline:
             )
         # Before the search: the paper's policy scores nodes by what the trees hold.
         trees = self._trees.open(documents) if question.reads_tree else None
+        started = perf_counter()
         with memory_for("score the leaves", "use --policy bm25, which needs no model, or --quantize 4bit"):
             query = question.query(documents)
             scored = self._score(query)
-        self._overview = wants_overview(question, scored) and self._disable_adapter()
+        overview = wants_overview(question, scored) and self._disable_adapter()
         selector = EvidenceSelector(
             documents,
             scored,
             question.budget,
             allowed=question.allowed,
-            by_words=question.policy in ("hybrid", "bm25", "right"),
+            by_words=question.policy in BY_WORDS,
             front=question.wording.front_matter,
-            beginnings=self._overview,
+            beginnings=overview,
         )
         evidence = selector.best()
-        if question.budget and evidence.unfit:
-            message = f"no passage fits --evidence-tokens {question.budget}"
-            if trees is None:  # nothing of the document would be read: no answer from memory
-                raise UsageError(message, hint="allow more")
-            self._reporter.warn(f"{message}: none is read")
+        search_s = perf_counter() - started
         tree = TreeReading.none(question.policy)
         if trees is not None:
             tree = self._trees.read(documents, trees, scored, question.allowed)
-        return Retrieved(query, route(question, evidence, overview=self._overview), selector, evidence, tree)
+        return Retrieved(query, route(question, evidence, overview=overview), selector, evidence, tree, search_s)
 
-    def _scored(self, query: str) -> Scored:
+    def _score_documents(self, query: str) -> Scored:
         documents, policy = self._documents, self.question.policy
         return score_documents(
             query,
@@ -184,6 +188,24 @@ class Pipeline:
             stored_states=self._trees.states(documents) if policy == "late" else [None] * len(documents),
         )
 
+    def _refuse_unfit(self, evidence: Evidence) -> None:
+        """UsageError where the budget is too small for any passage and no tree is read: no answer from memory."""
+        if self.question.budget and evidence.unfit:
+            message = f"no passage fits --evidence-tokens {self.question.budget}"
+            if not self.question.reads_tree:
+                raise UsageError(message, hint="allow more")
+            self._reporter.warn(f"{message}: none is read")
+
+    def _refuse_empty(self, prompt: Prompt, evidence: Evidence) -> None:
+        """UsageError where the window has no room for any passage and no tree is read: no answer from memory."""
+        if evidence.passages and not prompt.passages and not self.question.reads_tree:
+            window, answer = self._shared.base.window, self.question.answer_tokens
+            raise UsageError(
+                f"the model's window of {window} tokens has no room for any passage beside the question and an"
+                f" answer of {answer}",
+                hint="lower --max-new-tokens, or shorten the question or the system prompt",
+            )
+
     def _disable_adapter(self) -> bool:
         disabled = self.reader.disable_adapter()
         if not disabled:
@@ -192,24 +214,12 @@ class Pipeline:
 
     # -- read and decode --------------------------------------------------------------------------------------------
 
-    def read(self, retrieved: Retrieved) -> Reading:
-        """Read the prompt with the evidence, and the tree beside it."""
-        return self.read_prompt(self.prompt(retrieved), retrieved.tree.context)
-
     def prompt(self, retrieved: Retrieved) -> Prompt:
-        """The prompt with the evidence; UsageError where the window has room for none of it."""
-        passages = retrieved.evidence.passages
-        prompt = self.reader.prompt(passages)
+        """The prompt with the evidence."""
+        prompt = self.reader.prompt(retrieved.evidence.passages)
         self._reporter.detail("the prompt", prompt.text)
         for remark in prompt.left_out():
             self._reporter.warn(remark)
-        if passages and not prompt.passages and not self.question.reads_tree:
-            window, answer = self._shared.base.window, self.question.answer_tokens
-            raise UsageError(
-                f"the model's window of {window} tokens has no room for any passage beside the question and an"
-                f" answer of {answer}",
-                hint="lower --max-new-tokens, or shorten the question or the system prompt",
-            )
         return prompt
 
     def read_prompt(
@@ -217,7 +227,7 @@ class Pipeline:
     ) -> Reading:
         """Read a prompt, and weigh the refusal where there is a threshold for it."""
         prefilled = self.reader.prefill(prompt, tree, prefix)
-        weighed = self.question.refuse_from is not None and not self._overview
+        weighed = self.question.refuse_from is not None and not self.reader.adapter_disabled
         return Reading(prefilled, self.reader.refusal(prefilled) if weighed else None)
 
     def decode(self, reading: Reading) -> Pieces:
@@ -230,7 +240,7 @@ class Pipeline:
         self._compared = compared is not None
         tokens = self.reader.stream(reading.prefilled, suppressed) if compared is None else compared
         pieces = self.reader.text(reading.prefilled, tokens)
-        yield from self._checked_overview(pieces, reading.prompt) if self._overview else pieces
+        yield from self._checked_overview(pieces, reading.prompt) if self.reader.adapter_disabled else pieces
 
     def _checked_overview(self, pieces: Iterable[tuple[str, Finish | None]], prompt: Prompt) -> Pieces:
         """The first sentences of an overview, all at once: a refusal where it names what the passages do not hold."""
@@ -283,7 +293,7 @@ class Pipeline:
     def _answer(
         self,
         retrieved: Retrieved,
-        read: Evidence | None,
+        evidence: Evidence | None,
         text: str,
         sources: list[Source],
         check: AnswerCheck,
@@ -297,7 +307,7 @@ class Pipeline:
         timing.total_s += perf_counter() - started
         coverage = Coverage(
             tokens=library.tokens,
-            tokens_read=tree.tokens or (tokens_read(read) if read else 0),
+            tokens_read=tree.tokens or (tokens_read(evidence) if evidence else 0),
             chunks=library.chunks,
             pages=sum(opened.pages for opened in documents),
             pages_without_text=[page for opened in documents for page in opened.pages_without_text],
@@ -338,10 +348,9 @@ class _Clock:
     def _seconds(self) -> float:
         return perf_counter() - self._started
 
-    def retrieved(self, found: Retrieved) -> None:
-        """The search ended; the tree's building is not part of it."""
-        self._timing.index_s = found.tree.seconds
-        self._timing.search_s = self._seconds() - found.tree.seconds
+    def searched(self, found: Retrieved) -> None:
+        """Note what building trees and the search took; reading the tree counts to the first token alone."""
+        self._timing.index_s, self._timing.search_s = found.tree.seconds, found.search_s
 
     def decoding(self, pieces: Pieces) -> Pieces:
         """Count the pieces, one a token, as they pass."""

@@ -1,6 +1,7 @@
 """A question with all that is settled before anything is searched: its wording, the pages, the settings that apply.
 
-Flags, adapter and defaults are resolved here once (`Question.of`); nothing below asks for them again.
+Flags, adapter and defaults are resolved here once (`Question.of`); nothing below asks for them again. What is sampled
+and stored is as in `settings`.
 """
 
 from __future__ import annotations
@@ -29,9 +30,11 @@ class Question:
     """One question to some documents.
 
     `allowed`: the tokens of each document that may be read (None: all); `page_remarks`: how `--pages` was understood.
+    `policy` and `reads_tree` are those of the settings and the adapter, unless an evaluation says otherwise.
     `budget`: tokens of verbatim passages. `refuse_from`: the refusal is given from this probability on (None: decoding
     decides). `beams`: candidate answers that are compared. `extractive_only`: the adapter answers from single places
-    alone, so that other questions take other routes. `answer_tokens`: room for the answer in the window.
+    alone, so that other questions take other routes. `answer_tokens`: room for the answer in the window;
+    the answer itself has at most `--max-new-tokens`.
     """
 
     text: str

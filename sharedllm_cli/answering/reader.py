@@ -89,7 +89,12 @@ class SharedPrefix:
 
 
 class Reader:
-    """Reads prompts for one question, and decodes."""
+    """Reads prompts for one question, and decodes.
+
+    `timed`: wait for the device after a prefill, so that `Prefilled.seconds` are those of the work.
+    """
+
+    timed = False
 
     def __init__(self, shared: SharedModel, question: Question, reporter: Reporter) -> None:
         self._shared = shared
@@ -97,6 +102,10 @@ class Reader:
         self._reporter = reporter
         self._disabled: AdapterDisabled | None = None
         self._refusal_ids = refusal_ids(shared.base.tokenizer)
+
+    @property
+    def adapter_disabled(self) -> bool:
+        return self._disabled is not None
 
     def disable_adapter(self) -> bool:
         """Read and decode with the base model alone from now on; False where there is no memory for it."""
@@ -110,7 +119,10 @@ class Reader:
         return self._disabled is not None
 
     def prompt(self, passages: Sequence[PassageText] = ()) -> Prompt:
-        """The prompt of the question with some passages, with room left for the answer."""
+        """The prompt of the question with some passages, with room left for the answer.
+
+        Of the base model alone it has another rule and no history: an overview stands alone.
+        """
         base, question = self._shared.base, self._question
         return prompts.build(
             base.tokenizer,
@@ -137,42 +149,43 @@ class Reader:
                 logits, cache = upper.prefill(token_ids, tree, self._reporter)
             else:
                 logits, cache = upper.decode_step(token_ids, tree, held), held
-        if prefix is not None:
+        if self.timed:
             Sampler()(logits)  # waits for the device, so that the seconds are those of the work
         seconds = spent + perf_counter() - started
         if prefix is not None and not known:
             prefix.keep(ids, cache, seconds)
         return Prefilled(prompt, tree, logits, cache, seconds)
 
-    def score(self, read: Prefilled, ids: Sequence[int]) -> list[float]:
+    def score(self, prefilled: Prefilled, ids: Sequence[int]) -> list[float]:
         """The cost in nats of each of some tokens, after those before it and the prompt."""
-        return self._shared.upper.token_nlls(read.logits, ids, read.tree, read.cache)
+        with self._disabled or nullcontext():
+            return self._shared.upper.token_nlls(prefilled.logits, ids, prefilled.tree, prefilled.cache)
 
-    def refusal(self, read: Prefilled) -> Refusal:
+    def refusal(self, prefilled: Prefilled) -> Refusal:
         """Weigh the refusal as a whole, by the question's threshold."""
-        costs = self.score(read, self._refusal_ids)
+        costs = self.score(prefilled, self._refusal_ids)
         given = refuses(sum(costs), self._question.refuse_from)
         return Refusal(sum(costs), given, SuppressedSequence(self._refusal_ids, costs))
 
-    def begins_refusal(self, read: Prefilled) -> bool:
+    def begins_refusal(self, prefilled: Prefilled) -> bool:
         """Whether the likeliest token is the refusal's first."""
-        return Sampler()(read.logits) == self._refusal_ids[0]
+        return Sampler()(prefilled.logits) == self._refusal_ids[0]
 
-    def beams(self, read: Prefilled, suppressed: SuppressedSequence | None) -> list[GeneratedToken] | None:
+    def beams(self, prefilled: Prefilled, suppressed: SuppressedSequence | None) -> list[GeneratedToken] | None:
         """The tokens of the best of several candidate answers; None where one is decoded token by token instead."""
         base, question, width = self._shared.base, self._question, self._question.beams
         if width == 1:
             return None
         try:
             return reranked_tokens(
-                beam_steps(self._shared.upper, read.tree, read.cache),
-                read.logits,
+                beam_steps(self._shared.upper, prefilled.tree, prefilled.cache),
+                prefilled.logits,
                 width,
                 base.tokenizer,
                 question=question.text,
-                passages=read.prompt.passage_texts,
+                passages=prefilled.prompt.passage_texts,
                 stop_ids=stop_ids(base.model.generation_config, base.tokenizer),
-                stop_texts=read.prompt.stop_texts,
+                stop_texts=prefilled.prompt.stop_texts,
                 max_new_tokens=question.settings.max_new_tokens,
                 suppressed=suppressed,
             )
@@ -184,20 +197,20 @@ class Reader:
         self._reporter.note(f"not enough memory to compare {width} answers; writing the likeliest")
         return None
 
-    def stream(self, read: Prefilled, suppressed: SuppressedSequence | None) -> Iterator[GeneratedToken]:
+    def stream(self, prefilled: Prefilled, suppressed: SuppressedSequence | None) -> Iterator[GeneratedToken]:
         """The tokens of an answer, one after the other, as the settings sample them. The cache grows with it."""
         base, settings = self._shared.base, self._question.settings
         stops = stop_ids(base.model.generation_config, base.tokenizer)
         sampler = Sampler(settings.temperature, settings.top_p, settings.seed, suppressed)
         with self._disabled or nullcontext():
-            step = self._step(read)
-        return decode_stream(step, read.logits, sampler, stops, settings.max_new_tokens)
+            step = self._step(prefilled)
+        return decode_stream(step, prefilled.logits, sampler, stops, settings.max_new_tokens)
 
-    def text(self, read: Prefilled, tokens: Iterable[GeneratedToken]) -> Iterator[tuple[str, Finish | None]]:
+    def text(self, prefilled: Prefilled, tokens: Iterable[GeneratedToken]) -> Iterator[tuple[str, Finish | None]]:
         """One pair a token: the text that is final with it, and at the last one why it is the last."""
-        return answer_pieces(tokens, self._shared.base.tokenizer, read.prompt.stop_texts)
+        return answer_pieces(tokens, self._shared.base.tokenizer, prefilled.prompt.stop_texts)
 
-    def _step(self, read: Prefilled) -> Callable[[Tensor], Tensor]:
+    def _step(self, prefilled: Prefilled) -> Callable[[Tensor], Tensor]:
         """A decode step: the next logits after a token; recorded where that was asked for and can be done."""
         upper, settings = self._shared.upper, self._question.settings
         step: Callable[[Tensor], Tensor] | None = None
@@ -205,12 +218,14 @@ class Reader:
             from sharedllm_cli.model.recorded import LEAST_TOKENS, recorded_step
 
             if settings.max_new_tokens >= LEAST_TOKENS:
-                likeliest = read.logits.argmax()[None]
-                step, why_not = recorded_step(upper, read.tree, read.cache, likeliest, settings.max_new_tokens)
+                likeliest = prefilled.logits.argmax()[None]
+                step, why_not = recorded_step(
+                    upper, prefilled.tree, prefilled.cache, likeliest, settings.max_new_tokens
+                )
                 if step is None:
                     self._reporter.note(f"{why_not}; going on without")
         if step is None:
-            step = lambda token: upper.decode_step(token, read.tree, read.cache)  # noqa: E731
+            step = lambda token: upper.decode_step(token, prefilled.tree, prefilled.cache)  # noqa: E731
         return step if self._disabled is None else _within(self._disabled, step)
 
 

@@ -13,7 +13,12 @@ from sharedllm_cli.reading.scoring import Scored
 
 
 class Route(StrEnum):
-    """The ways to an answer, as `ask --json` names them. The first three put nothing before the model."""
+    """The ways to an answer, as `ask --json` names them.
+
+    `MENTIONS`, `NO_TERM_MATCHES` and `YES_NO` put nothing before the model (`asks_model`), and `OVERVIEW` disables the
+    adapter. The others are names for what the selection of passages (`reading/evidence.py`: the first page) and the
+    sources (`extracts.py: Extracts.several`) do for the question's wording.
+    """
 
     MENTIONS = "mentions"
     """The sentences that speak of the topic asked about are quoted, from the whole of the documents."""
@@ -26,7 +31,8 @@ class Route(StrEnum):
     FRONT_MATTER = "front_matter"
     """The model answers from passages, the first page among them."""
     SEVERAL = "several"
-    """The model answers from passages; all sentences about the thing asked for are its sources."""
+    """The model answers from passages. All sentences about the thing asked for are its sources, unless a passage states
+    their number."""
     PASSAGES = "passages"
     """The model answers from the best passages, and the tree beside them where it is read."""
     TREE = "tree"
@@ -48,7 +54,8 @@ def wants_overview(question: Question, scored: Scored) -> bool:
 def route(question: Question, evidence: Evidence, *, overview: bool) -> Route:
     """The route of a question, by its wording, by what the search found, and by what the adapter can do.
 
-    `overview`: `wants_overview`, and there is memory to disable the adapter.
+    `overview`: `wants_overview`, and there is memory to disable the adapter. A topic, words that occur nowhere, and yes
+    or no go before it.
     """
     wording = question.wording
     if not question.reads_tree:
@@ -60,7 +67,7 @@ def route(question: Question, evidence: Evidence, *, overview: bool) -> Route:
             return Route.YES_NO
     if overview:
         return Route.OVERVIEW
-    if not question.budget:
+    if question.reads_tree and not evidence.held:
         return Route.TREE
     if evidence.front:
         return Route.FRONT_MATTER

@@ -37,15 +37,13 @@ class Wording:
     """What a question's words say of the answer that it asks for; several may hold at once.
 
     `topic`: it asks whether the document mentions this, or what it says of it. `several`: it asks for all of a thing or
-    for their number. `yes_no`: yes or no answers it; `reported`: it asks what the document says by its kind (`does the
-    contract say whether …`). `front_matter`: author, title or date of the document itself. `whole`: the document as a
-    whole (a summary, its subject).
+    for their number. `yes_no`: yes or no answers it. `front_matter`: author, title or date of the document itself.
+    `whole`: the document as a whole (a summary, its subject).
     """
 
     topic: str | None
     several: Several | None
     yes_no: bool
-    reported: bool
     front_matter: bool
     whole: bool
 
@@ -56,13 +54,12 @@ class Wording:
             topic=topic_asked_about(question, leaning=follows),
             several=asks_for_several(question),
             yes_no=asks_yes_no(question),
-            reported=asks_what_is_reported(question),
             front_matter=asks_for_front_matter(question),
             whole=names_the_whole(question),
         )
 
 
-PLAIN = Wording(None, None, yes_no=False, reported=False, front_matter=False, whole=False)
+NO_WORDING = Wording(None, None, yes_no=False, front_matter=False, whole=False)
 """The wording of a question to which no rule applies."""
 
 
@@ -283,7 +280,7 @@ _VERBS: Mapping[str, frozenset[str]] = MappingProxyType(
 )
 """The verbs that a question of yes or no begins with, by language; French puts its verbs otherwise."""
 _UNMISTAKEN = "darf dürfen kann puede pueden può possono mag mogen moet moeten pode podem"
-_PLAIN = frozenset(_UNMISTAKEN.split())
+_UNMISTAKEN_VERBS = frozenset(_UNMISTAKEN.split())
 """Verbs that say by themselves which language they are of: a short question seldom does."""
 
 _FIRST = re.compile(r"[^\W\d_]+")
@@ -329,7 +326,7 @@ def _begins_as_one(asked: str, is_question: bool) -> bool:
     language = detect_language(asked, {name: STOP_WORDS[name] for name in _VERBS})
     if set(said) & ALTERNATIVES[language]:
         return False
-    if said[0] in _PLAIN or said[0] in _VERBS[language]:
+    if said[0] in _UNMISTAKEN_VERBS or said[0] in _VERBS[language]:
         return True
     return language == "french" and bool(_INVERTED.search(asked)) and not _FRENCH_ASKING.match(asked)
 

@@ -47,7 +47,7 @@ def beam_search(
 
     None where what is said so far of a longer one is likelier than they are. An answer of no token is none.
 
-    `first_logits` [vocabulary] follow the running text; `step(tokens [N], parents [N])` gives the logits [N,
+    `first_logits` [vocabulary] follow the prompt; `step(tokens [N], parents [N])` gives the logits [N,
     vocabulary] after tokens that go on from beams of the step before, of which there is one before the first.
     `width` beams are followed. The search ends when as many answers have ended and no beam is as likely as they
     are, or when the best beam is e^6 times less likely than the best of them; so fewer than `width` may be found, or

@@ -1,4 +1,4 @@
-"""The running text X_D as token ids: system prompt, history, verbatim passages and question, with room for the answer.
+"""The prompt X_D as token ids: system prompt, history, verbatim passages and question, with room for the answer.
 
 The frame (role marks, separators) is the tokenizer's own chat template; without one it is a plain form. What people
 wrote (documents, file names, question, history, system prompt) is put into the frame as plain text: a document that
@@ -32,7 +32,7 @@ _QUESTION = "Question:"
 
 @dataclass(frozen=True)
 class PassageText:
-    """A stretch of a document to stand verbatim in the running text; `score` ranks it, a larger one is kept longer.
+    """A stretch of a document to stand verbatim in the prompt; `score` ranks it, a larger one is kept longer.
 
     `part` names the part in which it stands, of a document that has parts.
     """
@@ -55,7 +55,7 @@ class Turn:
 
 @dataclass(frozen=True)
 class Prompt:
-    """A running text that leaves room for the answer, and what had to go for it.
+    """A prompt that leaves room for the answer, and what had to go for it.
 
     `passages` are the kept ones, by their place in the given sequence, `passage_texts` their words; `evidence_tokens`
     counts those, without marks. `text` is what `token_ids` spell, for `--verbose`. A model without a chat template has
@@ -94,7 +94,7 @@ def build(
     system: str | None = None,
     rule: str = RULE,
 ) -> Prompt:
-    """Build the running text such that it and `max_new_tokens` fit the window (in tokens).
+    """Build the prompt such that it and `max_new_tokens` fit the window (in tokens).
 
     If they don't, the oldest turns go first, then the passages with the lowest score (of equal ones the first, the
     farthest from the question). The passages stand in the order given. `system` replaces the built-in system prompt and

@@ -111,7 +111,7 @@ def mentions(topic: str, documents: Sequence[OpenDocument], allowed: Sequence[To
     return sorted(told, key=lambda one: (-one.share, one.place.document, one.place.first_token))
 
 
-def in_reading_order(found: Sequence[Quoted]) -> list[Quoted]:
+def in_document_order(found: Sequence[Quoted]) -> list[Quoted]:
     """Sentences as they follow each other in the documents."""
     return sorted(found, key=lambda one: (one.place.document, one.place.first_token))
 

@@ -113,7 +113,7 @@ def answering_first(found: Sequence[Source], answer: str) -> list[Source]:
 
 
 def passage_text(opened: OpenDocument, passage: Passage) -> list[PassageText]:
-    """A passage as it stands in the running text: one piece a page, so that every word knows its page."""
+    """A passage as it stands in the prompt: one piece a page, so that every word knows its page."""
     start, end = characters(opened, passage.first_token, passage.end_token)
     pieces = []
     for page, first, last in opened.document.page_spans(start, end):

@@ -19,6 +19,8 @@ from sharedllm_cli.errors import UsageError
 LATE_SHARE_AFTER, LATE_SHARE_BEFORE = 0.7, 0.5
 """In the hybrid a leaf has at least these shares of the late interaction of the leaf before it and of the one after it
 (docs/log/ has the measurement)."""
+BY_WORDS = frozenset({"hybrid", "bm25", "right"})
+"""The policies whose scores rest on the question's words: without any of them no leaf is better than another."""
 BLOCK_TOKENS = 8192
 """Late interaction compares this many leaf tokens with the question at once, which bounds its memory."""
 

@@ -168,7 +168,7 @@ class _Parrot:
     def cache(self) -> list[int]:
         return []
 
-    def begin(self, tokens: torch.Tensor, tree: None, reporter: Any) -> tuple[torch.Tensor, list[int]]:
+    def prefill(self, tokens: torch.Tensor, tree: None, reporter: Any) -> tuple[torch.Tensor, list[int]]:
         cache = self.cache()
         return self.decode_step(tokens, tree, cache), cache
 

@@ -10,7 +10,7 @@ from asking import question, selected
 from open_documents import opened
 
 from sharedllm_cli.answering.routing import Route, route, wants_overview
-from sharedllm_cli.answering.wording import PLAIN
+from sharedllm_cli.answering.wording import NO_WORDING
 
 TEXT = "The keeper lights the lamp. Bats are not landed on the island. Smoking is allowed on the rocks. " * 40
 
@@ -60,6 +60,6 @@ def test_without_memory_for_an_overview_the_adapter_answers() -> None:
     "text", [text for text, way in ROUTES.items() if way not in (Route.NO_TERM_MATCHES, Route.FRONT_MATTER)]
 )
 def test_no_rule_about_wording_applies_to_plain_wording(text: str) -> None:
-    asked = replace(question(text), wording=PLAIN)
+    asked = replace(question(text), wording=NO_WORDING)
     _, evidence = selected(asked, opened([TEXT]))
     assert route(asked, evidence, overview=wants_overview(asked, evidence.scored)) is Route.PASSAGES

@@ -18,7 +18,7 @@ from sharedllm_cli.errors import DocumentError
 
 KEYS = {
     "": {"question", "answer", "sources", "coverage", "tree", "answered", "reason"}
-    | {"matches", "index", "model", "timing", "memory", "warnings", "not_read"},
+    | {"route", "matches", "index", "model", "timing", "memory", "warnings", "not_read"},
     "coverage": {"tokens", "tokens_read", "chunks", "pages", "pages_without_text"},
     "tree": {"preserved_nodes", "kept_keys", "ratio", "policy"},
     "index": {"text_hit", "trees_hit", "path", "bytes"},

@@ -117,7 +117,7 @@ class Base:
 
 @dataclass(frozen=True)
 class Extent:
-    """How much is read: T tokens of the document, R tokens of running text behind it."""
+    """How much is read: T tokens of the document, R tokens of prompt behind it."""
 
     tokens: int
     running: int
@@ -218,7 +218,7 @@ def node_vectors(base: Base, cost: TreeCost) -> Work:
 
 
 def read_running(base: Base, running: int, tree_keys: int = 0, reading_layers: int = 0) -> Work:
-    """The running text through all layers to its last logits; `tree_keys` are read in so many of them."""
+    """The prompt through all layers to its last logits; `tree_keys` are read in so many of them."""
     layers = base.facts.layer_count
     pairs = layers * running * (running + 1) // 2 + reading_layers * running * tree_keys
     operations = 2 * base.matrix * layers * running + base.pair * pairs + base.head.operations
@@ -264,7 +264,7 @@ def encode_bidirectional(base: Base, encoder: EncoderShape, tokens: int) -> Work
 
 
 def read_cross(base: Base, extent: Extent) -> Work:
-    """The running text through the decoder, each layer of which also looks at all of the encoder's output."""
+    """The prompt through the decoder, each layer of which also looks at all of the encoder's output."""
     own = read_running(base, extent.running)
     layers, facts = base.facts.layer_count, base.facts
     projections = 2 * facts.hidden_size * facts.attention_heads * facts.head_dim * layers

@@ -231,7 +231,7 @@ def _timed(found: dict[str, Any]) -> list[str]:
         "tokens",
         "arm",
         "asking beside model and selected keys",
-        "of it the running text's",
+        "of it the prompt's",
         "rest within 200 MB",
     )
     lines += markdown(columns, asking)

@@ -146,7 +146,7 @@ def _tree(model: Any) -> CompressedNodes:
 
 
 def _logits(model: Any, form: str, steps: int = 0) -> Tensor:
-    """Logits of the running text with the tree, read at once or in `steps` after its first half."""
+    """Logits of the prompt with the tree, read at once or in `steps` after its first half."""
     upper = _open_upper(model, form)
     tree = upper.context(_tree(model), _CHUNKS)
     ids = _ids(1, _RUNNING).to(model.device)
@@ -161,7 +161,7 @@ def _logits(model: Any, form: str, steps: int = 0) -> Tensor:
 
 
 def upper_model(device: torch.device, dtype: torch.dtype, form: str) -> Finding:
-    """Logits of a running text that reads a tree through open gates, the tree computed on the device too."""
+    """Logits of a prompt that reads a tree through open gates, the tree computed on the device too."""
     reference, model = _pair(device, dtype)
     error = relative_error(_logits(model, form), _logits(reference, form))
     return Finding(f"upper model, {form}, {_type_name(dtype)}", error, BOUNDS[dtype])

@@ -61,7 +61,7 @@ class Asked:
 
 
 ASKING_BYTES = 200e6
-"""What asking may take beside the model and the keys and values read, selected and the running text's."""
+"""What asking may take beside the model and the keys and values read, selected and the prompt's."""
 FLAT_BYTES = 64e6
 """By how much the peak of reading a million tokens may pass that of reading an eighth of them."""
 _PRODUCT_BOUND = 2e-2
@@ -169,7 +169,7 @@ def quantized_products(subject: Subject) -> dict[str, Any]:
 def asking(found: dict[str, Any], own_bytes: int) -> list[dict[str, Any]]:
     """Of each indexed reading that was measured: its peak beside the model and the selected keys and values.
 
-    `own_bytes` of it are keys and values of the running text itself.
+    `own_bytes` of it are keys and values of the prompt itself.
     """
     rows = []
     for length, of in found["lengths"].items():

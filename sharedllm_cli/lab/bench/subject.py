@@ -170,7 +170,7 @@ _QUESTION_WORDS = 8
 
 @dataclass(frozen=True)
 class Reading:
-    """A document of T tokens, a question of it, and R tokens of running text.
+    """A document of T tokens, a question of it, and R tokens of prompt.
 
     `seconds`: what tokenizing took (every arm needs it), and splitting and counting words (what BM25 asks of a text).
     """

@@ -1,6 +1,6 @@
 """The ways of reading that are timed against each other: what they share, and those that read the whole text.
 
-An arm reads a document of T tokens and R tokens of running text and gives the first token (`cold`), where it has an
+An arm reads a document of T tokens and R tokens of prompt and gives the first token (`cold`), where it has an
 index does so from that (`indexed`), and then goes on token by token. What it must do at least, `bench.counts` says.
 """
 
@@ -49,7 +49,7 @@ class Arm(Protocol):
         """The model is this arm's own within; making its weights counts to no time."""
 
     def cold(self, reading: Reading, clock: Clock) -> Prefilled:
-        """Read the document and the running text, to the first token."""
+        """Read the document and the prompt, to the first token."""
 
     def cold_steps(self, extent: Extent) -> list[Work]:
         """What `cold` must do at least."""
@@ -72,7 +72,7 @@ def document_ids(reading: Reading, device: torch.device) -> Tensor:
 
 
 def running_ids(reading: Reading, device: torch.device) -> Tensor:
-    """The running text's token ids [R]."""
+    """The prompt's token ids [R]."""
     return torch.from_numpy(reading.running).long().to(device)
 
 
@@ -135,7 +135,7 @@ class _Plain:
         return self._installed
 
     def _ids(self, reading: Reading) -> Tensor:
-        """The document's tokens and those of the running text, [T + R]."""
+        """The document's tokens and those of the prompt, [T + R]."""
         device = self._subject.placement.device
         return torch.cat([document_ids(reading, device), running_ids(reading, device)])
 

@@ -147,7 +147,7 @@ class _Evaluation:
             "answers": list(asked.answers),
             "answerable": asked.answerable,
         }
-        if arm.needs_tree or reader.reads_tree:
+        if arm.needs_tree or (arm.name in ("sharedllm", "plain") and reader.reads_tree):
             _ = reader.nodes  # built before the clock starts
         started = perf_counter()
         read = arm.read(reader, asked.text, answer_tokens)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from time import perf_counter
 from types import MappingProxyType
 from typing import Any
 
@@ -16,7 +17,7 @@ from sharedllm_cli.answering.pipeline import Pipeline, Reading, Retrieved
 from sharedllm_cli.answering.question import Question
 from sharedllm_cli.answering.reader import SharedPrefix
 from sharedllm_cli.answering.routing import Route
-from sharedllm_cli.answering.wording import PLAIN
+from sharedllm_cli.answering.wording import NO_WORDING
 from sharedllm_cli.config import Settings
 from sharedllm_cli.errors import UsageError
 from sharedllm_cli.generation.prompt import NOT_IN_DOCUMENT, PassageText, Prompt
@@ -62,9 +63,10 @@ class Answered:
     """An answer and its measurements.
 
     `nll` is the sum over the gold answer's tokens of their negative log-likelihood in nats, each given the prompt and
-    the gold tokens before it. `refusal_nll` is that of the refusal with its end; `otherwise` is what is answered given
-    that it is not the refusal, and `otherwise_nll` the cost of its tokens. `first_token_s`: seconds from the question
-    to the first token. `route`: how it was answered, None for an arm that does not search.
+    the gold tokens before it. `refusal_nll` is that of the refusal with its end. `otherwise` is the model's answer given
+    that it is not the refusal (which `--refuse-from` would give, whatever the route), and `otherwise_nll` the cost of
+    its tokens. `first_token_s`: seconds from the prompt to the first token, or to the quoted answer. `route`: how it
+    was answered, None for an arm that does not search.
     """
 
     answer: str
@@ -91,11 +93,11 @@ class DocumentReader:
         self, opened: OpenDocument, shared: SharedModel, settings: Settings, store: IndexStore, reporter: Reporter
     ) -> None:
         self.opened = opened
-        self.settings = settings
+        self.settings = replace(settings, temperature=0.0, cuda_graphs=False)  # greedy, whatever the user's own are
         self._shared = shared
         self._store = store
         self._reporter = RememberingReporter(reporter)
-        self._trees = Trees(store, shared, settings, reporter)
+        self._trees = Trees(store, shared, self.settings, reporter)
         self._prefix = SharedPrefix()
         self.scored = DocumentScorer(opened, shared)
 
@@ -111,7 +113,7 @@ class DocumentReader:
         if tree is not None:
             asked = replace(asked, reads_tree=tree)
         if plain:
-            asked = replace(asked, wording=PLAIN)
+            asked = replace(asked, wording=NO_WORDING)
         if asked.reads_tree:
             _ = self.nodes  # found on disk, or built
         library = Library([self.opened])
@@ -120,7 +122,9 @@ class DocumentReader:
         def score(query: str) -> Scored:
             return scores(query, asked.policy)
 
-        return Pipeline(asked, library, self._shared, self._trees, self._store, self._reporter, score=score)
+        made = Pipeline(asked, library, self._shared, self._trees, self._store, self._reporter, score=score)
+        made.reader.timed = True
+        return made
 
     @property
     def reads_tree(self) -> bool:
@@ -166,19 +170,23 @@ class DocumentReader:
             answer, _ = self._decoded(read, reading, None)
         else:
             answer = otherwise  # token by token both ways agree where the first one is not the refusal's
-        route = None if read.plain or read.retrieved is None else read.retrieved.route
-        if route is not None and read.retrieved is not None and not route.asks_model:
-            answer = otherwise = _plain_refusal(pipeline.extract(read.retrieved).text)
-        elif route is Route.OVERVIEW:
-            own = Reading(prefilled.copy(), None)
-            answer = otherwise = "".join(piece for piece, _ in pipeline.decode(own)).strip()
+        route, first_token_s = None, prefilled.seconds
+        if read.retrieved is not None and not read.plain:
+            route, started = read.retrieved.route, perf_counter()
+            if route is Route.OVERVIEW:
+                own = Reading(prefilled.copy(), None)
+                answer = "".join(piece for piece, _ in pipeline.decode(own)).strip()
+            elif not route.asks_model:
+                answer = _plain_refusal(pipeline.extract(read.retrieved).text)
+                otherwise = answer if route is Route.NO_TERM_MATCHES else otherwise
+                first_token_s = perf_counter() - started
         return Answered(
             answer=answer,
             nll=nll,
             refusal_nll=refusal.nll,
             otherwise=otherwise,
             otherwise_nll=sum(reader.score(prefilled, ids)),
-            first_token_s=prefilled.seconds,
+            first_token_s=first_token_s,
             prompt_tokens=len(read.prompt.token_ids),
             evidence_tokens=read.prompt.evidence_tokens,
             tree_keys=read.tree_keys,
@@ -201,12 +209,12 @@ def _plain_refusal(answer: str) -> str:
 
 
 def _closed(reader: DocumentReader, text: str, answer_tokens: int) -> Read:
-    pipeline = reader.pipeline(text, answer_tokens)
+    pipeline = reader.pipeline(text, answer_tokens, tree=False)
     return Read(pipeline, pipeline.reader.prompt())
 
 
 def _full(reader: DocumentReader, text: str, answer_tokens: int) -> Read | None:
-    pipeline = reader.pipeline(text, answer_tokens)
+    pipeline = reader.pipeline(text, answer_tokens, tree=False)
     if reader.opened.tokens > reader.room(pipeline):
         return None
     prompt = pipeline.reader.prompt([reader.passage(0, reader.opened.tokens)])
@@ -216,7 +224,7 @@ def _full(reader: DocumentReader, text: str, answer_tokens: int) -> Read | None:
 def _truncate(reader: DocumentReader, text: str, answer_tokens: int) -> Read:
     if whole := _full(reader, text, answer_tokens):
         return whole
-    pipeline = reader.pipeline(text, answer_tokens)
+    pipeline = reader.pipeline(text, answer_tokens, tree=False)
     tokens, room = reader.opened.tokens, reader.room(pipeline)
     room -= room % (reader.window // _GRAINS)
     for budget in range(min(tokens - 2, room), 1, -_STEP):

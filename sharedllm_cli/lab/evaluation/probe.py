@@ -43,7 +43,7 @@ from sharedllm_cli.weights.references import describe
 
 @dataclass(frozen=True)
 class Posed:
-    """A question as running text and its gold answer, both token ids; `text` is the question alone, for the search."""
+    """A question as prompt and its gold answer, both token ids; `text` is the question alone, for the search."""
 
     text: str
     prompt_ids: list[int]
@@ -125,7 +125,7 @@ def through_layers(context: TreeContext, layers: Collection[int]) -> TreeContext
 def answer_losses(upper: UpperModel, posed: Sequence[Posed], tree: TreeContext | None) -> list[float]:
     """Mean negative log-likelihood in nats of each gold answer's tokens, all questions in one batch.
 
-    Running texts are padded on the right, where causal attention hides the padding without a mask.
+    Prompts are padded on the right, where causal attention hides the padding without a mask.
     """
     texts = [[*one.prompt_ids, *one.answer_ids[:-1]] for one in posed]
     length = max(map(len, texts))

@@ -116,7 +116,7 @@ class Distillation:
     """`distill`: the upper model with the tree learns what the base model says that has the same text in its window.
 
     The loss is the divergence of the two distributions, KL(base ‖ upper), at every target. Samples without a teacher
-    are compared with the base model on the same running text.
+    are compared with the base model on the same prompt.
     """
 
     name = "distill"

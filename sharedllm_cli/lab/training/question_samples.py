@@ -85,7 +85,7 @@ class Asked:
 
 @dataclass(frozen=True)
 class Case:
-    """Passages as they stand in the running text, and what is asked of them."""
+    """Passages as they stand in the prompt, and what is asked of them."""
 
     passages: list[PassageText]
     asked: list[Asked]
@@ -110,7 +110,7 @@ class QuestionSamples:
     ) -> None:
         """`scores` choose passages and nodes, as they would for `ask`.
 
-        `taught` samples have a teacher: the documents of their tree stand whole in its running text.
+        `taught` samples have a teacher: the documents of their tree stand whole in its prompt.
         """
         self._scores = scores
         self._taught = taught

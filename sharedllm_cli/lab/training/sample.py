@@ -1,6 +1,6 @@
 """One training sample, and samples side by side as tensors.
 
-A sample is a running text in which several questions may share their passages. The prompt of every question is exactly
+A sample is a prompt in which several questions may share their passages. The prompt of every question is exactly
 that of `ask` (generation/prompt.py). Prompts that begin alike are laid over each other: the shared beginning stands
 once, each question with its answer is a branch that sees the beginning and itself, at the positions it would have
 alone. So each branch computes what it would compute alone, and passages are read once for several questions.
@@ -34,11 +34,11 @@ NO_TARGET = -1
 
 @dataclass(frozen=True)
 class Sample:
-    """A running text to learn from; all arrays are int64 [n].
+    """A prompt to learn from; all arrays are int64 [n].
 
     `targets[i]` is the token to be predicted after token i, NO_TARGET where nothing is learned; `positions` count
     within each branch; `branches` say which question a token belongs to. `tree` is what injected layers read, if
-    anything. `teacher` has the same targets after a running text that holds the documents word for word. `weight` is
+    anything. `teacher` has the same targets after a prompt that holds the documents word for word. `weight` is
     what each of its targets counts in the loss: a text has many, an answer few.
     """
 
