@@ -65,8 +65,8 @@ class Answered:
     `nll` is the sum over the gold answer's tokens of their negative log-likelihood in nats, each given the prompt and
     the gold tokens before it. `refusal_nll` is that of the refusal with its end. `otherwise` is the model's answer
     given that it is not the refusal (which `--refuse-from` would give, whatever the route), and `otherwise_nll` the
-    cost of its tokens. `first_token_s`: seconds from the prompt to the first token, or to the quoted answer. `route`: how it
-    was answered, None for an arm that does not search.
+    cost of its tokens. `first_token_s`: seconds from the prompt to the first token, or to the quoted answer. `route`:
+    how it was answered, None for an arm that does not search.
     """
 
     answer: str
