@@ -51,7 +51,7 @@ def upper(tiny: BaseModel) -> TrainedUpper:
 def objective(upper: TrainedUpper, tiny: BaseModel, monkeypatch: pytest.MonkeyPatch) -> ExpectedRisk:
     """The objective over a model that finds the answers `SAID` likely, whatever it is asked."""
     found = [FinishedBeam(tuple(answer_ids(tiny.tokenizer, text)), float(cost)) for cost, text in enumerate(SAID)]
-    monkeypatch.setattr(risk, "candidates", lambda *_: found)
+    monkeypatch.setattr(risk, "beam_search", lambda *_: found)
     # The adapter is in place: a second upper model around the same layers would put it in twice.
     plain = UpperModel.__new__(UpperModel)
     plain.model, plain.adapter = upper.base, upper.adapter
@@ -101,7 +101,7 @@ def test_where_all_answers_are_worth_the_same_there_is_no_choice(
     objective: ExpectedRisk, tiny: BaseModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     found = [FinishedBeam(tuple(answer_ids(tiny.tokenizer, text)), 1.0) for text in ("1802", "1803")]
-    monkeypatch.setattr(risk, "candidates", lambda *_: found)
+    monkeypatch.setattr(risk, "beam_search", lambda *_: found)
     assert objective.choices(posed(tiny.tokenizer), CPU) == []
 
 
