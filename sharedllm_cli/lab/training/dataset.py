@@ -19,6 +19,7 @@ from sharedllm_cli.generation.prompt import NOT_IN_DOCUMENT, PassageText
 from sharedllm_cli.lab.training import trees
 from sharedllm_cli.lab.training.corpus import Documents
 from sharedllm_cli.lab.training.located import LocatedDocument, LocatedQuestion
+from sharedllm_cli.lab.training.near_misses import near_miss
 from sharedllm_cli.lab.training.sample import Posed, Sample, question_answers
 from sharedllm_cli.lab.training.searching import LeafScores, by_words
 from sharedllm_cli.lab.training.trees import TreePlan
@@ -45,6 +46,8 @@ class Mixture:
     """The first question's answer is taken out of its own best passages."""
     foreign_question: float = 0.3
     """A question of another document of the same file stands among them."""
+    near_miss: float = 0.15
+    """A question of the document stands among them with a name or a number that the passages don't hold."""
     left_missed: float = 0.3
     """Where the search misses the answer it is not put in: the question is unanswerable as it would be in use."""
     second_document: float = 0.2
@@ -266,6 +269,8 @@ class QuestionSamples:
         if random.random() < mixture.foreign_question:
             _, stranger = self._documents.draw(random, file)
             asked += drawing.foreign(stranger)
+        if random.random() < mixture.near_miss:
+            asked += drawing.near_miss()
         return Case(drawing.texts(), asked, stranger=stranger)
 
 
@@ -356,6 +361,15 @@ class _Drawing:
         if one.needs_all or one.answer.lower().rstrip(".") in shown:
             return []
         return [Asked(one.question, NOT_IN_DOCUMENT, one.answers, False)]
+
+    def near_miss(self) -> list[Asked]:
+        """A question of the document, asked about a name or a number that stands in none of the passages."""
+        questions = self.document.questions
+        one = questions[int(self._random.integers(len(questions)))]
+        others = [text for other in questions if other is not one for text in (other.question, f"a {other.answer}")]
+        shown = " ".join(passage.text for passage in self.texts())
+        found = near_miss(one.question, others, shown, self._random)
+        return [] if found is None else [Asked(found.question, NOT_IN_DOCUMENT, one.answers, False)]
 
     def texts(self) -> list[PassageText]:
         """The passages as the prompt takes them: named, with their pages and scores."""

@@ -1,9 +1,9 @@
 """One training sample: a running text in which several questions may share their passages, and what is to be learned.
 
-The prompt of every question is exactly that of `ask` (generation/prompt.py). Prompts that begin alike are laid over
-each other: the shared beginning stands once, each question with its answer is a branch that sees the beginning and
-itself, at the positions it would have alone. So each branch computes what it would compute alone, and passages are
-read once for several questions.
+The prompt of every question is that of `ask` (generation/prompt.py) with the rule of its kind (generation/kinds.py).
+Prompts that begin alike are laid over each other: the shared beginning stands once, each question with its answer is a
+branch that sees the beginning and itself, at the positions it would have alone. So each branch computes what it would
+compute alone, and passages are read once for several questions.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import numpy as np
 from sharedllm_cli.documents.chunking import plain_ids
 from sharedllm_cli.errors import ModelError
 from sharedllm_cli.generation import prompt
+from sharedllm_cli.generation.kinds import rule_for
 from sharedllm_cli.generation.prompt import PassageText
 
 if TYPE_CHECKING:
@@ -88,7 +89,14 @@ def question_answers(
     answers: list[list[int]] = []
     for question, answer in asked:
         ids = answer_ids(tokenizer, answer)
-        built = prompt.build(tokenizer, window=window, max_new_tokens=len(ids), question=question, passages=passages)
+        built = prompt.build(
+            tokenizer,
+            window=window,
+            max_new_tokens=len(ids),
+            question=question,
+            passages=passages,
+            rule=rule_for(question),
+        )
         if len(built.passages) < len(passages):
             return None
         prompts.append(built.token_ids)
