@@ -58,7 +58,8 @@ _STEPS = re.compile(
 _EXPLANATION = re.compile(
     r"\bwhy\b|\bhow come\b|\b(?:explain|describe)\b|\bin what way\b"
     r"|\bwhat (?:does|do|did|is|are|was|were) .+ (?:do|mean|for|happen)\s*(?:\(|\?|$)"
-    r"|\bwhat (?:is|are|was|were) the (?:reasons?|purposes?|causes?|differences?)\b"
+    r"|\bwhat (?:is|are|was|were) (?:the (?:reasons?|purposes?|causes?|differences?)|meant by)\b"
+    r"|\bwhat (?:is|are) (?:an?|any) [^?]*\?"
     r"|\bhow (?:do|does|did|is|are|was|were|can|could|will|would|should|has|have|had)\b"
     r"(?!.*\b(?:feel|felt|called|named)\b)",
     re.IGNORECASE,

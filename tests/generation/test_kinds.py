@@ -14,6 +14,7 @@ from sharedllm_cli.generation.prompt import RULE
         (Kind.SHORT, ["When was it lit?", "Who lit it?", "How many lamps are there?", "What did she do that day?"]),
         (Kind.SHORT, ["How tall is it?", "How did the king feel?", "Which option sets it?"]),
         (Kind.YES_NO, ["Is it lit?", "Can I descale it with vinegar?", 'In "Skerry": Does it burn oil?']),
+        (Kind.EXPLANATION, ["What is a data frame?", "What is meant by leeway?"]),
         (Kind.EXPLANATION, ["Why was it lit?", "What does tapply() do?", "How is the filter cleaned?"]),
         (Kind.EXPLANATION, ["Skerry: Why was it lit?", "Why was it lit (in Skerry)?", "What is the lens used for?"]),
         (Kind.STEPS, ["How do I clean it?", "how to trim the wick", "What should I do if it smokes?"]),
