@@ -175,12 +175,12 @@ def question(title: str, verbs: Verbs, random: np.random.Generator) -> str | Non
         return title
     started, gerund = _STARTS.match(title), _GERUND.match(title)
     if started:
-        return _form(_STEP_FORMS, started["rest"].rstrip("?. "), random)
+        return _form(_STEP_FORMS, _lowered(started["rest"]), random)
     if gerund:
         verb = verbs.of(gerund["verb"])
-        return None if verb is None else _form(_STEP_FORMS, verb + gerund["rest"].rstrip("?. "), random)
+        return None if verb is None else _form(_STEP_FORMS, verb + gerund["rest"].rstrip("?.: "), random)
     if count > 1 and title.split()[0].lower() in verbs:
-        return _form(_STEP_FORMS, title[0].lower() + title[1:].rstrip("?. "), random)
+        return _form(_STEP_FORMS, _lowered(title), random)
     if count <= 4 and not title.endswith(":") and title.lower() not in _EMPTY:
         return _form(_MEANING_FORMS, title if title[1:] != title[1:].lower() else title[0].lower() + title[1:], random)
     return None
@@ -192,6 +192,10 @@ license|copyright|general|other|miscellaneous|references|features|contents|index
 further reading|basic concepts|related topics|more information|table of contents|caution|tips and tricks
 """
 _EMPTY = frozenset(_SAYS_NOTHING.strip().replace("\n", "|").split("|"))
+
+
+def _lowered(title: str) -> str:
+    return title[0].lower() + title[1:].rstrip("?.: ")
 
 
 def _form(forms: Sequence[str], asked: str, random: np.random.Generator) -> str:
@@ -228,7 +232,8 @@ def records(
     """A manual's documents with their questions; so large a share of them is asked of what was taken out."""
     titles = Counter(one.title.lower() for one in found)
     for number, part in enumerate(_parts(found), start=1):
-        text, asked = "", []
+        text = ""
+        asked: list[dict[str, Any]] = []
         for section in part:
             made = pair(section, verbs, random) if titles[section.title.lower()] == 1 else None
             identity = f"{manual}-{number}-{len(asked)}"
