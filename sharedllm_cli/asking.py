@@ -29,22 +29,21 @@ from sharedllm_cli.generation import prompt as prompts
 from sharedllm_cli.generation.answering import (
     answer_pieces,
     first_sentences,
+    reranked_tokens,
     stop_ids,
-    weighed_tokens,
     with_sentence_replaced,
 )
 from sharedllm_cli.generation.grounding import AnswerCheck, as_model_says, assess, not_found, unsupported_words
 from sharedllm_cli.generation.prompt import NOT_IN_DOCUMENT, PassageText, Prompt, Turn
 from sharedllm_cli.generation.refusal import refusal_ids, refuses
-from sharedllm_cli.generation.sampling import Sampler, Unsaid
+from sharedllm_cli.generation.sampling import Sampler, SuppressedSequence
 from sharedllm_cli.generation.stream import Finish, GeneratedToken, decode_stream
 from sharedllm_cli.index.store import IndexStore
 from sharedllm_cli.memory import is_out_of_memory, memory_for, peak_bytes, release
-from sharedllm_cli.model.adapter import Silence
-from sharedllm_cli.model.branches import branching
+from sharedllm_cli.model.adapter import AdapterDisabled
 from sharedllm_cli.model.cross_attention import TreeContext
-from sharedllm_cli.model.recorded import LEAST_TOKENS, recorded_step
 from sharedllm_cli.model.shared import SharedModel, model_use
+from sharedllm_cli.model.upper import beam_steps
 from sharedllm_cli.progress import RememberingReporter
 from sharedllm_cli.reading.checking import checked
 from sharedllm_cli.reading.choosing import Choosing, Chosen, looked_for, tokens_read
@@ -64,16 +63,16 @@ OVERVIEW_SENTENCES = 2
 
 
 @dataclass(frozen=True)
-class _Begun:
+class _Prefilled:
     """A running text that the model has read: logits [vocabulary] after it, and the cache that holds it.
 
-    `unsaid` keeps the answer from being the sentence that the document does not say, which `refused` says instead.
+    `suppressed` keeps the answer from being the sentence that the document does not say, which `refused` says instead.
     """
 
     prompt: Prompt
     first: Tensor
     cache: Any
-    unsaid: Unsaid | None
+    suppressed: SuppressedSequence | None
     refused: bool
 
 
@@ -107,13 +106,13 @@ class Asking:
         self._budget = shared.passage_budget(settings)
         self._reads_tree = shared.reads_tree(settings)
         self._threshold = shared.refuse_from(settings)
-        self._silence: Silence | None = None
+        self._disabled: AdapterDisabled | None = None
         if not self._budget and not self._reads_tree:
             raise UsageError(
                 "with --evidence-tokens 0 and no tree the model would read nothing of the document",
                 hint="leave --evidence-tokens above 0, or use an adapter that reads the tree",
             )
-        self._allowed, self._told_pages = allowed_tokens(self._documents, pages)
+        self._allowed, self._pages_report = allowed_tokens(self._documents, pages)
 
     @property
     def _documents(self) -> list[OpenDocument]:
@@ -149,10 +148,10 @@ class Asking:
         finish: Finish = "stop"
         smaller = "use fewer --evidence-tokens or --max-new-tokens, --candidates 1 or --quantize 4bit"
         with memory_for("write the answer", smaller):
-            begun, read = self._read(choosing, chosen, tree.context)
-            begun_s = perf_counter() - started
-            weighed = None if begun.refused else self._weighed(begun, tree.context)
-            decoded = self._decode(begun, tree.context, weighed)
+            prefilled, read = self._read(choosing, chosen, tree.context)
+            prefilled_s = perf_counter() - started
+            reranked = None if prefilled.refused else self._reranked(prefilled, tree.context)
+            decoded = self._decode(prefilled, tree.context, reranked)
             instead = NOT_IN_DOCUMENT if trees else self._unfound(read)
             for piece, ended in with_sentence_replaced(decoded, NOT_IN_DOCUMENT, instead):
                 if not timing.new_tokens:
@@ -164,10 +163,10 @@ class Asking:
                     yield piece
         timing.total_s = perf_counter() - started
         # The tokens of an answer that was weighed come at once: the search for it is what took time.
-        spent = timing.total_s - (timing.index_s + timing.first_token_s if weighed is None else begun_s)
+        spent = timing.total_s - (timing.index_s + timing.first_token_s if reranked is None else prefilled_s)
         timing.tokens_per_s = (timing.new_tokens - 1) / spent if timing.new_tokens > 1 else 0.0
-        check = self._check(text, read[-1], begun.prompt, tree, finish)
-        sources = choosing.sources(read) if begun.refused else choosing.sources(read[-1:], read[:-1])
+        check = self._check(text, read[-1], prefilled.prompt, tree, finish)
+        sources = choosing.sources(read) if prefilled.refused else choosing.sources(read[-1:], read[:-1])
         if check.answered:
             sources = supporting_first(sources, self._question, text)
         several = self._several(text, check, read)
@@ -198,10 +197,10 @@ class Asking:
     def _extract(self, sought: str, choosing: Choosing, chosen: Chosen) -> Extract | None:
         """The answer to a question that is put before no model; None for any other."""
         extracts = Extracts(self._documents, self._allowed, self._unfound)
-        extractive = self._shared.keeps_to_places(self._settings)
+        extractive = self._shared.extractive_only(self._settings)
         if extractive and self._topic is not None:
             return extracts.on_topic(self._topic, choosing, chosen)
-        if chosen.hopeless:
+        if chosen.no_term_matches:
             return extracts.without_words(chosen)
         if extractive and asks_for_a_verdict(self._question):
             return extracts.on_yes_or_no(sought, self._question, choosing)
@@ -227,8 +226,8 @@ class Asking:
     def _choosing(self, scored: Scored, *, with_tree: bool) -> Choosing:
         """What there is to read; a question about the whole may be the base model's."""
         if not with_tree and self._is_about_the_whole(scored):
-            self._silence = self._silenced()
-        if self._silence:
+            self._disabled = self._disabled_adapter()
+        if self._disabled:
             self._threshold = None
         return Choosing(
             self._documents,
@@ -237,17 +236,17 @@ class Asking:
             allowed=self._allowed,
             by_words=self._settings.policy in ("hybrid", "bm25", "right"),
             question=self._question,
-            beginnings=self._silence is not None,
+            beginnings=self._disabled is not None,
         )
 
     def _is_about_the_whole(self, scored: Scored) -> bool:
         general = not scored.lexical.terms and names_the_whole(self._question)
-        return general and not asks_for_front_matter(self._question) and self._shared.keeps_to_places(self._settings)
+        return general and not asks_for_front_matter(self._question) and self._shared.extractive_only(self._settings)
 
-    def _silenced(self) -> Silence | None:
+    def _disabled_adapter(self) -> AdapterDisabled | None:
         """None, which is told, where there is no memory for a second copy of merged weights."""
         try:
-            return self._shared.adapter.silenced()
+            return self._shared.adapter.disabled()
         except (RuntimeError, MemoryError) as problem:
             if not is_out_of_memory(problem):
                 raise
@@ -255,31 +254,31 @@ class Asking:
         self._reporter.note("not enough memory to let the base model tell of the whole; asking the adapter")
         return None
 
-    def _read(self, choosing: Choosing, chosen: Chosen, tree: TreeContext | None) -> tuple[_Begun, list[Chosen]]:
+    def _read(self, choosing: Choosing, chosen: Chosen, tree: TreeContext | None) -> tuple[_Prefilled, list[Chosen]]:
         """Read one reading after the other until one is not met with a refusal; the last one, and all of them."""
         # Whether the model refuses is known before anything is said only where its sentence is weighed as a whole.
         most = 1 if self._threshold is None else self._settings.readings
         read: list[Chosen] = []
         while True:
-            begun = self._begin(chosen.passages, tree)
-            read.append(chosen.kept(begun.prompt.passages, begun.prompt.evidence_tokens))
-            following = choosing.following(read) if begun.refused and len(read) < most else None
+            prefilled = self._prefill(chosen.passages, tree)
+            read.append(chosen.kept(prefilled.prompt.passages, prefilled.prompt.evidence_tokens))
+            following = choosing.following(read) if prefilled.refused and len(read) < most else None
             if following is None:
-                return begun, read
+                return prefilled, read
             chosen = following
-            del begun  # its keys and values make room for those of the next
+            del prefilled  # its keys and values make room for those of the next
 
-    def _begin(self, passages: Sequence[PassageText], tree: TreeContext | None) -> _Begun:
+    def _prefill(self, passages: Sequence[PassageText], tree: TreeContext | None) -> _Prefilled:
         """Read a running text, and weigh the sentence that the document does not say where there is a threshold."""
         base, upper = self._shared.base, self._shared.upper
         prompt = self._prompt(passages)
-        with self._silence or nullcontext():
-            first, cache = upper.begin(torch.tensor(prompt.token_ids, device=base.device), tree, self._reporter)
+        with self._disabled or nullcontext():
+            first, cache = upper.prefill(torch.tensor(prompt.token_ids, device=base.device), tree, self._reporter)
         if self._threshold is None:
-            return _Begun(prompt, first, cache, None, False)
+            return _Prefilled(prompt, first, cache, None, False)
         ids = refusal_ids(base.tokenizer)
         costs = upper.token_nlls(first, ids, tree, cache)
-        return _Begun(prompt, first, cache, Unsaid(ids, costs), refuses(sum(costs), self._threshold))
+        return _Prefilled(prompt, first, cache, SuppressedSequence(ids, costs), refuses(sum(costs), self._threshold))
 
     def _prompt(self, passages: Sequence[PassageText]) -> Prompt:
         base, settings = self._shared.base, self._settings
@@ -289,9 +288,9 @@ class Asking:
             max_new_tokens=settings.max_new_tokens,
             question=self._question,
             passages=passages,
-            history=() if self._silence else as_model_says(self._history),
+            history=() if self._disabled else as_model_says(self._history),
             system=settings.system,
-            rule=prompts.RULE_OF_THE_WHOLE if self._silence else prompts.RULE,
+            rule=prompts.RULE_OF_THE_WHOLE if self._disabled else prompts.RULE,
         )
         self._reporter.detail("the running text", prompt.text)
         for told in prompt.left_out():
@@ -305,22 +304,22 @@ class Asking:
         return prompt
 
     def _decode(
-        self, begun: _Begun, tree: TreeContext | None, weighed: list[GeneratedToken] | None
+        self, prefilled: _Prefilled, tree: TreeContext | None, reranked: list[GeneratedToken] | None
     ) -> Iterator[tuple[str, Finish | None]]:
         """One pair a sampled token: the text that is final with it, and at the last one why it is the last."""
-        if begun.refused:
+        if prefilled.refused:
             yield NOT_IN_DOCUMENT, "stop"
             return
         base, settings = self._shared.base, self._settings
-        tokens: Iterable[GeneratedToken] | None = weighed
+        tokens: Iterable[GeneratedToken] | None = reranked
         if tokens is None:
             stops = stop_ids(base.model.generation_config, base.tokenizer)
-            sampler = Sampler(settings.temperature, settings.top_p, settings.seed, begun.unsaid)
-            with self._silence or nullcontext():
-                step = self._step(begun, tree)
-            tokens = decode_stream(self._quietly(step), begun.first, sampler, stops, settings.max_new_tokens)
-        pieces = answer_pieces(tokens, base.tokenizer, begun.prompt.stop_texts)
-        yield from self._overview(pieces, begun.prompt) if self._silence else pieces
+            sampler = Sampler(settings.temperature, settings.top_p, settings.seed, prefilled.suppressed)
+            with self._disabled or nullcontext():
+                step = self._step(prefilled, tree)
+            tokens = decode_stream(self._quietly(step), prefilled.first, sampler, stops, settings.max_new_tokens)
+        pieces = answer_pieces(tokens, base.tokenizer, prefilled.prompt.stop_texts)
+        yield from self._overview(pieces, prefilled.prompt) if self._disabled else pieces
 
     def _overview(
         self, pieces: Iterable[tuple[str, Finish | None]], prompt: Prompt
@@ -338,54 +337,57 @@ class Asking:
         yield from told
 
     def _quietly(self, step: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
-        """A step within the adapter's silence, which ends with it: a caller may do other things between two pieces."""
-        silence = self._silence
-        if silence is None:
+        """A step with the adapter disabled, each alone: a caller may do other things between two pieces."""
+        disabled = self._disabled
+        if disabled is None:
             return step
 
         def quiet(token: Tensor) -> Tensor:
-            with silence:
+            with disabled:
                 return step(token)
 
         return quiet
 
-    def _weighed(self, begun: _Begun, tree: TreeContext | None) -> list[GeneratedToken] | None:
+    def _reranked(self, prefilled: _Prefilled, tree: TreeContext | None) -> list[GeneratedToken] | None:
         """The answer where several short ones are weighed against each other, else None."""
         base = self._shared.base
         width = self._shared.candidates(self._settings)
         if width == 1:
             return None
         try:
-            return weighed_tokens(
-                branching(self._shared.upper, tree, begun.cache),
-                begun.first,
+            return reranked_tokens(
+                beam_steps(self._shared.upper, tree, prefilled.cache),
+                prefilled.first,
                 width,
                 base.tokenizer,
                 question=self._question,
-                passages=begun.prompt.passage_texts,
+                passages=prefilled.prompt.passage_texts,
                 stop_ids=stop_ids(base.model.generation_config, base.tokenizer),
-                stop_texts=begun.prompt.stop_texts,
+                stop_texts=prefilled.prompt.stop_texts,
                 max_new_tokens=self._settings.max_new_tokens,
-                unsaid=begun.unsaid,
+                suppressed=prefilled.suppressed,
             )
         except (RuntimeError, MemoryError) as problem:
             if not is_out_of_memory(problem):
                 raise
-        # Outside of the handler, so that the branches are gone.
+        # Outside of the handler, so that the beams are gone.
         release()
         self._reporter.note(f"not enough memory to weigh {width} answers; writing the likeliest")
         return None
 
-    def _step(self, begun: _Begun, tree: TreeContext | None) -> Callable[[Tensor], Tensor]:
+    def _step(self, prefilled: _Prefilled, tree: TreeContext | None) -> Callable[[Tensor], Tensor]:
         """What gives the next logits after a token: recorded, where that was asked for and can be done."""
         upper, settings = self._shared.upper, self._settings
-        if settings.cuda_graphs and settings.max_new_tokens >= LEAST_TOKENS:
-            likeliest = begun.first.argmax()[None]
-            recorded, why_not = recorded_step(upper, tree, begun.cache, likeliest, settings.max_new_tokens)
-            if recorded is not None:
-                return recorded
-            self._reporter.note(f"{why_not}; going on without")
-        return lambda token: upper.infer(token, tree, begun.cache)
+        if settings.cuda_graphs:
+            from sharedllm_cli.model.recorded import LEAST_TOKENS, recorded_step
+
+            if settings.max_new_tokens >= LEAST_TOKENS:
+                likeliest = prefilled.first.argmax()[None]
+                recorded, why_not = recorded_step(upper, tree, prefilled.cache, likeliest, settings.max_new_tokens)
+                if recorded is not None:
+                    return recorded
+                self._reporter.note(f"{why_not}; going on without")
+        return lambda token: upper.decode_step(token, tree, prefilled.cache)
 
     def _check(self, text: str, chosen: Chosen, prompt: Prompt, tree: TreeReading, finish: Finish) -> AnswerCheck:
         """Whether the question counts as answered; words are held against the passages only where they are all read."""
@@ -445,6 +447,6 @@ class Asking:
             timing=timing,
             peak_bytes=peak_bytes(),
             matches=several.count if several else None,
-            warnings=list(dict.fromkeys([*library.warnings, *self._told_pages, *told])),
+            warnings=list(dict.fromkeys([*library.warnings, *self._pages_report, *told])),
             not_read=list(library.not_read),
         )

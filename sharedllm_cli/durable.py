@@ -114,7 +114,7 @@ def sync_folder(folder: Path) -> None:
 
 
 def sha256_of(path: Path, advance: Callable[[int], None] | None = None) -> str:
-    """SHA-256 of a file's bytes, in hex; `advance` is told the bytes read."""
+    """SHA-256 of a file's bytes, in hex; `advance` gets the number of bytes read."""
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while piece := file.read(_READ_BYTES):

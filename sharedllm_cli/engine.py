@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from time import perf_counter
+from typing import TYPE_CHECKING
 
 from sharedllm_cli.answer import Answer, ModelUse, Timing
 from sharedllm_cli.asking import Asking
@@ -24,13 +25,15 @@ from sharedllm_cli.generation.prompt import Turn
 from sharedllm_cli.home import indexes_folder
 from sharedllm_cli.index.store import IndexStore
 from sharedllm_cli.model.shared import SharedModel, load_shared, model_use
-from sharedllm_cli.planning import PlanRow, plan_documents
 from sharedllm_cli.progress import RememberingReporter, Reporter
 from sharedllm_cli.reading.library import Library, OpenDocument, Shelf
 from sharedllm_cli.reading.scoring import leaf_states
 from sharedllm_cli.reading.trees import Trees
 
-__all__ = ["Engine", "IndexOutcome", "Library", "OpenDocument", "PlanRow"]
+if TYPE_CHECKING:
+    from sharedllm_cli.planning import PlanRow
+
+__all__ = ["Engine", "IndexOutcome", "Library", "OpenDocument"]
 
 
 @dataclass(frozen=True)
@@ -146,6 +149,8 @@ class Engine:
 
     def plan(self, arguments: Sequence[str]) -> tuple[list[PlanRow], list[tuple[str, SharedLLMError]]]:
         """What indexing and asking these documents would take, without doing either or loading the model."""
+        from sharedllm_cli.planning import plan_documents
+
         found = plan_documents(arguments, self.settings, self.home, self.store, self.reporter)
         return found.rows, found.failures
 

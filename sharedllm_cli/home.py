@@ -43,7 +43,7 @@ def indexes_folder(home: Path) -> Path:
 
 
 def obstacle(folder: Path) -> str | None:
-    """Why a folder can't be written to, or can't be made, in words; None where nothing stands in the way."""
+    """Why a folder can't be written to, or can't be made, in words; None where it can."""
     there = next(path for path in (folder.absolute(), *folder.absolute().parents) if os.path.lexists(path))
     named = "it" if there == folder.absolute() else str(there)
     if not there.is_dir():

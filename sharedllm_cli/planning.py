@@ -22,7 +22,7 @@ from sharedllm_cli.documents.chunking import tokenize
 from sharedllm_cli.documents.sources import SourceFile, expand
 from sharedllm_cli.documents.unread import told
 from sharedllm_cli.errors import DocumentError, ResourceError, SharedLLMError
-from sharedllm_cli.generation.candidates import LONGEST
+from sharedllm_cli.generation.beams import LONGEST
 from sharedllm_cli.index.encoding import ACCELERATOR_BATCH_TOKENS, CPU_BATCH_TOKENS
 from sharedllm_cli.index.layout import LowerShape, predicted_bytes
 from sharedllm_cli.index.manifest import LeavesKey, TreesKey, text_hash
@@ -35,15 +35,13 @@ from sharedllm_cli.model.adapter_config import (
     tree_layers,
     wants_tree,
 )
-from sharedllm_cli.model.loading import weights_hash
-from sharedllm_cli.model.placement import Placement, place
-from sharedllm_cli.model.spreading import ModelSizes, Room, free_bytes, model_sizes, spread
+from sharedllm_cli.model.placement import ModelSizes, Placement, Room, free_bytes, model_sizes, place, spread
 from sharedllm_cli.progress import Reporter
-from sharedllm_cli.weights.checkpoint import weight_files
 from sharedllm_cli.weights.facts import ModelFacts
 from sharedllm_cli.weights.references import describe
 from sharedllm_cli.weights.registry import installed_folder
 from sharedllm_cli.weights.tokenizer_files import read_tokenizer
+from sharedllm_cli.weights.weight_files import weight_files, weights_hash
 
 OVER_FLOOR = 1.5
 """Indexing and asking take about this many times their floors (docs/log.md has the measurement)."""
@@ -60,7 +58,7 @@ class PlanRow:
     """One document's plan. `basis` says what the seconds and, if guessed, the tokens rest on.
 
     Of the memory, `batch_bytes` go to a batch of nodes while the index is built, `tree_bytes` to the keys and values
-    that a question reads of the tree, `cache_bytes` to those of the running text; `fits` and `where` tell whether all
+    that a question reads of the tree, `cache_bytes` to those of the prompt; `fits` and `where` say whether all
     of it has room.
     """
 
@@ -189,7 +187,7 @@ def _row(source: SourceFile, ground: _Ground, store: IndexStore, reporter: Repor
         indexed = store.has_trees(content_hash, key)
     lengths = chunk_lengths(tokens, tree.chunk_tokens)
     shape = LowerShape(layers.stop, facts.key_value_heads, facts.head_dim, facts.hidden_size, layers.start)
-    passes = 2 * layer_parameters(facts) * layers.stop * tree.passes
+    passes = 2 * facts.layer_matrices * layers.stop * tree.passes
     weights = weights_bytes(facts, ground.placement)
     tree_memory, cache_memory = _question_bytes(ground, tokens)
     working = max(batch_bytes(facts, ground.placement), tree_memory + cache_memory)
@@ -214,21 +212,16 @@ def _row(source: SourceFile, ground: _Ground, store: IndexStore, reporter: Repor
     )
 
 
-def layer_parameters(facts: ModelFacts) -> int:
-    """Weights of one decoder layer's matrices, each a multiplication and an addition a token."""
-    return facts.layer_matrices
-
-
 def _question_operations(ground: _Ground, tokens: int) -> int:
-    """The running text through all layers, and the re-ranked leaves through the first few."""
+    """The prompt through all layers, and the re-ranked leaves through the first few."""
     running = ground.evidence_tokens + _FRAME_TOKENS
     leaf_tokens: int = ground.tree.chunk_tokens // 2**ground.tree.height
     ranked = min(RERANK_LEAVES * leaf_tokens, tokens) * min(LATE_LAYERS, ground.layers.stop)
-    return 2 * layer_parameters(ground.facts) * (running * ground.facts.layer_count + ranked)
+    return 2 * ground.facts.layer_matrices * (running * ground.facts.layer_count + ranked)
 
 
 def _question_bytes(ground: _Ground, tokens: int) -> tuple[int, int]:
-    """Keys and values of a question: the tree's, and the running text's, with those of the likely answers behind it."""
+    """Keys and values of a question: the tree's, and the prompt's, with those of the likely answers behind it."""
     facts, settings = ground.facts, ground.settings
     position: int = 2 * facts.key_value_heads * facts.head_dim * ground.placement.dtype.itemsize
     kept = int(tokens / ground.tree.overall_ratio) * len(ground.layers) if ground.reads_tree else 0
@@ -257,19 +250,19 @@ def batch_bytes(facts: ModelFacts, placement: Placement) -> int:
 def fit(facts: ModelFacts, placement: Placement, working_bytes: int) -> Fit:
     """Whether the weights and what is computed beside them fit the free memory of where the model would run."""
     sizes = model_sizes(facts, placement.quantize, placement.dtype)
-    processor = free_bytes(torch.device("cpu"))
+    cpu = free_bytes(torch.device("cpu"))
     if placement.gpus:
         rooms = [Room(str(gpu), free_bytes(gpu)) for gpu in placement.gpus]
-        return fit_gpus(sizes, working_bytes, rooms, processor)
+        return fit_gpus(sizes, working_bytes, rooms, cpu)
     needed = _PROCESS_BYTES + sizes.whole + working_bytes
-    text = f"{needed / 1e9:.1f} GB of {processor / 1e9:.1f} GB free on {placement.device}"
-    return Fit(True, text) if needed <= processor else Fit(False, f"needs {text}")
+    text = f"{needed / 1e9:.1f} GB of {cpu / 1e9:.1f} GB free on {placement.device}"
+    return Fit(True, text) if needed <= cpu else Fit(False, f"needs {text}")
 
 
-def fit_gpus(sizes: ModelSizes, working_bytes: int, gpus: Sequence[Room], processor: int) -> Fit:
-    """The same for GPUs with so much free memory: on one, over several, spilled to the processor's, or not at all."""
+def fit_gpus(sizes: ModelSizes, working_bytes: int, gpus: Sequence[Room], cpu: int) -> Fit:
+    """The same for GPUs with this much free memory: on one, over several, spilled to the CPU's, or not at all."""
     try:
-        found = spread(sizes, gpus, processor)
+        found = spread(sizes, gpus, cpu)
     except ResourceError as problem:
         return Fit(False, problem.message)
     first = next(room for room in gpus if room.device in found.layers or room.device in found.device_map.values())
@@ -291,7 +284,7 @@ def _local_model(settings: Settings, home: Path) -> _LocalModel | None:
 
 def _measure(placement: Placement) -> _Machine:
     rate = matrix_rate(placement)
-    where = "this processor" if placement.device.type == "cpu" else str(placement.device)
+    where = "this CPU" if placement.device.type == "cpu" else str(placement.device)
     return _Machine(rate, f"matrix products at {rate / 1e9:,.0f} GFLOP/s on {where}")
 
 

@@ -1,4 +1,4 @@
-"""How long work tells that it advances. The command line draws it; a library user may ignore it.
+"""How long work reports its progress. The command line draws it; a library user may ignore it.
 
 Floor 0: knows nobody. Every long step takes a `Reporter` and never prints.
 """

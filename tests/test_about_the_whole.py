@@ -51,9 +51,9 @@ def supported(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 def seen(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, torch.Tensor]]:
     """Every running text that is read, and the logits after it."""
     texts: list[tuple[str, torch.Tensor]] = []
-    original, prompt = UpperModel.begin, Asking._prompt
+    original, prompt = UpperModel.prefill, Asking._prompt
 
-    def begun(self: UpperModel, *arguments: Any) -> Any:
+    def prefilled(self: UpperModel, *arguments: Any) -> Any:
         logits, cache = original(self, *arguments)
         texts[-1] = (texts[-1][0], logits.clone())
         return logits, cache
@@ -63,7 +63,7 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, torch.Tensor]]:
         texts.append((found.text, torch.empty(0)))
         return found
 
-    monkeypatch.setattr(UpperModel, "begin", begun)
+    monkeypatch.setattr(UpperModel, "prefill", prefilled)
     monkeypatch.setattr(Asking, "_prompt", built)
     return texts
 
@@ -93,7 +93,7 @@ def test_without_the_adapter_the_logits_are_the_base_models(
     asked(settings, document, private_home, WHOLE)
     engine = Engine(replace(settings, adapter="none"), home=private_home, reporter=Silent())
     ids = engine.shared.base.tokenizer(seen[0][0], add_special_tokens=False).input_ids
-    logits, _ = engine.shared.upper.begin(torch.tensor(ids), None)
+    logits, _ = engine.shared.upper.prefill(torch.tensor(ids), None)
     torch.testing.assert_close(seen[0][1], logits, rtol=1e-4, atol=1e-4)
 
 
@@ -101,7 +101,7 @@ def test_without_the_adapter_the_logits_are_the_base_models(
 def test_what_the_user_says_goes_to_the_adapter(
     settings: Settings, document: str, private_home: Path, changes: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Adapter, "silenced", None)
+    monkeypatch.setattr(Adapter, "disabled", None)
     assert len(asked(replace(settings, **changes), document, private_home, WHOLE)) == 1
 
 
@@ -111,7 +111,7 @@ def test_what_the_user_says_goes_to_the_adapter(
 def test_a_question_that_only_says_nothing_by_itself_is_the_adapters(
     settings: Settings, document: str, private_home: Path, question: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Adapter, "silenced", None)
+    monkeypatch.setattr(Adapter, "disabled", None)
     (answer,) = asked(settings, document, private_home, question)
     assert says_not_in_document(answer.answer)
 
@@ -156,7 +156,7 @@ def test_where_memory_is_short_the_adapter_is_asked(
     def short(*_: Any) -> Any:
         raise MemoryError
 
-    monkeypatch.setattr(Adapter, "silenced", short)
+    monkeypatch.setattr(Adapter, "disabled", short)
     (answer,) = asked(settings, document, private_home, WHOLE)
     assert says_not_in_document(answer.answer)
 

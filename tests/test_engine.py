@@ -425,8 +425,8 @@ def test_closing_the_answer_stops_it(
     engine = make(model, private_home, max_new_tokens=50)
     library = engine.open([story])
     upper = engine.shared.upper
-    original = upper.infer
-    monkeypatch.setattr(upper, "infer", lambda *arguments: steps.append(1) or original(*arguments))
+    original = upper.decode_step
+    monkeypatch.setattr(upper, "decode_step", lambda *arguments: steps.append(1) or original(*arguments))
     pieces: Iterator[Any] = engine.ask(library, "Who lights the beacon?")
     next(pieces)
     done = len(steps)

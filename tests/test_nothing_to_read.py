@@ -46,7 +46,7 @@ def never(*_: Any, **__: Any) -> Any:
 def test_pages_without_text(
     model: str, blank: str, private_home: Path, monkeypatch: pytest.MonkeyPatch, pages: tuple[int, int], told: str
 ) -> None:
-    monkeypatch.setattr(UpperModel, "begin", never)
+    monkeypatch.setattr(UpperModel, "prefill", never)
     with pytest.raises(UsageError, match=told):
         asked(Settings(model=model, device="cpu", max_new_tokens=4), [blank], private_home, pages=pages)
 
@@ -68,7 +68,7 @@ def test_a_document_whose_pages_are_blank_beside_one_whose_pages_are_not(
 
 
 def test_no_room_for_any_passage(model: str, blank: str, private_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(UpperModel, "begin", never)
+    monkeypatch.setattr(UpperModel, "prefill", never)
     settings = Settings(model=model, device="cpu", max_new_tokens=3800, evidence_tokens=384)
     with pytest.raises(UsageError, match="no room for any passage"):
         asked(settings, [blank], private_home)
@@ -77,7 +77,7 @@ def test_no_room_for_any_passage(model: str, blank: str, private_home: Path, mon
 def test_a_budget_that_no_passage_fits(
     model: str, tmp_path: Path, private_home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(UpperModel, "begin", never)
+    monkeypatch.setattr(UpperModel, "prefill", never)
     joined = tmp_path / "joined.txt"
     joined.write_text(STORY.replace(" ", "-"), encoding="utf-8")
     settings = Settings(model=model, device="cpu", max_new_tokens=4, evidence_tokens=5)

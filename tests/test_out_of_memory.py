@@ -99,7 +99,7 @@ def test_a_running_text_too_long_for_one_piece_is_read_in_smaller_ones(
     engine: Engine, story: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     expected = ask(engine, story).answer
-    tried = failing(monkeypatch, UpperModel, "infer", lambda _, tokens, *__: len(tokens) > 100)
+    tried = failing(monkeypatch, UpperModel, "decode_step", lambda _, tokens, *__: len(tokens) > 100)
     assert ask(engine, story).answer == expected
     assert tried[:2] == [True, True]
     assert any("reading" in note and "at a time" in note for note in notes(engine))
@@ -119,9 +119,9 @@ def test_pieces_of_a_running_text_give_what_the_whole_gives(
     keys, values = torch.randn(2, 3, 2, 9, 8, generator=generator)
     context = upper.context(CompressedNodes(keys, values, torch.arange(9) // 3), 3)
     tokens = torch.arange(70)
-    whole, cache = upper.begin(tokens, context)
-    failing(monkeypatch, upper, "infer", lambda tokens, *_: len(tokens) > 20)
-    pieces, again = upper.begin(tokens, context)
+    whole, cache = upper.prefill(tokens, context)
+    failing(monkeypatch, upper, "decode_step", lambda tokens, *_: len(tokens) > 20)
+    pieces, again = upper.prefill(tokens, context)
     torch.testing.assert_close(pieces, whole, atol=1e-5, rtol=1e-5)
     assert again.get_seq_length() == cache.get_seq_length() == 70
 
@@ -129,12 +129,12 @@ def test_pieces_of_a_running_text_give_what_the_whole_gives(
 def test_a_running_text_that_fits_in_no_piece_is_refused(
     engine: Engine, story: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    failing(monkeypatch, UpperModel, "infer", lambda *_: True)
-    refused(engine, story, "not enough memory to read a running text of")
+    failing(monkeypatch, UpperModel, "decode_step", lambda *_: True)
+    refused(engine, story, "not enough memory to read a prompt of")
 
 
 def test_running_out_while_answering_is_refused(engine: Engine, story: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    failing(monkeypatch, UpperModel, "infer", lambda _, tokens, *__: len(tokens) == 1)
+    failing(monkeypatch, UpperModel, "decode_step", lambda _, tokens, *__: len(tokens) == 1)
     refused(engine, story, "not enough memory to write the answer")
 
 

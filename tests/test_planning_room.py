@@ -12,8 +12,7 @@ import torch
 from sharedllm_cli import planning
 from sharedllm_cli.cli.machine import Finding, examine
 from sharedllm_cli.config import Settings
-from sharedllm_cli.model.placement import Placement, place
-from sharedllm_cli.model.spreading import ModelSizes, Room
+from sharedllm_cli.model.placement import ModelSizes, Placement, Room, place
 from sharedllm_cli.weights.facts import facts_from_config
 
 GB = 10**9

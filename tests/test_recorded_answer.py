@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from sharedllm_cli import asking
 from sharedllm_cli.answer import Answer
 from sharedllm_cli.config import Settings
 from sharedllm_cli.engine import Engine
+from sharedllm_cli.model import recorded
 from sharedllm_cli.model.recorded import FixedStep
 from sharedllm_cli.progress import Silent
 
@@ -60,7 +60,7 @@ def test_a_recorded_step_gives_the_same_answer(answered: Callable[..., Any], mon
         rooms.append(room)
         return FixedStep(upper, tree, cache, room), ""
 
-    monkeypatch.setattr(asking, "recorded_step", record)
+    monkeypatch.setattr(recorded, "recorded_step", record)
     assert answered() == expected
     assert answered(cuda_graphs=True, max_new_tokens=8) != ("", [])
     assert rooms == [], "not without being asked to, nor for a short answer"
@@ -72,5 +72,5 @@ def test_where_recording_fails_it_is_told_and_the_answer_comes(
     answered: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     expected, _ = answered()
-    monkeypatch.setattr(asking, "recorded_step", lambda *arguments: (None, "a step could not be recorded (why)"))
+    monkeypatch.setattr(recorded, "recorded_step", lambda *arguments: (None, "a step could not be recorded (why)"))
     assert answered(cuda_graphs=True) == (expected, ["a step could not be recorded (why); going on without"])

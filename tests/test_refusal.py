@@ -161,7 +161,7 @@ class _Parrot:
     def cache(self) -> list[int]:
         return []
 
-    def infer(self, tokens: torch.Tensor, tree: None, cache: list[int]) -> torch.Tensor:
+    def decode_step(self, tokens: torch.Tensor, tree: None, cache: list[int]) -> torch.Tensor:
         cache.extend(tokens.tolist())
         return self._logits(cache[4:])  # after a prompt of four tokens
 

@@ -17,10 +17,10 @@ from sharedllm_cli.config import InjectionConfig, Settings, TreeConfig
 from sharedllm_cli.engine import Engine
 from sharedllm_cli.errors import ModelError, UsageError
 from sharedllm_cli.generation import answering as generation_module
-from sharedllm_cli.generation.candidates import Candidate
-from sharedllm_cli.generation.picking import Nearness
+from sharedllm_cli.generation.beams import FinishedBeam
 from sharedllm_cli.generation.prompt import NOT_IN_DOCUMENT
-from sharedllm_cli.generation.sampling import Unsaid
+from sharedllm_cli.generation.rerank import Nearness
+from sharedllm_cli.generation.sampling import SuppressedSequence
 from sharedllm_cli.generation.stream import GeneratedToken
 from sharedllm_cli.lab.evaluation import answering as evaluation_module
 from sharedllm_cli.lab.evaluation import readings
@@ -28,9 +28,8 @@ from sharedllm_cli.lab.evaluation.answering import Answerer
 from sharedllm_cli.lab.evaluation.arms import ARMS, DocumentReader, Question
 from sharedllm_cli.model.adapter import Adapter, model_shape
 from sharedllm_cli.model.adapter_config import AdapterConfig
-from sharedllm_cli.model.branches import branching
 from sharedllm_cli.model.shared import SharedModel
-from sharedllm_cli.model.upper import UpperModel
+from sharedllm_cli.model.upper import UpperModel, beam_steps
 from sharedllm_cli.progress import Silent
 
 TEXT = "The lamp of the tower was lit by its keeper in the year 1801, and has burned ever since that night."
@@ -144,7 +143,7 @@ def test_its_tokens_come_at_once_and_the_search_for_them_is_what_took_time(
     now = [0.0]
 
     def slow(*running: Any) -> Any:
-        step = branching(*running)
+        step = beam_steps(*running)
 
         def taking_time(*following: Any) -> Any:
             now[0] += 0.5
@@ -153,7 +152,7 @@ def test_its_tokens_come_at_once_and_the_search_for_them_is_what_took_time(
         return taking_time
 
     monkeypatch.setattr(asking_module, "perf_counter", lambda: now[0])
-    monkeypatch.setattr(asking_module, "branching", slow)
+    monkeypatch.setattr(asking_module, "beam_steps", slow)
     monkeypatch.setattr(generation_module, "pick", lambda texts, *_: len(texts) - 1)
     found, _ = asked(replace(small, candidates=3), tmp_path)
     assert found.timing.first_token_s == now[0] > 0
@@ -175,7 +174,7 @@ def test_for_a_question_about_the_whole_nothing_is_searched(
     def never(*_: Any) -> Any:
         raise AssertionError("searched")
 
-    monkeypatch.setattr(generation_module, "candidates", never)
+    monkeypatch.setattr(generation_module, "beam_search", never)
     question = "What is this document about?"
     plain, _ = asked(small, tmp_path, question)
     assert asked(replace(small, candidates=3), tmp_path, question)[0].answer == plain.answer
@@ -211,14 +210,14 @@ def test_where_memory_is_short_the_likeliest_is_written(
         raise MemoryError
 
     plain, _ = asked(small, tmp_path)
-    monkeypatch.setattr(asking_module, "branching", lambda *_: step)
+    monkeypatch.setattr(asking_module, "beam_steps", lambda *_: step)
     assert asked(replace(small, candidates=3), tmp_path)[0].answer == plain.answer
 
 
-def weighed(texts: dict[tuple[int, ...], str], monkeypatch: pytest.MonkeyPatch, **changes: Any) -> Any:
-    """The tokens that are given of candidates with these texts, the first the likeliest."""
-    found = [Candidate((*ids, 0), float(cost)) for cost, ids in enumerate(texts)]
-    monkeypatch.setattr(generation_module, "candidates", lambda *_: found)
+def reranked(texts: dict[tuple[int, ...], str], monkeypatch: pytest.MonkeyPatch, **changes: Any) -> Any:
+    """The tokens that are given of beams with these texts, the first the likeliest."""
+    found = [FinishedBeam((*ids, 0), float(cost)) for cost, ids in enumerate(texts)]
+    monkeypatch.setattr(generation_module, "beam_search", lambda *_: found)
 
     def pieces(tokens: Any, *_: Any) -> Any:
         yield texts[tuple(one.token for one in tokens)[:-1]], "stop"
@@ -226,42 +225,42 @@ def weighed(texts: dict[tuple[int, ...], str], monkeypatch: pytest.MonkeyPatch, 
     monkeypatch.setattr(generation_module, "answer_pieces", pieces)
     named: Any = {"question": QUESTION, "passages": [TEXT], "stop_ids": {0}, "stop_texts": (), "max_new_tokens": 9}
     nothing = cast(Any, None)
-    return generation_module.weighed_tokens(nothing, nothing, 3, nothing, **(named | changes))
+    return generation_module.reranked_tokens(nothing, nothing, 3, nothing, **(named | changes))
 
 
 def test_a_refusal_that_is_the_likeliest_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
     texts = {(1,): NOT_IN_DOCUMENT, (2, 3): "its keeper"}
-    assert [one.token for one in weighed(texts, monkeypatch)] == [1, 0]
+    assert [one.token for one in reranked(texts, monkeypatch)] == [1, 0]
     texts = {(1,): "a sailor", (2, 3): "its keeper"}
-    assert [one.token for one in weighed(texts, monkeypatch)] == [2, 3, 0]
+    assert [one.token for one in reranked(texts, monkeypatch)] == [2, 3, 0]
 
 
 def test_a_refusal_that_was_weighed_before_is_not_given_in_other_words(monkeypatch: pytest.MonkeyPatch) -> None:
-    unsaid = Unsaid([7, 8], [1.0, 1.0])
+    suppressed = SuppressedSequence([7, 8], [1.0, 1.0])
     texts = {(1,): NOT_IN_DOCUMENT.lower(), (4,): " ", (2, 3): "a sailor", (5,): "The text does not say."}
-    assert [one.token for one in weighed(texts, monkeypatch, unsaid=unsaid)] == [2, 3, 0]
+    assert [one.token for one in reranked(texts, monkeypatch, suppressed=suppressed)] == [2, 3, 0]
     del texts[(2, 3)]
-    assert [one.token for one in weighed(texts, monkeypatch, unsaid=unsaid)] == [1, 0], "there is no answer"
+    assert [one.token for one in reranked(texts, monkeypatch, suppressed=suppressed)] == [1, 0], "there is no answer"
 
 
 def test_what_cannot_be_weighed_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
     texts = {(1,): "a sailor", (2, 3): "its keeper"}
-    assert weighed(texts, monkeypatch, stop_texts=("\nQuestion:",)) is None
-    assert weighed(texts, monkeypatch, passages=[]) is None
-    assert weighed({(1,): " "}, monkeypatch) is None
+    assert reranked(texts, monkeypatch, stop_texts=("\nQuestion:",)) is None
+    assert reranked(texts, monkeypatch, passages=[]) is None
+    assert reranked({(1,): " "}, monkeypatch) is None
 
 
 def test_the_tokens_of_the_one_that_is_picked_end_as_the_model_ends_them(
     small: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     told: list[list[GeneratedToken] | None] = []
-    original = generation_module.weighed_tokens
+    original = generation_module.reranked_tokens
 
     def watched(*arguments: Any, **named: Any) -> list[GeneratedToken] | None:
         told.append(original(*arguments, **named))
         return told[-1]
 
-    monkeypatch.setattr(asking_module, "weighed_tokens", watched)
+    monkeypatch.setattr(asking_module, "reranked_tokens", watched)
     asked(replace(small, candidates=3), tmp_path)
     tokens = told.pop()
     assert tokens is not None

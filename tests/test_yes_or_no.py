@@ -36,16 +36,16 @@ def rules(tmp_path: Path) -> str:
 
 
 @pytest.fixture
-def begun(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+def prefilled(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """The lengths of the running texts that the model reads."""
     lengths: list[int] = []
-    original = UpperModel.begin
+    original = UpperModel.prefill
 
-    def begin(self: UpperModel, ids: object, *rest: object) -> object:
+    def prefill(self: UpperModel, ids: object, *rest: object) -> object:
         lengths.append(len(ids))  # type: ignore[arg-type]
         return original(self, ids, *rest)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(UpperModel, "begin", begin)
+    monkeypatch.setattr(UpperModel, "prefill", prefill)
     return lengths
 
 
@@ -53,7 +53,7 @@ def test_the_sentence_is_quoted_and_no_model_is_asked(
     settings: Settings,
     rules: str,
     private_home: Path,
-    begun: list[int],
+    prefilled: list[int],
 ) -> None:
     (answer,) = asked(settings, rules, private_home, QUESTION)
     assert answer.answer == RULE
@@ -62,14 +62,14 @@ def test_the_sentence_is_quoted_and_no_model_is_asked(
     assert RULE in answer.sources[0].quote
     assert answer.sources[0].read
     assert answer.timing.total_s > 0
-    assert not begun
+    assert not prefilled
 
 
 def test_where_nothing_speaks_of_it_the_document_does_not_say(
     settings: Settings,
     rules: str,
     private_home: Path,
-    begun: list[int],
+    prefilled: list[int],
 ) -> None:
     (answer,) = asked(settings, rules, private_home, "Is parking on the island permitted to electricians?")
     assert answer.answer == not_found(answer.coverage.tokens_read, answer.coverage.tokens)
@@ -77,7 +77,7 @@ def test_where_nothing_speaks_of_it_the_document_does_not_say(
     assert answer.reason == "no sentence of the passages holds enough of the question's words"
     assert answer.sources
     assert not [warning for warning in answer.warnings if "yes or no" in warning]
-    assert not begun
+    assert not prefilled
 
 
 @pytest.mark.parametrize("changes", [{"adapter": "none"}, {"system": "Answer yes or no."}, {"refuse_from": 1e-300}])
@@ -85,11 +85,11 @@ def test_others_judge_for_themselves(
     settings: Settings,
     rules: str,
     private_home: Path,
-    begun: list[int],
+    prefilled: list[int],
     changes: dict[str, object],
 ) -> None:
     (answer,) = asked(replace(settings, **changes), rules, private_home, QUESTION)  # type: ignore[arg-type]
-    assert begun
+    assert prefilled
     assert answer.answer != RULE
 
 

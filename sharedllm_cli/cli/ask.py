@@ -18,13 +18,13 @@ from sharedllm_cli.cli.arguments import (
     page_range,
     split_question,
 )
-from sharedllm_cli.cli.options import EVERYTHING, takes
+from sharedllm_cli.cli.options import EVERYTHING, with_settings
 from sharedllm_cli.cli.session import Call
 from sharedllm_cli.cli.terminal.answers import FIRST_SOURCES, explain, receive
 from sharedllm_cli.config import MAX_SOURCES
 
 
-@takes(*EVERYTHING)
+@with_settings(*EVERYTHING)
 def ask(
     call: Call,
     arguments: Annotated[

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from sharedllm_cli.cli.options import takes
+from sharedllm_cli.cli.options import with_settings
 from sharedllm_cli.cli.session import Call, calm_libraries
 from sharedllm_cli.cli.terminal.quantities import duration, size
 from sharedllm_cli.cli.terminal.tables import show_facts, show_table
@@ -47,7 +47,7 @@ def layer_spans(text: str, flag: str) -> tuple[LayerSpan, ...]:
     return tuple(found)
 
 
-@takes(
+@with_settings(
     *("model", "device", "quantize", "dtype", "attention", "offline"),
     *("policy", "preset", "chunk_tokens", "tree_height", "ratios", "encoding", "stored_dtype", "injection"),
 )

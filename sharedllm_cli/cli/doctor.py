@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, fields
 from typing import TYPE_CHECKING, Any
 
-from sharedllm_cli.cli.options import MODEL, takes
+from sharedllm_cli.cli.options import MODEL, with_settings
 from sharedllm_cli.cli.session import Call, calm_libraries
 from sharedllm_cli.cli.terminal.console import one_line
 from sharedllm_cli.cli.terminal.tables import show_table
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 SIGNS = {"ok": ("✓", "ok", "green"), "note": ("·", "--", "cyan"), "problem": ("✗", "!!", "bold red")}
 
 
-@takes(*MODEL.names, "index_dir")
+@with_settings(*MODEL.names, "index_dir")
 def doctor(call: Call) -> None:
     """Look at this machine: what is there, what is missing and what to do about it, where each setting comes from."""
     from sharedllm_cli.cli.machine import examine

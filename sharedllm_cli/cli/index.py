@@ -11,7 +11,7 @@ import typer
 from sharedllm_cli.answer import NotRead
 from sharedllm_cli.cli.arguments import Documents, Failures, Reindex, announce_stdin, exit_code, report_failures
 from sharedllm_cli.cli.beforehand import refuse_unreadable, refuse_unwritable
-from sharedllm_cli.cli.options import MODEL, READING, TREE, takes
+from sharedllm_cli.cli.options import MODEL, READING, TREE, with_settings
 from sharedllm_cli.cli.session import Call
 from sharedllm_cli.cli.terminal.quantities import duration, number_of, size
 from sharedllm_cli.documents.sources import not_read
@@ -23,7 +23,7 @@ SHAPING = tuple(name for name in TREE.names if name != "injection")
 """Settings that shape the stored trees; the injection's form reads the same trees either way."""
 
 
-@takes(*MODEL.names, "index_dir", "password", *SHAPING)
+@with_settings(*MODEL.names, "index_dir", "password", *SHAPING)
 def index(
     call: Call,
     documents: Documents,

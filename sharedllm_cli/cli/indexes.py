@@ -12,7 +12,7 @@ import typer
 from sharedllm_cli.cli import completion
 from sharedllm_cli.cli.arguments import DELETING, Yes, agreed
 from sharedllm_cli.cli.help import Command, Group
-from sharedllm_cli.cli.options import takes
+from sharedllm_cli.cli.options import with_settings
 from sharedllm_cli.cli.session import Call
 from sharedllm_cli.cli.terminal.quantities import size
 from sharedllm_cli.cli.terminal.tables import plain, show_facts, show_table
@@ -34,7 +34,7 @@ Several = Annotated[
 
 
 @app.command("list", cls=Command)
-@takes("index_dir")
+@with_settings("index_dir")
 def list_indexes(call: Call) -> None:
     """List the indexed documents."""
     from sharedllm_cli.index.catalog import entries
@@ -82,7 +82,7 @@ def entry_json(entry: Entry) -> dict[str, Any]:
 
 
 @app.command(cls=Command)
-@takes("index_dir")
+@with_settings("index_dir")
 def show(call: Call, which: Which) -> None:
     """Show one index: its document, and each part with what it was made for."""
     from sharedllm_cli.index.catalog import find
@@ -134,7 +134,7 @@ def _value(value: Any, words: Mapping[str, str]) -> str:
 
 
 @app.command(cls=Command)
-@takes("index_dir")
+@with_settings("index_dir")
 def verify(call: Call, which: Several = None) -> int:
     """Read every byte of indexes (all of them, or those named) and hold it against the checksums.
 
@@ -172,7 +172,7 @@ def chosen(call: Call, which: Sequence[str] | None) -> list[Entry]:
 
 
 @app.command(cls=Command)
-@takes("index_dir")
+@with_settings("index_dir")
 def rm(call: Call, which: Several = None, yes: Yes = False) -> int:
     """Delete indexes; the documents themselves stay."""
     from sharedllm_cli.index.catalog import remove
@@ -193,7 +193,7 @@ def rm(call: Call, which: Several = None, yes: Yes = False) -> int:
 
 
 @app.command(cls=Command)
-@takes("index_dir")
+@with_settings("index_dir")
 def prune(
     call: Call,
     older_than: Annotated[

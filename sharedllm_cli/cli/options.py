@@ -77,7 +77,7 @@ def default_text(knob: Field[Any]) -> str | None:
     return f"{knob.default:g}" if isinstance(knob.default, float) else str(knob.default)
 
 
-def takes(
+def with_settings(
     *names: str, json: bool = True, quiet: bool = True, without: Collection[str] = ()
 ) -> Callable[[Callable[..., int | None]], Callable[..., int | None]]:
     """Give a command these settings and the output flags; the command gets a `Call` in place of all of them.

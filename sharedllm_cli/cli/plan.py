@@ -9,19 +9,19 @@ from typing import TYPE_CHECKING
 from sharedllm_cli.cli.arguments import Documents, announce_stdin, exit_code, report_failures
 from sharedllm_cli.cli.beforehand import refuse_unreadable
 from sharedllm_cli.cli.index import SHAPING, failures_json
-from sharedllm_cli.cli.options import MODEL, takes
+from sharedllm_cli.cli.options import MODEL, with_settings
 from sharedllm_cli.cli.session import Call
 from sharedllm_cli.cli.terminal.quantities import duration, size
 from sharedllm_cli.cli.terminal.tables import plain, show_facts, show_table
 from sharedllm_cli.documents.sources import not_read
 
 if TYPE_CHECKING:
-    from sharedllm_cli.engine import PlanRow
+    from sharedllm_cli.planning import PlanRow
 
 HEADINGS = ("Document", "Pages", "Tokens", "Chunks", "Index", "To index", "To answer")
 
 
-@takes(*MODEL.names, "index_dir", "password", *SHAPING)
+@with_settings(*MODEL.names, "index_dir", "password", *SHAPING)
 def plan(call: Call, documents: Documents) -> int:
     """Tell what documents would take on this machine: tokens, disk, memory, minutes.
 

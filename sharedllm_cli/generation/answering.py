@@ -7,16 +7,16 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
-from sharedllm_cli.generation.candidates import LONGEST, candidates
+from sharedllm_cli.generation.beams import LONGEST, beam_search
 from sharedllm_cli.generation.grounding import says_not_in_document
-from sharedllm_cli.generation.picking import Nearness, pick
+from sharedllm_cli.generation.rerank import Nearness, pick
 from sharedllm_cli.generation.stream import Finish, GeneratedToken, RepeatedLine, StopText, TextStream
 
 if TYPE_CHECKING:
     from torch import Tensor
     from transformers import PreTrainedTokenizerBase
 
-    from sharedllm_cli.generation.sampling import Unsaid
+    from sharedllm_cli.generation.sampling import SuppressedSequence
 
 _SENTENCE_END = re.compile(r"(\w\w+|(?<=[.,])\d)([.!?…]+[\"'”’)\]]*)\s")
 """Where a sentence is over: not after the single letter of an abbreviation, or a lone digit."""
@@ -29,7 +29,7 @@ _SAME = 0.25
 """A sentence of which a smaller share of the words is new says the same again."""
 
 
-def weighed_tokens(
+def reranked_tokens(
     step: Callable[[Tensor, Tensor], Tensor],
     first_logits: Tensor,
     width: int,
@@ -40,19 +40,19 @@ def weighed_tokens(
     stop_ids: Collection[int],
     stop_texts: Collection[str],
     max_new_tokens: int,
-    unsaid: Unsaid | None = None,
+    suppressed: SuppressedSequence | None = None,
 ) -> list[GeneratedToken] | None:
     """The tokens of the likely short answer that stands nearest to the question's words in the passages.
 
-    `step`, `first_logits`, `width` and `unsaid` are those of `candidates.candidates`. None where there is nothing to
-    weigh answers by (`picking.Nearness.tells`), where the likeliest is a long one, and where stop texts instead of
+    `step`, `first_logits`, `width` and `suppressed` are those of `beams.beam_search`. None where there is nothing to
+    weigh answers by (`rerank.Nearness.tells`), where the likeliest is a long one, and where stop texts instead of
     tokens end an answer: it is then written as it comes. A refusal that is the likeliest of all is given; where one was
-    weighed as a whole and is not to be given (`unsaid`), neither is one in other words, if there is an answer.
+    weighed as a whole and is not to be given (`suppressed`), neither is one in other words, if there is an answer.
     """
     near = Nearness(question, passages)
     if width < 2 or stop_texts or not near.tells:
         return None
-    found = candidates(step, first_logits, width, stop_ids, min(LONGEST, max_new_tokens), unsaid)
+    found = beam_search(step, first_logits, width, stop_ids, min(LONGEST, max_new_tokens), suppressed)
     if not found:
         return None
     spelled = [[*map(GeneratedToken, one.token_ids[:-1]), GeneratedToken(one.token_ids[-1], "stop")] for one in found]
@@ -61,9 +61,9 @@ def weighed_tokens(
     if not told:
         return None
     answers = [place for place in told if not says_not_in_document(texts[place])]
-    if not answers or (unsaid is None and told[0] not in answers):
+    if not answers or (suppressed is None and told[0] not in answers):
         return spelled[told[0]]
-    chosen = told if unsaid is None else answers
+    chosen = told if suppressed is None else answers
     return spelled[chosen[pick([texts[at] for at in chosen], [found[at].cost for at in chosen], near)]]
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from sharedllm_cli.documents.chunking import plain_ids
 from sharedllm_cli.errors import UsageError
-from sharedllm_cli.generation.frame import Message, encode_conversation
+from sharedllm_cli.generation.chat_template import Message, encode_conversation
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

@@ -3,8 +3,8 @@
 Greedy decoding says the sentence only where its first word is the likeliest one; a model that finds it a likely answer,
 but no single answer likelier word by word, guesses; and it says it where no answer begins with a likelier word, though
 all answers together are likelier. A threshold that was chosen on questions with known answers decides instead, before
-anything is decoded (docs/evaluation.md); below it, what is decoded is the likeliest of all else (`sampling.Unsaid`).
-Knows no model.
+anything is decoded (docs/evaluation.md); below it, what is decoded is the likeliest of all else
+(`sampling.SuppressedSequence`). Knows no model.
 """
 
 from __future__ import annotations

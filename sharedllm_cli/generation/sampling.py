@@ -29,7 +29,7 @@ class Drawn(NamedTuple):
         return int(token)
 
 
-class Unsaid:
+class SuppressedSequence:
     """Tokens that an answer must not be as a whole: turns logits into those given that it is something else.
 
     Where an answer has so far said the first i of n tokens t, the next has probability p(t_i)·(1 − p(t_{i+1}…t_n)) of
@@ -80,15 +80,15 @@ class Sampler:
 
     Temperature 0 takes the likeliest token and uses neither seed nor `top_p`. Above it, one is drawn from the smallest
     set of tokens whose probability (after temperature) reaches `top_p`. The random numbers are its own: torch's global
-    state is neither read nor moved, and the same seed on the same device draws the same tokens. `unsaid` makes one
+    state is neither read nor moved, and the same seed on the same device draws the same tokens. `suppressed` makes one
     that serves a single answer.
     """
 
     def __init__(
-        self, temperature: float = 0.0, top_p: float = 1.0, seed: int = 0, unsaid: Unsaid | None = None
+        self, temperature: float = 0.0, top_p: float = 1.0, seed: int = 0, suppressed: SuppressedSequence | None = None
     ) -> None:
         self.temperature = temperature
-        self.unsaid = unsaid
+        self.suppressed = suppressed
         self.nucleus = TopPLogitsWarper(top_p) if top_p < 1 else None
         self.seed = seed
         self._generator: torch.Generator | None = None
@@ -100,10 +100,10 @@ class Sampler:
     def draw(self, logits: torch.Tensor) -> Drawn:
         """Choose a token without waiting for the device."""
         scores = logits.detach().float()
-        if self.unsaid is None:
+        if self.suppressed is None:
             return self._drawn(scores)
-        drawn = self._drawn(self.unsaid.apply(scores))
-        self.unsaid.push(drawn.token)
+        drawn = self._drawn(self.suppressed.apply(scores))
+        self.suppressed.push(drawn.token)
         return drawn
 
     def _drawn(self, scores: torch.Tensor) -> Drawn:

@@ -20,15 +20,27 @@ from torch import Tensor
 from sharedllm_cli import durable
 from sharedllm_cli.errors import ResourceError
 from sharedllm_cli.home import INDEX_ELSEWHERE
-from sharedllm_cli.index import parts
-from sharedllm_cli.index.encoding import Encoder, NodeEncoder, lower_shape
-from sharedllm_cli.index.layout import LowerShape, TreesLayout, chunks_per_shard, predicted_bytes, shard_name
+from sharedllm_cli.index import folders
+from sharedllm_cli.index.encoding import Encoder, NodeEncoder, encode_shared, lower_shape
+from sharedllm_cli.index.layout import (
+    LowerShape,
+    TreesLayout,
+    chunks_per_shard,
+    predicted_bytes,
+    shard_name,
+    tensor_dtype,
+)
 from sharedllm_cli.index.leaves import Leaves
-from sharedllm_cli.index.manifest import FileFact, Manifest, TreesKey, fingerprint, new_manifest, part_name
+from sharedllm_cli.index.manifest import (
+    FileFact,
+    Manifest,
+    TreesKey,
+    canonical_json,
+    fingerprint,
+    new_manifest,
+    part_name,
+)
 from sharedllm_cli.index.nodes import CHECKSUMS, SCALES, VALUES, VECTORS, slots_checksum
-from sharedllm_cli.index.packing import tensor_dtype
-from sharedllm_cli.index.seals import canonical_json
-from sharedllm_cli.index.sharing import encode_shared
 from sharedllm_cli.progress import Reporter, Task
 
 _SPARE_BYTES = 2**20
@@ -49,11 +61,11 @@ class _Work:
 
     @property
     def beside(self) -> Path:
-        return parts.unfinished_folder(self.folder, part_name(self.key))
+        return folders.unfinished_folder(self.folder, part_name(self.key))
 
     @property
     def journal(self) -> Path:
-        return parts.journal_path(self.folder, part_name(self.key))
+        return folders.journal_path(self.folder, part_name(self.key))
 
     def header(self) -> dict[str, Any]:
         """What must be the same for a build to go on: other numbers must not be mixed into one part."""
@@ -98,7 +110,7 @@ def build_trees(
         _check_space(work, done)
     encoder = NodeEncoder(lower, leaves, key.stored_dtype, reporter, batch_tokens)
     helpers = [NodeEncoder(one, leaves, key.stored_dtype, reporter, batch_tokens) for one in replicas]
-    name = parts.shown_name(folder)
+    name = folders.shown_name(folder)
     if done:
         kept = sum(work.shard_tokens(shard) for shard in done)
         reporter.note(f"going on with the unfinished index of {name}: {kept} of {leaves.token_count} tokens are done")
@@ -110,7 +122,7 @@ def build_trees(
                 done[shard] = _write_shard(work, shard, _encode_shard(work, shard, [encoder, *helpers], task))
     files = {shard_name(shard): fact for shard, fact in done.items()}
     manifest = new_manifest(key, content_hash, _facts(work), files)
-    parts.publish(folder, manifest, part_name(key))
+    folders.publish(folder, manifest, part_name(key))
     work.journal.unlink(missing_ok=True)
     return manifest
 
@@ -185,7 +197,7 @@ def _resume(work: _Work) -> dict[int, FileFact]:
         if whole:
             done[shard] = fact
     if not done:
-        parts.delete_folder(work.beside)
+        folders.delete_folder(work.beside)
         durable.make_private_folder(work.beside)
     # Written anew, so that a torn last line can't swallow the next one.
     lines = [work.header(), *(_entry(shard, fact) for shard, fact in done.items())]
@@ -223,7 +235,7 @@ def _check_space(work: _Work, done: dict[int, FileFact]) -> None:
     available = durable.available_bytes(work.folder)
     if available < needed:
         raise ResourceError(
-            f"the index of {parts.shown_name(work.folder)} needs {needed / 1e6:.0f} MB of disk, "
+            f"the index of {folders.shown_name(work.folder)} needs {needed / 1e6:.0f} MB of disk, "
             f"{available / 1e6:.0f} MB are available in {work.folder.parent}",
             hint="free some space, choose another disk with --index-dir, or store less with --stored-dtype int8",
         )

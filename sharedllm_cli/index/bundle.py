@@ -22,6 +22,7 @@ from sharedllm_cli.index.manifest import (
     FORMAT,
     FORMAT_VERSION,
     PART_NAME,
+    DamagedFileError,
     FileFact,
     Key,
     Kind,
@@ -29,7 +30,6 @@ from sharedllm_cli.index.manifest import (
     new_manifest,
     part_name,
 )
-from sharedllm_cli.index.stamps import DamagedFileError
 
 BUNDLE = "bundle.safetensors"
 SMALL_BYTES = 65536
@@ -158,7 +158,7 @@ def _unbundled(data: bytes) -> Bundle:
     known = header.pop("__metadata__")
     if known["format"] != FORMAT:
         raise ForeignBundleError
-    found = _told(known)
+    found = _described(known)
     if found.format_version != FORMAT_VERSION:
         return found
     view = memoryview(data)
@@ -173,16 +173,16 @@ def _unbundled(data: bytes) -> Bundle:
     return replace(found, manifests=_manifests(known, sizes), files=files)
 
 
-def _told(known: Mapping[str, str]) -> Bundle:
+def _described(known: Mapping[str, str]) -> Bundle:
     return Bundle(known["content_hash"], known["name"], known.get("path"), format_version=int(known["format_version"]))
 
 
 def _manifests(known: Mapping[str, str], sizes: Mapping[str, Mapping[str, FileFact]]) -> dict[str, Manifest]:
     return {
         part: Manifest(
-            _kind(part), known["content_hash"], told["key"], told["facts"], sizes.get(part, {}), told["made"]
+            _kind(part), known["content_hash"], made["key"], made["facts"], sizes.get(part, {}), made["made"]
         )
-        for part, told in json.loads(known["parts"]).items()
+        for part, made in json.loads(known["parts"]).items()
     }
 
 
@@ -203,7 +203,7 @@ def peek(folder: Path) -> Bundle | None:
         header = _header(length + file.read(size)) if size <= _LONGEST_HEADER else None
         if header is not None:
             known = header["__metadata__"]
-            found = _told(known)
+            found = _described(known)
             with suppress(*_MALFORMED):
                 return replace(found, manifests=_manifests(known, {}))
             return found

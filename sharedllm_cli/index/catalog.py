@@ -15,18 +15,28 @@ from typing import Any
 
 from sharedllm_cli import durable
 from sharedllm_cli.errors import UsageError
-from sharedllm_cli.index import parts
+from sharedllm_cli.index import folders
+from sharedllm_cli.index.bookkeeping import (
+    SECOND,
+    STAMPS,
+    USAGE,
+    Stamps,
+    Usage,
+    known_usage,
+    last_used,
+    read_second,
+    read_usage,
+    stamp_of,
+)
 from sharedllm_cli.index.bundle import BUNDLE, ForeignBundleError, has_bundle, read_bundle
 from sharedllm_cli.index.manifest import (
     FORMAT_VERSION,
     MANIFEST,
+    DamagedFileError,
     Manifest,
     UnreadableManifestError,
     read_manifest,
 )
-from sharedllm_cli.index.second_pages import SECOND, read_second
-from sharedllm_cli.index.stamps import STAMPS, DamagedFileError, Stamps, stamp_of
-from sharedllm_cli.index.usage import USAGE, Usage, known_usage, last_used, read_usage
 from sharedllm_cli.progress import Reporter, Task
 
 _SHORTEST_PREFIX = 4
@@ -35,7 +45,7 @@ _DAY_SECONDS = 86400
 
 @dataclass(frozen=True)
 class PartEntry:
-    """One part of a document's index. `complete` is False for an unfinished build; `problem` tells a bad manifest.
+    """One part of a document's index. `complete` is False for an unfinished build; `problem`: what is wrong with it.
 
     `key` and `facts` are the manifest's: number of tokens, chunk size, model, M, stored type, …
     """
@@ -113,7 +123,7 @@ def entries(root: Path) -> list[Entry]:
     """Every document's index under a root, by name; other files and folders there are passed over."""
     if not root.is_dir():
         return []
-    found = [_entry(folder) for folder in sorted(root.iterdir()) if parts.is_document_folder(folder)]
+    found = [_entry(folder) for folder in sorted(root.iterdir()) if folders.is_document_folder(folder)]
     return sorted(found, key=lambda entry: (entry.name.casefold(), entry.folder.name))
 
 
@@ -121,7 +131,7 @@ def _entry(folder: Path) -> Entry:
     usage: Usage | None = None
     with suppress(DamagedFileError):
         usage = known_usage(folder)
-    found = (*_bundled(folder), *map(_finished, parts.finished_parts(folder)), *_unfinished(folder))
+    found = (*_bundled(folder), *map(_finished, folders.finished_parts(folder)), *_unfinished(folder))
     facts = {part.kind: part.facts for part in reversed(found) if part.complete}
     text = facts.get("text", {})
     used = last_used(folder)
@@ -133,7 +143,7 @@ def _entry(folder: Path) -> Entry:
         source=usage.path if usage else text.get("path"),
         pages=text.get("pages") if text.get("paged", True) else 0,
         tokens=facts.get("leaves", {}).get("tokens"),
-        bytes=parts.folder_bytes(folder),
+        bytes=folders.folder_bytes(folder),
         parts=found,
         made=min(dates, default=None),
         used=None if used is None else datetime.fromtimestamp(used, UTC).isoformat(timespec="seconds"),
@@ -142,7 +152,7 @@ def _entry(folder: Path) -> Entry:
 
 
 def _hash_of(folder: Path) -> str | None:
-    return next((manifest.content_hash for manifest in parts.manifests(folder)), None)
+    return next((manifest.content_hash for manifest in folders.manifests(folder)), None)
 
 
 def _bundled(folder: Path) -> list[PartEntry]:
@@ -156,23 +166,21 @@ def _bundled(folder: Path) -> list[PartEntry]:
     if bundle.format_version != FORMAT_VERSION:
         return [_whole_bundle(folder, bundle.format_version, _other_version(bundle.format_version))]
     return [
-        PartEntry(
-            name,
-            manifest.kind,
-            True,
-            sum(fact.size for fact in manifest.files.values()),
-            manifest.made_at,
-            bundle.format_version,
-            dict(manifest.key),
-            dict(manifest.facts),
-        )
+        _part_entry(name, manifest, sum(fact.size for fact in manifest.files.values()))
         for name, manifest in bundle.manifests.items()
     ]
 
 
+def _part_entry(name: str, manifest: Manifest, size: int) -> PartEntry:
+    version = manifest.format_version
+    problem = None if version == FORMAT_VERSION else _other_version(version)
+    kind, key, facts = _kind(name), dict(manifest.key), dict(manifest.facts)
+    return PartEntry(name, kind, True, size, manifest.made_at, version, key, facts, problem)
+
+
 def _whole_bundle(folder: Path, version: int | None, problem: str) -> PartEntry:
     size = (folder / BUNDLE).stat().st_size
-    return PartEntry(parts.BUNDLE_PART, parts.BUNDLE_PART, True, size, None, version, {}, {}, problem)
+    return PartEntry(folders.BUNDLE_PART, folders.BUNDLE_PART, True, size, None, version, {}, {}, problem)
 
 
 def _other_version(version: int) -> str:
@@ -181,24 +189,23 @@ def _other_version(version: int) -> str:
 
 def _finished(part: Path) -> PartEntry:
     size = sum(path.stat().st_size for path in part.iterdir() if path.is_file())
-    kind = part.name.partition("-")[0]
     try:
         manifest = read_manifest(part)
     except UnreadableManifestError as problem:
-        return PartEntry(part.name, kind, True, size, None, None, {}, {}, problem.message)
-    version = manifest.format_version
-    problem_text = None if version == FORMAT_VERSION else _other_version(version)
-    return PartEntry(
-        part.name, kind, True, size, manifest.made_at, version, dict(manifest.key), dict(manifest.facts), problem_text
-    )
+        return PartEntry(part.name, _kind(part.name), True, size, None, None, {}, {}, problem.message)
+    return _part_entry(part.name, manifest, size)
+
+
+def _kind(name: str) -> str:
+    return name.partition("-")[0]
 
 
 def _unfinished(folder: Path) -> list[PartEntry]:
     found = []
-    for name, paths in parts.leftovers(folder).items():
+    for name, paths in folders.leftovers(folder).items():
         files = [file for path in paths for file in (path.iterdir() if path.is_dir() else [path]) if file.is_file()]
         size = sum(file.stat().st_size for file in files)
-        found.append(PartEntry(name, name.partition("-")[0], False, size, None, None, {}, {}))
+        found.append(PartEntry(name, _kind(name), False, size, None, None, {}, {}))
     return found
 
 
@@ -236,8 +243,8 @@ def verify(entry: Entry, reporter: Reporter) -> list[Problem]:
     folder = entry.folder
     problems = [*_bookkeeping_problems(folder), *_leftover_problems(folder)]
     stamps = None if any(problem.file == STAMPS for problem in problems) else Stamps(folder)
-    found = parts.finished_parts(folder)
-    if not any(part.kind in ("text", parts.BUNDLE_PART) and part.complete for part in entry.parts):
+    found = folders.finished_parts(folder)
+    if not any(part.kind in ("text", folders.BUNDLE_PART) and part.complete for part in entry.parts):
         problems.append(Problem("text", "is missing"))
     with reporter.task(f"verifying {entry.name}", entry.bytes, "bytes") as task:
         problems += _bundle_problems(entry, task)
@@ -264,8 +271,8 @@ def _leftover_problems(folder: Path) -> list[Problem]:
         Problem(
             name, "was not finished; the next `sharedllm index` goes on, `sharedllm indexes prune` deletes it", True
         )
-        for name in parts.leftovers(folder)
-        if not parts.is_being_written(folder, name)
+        for name in folders.leftovers(folder)
+        if not folders.is_being_written(folder, name)
     ]
 
 
@@ -321,21 +328,21 @@ def _manifest_problems(part: Path, manifest: Manifest, content_hash: str | None)
 
 def remove(entry: Entry) -> None:
     """Delete a document's index, whole or damaged. Raises UsageError while another process writes it."""
-    parts.delete_document(entry.folder)
+    folders.delete_document(entry.folder)
 
 
 def prunable(root: Path, older_than_days: float | None = None) -> list[Prunable]:
     """What could go: unfinished builds that nobody works on, parts of an older format, indexes of documents whose
-    file is gone or has changed, and, where days are given, indexes not used for so long. Nothing is deleted.
+    file is gone or has changed, and, where days are given, indexes not used for longer. Nothing is deleted.
     """
     found = []
     for entry in entries(root):
         why = _reason(entry, older_than_days)
-        if why and not any(parts.is_being_written(entry.folder, part.name) for part in entry.parts):
+        if why and not any(folders.is_being_written(entry.folder, part.name) for part in entry.parts):
             found.append(Prunable(entry, None, why, entry.bytes))
             continue
         for part in entry.parts:
-            if not part.complete and not parts.is_being_written(entry.folder, part.name):
+            if not part.complete and not folders.is_being_written(entry.folder, part.name):
                 found.append(Prunable(entry, part.name, "its building was interrupted", part.bytes, leftover=True))
             elif part.complete and part.format_version is not None and part.format_version < FORMAT_VERSION:
                 found.append(Prunable(entry, part.name, f"has format version {part.format_version}", part.bytes))
@@ -372,9 +379,9 @@ def prune(items: Sequence[Prunable]) -> None:
         if item.part is None:
             remove(item.entry)
         elif item.leftover:
-            parts.delete_leftovers(item.entry.folder, item.part)
+            folders.delete_leftovers(item.entry.folder, item.part)
         else:
-            parts.delete_part(item.entry.folder, item.part)
+            folders.delete_part(item.entry.folder, item.part)
         folder = item.entry.folder
-        if not (parts.finished_parts(folder) or has_bundle(folder) or parts.leftovers(folder)):
+        if not (folders.finished_parts(folder) or has_bundle(folder) or folders.leftovers(folder)):
             remove(item.entry)

@@ -1,12 +1,14 @@
 """Nodes through the lower model in batches: what is equally long runs side by side, so that nothing is padded.
 
 Either each node runs alone or each chunk runs once for all its nodes (`TreeConfig.encoding`). Used when an index is
-built and when nodes are computed live, so that both give the same numbers.
+built and when nodes are computed live, so that both give the same numbers. Several equal lower models, one a device,
+can share the batches of an index (`encode_shared`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -16,9 +18,8 @@ from torch import Tensor
 from sharedllm_cli.config import StoredDtype
 from sharedllm_cli.context.tree import Node, kept_positions
 from sharedllm_cli.errors import ResourceError
-from sharedllm_cli.index.layout import LowerShape
+from sharedllm_cli.index.layout import LowerShape, Packed, pack, round_vectors
 from sharedllm_cli.index.leaves import Leaves
-from sharedllm_cli.index.packing import Packed, pack, round_vectors
 from sharedllm_cli.memory import is_out_of_memory
 from sharedllm_cli.model.lower import EncodedNodes
 from sharedllm_cli.progress import Reporter
@@ -91,7 +92,7 @@ class NodeEncoder:
     """Runs a lower model over nodes of a document, at most `batch_tokens` at a time; less when memory runs out.
 
     What is run in one piece is for the trees' configuration to say (`TreeConfig.encoding`): each node alone, or each
-    chunk once, of which every node then takes the keys and values at its own kept positions. The positions that a chunk
+    chunk once, from which every node takes the keys and values at its own kept positions. The positions that a chunk
     keeps are those of all its nodes, whichever are asked, so that a few nodes get the numbers that all of them got.
     `onto`: where keys and values go; an index takes them to the CPU, a question keeps them where it reads them.
     """
@@ -146,7 +147,7 @@ class NodeEncoder:
         The paper's policy knows no other vector of a node, however its keys and values are encoded. Where each node is
         encoded alone its vector falls out of that, and is computed here in the same way; where chunks are encoded once
         it takes the query of the node's last token alone, a fraction of a layer's work. As products of a few rows are
-        rounded by their number, that number is always the same there: the last node stands in for missing ones.
+        rounded by their number, that number is always the same there: missing ones repeat the last node.
         """
         compute = self._lower.last_token_vectors if self._whole_chunks else self._lower.node_vectors
         found = torch.empty(len(nodes), self._lower.hidden_size, dtype=torch.float16)
@@ -239,3 +240,25 @@ def _kept_rows(batch: Sequence[_Stretch]) -> tuple[np.ndarray, np.ndarray]:
         for positions in stretch.positions
     ]
     return kept, np.concatenate(rows)
+
+
+def encode_shared(encoders: Sequence[NodeEncoder], nodes: Sequence[Node]) -> Iterator[EncodedBatch]:
+    """What the first encoder alone would give, batch for batch in its order; each encoder computes a part of them.
+
+    The batches are those of one encoder, so that equal devices give equal numbers however many there are.
+    """
+    if len(encoders) == 1:
+        yield from encoders[0].encode(nodes)
+        return
+    batches = encoders[0].batches(nodes)
+
+    def run(encoder: NodeEncoder, places: Sequence[int]) -> list[EncodedBatch]:
+        # More than one where a device's memory did not suffice for all of them at once.
+        found = encoder.encode([nodes[place] for place in places])
+        return [batch._replace(places=[places[own] for own in batch.places]) for batch in found]
+
+    with ThreadPoolExecutor(len(encoders), thread_name_prefix="encoding") as pool:
+        for start in range(0, len(batches), len(encoders)):
+            # Round by round: no device runs so far ahead that finished batches pile up in memory.
+            for found in list(pool.map(run, encoders, batches[start : start + len(encoders)])):
+                yield from found

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from sharedllm_cli.index import parts
+from sharedllm_cli.index import folders
+from sharedllm_cli.index.folders import FOLDER_NAME
 from sharedllm_cli.index.manifest import (
     ENCODING_WORDS,
     FORMAT_VERSION,
@@ -16,7 +17,6 @@ from sharedllm_cli.index.manifest import (
     TreesKey,
     part_name,
 )
-from sharedllm_cli.index.parts import FOLDER_NAME
 
 _WORDS = {
     "text_hash": "another text",
@@ -45,7 +45,7 @@ def explain(folder: Path, keys: Sequence[Key]) -> str | None:
     One phrase that goes on `a new index is built: …`; None where all are there or nothing comparable is.
     """
     for key in keys:
-        name, there = part_name(key), parts.manifests(folder)
+        name, there = part_name(key), folders.manifests(folder)
         if (folder / name).is_dir() or name in {manifest.part_name for manifest in there}:
             continue
         candidates = [manifest for manifest in there if manifest.kind == key.kind]
@@ -54,7 +54,7 @@ def explain(folder: Path, keys: Sequence[Key]) -> str | None:
         nearest = min(candidates, key=lambda manifest: len(_differences(key.identity(), manifest.key)))
         if nearest.format_version < FORMAT_VERSION:
             return f"its index has an older format (version {nearest.format_version}, now {FORMAT_VERSION})"
-        return _told(key, nearest)
+        return _difference(key, nearest)
     return None
 
 
@@ -67,7 +67,7 @@ def _of(key: Mapping[str, Any], name: str) -> Any:
     return key.get(name, _WHERE_UNNAMED.get(name))
 
 
-def _told(key: Key, manifest: Manifest) -> str:
+def _difference(key: Key, manifest: Manifest) -> str:
     phrases = []
     wanted = key.identity()
     for name in _differences(wanted, manifest.key):
@@ -107,12 +107,12 @@ class KnownPaths:
         if self._folders is None:
             self._folders = {}
             for folder in sorted(self._root.iterdir()) if self._root.is_dir() else []:
-                if FOLDER_NAME.fullmatch(folder.name) and (usage := parts.usage_or_none(folder)):
+                if FOLDER_NAME.fullmatch(folder.name) and (usage := folders.usage_or_none(folder)):
                     self.add(usage.path, folder)
         for folder in self._folders.get(path, []):
-            usage = parts.usage_or_none(folder)  # it may be gone, or be called otherwise by now
+            usage = folders.usage_or_none(folder)  # it may be gone, or be called otherwise by now
             if usage and usage.path == path and usage.content_hash != content_hash:
-                made = [manifest.made_at[:10] for manifest in parts.manifests(folder)]
+                made = [manifest.made_at[:10] for manifest in folders.manifests(folder)]
                 since = f" on {max(made)}" if made else ""
                 return f"it has another content than when it was indexed{since}"
         return None

@@ -1,7 +1,9 @@
-"""The leaves of a document: its tokens, its chunks' trees as integers, and BM25 statistics of every leaf.
+"""The leaves of a document: its tokens, its chunks' trees as integers, and what is stored for each leaf.
 
 A leaf is the smallest unit of search and of verbatim evidence (METHOD section 1). Leaves are numbered through the
-document in reading order, chunks likewise. Depends on text, tokenizer, chunk size and height; knows no model.
+document in reading order, chunks likewise. Stored are BM25 statistics of every leaf, and only where the user asks for
+them the states of late interaction, one hidden state a token: late interaction over all leaves (`--policy late`) needs
+them all, 1.1 KB a token at a hidden size of 576. Depends on text, tokenizer, chunk size and height; knows no model.
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ from sharedllm_cli.documents.pages import Document
 from sharedllm_cli.retrieval.bm25 import LexicalIndex
 
 TOKENS, TERMS, LEXICAL = "tokens.safetensors", "lexical-terms.json", "lexical.safetensors"
+STATES = "states.safetensors"
 
 
 @dataclass(frozen=True)
@@ -42,10 +45,12 @@ class Leaves:
 
     @property
     def token_count(self) -> int:
+        """Tokens of the document."""
         return len(self.tokens.ids)
 
     @property
     def leaf_count(self) -> int:
+        """Leaves of all chunks."""
         return self.first_leaves[-1]
 
     @cached_property
@@ -141,3 +146,36 @@ def leaves_from(files: Mapping[str, bytes], tree_config: TreeConfig) -> Leaves:
     lexical = LexicalIndex.from_arrays(list(terms), safetensors_numpy.load(files[LEXICAL]))
     trees, starts = _trees(len(tokens.ids), tree_config)
     return Leaves(tokens, trees, starts, lexical)
+
+
+@dataclass(frozen=True)
+class LeafStates:
+    """States [tokens, hidden] float16 in the document's order; leaf i has rows `boundaries[i]` to `boundaries[i + 1]`.
+
+    `boundaries` is int32 [leaves + 1].
+    """
+
+    states: np.ndarray
+    boundaries: np.ndarray
+
+    def __post_init__(self) -> None:
+        if self.states.dtype != np.float16 or self.boundaries.dtype != np.int32:
+            raise ValueError("states are stored as float16, boundaries as int32")
+        if len(self.boundaries) < 1 or self.boundaries[0] != 0 or self.boundaries[-1] != len(self.states):
+            raise ValueError("the leaves' boundaries must run from 0 to the number of tokens")
+
+    def leaf(self, number: int) -> np.ndarray:
+        """The states of one leaf, [tokens of the leaf, hidden]."""
+        return self.states[self.boundaries[number] : self.boundaries[number + 1]]
+
+
+def states_files(states: LeafStates) -> dict[str, bytes]:
+    """The one file of a states part."""
+    arrays = {"states": np.ascontiguousarray(states.states), "boundaries": states.boundaries}
+    return {STATES: safetensors_numpy.save(arrays)}
+
+
+def states_from(files: Mapping[str, bytes]) -> LeafStates:
+    """The states that `states_files` wrote."""
+    arrays = safetensors_numpy.load(files[STATES])
+    return LeafStates(arrays["states"], arrays["boundaries"])

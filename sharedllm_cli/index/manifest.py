@@ -1,12 +1,13 @@
 """What made a part of an index, and the proof that it is still what was made.
 
-A part (text, leaves, trees, states) is a folder of plain files and a `manifest.json`. Its key holds everything that
-shapes its numbers; the key's SHA-256 is the part's fingerprint, twelve characters of it stand in the folder's name
-(docs/index-format.md). Knows keys and manifests; opens no other file.
+A part (text, leaves, trees, states) is a folder of plain files and a `manifest.json`, which carries its own hash. Its
+key holds everything that shapes its numbers; the key's SHA-256 is the part's fingerprint, twelve characters of it are
+in the folder's name (docs/index-format.md). Knows keys and manifests; opens no other file.
 """
 
 from __future__ import annotations
 
+import json
 import platform
 import re
 from collections.abc import Mapping
@@ -21,8 +22,8 @@ from typing import Any, ClassVar, Literal
 from sharedllm_cli import __version__, durable
 from sharedllm_cli.config import Encoding, StoredDtype, TreeConfig
 from sharedllm_cli.documents.pages import Document
+from sharedllm_cli.durable import sha256_of_bytes
 from sharedllm_cli.errors import StoredIndexError
-from sharedllm_cli.index.seals import canonical_json, carries_seal, sealed, unsealed
 from sharedllm_cli.retrieval.terms import TERMS_VERSION, stemmer_version
 
 FORMAT = "sharedllm-index"
@@ -46,6 +47,7 @@ class TextKey:
     reader_version: str
 
     def identity(self) -> dict[str, Any]:
+        """The key as its manifest records it; its hash is the fingerprint."""
         return {"content_hash": self.content_hash, "reader_version": self.reader_version}
 
 
@@ -59,6 +61,7 @@ class LeavesKey:
     tree: TreeConfig
 
     def identity(self) -> dict[str, Any]:
+        """The key as its manifest records it; its hash is the fingerprint."""
         return {**self.splitting(), "terms_version": TERMS_VERSION, "stemmer": stemmer_version()}
 
     def splitting(self) -> dict[str, Any]:
@@ -97,6 +100,7 @@ class TreesKey:
         return range(self.first_layer, self.lower_layers)
 
     def identity(self) -> dict[str, Any]:
+        """The key as its manifest records it; its hash is the fingerprint."""
         shaped = {
             **self.leaves.splitting(),
             "ratios": list(self.leaves.tree.ratios),
@@ -106,7 +110,7 @@ class TreesKey:
             "stored_dtype": self.stored_dtype,
             "quantize": self.quantize,
         }
-        # Told where it is not 0 alone, so that trees from before there was a choice keep their fingerprint.
+        # Only where it is not 0, so that trees from before there was a choice keep their fingerprint.
         return {**shaped, "first_layer": self.first_layer} if self.first_layer else shaped
 
 
@@ -125,6 +129,7 @@ class StatesKey:
     quantize: str = "none"
 
     def identity(self) -> dict[str, Any]:
+        """The key as its manifest records it; its hash is the fingerprint."""
         shaped = {**self.leaves.splitting(), "weights_hash": self.weights_hash, "layers": self.layers}
         return shaped if self.quantize == "none" else {**shaped, "quantize": self.quantize}
 
@@ -186,6 +191,7 @@ class Manifest:
 
     @property
     def fingerprint(self) -> str:
+        """SHA-256 of kind, format version and key, in hex."""
         return _fingerprint(self.kind, self.key, self.format_version)
 
     @property
@@ -229,8 +235,17 @@ def _versions() -> dict[str, str]:
     return found
 
 
+class DamagedFileError(Exception):
+    """A file that is not what its manifest says; carries its path and what is wrong with it."""
+
+    def __init__(self, path: Path, what: str) -> None:
+        super().__init__(f"{path}: {what}")
+        self.path = path
+        self.what = what
+
+
 class UnreadableManifestError(StoredIndexError):
-    """A manifest that is missing, damaged or not of this tool; `parts.py` says of which index."""
+    """A manifest that is missing, damaged or not of this tool; `stored.py` adds which index."""
 
 
 class ForeignManifestError(UnreadableManifestError):
@@ -268,3 +283,35 @@ def read_manifest(part: Path) -> Manifest:
     if manifest.format_version == FORMAT_VERSION and manifest.fingerprint != value["fingerprint"]:
         raise UnreadableManifestError(f"{path} carries a fingerprint that is not its key's")
     return manifest
+
+
+def canonical_json(value: Any) -> bytes:
+    """The one spelling of a JSON value that hashes are taken of: sorted keys, no spaces, ASCII."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False).encode("ascii")
+
+
+def sealed(value: dict[str, Any]) -> bytes:
+    """A JSON object as a readable file that carries its own SHA-256 under `seal`."""
+    seal = sha256_of_bytes(canonical_json(value))
+    return _spelled({**value, "seal": seal})
+
+
+def unsealed(data: bytes) -> dict[str, Any] | None:
+    """The object of a sealed file, or None where a single byte differs from what `sealed` wrote."""
+    try:
+        value = json.loads(data)
+    except ValueError:
+        return None
+    if not isinstance(value, dict) or _spelled(value) != data:
+        return None
+    seal = value.pop("seal", None)
+    return value if seal == sha256_of_bytes(canonical_json(value)) else None
+
+
+def carries_seal(data: bytes) -> bool:
+    """Whether a file looks as if `sealed` had written it, whole or not; an empty one does."""
+    return not data or b'"seal"' in data or not data.startswith(b"{")
+
+
+def _spelled(value: dict[str, Any]) -> bytes:
+    return json.dumps(value, indent=1, ensure_ascii=True).encode("ascii") + b"\n"

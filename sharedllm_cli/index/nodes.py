@@ -21,11 +21,19 @@ from torch import Tensor
 from sharedllm_cli.config import StoredDtype
 from sharedllm_cli.context.tree import Node
 from sharedllm_cli.errors import StoredIndexError
-from sharedllm_cli.index import proving
 from sharedllm_cli.index.encoding import Encoder, NodeEncoder, lower_shape
-from sharedllm_cli.index.layout import LowerShape, Place, TreesLayout, shard_name
+from sharedllm_cli.index.layout import (
+    LowerShape,
+    Packed,
+    Place,
+    TreesLayout,
+    raw_bytes,
+    shard_name,
+    tensor_dtype,
+    unpack,
+)
 from sharedllm_cli.index.leaves import Leaves
-from sharedllm_cli.index.packing import Packed, raw_bytes, tensor_dtype, unpack
+from sharedllm_cli.index.stored import damaged
 from sharedllm_cli.model.lower import CompressedNodes
 from sharedllm_cli.progress import Reporter, Silent
 
@@ -80,7 +88,7 @@ class _Gathered:
         self.starts = [0, *accumulate(counts)]
         self._device = room.device
         chunks = torch.tensor([node.chunk for node in nodes], dtype=torch.long)
-        # Chunk numbers stay with the processor, which looks at them before the slots have arrived.
+        # Chunk numbers stay with the CPU, which looks at them before the slots have arrived.
         self._chunks = torch.repeat_interleave(chunks, torch.tensor(counts, dtype=torch.long))
         self._first_layer = room.layers.start
         self._slots = room.empty() if onto is None else onto
@@ -98,7 +106,7 @@ class _Gathered:
         self._slots[:, :, :, torch.cat(targets).to(self._device)] = ordered
 
     def _arriving(self, slots: Tensor) -> Tensor:
-        """Slots on the device; from pinned memory they are copied while the processor goes on."""
+        """Slots on the device; from pinned memory they are copied while the CPU goes on."""
         return slots.to(self._device, non_blocking=slots.is_pinned())
 
     def result(self) -> CompressedNodes:
@@ -158,13 +166,13 @@ class _Shard:
         values = self.values[place.first_slot : place.end_slot]
         scales = None if self.scales is None else self.scales[place.first_slot : place.end_slot]
         if slots_checksum(values, scales) != int(self.checksums[place.node, 0]):
-            raise proving.damaged(self.path.parents[1], self.path)
+            raise damaged(self.path.parents[1], self.path)
         return Packed(values, scales)
 
     def vector(self, number: int) -> Tensor:
         """A node's vector, proved by its checksum."""
         if zlib.crc32(raw_bytes(self.vectors[number])) != int(self.checksums[number, 1]):
-            raise proving.damaged(self.path.parents[1], self.path)
+            raise damaged(self.path.parents[1], self.path)
         return self.vectors[number]
 
 
@@ -175,7 +183,7 @@ def slots_checksum(values: Tensor, scales: Tensor | None) -> int:
 
 
 def copies_beside(device: torch.device) -> bool:
-    """Whether copies to a device can run beside the processor's work: CUDA's, from pinned memory."""
+    """Whether copies to a device can run beside the CPU's work: CUDA's, from pinned memory."""
     return device.type == "cuda"
 
 
@@ -272,7 +280,7 @@ class StoredNodes:
             with safe_open(path, framework="pt") as file:
                 found: dict[str, Tensor] = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         except (OSError, SafetensorError):
-            raise proving.damaged(self.part.parent, path) from None
+            raise damaged(self.part.parent, path) from None
         nodes, slots = self._layout.shard_size(number)
         slot_shape = (slots, 2, len(self.shape.layers), self.shape.key_value_heads)
         expected: dict[str, tuple[tuple[int, ...], torch.dtype]] = {

@@ -1,6 +1,6 @@
 """The index of a document as the engine uses it: read what is there, write what is missing, refuse what is damaged.
 
-Each document has a folder (parts.py draws it). Opening it proves every finished part of the folder, by stamps where
+Each document has a folder (folders.py draws it). Opening it proves every finished part of the folder, by stamps where
 nothing changed, so that damage anywhere is refused before it is used. A part of an older format is rebuilt with a note,
 one of a newer format refused. The text and leaves of a small document are a bundle, in one file.
 """
@@ -16,24 +16,40 @@ from sharedllm_cli import durable
 from sharedllm_cli.documents.pages import Document
 from sharedllm_cli.errors import StoredIndexError
 from sharedllm_cli.home import INDEX_ELSEWHERE
-from sharedllm_cli.index import explain, parts, proving, second_pages, usage
+from sharedllm_cli.index import bookkeeping, folders
+from sharedllm_cli.index.bookkeeping import Usage
 from sharedllm_cli.index.bundle import BUNDLE, Bundle, has_bundle, is_small
-from sharedllm_cli.index.explain import KnownPaths
 from sharedllm_cli.index.folders import Folders
-from sharedllm_cli.index.leaves import Leaves, leaves_files
-from sharedllm_cli.index.manifest import FORMAT_VERSION, Key, LeavesKey, Manifest, StatesKey, TreesKey, part_name
-from sharedllm_cli.index.proving import Proved
-from sharedllm_cli.index.stamps import DamagedFileError
-from sharedllm_cli.index.states import LeafStates, states_files, states_from
-from sharedllm_cli.index.stored import StoredDocument
-from sharedllm_cli.index.text import text_facts, text_files, text_key
-from sharedllm_cli.index.usage import Usage
+from sharedllm_cli.index.leaves import LeafStates, Leaves, leaves_files, states_files, states_from
+from sharedllm_cli.index.manifest import (
+    FORMAT_VERSION,
+    DamagedFileError,
+    Key,
+    LeavesKey,
+    Manifest,
+    StatesKey,
+    TreesKey,
+    part_name,
+)
+from sharedllm_cli.index.stored import (
+    Proved,
+    StoredDocument,
+    damaged,
+    find_part,
+    prove_all,
+    prove_bundle,
+    read_part,
+    text_facts,
+    text_files,
+    text_key,
+)
 from sharedllm_cli.progress import Reporter, Silent
 
 if TYPE_CHECKING:
     import torch
 
     from sharedllm_cli.index.encoding import Encoder
+    from sharedllm_cli.index.explain import KnownPaths
     from sharedllm_cli.index.nodes import StoredNodes
 
 Part = tuple[Key, Mapping[str, bytes], Mapping[str, Any]]
@@ -47,18 +63,18 @@ class IndexStore:
         self.root = Path(root).expanduser().absolute()
         self._reporter: Reporter = reporter or Silent()
         self._folders = Folders(self.root)
-        self._known_paths = KnownPaths(self.root)
+        self._known_paths: KnownPaths | None = None  # made when somebody first asks why an index is new
 
     def folder(self, content_hash: str) -> Path | None:
         """The folder of a document's index, None where there is none."""
         found = self._folders.find(content_hash)
-        ours = (path for path in found if len(found) == 1 or parts.is_document_folder(path))
+        ours = (path for path in found if len(found) == 1 or folders.is_document_folder(path))
         return next(ours, found[0] if found else None)
 
     def bytes(self, content_hash: str) -> int:
         """Size of everything that belongs to a document's index; 0 where there is none."""
         folder = self.folder(content_hash)
-        return parts.folder_bytes(folder) if folder else 0
+        return folders.folder_bytes(folder) if folder else 0
 
     def open(self, content_hash: str, name: str | None = None, path: str | None = None) -> StoredDocument | None:
         """What is stored of a document, proved; None where nothing is. Parts of an older format are noted.
@@ -70,7 +86,7 @@ class IndexStore:
         if folder is None:
             return None
         called = None if name is None else Usage(name, path, content_hash)
-        proved = proving.prove_all(folder, content_hash, called)
+        proved = prove_all(folder, content_hash, called)
         self._note_older(proved)
         return StoredDocument(proved, content_hash)
 
@@ -107,27 +123,28 @@ class IndexStore:
         """Remember under which name and path the document was asked for last; `stored`: where it is open already."""
         folder = stored.folder if stored else self.folder(content_hash)
         if folder is not None:
-            known, absolute = stored.usage if stored else parts.usage_or_none(folder), _absolute(path)
-            usage.write_usage(folder, known, Usage(name, absolute, content_hash))
-            self._known_paths.add(absolute, folder)
+            known, absolute = stored.usage if stored else folders.usage_or_none(folder), _absolute(path)
+            bookkeeping.write_usage(folder, known, Usage(name, absolute, content_hash))
+            if self._known_paths:
+                self._known_paths.add(absolute, folder)
 
     def seen_too(self, content_hash: str, path: str) -> None:
         """Remember that another file has a document's content; the document keeps its name."""
         if folder := self.folder(content_hash):
             with suppress(DamagedFileError):
-                usage.add_path(folder, usage.known_usage(folder), str(_absolute(path)))
+                bookkeeping.add_path(folder, bookkeeping.known_usage(folder), str(_absolute(path)))
 
     def read_second(self, content_hash: str, made_by: str) -> dict[int, str | None]:
         """The second extraction of a document's pages, as far as it is kept. StoredIndexError where it is damaged."""
         folder = self.folder(content_hash)
         try:
-            return {} if folder is None else second_pages.read_second(folder, made_by)
+            return {} if folder is None else bookkeeping.read_second(folder, made_by)
         except DamagedFileError as problem:
-            raise proving.damaged(problem.path.parent, problem.path) from None
+            raise damaged(problem.path.parent, problem.path) from None
 
     def write_second(self, content_hash: str, pages: Mapping[int, str | None], made_by: str) -> None:
         """Keep the second extraction of pages. The text must be stored before."""
-        second_pages.write_second(self._present_folder(content_hash), pages, made_by)
+        bookkeeping.write_second(self._present_folder(content_hash), pages, made_by)
 
     def read_leaves(self, content_hash: str, key: LeavesKey) -> Leaves | None:
         """The stored leaves with a key, None where there are none. Raises as `open`."""
@@ -145,7 +162,7 @@ class IndexStore:
     def read_states(self, content_hash: str, key: StatesKey) -> LeafStates | None:
         """Stored late-interaction states, None where there are none."""
         found = self._found(content_hash, key)
-        return states_from(proving.read_part(*found)) if found else None
+        return states_from(read_part(*found)) if found else None
 
     def write_states(self, content_hash: str, key: StatesKey, states: LeafStates) -> None:
         """Store late-interaction states. The text must be stored before."""
@@ -231,8 +248,8 @@ class IndexStore:
 
         reporter = reporter or self._reporter
         folder = self._present_folder(content_hash)
-        with parts.writer(folder, part_name(key), reporter):
-            if proving.find_part(folder, key, content_hash) is not None:
+        with folders.writer(folder, part_name(key), reporter):
+            if find_part(folder, key, content_hash) is not None:
                 return False
             build_trees(
                 folder, content_hash, key, leaves, lower, reporter, batch_tokens=batch_tokens, replicas=replicas
@@ -248,13 +265,16 @@ class IndexStore:
         folder = self.folder(content_hash)
         if folder is None:
             return None
-        return key if (folder / part_name(key)).is_dir() else parts.wider_trees(folder, key)
+        return key if (folder / part_name(key)).is_dir() else folders.wider_trees(folder, key)
 
     def explain_new(self, path: str | None, content_hash: str, keys: Sequence[Key] = ()) -> str | None:
         """Why parts with these keys have to be made though the document was indexed before; None where it was not."""
+        from sharedllm_cli.index.explain import KnownPaths, explain
+
         folder = self.folder(content_hash)
         if folder is not None:
-            return explain.explain(folder, keys)
+            return explain(folder, keys)
+        self._known_paths = self._known_paths or KnownPaths(self.root)
         return None if path is None else self._known_paths.explain(str(_absolute(path)), content_hash)
 
     def discard(self, content_hash: str) -> None:
@@ -264,23 +284,23 @@ class IndexStore:
         """
         folder = self.folder(content_hash)
         if folder is not None:
-            parts.delete_document(folder)
+            folders.delete_document(folder)
 
     def _found(self, content_hash: str, key: Key) -> tuple[Path, Manifest] | None:
         folder = self.folder(content_hash)
-        manifest = proving.find_part(folder, key, content_hash) if folder else None
+        manifest = find_part(folder, key, content_hash) if folder else None
         return None if folder is None or manifest is None else (folder, manifest)
 
     def _write_part(self, folder: Path, content_hash: str, part: Part) -> None:
         key, files, facts = part
-        with parts.writer(folder, part_name(key), self._reporter):
-            if proving.find_part(folder, key, content_hash) is None:
-                parts.write_part(folder, key, content_hash, files, facts)
+        with folders.writer(folder, part_name(key), self._reporter):
+            if find_part(folder, key, content_hash) is None:
+                folders.write_part(folder, key, content_hash, files, facts)
 
     def _bundle(self, folder: Path, new: Bundle | None, added: Sequence[Part]) -> None:
         """Put parts into the bundle of a folder, or into a `new` one; those that are there stay."""
-        with parts.writer(folder, parts.BUNDLE_PART, self._reporter):
-            there = proving.prove_bundle(folder, new.content_hash if new else None)
+        with folders.writer(folder, folders.BUNDLE_PART, self._reporter):
+            there = prove_bundle(folder, new.content_hash if new else None)
             bundle = there if there is not None and there.format_version == FORMAT_VERSION else new
             if bundle is None:  # deleted since it was looked for
                 raise _no_text(folder.name)
@@ -308,8 +328,8 @@ class IndexStore:
         for name, version in versions.items():
             if version < FORMAT_VERSION:
                 self._reporter.note(
-                    f"{name} of {parts.shown_name(proved.folder)} has format version {version}, now {FORMAT_VERSION}: "
-                    "it is made anew"
+                    f"{name} of {folders.shown_name(proved.folder)} has format version {version}, now {FORMAT_VERSION}:"
+                    " it is made anew"
                 )
 
 

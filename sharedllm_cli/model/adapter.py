@@ -33,11 +33,11 @@ from sharedllm_cli.model.adapter_config import (
 )
 from sharedllm_cli.model.compat import PreTrainedModel, decoder_layer
 from sharedllm_cli.model.cross_attention import AdditiveInjection, LowRank, MergedInjection
-from sharedllm_cli.model.spreading import layer_device
+from sharedllm_cli.model.placement import layer_device
 
 WEIGHTS_FILE = "adapter.safetensors"
 _MOST_COPIED_BYTES = 256 * 2**20
-"""Merging additions of shared layers takes copies of their weights: at most so much memory goes into them."""
+"""Merging additions of shared layers takes copies of their weights: they take at most this many bytes."""
 
 
 def model_shape(model: PreTrainedModel) -> tuple[int, int, int, int, int]:
@@ -62,15 +62,16 @@ class LowRankLinear(nn.Module):
         self.addition = addition
 
     def forward(self, states: Tensor) -> Tensor:
+        """states: [..., inputs]; returns [..., outputs]."""
         output: Tensor = self.wrapped(states) + self.addition(states)
         return output
 
 
-class Silence:
-    """Within it (`with`), an adapter's low-rank weights add nothing. Can be entered again and again, not within itself.
+class AdapterDisabled:
+    """A context (`with`) in which an adapter's low-rank weights add nothing. It can be entered repeatedly, not nested.
 
-    Of merged weights it holds copies with the additions taken off again, which differ from the base model's by two
-    roundings of their type at most. Outside of it the merged weights are those that were there.
+    Where weights are merged it holds copies without the additions. They differ from the base model's by at most two
+    roundings of their type. After the context the merged weights are back.
     """
 
     def __init__(self, additions: Sequence[LowRank], merged: Sequence[tuple[Any, LowRank]]) -> None:
@@ -85,9 +86,9 @@ class Silence:
     def __exit__(self, *_: object) -> None:
         self._set(False, self._merged)
 
-    def _set(self, silent: bool, weights: Sequence[nn.Parameter]) -> None:
+    def _set(self, disabled: bool, weights: Sequence[nn.Parameter]) -> None:
         for addition in self._additions:
-            addition.silent = silent
+            addition.disabled = disabled
         for linear, weight in zip(self._linears, weights, strict=True):
             linear.weight = weight
 
@@ -138,7 +139,7 @@ class Adapter(nn.Module):
         *,
         weights_hash: str | None = None,
     ) -> Adapter:
-        """A silent adapter for a base model: the tree is not read until it is trained."""
+        """An adapter without effect for a base model: the tree is not read until it is trained."""
         adapter = Adapter(model, AdapterConfig(base, model_shape(model), injection, tree, base_weights=weights_hash))
         adapter.copy_projections(model)
         return adapter
@@ -172,9 +173,12 @@ class Adapter(nn.Module):
                 )
         self.load_state_dict({**own, **learned})
 
-    def silenced(self) -> Silence:
-        """What silences the low-rank weights, merged ones too: without a tree the model is then its base."""
-        return Silence([module for module in self.modules() if isinstance(module, LowRank)], self._merged)
+    def disabled(self) -> AdapterDisabled:
+        """A context that disables the low-rank weights, merged ones too: without a tree the model is then its base.
+
+        It copies merged weights: RuntimeError or MemoryError where memory does not suffice.
+        """
+        return AdapterDisabled([module for module in self.modules() if isinstance(module, LowRank)], self._merged)
 
     def gate_values(self) -> dict[str, float]:
         """Lowest, mean and highest open gate; empty where all are closed."""
@@ -197,10 +201,12 @@ class Adapter(nn.Module):
 
     @property
     def reads_tree(self) -> bool:
+        """Whether some gate is open."""
         return bool(self.open_layers)
 
     @property
     def trained(self) -> bool:
+        """Whether the configuration has a provenance."""
         return self.config.trained is not None
 
     def attach_low_rank(self, layers: nn.ModuleList) -> None:
@@ -209,9 +215,9 @@ class Adapter(nn.Module):
             setattr(owner, name, LowRankLinear(getattr(owner, name), addition))
 
     def merge_low_rank(self, layers: nn.ModuleList) -> None:
-        """Add the low-rank additions into the layers' own weights, where those are floating-point numbers.
+        """Add the low-rank additions to the layers' own weights, where those are floating-point numbers.
 
-        The same maps with nothing to compute beside them, for decoding alone: it can't be undone. Layers of the lower
+        The same maps without extra computation, for decoding alone. It can't be undone. Layers of the lower
         model keep their weights: their view gets others, a copy each, where all of these take little memory. Quantized
         and spilled weights get their additions attached instead.
         """
@@ -339,7 +345,7 @@ def _plus(weight: Tensor, addition: LowRank, sign: float) -> nn.Parameter:
 
 
 def _view(layer: Any) -> Any:
-    """A decoder layer whose linear maps can be replaced without touching the layer, of which all else is shared."""
+    """A decoder layer whose linear maps can be replaced without changing the layer; everything else is shared."""
     view = _shallow(layer)
     view.self_attn, view.mlp = _shallow(layer.self_attn), _shallow(layer.mlp)
     return view

@@ -1,6 +1,6 @@
 """What an adapter was made for, how it reads, and where it lies: its configuration without its weights.
 
-Knows no torch, so that commands which only tell of an adapter stay quick.
+Imports no torch, so that commands which only describe an adapter stay quick.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class LowRankConfig:
     """Low-rank additions: their rank, scale α (the addition is α / rank · up(down(x))), layers and linear maps.
 
     `layers` are above the lower model. `shared_layers` are injected ones, which the lower model shares: there the
-    additions act in the upper model alone, on its running text, so that stored trees stay what they are.
+    additions act in the upper model alone, on its prompt, so that stored trees stay what they are.
     """
 
     rank: int
@@ -46,12 +46,12 @@ class AdapterConfig:
     `shape` is the base model's (layers, hidden size, heads, key/value heads, head dimension): an adapter fits no other.
     `trained` is its provenance (objective, data, steps, versions, date), None for an untrained one. `beside_passages`:
     whether it answers better where the tree is read beside verbatim passages; one that does not reads it alone.
-    `refuse_from`: the probability of the sentence that the document does not say from which on it is said, as chosen on
-    training data; None leaves that to decoding. `evidence_tokens`: from so many tokens of verbatim passages it answers
-    best, by the same data; None where that was not measured. `text_bias` b: where a text is gone on with after its tree
-    of S keys and nothing is asked (`eval ppl`), b − log(S / 512) is added to the gates, so that the tree's share of the
-    attention does not grow with it; b, too, as chosen on training texts, None for the gates as they are. `candidates`:
-    so many likely answers are weighed against each other (`generation/picking.py`); None for the likeliest alone.
+    `refuse_from`: the answer is "The document does not say." when that sentence's probability is at least this, chosen
+    on training data; None leaves it to decoding. `evidence_tokens`: the number of tokens of verbatim passages with
+    which it answers best, by the same data; None where that was not measured. `text_bias` b: where a text is continued
+    after its tree of S keys and no question is asked (`eval ppl`), b − log(S / 512) is added to the gates, so that the
+    tree's share of the attention does not grow with S. b was chosen on training texts; None leaves the gates as they
+    are. `candidates`: number of answers to compare (`generation/rerank.py`); None for the likeliest alone.
     """
 
     base: str
@@ -68,6 +68,7 @@ class AdapterConfig:
     candidates: int | None = None
 
     def to_json(self) -> dict[str, Any]:
+        """The fields of `adapter.json`, which `from_json` reads."""
         return {"format_version": FORMAT_VERSION, **asdict(self)}
 
     @staticmethod
@@ -164,7 +165,7 @@ def wants_tree(settings: Settings, config: AdapterConfig) -> bool:
 
 
 def candidate_count(settings: Settings, config: AdapterConfig | None) -> int:
-    """So many likely answers are weighed against each other: the user's number, else the adapter's.
+    """Number of candidate answers to compare: the user's, else the adapter's.
 
     1 where answers are drawn by chance, or where the user's own system prompt may ask for other answers than the
     adapter gives.

@@ -1,16 +1,15 @@
-"""Softmax attention that also returns the log-sum-exp of its logits, by the fastest kernel that can.
+"""Softmax attention that also returns the log-sum-exp of its logits, by the fastest kernel that can; rotary embedding.
 
 Two attentions over disjoint keys become one softmax by their log-sum-exps (`join`), which is how the merged form reads
 the tree (METHOD section 4). `explicit` is the reference: any device and type, masks, gradients. The fused kernels are
-torch's flash kernels for the processor, which takes masks and is given a gradient of the log-sum-exp here, and for
-CUDA, and the package flash-attn; on a GPU masks and gradients stay with the reference. On a processor with a thread or
-two, causal queries and gradients go by blocks of rows (`blocked_attention.py`). Shapes: B batch, H query heads, KV
-key/value heads, Q queries, S keys, D head dimension. Knows no model.
+torch's flash kernels for the CPU, which takes masks and is given a gradient of the log-sum-exp here, and for CUDA, and
+the package flash-attn; on a GPU masks and gradients stay with the reference. On a CPU with a thread or two, causal
+queries and gradients go by blocks of rows (`cpu_attention.py`). Shapes: B batch, H query heads, KV key/value heads, Q
+queries, S keys, D head dimension.
 """
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Callable, Mapping
 from functools import cache
 from typing import Any, Literal
@@ -18,7 +17,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from sharedllm_cli.model.blocked_attention import attend_in_blocks, blocks_pay
+from sharedllm_cli.model.cpu_attention import FEW_QUERIES, attend_in_blocks, blocks_pay
 
 _LOGITS_BYTES = 64 * 2**20
 """The explicit kernel computes over blocks of queries whose logits take at most this much memory."""
@@ -26,9 +25,6 @@ _HALVES = (torch.float16, torch.bfloat16)
 _WIDEST_HEAD = 256
 _WIDENED_BY = 8
 _AMPERE = (8, 0)
-FEW_QUERIES = 16
-"""So many under a mask are laid under each other for every head of keys, which are then read once; with more, their own
-products take the time."""
 
 Kernel = Literal["explicit", "blocked", "fused-cpu", "fused-cuda", "flash-attn"]
 Attended = tuple[Tensor, Tensor]
@@ -87,11 +83,6 @@ def choose_kernel(
     return "fused-cuda" if _has_flash(query.device) else "explicit"
 
 
-def flash_attention_installed() -> bool:
-    """Whether the package flash-attn is here."""
-    return importlib.util.find_spec("flash_attn") is not None
-
-
 @cache
 def runs_flash(device: torch.device) -> bool:
     """Whether a CUDA device is new enough for flash kernels."""
@@ -134,7 +125,7 @@ def _explicit_block(query: Tensor, keys: Tensor, values: Tensor, scaling: float,
 
 
 class _ProcessorFlash(torch.autograd.Function):
-    """torch's flash kernel for the processor, with gradients of its output and of its log-sum-exp.
+    """torch's flash kernel for the CPU, with gradients of its output and of its log-sum-exp.
 
     torch's own backward pass knows no gradient of the log-sum-exp. That of logit ij is P_ij (dO_i · V_j + dL_i − δ_i)
     with δ_i = dO_i · O_i: a column more, of ones in V, of dL in dO and of zeros in O, makes the kernel add dL_i.
@@ -266,3 +257,25 @@ def join(first: Tensor, first_sum: Tensor, second: Tensor, second_sum: Tensor) -
     share = (first_sum - total).exp().unsqueeze(-1).to(first.dtype)
     other = (second_sum - total).exp().unsqueeze(-1).to(first.dtype)
     return first * share + second * other
+
+
+def rotate(states: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:
+    """Rotary position embedding in the half-rotation layout of the Llama families.
+
+    states: [B, heads, L, D]; cosine, sine: [B or 1, L or 1, D].
+    """
+    first, second = states.chunk(2, dim=-1)
+    turned = torch.cat((-second, first), dim=-1)
+    return states * cosine.unsqueeze(1) + turned * sine.unsqueeze(1)
+
+
+def rotate_in_place(states: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:
+    """The same as `rotate`, written over the states: half of them is the only memory that is taken beside."""
+    first, second = states.chunk(2, dim=-1)
+    (first_cosine, second_cosine), (first_sine, second_sine) = (
+        turn.unsqueeze(1).chunk(2, dim=-1) for turn in (cosine, sine)
+    )
+    before = first.clone()
+    first.mul_(first_cosine).addcmul_(second, first_sine, value=-1)
+    second.mul_(second_cosine).addcmul_(before, second_sine)
+    return states

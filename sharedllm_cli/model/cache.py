@@ -1,4 +1,4 @@
-"""The keys and values of a running text while an answer grows behind it.
+"""The keys and values of a prompt while an answer grows behind it.
 
 transformers' own cache lays every new token's keys behind the others by copying them all: at 4,000 tokens of the
 default model 92 MB a token are read and written for 23 kB that are new. Here they lie in a buffer with room for
@@ -15,7 +15,7 @@ from torch import Tensor
 from sharedllm_cli.model.compat import DynamicCache, DynamicLayer
 
 ROOM = 64
-"""Positions by which a full buffer grows: a copy of everything once in so many tokens."""
+"""Positions by which a full buffer grows: everything is copied once in this many tokens."""
 
 
 class GrowingLayer(DynamicLayer):
@@ -92,7 +92,7 @@ class GrowingLayer(DynamicLayer):
         return self.keys is None or (self.keys.shape[0] == states.shape[0] and self.keys.dtype == states.dtype)
 
     def crop(self, tokens_to_remove: int) -> None:
-        """Take back so many tokens, given as a negative number."""
+        """Remove tokens from the end; `tokens_to_remove` is their number, negative."""
         own = self.keys is self._views[0] and self.values is self._views[1]
         super().crop(tokens_to_remove)
         if own:

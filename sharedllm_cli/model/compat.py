@@ -8,11 +8,13 @@ with `[…]`. A name that is not there is a `ModelError` with the versions in it
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import cache as remembered
 from importlib import metadata
 from typing import Any, NamedTuple, NoReturn
 
+import torch
 from torch import Tensor
 from transformers import AttentionInterface, AttentionMaskInterface, DynamicCache, PreTrainedModel
 from transformers.cache_utils import Cache, CacheLayerMixin, DynamicLayer
@@ -123,3 +125,24 @@ def causal_mask_of(config: Any, hidden: Tensor, positions: Tensor, *, windowed: 
     make = create_sliding_window_causal_mask if windowed else create_causal_mask
     named = {cache_name(make): None}
     return make(config=config, inputs_embeds=hidden, attention_mask=None, position_ids=positions, **named)
+
+
+@contextmanager
+def heeds_masks(model: Any) -> Iterator[None]:
+    """A kernel that takes a mask of its own in place of flash-attn, which takes none."""
+    kernel = model.config._attn_implementation
+    if not str(kernel).startswith("flash"):
+        yield
+        return
+    model.set_attn_implementation("sdpa")
+    try:
+        yield
+    finally:
+        model.set_attn_implementation(kernel)
+
+
+def as_taken(model: Any, seen: Tensor, dtype: torch.dtype) -> Tensor:
+    """`seen` (boolean [..., Q, S], True = seen) as the model's attention wants it: eager adds masks to its logits."""
+    if model.config._attn_implementation != "eager":
+        return seen
+    return torch.zeros(seen.shape, dtype=dtype, device=seen.device).masked_fill(~seen, torch.finfo(dtype).min)

@@ -14,13 +14,12 @@ import torch
 from torch import Tensor, nn
 
 from sharedllm_cli.config import InjectionConfig
-from sharedllm_cli.model.attention import attend, causal_mask, join
+from sharedllm_cli.model.attention import attend, causal_mask, join, rotate, rotate_in_place
 from sharedllm_cli.model.lower import CompressedNodes, project_keys_values, sliding_window
 from sharedllm_cli.model.quantization import linear_weight
-from sharedllm_cli.model.rotation import rotate, rotate_in_place
 
 REFERENCE_KEYS = 512
-"""A tree of so many keys (4,096 tokens) is read alike with and without a length bias."""
+"""A tree with this many keys (4,096 tokens) is read alike with and without a length bias."""
 
 
 @dataclass(frozen=True)
@@ -28,9 +27,9 @@ class TreeContext:
     """What the upper model reads of the tree for one question, ready for attention.
 
     `keys[j]`, `values[j]` of injected layer j: [B or 1, KV, S, D], keys rotated by their chunk's number k; `rotation`:
-    the cosine and sine [B or 1, 1, D] of position n, the number of chunks, by which every query is rotated. Where trees
-    of different sizes stand side by side, `mask` (boolean [B, 1, 1, S]) tells their keys from padding. `bias` is added
-    to the gates of merged injections.
+    the cosine and sine [B or 1, 1, D] of position n, the number of chunks, by which every query is rotated. In a
+    batch of trees of different sizes, `mask` (boolean [B, 1, 1, S]) is True for keys, False for padding. `bias` is
+    added to the gates of merged injections.
     """
 
     keys: dict[int, Tensor]
@@ -65,11 +64,11 @@ class TreeContext:
 
     @staticmethod
     def side_by_side(contexts: Sequence[TreeContext]) -> TreeContext:
-        """The trees of B running texts as one batch, padded to the largest; ValueError where their biases differ."""
+        """The trees of B prompts as one batch, padded to the largest; ValueError where their biases differ."""
         if len(contexts) == 1:
             return contexts[0]
         if len({context.bias for context in contexts}) > 1:
-            raise ValueError("trees that are read with different biases can't stand side by side")
+            raise ValueError("trees that are read with different biases can't be one batch")
         sizes = [context.kept_keys for context in contexts]
         largest = max(sizes)
 
@@ -129,10 +128,10 @@ def tree_context(
 class LowRank(nn.Module):
     """A low-rank addition to a linear map, x ↦ scale · up(down(x)); starts as zero.
 
-    While `silent` it adds nothing: the base model is heard through its adapter.
+    While `disabled` it adds nothing: the base model is heard through its adapter.
     """
 
-    silent = False
+    disabled = False
 
     def __init__(self, inputs: int, outputs: int, rank: int, scale: float) -> None:
         super().__init__()
@@ -142,8 +141,8 @@ class LowRank(nn.Module):
         nn.init.kaiming_uniform_(self.down, a=5**0.5)
 
     def forward(self, states: Tensor) -> Tensor:
-        """states: [..., inputs]. Returns [..., outputs] in the dtype of the states, a plain zero while silent."""
-        if self.silent:
+        """states: [..., inputs]. Returns [..., outputs] in the dtype of the states, a plain zero while disabled."""
+        if self.disabled:
             return states.new_zeros(())
         down, up = self.down.to(states.dtype), self.up.to(states.dtype)
         return nn.functional.linear(nn.functional.linear(states, down), up) * self.scale
@@ -189,6 +188,7 @@ class AdditiveInjection(nn.Module):
 
     @property
     def is_open(self) -> bool:
+        """Whether the gate lets anything of the tree through."""
         return bool(self.gate.detach() != 0)
 
     def forward(self, hidden: Tensor, tree: TreeContext, place: int) -> Tensor:
@@ -225,6 +225,7 @@ class MergedInjection(nn.Module):
 
     @property
     def is_open(self) -> bool:
+        """Whether the gate lets anything of the tree through."""
         return bool((self.gate.detach() > float("-inf")).any())
 
     def forward(

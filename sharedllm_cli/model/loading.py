@@ -15,22 +15,26 @@ import torch
 
 from sharedllm_cli.errors import ModelError, ResourceError
 from sharedllm_cli.memory import is_out_of_memory
-from sharedllm_cli.model.placement import Placement, attention_name, place, quantization_config
-from sharedllm_cli.model.processor_attention import registered
-from sharedllm_cli.model.quantization import multiply_as_asked, weight_bytes
-from sharedllm_cli.model.spreading import Room, Spread, free_bytes, model_sizes, spread
+from sharedllm_cli.model.cpu_attention import registered
+from sharedllm_cli.model.placement import (
+    Placement,
+    Room,
+    Spread,
+    attention_name,
+    free_bytes,
+    model_sizes,
+    place,
+    spread,
+)
+from sharedllm_cli.model.quantization import multiply_as_asked, quantization_config, weight_bytes
 from sharedllm_cli.progress import Reporter, Silent
-from sharedllm_cli.weights.checkpoint import weight_files
 from sharedllm_cli.weights.facts import ARCHITECTURES, ModelFacts, facts_from_config, read_config
-from sharedllm_cli.weights.references import describe, locate
-from sharedllm_cli.weights.registry import provenance
-from sharedllm_cli.weights.tokenizer_files import load_tokenizer, quiet_transformers, read_tokenizer
-from sharedllm_cli.weights.weights_hash import combined_hash, remembered_hash
+from sharedllm_cli.weights.references import locate
+from sharedllm_cli.weights.tokenizer_files import quiet_transformers, read_tokenizer
+from sharedllm_cli.weights.weight_files import weight_files, weights_hash
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
-
-__all__ = ["BaseModel", "ModelFacts", "describe", "load", "load_tokenizer", "weights_hash"]
 
 
 @dataclass(frozen=True)
@@ -38,8 +42,8 @@ class BaseModel:
     """A loaded base model: in evaluation mode, its parameters frozen.
 
     `weights_hash` and `tokenizer_hash` identify what trees and adapters were made with; `window` is the number of
-    positions it was trained for; `quantize` is `none`, `8bit` or `4bit`; `spread` tells which layers lie where, if
-    not all in one place; `gpus` are those that may be used.
+    positions it was trained for; `quantize` is `none`, `8bit` or `4bit`; `spread` says which layers lie where, None if
+    all are in one place; `gpus` are those that may be used.
     """
 
     name: str
@@ -62,31 +66,11 @@ class BaseModel:
         return self.facts.layer_count
 
     def quantize_of(self, layers: int) -> str:
-        """How the bottom `layers` layers are quantized: those that wait in the processor's memory are not."""
+        """How the bottom `layers` layers are quantized: those that wait in the CPU's memory are not."""
         first = self.spread.first_spilled if self.spread else None
         if first is None or first >= layers or self.quantize == "none":
             return self.quantize
         return f"{self.quantize} below layer {first}"
-
-    @property
-    def hidden_size(self) -> int:
-        """Width of the hidden states."""
-        return self.facts.hidden_size
-
-    @property
-    def key_value_heads(self) -> int:
-        """Heads of keys and values (fewer than query heads under grouped-query attention)."""
-        return self.facts.key_value_heads
-
-    @property
-    def head_dim(self) -> int:
-        """Width of one head's key or value."""
-        return self.facts.head_dim
-
-    @property
-    def parameter_count(self) -> int:
-        """Parameters of the model, whatever they are stored in."""
-        return self.facts.parameter_count
 
     @property
     def weight_bytes(self) -> int:
@@ -136,14 +120,14 @@ def load(
     if where is not None and reporter is not None:
         reporter.note(f"{facts.name} does not fit {placement.device}: {where.words()}")
     if reporter is not None:
-        reporter.detail("the model", _told(base))
+        reporter.detail("the model", _load_report(base))
     return base
 
 
-def _told(base: BaseModel) -> str:
-    """What was loaded, for who asked to see everything."""
+def _load_report(base: BaseModel) -> str:
+    """What was loaded, for `--verbose`."""
     dtype = str(base.dtype).removeprefix("torch.")
-    floats = base.parameter_count * base.dtype.itemsize
+    floats = base.facts.parameter_count * base.dtype.itemsize
     attention = attention_name(base.model.config._attn_implementation)
     return (
         f"{base.name} on {base.device}: {base.weight_bytes / 1e6:,.0f} MB of weights (quantize {base.quantize};"
@@ -162,19 +146,6 @@ def _settle(facts: ModelFacts, placement: Placement) -> tuple[Placement, Spread 
     return placement, found
 
 
-def weights_hash(folder: Path, files: list[Path], home: Path) -> str:
-    """The identity of a model's weights.
-
-    For a converted GGUF file it is the file's SHA-256, as long as the converted weights are those that were written;
-    for any other folder the SHA-256 of its weight files and its `config.json`. Remembered in
-    `<home>/models/hashes.json`.
-    """
-    made = provenance(folder)
-    if made is not None and {path.name: remembered_hash(path, home) for path in files} == dict(made.files):
-        return made.weights_hash
-    return combined_hash([*files, folder / "config.json"], home)
-
-
 def _load_weights(folder: Path, facts: ModelFacts, placement: Placement, where: Spread | None) -> PreTrainedModel:
     import transformers
 
@@ -185,7 +156,7 @@ def _load_weights(folder: Path, facts: ModelFacts, placement: Placement, where: 
     spilled = where is not None and where.first_spilled is not None
     if (quantization := quantization_config(placement, spilled=spilled)) is not None:
         options["quantization_config"] = quantization
-        # bitsandbytes tells at every layer of every forward pass that it rounds its input: that is what was asked for
+        # bitsandbytes warns at every layer of every forward pass that it rounds its input, which is intended
         logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
     try:
         with quiet_transformers():

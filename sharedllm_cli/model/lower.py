@@ -13,9 +13,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from sharedllm_cli.model.attention import rotate
 from sharedllm_cli.model.compat import DynamicCache, PreTrainedModel, causal_mask_of, decoder_layer, layer_keywords
-from sharedllm_cli.model.rotation import rotate
-from sharedllm_cli.model.spreading import computing_device
+from sharedllm_cli.model.placement import computing_device
 
 
 @dataclass(frozen=True)
@@ -113,18 +113,22 @@ class LowerModel:
 
     @property
     def dtype(self) -> torch.dtype:
+        """The type of states, keys and values."""
         return next(self._norm.parameters()).dtype
 
     @property
     def hidden_size(self) -> int:
+        """Width of the hidden states."""
         return int(self.config.hidden_size)
 
     @property
     def key_value_heads(self) -> int:
+        """KV, the heads of keys and values."""
         return int(self.config.num_key_value_heads)
 
     @property
     def head_dim(self) -> int:
+        """D, the width of one head's key or value."""
         return int(self._layers[0].self_attn.head_dim)
 
     @torch.no_grad()

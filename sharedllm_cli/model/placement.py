@@ -1,24 +1,37 @@
-"""Where and how a model runs: device, floating-point types, quantization and attention, from what was asked."""
+"""Where and how a model runs: device, floating-point types, attention, and which of its parts lies on which device.
+
+A model lies on one device, over several GPUs, or is spilled to the CPU's memory. What decides is arithmetic on sizes
+(`spread`). The first GPU holds what begins and ends a forward pass, so that tokens go in and logits come out in one
+place; decoder layers follow in order. Spilled layers wait in the CPU's memory and are brought to the first GPU each
+time they compute (accelerate's hooks do it).
+"""
 
 from __future__ import annotations
 
 import importlib.util
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 
-from sharedllm_cli.errors import UsageError
+from sharedllm_cli.errors import ResourceError, UsageError
 from sharedllm_cli.model.attention import runs_flash
-from sharedllm_cli.weights.facts import ModelFacts
+from sharedllm_cli.model.cpu_attention import CPU_SDPA
+from sharedllm_cli.weights.facts import QUANTIZED_BYTES, ModelFacts
 
 _QUANTIZE_FROM = 1_000_000_000
 _HALF_FROM = 50_000_000
-"""From so many parameters on a processor that multiplies bfloat16 computes in it; 135 million gain (docs/log.md)."""
+"""Models with at least this many parameters compute in bfloat16 on a CPU that multiplies it; 135 million gain
+(docs/log.md)."""
 _KERNELS = {"sdpa": "sdpa", "eager": "eager", "flash": "flash_attention_2"}
-PROCESSOR_SDPA = "sdpa_processor"
-"""transformers' name of SDPA as processors run it (`processor_attention.py`, which registers it)."""
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+CPU = "cpu"
+ENDS = ("model.embed_tokens", "model.rotary_emb", "model.norm", "lm_head")
+"""What is not a decoder layer, by the names that the supported families share."""
+SHARE_LEFT_FREE = 0.1
+LEAST_LEFT_FREE = 2**30
+"""Bytes of each GPU that are left to what is computed: states, a batch of nodes, the tree, the cache."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +57,7 @@ def place(facts: ModelFacts, *, device: str, dtype: str, quantize: str, attentio
     kind = choose_dtype(dtype, where, facts.parameter_count)
     if how == "4bit" and where.type == "cpu":
         _check_blocks(facts)
-    # A processor multiplies 4-bit weights many times faster in bfloat16; a type that was asked for is kept to.
+    # A CPU multiplies 4-bit weights many times faster in bfloat16; a type that was asked for is kept to.
     product = torch.bfloat16 if dtype == "auto" and kind == torch.float32 else kind
     return Placement(where, kind, how, choose_attention(attention, where, kind), product, usable_gpus(device, where))
 
@@ -52,7 +65,7 @@ def place(facts: ModelFacts, *, device: str, dtype: str, quantize: str, attentio
 def choose_device(asked: str) -> torch.device:
     """The device asked for. `auto` is the first CUDA GPU if there is one, else the CPU.
 
-    `auto` never takes Apple's mps: its kernels differ from the tested ones, so it is for who asks for it.
+    `auto` never takes Apple's mps: its kernels differ from the tested ones, so it is taken only when asked for.
     """
     if asked == "auto":
         return torch.device("cuda", 0) if torch.cuda.is_available() else torch.device("cpu")
@@ -81,7 +94,7 @@ def usable_gpus(asked: str, device: torch.device) -> tuple[torch.device, ...]:
 def choose_dtype(asked: str, device: torch.device, parameter_count: int) -> torch.dtype:
     """The computation type asked for.
 
-    `auto` is bfloat16 on a GPU, or float16 where it has none; on a processor bfloat16 where it multiplies that itself
+    `auto` is bfloat16 on a GPU, or float16 where it has none; on a CPU bfloat16 where it multiplies that itself
     and the model is not tiny, else float32.
     """
     if asked != "auto":
@@ -94,7 +107,7 @@ def choose_dtype(asked: str, device: torch.device, parameter_count: int) -> torc
 
 
 def multiplies_bfloat16() -> bool:
-    """Whether the processor has instructions that multiply bfloat16: without them it has to convert every number."""
+    """Whether the CPU has instructions that multiply bfloat16: without them it has to convert every number."""
     # torch has no public question for this yet; where the private ones are gone, float32 is always right.
     asked = (getattr(torch.cpu, name, None) for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"))
     return any(supported() for supported in asked if supported is not None)
@@ -123,12 +136,12 @@ def choose_attention(asked: str, device: torch.device, dtype: torch.dtype) -> st
         asked = "sdpa"
     elif asked == "auto":
         asked = "flash"
-    return PROCESSOR_SDPA if asked == "sdpa" and device.type == "cpu" else _KERNELS[asked]
+    return CPU_SDPA if asked == "sdpa" and device.type == "cpu" else _KERNELS[asked]
 
 
 def attention_name(kernel: str) -> str:
     """The name by which `--attention` knows one of transformers' kernels."""
-    names = {told: name for name, told in _KERNELS.items()} | {PROCESSOR_SDPA: "sdpa"}
+    names = {kernel: name for name, kernel in _KERNELS.items()} | {CPU_SDPA: "sdpa"}
     return names.get(kernel, kernel)
 
 
@@ -143,27 +156,6 @@ def _why_not_flash(device: torch.device, dtype: torch.dtype) -> tuple[str, str] 
     if not _has("flash_attn"):
         return "needs the package flash-attn", "pip install 'sharedllm-cli[flash]' (compiles against CUDA)"
     return None
-
-
-def quantization_config(placement: Placement, *, spilled: bool = False) -> Any:
-    """transformers' BitsAndBytesConfig: NF4 with double quantization; or 8 bits; None for none.
-
-    Embeddings, norms and the output layer are not quantized, nor are layers that are `spilled` to the processor.
-    """
-    if placement.quantize == "none":
-        return None
-    import transformers
-
-    config: Any = transformers.BitsAndBytesConfig
-    if placement.quantize == "8bit":
-        return config(load_in_8bit=True, llm_int8_enable_fp32_cpu_offload=spilled)
-    return config(
-        load_in_4bit=True,
-        llm_int8_enable_fp32_cpu_offload=spilled,
-        bnb_4bit_quant_type="nf4",
-        bnb_4bit_use_double_quant=True,
-        bnb_4bit_compute_dtype=placement.product_dtype,
-    )
 
 
 def _check_blocks(facts: ModelFacts) -> None:
@@ -187,3 +179,130 @@ def _cuda(device: torch.device) -> torch.device:
 
 def _has(package: str) -> bool:
     return importlib.util.find_spec(package) is not None
+
+
+@dataclass(frozen=True)
+class ModelSizes:
+    """Bytes of a model's parts: `ends` (embeddings, last norm, output), each of `layers` decoder layers, and a layer
+    on the CPU, where it is not quantized."""
+
+    ends: int
+    layer: int
+    layers: int
+    spilled_layer: int
+
+    @property
+    def whole(self) -> int:
+        """Bytes of all parts, none of them spilled."""
+        return self.ends + self.layer * self.layers
+
+
+def model_sizes(facts: ModelFacts, quantize: str, dtype: torch.dtype) -> ModelSizes:
+    """The sizes of a model that is loaded with this quantization and computes in this type."""
+    plain = dtype.itemsize
+    matrices = facts.layer_matrices
+    rest = facts.parameter_count - matrices * facts.layer_count
+    layer = int(matrices * QUANTIZED_BYTES.get(quantize, plain))
+    return ModelSizes(ends=rest * plain, layer=layer, layers=facts.layer_count, spilled_layer=matrices * plain)
+
+
+@dataclass(frozen=True)
+class Room:
+    """A device and its free bytes."""
+
+    device: str
+    free: int
+
+    @property
+    def usable(self) -> int:
+        """The bytes that weights may take."""
+        return self.free - max(LEAST_LEFT_FREE, int(self.free * SHARE_LEFT_FREE))
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Where the parts lie: `device_map` in transformers' form; `layers`: how many lie on each device, bottom first."""
+
+    device_map: Mapping[str, str]
+    layers: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def first_spilled(self) -> int | None:
+        """The lowest layer in the CPU's memory, None where there is none."""
+        if CPU not in self.layers:
+            return None
+        return sum(count for device, count in self.layers.items() if device != CPU)
+
+    def words(self) -> str:
+        """For the user: which devices hold how many layers."""
+        return ", ".join(f"{count} layers on {device}" for device, count in self.layers.items())
+
+
+def spread(sizes: ModelSizes, gpus: Sequence[Room], cpu: int) -> Spread:
+    """Put a model on the first GPU that holds it whole; else over all of them; what is left over to the CPU.
+
+    gpus: at least one, in the order in which they are filled; cpu: free bytes of the CPU's memory. Raises
+    ResourceError where all of them together do not hold it.
+    """
+    for room in gpus:
+        if sizes.whole <= room.usable:
+            return Spread({"": room.device}, {room.device: sizes.layers})
+    counts = _fill(sizes, gpus)
+    left = sizes.layers - sum(counts)
+    if left:
+        # A layer that comes to the first GPU to compute needs its place there.
+        counts = _fill(sizes, gpus, for_spilled=sizes.spilled_layer)
+        left = sizes.layers - sum(counts)
+    if counts[0] < 0 or left * sizes.spilled_layer > cpu:
+        needed, found = sizes.whole, sum(room.free for room in gpus)
+        raise ResourceError(
+            f"the model needs {needed / 1e9:.1f} GB, and {found / 1e9:.1f} GB of GPU memory"
+            f" and {cpu / 1e9:.1f} GB of memory are free",
+            hint="use --quantize 4bit, a smaller --model or --device cpu, or close other programs",
+        )
+    held = {room.device: count for room, count in zip(gpus, counts, strict=True) if count} | (
+        {CPU: left} if left else {}
+    )
+    devices = [device for device, count in held.items() for _ in range(count)]
+    layers = {f"model.layers.{place}": device for place, device in enumerate(devices)}
+    return Spread(dict.fromkeys(ENDS, gpus[0].device) | layers, held)
+
+
+def _fill(sizes: ModelSizes, gpus: Sequence[Room], for_spilled: int = 0) -> list[int]:
+    """How many layers each GPU takes, in order; the first is negative where the ends alone don't fit."""
+    counts: list[int] = []
+    for place, room in enumerate(gpus):
+        usable = room.usable - (sizes.ends + for_spilled if place == 0 else 0)
+        if place == 0 and usable < 0:
+            return [-1]
+        counts.append(max(0, min(usable // sizes.layer, sizes.layers - sum(counts))))
+    return counts
+
+
+def free_bytes(device: torch.device) -> int:
+    """Free memory of a device; of the CPU for `cpu`, and for `mps`, which shares it."""
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[0])
+    import psutil
+
+    return int(psutil.virtual_memory().available)
+
+
+def layer_device(layer: Any) -> torch.device:
+    """Where a decoder layer computes."""
+    return computing_device(layer.input_layernorm)
+
+
+def computing_device(module: Any) -> torch.device:
+    """Where a module with a weight of its own computes: where that lies, or where a spilled one is brought."""
+    execution = getattr(getattr(module, "_hf_hook", None), "execution_device", None)
+    if execution is None:
+        device: torch.device = module.weight.device
+        return device
+    return torch.device("cuda", execution) if isinstance(execution, int) else torch.device(execution)
+
+
+def is_spread(model: Any) -> bool:
+    """Whether parts of a loaded model lie on other devices than its first, or come and go by accelerate's hooks."""
+    devices = {parameter.device for parameter in model.parameters()}
+    return len(devices) > 1 or any(hasattr(module, "_hf_hook") for module in model.modules())

@@ -1,4 +1,4 @@
-"""What quantized weights are once they are loaded: how they are multiplied, what they stand for, what they take."""
+"""Quantized weights: how they are asked for and multiplied, which numbers they represent, and the bytes they take."""
 
 from __future__ import annotations
 
@@ -8,11 +8,34 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from sharedllm_cli.model.placement import Placement
+
+
+def quantization_config(placement: Placement, *, spilled: bool = False) -> Any:
+    """transformers' BitsAndBytesConfig: NF4 with double quantization; or 8 bits; None for none.
+
+    Embeddings, norms and the output layer are not quantized, nor are layers that are `spilled` to the CPU.
+    """
+    if placement.quantize == "none":
+        return None
+    import transformers
+
+    config: Any = transformers.BitsAndBytesConfig
+    if placement.quantize == "8bit":
+        return config(load_in_8bit=True, llm_int8_enable_fp32_cpu_offload=spilled)
+    return config(
+        load_in_4bit=True,
+        llm_int8_enable_fp32_cpu_offload=spilled,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=placement.product_dtype,
+    )
+
 
 def multiply_as_asked(model: nn.Module, dtype: torch.dtype) -> None:
-    """Keep bitsandbytes on a processor from rounding 4-bit products to bfloat16 where another type was asked for.
+    """Keep bitsandbytes on a CPU from rounding 4-bit products to bfloat16 where another type was asked for.
 
-    Its fused kernel for the processor knows bfloat16 alone, whatever the layer's type of computation says.
+    Its fused kernel for the CPU knows bfloat16 alone, whatever the layer's type of computation says.
     """
     if dtype == torch.bfloat16:
         return
@@ -27,7 +50,7 @@ def linear_weight(linear: Any) -> Tensor:
     if hasattr(weight, "quant_state"):
         from bitsandbytes.functional import dequantize_4bit
 
-        linear.state_dict()  # undoes the order that bitsandbytes brings weights into when a processor first runs them
+        linear.state_dict()  # undoes the order that bitsandbytes brings weights into when a CPU first runs them
         dequantised: Tensor = dequantize_4bit(weight.data, weight.quant_state)
         return dequantised
     if hasattr(weight, "SCB"):

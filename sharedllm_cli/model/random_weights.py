@@ -1,7 +1,7 @@
 """A model of a given shape with weights of no worth: speed and memory need no checkpoint.
 
 The weights are made where they will lie, one matrix at a time, so that a model that fits once loads: no copy on the
-processor, no whole model in a larger type.
+CPU, no whole model in a larger type.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
 from sharedllm_cli.errors import ResourceError
+from sharedllm_cli.model.cpu_attention import registered
 from sharedllm_cli.model.placement import Placement
-from sharedllm_cli.model.processor_attention import registered
 from sharedllm_cli.model.quantization import multiply_as_asked
 
 _SPREAD = 0.02
@@ -92,7 +92,7 @@ def _quantized(linear: nn.Linear, draw: _Draw) -> nn.Module:
     made: nn.Module
     if draw.placement.quantize == "8bit":
         made = layers.Linear8bitLt(inputs, outputs, bias, has_fp16_weights=False, device="meta")
-        # bitsandbytes quantises to 8 bits on the way from the processor to the device.
+        # bitsandbytes quantises to 8 bits on the way from the CPU to the device.
         weight = layers.Int8Params(draw(linear.weight.shape).cpu(), requires_grad=False, has_fp16_weights=False)
     else:
         options = {"compress_statistics": True, "quant_type": "nf4"}

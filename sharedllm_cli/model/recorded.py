@@ -1,11 +1,11 @@
 """A step of decoding that is recorded once and replayed: a CUDA graph.
 
-A step of one token is hundreds of small kernels, and telling a GPU of each takes longer than most of them run. Replayed
-from a recording they are told of at once. For that every tensor has to lie where it lay, so keys and values are written
+A step of one token is hundreds of small kernels, and launching each takes longer than most of them run. A replayed
+recording launches them at once. For that every tensor has to lie where it lay, so keys and values are written
 into the buffers of the growing cache (`cache.py`) at a position that the device alone knows, and a mask hides the room
 behind it. `FixedStep` is such a step and runs anywhere; `recorded_step` records it on CUDA and compares two replays
-with the usual step (`UpperModel.infer`). Where they differ or recording fails, it gives the recording up. Knows no
-document and no file.
+with the usual step (`UpperModel.decode_step`). Where they differ or recording fails, it gives the recording up.
+Knows no document and no file.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from sharedllm_cli.memory import release
 from sharedllm_cli.model.cache import GrowingLayer, is_growing, take_back
 from sharedllm_cli.model.compat import Cache, CacheLayerMixin, DynamicCache, call_model
 from sharedllm_cli.model.cross_attention import TreeContext
-from sharedllm_cli.model.spreading import is_spread
+from sharedllm_cli.model.placement import is_spread
 from sharedllm_cli.model.upper import UpperModel
 
 LEAST_TOKENS = 16
@@ -59,7 +59,7 @@ class _FixedLayer(CacheLayerMixin):  # type: ignore[no-untyped-call]
         return self.get_max_length(), 0
 
     def get_seq_length(self) -> int:
-        """Unknown on the processor; position ids are given instead."""
+        """Unknown on the CPU; position ids are given instead."""
         return 0
 
     def get_max_length(self) -> int:
@@ -170,7 +170,7 @@ def recorded_step(
     try:
         # The current device, too: torch records on it, wherever the tensors lie.
         with torch.cuda.device(first.device):
-            expected = torch.stack([upper.infer(first, tree, cache).clone() for _ in range(_COMPARED)])
+            expected = torch.stack([upper.decode_step(first, tree, cache).clone() for _ in range(_COMPARED)])
             cache.crop(-_COMPARED)
             recorded = _record(FixedStep(upper, tree, cache, room), first)
             error = recorded.differs(first, expected)

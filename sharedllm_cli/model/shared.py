@@ -15,7 +15,7 @@ from sharedllm_cli.model.adapter import Adapter
 from sharedllm_cli.model.adapter_config import adapter_folder, candidate_count, tree_config, tree_layers, wants_tree
 from sharedllm_cli.model.loading import BaseModel, load
 from sharedllm_cli.model.lower import LowerModel
-from sharedllm_cli.model.spreading import Room, free_bytes, model_sizes
+from sharedllm_cli.model.placement import Room, free_bytes, model_sizes
 from sharedllm_cli.model.upper import UpperModel
 from sharedllm_cli.progress import Reporter
 
@@ -32,6 +32,7 @@ class SharedModel:
 
     @property
     def adapter(self) -> Adapter:
+        """The adapter that is in place."""
         return self.upper.adapter
 
     def reads_tree(self, settings: Settings) -> bool:
@@ -43,7 +44,7 @@ class SharedModel:
         return settings.passage_budget(self.adapter.config.evidence_tokens)
 
     def refuse_from(self, settings: Settings) -> float | None:
-        """The probability from which on it is said that the document does not say: the user's, else the adapter's.
+        """The probability at which the answer is "The document does not say.": the user's, else the adapter's.
 
         None leaves it to decoding: at 1, or where the user's own system prompt may ask for other words.
         """
@@ -52,14 +53,14 @@ class SharedModel:
         return None if settings.system else self.adapter.config.refuse_from
 
     def candidates(self, settings: Settings) -> int:
-        """So many likely answers are weighed against each other (`adapter_config.candidate_count`)."""
+        """Number of candidate answers to compare (`adapter_config.candidate_count`)."""
         return candidate_count(settings, self.adapter.config)
 
-    def keeps_to_places(self, settings: Settings) -> bool:
-        """Whether the adapter learned to answer in few words of a place, or that the document does not say.
+    def extractive_only(self, settings: Settings) -> bool:
+        """Whether the adapter learned only to answer in few words of a passage, or that the document does not say.
 
-        It knows nothing else to say to a question about the whole, which is the base model's, or of yes or no, to which
-        the place is quoted. The user's own system prompt or threshold speaks to the adapter.
+        A question about the whole document then goes to the base model, and a yes/no question gets a quote. Where the
+        user gives a system prompt or a threshold, the adapter answers every question.
         """
         config = self.adapter.config
         own = settings.system is not None or settings.refuse_from is not None
@@ -119,7 +120,7 @@ def _other_than_trained(tree: TreeConfig, trained: TreeConfig) -> str:
 
 
 def model_use(shared: SharedModel) -> ModelUse:
-    """The model as `ask --json` tells of it."""
+    """The model as `ask --json` reports it."""
     return ModelUse(
         base=shared.base.name,
         adapter=shared.adapter_name,

@@ -6,7 +6,7 @@ in the text. Knows no document, no tree and no file.
 
 Tokens are read in blocks, and that is exact: every token sees the sinks and the `window` last tokens, itself among
 them, at the distances that one token after another would have given, so the size of a block changes the rounding alone.
-Among recent tokens distances are those of the text. The sinks stand right before the window, wherever it is; as the
+Among recent tokens distances are those of the text. The sinks are right before the window, wherever it is; as the
 tokens of a block see them at the same distance from different places, each finds a copy of their keys of its own.
 """
 
@@ -21,11 +21,10 @@ import torch
 from torch import Tensor, nn
 
 from sharedllm_cli.errors import UsageError
-from sharedllm_cli.model.compat import call_model, decoder_layer
+from sharedllm_cli.model.attention import rotate
+from sharedllm_cli.model.compat import as_taken, call_model, decoder_layer, heeds_masks
 from sharedllm_cli.model.lower import sliding_window
-from sharedllm_cli.model.masks import as_taken, heeds_masks
-from sharedllm_cli.model.rotation import rotate
-from sharedllm_cli.model.spreading import computing_device
+from sharedllm_cli.model.placement import computing_device
 from sharedllm_cli.model.upper import UpperModel
 
 SINKS, BLOCK = 4, 256
@@ -34,10 +33,10 @@ SINKS, BLOCK = 4, 256
 
 @dataclass(frozen=True)
 class Frame:
-    """Where everything stands while one block is read; the same in all layers.
+    """The position of everything while one block is read; the same in all layers.
 
     Counted in tokens: `first` is the text's place of the block's first token, `shift` what is taken from a place to
-    make it a position. Queries and keys of the block stand at `positions` [b]; kept recent keys are turned by `turns`
+    make it a position. Queries and keys of the block are at `positions` [b]; kept recent keys are turned by `turns`
     [R] positions; the sinks are seen in `copies` copies, each a position further. `seen` [b, copies · S + R + b].
     """
 
@@ -77,14 +76,14 @@ class RollingCache:
         self._copies: tuple[Tensor, Tensor] | None = None
 
     def begin(self, length: int, device: torch.device) -> Frame:
-        """Settle where a block of `length` tokens (at most the window) and all that is kept stands."""
-        # Reckoned and remembered on the processor: a GPU that is asked back has to be waited for.
+        """The positions of a block of `length` tokens (at most the window) and of all that is kept."""
+        # Reckoned and remembered on the cpu: a GPU that is asked back has to be waited for.
         last = self.sinks + self.window - 1  # a query's position in a full cache
         shift = max(0, self.tokens - last)
         places = np.arange(self.tokens, self.tokens + length)
         recent = len(self._read_at)
         kept = np.arange(self.tokens - recent, self.tokens)
-        beyond = (places - last).clip(min=0) - shift  # how much further than they were the sinks would stand
+        beyond = (places - last).clip(min=0) - shift  # how much further than they were the sinks would be
         copies = max(1, int(beyond[-1]) + 1) if self.tokens else 0
         sinks = min(self.sinks, self.tokens)
         own_copy = (beyond[:, None] == np.arange(copies)[None, :]).repeat(sinks, axis=1)
@@ -196,7 +195,7 @@ class StreamingReader:
     def read(self, token_ids: Tensor, *, keep: int = 1, advance: Callable[[int], None] | None = None) -> Tensor:
         """Read on: tokens [n] that follow those read before; logits [min(keep, n), vocabulary] after the last of them.
 
-        `advance` is told how many tokens were read, block by block. Logits of other tokens are never computed.
+        `advance` gets the number of tokens read, block by block. Logits of other tokens are never computed.
         """
         states: list[Tensor] = []
         with heeds_masks(self._model):

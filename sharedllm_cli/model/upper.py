@@ -1,13 +1,14 @@
 """The upper model: the whole base model, whose bottom layers read the context tree.
 
 METHOD section 4. Each injected decoder layer is wrapped; the wrapper hands straight through to the layer as it came
-wherever there is nothing to read, so that a closed gate is exactly the base model. Knows no document and no file.
+wherever there is nothing to read, so that a closed gate is exactly the base model. Several answers can go on from one
+prompt, a token of each at a time (`beam_steps`). Knows no document, no text and no file.
 """
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -17,22 +18,37 @@ from sharedllm_cli.errors import ResourceError
 from sharedllm_cli.memory import is_out_of_memory, release
 from sharedllm_cli.model import cross_attention
 from sharedllm_cli.model.adapter import Adapter
-from sharedllm_cli.model.cache import growing_cache
-from sharedllm_cli.model.compat import DynamicCache, PreTrainedModel, call_model, layer_inputs
+from sharedllm_cli.model.cache import fork, growing_cache, is_growing
+from sharedllm_cli.model.compat import (
+    DynamicCache,
+    PreTrainedModel,
+    as_taken,
+    call_model,
+    heeds_masks,
+    incompatible,
+    layer_inputs,
+)
 from sharedllm_cli.model.cross_attention import AdditiveInjection, MergedInjection, TreeContext
 from sharedllm_cli.model.lower import CompressedNodes
-from sharedllm_cli.model.reading_check import check_reading
-from sharedllm_cli.model.spreading import layer_device
+from sharedllm_cli.model.placement import layer_device
 from sharedllm_cli.progress import Reporter
 
 _SHORTEST_PIECE = 16
+_CHECKED_TOKENS, _CHECKED_KEYS = 6, 8
+"""Tokens of text and keys of the tree that `check_reading` compares: the text must weigh beside the tree."""
+_BOUNDS = {torch.float64: 1e-6, torch.float32: 1e-3}
+_ROUNDING = 0.05
+"""By how much, relative to its length, a state may differ between the two: this for half precision and 4 bits."""
+Step = Callable[[Tensor, Tensor], Tensor]
+"""`step(tokens, parents)`: logits [N, vocabulary] after the tokens [N], each of which goes on from a beam [N] of the
+step before. Before the first step there is one beam, number 0: the prompt alone."""
 
 
 class InjectedLayer(nn.Module):
     """A decoder layer that reads the tree when it is given one, and is the layer as it came when it is not.
 
     `wrapped` is the layer that the lower model shares; `own` is what the upper model computes with: the same layer, or
-    a view of it that holds low-rank additions of the adapter (`with_own_linears`), which the lower model never sees.
+    a view of it that holds low-rank additions of the adapter, which the lower model never sees.
 
     The tree arrives as the keyword `tree_context`, which transformers passes through to every layer; there is no state
     here that could outlive a question.
@@ -153,13 +169,13 @@ class UpperModel:
         return layer.wrapped if isinstance(layer, InjectedLayer) else layer
 
     def cache(self) -> DynamicCache:
-        """An empty cache for the running text's own keys and values."""
+        """An empty cache for the prompt's own keys and values."""
         return growing_cache(self.model.config)
 
     def forward(
         self, token_ids: Tensor, tree: TreeContext | None, cache: DynamicCache | None = None, *, logits_to_keep: int = 0
     ) -> Tensor:
-        """Logits of the running text's next tokens.
+        """Logits of the prompt's next tokens.
 
         token_ids: [B, Q], going on after what the cache holds; returns [B, logits_to_keep or Q, vocabulary].
         """
@@ -169,9 +185,9 @@ class UpperModel:
 
     @torch.inference_mode()
     def token_nlls(self, first: Tensor, ids: Sequence[int], tree: TreeContext | None, cache: Any) -> list[float]:
-        """What each of some tokens costs, in nats, after those before it and the running text that the cache holds.
+        """The cost in nats of each of some tokens, after those before it and the prompt that the cache holds.
 
-        first: logits [vocabulary] after the running text. The cache holds that text again afterwards.
+        first: logits [vocabulary] after the prompt. The cache holds that text again afterwards.
         """
         if not ids:
             return []
@@ -182,14 +198,14 @@ class UpperModel:
             own = copy.deepcopy(cache) if sliding else cache
             logits = torch.cat([logits, self.forward(wanted[None, :-1], tree, own)[0]])
             if not sliding:
-                cache.crop(1 - len(ids))  # a negative count is so many tokens less
+                cache.crop(1 - len(ids))  # a negative count removes tokens
         costs = torch.nn.functional.cross_entropy(logits.float(), wanted, reduction="none")
         return [float(cost) for cost in costs.tolist()]
 
-    def begin(
+    def prefill(
         self, token_ids: Tensor, tree: TreeContext | None, reporter: Reporter | None = None
     ) -> tuple[Tensor, DynamicCache]:
-        """Logits [vocabulary] after a running text [Q], and the cache that holds it.
+        """Logits [vocabulary] after a prompt [Q], and the cache that holds it.
 
         Where memory does not suffice for all of it at once it is read in pieces, half as long each time, which gives
         the same; ResourceError where a short piece is still too much.
@@ -199,7 +215,7 @@ class UpperModel:
             cache = self.cache()
             try:
                 for part in torch.split(token_ids, piece):
-                    logits = self.infer(part, tree, cache)
+                    logits = self.decode_step(part, tree, cache)
                 return logits, cache
             except (RuntimeError, MemoryError) as problem:
                 if not is_out_of_memory(problem):
@@ -210,13 +226,105 @@ class UpperModel:
             piece //= 2
             if piece < _SHORTEST_PIECE:
                 raise ResourceError(
-                    f"not enough memory to read a running text of {len(token_ids)} tokens",
+                    f"not enough memory to read a prompt of {len(token_ids)} tokens",
                     hint="use fewer --evidence-tokens, --no-tree, --quantize 4bit or a smaller --model",
                 )
             if reporter is not None:
                 reporter.note(f"not enough memory for {len(token_ids)} tokens at once; reading {piece} at a time")
 
     @torch.inference_mode()
-    def infer(self, token_ids: Tensor, tree: TreeContext | None, cache: DynamicCache) -> Tensor:
+    def decode_step(self, token_ids: Tensor, tree: TreeContext | None, cache: DynamicCache) -> Tensor:
         """Logits [vocabulary] after the last of the tokens [Q], without gradients; the cache grows by Q."""
         return self.forward(token_ids.unsqueeze(0), tree, cache, logits_to_keep=1)[0, -1]
+
+
+def beam_steps(upper: UpperModel, tree: TreeContext | None, cache: DynamicCache) -> Step:
+    """The step function of beams that continue a prompt; `cache` holds the prompt and is left as it is.
+
+    While it is in use, nothing else may be written behind the prompt: beams write into the same buffers.
+    """
+    beams = _OneText(upper, tree, cache) if is_growing(cache) else _Copies(upper, tree, cache)
+    return beams.step
+
+
+class _OneText:
+    """Beams one after the other behind the prompt, whose keys and values are held and read once.
+
+    A mask keeps each beam's own words from the others. Shapes: N beams, S tokens of the text and all beams.
+    """
+
+    def __init__(self, upper: UpperModel, tree: TreeContext | None, cache: DynamicCache) -> None:
+        self._upper, self._tree = upper, tree
+        self._cache = fork(cache)
+        self._position = cache.get_seq_length()
+        self._seen: Tensor | None = None  # [N, S]: what the beams of the last step see
+
+    @torch.inference_mode()
+    def step(self, tokens: Tensor, parents: Tensor) -> Tensor:
+        count, device = len(tokens), tokens.device
+        before = torch.ones(1, self._position, dtype=torch.bool, device=device) if self._seen is None else self._seen
+        own = torch.eye(count, dtype=torch.bool, device=device)
+        self._seen = torch.cat([before[parents], own], dim=1)
+        model = self._upper.model
+        with heeds_masks(model):
+            output = call_model(
+                model,
+                tokens[None],
+                self._cache,
+                position_ids=torch.full((1, count), self._position, device=device),
+                attention_mask=as_taken(model, self._seen[None, None], model.model.norm.weight.dtype),
+                tree_context=self._tree,
+            )
+        self._position += 1
+        logits: Tensor = output.logits[0]
+        return logits
+
+
+class _Copies:
+    """Beams side by side, each with a copy of all keys and values: a layer with a sliding window forgets some."""
+
+    def __init__(self, upper: UpperModel, tree: TreeContext | None, cache: DynamicCache) -> None:
+        self._upper, self._tree = upper, tree
+        self._before = cache
+        self._cache: DynamicCache | None = None
+
+    @torch.inference_mode()
+    def step(self, tokens: Tensor, parents: Tensor) -> Tensor:
+        if self._cache is None:  # only now: often there is nothing to weigh
+            self._cache = copy.deepcopy(self._before)
+        self._cache.reorder_cache(parents)  # type: ignore[arg-type]  # it asks for a LongTensor, which this is
+        return self._upper.forward(tokens[:, None], self._tree, self._cache, logits_to_keep=1)[:, -1]
+
+
+@torch.inference_mode()
+def check_reading(model: Any, cache: Any, tree: TreeContext) -> None:
+    """ModelError where a tree is not read, or one cached step differs from the same step without a cache.
+
+    A decoder layer is called by transformers. Where that calls it otherwise than this release was written for, it may
+    not see the tree, or not what the prompt's earlier tokens left in the cache, and would answer all the same.
+    Runs the first layer and the lowest one that reads, as the model runs its layers, four times over a few tokens.
+    cache: an empty one, to be used up.
+    """
+    decoder, tree = model.model, tree.first(_CHECKED_KEYS)
+    ids = torch.arange(_CHECKED_TOKENS, device=model.device)[None]
+
+    def states(tokens: Tensor, cache: Any, tree: TreeContext | None) -> Tensor:
+        state: Tensor = call_model(decoder, tokens, cache, tree_context=tree).last_hidden_state[0, -1]
+        return state.float()
+
+    layers, count = decoder.layers, model.config.num_hidden_layers
+    # The first layer stays: transformers asks its cache how long the text is.
+    decoder.layers = nn.ModuleList([layers[place] for place in sorted({0, min(tree.keys)})])
+    model.config.num_hidden_layers = len(decoder.layers)
+    try:
+        whole = states(ids, None, tree)
+        plain = states(ids, None, None)
+        states(ids[:, :-1], cache, tree)
+        stepped = states(ids[:, -1:], cache, tree)
+    finally:
+        decoder.layers, model.config.num_hidden_layers = layers, count
+    if torch.equal(whole, plain):
+        raise incompatible("the decoder layers don't see the tree")
+    error = float((stepped - whole).norm() / whole.norm())
+    if not error <= _BOUNDS.get(decoder.norm.weight.dtype, _ROUNDING):
+        raise incompatible(f"a step with a cache differs from the same step without one by {error:.1%}")

@@ -59,7 +59,7 @@ class Chosen:
         return replace(self, tokens=tokens, held=held, owners=(), whole=False)
 
     @property
-    def hopeless(self) -> bool:
+    def no_term_matches(self) -> bool:
         """None of the question's words occurs in documents of which the model could see passages only."""
         matches = self.scored.lexical
         return bool(matches.terms) and not matches.matched and not self.whole and not self.front

@@ -18,8 +18,7 @@ from sharedllm_cli.config import LATE_LAYERS
 from sharedllm_cli.context.search import Score, leaf_scores
 from sharedllm_cli.context.tree import ChunkTree, Node
 from sharedllm_cli.documents.chunking import plain_ids
-from sharedllm_cli.index.leaves import Leaves
-from sharedllm_cli.index.states import LeafStates
+from sharedllm_cli.index.leaves import LeafStates, Leaves
 from sharedllm_cli.reading.heads import shipped_head
 from sharedllm_cli.reading.library import OpenDocument
 from sharedllm_cli.retrieval import bm25, policies

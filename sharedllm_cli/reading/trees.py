@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from time import perf_counter
+from typing import TYPE_CHECKING
 
 import torch
 
 from sharedllm_cli.answer import TreeRead
 from sharedllm_cli.config import LATE_LAYERS, Settings, StoredDtype
 from sharedllm_cli.context.search import search
+from sharedllm_cli.index.leaves import LeafStates
 from sharedllm_cli.index.manifest import StatesKey, TreesKey, fingerprint
-from sharedllm_cli.index.nodes import CompressedSource, JoinedNodes, LiveNodes, StoredNodes
-from sharedllm_cli.index.states import LeafStates
 from sharedllm_cli.index.store import IndexStore
 from sharedllm_cli.memory import memory_for
 from sharedllm_cli.model.cross_attention import TreeContext
@@ -22,6 +22,9 @@ from sharedllm_cli.progress import Reporter
 from sharedllm_cli.reading.library import OpenDocument
 from sharedllm_cli.reading.scoring import Scored
 from sharedllm_cli.reading.sources import TokenRanges
+
+if TYPE_CHECKING:
+    from sharedllm_cli.index.nodes import CompressedSource, StoredNodes
 
 LONG_TOKENS = 16384
 """Building the trees of a longer document takes a processor a minute or more, which is worth a word beforehand."""
@@ -139,6 +142,8 @@ class Trees:
 
     def vectors(self, documents: Sequence[OpenDocument]) -> CompressedSource:
         """Where the paper's node vectors come from: stored trees, else the lower model, each time anew."""
+        from sharedllm_cli.index.nodes import JoinedNodes, LiveNodes
+
         stored = [self.find(opened) for opened in documents]
         if None in stored and not self._told_of_vectors:
             self._told_of_vectors = True
@@ -171,6 +176,8 @@ class Trees:
 
         `allowed` bounds the reading to the chunks that touch some tokens of each document (None: all).
         """
+        from sharedllm_cli.index.nodes import JoinedNodes
+
         trees = [tree for opened in documents for tree in opened.leaves.trees]
         chunks = _readable_chunks(documents, allowed)
         number = {chunk: place for place, chunk in enumerate(chunks)}

@@ -1,6 +1,6 @@
-"""What a model's `config.json` alone tells: its family, shape and size. Loads neither torch nor transformers.
+"""What a model's `config.json` alone says: its family, shape and size. Loads neither torch nor transformers.
 
-Here stands the one refusal of models that SharedLLM can't read with: four decoder-only families are supported.
+The one place where unsupported models are refused: four decoder-only families are supported.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class ModelFacts:
         return 2 * self.hidden_size * (queries + keys) + 3 * self.hidden_size * self.intermediate_size
 
     def weights_bytes(self, number: int, quantize: str = "none") -> int:
-        """What the weights take: the layers' matrices as quantized, all else in numbers of so many bytes."""
+        """What the weights take: the layers' matrices as quantized, all else in numbers of `number` bytes."""
         matrices = self.layer_matrices * self.layer_count
         return int(matrices * QUANTIZED_BYTES.get(quantize, number)) + number * (self.parameter_count - matrices)
 
@@ -70,12 +70,17 @@ def read_config(folder: Path) -> dict[str, Any]:
             hint="give the folder that holds config.json and *.safetensors",
         ) from None
     except OSError as error:
-        raise ModelError(f"{path} can't be read: {(error.strerror or str(error)).lower()}") from error
+        raise unreadable(path, error) from error
     except ValueError as error:
         raise ModelError(f"{path} is damaged: it is not valid JSON") from error
     if not isinstance(config, dict):
         raise ModelError(f"{path} is damaged: it is not a JSON object")
     return config
+
+
+def unreadable(path: Path, error: OSError) -> ModelError:
+    """The error of a file of a model that the operating system does not let be read."""
+    return ModelError(f"{path} can't be read: {(error.strerror or str(error)).lower()}")
 
 
 def facts_from_config(config: Mapping[str, Any], name: str) -> ModelFacts:

@@ -17,10 +17,7 @@ import numpy as np
 
 from sharedllm_cli.errors import ModelError
 from sharedllm_cli.progress import Task
-from sharedllm_cli.weights.facts import ARCHITECTURES, SUPPORTED_HINT
-
-CONVERSION = 1
-"""Number of this conversion. Raise it when the values or the tokenizer that it writes change."""
+from sharedllm_cli.weights.facts import ARCHITECTURES, SUPPORTED_HINT, unreadable
 
 _HALF_PRECISION_FROM = 1_000_000_000
 _SHARD_BYTES = 2 << 30
@@ -81,7 +78,7 @@ class GGUFFile:
         heads = int(self.shape_value("attention.head_count"))
         key_value_heads = int(self.shape_value("attention.head_count_kv", heads))
         for tensor in self._reader.tensors:
-            if tensor.name == "rope_freqs.weight":  # stands in config.json, see `_rope_parameters`
+            if tensor.name == "rope_freqs.weight":  # goes into config.json, see `_rope_parameters`
                 continue
             name = self._transformers_name(tensor.name)
             try:
@@ -199,19 +196,24 @@ def _write_shard(folder: Path, number: int, tensors: dict[str, np.ndarray]) -> t
     return path, list(tensors)
 
 
+def require_gguf(path: Path) -> None:
+    """ModelError for a file that does not begin as a GGUF file does; OSError where it can't be read."""
+    with path.open("rb") as file:
+        magic = file.read(4)
+    if magic != b"GGUF":
+        raise ModelError(
+            f"{path} is not a GGUF file", hint="give a folder with config.json and *.safetensors, or a .gguf file"
+        )
+
+
 def _open(path: Path) -> Any:
     from gguf import GGUFReader
 
     try:
-        with path.open("rb") as file:
-            magic = file.read(4)
-        if magic != b"GGUF":
-            raise ModelError(
-                f"{path} is not a GGUF file", hint="give a folder with config.json and *.safetensors, or a .gguf file"
-            )
+        require_gguf(path)
         return GGUFReader(path)
     except OSError as error:
-        raise ModelError(f"{path} can't be read: {(error.strerror or str(error)).lower()}") from error
+        raise unreadable(path, error) from error
     except (ValueError, IndexError, KeyError, OverflowError, MemoryError, UnicodeDecodeError) as error:
         raise ModelError(f"{path} is a damaged GGUF file", hint="download it again") from error
 

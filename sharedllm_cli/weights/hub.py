@@ -17,9 +17,9 @@ from typing import Any
 
 from sharedllm_cli.errors import ModelError
 from sharedllm_cli.progress import Reporter
-from sharedllm_cli.weights.checkpoint import weight_files
 from sharedllm_cli.weights.facts import check_supported
-from sharedllm_cli.weights.staging import require_space
+from sharedllm_cli.weights.registry import require_space
+from sharedllm_cli.weights.weight_files import weight_files
 
 _WANTED = (
     "config.json",

@@ -1,6 +1,7 @@
 """From what the user calls a model to the folder it lies in.
 
-A reference is, tried in this order: a known name, the name of an installed model, a folder, a GGUF file, a hub id.
+A reference is, tried in this order: a known name, the name of an installed model, a folder, a GGUF file, a hub id. What
+fetches and converts is imported where a model is not here yet.
 """
 
 from __future__ import annotations
@@ -10,11 +11,7 @@ from pathlib import Path
 
 from sharedllm_cli.errors import ModelError
 from sharedllm_cli.progress import Reporter
-from sharedllm_cli.weights import hub
-from sharedllm_cli.weights.conversion import converted_folder
 from sharedllm_cli.weights.facts import ModelFacts, facts_from_config, read_config
-from sharedllm_cli.weights.gguf_file import GGUFFile, config_from_gguf
-from sharedllm_cli.weights.pull import pull
 from sharedllm_cli.weights.registry import installed_folder, known_model, known_models
 
 
@@ -32,15 +29,22 @@ def locate(reference: str, *, home: Path, offline: bool, reporter: Reporter) -> 
     Raises ModelError where it can't be had, ResourceError and UsageError as `pull` does.
     """
     known = known_model(reference)
+    name = known.name if known else reference
+    if installed := installed_folder(name, home):
+        return Located(name, installed)
     if known is not None:
-        return Located(known.name, pull(known.name, home, reporter, offline))
-    if installed := installed_folder(reference, home):
-        return Located(reference, installed)
+        from sharedllm_cli.weights.pull import pull
+
+        return Located(name, pull(name, home, reporter, offline))
     path = _expanded(reference)
     if path.is_dir():
         return Located(path.resolve().name, path)
     if path.is_file():
+        from sharedllm_cli.weights.conversion import converted_folder
+
         return Located(path.stem, converted_folder(path, home, reporter))
+    from sharedllm_cli.weights import hub
+
     if hub.is_hub_id(reference):
         return Located(reference, hub.hub_folder(reference, offline=offline, reporter=reporter))
     raise _unknown(reference)
@@ -53,15 +57,20 @@ def describe(reference: str, home: Path, *, offline: bool = False) -> ModelFacts
     Raises ModelError for a model that can't be found or isn't supported.
     """
     known = known_model(reference)
-    if known is not None and installed_folder(known.name, home) is None:
+    name = known.name if known else reference
+    if installed := installed_folder(name, home):
+        return facts_from_config(read_config(installed), name)
+    if known is not None:
         return known.facts
-    if installed := installed_folder(reference.lower() if known else reference, home):
-        return facts_from_config(read_config(installed), known.name if known else reference)
     path = _expanded(reference)
     if path.is_dir():
         return facts_from_config(read_config(path), path.resolve().name)
     if path.is_file():
+        from sharedllm_cli.weights.gguf_file import GGUFFile, config_from_gguf
+
         return facts_from_config(config_from_gguf(GGUFFile(path)), path.stem)
+    from sharedllm_cli.weights import hub
+
     if hub.is_hub_id(reference):
         return facts_from_config(hub.facts_config(reference, offline=offline), reference)
     raise _unknown(reference)

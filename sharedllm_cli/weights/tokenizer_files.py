@@ -3,7 +3,7 @@
 transformers' own `from_pretrained` parses the vocabulary three times over (half a second) and may rebuild the splitting
 from the class name; here the file is what counts.
 
-Only the fast kind is used: it alone tells which characters a token stands for, which every quote and page rests on.
+Only the fast kind is used: it alone says which characters a token covers, and every quote and page depends on that.
 """
 
 from __future__ import annotations
@@ -16,25 +16,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sharedllm_cli.errors import ModelError
-from sharedllm_cli.progress import Reporter
-from sharedllm_cli.weights.references import locate
-from sharedllm_cli.weights.weights_hash import file_hash
+from sharedllm_cli.weights.weight_files import file_hash
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
 _SLOW_FILES = ("tokenizer.model", "vocab.json", "vocab.txt", "spiece.model", "merges.txt", "tekken.json")
 _NO_LIMIT = int(1e30)
-
-
-def load_tokenizer(
-    reference: str, *, home: Path, offline: bool, reporter: Reporter
-) -> tuple[PreTrainedTokenizerFast, str]:
-    """A model's tokenizer and its hash, without loading its weights (a model that isn't here is fetched whole).
-
-    Raises ModelError where the model can't be had or has no usable tokenizer.
-    """
-    return read_tokenizer(locate(reference, home=home, offline=offline, reporter=reporter).folder)
 
 
 def read_tokenizer(folder: Path) -> tuple[PreTrainedTokenizerFast, str]:

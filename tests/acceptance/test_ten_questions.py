@@ -79,8 +79,8 @@ def reader(default_model_home: Path) -> Iterator[Any]:
     from sharedllm_cli.progress import Silent
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Asking, "_weighed", lambda self, begun, tree: None)
-        patch.setattr(Asking, "_decode", lambda self, begun, tree, weighed: iter([("Yes.", "stop")]))
+        patch.setattr(Asking, "_reranked", lambda self, prefilled, tree: None)
+        patch.setattr(Asking, "_decode", lambda self, prefilled, tree, reranked: iter([("Yes.", "stop")]))
         yield Engine(Settings(), home=default_model_home, reporter=Silent())
 
 

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sharedllm_cli.errors import SharedLLMError, UsageError
-from sharedllm_cli.generation.sampling import Sampler, Unsaid
+from sharedllm_cli.generation.sampling import Sampler, SuppressedSequence
 from sharedllm_cli.generation.stream import (
     GeneratedToken,
     LoopDetector,
@@ -387,7 +387,7 @@ def _share(table: torch.Tensor, said: tuple[int, ...], token: int) -> float:
 
 @given(st.integers(0, 2**16), st.tuples(*[st.integers(0, 3)] * 3))
 @settings(max_examples=30, deadline=None)
-def test_what_is_unsaid_is_left_out_as_bayes_would(seed: int, unsaid: tuple[int, ...]) -> None:
+def test_what_is_unsaid_is_left_out_as_bayes_would(seed: int, suppressed: tuple[int, ...]) -> None:
     """Every text of three tokens but one, each as likely as it was before that one was ruled out."""
     table = _table(seed)
 
@@ -397,20 +397,20 @@ def test_what_is_unsaid_is_left_out_as_bayes_would(seed: int, unsaid: tuple[int,
             probability *= _share(table, text[:place], token)
         return probability
 
-    costs = [-math.log(_share(table, unsaid[:place], token)) for place, token in enumerate(unsaid)]
+    costs = [-math.log(_share(table, suppressed[:place], token)) for place, token in enumerate(suppressed)]
     for text in product(range(4), repeat=3):
         found = 1.0
-        rule = Unsaid(unsaid, costs)
+        rule = SuppressedSequence(suppressed, costs)
         for place, token in enumerate(text):
             logits = torch.tensor([_share(table, text[:place], other) for other in range(4)]).log()
             found *= float(rule.apply(logits).softmax(0)[token])
             rule.push(torch.tensor([token]))
-        expected = 0.0 if text == unsaid else whole(text) / (1 - whole(unsaid))
+        expected = 0.0 if text == suppressed else whole(text) / (1 - whole(suppressed))
         assert found == pytest.approx(expected, abs=1e-5)
 
 
 def test_what_is_unsaid_rules_only_its_own_places() -> None:
-    rule = Unsaid([1, 2], [0.1, 0.1])
+    rule = SuppressedSequence([1, 2], [0.1, 0.1])
     logits = torch.zeros(4)
     assert rule.apply(logits)[1] == pytest.approx(math.log(1 - math.exp(-0.1)), abs=1e-6)
     rule.push(torch.tensor([1]))
@@ -419,7 +419,7 @@ def test_what_is_unsaid_rules_only_its_own_places() -> None:
     assert torch.equal(rule.apply(logits), logits)
     assert torch.equal(logits, torch.zeros(4)), "the model's own logits stay"
     with pytest.raises(ValueError, match="costs"):
-        Unsaid([1, 2], [0.1])
+        SuppressedSequence([1, 2], [0.1])
 
 
 @pytest.mark.parametrize("temperature", [0.0, 1.0])
@@ -437,7 +437,7 @@ def test_an_answer_goes_round_what_is_unsaid(temperature: float) -> None:
             return logits
 
         first = torch.tensor([0.0, 20.0, -2.0, -3.0, -4.0])
-        sampler = Sampler(temperature, unsaid=Unsaid([1, 2, 3, 0], [1e-3] * 4))
+        sampler = Sampler(temperature, suppressed=SuppressedSequence([1, 2, 3, 0], [1e-3] * 4))
         tokens = [one.token for one in decode_stream(step, first, sampler, {0}, 4, ahead=ahead)]
         assert tokens[0] == 1, "the beginning alone is not ruled out"
         assert tokens != [1, 2, 3, 0]

@@ -17,14 +17,12 @@ from safetensors import numpy as safetensors_numpy
 from sharedllm_cli import durable
 from sharedllm_cli.config import TreeConfig
 from sharedllm_cli.errors import StoredIndexError, UsageError
-from sharedllm_cli.index import bundle, catalog, manifest, parts
+from sharedllm_cli.index import bundle, catalog, folders, manifest
 from sharedllm_cli.index.bundle import BUNDLE, Bundle, read_bundle
-from sharedllm_cli.index.leaves import Leaves, build_leaves, leaves_files
-from sharedllm_cli.index.manifest import FORMAT_VERSION, StatesKey, part_name
-from sharedllm_cli.index.stamps import DamagedFileError
-from sharedllm_cli.index.states import LeafStates
+from sharedllm_cli.index.leaves import LeafStates, Leaves, build_leaves, leaves_files
+from sharedllm_cli.index.manifest import FORMAT_VERSION, DamagedFileError, StatesKey, part_name
 from sharedllm_cli.index.store import IndexStore
-from sharedllm_cli.index.text import text_files
+from sharedllm_cli.index.stored import text_files
 from sharedllm_cli.progress import Silent
 
 DOCUMENT = sample_document(path="/notes/Gulls & Log.txt")
@@ -205,7 +203,7 @@ def test_other_leaves_come_beside_those_that_are_there(store: IndexStore, leaves
 def test_a_text_of_a_later_reading_takes_the_place_of_the_earlier_and_leaves_stay(
     store: IndexStore, leaves: Leaves, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sharedllm_cli.index.text.READING_VERSION", "next")
+    monkeypatch.setattr("sharedllm_cli.index.stored.READING_VERSION", "next")
     assert store.read_text(HASH) is None
     store.write_text(DOCUMENT)
     assert store.read_text(HASH) == DOCUMENT
@@ -279,7 +277,7 @@ def test_a_bundle_says_how_its_document_is_called_until_that_changes(store: Inde
 
 
 def parts_known() -> int:
-    from sharedllm_cli.index.usage import MOST_PATHS
+    from sharedllm_cli.index.bookkeeping import MOST_PATHS
 
     return MOST_PATHS
 
@@ -319,9 +317,9 @@ def test_of_two_writers_the_second_waits_and_writes_nothing_twice(
     threads[0].start()
     while not writes:
         threads[0].join(0.01)
-    monkeypatch.setattr(parts, "_BUNDLE_WAIT_SECONDS", 0)
+    monkeypatch.setattr(folders, "_BUNDLE_WAIT_SECONDS", 0)
     with pytest.raises(UsageError, match="being written"):
-        parts.delete_part(folder_of(store), parts.BUNDLE_PART)
+        folders.delete_part(folder_of(store), folders.BUNDLE_PART)
     threads[1].start()
     while not progress.notes:
         threads[1].join(0.01)

@@ -15,7 +15,7 @@ from index_samples import Progress, sample_document, text_and_leaves, trees_key
 from killed_builds import MOMENTS
 
 from sharedllm_cli.context.tree import Node
-from sharedllm_cli.index import catalog, layout, parts
+from sharedllm_cli.index import catalog, folders, layout
 from sharedllm_cli.index.leaves import Leaves
 from sharedllm_cli.index.manifest import part_name
 from sharedllm_cli.index.store import IndexStore
@@ -73,7 +73,7 @@ def test_a_killed_build_goes_on_to_the_same_bytes(
     name = part_name(key)
     assert tree_bytes(resumed.part.parent, name) == tree_bytes(whole.part.parent, name)
     assert catalog.verify(catalog.find(killed / moment, document.name), Silent()) == []
-    assert not parts.leftovers(resumed.part.parent)
+    assert not folders.leftovers(resumed.part.parent)
 
 
 @pytest.mark.parametrize("moment", ["text", "bundle"])
@@ -136,7 +136,7 @@ def test_a_shard_damaged_meanwhile_is_made_again(store: IndexStore, lower: Any, 
     leaves, _ = interrupted(store, lower, byte_tokenizer)
     folder = store.folder(document.content_hash)
     assert folder is not None
-    shard = parts.unfinished_folder(folder, part_name(trees_key(document))) / "keys-values-00001.safetensors"
+    shard = folders.unfinished_folder(folder, part_name(trees_key(document))) / "keys-values-00001.safetensors"
     data = bytearray(shard.read_bytes())
     data[-1] ^= 1
     shard.write_bytes(data)

@@ -22,11 +22,9 @@ from index_samples import TREE, all_nodes, leaves_key, sample_document, text_and
 from sharedllm_cli import durable
 from sharedllm_cli.config import TreeConfig
 from sharedllm_cli.errors import StoredIndexError
-from sharedllm_cli.index import catalog, layout, parts
-from sharedllm_cli.index.leaves import build_leaves
-from sharedllm_cli.index.manifest import FORMAT_VERSION, MANIFEST, StatesKey, part_name, read_manifest
-from sharedllm_cli.index.seals import unsealed
-from sharedllm_cli.index.states import LeafStates
+from sharedllm_cli.index import catalog, folders, layout
+from sharedllm_cli.index.leaves import LeafStates, build_leaves
+from sharedllm_cli.index.manifest import FORMAT_VERSION, MANIFEST, StatesKey, part_name, read_manifest, unsealed
 from sharedllm_cli.index.store import IndexStore
 from sharedllm_cli.progress import Silent
 
@@ -78,7 +76,7 @@ def whole_root(tmp_path_factory: pytest.TempPathFactory, byte_tokenizer: Any, lo
 @pytest.fixture
 def copy(whole_root: Path, root: Path, monkeypatch: pytest.MonkeyPatch) -> IndexStore:
     """A copy of the whole index, proved and stamped in its new place."""
-    monkeypatch.setattr("sharedllm_cli.index.stamps._SETTLED_NANOSECONDS", SETTLED_SECONDS * 1e9)
+    monkeypatch.setattr("sharedllm_cli.index.bookkeeping._SETTLED_NANOSECONDS", SETTLED_SECONDS * 1e9)
     shutil.copytree(whole_root, root)
     time.sleep(2 * SETTLED_SECONDS)
     store = IndexStore(root)
@@ -264,7 +262,7 @@ def test_an_older_format_is_made_anew_with_a_note(copy: IndexStore) -> None:
 
 
 def test_a_text_of_an_earlier_reading_is_made_anew(copy: IndexStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sharedllm_cli.index.text.READING_VERSION", "next")
+    monkeypatch.setattr("sharedllm_cli.index.stored.READING_VERSION", "next")
     assert copy.read_text(DOCUMENT.content_hash) is None
     copy.write_text(DOCUMENT)
     assert copy.read_text(DOCUMENT.content_hash) == DOCUMENT
@@ -364,7 +362,7 @@ def test_nothing_in_the_index_is_pickled(copy: IndexStore) -> None:
 def test_parts_are_named_as_documented(copy: IndexStore) -> None:
     folder = folder_of(copy)
     assert folder.name == f"gulls-log-txt-{DOCUMENT.content_hash[:16]}"
-    assert [path.name.partition("-")[0] for path in parts.finished_parts(folder)] == [
+    assert [path.name.partition("-")[0] for path in folders.finished_parts(folder)] == [
         "text",
         "leaves",
         "states",

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from index_samples import leaves_key, sample_document
 
-from sharedllm_cli.index import folders, parts
+from sharedllm_cli.index import folders
 from sharedllm_cli.index.folders import Folders
 from sharedllm_cli.index.leaves import build_leaves
 from sharedllm_cli.index.store import IndexStore
@@ -89,7 +89,7 @@ def test_of_several_folders_of_one_hash_ours_is_taken(store: IndexStore) -> None
     (store.root / f"b-{document.content_hash[:16]}").mkdir()
     store.write_text(document)
     assert store.folder(document.content_hash) == foreign, "the only one of ours, since it was there"
-    assert parts.is_document_folder(foreign)
+    assert folders.is_document_folder(foreign)
     other = sample_document("other.txt")
     store.write_text(other)
     (store.root / f"a-{other.content_hash[:16]}").mkdir()
@@ -103,13 +103,13 @@ def test_looking_why_files_are_new_reads_the_root_once(
     store: IndexStore, byte_tokenizer: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     looked: list[Path] = []
-    usage_or_none = parts.usage_or_none
+    usage_or_none = folders.usage_or_none
 
     def counted(folder: Path) -> Any:
         looked.append(folder)
         return usage_or_none(folder)
 
-    monkeypatch.setattr(parts, "usage_or_none", counted)
+    monkeypatch.setattr(folders, "usage_or_none", counted)
     documents = [sample_document(f"{number}.txt", path=str(tmp_path / f"{number}.txt")) for number in range(60)]
     for document in documents:
         assert store.explain_new(document.path, document.content_hash) is None

@@ -13,10 +13,9 @@ from index_samples import TREE, Progress, all_nodes, load_lower, sample_document
 
 from sharedllm_cli.config import TreeConfig
 from sharedllm_cli.index import nodes as index_nodes
-from sharedllm_cli.index.encoding import NodeEncoder
+from sharedllm_cli.index.encoding import NodeEncoder, encode_shared
 from sharedllm_cli.index.leaves import Leaves, build_leaves
 from sharedllm_cli.index.nodes import copies_beside, joined
-from sharedllm_cli.index.sharing import encode_shared
 from sharedllm_cli.index.store import IndexStore
 from sharedllm_cli.progress import Silent
 

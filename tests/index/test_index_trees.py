@@ -19,10 +19,9 @@ from sharedllm_cli.errors import ModelError, ResourceError
 from sharedllm_cli.index import layout as layout_module
 from sharedllm_cli.index import manifest as manifest_module
 from sharedllm_cli.index.encoding import lower_shape
-from sharedllm_cli.index.layout import TreesLayout, chunks_per_shard, predicted_bytes
+from sharedllm_cli.index.layout import TreesLayout, chunks_per_shard, pack, predicted_bytes, round_vectors, unpack
 from sharedllm_cli.index.manifest import fingerprint
 from sharedllm_cli.index.nodes import JoinedNodes, LiveNodes, StoredNodes
-from sharedllm_cli.index.packing import pack, round_vectors, unpack
 from sharedllm_cli.index.store import IndexStore
 
 
@@ -284,8 +283,8 @@ def test_other_errors_of_the_model_are_not_taken_for_lack_of_memory(
 
 
 def test_stored_states_come_back(store: IndexStore, byte_tokenizer: Any, root: Path) -> None:
+    from sharedllm_cli.index.leaves import LeafStates
     from sharedllm_cli.index.manifest import StatesKey
-    from sharedllm_cli.index.states import LeafStates
 
     document = sample_document()
     leaves = text_and_leaves(store, document, byte_tokenizer)
@@ -303,8 +302,8 @@ def test_stored_states_come_back(store: IndexStore, byte_tokenizer: Any, root: P
 
 
 def test_a_quantization_that_is_asked_no_more_is_told(store: IndexStore, byte_tokenizer: Any) -> None:
+    from sharedllm_cli.index.leaves import LeafStates
     from sharedllm_cli.index.manifest import StatesKey
-    from sharedllm_cli.index.states import LeafStates
 
     document = sample_document()
     text_and_leaves(store, document, byte_tokenizer)

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from sharedllm_cli.model import attention
 from sharedllm_cli.model.attention import attend, causal_mask, choose_kernel, explicit, join
-from sharedllm_cli.model.blocked_attention import attend_in_blocks, blocks_pay
+from sharedllm_cli.model.cpu_attention import attend_in_blocks, blocks_pay
 
 SHAPES = [  # B, H, KV, Q, S, D
     (1, 9, 3, 1, 1000, 64),

@@ -16,11 +16,12 @@ from safetensors.torch import load_file, save_file
 from tiny_models import make_byte_tokenizer, make_tiny_model
 
 from sharedllm_cli.errors import ModelError, UsageError
-from sharedllm_cli.model.loading import describe, load, load_tokenizer, weights_hash
-from sharedllm_cli.model.placement import PROCESSOR_SDPA
-from sharedllm_cli.progress import Silent
-from sharedllm_cli.weights.checkpoint import weight_files
+from sharedllm_cli.model.cpu_attention import CPU_SDPA
+from sharedllm_cli.model.loading import load
 from sharedllm_cli.weights.facts import facts_from_config
+from sharedllm_cli.weights.references import describe
+from sharedllm_cli.weights.tokenizer_files import read_tokenizer
+from sharedllm_cli.weights.weight_files import weight_files, weights_hash
 
 WIDE = {"hidden_size": 64, "head_dim": 16, "intermediate_size": 128}
 
@@ -55,7 +56,7 @@ def test_every_family_loads_its_own_weights_frozen(
         base.model.set_attn_implementation("sdpa")  # that of `expected`: the same weights give the same bits
         assert torch.equal(base.model(tokens).logits, expected(tokens).logits)
     assert (base.family, base.window, base.quantize, base.dtype) == (family, 512, "none", torch.float32)
-    assert (base.layer_count, base.hidden_size, base.key_value_heads, base.head_dim) == (4, 32, 2, 8)
+    assert (base.layer_count, base.facts.hidden_size, base.facts.key_value_heads, base.facts.head_dim) == (4, 32, 2, 8)
     assert not base.model.training
     assert not any(parameter.requires_grad for parameter in base.model.parameters())
 
@@ -234,7 +235,7 @@ def test_a_tokenizer_never_shortens_or_pads(folder: Path, private_home: Path) ->
     tokenizer.backend_tokenizer.enable_truncation(8)
     tokenizer.backend_tokenizer.enable_padding(length=16)
     tokenizer.backend_tokenizer.save(str(folder / "tokenizer.json"))
-    found, _ = load_tokenizer(str(folder), home=private_home, offline=True, reporter=Silent())
+    found, _ = read_tokenizer(folder)
     assert found.backend_tokenizer.encode("a" * 1000).ids.__len__() == 1000
     assert len(found("ab")["input_ids"]) == 2
 
@@ -245,17 +246,15 @@ def test_special_tokens_and_templates_are_read_from_every_form(folder: Path, pri
     token = {"content": "<s>", "__type": "AddedToken", "special": True}
     templates = [{"name": "tool_use", "template": "no"}, {"name": "default", "template": "yes"}]
     path.write_text(json.dumps({"bos_token": token, "eos_token": "</s>", "chat_template": templates}), encoding="utf-8")
-    found = load_tokenizer(str(folder), home=private_home, offline=True, reporter=Silent())[0]
+    found = read_tokenizer(folder)[0]
     assert (found.bos_token, found.eos_token, found.chat_template) == ("<s>", "</s>", "yes")
     (folder / "chat_template.jinja").write_text("own file", encoding="utf-8")
-    assert (
-        load_tokenizer(str(folder), home=private_home, offline=True, reporter=Silent())[0].chat_template == "own file"
-    )
+    assert read_tokenizer(folder)[0].chat_template == "own file"
 
 
 def test_tokenizer_hash_follows_its_file(folder: Path, private_home: Path) -> None:
     def identity() -> str:
-        return load_tokenizer(str(folder), home=private_home, offline=True, reporter=Silent())[1]
+        return read_tokenizer(folder)[1]
 
     first = identity()
     assert first == identity() == load_here(folder, private_home).tokenizer_hash
@@ -267,9 +266,12 @@ def test_tokenizer_hash_follows_its_file(folder: Path, private_home: Path) -> No
 
 def test_a_tokenizer_loads_without_torch(folder: Path, private_home: Path) -> None:
     script = (
-        "import sys; from pathlib import Path; from sharedllm_cli.progress import Silent\n"
-        "from sharedllm_cli.weights.tokenizer_files import load_tokenizer\n"
-        f"load_tokenizer({str(folder)!r}, home=Path({str(private_home)!r}), offline=True, reporter=Silent())\n"
+        "import sys; from pathlib import Path\n"
+        "from sharedllm_cli.weights.references import locate\n"
+        "from sharedllm_cli.weights.tokenizer_files import read_tokenizer\n"
+        "from sharedllm_cli.progress import Silent\n"
+        f"found = locate({str(folder)!r}, home=Path({str(private_home)!r}), offline=True, reporter=Silent())\n"
+        "read_tokenizer(found.folder)\n"
         "sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0
@@ -306,9 +308,7 @@ def test_the_type_asked_for_is_the_type_loaded(
     assert {parameter.dtype for parameter in base.model.parameters()} == {expected}
 
 
-@pytest.mark.parametrize(
-    ("asked", "expected"), [("auto", PROCESSOR_SDPA), ("sdpa", PROCESSOR_SDPA), ("eager", "eager")]
-)
+@pytest.mark.parametrize(("asked", "expected"), [("auto", CPU_SDPA), ("sdpa", CPU_SDPA), ("eager", "eager")])
 def test_the_kernel_asked_for_is_used(asked: str, expected: str, folder: Path, private_home: Path) -> None:
     base = load(str(folder), home=private_home, device="cpu", attention=asked)
     assert base.model.config._attn_implementation == expected

@@ -26,7 +26,7 @@ def test_flash_is_taken_where_it_can_run_and_else_refused_with_the_reason(
     monkeypatch.setattr(placement, "_has", lambda package: installed)
     monkeypatch.setattr(placement, "runs_flash", lambda device: new)
     found = placement.choose_attention("auto", torch.device(device), dtype)
-    fallback = placement.PROCESSOR_SDPA if device == "cpu" else "sdpa"
+    fallback = placement.CPU_SDPA if device == "cpu" else "sdpa"
     assert found == ("flash_attention_2" if reason is None else fallback)
     if reason is None:
         assert placement.choose_attention("flash", torch.device(device), dtype) == "flash_attention_2"

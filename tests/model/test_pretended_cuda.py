@@ -83,9 +83,9 @@ def test_from_the_tree_to_the_answer_nothing_leaves_the_gpu(form: Injection, fla
         nodes = CompressedNodes(keys, values, ids(keys.shape[2]))
         tree = upper.context(nodes, 3, closed_too=True)
         assert tree is not None
-        logits, cache = upper.begin(ids(24), tree)
+        logits, cache = upper.prefill(ids(24), tree)
         for _ in range(3):
-            logits = upper.infer(logits.argmax()[None], tree, cache)
+            logits = upper.decode_step(logits.argmax()[None], tree, cache)
         assert logits.device == CUDA
         assert cache.layers[0].keys.device == CUDA
 
@@ -111,8 +111,8 @@ def test_asking_takes_the_keys_and_values_it_reads_and_little_more(shape: str, d
             peak.know([keys, values, *model.parameters(), *adapter.parameters()])
             nodes = CompressedNodes(keys, values, torch.empty(kept[2], dtype=torch.long))
             tree = upper.context(nodes, TOKENS // 1024, closed_too=True, consume=True)
-            logits, cache = upper.begin(ids(RUNNING), tree)
-            upper.infer(logits.argmax()[None], tree, cache)
+            logits, cache = upper.prefill(ids(RUNNING), tree)
+            upper.decode_step(logits.argmax()[None], tree, cache)
         own = 2 * config.num_hidden_layers * config.num_key_value_heads * config.head_dim * 2 * (RUNNING + 1)
         print(f"{shape} M={depth}: {peak.most / 1e6:.0f} MB beside model and selected keys, {own / 1e6:.0f} its own")
         assert own < peak.most <= own + ALLOWED_BYTES

@@ -16,7 +16,7 @@ from torch._subclasses.fake_tensor import DataDependentOutputException
 from transformers import AutoModelForCausalLM
 
 from sharedllm_cli.config import InjectionConfig
-from sharedllm_cli.generation.sampling import Sampler, Unsaid
+from sharedllm_cli.generation.sampling import Sampler, SuppressedSequence
 from sharedllm_cli.model import recorded
 from sharedllm_cli.model.adapter import Adapter
 from sharedllm_cli.model.cache import GrowingLayer
@@ -28,11 +28,11 @@ TOKENS = torch.arange(20, 33)
 ROOM = 300  # more than a buffer has to spare
 
 
-def begun(family: str, form: Any = "merged", **changes: Any) -> tuple[UpperModel, Any, torch.Tensor, Any]:
+def prefilled(family: str, form: Any = "merged", **changes: Any) -> tuple[UpperModel, Any, torch.Tensor, Any]:
     model = make_tiny_model(family, **changes)
     upper = UpperModel(model, opened(Adapter.untrained(model, "tiny", InjectionConfig(form, 3), TREE)))
     tree = upper.context(random_nodes(model, 3), 3)
-    first, cache = upper.begin(TOKENS, tree)
+    first, cache = upper.prefill(TOKENS, tree)
     return upper, tree, first, cache
 
 
@@ -46,9 +46,9 @@ def decoded(step: Any, first: torch.Tensor, tokens: int) -> tuple[list[int], tor
 
 @pytest.mark.parametrize("form", ["merged", "additive"])
 def test_logits_are_those_of_the_growing_cache(family: str, form: Any) -> None:
-    upper, tree, first, cache = begun(family, form)
-    tokens, expected = decoded(lambda token: upper.infer(token, tree, cache), first, 12)
-    upper, tree, first, cache = begun(family, form)
+    upper, tree, first, cache = prefilled(family, form)
+    tokens, expected = decoded(lambda token: upper.decode_step(token, tree, cache), first, 12)
+    upper, tree, first, cache = prefilled(family, form)
     step = FixedStep(upper, tree, cache, ROOM)
     assert decoded(step, first, 12)[0] == tokens
     step.rewind()
@@ -56,10 +56,10 @@ def test_logits_are_those_of_the_growing_cache(family: str, form: Any) -> None:
 
 
 def test_without_a_tree_and_up_to_the_last_place() -> None:
-    upper, _, _, _ = begun("llama")
-    first, cache = upper.begin(TOKENS, None)
-    _, expected = decoded(lambda token: upper.infer(token, None, cache), first, ROOM)
-    first, cache = upper.begin(TOKENS, None)
+    upper, _, _, _ = prefilled("llama")
+    first, cache = upper.prefill(TOKENS, None)
+    _, expected = decoded(lambda token: upper.decode_step(token, None, cache), first, ROOM)
+    first, cache = upper.prefill(TOKENS, None)
     _, logits = decoded(FixedStep(upper, None, cache, ROOM), first, ROOM)
     torch.testing.assert_close(logits, expected, rtol=1e-4, atol=1e-4)
 
@@ -113,9 +113,9 @@ def try_recording(upper: UpperModel, tree: Any, cache: Any, first: torch.Tensor)
 
 
 def test_a_recording_begins_where_the_cache_ends(graphs: dict[str, Any]) -> None:
-    upper, tree, first, cache = begun("llama")
-    _, expected = decoded(lambda token: upper.infer(token, tree, cache), first, 5)
-    upper, tree, first, cache = begun("llama")
+    upper, tree, first, cache = prefilled("llama")
+    _, expected = decoded(lambda token: upper.decode_step(token, tree, cache), first, 5)
+    upper, tree, first, cache = prefilled("llama")
     graphs["replay"] = lambda step, logits: logits.copy_(step.run())
     with torch.inference_mode():
         step, why = try_recording(upper, tree, cache, first)
@@ -152,9 +152,9 @@ def _stuck(step: FixedStep, logits: torch.Tensor) -> None:
 def test_what_can_not_be_trusted_is_given_up_and_decoding_goes_on(
     replay: Any, reason: str, inference: bool, graphs: dict[str, Any]
 ) -> None:
-    upper, tree, first, cache = begun("llama")
-    _, expected = decoded(lambda token: upper.infer(token, tree, cache), first, 5)
-    upper, tree, first, cache = begun("llama")
+    upper, tree, first, cache = prefilled("llama")
+    _, expected = decoded(lambda token: upper.decode_step(token, tree, cache), first, 5)
+    upper, tree, first, cache = prefilled("llama")
     graphs["replay"] = replay
     with torch.inference_mode(inference):
         step, why = try_recording(upper, tree, cache, first)
@@ -162,7 +162,7 @@ def test_what_can_not_be_trusted_is_given_up_and_decoding_goes_on(
     assert reason in why
     assert "\n" not in why
     assert graphs["log"][-2:] == ["synchronized", "back on current"]
-    _, logits = decoded(lambda token: upper.infer(token, tree, cache), first, 5)
+    _, logits = decoded(lambda token: upper.decode_step(token, tree, cache), first, 5)
     torch.testing.assert_close(logits, expected, rtol=1e-5, atol=1e-5)
 
 
@@ -170,18 +170,18 @@ def test_what_can_not_be_trusted_is_given_up_and_decoding_goes_on(
 def test_no_lack_of_memory_costs_the_answer(
     where: str, graphs: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    upper, tree, first, cache = begun("llama")
-    _, expected = decoded(lambda token: upper.infer(token, tree, cache), first, 5)
-    upper, tree, first, cache = begun("llama")
+    upper, tree, first, cache = prefilled("llama")
+    _, expected = decoded(lambda token: upper.decode_step(token, tree, cache), first, 5)
+    upper, tree, first, cache = prefilled("llama")
 
     def lacking(*_: Any, **__: Any) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    infer, calls = UpperModel.infer, [0]
+    decode_step, calls = UpperModel.decode_step, [0]
 
     def second_fails(*arguments: Any) -> torch.Tensor:
         calls[0] += 1
-        return lacking() if calls[0] == 2 else infer(*arguments)  # type: ignore[func-returns-value, return-value]
+        return lacking() if calls[0] == 2 else decode_step(*arguments)  # type: ignore[func-returns-value, return-value]
 
     with monkeypatch.context() as patched:
         if where == "the buffers":
@@ -189,11 +189,11 @@ def test_no_lack_of_memory_costs_the_answer(
         elif where == "the recording":
             graphs["recording"] = lacking
         else:
-            patched.setattr(UpperModel, "infer", second_fails)
+            patched.setattr(UpperModel, "decode_step", second_fails)
         step, why = try_recording(upper, tree, cache, first)
     assert (step, "out of memory" in why) == (None, True)
     assert cache.get_seq_length() == len(TOKENS)
-    _, logits = decoded(lambda token: upper.infer(token, tree, cache), first, 5)
+    _, logits = decoded(lambda token: upper.decode_step(token, tree, cache), first, 5)
     torch.testing.assert_close(logits, expected, rtol=1e-5, atol=1e-5)
 
 
@@ -209,12 +209,12 @@ def pretended_upper(model: Any, adapter: Adapter) -> tuple[UpperModel, TreeConte
     keys = torch.empty(1, 2, 9, 8, dtype=torch.bfloat16, device=CUDA)
     turn = torch.empty(1, 1, 8, dtype=torch.bfloat16, device=CUDA)
     tree = TreeContext(dict.fromkeys(range(3), keys), dict.fromkeys(range(3), keys), (turn, turn))
-    _, cache = upper.begin(torch.empty(13, dtype=torch.long, device=CUDA), tree)
+    _, cache = upper.prefill(torch.empty(13, dtype=torch.long, device=CUDA), tree)
     return upper, tree, cache
 
 
 def test_only_one_gpu_without_hooks_and_windows_can_be_recorded() -> None:
-    upper, tree, first, cache = begun("llama")
+    upper, tree, first, cache = prefilled("llama")
     assert recorded_step(upper, tree, cache, first.argmax()[None], 4) == (
         None,
         "a step was not recorded: the model is not on a CUDA device",
@@ -245,9 +245,9 @@ def test_neither_way_of_decoding_waits_for_the_device(flash: bool, length_bias: 
         first = torch.empty(300, dtype=torch.bfloat16, device=CUDA)
         random = Sampler(0.7, 0.9)
         random._generator = torch.Generator()  # one of the GPU's can't be pretended
-        for sampler in (Sampler(), random, Sampler(unsaid=Unsaid([3, 4], [1.0, 2.0]))):
+        for sampler in (Sampler(), random, Sampler(suppressed=SuppressedSequence([3, 4], [1.0, 2.0]))):
             drawn = sampler.draw(first)
-            for step in (partial(upper.infer, tree=tree, cache=cache), FixedStep(upper, tree, cache, 8)):
+            for step in (partial(upper.decode_step, tree=tree, cache=cache), FixedStep(upper, tree, cache, 8)):
                 drawn = sampler.draw(step(drawn.token))  # the first tells the device of what is not to be said
                 with Copies() as copies:
                     for _ in range(3):

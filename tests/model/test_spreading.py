@@ -19,9 +19,7 @@ from sharedllm_cli.model.adapter import Adapter, LowRankLinear, model_shape
 from sharedllm_cli.model.adapter_config import AdapterConfig, LowRankConfig
 from sharedllm_cli.model.compat import layer_keywords
 from sharedllm_cli.model.lower import CompressedNodes, LowerModel
-from sharedllm_cli.model.placement import place, usable_gpus
-from sharedllm_cli.model.quantization import weight_bytes
-from sharedllm_cli.model.spreading import (
+from sharedllm_cli.model.placement import (
     ENDS,
     LEAST_LEFT_FREE,
     SHARE_LEFT_FREE,
@@ -29,8 +27,11 @@ from sharedllm_cli.model.spreading import (
     Room,
     layer_device,
     model_sizes,
+    place,
     spread,
+    usable_gpus,
 )
+from sharedllm_cli.model.quantization import weight_bytes
 from sharedllm_cli.model.upper import UpperModel
 from sharedllm_cli.weights.facts import facts_from_config
 
@@ -160,8 +161,8 @@ def answers(model: Any, form: Any) -> list[torch.Tensor]:
     encoded = lower.encode(torch.arange(12)[None], torch.tensor([3, 7, 11]))
     context = upper.context(random_nodes(model, 3), 3)
     cache = upper.cache()
-    logits = [upper.infer(TOKENS[:7], context, cache), upper.infer(TOKENS[7:8], context, cache)]
-    plain = upper.infer(TOKENS[:7], None, upper.cache())
+    logits = [upper.decode_step(TOKENS[:7], context, cache), upper.decode_step(TOKENS[7:8], context, cache)]
+    plain = upper.decode_step(TOKENS[:7], None, upper.cache())
     return [encoded.keys, encoded.values, encoded.vectors, *logits, plain, lower.node_vectors(TOKENS[None])]
 
 

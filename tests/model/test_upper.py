@@ -22,11 +22,10 @@ from sharedllm_cli.model.adapter_config import (
     LowRankConfig,
     read_config,
 )
-from sharedllm_cli.model.attention import attend, explicit, join
+from sharedllm_cli.model.attention import attend, explicit, join, rotate
 from sharedllm_cli.model.compat import DynamicCache, call_model
 from sharedllm_cli.model.cross_attention import TreeContext
 from sharedllm_cli.model.lower import CompressedNodes, LowerModel
-from sharedllm_cli.model.rotation import rotate
 from sharedllm_cli.model.upper import UpperModel
 
 TREE = TreeConfig(16, 2, (4, 2))
@@ -86,8 +85,8 @@ def test_cached_decoding_equals_the_full_forward(family: str, form: Any) -> None
     cache = upper.cache()
     with torch.no_grad():
         whole = upper.forward(TOKENS[None], context)[0]
-        steps = [upper.infer(TOKENS[:5], context, cache)] + [
-            upper.infer(TOKENS[i : i + 1], context, cache) for i in range(5, 13)
+        steps = [upper.decode_step(TOKENS[:5], context, cache)] + [
+            upper.decode_step(TOKENS[i : i + 1], context, cache) for i in range(5, 13)
         ]
     torch.testing.assert_close(torch.stack(steps), whole[4:], atol=1e-5, rtol=1e-5)
 

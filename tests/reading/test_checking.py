@@ -14,9 +14,9 @@ from reportlab.pdfgen import canvas
 from sharedllm_cli.answer import OWN_TEXT, SECOND_EXTRACTION, Source
 from sharedllm_cli.documents import witness
 from sharedllm_cli.errors import StoredIndexError
-from sharedllm_cli.index import parts
-from sharedllm_cli.index.second_pages import MOST_PAGES, SECOND, read_second, write_second
-from sharedllm_cli.index.stamps import DamagedFileError
+from sharedllm_cli.index import folders
+from sharedllm_cli.index.bookkeeping import MOST_PAGES, SECOND, read_second, write_second
+from sharedllm_cli.index.manifest import DamagedFileError
 from sharedllm_cli.index.store import IndexStore
 from sharedllm_cli.progress import Silent
 from sharedllm_cli.reading.checking import checked
@@ -128,7 +128,7 @@ def test_damage_is_refused_and_deletion_takes_it_along(
     book: OpenDocument, store: IndexStore, tmp_path: Path, byte_tokenizer: Any
 ) -> None:
     checked(quoted(book), [book], store, None)
-    before = parts.folder_bytes(book.index_path)
+    before = folders.folder_bytes(book.index_path)
     file = book.index_path / SECOND
     assert before > file.stat().st_size > 0
     file.write_bytes(file.read_bytes().replace(b"dusk", b"dawn"))

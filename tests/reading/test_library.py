@@ -17,9 +17,9 @@ from sharedllm_cli.documents.pages import Document, OutlineEntry
 from sharedllm_cli.documents.sources import SourceFile
 from sharedllm_cli.errors import DocumentError, StoredIndexError
 from sharedllm_cli.index import manifest as manifest_module
+from sharedllm_cli.index.bookkeeping import USAGE, read_usage
 from sharedllm_cli.index.bundle import BUNDLE
 from sharedllm_cli.index.store import IndexStore
-from sharedllm_cli.index.usage import USAGE, read_usage
 from sharedllm_cli.progress import Silent
 from sharedllm_cli.reading.library import Shelf
 

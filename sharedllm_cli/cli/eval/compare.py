@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from sharedllm_cli.cli.options import takes
+from sharedllm_cli.cli.options import with_settings
 from sharedllm_cli.cli.session import Call
 from sharedllm_cli.cli.terminal.tables import show_table
 
@@ -24,7 +24,7 @@ _ROWS = (
 )
 
 
-@takes()
+@with_settings()
 def compare(
     call: Call,
     runs: Annotated[

@@ -20,7 +20,7 @@ from sharedllm_cli.cli.eval.options import (
     Resume,
     names,
 )
-from sharedllm_cli.cli.options import TREE, takes
+from sharedllm_cli.cli.options import TREE, with_settings
 from sharedllm_cli.cli.session import Call, calm_libraries
 from sharedllm_cli.errors import UsageError
 
@@ -29,7 +29,7 @@ Number = TypeVar("Number", int, float)
 TREES_HELP = "Where trees are kept, to share them between runs; by default each goes after its document's questions."
 
 
-@takes(*MODEL_SETTINGS, *ANSWER_SETTINGS, *TREE.names)
+@with_settings(*MODEL_SETTINGS, *ANSWER_SETTINGS, *TREE.names)
 def needle(
     call: Call,
     text: Annotated[

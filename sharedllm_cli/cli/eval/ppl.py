@@ -19,7 +19,7 @@ from sharedllm_cli.cli.eval.options import (
     SkipBadLines,
     names,
 )
-from sharedllm_cli.cli.options import TREE, takes
+from sharedllm_cli.cli.options import TREE, with_settings
 from sharedllm_cli.cli.session import Call, calm_libraries
 from sharedllm_cli.cli.terminal.tables import show_table
 from sharedllm_cli.errors import UsageError
@@ -28,7 +28,7 @@ ARMS = "window,streaming,sharedllm,tree-wrong,full"
 TREES_HELP = "Where trees are kept, to share them between runs; by default the nodes that are read are computed anew."
 
 
-@takes(*MODEL_SETTINGS, *TREE.names)
+@with_settings(*MODEL_SETTINGS, *TREE.names)
 def ppl(
     call: Call,
     text: Annotated[

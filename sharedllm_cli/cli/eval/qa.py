@@ -27,12 +27,12 @@ from sharedllm_cli.cli.eval.options import (
     numbers,
     share,
 )
-from sharedllm_cli.cli.options import TREE, takes
+from sharedllm_cli.cli.options import TREE, with_settings
 from sharedllm_cli.cli.session import Call, calm_libraries
 from sharedllm_cli.cli.terminal.tables import show_table
 
 
-@takes(*MODEL_SETTINGS, *ANSWER_SETTINGS, *TREE.names)
+@with_settings(*MODEL_SETTINGS, *ANSWER_SETTINGS, *TREE.names)
 def qa(
     call: Call,
     data: DataFiles,

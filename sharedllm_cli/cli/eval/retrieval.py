@@ -21,12 +21,14 @@ from sharedllm_cli.cli.eval.options import (
     numbers,
     share,
 )
-from sharedllm_cli.cli.options import takes
+from sharedllm_cli.cli.options import with_settings
 from sharedllm_cli.cli.session import Call, calm_libraries
 from sharedllm_cli.cli.terminal.tables import show_table
 
 
-@takes("model", "adapter", "device", "quantize", "dtype", "offline", "preset", "chunk_tokens", "tree_height", "ratios")
+@with_settings(
+    "model", "adapter", "device", "quantize", "dtype", "offline", "preset", "chunk_tokens", "tree_height", "ratios"
+)
 def retrieval(
     call: Call,
     data: DataFiles,

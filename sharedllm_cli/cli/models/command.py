@@ -11,7 +11,7 @@ from sharedllm_cli.cli import completion
 from sharedllm_cli.cli.arguments import Yes, agreed
 from sharedllm_cli.cli.help import Command, Group
 from sharedllm_cli.cli.models import probe
-from sharedllm_cli.cli.options import takes
+from sharedllm_cli.cli.options import with_settings
 from sharedllm_cli.cli.session import Call
 from sharedllm_cli.cli.terminal.quantities import size
 from sharedllm_cli.cli.terminal.tables import plain, show_facts, show_table
@@ -38,7 +38,7 @@ NameOrDefault = Annotated[
 
 
 @app.command("list", cls=Command)
-@takes(json=True)
+@with_settings(json=True)
 def list_models(call: Call) -> None:
     """List the base models that are known by name or installed."""
     from sharedllm_cli.weights.registry import installed, known_models
@@ -71,7 +71,7 @@ def _entry(name: str, known: Any, here: Any) -> dict[str, Any]:
 
 
 @app.command(cls=Command)
-@takes("offline")
+@with_settings("offline")
 def pull(call: Call, name: NameOrDefault = None) -> None:
     """Fetch a base model once, the default one where none is named; afterwards the network is never needed."""
     from sharedllm_cli.weights.pull import pull as fetch
@@ -86,7 +86,7 @@ def pull(call: Call, name: NameOrDefault = None) -> None:
 
 
 @app.command(cls=Command)
-@takes()
+@with_settings()
 def rm(call: Call, name: Name, yes: Yes = False) -> int:
     """Delete an installed base model; indexes stay."""
     from sharedllm_cli.weights.registry import remove
@@ -102,7 +102,7 @@ def rm(call: Call, name: Name, yes: Yes = False) -> int:
 
 
 @app.command(cls=Command)
-@takes("adapter", "offline")
+@with_settings("adapter", "offline")
 def show(
     call: Call,
     name: Annotated[

@@ -19,7 +19,7 @@ from sharedllm_cli.cli.eval.options import (
     names,
     share,
 )
-from sharedllm_cli.cli.options import takes
+from sharedllm_cli.cli.options import with_settings
 from sharedllm_cli.cli.session import Call, calm_libraries
 from sharedllm_cli.cli.terminal.tables import show_table
 from sharedllm_cli.config import parse_layer_span
@@ -49,7 +49,7 @@ Ratios = Annotated[
 ]
 
 
-@takes("model", "device", "quantize", "dtype", "attention", "offline", "policy", "preset", "chunk_tokens")
+@with_settings("model", "device", "quantize", "dtype", "attention", "offline", "policy", "preset", "chunk_tokens")
 def probe(
     call: Call,
     data: DataFiles,

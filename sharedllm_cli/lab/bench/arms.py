@@ -34,7 +34,7 @@ Step = Callable[[int], int]
 
 
 @dataclass(frozen=True)
-class Begun:
+class Prefilled:
     """An answer that has begun: its first token, and what gives the next ones."""
 
     token: int
@@ -51,7 +51,7 @@ class Arm(Protocol):
     def installed(self) -> Iterator[None]:
         """The model is this arm's own within; making its weights counts to no time."""
 
-    def cold(self, reading: Reading, clock: Clock) -> Begun:
+    def cold(self, reading: Reading, clock: Clock) -> Prefilled:
         """Read the document and the running text, to the first token."""
 
     def cold_steps(self, extent: Extent) -> list[Work]:
@@ -131,14 +131,16 @@ class Full:
             upper.remove()
             self._upper = None
 
-    def cold(self, reading: Reading, clock: Clock) -> Begun:
+    def cold(self, reading: Reading, clock: Clock) -> Prefilled:
         upper, device = self._upper, self._subject.placement.device
         assert upper is not None
         with clock.part("read"):
             cache = upper.cache()
             ids = torch.cat([document_ids(reading, device), running_ids(reading, device)])
-            first = greedy(upper.infer(ids, None, cache))
-        return Begun(first, lambda token: greedy(upper.infer(torch.tensor([token], device=device), None, cache)))
+            first = greedy(upper.decode_step(ids, None, cache))
+        return Prefilled(
+            first, lambda token: greedy(upper.decode_step(torch.tensor([token], device=device), None, cache))
+        )
 
     def cold_steps(self, extent: Extent) -> list[Work]:
         return [counts.read_whole(self._base, extent.tokens + extent.running)]
@@ -192,14 +194,14 @@ class Streaming:
             upper.remove()
             self._upper = None
 
-    def cold(self, reading: Reading, clock: Clock) -> Begun:
+    def cold(self, reading: Reading, clock: Clock) -> Prefilled:
         assert self._upper is not None
         device = self._subject.placement.device
         with clock.part("read"):
             reader = StreamingReader(self._upper, window=self.window, block=self.block)
             ids = torch.cat([document_ids(reading, device), running_ids(reading, device)])
             first = greedy(reader.read(ids)[-1])
-        return Begun(first, lambda token: greedy(reader.read(torch.tensor([token], device=device))[-1]))
+        return Prefilled(first, lambda token: greedy(reader.read(torch.tensor([token], device=device))[-1]))
 
     def cold_steps(self, extent: Extent) -> list[Work]:
         return [counts.read_streaming(self._base, extent.tokens + extent.running, self.window + SINKS)]
@@ -234,7 +236,7 @@ class EncoderDecoderArm:
             model.remove()
             self._model = None
 
-    def cold(self, reading: Reading, clock: Clock) -> Begun:
+    def cold(self, reading: Reading, clock: Clock) -> Prefilled:
         model, device = self._model, self._subject.placement.device
         assert model is not None
         with clock.part("encode"):
@@ -246,7 +248,7 @@ class EncoderDecoderArm:
         def step(token: int) -> int:
             return greedy(model.read(torch.tensor([token], device=device), encoded, cache)[0])
 
-        return Begun(first, step)
+        return Prefilled(first, step)
 
     def cold_steps(self, extent: Extent) -> list[Work]:
         base = self._base

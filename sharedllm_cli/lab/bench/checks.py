@@ -182,7 +182,7 @@ def recorded_decoding(device: torch.device, dtype: torch.dtype) -> Finding:
     ids = _ids(1, _RUNNING)[0].to(model.device)
     steps = 8
     with torch.inference_mode():
-        logits, cache = upper.begin(ids[:-steps], tree)
+        logits, cache = upper.prefill(ids[:-steps], tree)
         taken: Callable[[Tensor], Tensor] = FixedStep(upper, tree, cache, steps)
         note = "not recorded: no CUDA"
         found = [logits.clone()]

@@ -14,7 +14,6 @@ from functools import cached_property
 from sharedllm_cli.config import TreeConfig
 from sharedllm_cli.context.tree import ChunkTree, chunk_lengths
 from sharedllm_cli.lab.bench.encoder import EncoderShape
-from sharedllm_cli.planning import layer_parameters
 from sharedllm_cli.weights.facts import ModelFacts
 
 
@@ -53,7 +52,7 @@ class Base:
     @property
     def matrix(self) -> int:
         """P, the weights of a layer's matrices."""
-        return layer_parameters(self.facts)
+        return self.facts.layer_matrices
 
     @property
     def pair(self) -> int:

@@ -30,9 +30,9 @@ def decoding(subject: Subject, running_tokens: int, new_tokens: int) -> dict[str
         ids = torch.randint(
             subject.facts.vocabulary_size, (running_tokens,), generator=torch.Generator().manual_seed(3)
         )
-        first, cache = upper.begin(ids.to(device), None)
-        usual = _timed(lambda token: upper.infer(token, None, cache), first, new_tokens, subject)
-        first, cache = upper.begin(ids.to(device), None)
+        first, cache = upper.prefill(ids.to(device), None)
+        usual = _timed(lambda token: upper.decode_step(token, None, cache), first, new_tokens, subject)
+        first, cache = upper.prefill(ids.to(device), None)
         started = perf_counter()
         recorded, why_not = recorded_step(upper, None, cache, first.argmax()[None], new_tokens)
         seconds = perf_counter() - started

@@ -22,9 +22,8 @@ from sharedllm_cli.lab.bench.runner import run
 from sharedllm_cli.lab.bench.subject import Subject, describe_subject, open_subject
 from sharedllm_cli.lab.bench.timing import measure_machine, peak, reset_peak
 from sharedllm_cli.model.lower import LowerModel
-from sharedllm_cli.model.placement import choose_device
+from sharedllm_cli.model.placement import choose_device, free_bytes
 from sharedllm_cli.model.quantization import linear_weight, weight_bytes
-from sharedllm_cli.model.spreading import free_bytes
 from sharedllm_cli.planning import weights_bytes
 from sharedllm_cli.progress import Silent
 

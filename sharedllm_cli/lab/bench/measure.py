@@ -20,7 +20,7 @@ from sharedllm_cli.lab.bench.texts import Reading
 from sharedllm_cli.lab.bench.timing import Clock, Samples, peak, reset_peak
 from sharedllm_cli.lab.bench.tree_arm import SharedLLM
 from sharedllm_cli.memory import is_out_of_memory
-from sharedllm_cli.model.spreading import free_bytes
+from sharedllm_cli.model.placement import free_bytes
 from sharedllm_cli.progress import Task
 
 
@@ -96,12 +96,12 @@ class Turns:
         device = self._subject.placement.device
         clock, after = Clock(self._subject.synchronise), Clock(self._subject.synchronise)
         reset_peak(device)
-        begun = one.arm.cold(reading, clock)
+        prefilled = one.arm.cold(reading, clock)
         highest = peak(device)
-        token = begun.token
+        token = prefilled.token
         with after.part("tokens"):
             for _ in range(1 if warm_up else self._request.new_tokens):
-                token = begun.step(token)
+                token = prefilled.step(token)
         if not warm_up:
             one.cold.add(clock, highest)
             one.token.add(after, None)

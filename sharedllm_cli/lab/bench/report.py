@@ -21,7 +21,7 @@ from sharedllm_cli.model.placement import attention_name
 from sharedllm_cli.model.quantization import weight_bytes
 
 
-def told_length(reading: Reading, measured: Sequence[Measured], machine: Machine, extent: Extent) -> dict[str, Any]:
+def length_report(reading: Reading, measured: Sequence[Measured], machine: Machine, extent: Extent) -> dict[str, Any]:
     """One length of a result."""
     return {
         "chunks": len(reading.leaves.trees),
@@ -35,7 +35,7 @@ def _told(one: Measured, measured: Sequence[Measured], machine: Machine, extent:
     if one.left_out is not None:
         return {"left_out": one.left_out, "operations": sum(step.operations for step in arm.cold_steps(extent))}
     told: dict[str, Any] = {"cold": one.cold.told(machine, arm.cold_steps(extent))}
-    told["token"] = _told_token(one, machine, arm.token_step(extent))
+    told["token"] = _token_report(one, machine, arm.token_step(extent))
     if isinstance(arm, SharedLLM):
         told["tree_bytes"] = arm.tree_bytes(extent)
         told["index_bytes"] = arm.index_bytes(extent)
@@ -46,7 +46,7 @@ def _told(one: Measured, measured: Sequence[Measured], machine: Machine, extent:
     return told
 
 
-def _told_token(one: Measured, machine: Machine, step: Work) -> dict[str, Any]:
+def _token_report(one: Measured, machine: Machine, step: Work) -> dict[str, Any]:
     """Seconds of one token: those of the whole answer over its tokens."""
     told = one.token.told(machine, [step])
     runs = told.pop("runs")
@@ -68,7 +68,7 @@ def _ratio(ours: Measured, theirs: Measured, extent: Extent) -> dict[str, float]
     return {"measured": measured, "predicted": predicted, "share": measured / predicted}
 
 
-def told_arm(arm: Arm) -> dict[str, Any]:
+def arm_report(arm: Arm) -> dict[str, Any]:
     """What makes an arm what it is."""
     if isinstance(arm, Streaming):
         return {"window": arm.window, "block": arm.block}
@@ -77,7 +77,7 @@ def told_arm(arm: Arm) -> dict[str, Any]:
     return {"lower_layers": arm.layers.stop, "first_layer": arm.layers.start} if isinstance(arm, SharedLLM) else {}
 
 
-def told_model(subject: Subject) -> dict[str, Any]:
+def model_report(subject: Subject) -> dict[str, Any]:
     """The model, where and how it ran."""
     placement = subject.placement
     cuda = placement.device.type == "cuda"
@@ -96,7 +96,7 @@ def told_model(subject: Subject) -> dict[str, Any]:
     }
 
 
-def told_machine(before: Machine, after: Machine) -> dict[str, Any]:
+def machine_report(before: Machine, after: Machine) -> dict[str, Any]:
     """Floors rest on what was measured before the arms; what it was after them shows whether the machine was quiet."""
     return {
         "operations_per_s": before.rate,

@@ -50,13 +50,13 @@ def run(
                 reading, measured = turns.measure(length)
                 if request.memory and subject.placement.device.type == "cpu":
                     _resident_peaks(measured, Job(request, settings, home, Path(folder), length))
-                found[str(length)] = report.told_length(reading, measured, machine, request.extent(length))
+                found[str(length)] = report.length_report(reading, measured, machine, request.extent(length))
     return {
         "version": __version__,
-        "model": report.told_model(subject),
-        "machine": report.told_machine(machine, measure_machine(subject.placement)),
+        "model": report.model_report(subject),
+        "machine": report.machine_report(machine, measure_machine(subject.placement)),
         "request": report.plain(asdict(request)),
-        "arms": {label(arm): report.told_arm(arm) for arm in arms},
+        "arms": {label(arm): report.arm_report(arm) for arm in arms},
         "tree": report.plain(asdict(subject.tree)),
         "text": texts.source(request.text),
         "lengths": found,

@@ -12,12 +12,13 @@ from sharedllm_cli.config import Settings, TreeConfig
 from sharedllm_cli.lab.bench.counts import Base
 from sharedllm_cli.lab.bench.shapes import shape_config
 from sharedllm_cli.model.adapter_config import tree_config, tree_layers
-from sharedllm_cli.model.loading import describe, load
+from sharedllm_cli.model.loading import load
 from sharedllm_cli.model.placement import Placement, place
 from sharedllm_cli.model.random_weights import random_model
-from sharedllm_cli.planning import layer_parameters, weights_bytes
+from sharedllm_cli.planning import weights_bytes
 from sharedllm_cli.progress import Reporter
 from sharedllm_cli.weights.facts import ModelFacts, facts_from_config
+from sharedllm_cli.weights.references import describe
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -49,7 +50,7 @@ class Subject:
     @property
     def base(self) -> Base:
         """The model as the counts see it."""
-        facts, matrices = self.facts, layer_parameters(self.facts) * self.facts.layer_count
+        facts, matrices = self.facts, self.facts.layer_matrices * self.facts.layer_count
         number = self.placement.dtype.itemsize
         in_layers = weights_bytes(facts, self.placement) - number * (facts.parameter_count - matrices)
         return Base(facts, in_layers / facts.layer_count, number)

@@ -16,7 +16,7 @@ from sharedllm_cli.index.manifest import LeavesKey, TreesKey, text_hash
 from sharedllm_cli.index.nodes import CompressedSource, LiveNodes, StoredNodes
 from sharedllm_cli.index.store import IndexStore
 from sharedllm_cli.lab.bench import counts
-from sharedllm_cli.lab.bench.arms import Begun, cache_bytes, greedy, open_upper, running_ids, working_bytes
+from sharedllm_cli.lab.bench.arms import Prefilled, cache_bytes, greedy, open_upper, running_ids, working_bytes
 from sharedllm_cli.lab.bench.counts import Extent, TreeCost, Work
 from sharedllm_cli.lab.bench.subject import Subject
 from sharedllm_cli.lab.bench.texts import Reading
@@ -69,7 +69,7 @@ class SharedLLM:
 
     # -- measured ----------------------------------------------------------------------------------------------------
 
-    def cold(self, reading: Reading, clock: Clock) -> Begun:
+    def cold(self, reading: Reading, clock: Clock) -> Prefilled:
         live = self._live(reading)
         nodes = self._search(reading, live, clock)
         with clock.part("encode"):
@@ -90,7 +90,7 @@ class SharedLLM:
                 dtype=placement.dtype,
             )
 
-    def indexed(self, reading: Reading, clock: Clock) -> Begun:
+    def indexed(self, reading: Reading, clock: Clock) -> Prefilled:
         """Read from the index that `build` stored, to the first token."""
         with clock.part("open"):
             stored = self._stored(reading)
@@ -105,14 +105,16 @@ class SharedLLM:
             source = QuestionLeaves(reading.question, reading.question_ids, [leaves], self.lower, lambda: nodes, [None])
             return search(leaves.trees, score(source, [leaves], self._policy).nodes)
 
-    def _read(self, reading: Reading, kept: CompressedNodes, clock: Clock) -> Begun:
+    def _read(self, reading: Reading, kept: CompressedNodes, clock: Clock) -> Prefilled:
         upper, device = self._upper, self._subject.placement.device
         assert upper is not None
         with clock.part("read"):
             tree = upper.context(kept, len(reading.leaves.trees), consume=True)
             cache = upper.cache()
-            first = greedy(upper.infer(running_ids(reading, device), tree, cache))
-        return Begun(first, lambda token: greedy(upper.infer(torch.tensor([token], device=device), tree, cache)))
+            first = greedy(upper.decode_step(running_ids(reading, device), tree, cache))
+        return Prefilled(
+            first, lambda token: greedy(upper.decode_step(torch.tensor([token], device=device), tree, cache))
+        )
 
     @property
     def lower(self) -> LowerModel:

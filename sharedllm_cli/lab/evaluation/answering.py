@@ -12,14 +12,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sharedllm_cli.generation.answering import answer_pieces, stop_ids, weighed_tokens
+from sharedllm_cli.generation.answering import answer_pieces, reranked_tokens, stop_ids
 from sharedllm_cli.generation.prompt import NOT_IN_DOCUMENT
 from sharedllm_cli.generation.refusal import refusal_ids, refuses
-from sharedllm_cli.generation.sampling import Sampler, Unsaid
+from sharedllm_cli.generation.sampling import Sampler, SuppressedSequence
 from sharedllm_cli.generation.stream import GeneratedToken, decode_stream
-from sharedllm_cli.model.branches import branching
 from sharedllm_cli.model.cross_attention import TreeContext
 from sharedllm_cli.model.shared import SharedModel
+from sharedllm_cli.model.upper import beam_steps
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ SHARED_TOKENS = 1024
 
 
 @dataclass(frozen=True)
-class _Begun:
+class _Prefilled:
     """A long running text that was read without a tree: its tokens, their keys and values, and the seconds it took."""
 
     ids: list[int]
@@ -73,7 +73,7 @@ class Answerer:
         self._candidates = candidates
         self._stop_ids = stop_ids(shared.base.model.generation_config, shared.base.tokenizer)
         self._refusal_ids = refusal_ids(shared.base.tokenizer)
-        self._begun: _Begun | None = None
+        self._prefilled: _Prefilled | None = None
 
     def refuses(self, found: Answered) -> bool:
         """Whether an answer is the sentence that the document does not say, as weighed by the threshold."""
@@ -101,19 +101,19 @@ class Answerer:
         nll = sum(upper.token_nlls(first, gold_ids, tree, cache))
         costs = upper.token_nlls(first, self._refusal_ids, tree, cache)
 
-        def decoded(unsaid: Unsaid | None = None) -> tuple[str, list[int]]:
-            tokens = weighed(unsaid) if self._candidates > 1 else None
+        def decoded(suppressed: SuppressedSequence | None = None) -> tuple[str, list[int]]:
+            tokens = reranked(suppressed) if self._candidates > 1 else None
             if tokens is None:
                 own = copy.deepcopy(cache)  # a sliding window's can't go back to where it was
-                step = partial(upper.infer, tree=tree, cache=own)
-                sampler = Sampler(unsaid=unsaid)
+                step = partial(upper.decode_step, tree=tree, cache=own)
+                sampler = Sampler(suppressed=suppressed)
                 tokens = list(decode_stream(step, first, sampler, self._stop_ids, self._max_new_tokens))
             pieces = answer_pieces(tokens, self._shared.base.tokenizer, stop_texts)
             return "".join(piece for piece, _ in pieces).strip(), [one.token for one in tokens]
 
-        def weighed(unsaid: Unsaid | None) -> list[GeneratedToken] | None:
-            return weighed_tokens(
-                branching(upper, tree, cache),
+        def reranked(suppressed: SuppressedSequence | None) -> list[GeneratedToken] | None:
+            return reranked_tokens(
+                beam_steps(upper, tree, cache),
                 first,
                 self._candidates,
                 self._shared.base.tokenizer,
@@ -122,10 +122,10 @@ class Answerer:
                 stop_ids=self._stop_ids,
                 stop_texts=stop_texts,
                 max_new_tokens=self._max_new_tokens,
-                unsaid=unsaid,
+                suppressed=suppressed,
             )
 
-        otherwise, ids = decoded(Unsaid(self._refusal_ids, costs))
+        otherwise, ids = decoded(SuppressedSequence(self._refusal_ids, costs))
         if self._refuse_from is not None:
             answer = NOT_IN_DOCUMENT if refuses(sum(costs), self._refuse_from) else otherwise
         elif likeliest == self._refusal_ids[0] or self._candidates > 1:
@@ -137,22 +137,22 @@ class Answerer:
 
     def _begin(self, ids: list[int], tree: TreeContext | None, shared: bool) -> tuple[Tensor, int, Any, float]:
         """Logits [vocabulary] after a running text, the likeliest token, the cache that holds it, and its seconds."""
-        upper, begun = self._shared.upper, self._begun
-        known = _common(begun.ids, ids) if shared and begun is not None else 0
-        if known < SHARED_TOKENS or begun is None:
+        upper, prefilled = self._shared.upper, self._prefilled
+        known = _common(prefilled.ids, ids) if shared and prefilled is not None else 0
+        if known < SHARED_TOKENS or prefilled is None:
             known, spent, cache = 0, 0.0, upper.cache()
             if shared:
-                self._begun = None  # its keys and values make room for these
+                self._prefilled = None  # its keys and values make room for these
         else:
-            spent = begun.seconds * known / len(begun.ids)
-            cache = copy.deepcopy(begun.cache)
-            cache.crop(known - len(begun.ids))
+            spent = prefilled.seconds * known / len(prefilled.ids)
+            cache = copy.deepcopy(prefilled.cache)
+            cache.crop(known - len(prefilled.ids))
         started = perf_counter()
-        first = upper.infer(self._tensor(ids[known:]), tree, cache)
+        first = upper.decode_step(self._tensor(ids[known:]), tree, cache)
         likeliest = Sampler()(first)  # waits for the device
         seconds = spent + perf_counter() - started
         if shared and not known and len(ids) > SHARED_TOKENS and not _slides(cache):
-            self._begun = _Begun(ids, copy.deepcopy(cache), seconds)
+            self._prefilled = _Prefilled(ids, copy.deepcopy(cache), seconds)
         return first, likeliest, cache, seconds
 
     def _tensor(self, ids: Sequence[int]) -> Tensor:

@@ -46,14 +46,14 @@ class Question:
 class Read:
     """What the model is given: the running text and the tree beside it.
 
-    `hopeless`: none of the question's words occurs in the document, so that `ask` answers without the model. `shared`:
-    other questions' running texts begin like this one.
+    `no_term_matches`: none of the question's words occurs in the document, so that `ask` answers without the
+    model. `shared`: other questions' running texts begin like this one.
     """
 
     prompt: Prompt
     tree: TreeContext | None = None
     tree_keys: int = 0
-    hopeless: bool = False
+    no_term_matches: bool = False
     shared: bool = False
 
 
@@ -157,7 +157,7 @@ def _passages(reader: DocumentReader, question: Question, scored: Scored, policy
     chosen: Chosen | None = choosing.first()
     while chosen is not None:
         prompt = reader.prompt(question, chosen.passages)
-        yield Read(prompt, hopeless=chosen.hopeless)
+        yield Read(prompt, no_term_matches=chosen.no_term_matches)
         read.append(chosen.kept(prompt.passages, prompt.evidence_tokens))
         chosen = choosing.following(read) if len(read) < reader.readings else None
 

@@ -25,13 +25,13 @@ class Outcome:
         return max((found for _, found in self.all), key=lambda found: found.refusal_nll)
 
     @property
-    def hopeless(self) -> bool:
+    def no_term_matches(self) -> bool:
         """Nothing is put before the model: `ask` answers without it."""
-        return self.all[0][0].hopeless
+        return self.all[0][0].no_term_matches
 
     @property
     def answer(self) -> str:
-        return NOT_IN_DOCUMENT if self.hopeless else self.told.answer
+        return NOT_IN_DOCUMENT if self.no_term_matches else self.told.answer
 
     @property
     def evidence_tokens(self) -> int:
@@ -42,7 +42,7 @@ class Outcome:
         told = self.told
         facts: dict[str, Any] = {
             "answer": self.answer,
-            "otherwise": NOT_IN_DOCUMENT if self.hopeless else told.otherwise,
+            "otherwise": NOT_IN_DOCUMENT if self.no_term_matches else told.otherwise,
             "nll": told.nll,
             "refusal_nll": told.refusal_nll,
             "otherwise_nll": told.otherwise_nll,
@@ -82,9 +82,9 @@ def answer(answerer: Answerer, question: str, reads: Iterator[Read], gold_ids: S
             shared=read.shared,
         )
         done.append((read, found))
-        if not read.hopeless:
+        if not read.no_term_matches:
             spent += found.first_token_s
-        if read.hopeless or not answerer.refuses(found):
+        if read.no_term_matches or not answerer.refuses(found):
             break
         started = perf_counter()
     return Outcome(tuple(done), spent) if done else None

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from sharedllm_cli.context.tree import Node
+from sharedllm_cli.index.leaves import LeafStates
 from sharedllm_cli.index.nodes import LiveNodes, Room
-from sharedllm_cli.index.states import LeafStates
 from sharedllm_cli.model.lower import CompressedNodes
 from sharedllm_cli.model.shared import SharedModel
 from sharedllm_cli.reading.library import OpenDocument

@@ -69,7 +69,7 @@ class Distillation:
         """See `Objective`."""
         batch = Batch.of(samples, device)
         taught = []
-        with torch.no_grad(), model.adapter.silenced():
+        with torch.no_grad(), model.adapter.disabled():
             for sample in samples:  # one by one: a teacher's text is long
                 taught.append(model(Batch.of([sample.teacher or sample], device)).float())
         wanted = torch.cat(taught).log_softmax(dim=-1)

@@ -2,7 +2,7 @@
 
 Next-token losses never show the model its own answers: which of several it says is decided by numbers that nobody
 trained. Minimum risk training (Och, 2003; Shen et al., 2016) does: the answers that a search for the likeliest finds
-get a probability each, as the choice among them would weigh them (`generation/picking.py`), and their expected F1 is
+get a probability each, as the choice among them would weigh them (`generation/rerank.py`), and their expected F1 is
 raised. The gold answer's own loss stays beside it, so that what is learned is not forgotten, refusals among it.
 """
 
@@ -18,17 +18,16 @@ import torch
 from torch import Tensor, nn
 
 from sharedllm_cli.generation.answering import stop_ids
-from sharedllm_cli.generation.candidates import candidates
+from sharedllm_cli.generation.beams import beam_search
 from sharedllm_cli.generation.grounding import says_not_in_document
 from sharedllm_cli.generation.overlap import f1
-from sharedllm_cli.generation.picking import NATS, Nearness
+from sharedllm_cli.generation.rerank import NATS, Nearness
 from sharedllm_cli.lab.training.batch import Batch
 from sharedllm_cli.lab.training.forward import TrainedUpper
 from sharedllm_cli.lab.training.objective import NextTokens
 from sharedllm_cli.lab.training.sample import NO_TARGET, SHARED, Posed, Sample, branched
 from sharedllm_cli.lab.training.trees import TreeReader
-from sharedllm_cli.model.branches import branching
-from sharedllm_cli.model.upper import UpperModel
+from sharedllm_cli.model.upper import UpperModel, beam_steps
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -81,23 +80,23 @@ class ExpectedRisk:
     def choices(self, sample: Sample, device: torch.device) -> list[Choice]:
         """The likely answers of the sample's questions, where it makes a difference which of them is given."""
         shared, prompts = prompts_of(sample)
-        begun = self._upper.cache()
+        prefilled = self._upper.cache()
         if shared:
-            self._upper.infer(torch.tensor(shared, device=device), None, begun)
+            self._upper.decode_step(torch.tensor(shared, device=device), None, prefilled)
         found = [
-            self._choice(branch, posed, own[len(shared) :], begun, device)
+            self._choice(branch, posed, own[len(shared) :], prefilled, device)
             for branch, (posed, own) in enumerate(zip(sample.posed, prompts, strict=True), 1)
             if posed.answers
         ]
         return [one for one in found if one is not None]
 
     def _choice(
-        self, branch: int, posed: Posed, question: Sequence[int], begun: object, device: torch.device
+        self, branch: int, posed: Posed, question: Sequence[int], prefilled: object, device: torch.device
     ) -> Choice | None:
-        upper, cache = self._upper, copy.deepcopy(begun)
-        first = upper.infer(torch.tensor(question, device=device), None, cache)  # type: ignore[arg-type]
-        step = branching(upper, None, cache)  # type: ignore[arg-type]
-        answers = [one.token_ids for one in candidates(step, first.float(), WIDTH, self._stops, LONGEST)]
+        upper, cache = self._upper, copy.deepcopy(prefilled)
+        first = upper.decode_step(torch.tensor(question, device=device), None, cache)  # type: ignore[arg-type]
+        step = beam_steps(upper, None, cache)  # type: ignore[arg-type]
+        answers = [one.token_ids for one in beam_search(step, first.float(), WIDTH, self._stops, LONGEST)]
         texts = [str(self._tokenizer.decode(list(ids), skip_special_tokens=True)).strip() for ids in answers]
         near = Nearness(posed.question, posed.passages)
         kept = [

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 import numpy as np
 
-from sharedllm_cli.index.leaves import Leaves
-from sharedllm_cli.index.states import LeafStates
+from sharedllm_cli.index.leaves import LeafStates, Leaves
 from sharedllm_cli.lab.training.located import LocatedDocument
 from sharedllm_cli.reading.scoring import leaf_states, score_documents
 from sharedllm_cli.retrieval import bm25, policies

@@ -37,10 +37,10 @@ def clock() -> Clock:
 
 def answer(arm: Arm, text: Reading, tokens: int = 6) -> list[int]:
     with arm.installed():
-        begun = arm.cold(text, clock())
-        found = [begun.token]
+        prefilled = arm.cold(text, clock())
+        found = [prefilled.token]
         for _ in range(tokens):
-            found.append(begun.step(found[-1]))
+            found.append(prefilled.step(found[-1]))
     return found
 
 
@@ -85,10 +85,10 @@ def test_an_index_gives_what_encoding_at_once_gives(
     with arm.installed():
         built, read = clock(), clock()
         arm.build(text, built)
-        begun = arm.indexed(text, read)
-        found = [begun.token]
+        prefilled = arm.indexed(text, read)
+        found = [prefilled.token]
         for _ in range(6):
-            found.append(begun.step(found[-1]))
+            found.append(prefilled.step(found[-1]))
     assert found == cold
     assert set(built.parts) == {"build"}
     assert set(read.parts) == {"open", "search", "gather", "read"}

@@ -142,13 +142,13 @@ def test_an_index_of_a_range_gives_what_encoding_at_once_gives_and_takes_what_wa
 ) -> None:
     """The same numbers, but for what a batch's size rounds, and no layer below the first of the range reads."""
     read: list[Any] = []
-    infer = UpperModel.infer
+    decode_step = UpperModel.decode_step
 
     def noted(upper: UpperModel, token_ids: Tensor, tree: Any, cache: Any, **others: Any) -> Tensor:
         read.append((tree.keys, tree.values))
-        return infer(upper, token_ids, tree, cache, **others)
+        return decode_step(upper, token_ids, tree, cache, **others)
 
-    monkeypatch.setattr(UpperModel, "infer", noted)
+    monkeypatch.setattr(UpperModel, "decode_step", noted)
     arm, text = arm_of(subject, tmp_path, encoding, stored_dtype="float32"), text_of(subject, encoding)
     with arm.installed():
         tokens = [arm.cold(text, clock()).token]

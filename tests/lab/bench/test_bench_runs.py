@@ -21,7 +21,7 @@ from sharedllm_cli.config import Settings
 from sharedllm_cli.errors import UsageError
 from sharedllm_cli.index.store import IndexStore
 from sharedllm_cli.lab.bench import runner
-from sharedllm_cli.lab.bench.arms import Begun
+from sharedllm_cli.lab.bench.arms import Prefilled
 from sharedllm_cli.lab.bench.counts import Extent, Machine, Work
 from sharedllm_cli.lab.bench.measure import Turns
 from sharedllm_cli.lab.bench.request import Request, make_arms
@@ -53,13 +53,13 @@ class FakeArm:
     def installed(self) -> Iterator[None]:
         yield
 
-    def cold(self, reading: Reading, clock: Clock) -> Begun:
+    def cold(self, reading: Reading, clock: Clock) -> Prefilled:
         self._turns.append(self.name)
         if self._fails:
             raise torch.OutOfMemoryError("CUDA out of memory")
         with clock.part("read"):
             pass
-        return Begun(0, lambda token: token)
+        return Prefilled(0, lambda token: token)
 
     def cold_steps(self, extent: Extent) -> list[Work]:
         return [Work(self._cost, 0.0)]
@@ -116,7 +116,7 @@ def test_nothing_is_begun_that_would_end_after_the_deadline(subject: Subject) ->
 
 def test_other_errors_are_not_taken_for_a_lack_of_memory(subject: Subject) -> None:
     class Broken(FakeArm):
-        def cold(self, reading: Reading, clock: Clock) -> Begun:
+        def cold(self, reading: Reading, clock: Clock) -> Prefilled:
             raise RuntimeError("wrong shapes")
 
     arms: list[Any] = [Broken("broken", [])]

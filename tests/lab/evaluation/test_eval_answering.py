@@ -28,13 +28,13 @@ GOLD = [40, 41, 42]
 def read_tokens(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How many tokens are read at a time: those of running texts, and of answers one by one."""
     counts: list[int] = []
-    original = UpperModel.infer
+    original = UpperModel.decode_step
 
     def counting(self: UpperModel, token_ids: Tensor, tree: Any, cache: Any) -> Tensor:
         counts.append(len(token_ids))
         return original(self, token_ids, tree, cache)
 
-    monkeypatch.setattr(UpperModel, "infer", counting)
+    monkeypatch.setattr(UpperModel, "decode_step", counting)
     monkeypatch.setattr(answering, "SHARED_TOKENS", 50)
     return counts
 

@@ -12,9 +12,9 @@ from test_samples import ASKED, PASSAGES, samples_of, trained
 
 from sharedllm_cli.config import Settings
 from sharedllm_cli.generation import prompt
-from sharedllm_cli.generation.candidates import Candidate
-from sharedllm_cli.generation.picking import NATS, Nearness
+from sharedllm_cli.generation.beams import FinishedBeam
 from sharedllm_cli.generation.prompt import NOT_IN_DOCUMENT
+from sharedllm_cli.generation.rerank import NATS, Nearness
 from sharedllm_cli.lab.training import risk, run
 from sharedllm_cli.lab.training.forward import TrainedUpper
 from sharedllm_cli.lab.training.objective import NextTokens
@@ -50,7 +50,7 @@ def upper(tiny: BaseModel) -> TrainedUpper:
 @pytest.fixture
 def objective(upper: TrainedUpper, tiny: BaseModel, monkeypatch: pytest.MonkeyPatch) -> ExpectedRisk:
     """The objective over a model that finds the answers `SAID` likely, whatever it is asked."""
-    found = [Candidate(tuple(answer_ids(tiny.tokenizer, text)), float(cost)) for cost, text in enumerate(SAID)]
+    found = [FinishedBeam(tuple(answer_ids(tiny.tokenizer, text)), float(cost)) for cost, text in enumerate(SAID)]
     monkeypatch.setattr(risk, "candidates", lambda *_: found)
     # The adapter is in place: a second upper model around the same layers would put it in twice.
     plain = UpperModel.__new__(UpperModel)
@@ -100,7 +100,7 @@ def test_choices_are_answers_that_could_be_given(objective: ExpectedRisk, tiny: 
 def test_where_all_answers_are_worth_the_same_there_is_no_choice(
     objective: ExpectedRisk, tiny: BaseModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    found = [Candidate(tuple(answer_ids(tiny.tokenizer, text)), 1.0) for text in ("1802", "1803")]
+    found = [FinishedBeam(tuple(answer_ids(tiny.tokenizer, text)), 1.0) for text in ("1802", "1803")]
     monkeypatch.setattr(risk, "candidates", lambda *_: found)
     assert objective.choices(posed(tiny.tokenizer), CPU) == []
 
@@ -116,7 +116,7 @@ def test_the_risk_is_what_the_expected_worth_lacks(
     _, prompts = prompts_of(sample)
     lacking = 0.0
     for choice in objective.choices(sample, CPU):
-        first, cache = objective._upper.begin(torch.tensor(prompts[choice.branch - 1]), None)
+        first, cache = objective._upper.prefill(torch.tensor(prompts[choice.branch - 1]), None)
         costs = [sum(objective._upper.token_nlls(first, ids, None, cache)) for ids in choice.answers]
         chances = (torch.tensor(choice.beside) - torch.tensor(costs)).softmax(0)
         lacking += max(choice.worth) - float((chances * torch.tensor(choice.worth)).sum())
@@ -131,7 +131,7 @@ def test_steps_make_the_better_answer_the_likelier_one(
 
     def cost(text: str) -> float:
         _, (ids,) = prompts_of(sample)
-        first, cache = objective._upper.begin(torch.tensor(ids), None)
+        first, cache = objective._upper.prefill(torch.tensor(ids), None)
         return sum(objective._upper.token_nlls(first, answer_ids(tiny.tokenizer, text), None, cache))
 
     before = cost("1802") - cost("1801")

@@ -122,7 +122,7 @@ def test_a_silenced_adapter_is_the_base_model(tiny: BaseModel) -> None:
         plain = tiny.model(tokens).logits
         upper = reading(tiny)
         assert not torch.equal(upper.forward(tokens, None), plain)
-        with upper.adapter.silenced():
+        with upper.adapter.disabled():
             assert torch.equal(upper.forward(tokens, None), plain)
         assert not torch.equal(upper.forward(tokens, None), plain)
 

@@ -1,11 +1,12 @@
-"""Softmax attention on a processor in blocks of rows, by plain matrix products; with gradients.
+"""Softmax attention on a CPU, where torch's fused kernel is far from what the machine can do (docs/log.md).
 
-torch's fused kernel for processors reaches some 30 to 60 GFLOP/s on heads of 64, a tenth of what the same machine's
-products do (docs/log.md). Here the queries of a group are rows over the keys that they share; a block of rows is small
-enough for its logits to stay in the cache, and reads no key that none of its rows sees. Softmax and log-sum-exp are in
-at least float32, logits too unless gradients are asked for: then their product is in the states' type, as the others
-are. As in FlashAttention (Dao et al., 2022) the backward pass computes the weights again. Shapes: B batch, H query
-heads, KV key/value heads, G queries a group, Q queries, S keys, D head dimension. Knows no model.
+That kernel reaches 30 to 60 GFLOP/s on heads of 64, a tenth of what the same machine's matrix products do. It takes a
+lone query's products number by number in bfloat16, and grouped queries one by one, under a mask with a copy of the keys
+for each. Here two ways replace it. The queries of a token or a few become rows of the head whose keys they read
+(`few_queries`), so that the keys are read once. Where there are few threads, causal texts and what is learned from go
+by blocks of rows (`attend_in_blocks`): a block's logits stay in the cache, and it reads no key that none of its rows
+sees. As in FlashAttention (Dao et al., 2022) the backward pass computes the weights again. All else is transformers'
+own SDPA. Shapes: B batch, H query heads, KV key/value heads, G queries a group, Q queries, S keys, D head dimension.
 """
 
 from __future__ import annotations
@@ -14,10 +15,19 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+
+from sharedllm_cli.model.compat import AttentionInterface, AttentionMaskInterface, sdpa_attention_forward, sdpa_mask
 
 _ROWS = 96
 """Rows of a block for each head of keys; 64 to 128 are alike."""
+FEW_QUERIES = 16
+"""Up to this many queries under a mask become rows of one head of keys, which is then read once. With more queries
+their own products take the time."""
+_MOST_QUERIES = 4096
+"""Longer texts gain nothing: a block's logits don't stay in the cache."""
+CPU_SDPA = "sdpa_cpu"
+"""transformers' name of SDPA as it is run here (`registered`)."""
 Blocked = tuple[Tensor, Tensor]
 
 
@@ -76,7 +86,7 @@ class _BlockedAttention(torch.autograd.Function):
             logits = _logits(rows, columns, block)
             highest = logits.amax(dim=-1)
             weights = _weights(logits, block)
-            # The weight of the highest logit tells the sum without another pass of exponentials.
+            # The weight of the highest logit gives the sum without another pass of exponentials.
             sums = highest - weights.amax(dim=-1).log()
             log_sum[block.text, :, :, block.queries] = torch.where(highest.isneginf(), highest, sums)
             read = weights.to(values.dtype).flatten(1, 2) @ values[block.text, :, block.keys]
@@ -165,3 +175,59 @@ def _by_group(states: Tensor, keys: Tensor) -> Tensor:
     """[B, H, Q, D] as [B, KV, G, Q, D]."""
     batch, _, queries, width = states.shape
     return states.reshape(batch, keys.shape[1], -1, queries, width)
+
+
+def cpu_attention(
+    module: nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, **arguments: Any
+) -> tuple[Tensor, None]:
+    """What transformers' SDPA gives: output [B, Q, H, D] and no weights.
+
+    query: [B, H, Q, D]; key, value: [B, KV, S, D]. Dropout and other devices are left to transformers.
+    """
+    queries, keys = query.shape[2], key.shape[2]
+    scaling = arguments.get("scaling")
+    scaling = query.shape[-1] ** -0.5 if scaling is None else scaling
+    if query.device.type == "cpu" and not arguments.get("dropout"):
+        learned = torch.is_grad_enabled() and (query.requires_grad or key.requires_grad or value.requires_grad)
+        alike = attention_mask is not None and attention_mask.shape[1] == 1 and attention_mask.shape[3] == keys
+        whole = attention_mask is None and queries == keys and _is_causal(module, arguments)
+        few = attention_mask is not None and alike and attention_mask.shape[2] == queries <= FEW_QUERIES
+        if not learned and (few or (attention_mask is None and queries == 1)):
+            return few_queries(query, key, value, scaling, attention_mask), None
+        fitting = whole and (learned or queries <= _MOST_QUERIES)
+        if (fitting or (learned and alike)) and blocks_pay(learned=learned):
+            output, _ = attend_in_blocks(query, key, value, scaling, attention_mask, causal=whole)
+            return output.transpose(1, 2).contiguous(), None
+    attended: tuple[Tensor, None] = sdpa_attention_forward(module, query, key, value, attention_mask, **arguments)
+    return attended
+
+
+def _is_causal(module: nn.Module, arguments: dict[str, Any]) -> bool:
+    asked = arguments.get("is_causal")
+    return bool(getattr(module, "is_causal", True) if asked is None else asked)
+
+
+def few_queries(query: Tensor, keys: Tensor, values: Tensor, scaling: float, mask: Tensor | None = None) -> Tensor:
+    """Attention of a few queries, as rows of the head whose keys they read.
+
+    query: [B, H, Q, D]; keys, values: [B, KV, S, D]; mask: boolean or additive, [B or 1, 1, Q, S]; without one they
+    see all keys. Returns [B, Q, H, D].
+    """
+    batch, heads, count, width = query.shape
+    group = heads // keys.shape[1]
+    rows = query.reshape(batch, keys.shape[1], group * count, width)
+    alone = rows.shape[2] == 1 and rows.dtype == torch.bfloat16
+    if alone:
+        rows = rows.expand(-1, -1, 2, -1)
+    laid = None if mask is None else mask.repeat(1, 1, group, 1)  # one row serves two
+    output = nn.functional.scaled_dot_product_attention(rows, keys, values, attn_mask=laid, scale=scaling)
+    return (output[:, :, :1] if alone else output).reshape(batch, heads, count, width).transpose(1, 2)
+
+
+def registered(kernel: str) -> str:
+    """A kernel's name, known to transformers from now on where it is this one."""
+    if kernel == CPU_SDPA:
+        AttentionInterface.register(CPU_SDPA, cpu_attention)
+        # Without a mask function of the same name transformers would drop every mask silently.
+        AttentionMaskInterface.register(CPU_SDPA, sdpa_mask)
+    return kernel

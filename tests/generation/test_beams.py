@@ -10,28 +10,28 @@ import torch
 from torch import Tensor
 
 from sharedllm_cli.errors import SharedLLMError
-from sharedllm_cli.generation.candidates import Candidate, candidates
-from sharedllm_cli.generation.sampling import Unsaid
+from sharedllm_cli.generation.beams import FinishedBeam, beam_search
+from sharedllm_cli.generation.sampling import SuppressedSequence
 
 STOP = 0
 VOCABULARY = 5
 
 
 class Chain:
-    """A model whose next token hangs on the last two: it would notice branches that are mixed up."""
+    """A model whose next token hangs on the last two: it would notice beams that are mixed up."""
 
     def __init__(self, seed: int) -> None:
         draw = torch.Generator().manual_seed(seed)
         self.table = 2 * torch.randn(VOCABULARY, VOCABULARY, VOCABULARY, generator=draw)
         self.table[:, :, STOP] += 2.0
         self.first = self.table[1, 1]
-        self.branches = [[1, 1]]
+        self.beams = [[1, 1]]
         self.steps = 0
 
     def step(self, tokens: Tensor, parents: Tensor) -> Tensor:
         self.steps += 1
-        self.branches = [[*self.branches[p], t] for p, t in zip(parents.tolist(), tokens.tolist(), strict=True)]
-        return torch.stack([self.table[branch[-2], branch[-1]] for branch in self.branches])
+        self.beams = [[*self.beams[p], t] for p, t in zip(parents.tolist(), tokens.tolist(), strict=True)]
+        return torch.stack([self.table[beam[-2], beam[-1]] for beam in self.beams])
 
     def cost(self, ids: tuple[int, ...]) -> float:
         told, total = [1, 1], 0.0
@@ -40,21 +40,21 @@ class Chain:
             told.append(token)
         return total
 
-    def answers(self, longest: int) -> list[Candidate]:
+    def answers(self, longest: int) -> list[FinishedBeam]:
         """Every answer of so many tokens at most, the one that ends it counted in, the likeliest first; none empty."""
         found = [
-            Candidate((*words, STOP), self.cost((*words, STOP)))
+            FinishedBeam((*words, STOP), self.cost((*words, STOP)))
             for length in range(1, longest)
             for words in itertools.product(range(1, VOCABULARY), repeat=length)
         ]
         return sorted(found, key=lambda one: one.cost)
 
 
-def found(chain: Chain, width: int, longest: int, unsaid: Unsaid | None = None) -> list[Candidate]:
-    return candidates(chain.step, chain.first, width, {STOP}, longest, unsaid)
+def found(chain: Chain, width: int, longest: int, suppressed: SuppressedSequence | None = None) -> list[FinishedBeam]:
+    return beam_search(chain.step, chain.first, width, {STOP}, longest, suppressed)
 
 
-def close(one: Candidate, other: Candidate) -> bool:
+def close(one: FinishedBeam, other: FinishedBeam) -> bool:
     return one.token_ids == other.token_ids and math.isclose(one.cost, other.cost, abs_tol=1e-4)
 
 
@@ -90,12 +90,15 @@ def test_it_finds_what_the_likeliest_first_word_hides() -> None:
 @pytest.mark.parametrize("seed", range(8))
 def test_what_must_not_be_said_is_left_out_and_the_rest_weighs_more(seed: int) -> None:
     chain = Chain(seed)
-    unsaid_ids = chain.answers(4)[0].token_ids
-    steps = [chain.cost(unsaid_ids[: place + 1]) - chain.cost(unsaid_ids[:place]) for place in range(len(unsaid_ids))]
-    got = found(Chain(seed), 64, 6, Unsaid(unsaid_ids, steps))
+    suppressed_ids = chain.answers(4)[0].token_ids
+    steps = [
+        chain.cost(suppressed_ids[: place + 1]) - chain.cost(suppressed_ids[:place])
+        for place in range(len(suppressed_ids))
+    ]
+    got = found(Chain(seed), 64, 6, SuppressedSequence(suppressed_ids, steps))
     assert got
-    assert unsaid_ids not in [one.token_ids for one in got]
-    gone = math.log(-math.expm1(-chain.cost(unsaid_ids)))
+    assert suppressed_ids not in [one.token_ids for one in got]
+    gone = math.log(-math.expm1(-chain.cost(suppressed_ids)))
     for one in got:
         assert one.cost == pytest.approx(chain.cost(one.token_ids) + gone, abs=1e-3)
 
@@ -138,7 +141,7 @@ def test_nothing_at_all_is_no_answer_and_crowds_none_out() -> None:
 def test_an_answer_that_could_end_in_several_ways_is_one() -> None:
     chain = Chain(3)
     chain.table[:, :, [0, 3, 4]] += 4.0
-    got = candidates(chain.step, chain.first, 3, {0, 3, 4}, 8)
+    got = beam_search(chain.step, chain.first, 3, {0, 3, 4}, 8)
     said = [one.token_ids[:-1] for one in got]
     assert len(set(said)) == len(said) > 1
     for one in got:
@@ -149,4 +152,4 @@ def test_an_answer_that_could_end_in_several_ways_is_one() -> None:
 def test_logits_that_are_no_numbers_are_an_error() -> None:
     chain = Chain(0)
     with pytest.raises(SharedLLMError, match="not a number"):
-        candidates(chain.step, chain.first * float("nan"), 3, {STOP})
+        beam_search(chain.step, chain.first * float("nan"), 3, {STOP})

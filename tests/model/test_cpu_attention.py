@@ -10,10 +10,9 @@ from tiny_models import make_tiny_model
 from torch import Tensor, nn
 from transformers import DynamicCache
 
-from sharedllm_cli.model import processor_attention as kernels
+from sharedllm_cli.model import cpu_attention as kernels
 from sharedllm_cli.model.compat import call_model
-from sharedllm_cli.model.placement import PROCESSOR_SDPA
-from sharedllm_cli.model.processor_attention import processor_attention, registered
+from sharedllm_cli.model.cpu_attention import CPU_SDPA, cpu_attention, registered
 
 BOUNDS = {torch.float64: 1e-12, torch.float32: 1e-5, torch.bfloat16: 2e-2, torch.float16: 2e-3}
 
@@ -48,7 +47,7 @@ def by_hand(query: Tensor, key: Tensor, value: Tensor, scaling: float, mask: Ten
 def test_a_single_query_reads_what_it_should(dtype: torch.dtype, heads: int, groups: int, batch: int) -> None:
     query = torch.randn(batch, heads, 1, 16, dtype=dtype)
     key, value = (torch.randn(batch, heads // groups, 37, 16, dtype=dtype) for _ in range(2))
-    output, weights = processor_attention(Grouped(groups), query, key, value, None, scaling=0.3)
+    output, weights = cpu_attention(Grouped(groups), query, key, value, None, scaling=0.3)
     assert weights is None
     assert output.shape == (batch, 1, heads, 16)
     assert output.dtype == dtype
@@ -69,7 +68,7 @@ def test_a_few_queries_read_what_their_mask_says(
     mask = torch.rand(masks, 1, queries, 37) < 0.5
     mask[..., 0] = True
     told = mask if masks == 1 else torch.zeros(mask.shape, dtype=dtype).masked_fill(~mask, -torch.inf)
-    output, _ = processor_attention(Grouped(groups), query, key, value, told, scaling=0.3)
+    output, _ = cpu_attention(Grouped(groups), query, key, value, told, scaling=0.3)
     assert output.shape == (2, queries, heads, 16)
     assert output.dtype == dtype
     expected = by_hand(query, key, value, 0.3, mask)
@@ -82,7 +81,7 @@ def test_a_few_queries_read_what_their_mask_says(
 def test_causal_queries_read_what_they_should(dtype: torch.dtype, heads: int, groups: int, length: int) -> None:
     query = torch.randn(2, heads, length, 16, dtype=dtype)
     key, value = (torch.randn(2, heads // groups, length, 16, dtype=dtype) for _ in range(2))
-    output, _ = processor_attention(Grouped(groups), query, key, value, None, scaling=0.3)
+    output, _ = cpu_attention(Grouped(groups), query, key, value, None, scaling=0.3)
     assert output.shape == (2, length, heads, 16)
     assert output.dtype == dtype
     assert output.is_contiguous()
@@ -97,28 +96,28 @@ def test_what_it_is_not_made_for_is_left_to_transformers(monkeypatch: pytest.Mon
     monkeypatch.setattr(kernels, "sdpa_attention_forward", lambda *given, **more: seen.append(given) or (None, None))
     query, key = torch.randn(1, 4, 2, 8), torch.randn(1, 2, 9, 8)
     mask = torch.ones(1, 1, 1, 9, dtype=torch.bool)
-    processor_attention(Grouped(2), query, key, key, None, scaling=1.0)
-    processor_attention(Grouped(2), query, key, key, mask, scaling=1.0)  # a row for both of them
+    cpu_attention(Grouped(2), query, key, key, None, scaling=1.0)
+    cpu_attention(Grouped(2), query, key, key, mask, scaling=1.0)  # a row for both of them
     assert seen[1][4] is mask
     several = torch.randn(1, 4, 9, 8)
-    processor_attention(Grouped(2), several, key, key, None, scaling=1.0, is_causal=False)
-    processor_attention(Grouped(2), several, key, key, None, scaling=1.0, dropout=0.1)
+    cpu_attention(Grouped(2), several, key, key, None, scaling=1.0, is_causal=False)
+    cpu_attention(Grouped(2), several, key, key, None, scaling=1.0, dropout=0.1)
     many = torch.randn(1, 4, 17, 8)
-    processor_attention(Grouped(2), many, key, key, mask.expand(-1, -1, 17, -1), scaling=1.0)
+    cpu_attention(Grouped(2), many, key, key, mask.expand(-1, -1, 17, -1), scaling=1.0)
     assert len(seen) == 5
-    processor_attention(Grouped(2), several, key, key, None, scaling=1.0)
-    processor_attention(Grouped(2), query[:, :, :1], key, key, None, scaling=1.0)
-    processor_attention(Grouped(2), several.requires_grad_(), key, key, mask.expand(-1, -1, 9, -1), scaling=1.0)
+    cpu_attention(Grouped(2), several, key, key, None, scaling=1.0)
+    cpu_attention(Grouped(2), query[:, :, :1], key, key, None, scaling=1.0)
+    cpu_attention(Grouped(2), several.requires_grad_(), key, key, mask.expand(-1, -1, 9, -1), scaling=1.0)
     each_head = mask.expand(-1, 4, 9, -1)
-    processor_attention(Grouped(2), several, key, key, each_head, scaling=1.0)
+    cpu_attention(Grouped(2), several, key, key, each_head, scaling=1.0)
     assert len(seen) == 6
     monkeypatch.setattr(kernels, "blocks_pay", lambda *, learned: False)
-    processor_attention(Grouped(2), several, key, key, None, scaling=1.0)
+    cpu_attention(Grouped(2), several, key, key, None, scaling=1.0)
     assert len(seen) == 7
     monkeypatch.setattr(kernels, "blocks_pay", lambda *, learned: True)
     monkeypatch.setattr(kernels, "_MOST_QUERIES", 8)
     with torch.no_grad():
-        processor_attention(Grouped(2), several, key, key, None, scaling=1.0)
+        cpu_attention(Grouped(2), several, key, key, None, scaling=1.0)
     assert len(seen) == 8
 
 
@@ -135,7 +134,7 @@ def test_what_is_learned_from_has_the_gradients_of_plain_sdpa(kind: str) -> None
             (output * torch.arange(output.numel()).view(output.shape)).sum(), (query, key, value)
         )
 
-    for found, right in zip(gradients(processor_attention), gradients(kernels.sdpa_attention_forward), strict=True):
+    for found, right in zip(gradients(cpu_attention), gradients(kernels.sdpa_attention_forward), strict=True):
         torch.testing.assert_close(found, right, rtol=1e-4, atol=1e-4 * float(right.abs().max()))
 
 
@@ -153,15 +152,15 @@ def test_a_model_reads_and_decodes_as_with_plain_sdpa(family: str) -> None:
 
     model.set_attn_implementation("sdpa")
     plain = logits()
-    model.set_attn_implementation(registered(PROCESSOR_SDPA))
-    assert model.config._attn_implementation == PROCESSOR_SDPA
+    model.set_attn_implementation(registered(CPU_SDPA))
+    assert model.config._attn_implementation == CPU_SDPA
     torch.testing.assert_close(logits(), plain, rtol=1e-4, atol=1e-5)
 
 
 def test_padding_is_not_seen_through_it() -> None:
     """The mask function is registered with the kernel: without it transformers drops masks silently."""
     model = make_tiny_model("llama").eval()
-    model.set_attn_implementation(registered(PROCESSOR_SDPA))
+    model.set_attn_implementation(registered(CPU_SDPA))
     ids = torch.randint(0, 64, (1, 12))
     padded = torch.cat([torch.zeros(1, 4, dtype=torch.long), ids], dim=1)
     seen = torch.cat([torch.zeros(1, 4, dtype=torch.long), torch.ones(1, 12, dtype=torch.long)], dim=1)

@@ -1,0 +1,168 @@
+"""The weight files of a model folder: safetensors only, whole, known again by their hash, and never code that runs.
+
+Hashing half a gigabyte takes a second, so a file's hash is remembered by its path, size and time of change in
+`<home>/models/hashes.json`. That file is a memory only: deleting or damaging it costs a second.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import struct
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from sharedllm_cli import durable
+from sharedllm_cli.errors import ModelError
+from sharedllm_cli.home import models_folder
+from sharedllm_cli.weights.facts import unreadable
+from sharedllm_cli.weights.registry import provenance
+
+INDEX_FILE = "model.safetensors.index.json"
+SINGLE_FILE = "model.safetensors"
+_PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
+_LONGEST_HEADER = 100 << 20
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """The safetensors files of a model folder, by name.
+
+    Raises ModelError where there are none (naming pickled weights, which are never opened), where one that the index
+    names is missing, and where one is shorter or longer than its own header says.
+    """
+    index = folder / INDEX_FILE
+    files = _indexed_files(index) if index.is_file() else [folder / SINGLE_FILE]
+    if not index.is_file() and not files[0].is_file():
+        if any(next(folder.glob(pattern), None) for pattern in _PICKLES):
+            raise ModelError(
+                f"{folder} holds pickled weights, which can run code when opened and are never read",
+                hint="convert them to safetensors: load the model in transformers and call save_pretrained",
+            )
+        raise ModelError(f"{folder} holds no weights: there is no {SINGLE_FILE}")
+    for path in files:
+        _check_length(path)
+    return files
+
+
+def _indexed_files(index: Path) -> list[Path]:
+    try:
+        names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+    except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
+        raise ModelError(f"{index} is damaged") from error
+    for name in names:
+        if not isinstance(name, str) or Path(name).name != name or not name.endswith(".safetensors"):
+            raise ModelError(f"{index} names {name!r}, which is not a safetensors file beside it")
+        if not (index.parent / name).is_file():
+            raise ModelError(f"{index.parent} is incomplete: {name} is missing")
+    if not names:
+        raise ModelError(f"{index} is damaged: it names no file")
+    return [index.parent / name for name in names]
+
+
+def _check_length(path: Path) -> None:
+    """A safetensors file is 8 bytes of header length, the header, and the tensors up to the largest end offset."""
+    try:
+        size = path.stat().st_size
+        with path.open("rb") as file:
+            (length,) = struct.unpack("<Q", file.read(8))
+            if length > min(_LONGEST_HEADER, size):
+                raise ValueError("header")
+            header = json.loads(file.read(length))
+        ends = [entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"]
+        if not ends or 8 + length + max(ends) != size:
+            raise ValueError("length")
+    except OSError as error:
+        raise unreadable(path, error) from error
+    except (struct.error, ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
+        raise ModelError(f"{path} is damaged or incomplete", hint="fetch or copy the model again") from error
+
+
+def weights_hash(folder: Path, files: list[Path], home: Path) -> str:
+    """The identity of a model's weights.
+
+    For a converted GGUF file it is the file's SHA-256, as long as the converted weights are those that were written;
+    for any other folder the SHA-256 of its weight files and its `config.json`. Remembered in
+    `<home>/models/hashes.json`.
+    """
+    made = provenance(folder)
+    if made is not None and {path.name: remembered_hash(path, home) for path in files} == dict(made.files):
+        return made.weights_hash
+    return combined_hash([*files, folder / "config.json"], home)
+
+
+def file_hash(path: Path) -> str:
+    """SHA-256 of a file's contents, hex; ModelError where it can't be read."""
+    try:
+        return durable.sha256_of(path)
+    except OSError as error:
+        raise unreadable(path, error) from error
+
+
+def remembered_hash(path: Path, home: Path) -> str:
+    """`file_hash`, computed once for each path, size and time of change."""
+    return _remembered([path], home)[0]
+
+
+def combined_hash(files: Sequence[Path], home: Path) -> str:
+    """The hash of a checkpoint: its one file's, or that of its shards' hashes in the order of their names."""
+    ordered = sorted(files, key=lambda path: path.name)
+    return joined_hash(dict(zip([path.name for path in ordered], _remembered(ordered, home), strict=True)))
+
+
+def joined_hash(hashes: Mapping[str, str]) -> str:
+    """One hash of the files' hashes, given by name: the only one's own, or SHA-256 over them in the order of names."""
+    ordered = [hashes[name] for name in sorted(hashes)]
+    return ordered[0] if len(ordered) == 1 else durable.sha256_of_bytes("\n".join(ordered).encode())
+
+
+def remember(path: Path, sha256: str, home: Path) -> None:
+    """Note a hash that is already known, so that it need not be computed."""
+    memory = _read_memory(home)
+    memory[str(path.resolve())] = [*_stamp(path), sha256]
+    _write_memory(home, memory)
+
+
+def _remembered(files: Sequence[Path], home: Path) -> list[str]:
+    memory = _read_memory(home)
+    hashes: list[str] = []
+    changed = False
+    for path in files:
+        key, stamp = str(path.resolve()), _stamp(path)
+        known = memory.get(key)
+        if not (isinstance(known, list) and len(known) == 3 and known[:2] == stamp):
+            known = memory[key] = [*stamp, file_hash(path)]
+            changed = True
+        hashes.append(str(known[2]))
+    if changed:
+        _write_memory(home, memory)
+    return hashes
+
+
+def _stamp(path: Path) -> list[int]:
+    try:
+        status = path.stat()
+    except OSError as error:
+        raise unreadable(path, error) from error
+    return [status.st_size, status.st_mtime_ns]
+
+
+def _memory_file(home: Path) -> Path:
+    return models_folder(home) / "hashes.json"
+
+
+def _read_memory(home: Path) -> dict[str, Any]:
+    try:
+        memory = json.loads(_memory_file(home).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return memory if isinstance(memory, dict) else {}
+
+
+def _write_memory(home: Path, memory: dict[str, Any]) -> None:
+    """Replace the memory atomically; a home that can't be written forgets, and nothing else happens."""
+    present = {key: value for key, value in memory.items() if os.path.exists(key)}
+    with suppress(OSError):
+        durable.make_private_folder(models_folder(home))
+        durable.replace_bytes(_memory_file(home), json.dumps(present, indent=1).encode())
