@@ -86,7 +86,7 @@ def test_links_lead_somewhere(page: Path) -> None:
 
 
 def test_the_readme_names_the_disk_that_the_default_model_takes() -> None:
-    from sharedllm_cli.weights.registry import known_models
+    from sharedllm_cli.weights.known import known_models
 
     model = known_models()[0]
     text = " ".join(README.read_text("utf-8").split())

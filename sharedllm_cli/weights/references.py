@@ -12,7 +12,8 @@ from pathlib import Path
 from sharedllm_cli.errors import ModelError
 from sharedllm_cli.progress import Reporter
 from sharedllm_cli.weights.facts import ModelFacts, facts_from_config, read_config
-from sharedllm_cli.weights.registry import installed_folder, known_model, known_models
+from sharedllm_cli.weights.known import known_model, known_models
+from sharedllm_cli.weights.registry import installed_folder
 
 
 @dataclass(frozen=True)

@@ -41,7 +41,8 @@ NameOrDefault = Annotated[
 @with_settings(json=True)
 def list_models(call: Call) -> None:
     """List the base models that are known by name or installed."""
-    from sharedllm_cli.weights.registry import installed, known_models
+    from sharedllm_cli.weights.known import known_models
+    from sharedllm_cli.weights.registry import installed
 
     here = {model.name: model for model in installed(call.home)}
     known = {model.name: model for model in known_models()}
@@ -52,7 +53,7 @@ def list_models(call: Call) -> None:
     rows = []
     for name in names:
         model, folder = known.get(name), here.get(name)
-        extent = size(folder.bytes) if folder else f"{size(model.wheel_bytes)} to fetch" if model else ""
+        extent = size(folder.bytes) if folder else f"{size(model.fetched_bytes)} to fetch" if model else ""
         about = model.description if model else f"from {folder.source}" if folder else ""
         rows.append((name, "yes" if folder else "no", extent, model.licence if model else "", about))
     show_table(call.console, ("Model", "Installed", "Size", "Licence", "About"), rows, right="Size")
@@ -134,8 +135,9 @@ app.command("probe", cls=Command)(probe.probe)
 
 def base_facts(name: str, home: Path, *, offline: bool) -> dict[str, Any]:
     """What is known of a base model by its configuration alone; ModelError where it can't be had or isn't supported."""
+    from sharedllm_cli.weights.known import known_model
     from sharedllm_cli.weights.references import describe
-    from sharedllm_cli.weights.registry import installed_folder, known_model, provenance
+    from sharedllm_cli.weights.registry import installed_folder, provenance
 
     known = known_model(name)
     folder = installed_folder(known.name if known else name, home)
