@@ -89,6 +89,8 @@ def fetch_file(wanted: HubFile, size: int, into: Path, reporter: Reporter) -> Pa
         _hub_errors(wanted.repository),
         _without_bars(),
     ):
+        # Asked first: of a hub that can't be reached the download itself would be tried for half a minute.
+        huggingface_hub.HfApi().model_info(wanted.repository, revision=wanted.revision)
         got = huggingface_hub.hf_hub_download(
             wanted.repository, wanted.filename, revision=wanted.revision, local_dir=into
         )

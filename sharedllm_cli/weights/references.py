@@ -77,6 +77,27 @@ def describe(reference: str, home: Path, *, offline: bool = False) -> ModelFacts
     raise _unknown(reference)
 
 
+def settled(reference: str, home: Path) -> str:
+    """A reference as it can be written down for later calls from anywhere: a name, a hub id, or a whole path.
+
+    Fetches nothing. Raises ModelError for a model that is neither known nor here, and no hub id.
+    """
+    known = known_model(reference)
+    if known is not None:
+        return known.name
+    if installed_folder(reference, home):
+        return reference
+    path = _expanded(reference)
+    if path.exists():
+        describe(str(path), home)
+        return str(path.resolve())
+    from sharedllm_cli.weights import hub
+
+    if hub.is_hub_id(reference):
+        return reference
+    raise _unknown(reference)
+
+
 def _expanded(reference: str) -> Path:
     try:
         return Path(reference).expanduser()

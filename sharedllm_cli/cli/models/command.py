@@ -12,7 +12,7 @@ from sharedllm_cli.cli.arguments import Yes, agreed
 from sharedllm_cli.cli.help import Command, Group
 from sharedllm_cli.cli.models import probe
 from sharedllm_cli.cli.options import with_settings
-from sharedllm_cli.cli.session import Call
+from sharedllm_cli.cli.session import Call, set_text
 from sharedllm_cli.cli.terminal.quantities import size
 from sharedllm_cli.cli.terminal.tables import plain, show_facts, show_table
 
@@ -45,18 +45,23 @@ def list_models(call: Call) -> None:
     from sharedllm_cli.weights.registry import installed
 
     here = {model.name: model for model in installed(call.home)}
+    default = call.settings.model.lower()
     known = {model.name: model for model in known_models()}
     names = list(dict.fromkeys([*known, *here]))
     if call.json:
-        call.console.json({"models": [_entry(name, known.get(name), here.get(name)) for name in names]})
+        entries = [_entry(name, known.get(name), here.get(name)) | {"default": name == default} for name in names]
+        call.console.json({"models": entries})
         return
     rows = []
     for name in names:
         model, folder = known.get(name), here.get(name)
         extent = size(folder.bytes) if folder else f"{size(model.fetched_bytes)} to fetch" if model else ""
         about = model.description if model else f"from {folder.source}" if folder else ""
-        rows.append((name, "yes" if folder else "no", extent, model.licence if model else "", about))
-    show_table(call.console, ("Model", "Installed", "Size", "Licence", "About"), rows, right="Size")
+        installed_here = ("yes" if folder else "no") + (", default" if name == default else "")
+        memory = size(model.facts.weights_bytes(2)) if model else ""
+        rows.append((name, installed_here, extent, memory, model.licence if model else "", about))
+    columns = ("Model", "Installed", "Disk", "Memory", "Licence", "About")
+    show_table(call.console, columns, rows, right="Disk,Memory", spare="Licence")
 
 
 def _entry(name: str, known: Any, here: Any) -> dict[str, Any]:
@@ -66,6 +71,7 @@ def _entry(name: str, known: Any, here: Any) -> dict[str, Any]:
         "path": str(here.path) if here else None,
         "bytes": here.bytes if here else None,
         "source": here.source if here else None,
+        "memory_bytes": known.facts.weights_bytes(2) if known else None,
         "licence": known.licence if known else None,
         "description": known.description if known else None,
     }
@@ -84,6 +90,20 @@ def pull(call: Call, name: NameOrDefault = None) -> None:
         call.console.json({"name": name, "path": str(folder)})
     else:
         call.console.line(f"{name} is ready: {folder}")
+
+
+@app.command(cls=Command)
+@with_settings()
+def default(call: Call, name: Name) -> None:
+    """Set the model that is used where none is named, in the configuration file."""
+    from sharedllm_cli.weights.references import settled
+
+    chosen = settled(name, call.home)
+    set_text(call.config_path, "model", chosen)
+    if call.json:
+        call.console.json({"model": chosen, "file": str(call.config_path)})
+    else:
+        call.console.line(f"{chosen} is now the default model, in {call.config_path}")
 
 
 @app.command(cls=Command)
