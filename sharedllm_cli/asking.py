@@ -184,11 +184,9 @@ class Asking:
         """What is answered where nothing was found: that the document does not say only where that is known."""
         matches = read[0].scored.lexical
         nothing = bool(matches.terms) and not matches.matched
-        return (
-            NOT_IN_DOCUMENT
-            if nothing or self._is_whole(read[-1])
-            else not_found(tokens_read(read), self._library.tokens)
-        )
+        if nothing or self._is_whole(read[-1]):
+            return NOT_IN_DOCUMENT
+        return not_found(tokens_read(read), self._library.tokens)
 
     def _is_whole(self, chosen: Chosen) -> bool:
         """Whether a reading is all of the documents: with --pages it may be all that was allowed and no more."""
