@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 _ATTEMPTS = 50
 _TRIED = 12
 """So many questions that the same passages answer are searched for, to find some that share their order."""
+FEW_QUESTIONS = 20
+"""Documents with fewer are asked one question at a time: unanswerable ones are rarer there, so that a kind of question
+that only such documents have is not refused more often than others."""
 
 
 @dataclass(frozen=True)
@@ -259,17 +262,19 @@ class QuestionSamples:
             _, other = self._documents.draw(random, file)
             other = None if other is document or not other.title else other
         budget = int(random.integers(mixture.least_evidence, mixture.most_evidence + 1))
-        hide = not first.needs_all and random.random() < mixture.hard_unanswerable
+        rarely = 1.5 if len(document.questions) < FEW_QUESTIONS else 1.0
+        hide = not first.needs_all and random.random() < mixture.hard_unanswerable**rarely
         documents = [document] if other is None or first.needs_all else [document, other]
         drawing = _Drawing(documents, first, budget, random, mixture, self._scores)
         if not drawing.choose(hide):
             return None
         asked = drawing.asked(in_tree=in_tree)
         stranger = None
-        if random.random() < mixture.foreign_question:
+        rarely = 2.0 if len(asked) == 1 else 1.0
+        if random.random() < mixture.foreign_question**rarely:
             _, stranger = self._documents.draw(random, file)
             asked += drawing.foreign(stranger)
-        if random.random() < mixture.near_miss:
+        if random.random() < mixture.near_miss**rarely:
             asked += drawing.near_miss()
         return Case(drawing.texts(), asked, stranger=stranger)
 
