@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from sharedllm_cli.answering.kinds import rule_for
 from sharedllm_cli.answering.wording import Wording
 from sharedllm_cli.config import Settings
 from sharedllm_cli.documents.pages import PageRange
 from sharedllm_cli.errors import UsageError
-from sharedllm_cli.generation.prompt import Turn
+from sharedllm_cli.generation.prompt import RULE, Turn
 from sharedllm_cli.model.shared import SharedModel
 from sharedllm_cli.reading.library import OpenDocument
 from sharedllm_cli.reading.sources import TokenRanges, allowed_tokens
@@ -30,6 +31,7 @@ class Question:
     """One question to some documents.
 
     `allowed`: the tokens of each document that may be read (None: all); `page_remarks`: how `--pages` was understood.
+    `rule` stands after the question in the prompt: that of its kind for an adapter that learned the kinds.
     `policy` and `reads_tree` are those of the settings and the adapter, unless an evaluation says otherwise.
     `budget`: tokens of verbatim passages. `refuse_from`: the refusal is given from this probability on (None: decoding
     decides). `beams`: candidate answers that are compared. `extractive_only`: the adapter answers from single places
@@ -50,6 +52,7 @@ class Question:
     beams: int
     extractive_only: bool
     answer_tokens: int
+    rule: str
 
     @staticmethod
     def of(
@@ -79,6 +82,7 @@ class Question:
             beams=shared.candidates(settings),
             extractive_only=shared.extractive_only(settings),
             answer_tokens=settings.max_new_tokens,
+            rule=rule_for(text) if shared.adapter.config.kinds else RULE,
         )
 
     def query(self, documents: Sequence[OpenDocument]) -> str:

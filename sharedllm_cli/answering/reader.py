@@ -132,7 +132,7 @@ class Reader:
             passages=passages,
             history=() if self._disabled else as_model_says(question.history),
             system=question.settings.system,
-            rule=prompts.RULE_OF_THE_WHOLE if self._disabled else prompts.RULE,
+            rule=prompts.RULE_OF_THE_WHOLE if self._disabled else question.rule,
         )
 
     def prefill(self, prompt: Prompt, tree: TreeContext | None = None, prefix: SharedPrefix | None = None) -> Prefilled:

@@ -7,7 +7,9 @@ before a command asks for it.
 from __future__ import annotations
 
 import gc
+import json
 import os
+import re
 import sys
 import tomllib
 import warnings
@@ -18,9 +20,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sharedllm_cli.config import Resolved, Settings, environment_name, flag, resolve
-from sharedllm_cli.durable import FULL
+from sharedllm_cli.durable import FULL, replace_bytes, writing
 from sharedllm_cli.errors import ResourceError, SharedLLMError, UsageError
-from sharedllm_cli.home import config_file, home_folder, indexes_folder
+from sharedllm_cli.home import HOME_ELSEWHERE, config_file, ensure_private, home_folder, indexes_folder
 from sharedllm_cli.memory import is_out_of_memory
 
 if TYPE_CHECKING:
@@ -71,6 +73,20 @@ def open_call(
     except UsageError as error:
         raise UsageError(error.message + _place(error.message, flags, path), hint=error.hint) from None
     return Call(resolved, home_folder(os.environ), console, path, json)
+
+
+def set_text(path: Path, key: str, value: str) -> None:
+    """Write one setting into the configuration file; its other lines stay as they are.
+
+    Raises UsageError where the file can't be read or written.
+    """
+    read_config(path)
+    before = path.read_text(encoding="utf-8") if path.exists() else ""
+    line = f"{key} = {json.dumps(value, ensure_ascii=False)}"
+    kept = [one for one in before.splitlines() if not re.match(rf"\s*{key}\s*=", one)]
+    ensure_private(path.parent)
+    with writing(path.parent, HOME_ELSEWHERE):
+        replace_bytes(path, "\n".join([line, *kept, ""]).encode())
 
 
 def _place(message: str, flags: Mapping[str, Any], path: Path) -> str:

@@ -202,7 +202,8 @@ def _memory() -> Iterator[Finding]:
 
 
 def _model(settings: Settings, home: Path) -> Iterator[Finding]:
-    from sharedllm_cli.weights.registry import installed_folder, known_model
+    from sharedllm_cli.weights.known import known_model
+    from sharedllm_cli.weights.registry import installed_folder
 
     name = settings.model
     folder = installed_folder(name.lower(), home) or installed_folder(name, home)
@@ -210,7 +211,7 @@ def _model(settings: Settings, home: Path) -> Iterator[Finding]:
     if folder or path.exists():
         yield Finding("model", f"{name}, {folder or path}")
     elif known := known_model(name):
-        text = f"{name}, not fetched yet ({size(known.wheel_bytes)})"
+        text = f"{name}, not fetched yet ({size(known.fetched_bytes)})"
         state: State = "problem" if settings.offline else "note"
         yield Finding("model", text, state, f"sharedllm models pull {name}")
     else:

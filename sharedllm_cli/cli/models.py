@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from sharedllm_cli.cli.call import Call
+from sharedllm_cli.cli.call import Call, set_text
 from sharedllm_cli.cli.help import Command, Group
 from sharedllm_cli.cli.options import Yes, complete_models, with_settings
 from sharedllm_cli.cli.preflight import agreed
@@ -44,21 +44,27 @@ NO_ADAPTER = "none: answers are based on verbatim passages alone"
 @with_settings(json=True)
 def list_models(call: Call) -> None:
     """List the base models that are known by name or installed."""
-    from sharedllm_cli.weights.registry import installed, known_models
+    from sharedllm_cli.weights.known import known_models
+    from sharedllm_cli.weights.registry import installed
 
     here = {model.name: model for model in installed(call.home)}
+    default = call.settings.model.lower()
     known = {model.name: model for model in known_models()}
     names = list(dict.fromkeys([*known, *here]))
     if call.json:
-        call.console.json({"models": [_entry(name, known.get(name), here.get(name)) for name in names]})
+        entries = [_entry(name, known.get(name), here.get(name)) | {"default": name == default} for name in names]
+        call.console.json({"models": entries})
         return
     rows = []
     for name in names:
         model, folder = known.get(name), here.get(name)
-        extent = size(folder.bytes) if folder else f"{size(model.wheel_bytes)} to fetch" if model else ""
+        extent = size(folder.bytes) if folder else f"{size(model.fetched_bytes)} to fetch" if model else ""
         about = model.description if model else f"from {folder.source}" if folder else ""
-        rows.append((name, "yes" if folder else "no", extent, model.licence if model else "", about))
-    show_table(call.console, ("Model", "Installed", "Size", "Licence", "About"), rows, right="Size")
+        installed_here = ("yes" if folder else "no") + (", default" if name == default else "")
+        memory = size(model.facts.weights_bytes(2)) if model else ""
+        rows.append((name, installed_here, extent, memory, model.licence if model else "", about))
+    columns = ("Model", "Installed", "Disk", "Memory", "Licence", "About")
+    show_table(call.console, columns, rows, right="Disk,Memory", spare="Licence")
 
 
 def _entry(name: str, known: Any, here: Any) -> dict[str, Any]:
@@ -68,6 +74,7 @@ def _entry(name: str, known: Any, here: Any) -> dict[str, Any]:
         "path": str(here.path) if here else None,
         "bytes": here.bytes if here else None,
         "source": here.source if here else None,
+        "memory_bytes": known.facts.weights_bytes(2) if known else None,
         "licence": known.licence if known else None,
         "description": known.description if known else None,
     }
@@ -86,6 +93,20 @@ def pull(call: Call, name: NameOrDefault = None) -> None:
         call.console.json({"name": name, "path": str(folder)})
     else:
         call.console.line(f"{name} is ready: {folder}")
+
+
+@app.command(cls=Command)
+@with_settings()
+def default(call: Call, name: Name) -> None:
+    """Set the model that is used where none is named, in the configuration file."""
+    from sharedllm_cli.weights.references import settled
+
+    chosen = settled(name, call.home)
+    set_text(call.config_path, "model", chosen)
+    if call.json:
+        call.console.json({"model": chosen, "file": str(call.config_path)})
+    else:
+        call.console.line(f"{chosen} is now the default model, in {call.config_path}")
 
 
 @app.command(cls=Command)
@@ -137,8 +158,9 @@ app.command("probe", cls=Command)(probe)
 
 def base_facts(name: str, home: Path, *, offline: bool) -> dict[str, Any]:
     """What is known of a base model by its configuration alone; ModelError where it can't be had or isn't supported."""
+    from sharedllm_cli.weights.known import known_model
     from sharedllm_cli.weights.references import describe
-    from sharedllm_cli.weights.registry import installed_folder, known_model, provenance
+    from sharedllm_cli.weights.registry import installed_folder, provenance
 
     known = known_model(name)
     folder = installed_folder(known.name if known else name, home)

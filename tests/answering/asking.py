@@ -9,7 +9,7 @@ from open_documents import scored
 from sharedllm_cli.answering.question import Question
 from sharedllm_cli.answering.wording import Wording
 from sharedllm_cli.config import Settings
-from sharedllm_cli.generation.prompt import Turn
+from sharedllm_cli.generation.prompt import RULE, Turn
 from sharedllm_cli.reading.evidence import Evidence, EvidenceSelector
 from sharedllm_cli.reading.library import OpenDocument
 
@@ -30,6 +30,7 @@ def question(text: str, documents: int = 1, history: tuple[Turn, ...] = (), **ch
         "beams": 4,
         "extractive_only": True,
         "answer_tokens": 256,
+        "rule": RULE,
     }
     return Question(**(given | changes))
 

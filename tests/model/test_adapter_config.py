@@ -27,6 +27,7 @@ CONFIG = AdapterConfig(
     evidence_tokens=384,
     text_bias=-1.7,
     candidates=4,
+    kinds=True,
 )
 
 
@@ -56,11 +57,11 @@ def test_keys_of_another_version_are_passed_over() -> None:
     assert AdapterConfig.from_json(data) == CONFIG
 
 
-@pytest.mark.parametrize("name", [*OPTIONAL, "candidates"])
+@pytest.mark.parametrize("name", [*OPTIONAL, "candidates", "kinds"])
 def test_an_optional_key_that_is_missing_takes_its_default(name: str) -> None:
     data = as_json(CONFIG.to_json())
     del data[name]
-    assert getattr(AdapterConfig.from_json(data), name) == (True if name == "beside_passages" else None)
+    assert getattr(AdapterConfig.from_json(data), name) == {"beside_passages": True, "kinds": False}.get(name)
 
 
 @pytest.mark.parametrize(("owner", "key"), [("injection", "gates"), ("injection", "first_layer"), ("tree", "encoding")])
@@ -91,6 +92,8 @@ def test_a_key_that_is_needed_is_named_where_it_is_missing(path: str) -> None:
         ({"beside_passages": None}, "beside_passages is None"),
         ({"evidence_tokens": 384.5}, "evidence_tokens is 384.5"),
         ({"candidates": True}, "candidates is True"),
+        ({"kinds": "yes"}, "kinds is 'yes'"),
+        ({"kinds": None}, "kinds is None"),
         ({"text_bias": "low"}, "text_bias is 'low'"),
         ({"low_rank__layers": ["3"]}, "layers is '3'"),
         ({"tree": [1]}, "tree is"),

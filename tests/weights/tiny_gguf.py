@@ -130,13 +130,13 @@ def _add_tensor(writer: Any, name: str, values: np.ndarray, config: Any, quantiz
     return gguf.quants.dequantize(gguf.quants.quantize(values, kind), kind)  # blocks lie within rows: order is free
 
 
-def write_wheel(folder: Path, member: str, contents: bytes) -> Path:
-    """A wheel that pip accepts, called tiny-weights 1.0, with one file in it."""
-    path = folder / "tiny_weights-1.0-py3-none-any.whl"
-    information = "tiny_weights-1.0.dist-info"
+def write_wheel(folder: Path, member: str, contents: bytes, name: str = "tiny_weights") -> Path:
+    """A wheel that pip accepts, called tiny-weights 1.0 unless said, with one file in it."""
+    path = folder / f"{name}-1.0-py3-none-any.whl"
+    information = f"{name}-1.0.dist-info"
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as wheel:
         wheel.writestr(member, contents)
-        wheel.writestr(f"{information}/METADATA", "Metadata-Version: 2.1\nName: tiny-weights\nVersion: 1.0\n")
+        wheel.writestr(f"{information}/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
         wheel.writestr(
             f"{information}/WHEEL", "Wheel-Version: 1.0\nGenerator: tests\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
         )

@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sharedllm_cli.answering.kinds import rule_for
 from sharedllm_cli.config import LayerSpan, Settings
 from sharedllm_cli.context.search import search
 from sharedllm_cli.context.tree import Node, kept_positions
@@ -377,5 +378,8 @@ class _Measurement:
     def _posed(self, asked: Asked) -> Posed:
         base = self._shared.base
         gold = plain_ids(base.tokenizer, asked.answers[0])
-        built = prompt.build(base.tokenizer, window=base.window, max_new_tokens=len(gold), question=asked.text)
+        rule = rule_for(asked.text) if self._shared.adapter.config.kinds else prompt.RULE
+        built = prompt.build(
+            base.tokenizer, window=base.window, max_new_tokens=len(gold), question=asked.text, rule=rule
+        )
         return Posed(asked.text, built.token_ids, gold)

@@ -8,6 +8,7 @@ from importlib.metadata import version
 from typing import Any
 
 from sharedllm_cli import __version__, durable
+from sharedllm_cli.answering.kinds import RULES
 from sharedllm_cli.config import Settings
 from sharedllm_cli.generation import prompt
 from sharedllm_cli.lab.evaluation.questions import Joining
@@ -33,6 +34,7 @@ def model_facts(shared: SharedModel, settings: Settings) -> dict[str, Any]:
     """The base model and adapter by their weights, and how they compute."""
     base, adapter = shared.base, shared.adapter
     folder = adapter_folder(settings, base.name)
+    learned = {"rules": dict(RULES)} if adapter.config.kinds else {}
     return {
         "base": base.name,
         "weights": base.weights_hash,
@@ -47,6 +49,7 @@ def model_facts(shared: SharedModel, settings: Settings) -> dict[str, Any]:
         "device": str(base.device),
         "dtype": str(base.dtype),
         "quantize": base.quantize,
+        **learned,
     }
 
 

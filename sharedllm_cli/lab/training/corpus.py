@@ -9,14 +9,16 @@ from __future__ import annotations
 import hashlib
 import re
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
+from sharedllm_cli.answering.kinds import Kind, kind_of
 from sharedllm_cli.config import TreeConfig
 from sharedllm_cli.documents.pages import Document, Page
 from sharedllm_cli.errors import DocumentError
@@ -154,13 +156,18 @@ def load_splits(
     return made
 
 
-LONGEST_ANSWER_WORDS = 40
-"""Longer answers are left out: about 60 tokens. Short ones in the document's words are what is taught."""
+LONGEST_ANSWER_WORDS: Mapping[Kind, int] = MappingProxyType(
+    {Kind.SHORT: 40, Kind.YES_NO: 80, Kind.EXPLANATION: 80, Kind.STEPS: 130, Kind.SUMMARY: 130}
+)
+"""Longer answers are left out; a word has about 1.5 tokens."""
 LEAST_SHARE = 0.6
 """An answer in other words counts as held by a leaf that, with its neighbours, has this share of its terms."""
+WORDS_A_LEAF = 40
+"""For every N words of an answer in other words one more leaf on either side is searched."""
 PAGE_CHARACTERS = 2500
 VERDICTS = frozenset({"yes", "no"})
 """Answers that stand nowhere in the text: the whole document has to be read for them."""
+_DECIDES = re.compile(r"(?:yes|no)\b", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -268,10 +275,15 @@ class _Finder:
         self._ends = [end for _, end in spans]
 
     def locate(self, question: Question) -> LocatedQuestion | None:
-        """Where the question's answer stands; None where it is too long or was not found."""
-        short = [answer for answer in question.answers if len(answer.split()) <= LONGEST_ANSWER_WORDS]
+        """Where the question's answer stands; None where it is too long, of another form or not found."""
+        kind = kind_of(question.question)
+        short = [answer for answer in question.answers if len(answer.split()) <= LONGEST_ANSWER_WORDS[kind]]
+        if kind is Kind.YES_NO:
+            short = [answer for answer in short if _DECIDES.match(answer)]
         if not short:
             return None
+        if question.evidence:
+            return self._at_its_evidence(question, short[0])
         if short[0].lower().strip(".") in VERDICTS:
             return LocatedQuestion(question.question, short[0], question.answers, frozenset(), frozenset())
         for answer in short:
@@ -285,13 +297,23 @@ class _Finder:
             return None
         return LocatedQuestion(question.question, short[0], question.answers, near, near)
 
+    def _at_its_evidence(self, question: Question, answer: str) -> LocatedQuestion:
+        """Where the data place the answer; other leaves with the same words hold it, too."""
+        gold = frozenset().union(*(self._leaves_of(start, end) for start, end in question.evidence))
+        holding = gold.union(*self._occurrences(answer))
+        return LocatedQuestion(question.question, answer, question.answers, gold, holding)
+
+    def _leaves_of(self, start: int, end: int) -> frozenset[int]:
+        """The leaves that any of these characters belongs to."""
+        first = bisect_right(self._ends, start)
+        last = bisect_left(self._starts, end)
+        return frozenset(range(first, max(last, first + 1)))
+
     def _occurrences(self, answer: str) -> Iterator[frozenset[int]]:
         """The leaves of every place where the answer stands word for word, whatever the white space and case."""
         pattern = r"\s+".join(re.escape(word) for word in answer.rstrip(".").split())
         for match in re.finditer(rf"(?<!\w){pattern}(?!\w)", self._text, re.IGNORECASE):
-            first = bisect_right(self._ends, match.start())
-            last = bisect_left(self._starts, match.end())
-            yield frozenset(range(first, max(last, first + 1)))
+            yield self._leaves_of(match.start(), match.end())
 
     def _likeliest(self, question: str, places: Iterable[frozenset[int]]) -> frozenset[int]:
         known = list(places)
@@ -303,7 +325,8 @@ class _Finder:
     def _in_other_words(self, question: str, answer: str) -> frozenset[int] | None:
         fit = self._scores(answer) + 0.5 * self._scores(question)
         best = int(np.argmax(fit)) if len(fit) else 0
-        near = range(max(0, best - 1), min(len(fit), best + 2))
+        reach = 1 + len(answer.split()) // WORDS_A_LEAF
+        near = range(max(0, best - reach), min(len(fit), best + reach + 1))
         wanted = set(self._terms(answer))
         if not wanted or not len(near):
             return None

@@ -17,6 +17,7 @@ import numpy as np
 from sharedllm_cli.errors import DocumentError
 from sharedllm_cli.generation.prompt import NOT_IN_DOCUMENT, PassageText
 from sharedllm_cli.lab.training.corpus import Documents, LeafScores, LocatedDocument, LocatedQuestion, by_words
+from sharedllm_cli.lab.training.near_misses import near_miss
 from sharedllm_cli.lab.training.sample import Sample, question_answers
 from sharedllm_cli.lab.training.sampled_trees import TreePlan, chunks_of, plan
 from sharedllm_cli.reading.sources import passage_text
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
 _ATTEMPTS = 50
 _TRIED = 12
 """So many questions that the same passages answer are searched for, to find some that share their order."""
+FEW_QUESTIONS = 20
+"""Documents with fewer are asked one question at a time: unanswerable ones are rarer there, so that a kind of question
+that only such documents have is not refused more often than others."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +46,8 @@ class Mixture:
     """The first question's answer is taken out of its own best passages."""
     foreign_question: float = 0.3
     """A question of another document of the same file stands among them."""
+    near_miss: float = 0.15
+    """A question of the document stands among them with a name or a number that the passages don't hold."""
     left_missed: float = 0.3
     """Where the search misses the answer it is not put in: the question is unanswerable as it would be in use."""
     second_document: float = 0.2
@@ -107,13 +113,15 @@ class QuestionSamples:
         mixture: Mixture | None = None,
         taught: bool = False,
         scores: LeafScores = by_words,
+        kinds: bool = False,
     ) -> None:
-        """`scores` choose passages and nodes, as they would for `ask`.
+        """`scores` choose passages and nodes, as they would for `ask`; `kinds` is that of the adapter that learns.
 
         `taught` samples have a teacher: the documents of their tree stand whole in its prompt.
         """
         self._scores = scores
         self._taught = taught
+        self._kinds = kinds
         self._documents = documents
         self._tokenizer = tokenizer
         self._seed = seed
@@ -123,13 +131,13 @@ class QuestionSamples:
     def __getitem__(self, number: int) -> Sample:
         for case in self._cases(number):
             asked = [(one.question, one.answer) for one in case.asked]
-            sample = question_answers(self._tokenizer, case.passages, asked, self._window)
+            sample = question_answers(self._tokenizer, case.passages, asked, self._window, kinds=self._kinds)
             if sample is None:
                 continue
             sample = replace(sample, tree=case.tree)
             if not self._taught:
                 return sample
-            teacher = question_answers(self._tokenizer, _whole(case), asked, self._window)
+            teacher = question_answers(self._tokenizer, _whole(case), asked, self._window, kinds=self._kinds)
             if teacher is not None:
                 return replace(sample, teacher=teacher)
         raise DocumentError(
@@ -243,16 +251,20 @@ class QuestionSamples:
             _, other = self._documents.draw(random, file)
             other = None if other is document or not other.title else other
         budget = int(random.integers(mixture.least_evidence, mixture.most_evidence + 1))
-        hide = not first.needs_all and random.random() < mixture.hard_unanswerable
+        rarely = 1.5 if len(document.questions) < FEW_QUESTIONS else 1.0
+        hide = not first.needs_all and random.random() < mixture.hard_unanswerable**rarely
         documents = [document] if other is None or first.needs_all else [document, other]
         drawing = _Drawing(documents, first, budget, random, mixture, self._scores)
         if not drawing.choose(hide):
             return None
         asked = drawing.asked(in_tree=in_tree)
         stranger = None
-        if random.random() < mixture.foreign_question:
+        rarely = 2.0 if len(asked) == 1 else 1.0
+        if random.random() < mixture.foreign_question**rarely:
             _, stranger = self._documents.draw(random, file)
             asked += drawing.foreign(stranger)
+        if random.random() < mixture.near_miss**rarely:
+            asked += drawing.near_miss()
         return Case(drawing.texts(), asked, stranger=stranger)
 
 
@@ -343,6 +355,15 @@ class _Drawing:
         if one.needs_all or one.answer.lower().rstrip(".") in shown:
             return []
         return [Asked(one.question, NOT_IN_DOCUMENT, one.answers, False)]
+
+    def near_miss(self) -> list[Asked]:
+        """A question of the document, asked about a name or a number that stands in none of the passages."""
+        questions = self.document.questions
+        one = questions[int(self._random.integers(len(questions)))]
+        others = [text for other in questions if other is not one for text in (other.question, f"a {other.answer}")]
+        shown = " ".join(passage.text for passage in self.texts())
+        found = near_miss(one.question, others, shown, self._random)
+        return [] if found is None else [Asked(found.question, NOT_IN_DOCUMENT, one.answers, False)]
 
     def texts(self) -> list[PassageText]:
         """The passages as the prompt takes them: named, with their pages and scores."""

@@ -16,7 +16,8 @@ from typing import Any
 import torch
 
 from sharedllm_cli import __version__
-from sharedllm_cli.config import Injection, Settings, TreeConfig
+from sharedllm_cli.answering.kinds import RULES
+from sharedllm_cli.config import Injection, Settings
 from sharedllm_cli.errors import UsageError
 from sharedllm_cli.generation import prompt
 from sharedllm_cli.index.store import IndexStore
@@ -126,7 +127,7 @@ def run(request: Request, settings: Settings, *, home: Path, reporter: Reporter)
     def samples(part: str, seed: int) -> Samples:
         files = [(weight, getattr(split, part)) for weight, split in splits if getattr(split, part)]
         pieces_of_text = request.text_pieces if part == "training" else None
-        return _samples(request, files, base, adapter.config.tree, seed, pieces_of_text, scores)
+        return _samples(request, files, base, adapter.config, seed, pieces_of_text, scores)
 
     validation: list[Sample] = []
     if request.validation:
@@ -140,7 +141,7 @@ def run(request: Request, settings: Settings, *, home: Path, reporter: Reporter)
         request.schedule,
         pace=request.pace,
         validation=Validation(validation),
-        provenance=_provenance(request, settings, base),
+        provenance=_provenance(request, settings, base, adapter.config),
         reporter=reporter,
     )
     ending = _train(trainer, request, reporter)
@@ -176,13 +177,13 @@ def _samples(
     request: Request,
     files: Sequence[tuple[float, list[Record]]],
     base: BaseModel,
-    tree: TreeConfig,
+    config: AdapterConfig,
     seed: int,
     text_pieces: int | None,
     scores: LeafScores,
 ) -> Samples:
     """The samples of a request's objective over some documents; texts are cut into pieces, of which some are used."""
-    mixture = request.mixture
+    mixture, tree = request.mixture, config.tree
     if request.objective in ("recite", "lm"):
         cut = [(weight, spread(pieces(records), text_pieces)) for weight, records in files]
         documents = Documents(cut, base.tokenizer, tree, paged=0.0, by_length=True)
@@ -192,7 +193,14 @@ def _samples(
     documents = Documents(asking if mixture.text else files, base.tokenizer, tree, paged=mixture.paged)
     taught = request.objective == "distill"
     questions = QuestionSamples(
-        documents, base.tokenizer, seed=seed, window=base.window, mixture=mixture, taught=taught, scores=scores
+        documents,
+        base.tokenizer,
+        seed=seed,
+        window=base.window,
+        mixture=mixture,
+        taught=taught,
+        scores=scores,
+        kinds=config.kinds,
     )
     if not mixture.text:
         return questions
@@ -232,15 +240,16 @@ def _check(request: Request, settings: Settings) -> None:
         )
 
 
-def _provenance(request: Request, settings: Settings, base: BaseModel) -> Mapping[str, Any]:
+def _provenance(request: Request, settings: Settings, base: BaseModel, config: AdapterConfig) -> Mapping[str, Any]:
     """What makes the run what it is: recorded in the adapter, and equal in every resumed part of it."""
+    rules = {"rules": dict(RULES)} if config.kinds else {"rule": prompt.RULE}
     return {
         "base": {"name": base.name, "weights": base.weights_hash, "dtype": str(base.dtype), "quantize": base.quantize},
         "data": [
             {"file": file.path.name, "weight": file.weight, "sha256": file.fingerprint()} for file in request.data
         ],
         # An adapter learns to answer this very prompt: changed words make it another one's.
-        "prompt": {"system": prompt.SYSTEM, "rule": prompt.RULE, "refusal": prompt.NOT_IN_DOCUMENT},
+        "prompt": {"system": prompt.SYSTEM, **rules, "refusal": prompt.NOT_IN_DOCUMENT},
         "parents": parents(request.start),
         "hold_back": request.hold_back,
         "validation": request.validation,
@@ -262,17 +271,23 @@ OPEN_GATE: Mapping[Injection, float] = {"merged": 0.0, "additive": 0.3}
 def starting_adapter(
     start: Path | None, first_layer: int | None, base: BaseModel, settings: Settings, *, rank: int, seed: int
 ) -> Adapter:
-    """A new adapter, or the one to go on from; of one that reads no tree the low-rank weights are taken over."""
+    """A new adapter, or the one to go on from; of one that reads no tree the low-rank weights are taken over.
+
+    A new one learns the rules of the kinds of questions. One to go on from keeps the rules that it learned.
+    """
     before = None if start is None else Adapter.load(start, base.model)
     if before is not None and (first_layer is None or before.reads_tree):
         return before
-    adapter = new_adapter(base, settings, rank=rank, seed=seed, first_layer=first_layer)
+    kinds = before is None or before.config.kinds
+    adapter = new_adapter(base, settings, rank=rank, seed=seed, first_layer=first_layer, kinds=kinds)
     if before is not None:
         adapter.take_over(before)
     return adapter
 
 
-def new_adapter(base: BaseModel, settings: Settings, *, rank: int, seed: int, first_layer: int | None) -> Adapter:
+def new_adapter(
+    base: BaseModel, settings: Settings, *, rank: int, seed: int, first_layer: int | None, kinds: bool
+) -> Adapter:
     """An adapter with low-rank weights on every layer above the lower model's, and on those that read the tree.
 
     `first_layer` is the lowest layer that reads; without it the gates stay closed. In the merged form each head has a
@@ -297,6 +312,7 @@ def new_adapter(base: BaseModel, settings: Settings, *, rank: int, seed: int, fi
         settings.tree_config(),
         LowRankConfig(rank, 2.0 * rank, layers, TARGETS, shared),
         base_weights=base.weights_hash,
+        kinds=kinds,
     )
     torch.manual_seed(seed)
     adapter = Adapter(base.model, config)

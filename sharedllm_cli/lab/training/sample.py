@@ -1,9 +1,10 @@
 """One training sample, and samples side by side as tensors.
 
 A sample is a prompt in which several questions may share their passages. The prompt of every question is exactly
-that of `ask` (generation/prompt.py). Prompts that begin alike are laid over each other: the shared beginning stands
-once, each question with its answer is a branch that sees the beginning and itself, at the positions it would have
-alone. So each branch computes what it would compute alone, and passages are read once for several questions.
+that of `ask` (generation/prompt.py), with the rule of its kind for an adapter that learns them (answering/kinds.py).
+Prompts that begin alike are laid over each other: the shared beginning stands once, each question with its answer is a
+branch that sees the beginning and itself, at the positions it would have alone. So each branch computes what it would
+compute alone, and passages are read once for several questions.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sharedllm_cli.answering.kinds import rule_for
 from sharedllm_cli.documents.chunking import plain_ids
 from sharedllm_cli.errors import ModelError
 from sharedllm_cli.generation import prompt
@@ -71,17 +73,30 @@ def answer_ids(tokenizer: PreTrainedTokenizerBase, answer: str) -> list[int]:
 
 
 def question_answers(
-    tokenizer: PreTrainedTokenizerBase, passages: Sequence[PassageText], asked: Sequence[tuple[str, str]], window: int
+    tokenizer: PreTrainedTokenizerBase,
+    passages: Sequence[PassageText],
+    asked: Sequence[tuple[str, str]],
+    window: int,
+    *,
+    kinds: bool = False,
 ) -> Sample | None:
     """A sample of questions with their answers over the same passages; None where one does not fit the window.
 
-    Learned are the answers' tokens and their ends, nothing else.
+    Learned are the answers' tokens and their ends, nothing else. `kinds`: the rule of its kind stands after a question,
+    as `ask` puts it for an adapter that learned the kinds.
     """
     prompts: list[list[int]] = []
     answers: list[list[int]] = []
     for question, answer in asked:
         ids = answer_ids(tokenizer, answer)
-        built = prompt.build(tokenizer, window=window, max_new_tokens=len(ids), question=question, passages=passages)
+        built = prompt.build(
+            tokenizer,
+            window=window,
+            max_new_tokens=len(ids),
+            question=question,
+            passages=passages,
+            rule=rule_for(question) if kinds else prompt.RULE,
+        )
         if len(built.passages) < len(passages):
             return None
         prompts.append(built.token_ids)

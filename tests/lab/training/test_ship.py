@@ -9,6 +9,7 @@ import pytest
 import torch
 
 import sharedllm_cli
+from sharedllm_cli.answering.kinds import RULES
 from sharedllm_cli.config import InjectionConfig, TreeConfig
 from sharedllm_cli.errors import ModelError
 from sharedllm_cli.generation import prompt
@@ -87,7 +88,7 @@ def test_an_adapter_of_the_package_fits_this_program(config: Path) -> None:
     assert adapter.trained is not None
     assert adapter.trained["prompt"] == {
         "system": prompt.SYSTEM,
-        "rule": prompt.RULE,
+        **({"rules": dict(RULES)} if adapter.kinds else {"rule": prompt.RULE}),
         "refusal": prompt.NOT_IN_DOCUMENT,
     }
     assert (config.parent / WEIGHTS_FILE).stat().st_size < MOST_BYTES

@@ -14,6 +14,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from sharedllm_cli.answering.kinds import RULES
 from sharedllm_cli.config import Settings, TreeConfig
 from sharedllm_cli.errors import ModelError, StoredIndexError, UsageError
 from sharedllm_cli.lab.training import run_folder
@@ -25,6 +26,7 @@ from sharedllm_cli.lab.training.run import Outcome, Request, run, starting_adapt
 from sharedllm_cli.lab.training.text_samples import Lengths
 from sharedllm_cli.lab.training.trainer import Pace, Schedule, shares
 from sharedllm_cli.model.adapter import WEIGHTS_FILE, Adapter, read_config
+from sharedllm_cli.model.adapter_config import CONFIG_FILE
 from sharedllm_cli.model.loading import BaseModel
 from sharedllm_cli.model.lower import LowerModel
 from sharedllm_cli.model.upper import UpperModel
@@ -275,6 +277,22 @@ def test_a_run_goes_on_from_an_adapter_that_reads_no_tree(
         starting_adapter(tmp_path / "first" / "adapter", 1, tiny, deeper, rank=3, seed=0)
     again = starting_adapter(tmp_path / "first" / "adapter", None, tiny, settings, rank=2, seed=0)
     assert not again.reads_tree
+
+
+@pytest.mark.parametrize("kinds", [False, True])
+def test_a_new_adapter_learns_the_rules_of_the_kinds_and_another_keeps_its_own(
+    kinds: bool, data_file: Path, settings: Settings, tmp_path: Path, tiny: BaseModel
+) -> None:
+    first = train(data_file, settings, tmp_path / "first", schedule=replace(SCHEDULE, steps=1), validation=0)
+    config = read_config(first.adapter)
+    assert config.kinds
+    assert config.trained is not None
+    assert config.trained["prompt"]["rules"] == dict(RULES)
+    data = config.to_json() | {"kinds": kinds}
+    (first.adapter / CONFIG_FILE).write_text(json.dumps(data), encoding="utf-8")
+    deeper = replace(settings, lower_layers=3)
+    for first_layer, own in ((None, settings), (1, deeper)):
+        assert starting_adapter(first.adapter, first_layer, tiny, own, rank=2, seed=0).config.kinds == kinds
 
 
 def test_samples_are_dealt_whole_and_evenly(data_file: Path, tiny: BaseModel) -> None:
