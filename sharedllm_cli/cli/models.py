@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
@@ -17,10 +17,6 @@ from sharedllm_cli.cli.terminal.tables import plain, show_facts, show_table, siz
 from sharedllm_cli.config import Settings
 from sharedllm_cli.errors import ModelError
 from sharedllm_cli.model.adapter_config import AdapterConfig, adapter_folder, read_config
-
-if TYPE_CHECKING:
-    from sharedllm_cli.model.adapter_config import AdapterConfig
-
 
 app = typer.Typer(help="Manage base models and adapters.", cls=Group)
 
