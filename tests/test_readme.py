@@ -107,9 +107,9 @@ def _parse(arguments: list[str]) -> None:
     from typer.core import TyperGroup
     from typer.main import get_command
 
-    from sharedllm_cli.cli.app import app
+    from sharedllm_cli.cli.app import make_app
 
-    command: Any = get_command(app)
+    command: Any = get_command(make_app())
     path = ["sharedllm"]
     while isinstance(command, TyperGroup) and arguments and not arguments[0].startswith("-"):
         assert arguments[0] in command.commands, f"no command {arguments[0]!r}"

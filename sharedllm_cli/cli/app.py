@@ -7,6 +7,7 @@ import gc
 import os
 import sys
 from collections.abc import Sequence
+from importlib import import_module
 from typing import Annotated, Any, NoReturn
 
 import typer
@@ -15,10 +16,7 @@ from typer.exceptions import TyperException
 from typer.main import get_command
 
 from sharedllm_cli import __version__
-from sharedllm_cli.cli import ask, bench, chats, doctor, index, indexes, models, train
 from sharedllm_cli.cli.call import broken_pipe, translate
-from sharedllm_cli.cli.chat import command as chat
-from sharedllm_cli.cli.eval import questions, texts
 from sharedllm_cli.cli.help import ADVANCED, Command, Group
 from sharedllm_cli.cli.terminal.console import Console, make_console
 from sharedllm_cli.errors import SharedLLMError, UsageError
@@ -27,7 +25,20 @@ NAME = "sharedllm"
 INTERRUPTED = 130
 HELP_NAMES = ["-h", "--help"]
 
-app = typer.Typer(name=NAME, cls=Group, context_settings={"help_option_names": HELP_NAMES})
+COMMANDS = {
+    "ask": ("ask", "ask", "Documents"),
+    "chat": ("chat.command", "chat", "Documents"),
+    "index": ("index", "index", "Documents"),
+    "plan": ("index", "plan", "Documents"),
+    "train": ("train", "train", "Training"),
+    "eval": ("eval", "app", "Evaluation"),
+    "bench": ("bench", "bench", "Evaluation"),
+    "indexes": ("indexes", "app", "Housekeeping"),
+    "chats": ("chats", "app", "Housekeeping"),
+    "models": ("models", "app", "Housekeeping"),
+    "doctor": ("doctor", "doctor", "Housekeeping"),
+}
+"""Every command: the file in this room that has it, its function or group there, and its panel."""
 
 
 def _show_version(wanted: bool) -> None:
@@ -36,10 +47,6 @@ def _show_version(wanted: bool) -> None:
         raise typer.Exit
 
 
-@app.callback(
-    epilog="Every setting can also be given as an environment variable (SHAREDLLM_MODEL, …) or in a configuration file;"
-    " `sharedllm doctor` shows where each came from.",
-)
 def root(
     version: Annotated[
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
@@ -48,30 +55,27 @@ def root(
     """Ask questions of long documents on your own machine, with the page that answers."""
 
 
-def _register() -> None:
-    for name, function in (("ask", ask.ask), ("chat", chat.chat), ("index", index.index), ("plan", index.plan)):
-        app.command(name, cls=Command, rich_help_panel="Documents")(function)
-    app.command("train", cls=Command, rich_help_panel="Training")(train.train)
-    measures = typer.Typer(
-        help="Measure retrieval and answers on data with known answers, and how well text is predicted.", cls=Group
-    )
-    for function in (questions.retrieval, questions.qa, texts.needle, texts.ppl, questions.compare):
-        measures.command(cls=Command)(function)
-    app.add_typer(measures, name="eval", rich_help_panel="Evaluation")
-    app.command("bench", cls=Command, rich_help_panel="Evaluation")(bench.bench)
-    app.add_typer(indexes.app, name="indexes", rich_help_panel="Housekeeping")
-    app.add_typer(chats.app, name="chats", rich_help_panel="Housekeeping")
-    app.add_typer(models.app, name="models", rich_help_panel="Housekeeping")
-    app.command("doctor", cls=Command, rich_help_panel="Housekeeping")(doctor.doctor)
-
-
-_register()
+def make_app(*names: str) -> typer.Typer:
+    """The command line with some of the commands, all of them unless named: the others' files are not imported."""
+    app = typer.Typer(name=NAME, cls=Group, context_settings={"help_option_names": HELP_NAMES})
+    app.callback(
+        epilog="Every setting can also be given as an environment variable (SHAREDLLM_MODEL, …) or in a configuration"
+        " file; `sharedllm doctor` shows where each came from.",
+    )(root)
+    for name in names or COMMANDS:
+        file, what, panel = COMMANDS[name]
+        found = getattr(import_module(f"sharedllm_cli.cli.{file}"), what)
+        if isinstance(found, typer.Typer):
+            app.add_typer(found, name=name, rich_help_panel=panel)
+        else:
+            app.command(name, cls=Command, rich_help_panel=panel)(found)
+    return app
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the command and leave the process with its exit code."""
     if f"_{NAME.upper()}_COMPLETE" in os.environ:
-        app(prog_name=NAME)
+        make_app()(prog_name=NAME)
     code = run(sys.argv[1:] if arguments is None else arguments, make_console())
     gc.freeze()  # or the process would spend a second on looking once more through all that the libraries made
     sys.exit(code)
@@ -107,7 +111,8 @@ def _invoke(arguments: list[str], console: Console) -> int:
 
     Going straight to the command, past the groups above it, spares a help page the import of typer's validation.
     """
-    command: Any = get_command(app)
+    named = arguments[:1] if arguments and arguments[0] in COMMANDS else []
+    command: Any = get_command(make_app(*named))
     path = [NAME]
     while isinstance(command, TyperGroup) and arguments and arguments[0] in command.commands:
         path.append(arguments.pop(0))

@@ -10,7 +10,7 @@ from typing import Any
 from typer import Context
 from typer.main import get_command
 
-from sharedllm_cli.cli.app import HELP_NAMES, NAME, app
+from sharedllm_cli.cli.app import HELP_NAMES, NAME, make_app
 from sharedllm_cli.cli.help import HELP_ALL, Entry, Page, commands, describe
 from sharedllm_cli.cli.options import GROUPS, OUTPUT, OUTPUT_FLAGS, knobs
 from sharedllm_cli.config import environment_name
@@ -125,7 +125,7 @@ LINE = 120
 
 def reference() -> str:
     """The whole page as Markdown."""
-    root: Any = get_command(app)
+    root: Any = get_command(make_app())
     pages = {" ".join(path): _page(command, " ".join(path)) for path, command in commands(root, (NAME,))}
     parts = [INTRODUCTION, _contents(pages), SETTINGS, *_settings(pages[f"{NAME} chat"])]
     parts += ["\n".join(_command(page, name)) for name, page in pages.items()]

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from typer.main import get_command
 
-from sharedllm_cli.cli.app import NAME, app
+from sharedllm_cli.cli.app import NAME, make_app
 from sharedllm_cli.cli.help import commands
 
 HEAVY = (
@@ -24,7 +24,7 @@ HEAVY = (
     "prompt_toolkit",
     "sharedllm_cli.engine",
 )
-PATHS = [(), *(path for path, _ in commands(get_command(app), ()))]
+PATHS = [(), *(path for path, _ in commands(get_command(make_app()), ()))]
 PROGRAM = f"""
 import io, sys
 from sharedllm_cli.cli.app import run

@@ -11,7 +11,7 @@ import pytest
 from fake_engine import Script, call
 from typer.main import get_command
 
-from sharedllm_cli.cli.app import app
+from sharedllm_cli.cli.app import make_app
 from sharedllm_cli.cli.options import CONVERSATION, EVERYTHING, GROUPS, group_of
 from sharedllm_cli.config import Settings, environment_name, flag
 
@@ -96,7 +96,7 @@ def test_ask_offers_every_setting_and_the_groups_hold_each_once() -> None:
     of_chat = set(CONVERSATION.names)
     assert sorted([*EVERYTHING, *of_chat]) == sorted(knob.name for knob in fields(Settings))
     assert len(EVERYTHING) == sum(len(group.names) for group in GROUPS if group is not CONVERSATION)
-    ask = get_command(app).commands["ask"]  # type: ignore[attr-defined]
+    ask = get_command(make_app()).commands["ask"]  # type: ignore[attr-defined]
     offered = {parameter.name: parameter for parameter in ask.params}
     assert not of_chat & set(offered)
     for knob in (knob for knob in fields(Settings) if knob.name not in of_chat):
@@ -117,7 +117,7 @@ def test_help_shows_what_a_person_needs_and_help_all_every_option(
     brief = capsys.readouterr().out
     assert call(Script(), command, "--help-all").code == 0
     whole = capsys.readouterr().out
-    every = [option for parameter in get_command(app).commands[command].params for option in parameter.opts]  # type: ignore[attr-defined]
+    every = [option for parameter in get_command(make_app()).commands[command].params for option in parameter.opts]  # type: ignore[attr-defined]
     assert [option for option in every if option.startswith("--") and option not in whole] == ["--help-all"]
     assert not [option for option in ADVANCED if option in brief]
     assert "--help-all" in brief
@@ -137,7 +137,7 @@ def test_a_mistake_in_an_option_points_to_where_it_stands() -> None:
 
 
 def test_no_command_has_an_option_that_its_function_does_not_take() -> None:
-    root = get_command(app)
+    root = get_command(make_app())
     for command in root.commands.values():  # type: ignore[attr-defined]
         for parameter in command.params if not hasattr(command, "commands") else ():
             assert parameter.name in inspect.signature(command.callback).parameters
