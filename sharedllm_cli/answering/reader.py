@@ -224,9 +224,11 @@ class Reader:
                 )
                 if step is None:
                     self._reporter.note(f"{why_not}; going on without")
-        if step is None:
-            step = lambda token: upper.decode_step(token, prefilled.tree, prefilled.cache)  # noqa: E731
-        return step if self._disabled is None else _within(self._disabled, step)
+
+        def plain(token: Tensor) -> Tensor:
+            return upper.decode_step(token, prefilled.tree, prefilled.cache)
+
+        return (step or plain) if self._disabled is None else _within(self._disabled, step or plain)
 
 
 def _within(disabled: AdapterDisabled, step: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:

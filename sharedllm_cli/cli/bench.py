@@ -156,7 +156,7 @@ def bench(
 ) -> None:
     """Time reading and answering by the length of a document: this method against the other ways of reading.
 
-    Each time stands beside its floor, the least that operations and bytes allow on this machine. See
+    The table compares each time with its floor, the least that operations and bytes allow on this machine. See
     docs/results.md.
     """
     calm_libraries(verbose=call.console.verbose)

@@ -156,8 +156,8 @@ TextPieces = Annotated[
     typer.Option(
         "--text-pieces",
         metavar="N",
-        help="For lm, recite and --text-share, long texts are cut into pieces of some 11,000 tokens; learn from"
-        " so many of each file, spread over it: each needs its trees. All unless said.",
+        help="For lm, recite and --text-share: train on N pieces of each file, spread over it; a piece has some 11,000"
+        " tokens. All by default.",
         show_default=False,
         rich_help_panel=DATA,
         min=1,
