@@ -52,6 +52,25 @@ class Source:
 
 
 @dataclass(frozen=True)
+class AnswerSentence:
+    """One sentence of an answer, and what it rests on.
+
+    `sources`: the numbers, from 1, of its sources among the answer's; none where no source has half of its words.
+    `unsupported`: numbers and names (and most of its words, if most are) that the passages do not contain.
+    """
+
+    text: str
+    sources: list[int]
+    unsupported: list[str]
+
+    @property
+    def mark(self) -> str:
+        """What is printed behind the sentence: `[1]`, `[1, 3]`, `[?]` for a name or number that no passage has."""
+        parts = [str(number) for number in self.sources] + (["?"] if self.unsupported else [])
+        return f"[{', '.join(parts)}]" if parts else ""
+
+
+@dataclass(frozen=True)
 class NotRead:
     """A file that was passed over in a folder or a pattern: its name there, its path, and what it is, in a word."""
 
@@ -126,7 +145,7 @@ class Answer:
 
     `route` names the way it was answered (`answering/routing.py`), None in a conversation that was saved without it.
     `matches`: the number of sentences about the thing that the question asks for several of, else None; the sources are
-    these sentences then.
+    these sentences then. `sentences`: the answer's sentences with their sources, none where it was quoted or refused.
     """
 
     question: str
@@ -142,6 +161,7 @@ class Answer:
     peak_bytes: int
     route: str | None = None
     matches: int | None = None
+    sentences: list[AnswerSentence] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     not_read: list[NotRead] = field(default_factory=list)
 

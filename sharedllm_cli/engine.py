@@ -16,7 +16,7 @@ from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING
 
-from sharedllm_cli.answer import Answer, ModelUse, Timing
+from sharedllm_cli.answer import Answer, AnswerSentence, ModelUse, Timing
 from sharedllm_cli.answering.pipeline import Pipeline
 from sharedllm_cli.answering.question import Pages, Question
 from sharedllm_cli.config import Settings
@@ -173,8 +173,10 @@ class Engine:
         *,
         history: Sequence[Turn] = (),
         pages: Pages = None,
-    ) -> Iterator[str | Answer]:
+    ) -> Iterator[str | AnswerSentence | Answer]:
         """Answer a question: pieces of text as they come, then one `Answer`. Closing the iterator stops the answer.
+
+        Of several sentences each comes behind its last word, too, with the numbers of the sources that it rests on.
 
         `pages` bounds what is read, as `--pages` takes it, or the first and the last page as counted.
         """

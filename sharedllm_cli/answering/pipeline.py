@@ -14,7 +14,8 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from time import perf_counter
 
-from sharedllm_cli.answer import Answer, Coverage, IndexUse, Source, Timing
+from sharedllm_cli.answer import Answer, AnswerSentence, Coverage, IndexUse, Source, Timing
+from sharedllm_cli.answering.citing import Citations
 from sharedllm_cli.answering.extracts import Extract, Extracts, SeveralFound
 from sharedllm_cli.answering.question import Question
 from sharedllm_cli.answering.reader import Prefilled, Reader, Refusal, SharedPrefix
@@ -104,8 +105,11 @@ class Pipeline:
         self._score = score or self._score_documents
         self._compared = False
 
-    def run(self, timing: Timing) -> Iterator[str | Answer]:
-        """Pieces of the answer's text as they come, then the `Answer`; `timing` is filled in here."""
+    def run(self, timing: Timing) -> Iterator[str | AnswerSentence | Answer]:
+        """Pieces of the answer's text as they come, then the `Answer`; `timing` is filled in here.
+
+        Behind the last word of each sentence of a text that the model writes comes that sentence with its sources.
+        """
         self._reporter.warnings.clear()
         clock = _Clock(timing)
         retrieved = self.retrieve()
@@ -127,21 +131,26 @@ class Pipeline:
             reading = self.read_prompt(prompt, retrieved.tree.context)
             evidence = retrieved.evidence.kept(reading.prompt.passages, reading.prompt.evidence_tokens)
             instead = NOT_IN_DOCUMENT if self.question.reads_tree else self._not_found(evidence)
+            sources = retrieved.selector.sources(evidence)
+            # Of many things asked for, the sources are all sentences about them, whatever the model writes.
+            cited = [] if reading.refused or retrieved.route is Route.SEVERAL else sources
+            citations = Citations(cited, self._read_text(reading) if cited else "", self.question.text)
             for piece, ended in with_sentence_replaced(clock.decoding(self.decode(reading)), NOT_IN_DOCUMENT, instead):
                 piece = piece if text else piece.lstrip()
                 text, finish = text + piece, ended or finish
-                if piece:
-                    yield piece
+                yield from citations.push(piece)
+            yield from citations.finish()
         clock.written(at_once=self._compared)
         check = self._check(text, evidence, reading, finish or "stop")
-        sources = retrieved.selector.sources(evidence)
         if check.answered:
             sources = supporting_first(sources, self.question.text, text)
+            sources = citations.arranged(sources) if citations.cites else sources
         several = self._extracts(retrieved).several(text, evidence.held, answered=check.answered)
         if several is not None and several.sources:
             beside = [replace(source, supports=False) for source in sources]
             sources = [*answering_first(several.sources, text), *beside]
-        yield self._answer(retrieved, evidence, text, sources, check, timing, several)
+        sentences = citations.sentences if check.answered and several is None else []
+        yield self._answer(retrieved, evidence, text, sources, check, timing, several, sentences)
 
     # -- retrieve ---------------------------------------------------------------------------------------------------
 
@@ -278,17 +287,20 @@ class Pipeline:
         matches = evidence.scored.lexical
         # The query may lean on the question before, whose words are not this one's.
         asked = [word for word in matches.terms if word in self.question.text]
-        read_tree = reading.prefilled.tree is not None
         return assess(
             asked,
             evidence.matched,
             text,
             question=self.question.text,
             other_forms=matches.other_forms,
-            evidence_text="" if read_tree else "\n".join(reading.prompt.passage_texts),
+            evidence_text=self._read_text(reading),
             finish=finish,
             read="the document, which it has read whole" if self._is_whole(evidence) else "the passages",
         )
+
+    def _read_text(self, reading: Reading) -> str:
+        """The words that the model has read: none are known where it read a tree, too."""
+        return "" if reading.prefilled.tree is not None else "\n".join(reading.prompt.passage_texts)
 
     def _answer(
         self,
@@ -299,6 +311,7 @@ class Pipeline:
         check: AnswerCheck,
         timing: Timing,
         several: SeveralFound | None = None,
+        sentences: list[AnswerSentence] | None = None,
     ) -> Answer:
         library, documents, tree = self._library, self._documents, retrieved.tree
         remarks = [*self._reporter.warnings, *check.warnings, *([several.remark] if several else [])]
@@ -332,6 +345,7 @@ class Pipeline:
             peak_bytes=peak_bytes(),
             route=retrieved.route.value,
             matches=several.count if several else None,
+            sentences=sentences or [],
             warnings=list(dict.fromkeys([*library.warnings, *self.question.page_remarks, *remarks])),
             not_read=list(library.not_read),
         )

@@ -46,7 +46,8 @@ def ask(
     call.console.kept = "finished work is kept; run the same command again to continue"
     engine, library = open_documents(call, documents, reindex=reindex)
     pieces = engine.ask(library, question, pages=wanted)
-    answer = receive(call.console, pieces, show=not call.json, stream=stream)
+    marks = sources is not False and not call.console.quiet
+    answer = receive(call.console, pieces, show=not call.json, stream=stream, marks=marks)
     if call.json:
         found = answer.to_json()
         found["warnings"] += [failure_text(name, error) for name, error in library.failures]

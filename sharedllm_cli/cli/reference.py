@@ -42,6 +42,7 @@ What `sharedllm ask --json` prints, and `chat --json` on a line for every answer
  "coverage": {"tokens": 131072, "tokens_read": 384, "chunks": 256, "pages": 310, "pages_without_text": [4]},
  "tree": {"preserved_nodes": 0, "kept_keys": 0, "ratio": null, "policy": "hybrid"},
  "answered": true, "reason": null, "route": "passages", "matches": null,
+ "sentences": [{"text": "…", "sources": [1, 3], "unsupported": []}],
  "index": {"text_hit": true, "trees_hit": false, "path": "…", "bytes": 912345},
  "model": {"base": "…", "adapter": "…", "trained": true, "reads_tree": true, "quantize": "none", "device": "cpu"},
  "timing": {"load_s": 0, "read_s": 0, "index_s": 0, "search_s": 0, "first_token_s": 0, "total_s": 0, "new_tokens": 0,
@@ -70,6 +71,10 @@ What `sharedllm ask --json` prints, and `chat --json` on a line for every answer
 - `matches`, for a question for several things or their number (`list all …`, `how many …`): how many sentences speak of
   them. The `sources` are then these sentences, in reading order, at most forty; null for any other question, and where
   the answer's number is stated in a passage.
+- `sentences`: the sentences that the model wrote. `sources` are the numbers, from 1, of the sources that have most of
+  a sentence's words (two at most, none where no source has half of them). `unsupported`: names and numbers that the
+  passages do not contain. Of several sentences each has these numbers behind it, and `?` for such a name or number:
+  `[1]`, `[1, 3]`, `[?]`; with `--no-sources` or `--quiet` it has none, and `answer` in the JSON never does.
 - `coverage.tokens_read` counts what the model read of the document, in the tree or word for word.
 - `tree` is what was read of the context tree: zeros and no `ratio` where none was.
 - `not_read` lists the files of folders and patterns that are no documents `sharedllm` reads, by name and kind;

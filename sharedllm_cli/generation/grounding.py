@@ -39,6 +39,8 @@ _ANY_NUMBER = re.compile(
     r"zehn|elf|zwölf|une?|deux|trois|quatre|cinq|sept|huit|neuf|dix)\b",
     re.IGNORECASE,
 )
+_ITEM = re.compile(r"^[ \t]*(?:\(?\d{1,3}[.)]|step \d{1,3}[.:])[ \t]+", re.IGNORECASE | re.MULTILINE)
+"""The number of a list's item at the beginning of a line."""
 _BETWEEN = 3
 """Words that may stand between a number and what it counts (`210 full turns`)."""
 _CUT: dict[Finish, str] = {
@@ -129,8 +131,10 @@ def unsupported_words(answer: str, evidence_text: str, *, question: str = "", la
     """Words of the answer that occur neither in the evidence nor in the question, as typed, each once, in order.
 
     Numbers, names (capitalised within a sentence) and identifiers always; other content words only when they are most
-    of the answer's. Case, accents, endings and the spelling of small numbers don't matter.
+    of the answer's. Case, accents, endings and the spelling of small numbers don't matter, and the numbers of a list's
+    items claim nothing.
     """
+    answer = without_item_numbers(answer)
     language = language or detect_language(evidence_text)
     known = _Known(f"{evidence_text}\n{question}\n{_ABOUT_ITSELF}", language)
     claims = [_Claim(word.surface, _terms(word), _kind(word, answer)) for word in words(answer, language)]
@@ -139,6 +143,12 @@ def unsupported_words(answer: str, evidence_text: str, *, question: str = "", la
     mostly_lacking = sum(claim.kind == "ordinary" for claim in lacking) * 2 > len(ordinary)
     told = [claim.surface for claim in lacking if mostly_lacking or claim.kind != "ordinary"]
     return list(dict.fromkeys(told))
+
+
+def without_item_numbers(text: str) -> str:
+    """A text without the numbers of its items, where it is a list of several lines or a single item."""
+    items = len(_ITEM.findall(text))
+    return _ITEM.sub("", text) if items > 1 or (items and "\n" not in text.strip()) else text
 
 
 class _Claim(NamedTuple):

@@ -17,6 +17,7 @@ from typing import Any
 from sharedllm_cli.answer import (
     SECOND_EXTRACTION,
     Answer,
+    AnswerSentence,
     Coverage,
     IndexUse,
     ModelUse,
@@ -149,7 +150,7 @@ def make_answer(question: str = "When is the lamp lit?", **changes: Any) -> Answ
 class Script:
     """What the fake engine does, and what it was asked to do."""
 
-    pieces: Sequence[str] = PIECES
+    pieces: Sequence[str | AnswerSentence] = PIECES
     changes: dict[str, Any] = field(default_factory=dict)
     failures: list[tuple[str, SharedLLMError]] = field(default_factory=list)
     error: BaseException | None = None
@@ -239,7 +240,8 @@ class FakeEngine:
                 time.sleep(self.script.delay)
             if self.script.late_error is not None:
                 raise self.script.late_error
-            changes = {"answer": "".join(self.script.pieces)} | self.script.changes
+            text = "".join(piece for piece in self.script.pieces if isinstance(piece, str))
+            changes = {"answer": text} | self.script.changes
             changes["warnings"] = [*self.script.warnings, *changes.get("warnings", [])]
             yield make_answer(question, **changes)
         finally:

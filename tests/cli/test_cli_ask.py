@@ -11,14 +11,14 @@ from typing import Any
 import pytest
 from fake_engine import Ran, Script, Stream, call, make_source
 
-from sharedllm_cli.answer import OWN_TEXT, SECOND_EXTRACTION, Answer, Coverage, NotRead, Timing
+from sharedllm_cli.answer import OWN_TEXT, SECOND_EXTRACTION, Answer, AnswerSentence, Coverage, NotRead, Timing
 from sharedllm_cli.cli.terminal.answers import FIRST_SOURCES, WORDS, excerpt, receive
 from sharedllm_cli.cli.terminal.console import Console
 from sharedllm_cli.errors import DocumentError
 
 KEYS = {
     "": {"question", "answer", "sources", "coverage", "tree", "answered", "reason"}
-    | {"route", "matches", "index", "model", "timing", "memory", "warnings", "not_read"},
+    | {"route", "matches", "sentences", "index", "model", "timing", "memory", "warnings", "not_read"},
     "coverage": {"tokens", "tokens_read", "chunks", "pages", "pages_without_text"},
     "tree": {"preserved_nodes", "kept_keys", "ratio", "policy"},
     "index": {"text_hit", "trees_hit", "path", "bytes"},
@@ -304,6 +304,30 @@ def test_all_that_was_found_for_a_list_is_shown_at_a_terminal(book: str) -> None
     err = call(Script(changes={"sources": sources, "matches": 11}), "ask", book, "List all?", terminal=True).err
     assert all(f"page {page}" in err for page in range(1, 12))
     assert "more:" not in err
+
+
+SENTENCES = [AnswerSentence("It is lit at dusk.", [1], []), AnswerSentence("It has 9 wicks.", [], ["9"])]
+MARKED = ["It is lit", " at dusk.", SENTENCES[0], " It has 9 wicks.", SENTENCES[1]]
+
+
+@pytest.mark.parametrize("flags", [(), ("--no-stream",)])
+def test_each_of_several_sentences_has_the_numbers_of_its_sources(book: str, flags: tuple[str, ...]) -> None:
+    script = Script(pieces=MARKED, changes={"sentences": SENTENCES})
+    assert call(script, "ask", book, "When?", *flags).out == "It is lit at dusk. [1] It has 9 wicks. [?]\n"
+
+
+@pytest.mark.parametrize("flag", ["--no-sources", "--quiet"])
+def test_without_sources_there_are_no_marks(book: str, flag: str) -> None:
+    script = Script(pieces=MARKED, changes={"sentences": SENTENCES})
+    assert call(script, "ask", book, "When?", flag).out == "It is lit at dusk. It has 9 wicks.\n"
+
+
+def test_a_source_that_a_sentence_names_is_shown_at_a_terminal(book: str) -> None:
+    sources = [make_source(page=page, page_label=None) for page in range(1, 7)]
+    sentences = [AnswerSentence("It is lit.", [1], []), AnswerSentence("It is put out.", [5], [])]
+    err = call(Script(changes={"sources": sources, "sentences": sentences}), "ask", book, "When?", terminal=True).err
+    assert "page 5" in err
+    assert "page 6" not in err
 
 
 def test_a_source_has_its_heading(book: str) -> None:

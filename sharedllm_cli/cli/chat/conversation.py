@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sharedllm_cli.answer import Answer
+from sharedllm_cli.answer import Answer, AnswerSentence
 from sharedllm_cli.cli.call import Call, translate
 from sharedllm_cli.cli.chat.facts import show_recalled
 from sharedllm_cli.cli.chat.session import Drawer, Record, SavedDocument, SavedTurn, Session
@@ -75,7 +75,8 @@ class Conversation:
         history = [Turn(turn.question, turn.answer) for turn in self.turns]
         heard = Heard(self.engine.ask(self.library, question, history=history, pages=self.pages))
         try:
-            answer = receive(console, heard.pieces(), show=not self.call.json, stream=self.stream)
+            marks = self.sources and not console.quiet
+            answer = receive(console, heard.pieces(), show=not self.call.json, stream=self.stream, marks=marks)
         except KeyboardInterrupt:
             if heard.text.strip():
                 self.turns.append(SavedTurn(question, heard.text))
@@ -118,11 +119,11 @@ class Conversation:
 class Heard:
     """Passes an answer's pieces on and remembers their text, so that a stopped answer stays part of what was said."""
 
-    def __init__(self, pieces: Iterator[str | Answer]) -> None:
+    def __init__(self, pieces: Iterator[str | AnswerSentence | Answer]) -> None:
         self._pieces = pieces
         self.text = ""
 
-    def pieces(self) -> Iterator[str | Answer]:
+    def pieces(self) -> Iterator[str | AnswerSentence | Answer]:
         try:
             for piece in self._pieces:
                 if isinstance(piece, str):

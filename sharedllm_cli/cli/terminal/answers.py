@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from sharedllm_cli.answer import SECOND_EXTRACTION, Answer, Source, part_words
+from sharedllm_cli.answer import SECOND_EXTRACTION, Answer, AnswerSentence, Source, part_words
 from sharedllm_cli.cli.terminal.console import Console, harmless, one_line
 from sharedllm_cli.cli.terminal.tables import duration, number_of, page_list
 from sharedllm_cli.config import MAX_SOURCES
@@ -32,19 +32,29 @@ HEADING = 6
 """A piece of at most so many words that ends no sentence is a heading: it is shown only where nothing else is."""
 
 
-def receive(console: Console, pieces: Iterator[str | Answer], *, show: bool, stream: bool) -> Answer:
+def receive(
+    console: Console,
+    pieces: Iterator[str | AnswerSentence | Answer],
+    *,
+    show: bool,
+    stream: bool,
+    marks: bool = False,
+) -> Answer:
     """Take an answer from the engine, showing its text on standard output; closes the engine's generator.
 
     `stream` shows each piece as it comes, otherwise the text is shown whole at the end; `show=False` shows nothing.
+    `marks` shows behind each of several sentences the numbers of its sources.
     """
-    written = ""
+    written = text = ""
     try:
         with console.waiting("reading and thinking"):
             piece = next(pieces, None)
-        while isinstance(piece, str):
+        while piece is not None and not isinstance(piece, Answer):
+            shown = piece if isinstance(piece, str) else f" {piece.mark}" if marks and piece.mark else ""
+            text += shown
             if show and stream:
-                written = piece or written
-                console.write(piece)
+                written = shown or written
+                console.write(shown)
             piece = next(pieces, None)
     finally:
         close = getattr(pieces, "close", None)
@@ -54,8 +64,8 @@ def receive(console: Console, pieces: Iterator[str | Answer], *, show: bool, str
             console.write("\n")
     if piece is None:
         raise RuntimeError("the engine ended without an answer")
-    if show and not written and piece.answer:
-        console.write(piece.answer.rstrip("\n") + "\n")
+    if show and not written and (whole := text.strip() or piece.answer):
+        console.write(whole.rstrip("\n") + "\n")
     return piece
 
 
@@ -119,7 +129,8 @@ def show_sources(
     from rich.text import Text
 
     main, beside = _grouped(answer)
-    most = len(main) if answer.matches else at_most
+    marked = max((number for sentence in answer.sentences for number in sentence.sources), default=0)
+    most = len(main) if answer.matches else max(at_most, marked)
     width = console.width() - len(INDENT)
     shown = 0
     for title, sources in ((_title(answer), main[:most]), ("Also found", beside[:at_most])):
