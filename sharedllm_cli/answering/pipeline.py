@@ -168,7 +168,7 @@ class Pipeline:
         with memory_for("score the leaves", "use --policy bm25, which needs no model, or --quantize 4bit"):
             query = question.query(documents)
             scored = self._score(query)
-        overview = wants_overview(question, scored) and self._disable_adapter()
+        overview = wants_overview(question, scored) and (not question.extractive_only or self._disable_adapter())
         selector = EvidenceSelector(
             documents,
             scored,

@@ -31,12 +31,12 @@ class Question:
     """One question to some documents.
 
     `allowed`: the tokens of each document that may be read (None: all); `page_remarks`: how `--pages` was understood.
-    `rule` stands after the question in the prompt: that of its kind for an adapter that learned the kinds.
+    `rule` stands after the question in the prompt: that of its kind, unless the adapter learned a single one.
     `policy` and `reads_tree` are those of the settings and the adapter, unless an evaluation says otherwise.
     `budget`: tokens of verbatim passages. `refuse_from`: the refusal is given from this probability on (None: decoding
     decides). `beams`: candidate answers that are compared. `extractive_only`: the adapter answers from single places
-    alone, so that other questions take other routes. `answer_tokens`: room for the answer in the window;
-    the answer itself has at most `--max-new-tokens`.
+    alone, so that other questions take other routes. `judges`: it learned to answer yes or no with the reason.
+    `answer_tokens`: room for the answer in the window; the answer itself has at most `--max-new-tokens`.
     """
 
     text: str
@@ -51,6 +51,7 @@ class Question:
     refuse_from: float | None
     beams: int
     extractive_only: bool
+    judges: bool
     answer_tokens: int
     rule: str
 
@@ -81,8 +82,9 @@ class Question:
             refuse_from=shared.refuse_from(settings),
             beams=shared.candidates(settings),
             extractive_only=shared.extractive_only(settings),
+            judges=shared.answers_by_kind,
             answer_tokens=settings.max_new_tokens,
-            rule=rule_for(text) if shared.adapter.config.kinds else RULE,
+            rule=rule_for(text) if shared.answers_by_kind else RULE,
         )
 
     def query(self, documents: Sequence[OpenDocument]) -> str:

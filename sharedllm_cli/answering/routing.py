@@ -15,8 +15,8 @@ from sharedllm_cli.reading.scoring import Scored
 class Route(StrEnum):
     """The ways to an answer, as `ask --json` names them.
 
-    `MENTIONS`, `NO_TERM_MATCHES` and `YES_NO` put nothing before the model (`asks_model`), and `OVERVIEW` disables the
-    adapter. The others are names for what the selection of passages (`reading/evidence.py`: the first page) and the
+    `MENTIONS`, `NO_TERM_MATCHES` and `YES_NO` put nothing before the model (`asks_model`), and `OVERVIEW` may disable
+    the adapter. The others are names for what the selection of passages (`reading/evidence.py`: the first page) and the
     sources (`extracts.py: Extracts.several`) do for the question's wording.
     """
 
@@ -25,9 +25,9 @@ class Route(StrEnum):
     NO_TERM_MATCHES = "no_term_matches"
     """None of the question's words occurs in the documents, which is said."""
     YES_NO = "yes_no"
-    """The sentence nearest to a question of yes or no is quoted."""
+    """The sentence nearest to a question of yes or no is quoted, for an adapter that did not learn to judge."""
     OVERVIEW = "overview"
-    """The base model, its adapter disabled, writes about the opening pages."""
+    """The model writes about the opening pages, without its adapter where that answers from single places alone."""
     FRONT_MATTER = "front_matter"
     """The model answers from passages, the first page among them."""
     SEVERAL = "several"
@@ -45,17 +45,16 @@ class Route(StrEnum):
 
 
 def wants_overview(question: Question, scored: Scored) -> bool:
-    """Whether a question about the document as a whole is the base model's: known before passages are selected."""
+    """Whether a question is about the document as a whole, so that its opening pages are read instead of passages."""
     wording = question.wording
-    general = wording.whole and not scored.lexical.terms
-    return general and not wording.front_matter and question.extractive_only and not question.reads_tree
+    return wording.whole and not scored.lexical.terms and not wording.front_matter and not question.reads_tree
 
 
 def route(question: Question, evidence: Evidence, *, overview: bool) -> Route:
     """The route of a question, by its wording, by what the search found, and by what the adapter can do.
 
-    `overview`: `wants_overview`, and there is memory to disable the adapter. A topic, words that occur nowhere, and yes
-    or no go before it.
+    `overview`: `wants_overview`, and there is memory to disable an adapter that answers from single places alone. A
+    topic, words that occur nowhere, and yes or no go before it.
     """
     wording = question.wording
     if not question.reads_tree:
@@ -63,7 +62,7 @@ def route(question: Question, evidence: Evidence, *, overview: bool) -> Route:
             return Route.MENTIONS
         if evidence.no_term_matches:
             return Route.NO_TERM_MATCHES
-        if question.extractive_only and wording.yes_no:
+        if question.extractive_only and wording.yes_no and not question.judges:
             return Route.YES_NO
     if overview:
         return Route.OVERVIEW

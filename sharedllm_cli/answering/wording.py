@@ -215,6 +215,8 @@ _LEADING = re.compile(
     r"^[^?:,]*[:,]\s+(?=\S)|^(?:and|but|so|then|also|please|und|aber|et|mais|y|pero|e|ma)\b,?\s+", re.I
 )
 """What may stand before the question itself: the part of a document that it names, or a joining word."""
+_NAMED_PART = re.compile(r"(?:in|from|of|according to)\s+[\"“„«][^\"“”„«»]+[\"”“»]\s*:\s+(?=\S)", re.IGNORECASE)
+"""The part that a question is about, in quotation marks before a colon: what follows is a question without its mark, too."""
 _REPORTED = re.compile(
     r"(?:(?:can|could|would|will) you )?(?:please )?(?:tell me|say|check|find out|i wonder|do you know) "
     r"(?:if|whether)\b",
@@ -299,7 +301,9 @@ def asks_yes_no(question: str) -> bool:
         return False
     if _REPORTED.match(asked):
         return True
-    is_question = question.rstrip().endswith("?")
+    named = _NAMED_PART.match(asked)
+    is_question = named is not None or question.rstrip().endswith("?")
+    asked = asked[named.end() :] if named else asked
     while not _begins_as_one(asked, is_question):
         rest = _LEADING.sub("", asked, count=1)
         if rest == asked or not is_question or _ASKS_FIRST.match(asked):

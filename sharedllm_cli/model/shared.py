@@ -66,6 +66,12 @@ class SharedModel:
         own = settings.system is not None or settings.refuse_from is not None
         return config.low_rank is not None and config.refuse_from is not None and not own
 
+    @property
+    def answers_by_kind(self) -> bool:
+        """Whether the kind of a question decides the form of its answer: not for an adapter that learned one form."""
+        config = self.adapter.config
+        return config.kinds or config.low_rank is None
+
     @cached_property
     def lower_replicas(self) -> list[LowerModel]:
         """Copies of the lower model on the other GPUs that have room for one: they share the building of an index."""

@@ -29,6 +29,7 @@ def question(text: str, documents: int = 1, history: tuple[Turn, ...] = (), **ch
         "refuse_from": 0.3,
         "beams": 4,
         "extractive_only": True,
+        "judges": False,
         "answer_tokens": 256,
         "rule": RULE,
     }

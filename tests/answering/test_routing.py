@@ -38,9 +38,18 @@ def test_the_route_of_a_question(text: str) -> None:
     assert routed(text) is ROUTES[text]
 
 
-@pytest.mark.parametrize("text", ["Does it mention bats?", "Is smoking allowed?", "What is this document about?"])
+@pytest.mark.parametrize("text", ["Does it mention bats?", "Is smoking allowed?"])
 def test_an_adapter_that_answers_more_than_places_is_asked(text: str) -> None:
     assert routed(text, extractive_only=False) is Route.PASSAGES
+
+
+def test_a_question_about_the_whole_reads_the_opening_pages_whatever_the_adapter() -> None:
+    assert routed("What is this document about?", extractive_only=False) is Route.OVERVIEW
+
+
+def test_an_adapter_that_learned_to_judge_answers_yes_or_no() -> None:
+    assert routed("Is smoking allowed on the rocks?", judges=True) is Route.PASSAGES
+    assert routed("Does it mention bats?", judges=True) is Route.MENTIONS
 
 
 @pytest.mark.parametrize("text", ROUTES)

@@ -15,6 +15,8 @@ from sharedllm_cli.answering.wording import asks_yes_no
         "Does the boat lie at the landing for longer than an hour?",
         'In "Rent": may the tenant sublet?',
         "According to the manual, is it open in winter?",
+        'In "Lodging": do good tenants get their deposit back',
+        "In “La Rambla”: is la rambla the same as las ramblas",
         "And is it open in winter?",
         "When it rains, is landing allowed?",
         "Can I give notice by email?",
@@ -48,6 +50,9 @@ def test_questions_of_yes_or_no(question: str) -> None:
     "question",
     [
         "When was the lamp lit?",
+        'In "Lodging": when is the rent due',
+        'In "Lodging": list the duties',
+        "do good tenants get their deposit back",
         "Who is the keeper?",
         "What is it?",
         "Is it red or blue?",
