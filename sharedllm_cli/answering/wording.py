@@ -216,7 +216,7 @@ _LEADING = re.compile(
 )
 """What may stand before the question itself: the part of a document that it names, or a joining word."""
 _NAMED_PART = re.compile(r"(?:in|from|of|according to)\s+[\"“„«][^\"“”„«»]+[\"”“»]\s*:\s+(?=\S)", re.IGNORECASE)
-"""The part that a question is about, in quotation marks before a colon: what follows is a question without its mark, too."""
+"""A part of the document, in quotation marks before a colon: what follows asks, with or without a question mark."""
 _REPORTED = re.compile(
     r"(?:(?:can|could|would|will) you )?(?:please )?(?:tell me|say|check|find out|i wonder|do you know) "
     r"(?:if|whether)\b",
