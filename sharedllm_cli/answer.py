@@ -71,6 +71,30 @@ class AnswerSentence:
 
 
 @dataclass(frozen=True)
+class SearchResult:
+    """Passages for a query, best first, and which of its words the documents contain in some form, and which not.
+
+    `policy` scored them; `searched_s` are the seconds that it took.
+    """
+
+    query: str
+    policy: str
+    passages: list[Source]
+    matched: list[str]
+    missing: list[str]
+    searched_s: float
+    warnings: list[str]
+
+    def to_json(self) -> dict[str, Any]:
+        """The object that `search --json` prints."""
+        data = asdict(self)
+        for source in data["passages"]:
+            for name in ("paged", "pages", "read", "supports"):
+                del source[name]
+        return data
+
+
+@dataclass(frozen=True)
 class NotRead:
     """A file that was passed over in a folder or a pattern: its name there, its path, and what it is, in a word."""
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING
 
-from sharedllm_cli.answer import Answer, AnswerSentence, ModelUse, Timing
+from sharedllm_cli.answer import Answer, AnswerSentence, ModelUse, SearchResult, Timing
 from sharedllm_cli.answering.pipeline import Pipeline
 from sharedllm_cli.answering.question import Pages, Question
 from sharedllm_cli.config import Settings
@@ -28,11 +28,13 @@ from sharedllm_cli.index.store import IndexStore
 from sharedllm_cli.model.shared import SharedModel, load_shared, model_use
 from sharedllm_cli.progress import RememberingReporter, Reporter
 from sharedllm_cli.reading.library import Library, OpenDocument, Shelf
-from sharedllm_cli.reading.scoring import leaf_states
+from sharedllm_cli.reading.scoring import leaf_states, score_documents
+from sharedllm_cli.reading.sources import allowed_tokens
 from sharedllm_cli.reading.trees import Trees
 
 if TYPE_CHECKING:
     from sharedllm_cli.planning import PlanRow
+    from sharedllm_cli.reading.found import Search
 
 __all__ = ["Engine", "IndexOutcome", "Library", "OpenDocument"]
 
@@ -105,7 +107,7 @@ class Engine:
         started = perf_counter()
         shelf = Shelf(
             self.store,
-            base.tokenizer,
+            lambda: base.tokenizer,
             base.tokenizer_hash,
             self.shared.tree,
             self.reporter,
@@ -163,6 +165,32 @@ class Engine:
 
         found = plan_documents(arguments, self.settings, self.home, self.store, self.reporter, probe)
         return found.rows, found.failures
+
+    # -- a search ---------------------------------------------------------------------------------------------------
+
+    def search(self, library: Library, asked: Search, *, pages: Pages = None) -> SearchResult:
+        """The best passages for a query by the settings' policy, without an answer; UsageError for missing pages."""
+        started = perf_counter()
+        documents, policy = library.documents, self.settings.policy
+        allowed, remarks = allowed_tokens(documents, pages)
+        scored = score_documents(
+            asked.query,
+            documents,
+            self.shared.base,
+            self.shared.lower,
+            policy,
+            nodes=lambda: self.trees.vectors(documents),
+            stored_states=self.trees.states(documents) if policy == "late" else [None] * len(documents),
+        )
+        return asked.result(
+            library,
+            scored.leaves,
+            scored.lexical,
+            policy=policy,
+            allowed=allowed,
+            remarks=remarks,
+            started=started,
+        )
 
     # -- a question -------------------------------------------------------------------------------------------------
 

@@ -28,6 +28,8 @@ HELP_NAMES = ["-h", "--help"]
 COMMANDS = {
     "ask": ("ask", "ask", "Documents"),
     "chat": ("chat.command", "chat", "Documents"),
+    "search": ("search", "search", "Documents"),
+    "read": ("read", "read", "Documents"),
     "index": ("index", "index", "Documents"),
     "plan": ("index", "plan", "Documents"),
     "train": ("train", "train", "Training"),

@@ -26,15 +26,23 @@ if TYPE_CHECKING:
     from sharedllm_cli.engine import Engine, Library
 
 
-EXAMPLE = 'sharedllm ask book.pdf "Who wrote the letter?"'
+EXAMPLES = {
+    "ask": 'sharedllm ask book.pdf "Who wrote the letter?"',
+    "search": 'sharedllm search book.pdf "letter seal"',
+}
 
 Failures = Sequence[tuple[str, SharedLLMError]]
 
 
-def split_question(arguments: Sequence[str]) -> tuple[list[str], str]:
-    """`DOC... QUESTION` as documents and question; UsageError with an example where one of them is missing."""
+def split_question(arguments: Sequence[str], *, of: str = "ask") -> tuple[list[str], str]:
+    """`DOC... QUESTION` as documents and question; UsageError with an example where one of them is missing.
+
+    `of` is the command: to `search` the last argument is a query, which may be a single word.
+    """
     *documents, question = arguments
-    example = f"for example: {EXAMPLE}"
+    example = f"for example: {EXAMPLES[of]}"
+    if of == "search":
+        return _split_query(documents, question, example)
     if not question.strip():
         raise UsageError("the question is empty", hint=example)
     if not documents:
@@ -60,6 +68,17 @@ def split_question(arguments: Sequence[str]) -> tuple[list[str], str]:
             hint=f'sharedllm ask {shlex.quote(documents[0])} "{words}"',
         )
     return documents, question.strip()
+
+
+def _split_query(documents: list[str], query: str, example: str) -> tuple[list[str], str]:
+    if not query.strip():
+        raise UsageError("the query is empty", hint=example)
+    if not documents:
+        missing = "query" if _exists(query) else "document"
+        raise UsageError(f"no {missing} given: only {query!r}", hint=example)
+    if _exists(query):
+        raise UsageError(f"no query given: the last argument, {query!r}, is a file or folder", hint=example)
+    return documents, query.strip()
 
 
 def _exists(argument: str) -> bool:

@@ -6,7 +6,7 @@ Knows documents and indexes; of the model only its tokenizer.
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -133,12 +133,15 @@ class Library:
 
 
 class Shelf:
-    """Opens documents for one tokenizer and tree; keeps their text and leaves in the store."""
+    """Opens documents for one tokenizer and tree; keeps their text and leaves in the store.
+
+    `tokenizer` gives the tokenizer, and is called only for a document whose leaves are not stored yet.
+    """
 
     def __init__(
         self,
         store: IndexStore,
-        tokenizer: Any,
+        tokenizer: Callable[[], Any],
         tokenizer_hash: str,
         tree: TreeConfig,
         reporter: Reporter,
@@ -210,7 +213,7 @@ class Shelf:
             return OpenDocument(document, leaves, key, True, stored.folder)
         if reason := self._store.explain_new(path, content_hash, [key]):
             self._reporter.note(f"{source.name} is split again: {reason}")
-        leaves = build_leaves(document, self._tokenizer, self._tree)
+        leaves = build_leaves(document, self._tokenizer(), self._tree)
         self._store.write_leaves(content_hash, key, leaves)
         return OpenDocument(document, leaves, key, False, stored.folder)
 
@@ -224,7 +227,7 @@ class Shelf:
         content_hash = document.content_hash  # of the bytes that were read, should the file just have changed
         leaves = stored.leaves(key) if stored else None
         if leaves is None:
-            leaves = build_leaves(document, self._tokenizer, self._tree)
+            leaves = build_leaves(document, self._tokenizer(), self._tree)
         if discard:
             self._store.discard(content_hash)
         folder = self._store.write(document, key, leaves, probe.stamp)

@@ -20,9 +20,9 @@ from sharedllm_cli.context.tree import ChunkTree, Node
 from sharedllm_cli.documents.chunking import plain_ids
 from sharedllm_cli.index.leaves import LeafStates, Leaves
 from sharedllm_cli.reading.library import OpenDocument
+from sharedllm_cli.reading.named import leaves_inside, named_in
 from sharedllm_cli.retrieval import bm25, policies
 from sharedllm_cli.retrieval.bm25 import LexicalScores
-from sharedllm_cli.retrieval.sections import NamedPart, named_part
 
 if TYPE_CHECKING:
     from sharedllm_cli.index.nodes import CompressedSource
@@ -183,34 +183,16 @@ def score_documents(
     first.
     """
     leaves = [opened.leaves for opened in documents]
-    part = _part(question, documents) if policy_name == "hybrid" else None
+    part = named_in(question, documents) if policy_name == "hybrid" else None
     asked = question if part is None else part.question
     ids = plain_ids(base.tokenizer, asked)
     source = QuestionLeaves(asked, ids, leaves, lower, nodes, stored_states)
     inside = (
-        None if part is None else [_inside(opened, spans) for opened, spans in zip(documents, part.spans, strict=True)]
+        None
+        if part is None
+        else [leaves_inside(opened, spans) for opened, spans in zip(documents, part.spans, strict=True)]
     )
     return score(source, leaves, policy_name, preferred=inside)
-
-
-def _part(question: str, documents: Sequence[OpenDocument]) -> NamedPart | None:
-    """The part that a question names, unless nothing else that it asks stands in the documents."""
-    part = named_part(question, [opened.titled for opened in documents])
-    if part is None:
-        return None
-    rest = bm25.scores(part.question, [opened.leaves.lexical for opened in documents])
-    return part if rest.matched else None
-
-
-def _inside(opened: OpenDocument, spans: Sequence[tuple[int, int]]) -> np.ndarray:
-    """Which leaves have some of their text in one of the spans of characters: [leaves]."""
-    leaves = opened.leaves
-    starts = leaves.tokens.starts[leaves.leaf_spans[:, 0]]
-    ends = leaves.tokens.ends[leaves.leaf_spans[:, 1] - 1]
-    found = np.zeros(leaves.leaf_count, dtype=bool)
-    for start, end in spans:
-        found |= (ends > start) & (starts < end)
-    return found
 
 
 def leaf_states(leaves: Leaves, lower: LowerModel, advance: Callable[[int], None]) -> LeafStates:

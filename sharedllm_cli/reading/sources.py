@@ -16,8 +16,8 @@ from sharedllm_cli.config import MAX_SOURCES
 from sharedllm_cli.documents import quotes
 from sharedllm_cli.documents.pages import PageRange, Spans, resolve
 from sharedllm_cli.errors import UsageError
+from sharedllm_cli.generation.nearness import Nearness
 from sharedllm_cli.generation.prompt import PassageText
-from sharedllm_cli.generation.rerank import Nearness
 from sharedllm_cli.reading.library import OpenDocument
 from sharedllm_cli.retrieval.boundaries import TokenText
 from sharedllm_cli.retrieval.passages import Passage

@@ -9,7 +9,7 @@ from typing import Any
 
 from fake_engine import make_answer
 
-from sharedllm_cli.answer import NotRead
+from sharedllm_cli.answer import AnswerSentence, NotRead
 from sharedllm_cli.cli.app import INTERRUPTED
 from sharedllm_cli.cli.reference import ANSWER, EXIT_CODES, reference
 from sharedllm_cli.config import Settings, environment_name, flag
@@ -60,4 +60,8 @@ def test_the_answers_object_is_told_with_all_its_names() -> None:
         return [names(value[0])] if isinstance(value, list) and value and isinstance(value[0], dict) else None
 
     told = json.loads(ANSWER.split("```json\n")[1].split("```")[0])
-    assert names(told) == names(make_answer(not_read=[NotRead("budget.xlsx", "club/budget.xlsx", "Excel")]).to_json())
+    made = make_answer(
+        not_read=[NotRead("budget.xlsx", "club/budget.xlsx", "Excel")],
+        sentences=[AnswerSentence("It is lit at dusk.", [1], [])],
+    )
+    assert names(told) == names(made.to_json())

@@ -39,7 +39,7 @@ def book(tmp_path: Path, store: IndexStore, byte_tokenizer: Any) -> OpenDocument
         sheet.drawString(72, 700, line)
         sheet.showPage()
     sheet.save()
-    return Shelf(store, byte_tokenizer, "bytes", TREE, Silent()).open([str(tmp_path / "book.pdf")]).documents[0]
+    return Shelf(store, lambda: byte_tokenizer, "bytes", TREE, Silent()).open([str(tmp_path / "book.pdf")]).documents[0]
 
 
 def quoted(document: OpenDocument) -> list[Source]:
@@ -143,6 +143,6 @@ def test_damage_is_refused_and_deletion_takes_it_along(
     with pytest.raises(StoredIndexError, match=r"second\.json"):
         store.read_second(book.content_hash, "x")
     with pytest.raises(StoredIndexError, match=r"second\.json"):
-        Shelf(store, byte_tokenizer, "bytes", TREE, Silent()).open([str(tmp_path / "book.pdf")])
+        Shelf(store, lambda: byte_tokenizer, "bytes", TREE, Silent()).open([str(tmp_path / "book.pdf")])
     store.discard(book.content_hash)
     assert not book.index_path.exists()

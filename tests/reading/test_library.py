@@ -43,7 +43,7 @@ def notes() -> Notes:
 
 @pytest.fixture
 def shelf(tmp_path: Path, byte_tokenizer: Any, notes: Notes) -> Shelf:
-    return Shelf(IndexStore(tmp_path / "indexes", notes), byte_tokenizer, "bytes", TREE, notes)
+    return Shelf(IndexStore(tmp_path / "indexes", notes), lambda: byte_tokenizer, "bytes", TREE, notes)
 
 
 def written(folder: Path, name: str, text: str) -> str:
@@ -207,7 +207,8 @@ def test_another_tree_splits_the_stored_text_anew(shelf: Shelf, tmp_path: Path, 
     path = written(tmp_path, "bees.txt", "The bees fly from clover to clover. " * 30)
     first = shelf.open([path]).documents[0]
     larger = type(TREE)(512, 2, (8, 4))
-    other = Shelf(IndexStore(tmp_path / "indexes"), byte_tokenizer, "bytes", larger, Silent()).open([path]).documents[0]
+    shelf = Shelf(IndexStore(tmp_path / "indexes"), lambda: byte_tokenizer, "bytes", larger, Silent())
+    other = shelf.open([path]).documents[0]
     assert not other.text_hit
     assert other.chunks < first.chunks
     assert other.tokens == first.tokens

@@ -73,7 +73,7 @@ def asked(call: Call, book: Path, tokenizer: Any, **options: bool) -> tuple[Libr
     counted.update(reads=0, opens=0)
     probe = probe_first(call, [str(book)], **options)
     store = IndexStore(call.index_folder)
-    library = Shelf(store, tokenizer, "bytes", TREE, Silent(), probe=probe).open([str(book)], **options)
+    library = Shelf(store, lambda: tokenizer, "bytes", TREE, Silent(), probe=probe).open([str(book)], **options)
     page = library.documents[0].document.pages[0]
     found = sources(library.documents, [Passage(0, page.start, page.start + 60, 1.0, 0)])
     assert checked(found, library.documents, store, None)

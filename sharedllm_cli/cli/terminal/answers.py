@@ -138,7 +138,7 @@ def show_sources(
             console.say("")
             console.say(Text(title, style="bold"))
         for number, source in enumerate(sources, shown + 1):
-            place = Text.assemble((f"{number:3}  ", "bold cyan"), *_place(source, several=several))
+            place = Text.assemble((f"{number:3}  ", "bold cyan"), *place_text(source, several=several))
             if title != "Also found" or whole:
                 console.say(place)
                 quote = _quote(source, answer, whole=whole)
@@ -184,7 +184,8 @@ def _quote(source: Source, answer: Answer, *, whole: bool) -> Text:
     return text.append(" …”" if shown.cut_after else "”")
 
 
-def _place(source: Source, *, several: bool) -> list[Text | str | tuple[str, str]]:
+def place_text(source: Source, *, several: bool) -> list[Text | str | tuple[str, str]]:
+    """Where a passage stands: document, page, whether its quote was found there, heading."""
     parts: list[Text | str | tuple[str, str]] = []
     if several or not source.paged:
         parts += [(one_line(source.document), "bold"), "  "]

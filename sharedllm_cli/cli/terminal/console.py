@@ -128,6 +128,10 @@ class Console:
         self.out.write(one_line(text) + "\n")
         self.out.flush()
 
+    def line_as_is(self, text: str) -> None:
+        """A command's result in one line, with the spaces before it."""
+        self.out.write(one_line_indented(text) + "\n")
+
     def line_indented(self, text: str) -> None:
         """A detail below a line of a result."""
         self.out.write(f"  {one_line(text)}\n")

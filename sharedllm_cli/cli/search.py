@@ -1,0 +1,162 @@
+"""`sharedllm search`: the best passages of documents for some words, without an answer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from sharedllm_cli.answer import SearchResult, Source
+from sharedllm_cli.cli.call import Call, calm_libraries
+from sharedllm_cli.cli.options import MODEL, OUTPUT, READING, Pages, Reindex, with_settings
+from sharedllm_cli.cli.preflight import (
+    announce_stdin,
+    exit_code,
+    failure_text,
+    open_documents,
+    page_range,
+    probe_first,
+    refuse_unwritable,
+    report_failures,
+    split_question,
+)
+from sharedllm_cli.cli.terminal.answers import INDENT, excerpt, place_text
+from sharedllm_cli.cli.terminal.console import harmless, one_line
+from sharedllm_cli.config import MAX_SOURCES
+from sharedllm_cli.errors import UsageError
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from sharedllm_cli.reading.library import Library
+
+WORDS, POLICIES = "bm25", ("bm25", "hybrid", "late")
+SHOWN_WORDS = 60
+"""Words of a passage shown at a terminal, in whole sentences; elsewhere and with --verbose all of them."""
+
+
+@with_settings(*MODEL.names, "password", "index_dir")
+def search(
+    call: Call,
+    arguments: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="DOC... QUERY",
+            help="Files (PDF, txt, md, rst, html, epub), folders, globs, or - for standard input; then the words.",
+            show_default=False,
+        ),
+    ],
+    policy: Annotated[
+        str,
+        typer.Option(
+            "--policy",
+            metavar="|".join(POLICIES),
+            help="How passages are scored: bm25 by words, at once; hybrid and late with the model.",
+            rich_help_panel=READING.title,
+        ),
+    ] = WORDS,
+    pages: Pages = None,
+    reindex: Reindex = False,
+    limit: Annotated[
+        int, typer.Option("--limit", "-n", metavar="N", help="Show at most N passages.", rich_help_panel=OUTPUT)
+    ] = MAX_SOURCES,
+    min_score: Annotated[
+        float | None,
+        typer.Option(
+            "--min-score",
+            metavar="X",
+            help="Leave out passages with a lower score.",
+            show_default=False,
+            rich_help_panel=OUTPUT,
+        ),
+    ] = None,
+    files: Annotated[
+        bool,
+        typer.Option(
+            "--files",
+            help="Print only the paths of the documents found, best first.",
+            show_default=False,
+            rich_help_panel=OUTPUT,
+        ),
+    ] = False,
+) -> int:
+    """Find the best passages for some words, with page, heading and exact text.
+
+    It asks no model, and shares the index of `ask`: a document is read once.
+    """
+    documents, query = split_question(arguments, of="search")
+    if policy not in POLICIES:
+        raise UsageError(f"--policy must be one of {', '.join(POLICIES)}, got {policy!r}")
+    if files and call.json:
+        raise UsageError("--files and --json exclude each other")
+    wanted = page_range(pages)
+    announce_stdin(call, documents)
+    from sharedllm_cli.reading.found import Search
+
+    asked = Search(query, limit, min_score)
+    if policy == WORDS:
+        from sharedllm_cli.searching import WordSearcher
+
+        refuse_unwritable(call)
+        probe = probe_first(call, documents, reindex=reindex)
+        calm_libraries(verbose=call.console.verbose)
+        words = WordSearcher(call.settings, home=call.home, reporter=call.console)
+        library = words.open(documents, reindex=reindex, probe=probe)
+        report_failures(call, library.failures)
+        found = words.search(library, asked, pages=wanted)
+    else:
+        settings = replace(call.settings, policy=policy)
+        call = replace(call, resolved=replace(call.resolved, settings=settings))
+        engine, library = open_documents(call, documents, reindex=reindex)
+        found = engine.search(library, asked, pages=wanted)
+    show(call, library, found, files=files)
+    return exit_code(library.failures)
+
+
+def show(call: Call, library: Library, found: SearchResult, *, files: bool) -> None:
+    """Print the passages, or the object of `--json`, or with `files` the paths of their documents."""
+    console = call.console
+    if call.json:
+        shown = found.to_json()
+        shown["warnings"] += [failure_text(name, error) for name, error in library.failures]
+        shown["not_read"] = [asdict(file) for file in library.not_read]
+        console.json(shown)
+        return
+    console.warn_all(found.warnings)
+    if files:
+        paths = {opened.name: opened.path or opened.name for opened in library.documents}
+        for name in dict.fromkeys(source.document for source in found.passages):
+            console.line(paths[name])
+        return
+    for number, source in enumerate(found.passages, 1):
+        for line in _passage(number, source, found, several=len(library.documents) > 1, whole=console.verbose):
+            console.result(line)
+    if not found.passages:
+        console.note(_nothing(found))
+    elif found.missing:
+        console.note(f"words that the documents do not contain: {', '.join(map(one_line, found.missing))}")
+
+
+def _passage(
+    number: int, source: Source, found: SearchResult, *, several: bool, whole: bool
+) -> Sequence[RenderableType]:
+    from rich.padding import Padding
+    from rich.text import Text
+
+    head = Text.assemble((f"{number:3}  ", "bold cyan"), *place_text(source, several=several))
+    head.append(f"  {source.score:.2f}", style="dim")
+    shown = excerpt(harmless(source.quote), found.query, whole=whole, most=SHOWN_WORDS)
+    words = Text("… " if shown.cut_before else "")
+    for place, (word, wanted) in enumerate(zip(shown.words, shown.wanted, strict=True)):
+        words.append(" " if place else "")
+        words.append(word, style="bold" if wanted else "")
+    words.append(" …" if shown.cut_after else "")
+    return [head, Padding(words, (0, 0, 0, len(INDENT)))]
+
+
+def _nothing(found: SearchResult) -> str:
+    if found.missing and not found.matched:
+        return f"the documents contain none of these words: {', '.join(map(one_line, found.missing))}"
+    return "no passage was found"
