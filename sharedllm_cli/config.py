@@ -10,6 +10,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable, Mapping
 from dataclasses import Field, dataclass, field, fields, replace
+from math import isfinite
 from typing import Any, Literal, cast, get_args
 
 from sharedllm_cli.errors import UsageError
@@ -160,7 +161,11 @@ def _knob(
 
 
 def _at_least(minimum: float) -> Callable[[Any], str | None]:
-    return lambda value: None if value is None or value >= minimum else f"must be at least {minimum:g}"
+    def check(value: Any) -> str | None:
+        fits = value is None or (isfinite(value) and value >= minimum)
+        return None if fits else f"must be at least {minimum:g}"
+
+    return check
 
 
 def _from_to(minimum: int, maximum: int) -> Callable[[Any], str | None]:

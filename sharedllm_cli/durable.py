@@ -30,13 +30,19 @@ _FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
 def writing(folder: Path, elsewhere: str = "choose another folder") -> Iterator[None]:
     """Translate what the operating system refuses while `folder` is written; `elsewhere` says how to write another.
 
-    Raises ResourceError for a full disk and UsageError for a folder that may not be written.
+    Raises ResourceError for a full disk or a file larger than is allowed, UsageError for a folder that may not or
+    can't be written.
     """
     try:
         yield
     except OSError as problem:
         if problem.errno in FULL:
             raise ResourceError(f"the disk of {folder} is full", hint=f"free some space, or {elsewhere}") from problem
+        if problem.errno == errno.EFBIG:
+            raise ResourceError(
+                f"a file in {folder} would be larger than this shell or disk allows",
+                hint=f"raise the limit (ulimit -f), or {elsewhere}",
+            ) from problem
         if problem.errno in _FORBIDDEN:
             reason = (problem.strerror or str(problem)).lower()
             raise UsageError(f"{folder} can't be written: {reason}", hint=elsewhere) from problem
@@ -50,7 +56,10 @@ def make_private_folder(folder: Path) -> None:
         missing.append(folder)
         folder = folder.parent
     for path in reversed(missing):
-        path.mkdir(mode=PRIVATE_FOLDER, exist_ok=True)
+        try:
+            path.mkdir(mode=PRIVATE_FOLDER, exist_ok=True)
+        except FileNotFoundError as problem:  # its parent is there: one of the folders in which a system shows itself
+            raise PermissionError(errno.EPERM, "no folder can be made there", str(path)) from problem
 
 
 def write_bytes(path: Path, data: bytes, *, sync: bool = True) -> None:

@@ -70,10 +70,14 @@ def test_a_file_and_its_bytes_have_one_hash(tmp_path: Path) -> None:
     assert durable.sha256_of_text("é\ud800") == durable.sha256_of_bytes(b"\xc3\xa9\xed\xa0\x80")
 
 
+BIG = "raise the limit (ulimit -f), or choose another --out"
+
+
 @pytest.mark.parametrize(
     ("number", "kind", "message", "hint"),
     [
         (errno.ENOSPC, ResourceError, "the disk of {} is full", "free some space, or choose another --out"),
+        (errno.EFBIG, ResourceError, "a file in {} would be larger than this shell or disk allows", BIG),
         (errno.EACCES, UsageError, "{} can't be written: permission denied", "choose another --out"),
     ],
 )
@@ -83,6 +87,15 @@ def test_what_the_system_refuses_is_told_with_the_way_out(
     with pytest.raises(kind) as caught, durable.writing(tmp_path, "choose another --out"):
         raise OSError(number, "Permission denied")
     assert (caught.value.message, caught.value.hint) == (message.format(tmp_path), hint)
+
+
+def test_a_folder_that_no_one_can_make_is_forbidden(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(self: Path, *_: object, **__: object) -> None:
+        raise FileNotFoundError(errno.ENOENT, "No such file or directory", str(self))
+
+    monkeypatch.setattr(Path, "mkdir", refused)
+    with pytest.raises(UsageError, match="can't be written: no folder can be made there"), durable.writing(tmp_path):
+        durable.make_private_folder(tmp_path / "indexes")
 
 
 def test_other_refusals_stay_what_they_are(tmp_path: Path) -> None:

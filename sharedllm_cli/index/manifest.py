@@ -309,8 +309,14 @@ def unsealed(data: bytes) -> dict[str, Any] | None:
 
 
 def carries_seal(data: bytes) -> bool:
-    """Whether a file looks as if `sealed` had written it, whole or not; an empty one does."""
-    return not data or b'"seal"' in data or not data.startswith(b"{")
+    """Whether a file looks as if `sealed` had written it, whole or not; an empty one does, and one that was cut off."""
+    if not data or b'"seal"' in data or not data.startswith(b"{"):
+        return True
+    try:
+        json.loads(data)
+    except ValueError:
+        return True
+    return False
 
 
 def _spelled(value: dict[str, Any]) -> bytes:

@@ -15,8 +15,8 @@ from sharedllm_cli.cli.terminal.tables import amount, duration, number_of, page_
 from sharedllm_cli.errors import DocumentError
 
 REFRESHES_A_SECOND = 10
-HOSTILE = "[bold]x[/bold]\x1b[2J\x1b]0;owned\x07\x9b31m\r\u202eevil\x00\x7f :smile: [/]"
-OBEYED = ["\x1b", "\x07", "\x9b", "\r", "\u202e", "\x00", "\x7f"]
+HOSTILE = "[bold]x[/bold]\x1b[2J\x1b]0;owned\x07\x9b31m\r\u202eevil\x00\x7f\u061c\ufff9\U000e0041 :smile: [/]"
+OBEYED = ["\x1b", "\x07", "\x9b", "\r", "\u202e", "\x00", "\x7f", "\u061c", "\ufff9", "\U000e0041"]
 
 
 @pytest.fixture

@@ -131,6 +131,14 @@ def test_ask_help_is_short(capsys: pytest.CaptureFixture[str]) -> None:
     assert len(options) <= 17
 
 
+@pytest.mark.parametrize("value", ["inf", "nan", "-1"])
+def test_a_temperature_is_a_number_of_at_least_0(value: str, tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("x")
+    ran = call(Script(), "ask", str(tmp_path / "a.txt"), "Why?", "--temperature", value)
+    assert ran.code == 2
+    assert "--temperature must be at least 0" in ran.err
+
+
 def test_a_mistake_in_an_option_points_to_where_it_stands() -> None:
     assert "hint: see: sharedllm ask --help-all\n" in call(Script(), "ask", "book.pdf", "When?", "--top-p", "7").err
     assert "hint: see: sharedllm indexes list --help\n" in call(Script(), "indexes", "list", "--top-p", "7").err

@@ -277,6 +277,13 @@ def test_the_index_of_another_program_is_refused_with_a_hint(copy: IndexStore) -
     assert raised.value.hint
 
 
+def test_a_manifest_that_was_cut_off_is_called_damaged(copy: IndexStore) -> None:
+    path = folder_of(copy) / "text" / MANIFEST
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with pytest.raises(StoredIndexError, match="is damaged"):
+        copy.read_text(DOCUMENT.content_hash)
+
+
 def test_a_part_of_another_document_is_refused(copy: IndexStore, byte_tokenizer: Any) -> None:
     other = sample_document("other.txt")
     text_and_leaves(copy, other, byte_tokenizer)

@@ -22,8 +22,12 @@ if TYPE_CHECKING:
 
     from sharedllm_cli.cli.terminal.screen import Bar, Bars
 
-CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
-"""Everything a terminal may obey instead of show: C0 but tab and line feed, DEL, C1, direction marks, surrogates."""
+CONTROLS = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u180e\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"
+    "\ud800-\udfff\U000e0000-\U000e007f]"
+)
+"""Everything a terminal may obey instead of show: C0 but tab and line feed, DEL, C1, marks of direction and others that
+have no width, tags, surrogates. The joiners U+200C and U+200D spell words, and stay."""
 
 
 UNBOUNDED = 100_000
@@ -48,7 +52,7 @@ def one_line_indented(text: str) -> str:
 def to_json(value: Any, *, indent: int | None = 2) -> str:
     """JSON in which every character that a terminal may obey is written as an escape."""
     text = json.dumps(value, ensure_ascii=False, indent=indent)
-    return CONTROLS.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
+    return CONTROLS.sub(lambda match: json.dumps(match[0])[1:-1], text)
 
 
 class Console:
