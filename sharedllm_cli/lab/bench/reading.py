@@ -38,7 +38,7 @@ Read = Callable[[Path], tuple[str, int]]
 
 
 def words(text: str) -> list[str]:
-    """The words of a text in one form: `10⁶` is the two words `10 ^6`, `2½` is `2 1/2`, Japanese is letter by letter."""
+    """The words of a text in one form: `10⁶` is the two words `10 ^6`, `2½` is `2 1/2`, Japanese goes by letters."""
     text = _RAISED_RUN.sub(lambda run: "^" + run[0].translate(_RAISED), text)
     text = _FRACTION.sub(lambda found: f"{found[1]} {unicodedata.normalize('NFKC', found[2])}", text)
     text = unicodedata.normalize("NFKC", text).replace("\u00ad", "").replace("⁄", "/")

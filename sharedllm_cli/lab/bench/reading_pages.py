@@ -8,7 +8,6 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-NOTE = re.compile(r"\[\[(.*?)\]\]")
 INLINE = re.compile(r"\^\{(?P<raised>.*?)\}|_\{(?P<lowered>.*?)\}|\[\[(?P<note>.*?)\]\]")
 MARK = "\ue000"
 """Stands before the number of a note mark in a truth: the mark may be read as `2`, `[2]` or `^2`."""
@@ -75,7 +74,9 @@ def truth(sheet: Sheet) -> Truth:
     flow = "\n".join(linear(part) for part in parts)
     heads = (sheet.head,) if sheet.head else ()
     numbers = " ".join(str(number) for number in range(1, 10)) if sheet.head else ""
-    return Truth(flow, (*heads, *sheet.asides, *notes), f"{sheet.head} {sheet.head} {sheet.head} {numbers} {sheet.stamp}")
+    return Truth(
+        flow, (*heads, *sheet.asides, *notes), f"{sheet.head} {sheet.head} {sheet.head} {numbers} {sheet.stamp}"
+    )
 
 
 def grid(
@@ -96,24 +97,24 @@ def by_columns(pieces: tuple[Piece, ...]) -> tuple[int, ...]:
 
 
 MILLS = (
-    "The valley of the Orrin has eleven water mills, and seven of them still grind. The oldest was built by a miller's "
-    "widow in the dry summer of 1764, when the upper ford could be crossed on foot. Her ledgers name every farm that "
-    "brought barley, and the price that each paid for a sack.",
-    "Visitors reach the first mill by the lane behind the chapel. The wheel turns from April until the first frost; in "
-    "winter the sluice is closed, because floating ice would break the paddles. A bell rings before the gate opens, so "
-    "that nobody stands in the channel when the water comes.",
-    "Below the bridge the river divides around an island of alders. Otters live there, and the parish forbids dogs from "
-    "March to July. The footpath keeps to the eastern bank, past a row of cottages that once housed the coopers who made "
-    "barrels for the brewery at Fenwick.",
-    "The brewery closed after a fire that began in the drying loft. Its chimney remains, and storks nested on it twice. "
-    "A plaque beside the yard lists nineteen apprentices with their wages, which were paid partly in coal. The youngest, "
-    "Edith Marl, later kept the lighthouse on Scarp Head.",
-    "From the lighthouse one sees three counties. The lamp was lit by whale oil, then by gas, and since 1931 by a small "
-    "generator in the former stable. Keepers wrote the weather into a book four times a day; a storm of nine days fills "
-    "a whole volume, with hardly a sentence repeated.",
-    "Those volumes are now copied by pupils of the village school. Each class takes one decade and compares rainfall "
-    "with harvests. Their tables hang in the hall, next to a painted map on which fields carry the names that farmers "
-    "used: Long Acre, Gallows Patch, Honeycomb and Little Egypt.",
+    "The valley of the Orrin has eleven water mills, and seven of them still grind. The oldest was built by a "
+    "miller's widow in the dry summer of 1764, when the upper ford could be crossed on foot. Her ledgers name "
+    "every farm that brought barley, and the price that each paid for a sack.",
+    "Visitors reach the first mill by the lane behind the chapel. The wheel turns from April until the first "
+    "frost; in winter the sluice is closed, because floating ice would break the paddles. A bell rings before the "
+    "gate opens, so that nobody stands in the channel when the water comes.",
+    "Below the bridge the river divides around an island of alders. Otters live there, and the parish forbids "
+    "dogs from March to July. The footpath keeps to the eastern bank, past a row of cottages that once housed the "
+    "coopers who made barrels for the brewery at Fenwick.",
+    "The brewery closed after a fire that began in the drying loft. Its chimney remains, and storks nested on it "
+    "twice. A plaque beside the yard lists nineteen apprentices with their wages, which were paid partly in coal. "
+    "The youngest, Edith Marl, later kept the lighthouse on Scarp Head.",
+    "From the lighthouse one sees three counties. The lamp was lit by whale oil, then by gas, and since 1931 by a "
+    "small generator in the former stable. Keepers wrote the weather into a book four times a day; a storm of "
+    "nine days fills a whole volume, with hardly a sentence repeated.",
+    "Those volumes are now copied by pupils of the village school. Each class takes one decade and compares "
+    "rainfall with harvests. Their tables hang in the hall, next to a painted map on which fields carry the names "
+    "that farmers used: Long Acre, Gallows Patch, Honeycomb and Little Egypt.",
 )
 
 HEADING = ("Metal", "Density", "Melts at", "Found near")
@@ -161,10 +162,10 @@ SLIDE = (
     Piece(16, 120, "Ferry committee, spring meeting", 9),
 )
 ARABIC = (
-    "بنى الصيادون ميناء صغيرا قرب القرية في العام الأول بعد الفيضان. لا يدخل الميناء إلا القوارب الخفيفة، لأن الماء قليل "
-    "العمق عند المدخل.",
-    "في المساء يعود الرجال بالسمك إلى السوق، ثم يصلحون الشباك تحت ضوء المصابيح. كان للمدينة سور قديم، ولم يبق منه إلا برج "
-    "واحد.",
+    "بنى الصيادون ميناء صغيرا قرب القرية في العام الأول بعد الفيضان. لا يدخل الميناء إلا "
+    "القوارب الخفيفة، لأن الماء قليل العمق عند المدخل.",
+    "في المساء يعود الرجال بالسمك إلى السوق، ثم يصلحون الشباك تحت ضوء المصابيح. كان للمدينة سور "
+    "قديم، ولم يبق منه إلا برج واحد.",
 )
 HEBREW = (
     "הספרייה של הכפר נפתחה בבית אבן ישן ליד הבאר. בכל יום רביעי באים ילדים לשמוע סיפורים על הים ועל ההרים.",
@@ -194,8 +195,8 @@ SHEETS: tuple[Sheet, ...] = (
         (
             "The reservoir holds 4.7 × 10^{6} m^{3} of water, and its surface measures 38^{2} m^{2}. A litre of H_{2}O "
             "weighs one kilogram; CO_{2} is heavier than air.",
-            "Light needs 3.3 × 10^{-9} s for a metre. The sum x^{2} + y^{2} = 25 describes a ring, and the flow reaches "
-            "12 m s^{-1} at −4 °C.",
+            "Light needs 3.3 × 10^{-9} s for a metre. The sum x^{2} + y^{2} = 25 describes a ring, and the flow "
+            "reaches 12 m s^{-1} at −4 °C.",
             "The ladder is 2½ feet long, and ¾ of it stands in the water, less than 0.05 % of the depth.",
         ),
     ),

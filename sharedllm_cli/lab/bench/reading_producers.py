@@ -11,7 +11,7 @@ from html import escape
 from pathlib import Path
 
 from sharedllm_cli.errors import ResourceError
-from sharedllm_cli.lab.bench.reading_pages import INLINE, NOTE, Piece, Sheet
+from sharedllm_cli.lab.bench.reading_pages import INLINE, Piece, Sheet
 
 WIDTH, HEIGHT = 148, 210
 """Millimetres: A5 paper."""
@@ -87,6 +87,7 @@ _TEX |= {"¾": r"\textthreequarters{}", "<": "$<$", "–": "--"}
 
 def latex(sheet: Sheet) -> bytes:
     """A source for pdflatex."""
+
     def inline(text: str) -> str:
         return _inline(
             text,
@@ -118,7 +119,9 @@ def latex(sheet: Sheet) -> bytes:
         lines.append(rf"\AddToHook{{shipout/background}}{{\put(25mm,-160mm){{{mark}}}}}")
     for piece in _in_order(sheet):
         font = rf"\fontsize{{{piece.size}}}{{{piece.size}}}\selectfont "
-        lines.append(rf"\AddToHook{{shipout/foreground}}{{\put({piece.x}mm,-{piece.y}mm){{{font}{quote(piece.text)}}}}}")
+        lines.append(
+            rf"\AddToHook{{shipout/foreground}}{{\put({piece.x}mm,-{piece.y}mm){{{font}{quote(piece.text)}}}}}"
+        )
     lines.append(r"\begin{document}" + (r"\begin{landscape}" if sheet.turned == "text" else ""))
     if sheet.title:
         heading = rf"{{\Large\bfseries {quote(sheet.title)}\par\bigskip}}"
@@ -155,7 +158,9 @@ def html(sheet: Sheet) -> bytes:
     wide, high = _size(sheet)
     margin = 0 if sheet.pieces else 18
     turned = "page-orientation: rotate-right;" if sheet.turned == "page" else ""
-    heads = f'@top-center {{ content: "{sheet.head}" }} @bottom-center {{ content: counter(page) }}' if sheet.head else ""
+    heads = (
+        f'@top-center {{ content: "{sheet.head}" }} @bottom-center {{ content: counter(page) }}' if sheet.head else ""
+    )
     flow = "columns: 2; column-gap: 6mm;" if sheet.columns == 2 else ""
     flow += "text-align: justify;" if sheet.narrow else ""
     flow += "margin-right: 30mm; position: relative;" if sheet.asides else ""
@@ -163,12 +168,13 @@ def html(sheet: Sheet) -> bytes:
     direction = "rtl" if sheet.language in ("ar", "he") else "ltr"
     lines = [
         f'<!DOCTYPE html><html lang="{sheet.language}" dir="{direction}"><meta charset="utf-8"><title>-</title><style>',
-        f"@page {{ size: {wide}mm {high}mm; margin: {margin}mm; {turned} {heads} }}",
-        "body { margin: 0; font: 10pt/1.35 'DejaVu Serif', 'DejaVu Sans', 'Droid Sans Fallback' } td { padding: 1mm 3mm }",
+        f"@page {{ size: {wide}mm {high}mm; margin: {margin}mm; {turned} {heads if sheet.head else ''} }}",
+        "body { margin: 0; font: 10pt/1.35 'DejaVu Serif', 'DejaVu Sans', 'Droid Sans Fallback' }",
+        "td { padding: 1mm 3mm }",
         ".at { position: absolute; white-space: pre; line-height: 1 } h1 { font-size: 15pt } p { margin: 0 0 2mm }",
         "aside { position: absolute; left: 100%; margin-left: 4mm; width: 24mm; font-size: 8pt }",
         ".notes { position: absolute; top: 150mm; font-size: 8pt }",
-        f".stamp {{ position: fixed; top: 80mm; font-size: 30pt; color: silver; transform: rotate(-45deg) }}</style>",
+        ".stamp { position: fixed; top: 80mm; font-size: 30pt; color: silver; transform: rotate(-45deg) }</style>",
     ]
     if sheet.stamp:
         lines.append(f'<div class="stamp">{sheet.stamp}</div>')
@@ -193,6 +199,7 @@ def html(sheet: Sheet) -> bytes:
 
 # LibreOffice
 
+_OASIS = "urn:oasis:names:tc:opendocument:xmlns"
 _SPACES = {name: name for name in ("office", "style", "text", "table")}
 _SPACES |= {"draw": "drawing", "fo": "xsl-fo-compatible", "svg": "svg-compatible"}
 _LOCALE = {"en": ("en", "GB"), "ar": ("ar", "EG"), "he": ("he", "IL"), "ja": ("ja", "JP")}
@@ -208,7 +215,9 @@ def flat_odf(sheet: Sheet) -> bytes:
         f'fo:margin-right="{30 if sheet.asides else 18}mm" style:writing-mode="{mode}"/>'
     )
     gap = '<style:header-footer-properties fo:margin-bottom="4mm" fo:margin-top="4mm"/>'
-    hook = "".join(f"<style:{end}-style>{gap}</style:{end}-style>" for end in ("header", "footer")) if sheet.head else ""
+    hook = (
+        "".join(f"<style:{end}-style>{gap}</style:{end}-style>" for end in ("header", "footer")) if sheet.head else ""
+    )
     fonts = "".join(f'{name}="{value}" ' for name, value in _fonts(sheet.language))
     styles = [
         f'<style:page-layout style:name="L">{page}{hook}</style:page-layout>',
@@ -224,7 +233,9 @@ def flat_odf(sheet: Sheet) -> bytes:
         _frame_style("A", ""),
     ]
     kind = "presentation" if sheet.pieces else "text"
-    spaces = " ".join(f'xmlns:{name}="urn:oasis:names:tc:opendocument:xmlns:{space}:1.0"' for name, space in _SPACES.items())
+    spaces = " ".join(
+        f'xmlns:{name}="urn:oasis:names:tc:opendocument:xmlns:{space}:1.0"' for name, space in _SPACES.items()
+    )
     head = f"<style:header><text:p>{escape(sheet.head)}</text:p></style:header>" if sheet.head else ""
     foot = "<style:footer><text:p><text:page-number/></text:p></style:footer>" if sheet.head else ""
     body = _slide(sheet) if sheet.pieces else _writer(sheet)
