@@ -72,11 +72,10 @@ def truth(sheet: Sheet) -> Truth:
 
     parts = [sheet.title, *sheet.flow, *(" ".join(row) for row in sheet.rows), *(piece.text for piece in sheet.pieces)]
     flow = "\n".join(linear(part) for part in parts)
-    heads = (sheet.head,) if sheet.head else ()
-    numbers = " ".join(str(number) for number in range(1, 10)) if sheet.head else ""
-    return Truth(
-        flow, (*heads, *sheet.asides, *notes), f"{sheet.head} {sheet.head} {sheet.head} {numbers} {sheet.stamp}"
-    )
+    if not sheet.head:
+        return Truth(flow, (*sheet.asides, *notes), sheet.stamp)
+    numbers = " ".join(str(number) for number in range(1, 10))
+    return Truth(flow, (sheet.head, *sheet.asides, *notes), f"{' '.join([sheet.head] * 8)} {numbers}")
 
 
 def grid(
