@@ -1,8 +1,8 @@
 """How well documents are read: `python -m sharedllm_cli.lab.bench.reading --out reading.json`.
 
 Pages of known text, made by the producers that are installed, are read as `ask` reads them and compared word by word:
-the share of words in the right order, words lost, words invented, seconds a page. `--pages FOLDER` keeps the PDFs and
-makes only those that it lacks. Tables go to standard output.
+the share of words in the right order, words lost, words invented, seconds of the processor a page. `--pages FOLDER`
+keeps the PDFs and makes only those that it lacks. The table goes to standard output.
 
 Words are compared without punctuation at their ends. What changes a meaning is not forgiven: `10^6` and `10⁶` are the
 same, `106` and `10 6` are not.
@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from time import perf_counter
+from time import process_time
 
 from sharedllm_cli.documents import readers
 from sharedllm_cli.documents.sources import SourceFile
@@ -136,12 +136,12 @@ def measure(made: Iterable[tuple[Producer, str, Path]], read: Read, repeats: int
     for producer, kind, path in made:
         seconds = []
         for _ in range(repeats):
-            started = perf_counter()
+            started = process_time()
             try:
                 text, pages = read(path)
             except SharedLLMError:
                 text, pages = "", 1
-            seconds.append(perf_counter() - started)
+            seconds.append(process_time() - started)
         scores.append(Score(producer.name, kind, pages, *compare(truths[kind], text), min(seconds)))
     return scores
 

@@ -210,9 +210,11 @@ def flat_odf(sheet: Sheet) -> bytes:
     wide, high = _size(sheet)
     mode = "rl-tb" if sheet.language in ("ar", "he") else "tb-rl" if sheet.vertical else "lr-tb"
     justified = ' fo:text-align="justify"' if sheet.narrow else ""
+    margins = {"left": 18, "right": 30 if sheet.asides else 18, "top": 18, "bottom": 18}
+    around = " ".join(f'fo:margin-{side}="{size}mm"' for side, size in margins.items())
     page = (
-        f'<style:page-layout-properties fo:page-width="{wide}mm" fo:page-height="{high}mm" fo:margin="18mm" '
-        f'fo:margin-right="{30 if sheet.asides else 18}mm" style:writing-mode="{mode}"/>'
+        f'<style:page-layout-properties fo:page-width="{wide}mm" fo:page-height="{high}mm" '
+        f'style:writing-mode="{mode}" {around}/>'
     )
     gap = '<style:header-footer-properties fo:margin-bottom="4mm" fo:margin-top="4mm"/>'
     hook = (
@@ -307,10 +309,10 @@ def _writer(sheet: Sheet) -> str:
     for number, text in enumerate(sheet.flow):
         aside = ""
         if number < len(sheet.asides):
+            told = f'<text:p text:style-name="T">{escape(sheet.asides[number])}</text:p>'
             aside = (
                 f'<draw:frame draw:style-name="A" text:anchor-type="paragraph" svg:x="{WIDTH - 27}mm" svg:y="0mm" '
-                f'svg:width="22mm"><draw:text-box fo:min-height="5mm"><text:p>{escape(sheet.asides[number])}</text:p>'
-                "</draw:text-box></draw:frame>"
+                f'svg:width="22mm"><draw:text-box fo:min-height="5mm">{told}</draw:text-box></draw:frame>'
             )
         lines.append(f'<text:p text:style-name="T">{aside}{inline(text)}</text:p>')
     if sheet.columns == 2:
