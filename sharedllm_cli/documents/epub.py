@@ -12,9 +12,11 @@ from __future__ import annotations
 
 import lzma
 import posixpath
+import re
 import struct
 import zipfile
 import zlib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from io import BytesIO
 from urllib.parse import unquote
@@ -49,6 +51,11 @@ LONGEST_HEADING = 200
 """Characters before the first mark of a part that may be no more than its heading."""
 _ROMAN = {"i": 1, "v": 5, "x": 10, "l": 50, "c": 100, "d": 500, "m": 1000}
 _SENTENCE_ENDS = tuple(".!?…:;,\"'”’»)")
+
+
+_READABLE = ("application/xhtml+xml", "text/html", "image/svg+xml", "application/x-dtbook+xml", "text/x-oeb1-document")
+"""Media types of a part that has text; a part of another one, such as a picture, may name another in its place."""
+_PICTURE = re.compile(r"<(?:\w+:)?(?:img|image|picture|object|video|canvas)\b", re.IGNORECASE)
 
 
 class _DamagedMemberError(Exception):
@@ -87,11 +94,14 @@ class _Book:
         pages: list[ExtractedPage] = []
         label: str | None = None
         warnings: list[str] = []
+        pictures: list[int] = []
         for number, member in enumerate(package.spine, 1):
             try:
                 text, remarks = decode(self._read(member), f"{self.name}, {member}")
                 warnings += remarks
                 found = markup.from_html(text, print_pages=marks.get(member, {}))
+                if not found.text.strip() and _PICTURE.search(text):
+                    pictures.append(number)
             except (_DamagedMemberError, etree.LxmlError):
                 warnings.append(f"{self.name}: part {number} ({member}) is missing or damaged")
                 found = markup.MarkupText("", ())
@@ -103,6 +113,7 @@ class _Book:
             title = next((title for title, _, target in titles if target == member), None)
             pieces, label = _cut(found, number, title, label)
             pages += pieces
+        warnings += _only_pictures(self.name, pictures, len(package.spine))
         number_of = {member: number for number, member in reversed(list(enumerate(package.spine, 1)))}
         outline = tuple(
             OutlineEntry(title, level, number_of[target]) for title, level, target in titles if target in number_of
@@ -141,15 +152,19 @@ class _Book:
         root = self._xml(path)
         folder = posixpath.dirname(path)
         manifest: dict[str, str] = {}
+        instead: dict[str, str] = {}
         navigation = ncx = None
         for item in root.iter("{*}item"):
             member = _member(folder, _attribute(item, "href"))
             manifest[_attribute(item, "id")] = member
+            if _attribute(item, "media-type") not in _READABLE:
+                instead[_attribute(item, "id")] = _attribute(item, "fallback")
             if "nav" in _attribute(item, "properties").split():
                 navigation = member
             if _attribute(item, "media-type") == "application/x-dtbncx+xml":
                 ncx = member
-        order = [manifest.get(_attribute(item, "idref")) for item in root.iter("{*}itemref")]
+        listed = [_attribute(item, "idref") for item in root.iter("{*}itemref")]
+        order = [manifest.get(_with_text(item, manifest, instead)) for item in listed]
         spine = tuple(member for member in order if member is not None)
         if not spine:
             raise DocumentError(f"{self.name} is a damaged epub: it lists no chapters", hint="download it again")
@@ -225,6 +240,26 @@ class _Book:
 def _attribute(element: etree._Element, name: str) -> str:
     """An attribute by its local name, whatever its namespace; empty where there is none."""
     return next((str(value) for key, value in element.attrib.items() if etree.QName(key).localname == name), "")
+
+
+def _with_text(item: str, manifest: Mapping[str, str], instead: Mapping[str, str]) -> str:
+    """The item itself, or the first of those named in its place that has text."""
+    met, found = {item}, item
+    while found in instead:
+        found = instead[found]
+        if found not in manifest or found in met:
+            return item
+        met.add(found)
+    return found
+
+
+def _only_pictures(name: str, parts: Sequence[int], of: int) -> tuple[str, ...]:
+    """The warning that names the parts which show pictures and have no text."""
+    if not parts:
+        return ()
+    shown = ", ".join(map(str, parts[:8])) + (", …" if len(parts) > 8 else "")
+    which = f"part {shown} of {of} shows" if len(parts) == 1 else f"{len(parts)} of {of} parts ({shown}) show"
+    return (f"{name}: {which} pictures and no text",)
 
 
 def _text(element: etree._Element) -> str:

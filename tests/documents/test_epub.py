@@ -90,6 +90,49 @@ def test_a_missing_part_is_told_and_the_rest_read() -> None:
     assert document.pages_without_text == (2,)
 
 
+PICTURE = PAGE.format('<img src="plate.jpg"/>')
+
+
+def test_parts_that_only_show_pictures_are_told() -> None:
+    document = read(make_epub(**{"OPS/ch one.xhtml": PICTURE}))
+    assert document.warnings == ("made.epub: part 1 of 2 shows pictures and no text",)
+    assert "pear" in document.text
+    assert read(make_epub(**{"OPS/ch one.xhtml": PAGE.format("")})).warnings == (), "a blank part lacks nothing"
+
+
+def test_many_parts_of_pictures_are_one_warning() -> None:
+    items = "".join(f'<item id="p{n}" href="p{n}.xhtml" media-type="application/xhtml+xml"/>' for n in range(9))
+    spine = "".join(f'<itemref idref="p{n}"/>' for n in range(9))
+    opf = OPF.replace("</manifest><spine>", f"{items}</manifest><spine>{spine}")
+    document = read(make_epub(**{f"OPS/p{n}.xhtml": PICTURE for n in range(9)}, **{"OPS/book.opf": opf}))
+    [warning] = document.warnings
+    assert warning == "made.epub: 9 of 11 parts (1, 2, 3, 4, 5, 6, 7, 8, …) show pictures and no text"
+
+
+@pytest.mark.parametrize(
+    ("chain", "text"),
+    [
+        ({"pic": "two"}, "The second says pear."),
+        ({"pic": "old", "old": "two"}, "The second says pear."),
+        ({"pic": "old", "old": "pic"}, ""),
+        ({"pic": "nothing"}, ""),
+    ],
+)
+def test_a_picture_in_the_spine_gives_way_to_what_it_names_in_its_place(chain: dict[str, str], text: str) -> None:
+    kinds = {"pic": "image/png", "old": "application/octet-stream"}
+    items = "".join(
+        f'<item id="{item}" href="{item}.bin" media-type="{kinds[item]}" fallback="{other}"/>'
+        for item, other in chain.items()
+    )
+    opf = OPF.replace("</manifest>", f"{items}</manifest>").replace('"two"/></spine>', '"pic"/></spine>')
+    document = read(
+        make_epub(**{"OPS/book.opf": opf, "OPS/pic.bin": b"\x89PNG\r\n\x1a\n\0\0", "OPS/old.bin": b"\0\1\2"})
+    )
+    page = document.pages[1]
+    assert document.text[page.start : page.end] == text
+    assert bool(document.warnings) == (not text), "what has no text is told"
+
+
 def packed(data: bytes, method: int) -> bytes:
     """The same book, its members packed in another way."""
     target = io.BytesIO()
