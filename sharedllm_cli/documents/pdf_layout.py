@@ -1,0 +1,477 @@
+"""The order in which a PDF's page is read aloud, from the places of its characters, whatever the order of drawing.
+
+A page is cut at the white strips between its columns, with the lines that cross a strip (a title over both columns)
+between the parts above and below. What stands left and right of a strip is either columns, read one after the other, or
+cells, read row by row; `_Region.verdict` says by what. Turned text is read apart, behind the rest.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from sharedllm_cli.documents.pdf_characters import PagePieces, Piece
+from sharedllm_cli.documents.pdf_lines import Segment, segments
+
+CELLS = "  "
+"""Between the cells of a row."""
+LEAST_STRIP = 0.6
+"""A strip between columns is at least as wide as this share of the size."""
+_BULLETS = frozenset("•◦▪▸‣·●○■□–—-*")
+
+
+@dataclass
+class PageText:
+    """A page's text in the order of reading, and how many glyphs are not in it, by reason."""
+
+    text: str
+    glyphs: int = 0
+    unknown: int = 0
+    doubled: int = 0
+    line_numbers: tuple[str, ...] = ()
+    turned: list[str] = field(default_factory=list)
+    """Lines that stand at an angle to the others, such as a watermark; they are the last of the text."""
+
+
+def page_text(page: PagePieces) -> PageText:
+    """The text of a page; never raises for any places of its pieces."""
+    result = PageText("", page.glyphs, page.unknown, page.doubled)
+    frames: dict[int, list[Piece]] = {}
+    for piece in page.pieces:
+        frames.setdefault(piece.turn, []).append(piece)
+    if not frames:
+        return result
+    main = max(frames, key=lambda turn: (turn % 90 == 0, sum(len(piece.text) for piece in frames[turn])))
+    found = segments(frames.pop(main))
+    found, result.line_numbers = without_line_numbers(found)
+    lines = _lines(found)
+    for _, pieces in sorted(frames.items(), key=lambda item: (item[0] % 90 != 0, item[0])):
+        apart = _lines(segments(pieces))
+        result.turned += apart
+        lines += apart
+    result.text = "\n".join(lines)
+    return result
+
+
+def _lines(found: list[Segment]) -> list[str]:
+    """The lines of segments of one direction."""
+    leftward = sum(_runs_left(segment.text) for segment in found) > 0.5 * len(found)
+    if leftward:
+        for segment in found:
+            segment.x0, segment.x1 = -segment.x1, -segment.x0
+    return _Order(_with_initials(found)).lines()
+
+
+def _runs_left(text: str) -> bool:
+    return any("\u0590" <= letter < "\u0900" for letter in text)
+
+
+def _with_initials(found: list[Segment]) -> list[Segment]:
+    """Large initials that reach down over several lines, joined to the first of them."""
+    sizes = [segment.size for segment in found]
+    body = statistics.median(sizes) if sizes else 0.0
+    kept = list(found)
+    for initial in found:
+        if not (len(initial.text) <= 2 and initial.text[:1].isalpha() and initial.size > 1.8 * body):
+            continue
+        beside = [
+            segment
+            for segment in kept
+            if segment.size < 0.6 * initial.size
+            and -0.3 * segment.size <= segment.x0 - initial.x1 <= 1.2 * segment.size
+            and initial.y - 0.2 * segment.size <= segment.y <= initial.top
+        ]
+        if len(beside) >= 2:
+            first = max(beside, key=lambda segment: segment.y)
+            first.text, first.x0 = initial.text + first.text, initial.x0
+            kept.remove(initial)
+    return kept
+
+
+@dataclass
+class _Line:
+    """Segments on one baseline."""
+
+    y: float
+    size: float
+    cells: list[Segment]
+
+
+def _rows(found: Iterable[Segment]) -> list[_Line]:
+    """The segments by baselines, from the top."""
+    rows: list[_Line] = []
+    for segment in sorted(found, key=lambda segment: -segment.y):
+        last = rows[-1] if rows else None
+        if last is not None and last.y - segment.y <= 0.35 * min(last.size, segment.size):
+            last.cells.append(segment)
+            last.size = max(last.size, segment.size)
+        else:
+            rows.append(_Line(segment.y, segment.size, [segment]))
+    for row in rows:
+        row.cells.sort(key=lambda segment: segment.x0)
+    return rows
+
+
+def _joined(cells: Sequence[Segment]) -> str:
+    """The segments of a row as a line; gaps wider than between words stay visible."""
+    text = ""
+    before: Segment | None = None
+    for cell in cells:
+        if before is not None:
+            gap = cell.x0 - before.x1
+            text += CELLS if gap > 1.6 * max(before.size, cell.size) else " "
+        text += cell.text
+        before = cell
+    return text
+
+
+class _Order:
+    """Puts segments into the order of reading."""
+
+    def __init__(self, found: list[Segment]) -> None:
+        self.found = found
+        self.notes: list[Segment] = []
+
+    def lines(self) -> list[str]:
+        lines = self._ordered(self.found, 0)
+        if self.notes:
+            lines += [_joined(row.cells) for row in _rows(self.notes)]
+        return lines
+
+    def _ordered(self, found: list[Segment], depth: int) -> list[str]:
+        if len(found) < 4 or depth > 12:
+            return self._by_rows(found)
+        for low, high in _strips(found):
+            middle = (low + high) / 2
+            lines: list[str] = []
+            parted = False
+            for band in _bands(found, low, high):
+                left = [segment for segment in band if (segment.x0 + segment.x1) / 2 < middle]
+                right = [segment for segment in band if (segment.x0 + segment.x1) / 2 >= middle]
+                verdict = _Region(left, right).verdict() if _side_by_side(left, right) else "flow"
+                if verdict == "columns":
+                    parted = True
+                    lines += self._columns(left, right, depth)
+                elif verdict == "beside":
+                    parted = True
+                    note, main = (left, right) if _extent(left) < _extent(right) else (right, left)
+                    lines += self._ordered(main, depth + 1) + self._ordered(note, depth + 1)
+                elif len(band) < len(found):
+                    lines += self._ordered(band, depth + 1)
+                else:
+                    break
+            else:
+                if parted:
+                    return lines
+        return self._by_rows(found)
+
+    def _columns(self, left: list[Segment], right: list[Segment], depth: int) -> list[str]:
+        left, notes = _without_notes(left, right)
+        self.notes += notes
+        return self._ordered(left, depth + 1) + self._ordered(right, depth + 1)
+
+    def _by_rows(self, found: list[Segment]) -> list[str]:
+        return [_joined(cells) for cells in _whole_cells(_rows(found))]
+
+
+def _extent(found: Sequence[Segment]) -> float:
+    return max(segment.x1 for segment in found) - min(segment.x0 for segment in found)
+
+
+def _side_by_side(left: Sequence[Segment], right: Sequence[Segment]) -> bool:
+    """Whether both sides have text at the same height."""
+    if not left or not right:
+        return False
+    top = min(max(segment.top for segment in side) for side in (left, right))
+    bottom = max(min(segment.bottom for segment in side) for side in (left, right))
+    return top > bottom
+
+
+def _strips(found: Sequence[Segment]) -> list[tuple[float, float]]:
+    """White strips that may part columns, the best first: little crosses them, and much is on both sides."""
+    start = min(segment.x0 for segment in found)
+    end = max(segment.x1 for segment in found)
+    size = statistics.median([segment.size for segment in found])
+    step = max(size / 5, (end - start) / 4000, 0.01)
+    count = int((end - start) / step) + 2
+    steps = np.zeros(count + 1)
+    for segment in found:
+        steps[int((segment.x0 - start) / step + 0.5)] += 1
+        steps[int((segment.x1 - start) / step + 0.5)] -= 1
+    cover = np.cumsum(steps)[:count]
+    most_left = np.maximum.accumulate(cover)
+    most_right = np.maximum.accumulate(cover[::-1])[::-1]
+    low = cover <= 0.4 * np.minimum(most_left, most_right)
+    strips: list[tuple[float, float, float]] = []
+    edges = np.flatnonzero(np.diff(np.concatenate(([0], low.astype(np.int8), [0]))))
+    for first, last in zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True):
+        if first == 0 or last >= count:
+            continue
+        least = cover[first:last].min()
+        at_least = np.flatnonzero(cover[first:last] == least) + first
+        runs = np.split(at_least, np.flatnonzero(np.diff(at_least) > 1) + 1)
+        widest = max(runs, key=len)
+        begin, stop = start + widest[0] * step, start + (widest[-1] + 1) * step
+        if stop - begin < LEAST_STRIP * size:
+            continue
+        score = float(min(most_left[first], most_right[last - 1]) - 2 * least)
+        strips.append((score, begin, stop))
+    return [(begin, stop) for _, begin, stop in sorted(strips, reverse=True)[:6]]
+
+
+def _bands(found: Sequence[Segment], low: float, high: float) -> list[list[Segment]]:
+    """The segments between those that cross a strip, and each stretch of crossing ones, from the top."""
+    bands: list[list[Segment]] = []
+    crossing = False
+    for row in _rows(found):
+        crosses = any(cell.x0 < low + 0.5 and cell.x1 > high - 0.5 for cell in row.cells)
+        if bands and crosses == crossing:
+            bands[-1] += row.cells
+        else:
+            bands.append(list(row.cells))
+        crossing = crosses
+    return bands
+
+
+class _Region:
+    """What stands left and right of a strip."""
+
+    def __init__(self, left: list[Segment], right: list[Segment]) -> None:
+        self.sides = left, right
+        self.rows = _rows(left), _rows(right)
+
+    def verdict(self) -> str:
+        """`columns`, `cells`, or `beside` for notes in the margin."""
+        left, right = self.rows
+        aligned = self._aligned()
+        prose = [_is_prose(rows) for rows in self.rows]
+        if min(len(left), len(right)) == 1:
+            return "cells" if aligned else "columns"
+        if all(prose):
+            return "cells" if self._table_of_prose() else "columns"
+        if aligned < 0.5:
+            return "beside" if any(prose) and self._narrow() else "columns"
+        if any(prose) and self._narrow() and self._notes_beside():
+            return "beside"
+        return "columns" if self._alike() else "cells"
+
+    def _aligned(self) -> float:
+        """The share of the shorter side's lines that stand on the other side's baselines."""
+        shorter, longer = sorted(self.rows, key=len)
+        heights = np.array(sorted(row.y for row in longer))
+        hits = 0
+        for row in shorter:
+            place = int(np.searchsorted(heights, row.y))
+            near = [abs(heights[index] - row.y) for index in (place - 1, place) if 0 <= index < len(heights)]
+            hits += min(near) <= 0.25 * row.size
+        return hits / len(shorter)
+
+    def _narrow(self) -> bool:
+        widths = sorted(_extent(side) for side in self.sides)
+        return widths[0] < 0.45 * widths[1]
+
+    def _notes_beside(self) -> bool:
+        """Whether the narrow side is notes: in smaller type than the prose beside them."""
+        narrow, wide = sorted(self.sides, key=_extent)
+        return _size(narrow) < 0.93 * _size(wide)
+
+    def _table_of_prose(self) -> bool:
+        """Whether gaps that are wider than between lines part both sides at the same heights, again and again."""
+        blocks = [_blocks(rows) for rows in self.rows]
+        if min(len(side) for side in blocks) < 3:
+            return False
+        tops = [[block[0].y for block in side] for side in blocks]
+        size = self.rows[0][0].size
+        shared = sum(any(abs(one - other) < 0.25 * size for other in tops[1]) for one in tops[0])
+        return shared >= 0.8 * max(len(side) for side in tops)
+
+    def _alike(self) -> bool:
+        """Whether both sides are lists of the same kind, one the continuation of the other: an index, a glossary."""
+        if min(len(rows) for rows in self.rows) < 3:
+            return False
+        if all(_bulleted(rows) for rows in self.rows):
+            return True
+        if self._drawn_by_rows():
+            return False
+        texts = [[_joined(row.cells) for row in rows] for rows in self.rows]
+        if min(len(side) for side in texts) < 8:
+            return False
+        for side in texts:
+            if sum(any(letter.isalpha() for letter in text) for text in side) < 0.8 * len(side):
+                return False
+        words = [statistics.mean(len(text.split()) for text in side) for side in texts]
+        widths = [_extent(side) for side in self.sides]
+        return min(words) >= 1.6 and max(words) < 1.6 * min(words) and max(widths) < 1.6 * min(widths)
+
+    def _drawn_by_rows(self) -> bool:
+        """Whether the drawing goes from side to side, row by row."""
+        sides = sorted((segment.order, side) for side, found in enumerate(self.sides) for segment in found)
+        turns = sum(one[1] != other[1] for one, other in zip(sides, sides[1:], strict=False))
+        return turns > min(len(rows) for rows in self.rows)
+
+
+def _size(found: Sequence[Segment]) -> float:
+    weights: Counter[float] = Counter()
+    for segment in found:
+        weights[round(segment.size, 1)] += len(segment.text)
+    return weights.most_common(1)[0][0]
+
+
+def _is_prose(rows: Sequence[_Line]) -> bool:
+    """Whether lines of several words fill their column."""
+    if len(rows) < 3:
+        return False
+    start = min(row.cells[0].x0 for row in rows)
+    end = max(row.cells[-1].x1 for row in rows)
+    full = sum(row.cells[-1].x1 - start > 0.85 * (end - start) for row in rows)
+    letters = sum(len(cell.text) for row in rows for cell in row.cells)
+    words = sum(cell.words for row in rows for cell in row.cells)
+    many = words >= 3.5 * len(rows) or (letters > 12 * words and letters >= 10 * len(rows))
+    gaps = sum(len(row.cells) > 1 for row in rows)
+    return many and full >= 0.4 * len(rows) and gaps <= 0.5 * len(rows)
+
+
+def _bulleted(rows: Sequence[_Line]) -> bool:
+    marks = sum(row.cells[0].text[:1] in _BULLETS for row in rows)
+    return marks >= 2 and marks >= 0.3 * len(rows)
+
+
+def _blocks(rows: Sequence[_Line]) -> list[list[_Line]]:
+    """The lines of one column, cut where the gap is wider than between lines."""
+    if len(rows) < 2:
+        return [list(rows)]
+    leads = [above.y - below.y for above, below in zip(rows, rows[1:], strict=False)]
+    least = statistics.median_low(sorted(leads)[: max(1, len(leads) * 3 // 4)])
+    blocks = [[rows[0]]]
+    for lead, row in zip(leads, rows[1:], strict=True):
+        if lead > 1.3 * least:
+            blocks.append([row])
+        else:
+            blocks[-1].append(row)
+    return blocks
+
+
+def _without_notes(left: list[Segment], right: list[Segment]) -> tuple[list[Segment], list[Segment]]:
+    """A column without the notes at its foot, and these."""
+    body = max(_size(left), _size(right))
+    rows = _rows(left)
+    place = len(rows)
+    first = place
+    while place > 1 and max(cell.size for cell in rows[place - 1].cells) <= 0.93 * body:
+        place -= 1
+        cell = rows[place].cells[0]
+        if cell.marked or cell.text[:1] in "*†‡§" or cell.text[:1].isdigit():
+            first = place
+    notes = [cell for row in rows[first:] for cell in row.cells]
+    return [cell for row in rows[:first] for cell in row.cells], notes
+
+
+def _whole_cells(rows: Sequence[_Line]) -> Iterable[list[Segment]]:
+    """The rows of a table, with the lines of a cell that is broken over several joined to it.
+
+    A line goes on in the cells of the row above if it is nearer to it than rows are to each other, and begins none of
+    the first column's cells.
+    """
+    tables = [len(row.cells) > 1 and row.cells[1].x0 - row.cells[0].x1 > 1.6 * row.size for row in rows]
+    leads = [above.y - below.y for above, below in zip(rows, rows[1:], strict=False)]
+    full = [lead for place, lead in enumerate(leads) if tables[place] and tables[place + 1] and _starts_row(rows, place)]
+    apart = min(full) if full else 0.0
+    waiting: list[Segment] = []
+    lead_to = dict(enumerate(leads, 1))
+    for place, row in enumerate(rows):
+        goes_on = (
+            waiting
+            and place > 0
+            and apart > 0
+            and lead_to[place] < 0.85 * apart
+            and lead_to[place] < 1.6 * row.size
+            and all(_within(cell, waiting[1:]) for cell in row.cells)
+        )
+        if goes_on:
+            for cell in row.cells:
+                above = next(other for other in waiting if _overlap(other, cell))
+                above.text = f"{above.text} {cell.text}"
+                above.x1 = max(above.x1, cell.x1)
+            continue
+        if waiting:
+            yield waiting
+        waiting = list(row.cells)
+    if waiting:
+        yield waiting
+
+
+def _starts_row(rows: Sequence[_Line], place: int) -> bool:
+    first, second = rows[place].cells[0], rows[place + 1].cells[0]
+    return abs(first.x0 - second.x0) < first.size
+
+
+def _within(cell: Segment, row: Sequence[Segment]) -> bool:
+    return any(_overlap(other, cell) for other in row)
+
+
+def _overlap(one: Segment, other: Segment) -> bool:
+    return min(one.x1, other.x1) - max(one.x0, other.x0) > 0
+
+
+# Numbers of lines in the margin
+
+
+def without_line_numbers(found: list[Segment]) -> tuple[list[Segment], tuple[str, ...]]:
+    """The segments without the numbers that count the lines of prose in a margin, and these numbers.
+
+    They stand in one column left or right of everything else, on the lines' baselines, count on by one (or by five),
+    and what they count is prose: in a table or a list each number begins something new.
+    """
+    numbers = [segment for segment in found if segment.text.isdecimal() and len(segment.text) <= 4]
+    if len(numbers) < 4:
+        return found, ()
+    others = [segment for segment in found if not (segment.text.isdecimal() and len(segment.text) <= 4)]
+    if not others:
+        return found, ()
+    for column in _margin_columns(numbers, others):
+        if _counts_lines(column, others):
+            gone = set(map(id, column))
+            return [segment for segment in found if id(segment) not in gone], tuple(cell.text for cell in column)
+    return found, ()
+
+
+def _margin_columns(numbers: Sequence[Segment], others: Sequence[Segment]) -> Iterable[list[Segment]]:
+    size = statistics.median([segment.size for segment in others])
+    for side in ("left", "right"):
+        if side == "left":
+            edge = min(segment.x0 for segment in numbers)
+            column = [segment for segment in numbers if segment.x0 - edge < 2.5 * size]
+            beside = [segment for segment in others if segment.x0 < max(number.x1 for number in column)]
+        else:
+            edge = max(segment.x1 for segment in numbers)
+            column = [segment for segment in numbers if edge - segment.x1 < 2.5 * size]
+            beside = [segment for segment in others if segment.x1 > min(number.x0 for number in column)]
+        column.sort(key=lambda segment: -segment.y)
+        top, bottom = column[0].top, column[-1].bottom
+        if len(column) >= 4 and not any(bottom < segment.y < top for segment in beside):
+            yield column
+
+
+def _counts_lines(column: Sequence[Segment], others: Sequence[Segment]) -> bool:
+    values = [int(segment.text) for segment in column]
+    steps = Counter(after - before for before, after in zip(values, values[1:], strict=False))
+    step, times = steps.most_common(1)[0]
+    if step not in (1, 2, 5, 10) or times < 0.8 * (len(values) - 1):
+        return False
+    top, bottom = column[0].y + column[0].size, column[-1].y - column[-1].size
+    rows = [row for row in _rows(others) if bottom < row.y < top]
+    numbered = sum(any(abs(number.y - row.y) < 0.4 * row.size for row in rows) for number in column)
+    if len(rows) < 4 or numbered < 0.8 * len(column):
+        return False
+    single = sum(_is_one(row) for row in rows)
+    small = sum(row.cells[0].text[:1].islower() for row in rows)
+    return single >= 0.8 * len(rows) and small >= 0.25 * len(rows)
+
+
+def _is_one(row: _Line) -> bool:
+    """Whether a row is one line of prose: no gap as wide as between cells."""
+    return all(after.x0 - before.x1 < 2.0 * row.size for before, after in zip(row.cells, row.cells[1:], strict=False))

@@ -1,0 +1,295 @@
+"""Pieces of a PDF's page to segments: what stands on one baseline without a gap as wide as between columns.
+
+Raised and lowered figures go into the line that they stand in (their form: pdf_raised.py).
+"""
+
+from __future__ import annotations
+
+import statistics
+import unicodedata
+from bisect import bisect_left, bisect_right
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from sharedllm_cli.documents.pdf_characters import Piece
+from sharedllm_cli.documents.pdf_raised import Part, linear
+
+CELL_GAP = 0.9
+"""A gap of more than this share of the size ends a segment."""
+WORD_GAP = 0.15
+"""A gap of more than this share of the size is a space between words, whether a space is drawn or not."""
+LONGEST_SCRIPT = 15
+"""Characters of a raised or lowered part; a longer one is a line of its own."""
+
+
+@dataclass(slots=True, eq=False)
+class Segment:
+    """Part of a line. The frame is that of its pieces (pdf_characters.py); `order` is the place in the drawing."""
+
+    text: str
+    x0: float
+    x1: float
+    y: float
+    size: float
+    order: int
+    marked: bool = False
+    """Begins with a raised mark, as the notes of a page do."""
+    shown: bool = True
+    words: int = 0
+
+    @property
+    def top(self) -> float:
+        return self.y + 0.75 * self.size
+
+    @property
+    def bottom(self) -> float:
+        return self.y - 0.25 * self.size
+
+
+@dataclass(slots=True, eq=False)
+class _Script:
+    """A raised or lowered piece and what it belongs to."""
+
+    piece: Piece
+    base: Piece
+    rise: float
+
+
+@dataclass(slots=True, eq=False)
+class _Row:
+    y: float
+    size: float
+    pieces: list[Piece] = field(default_factory=list)
+
+
+def segments(pieces: Sequence[Piece]) -> list[Segment]:
+    """The segments of pieces of one direction, in no particular order."""
+    scripts = _scripts(pieces)
+    rows = _rows([piece for piece in pieces if piece not in scripts])
+    row_of = {piece: row for row in rows for piece in row.pieces}
+    for piece, script in scripts.items():
+        row = row_of.get(script.base)
+        if row is not None:
+            row.pieces.append(piece)
+    found: list[Segment] = []
+    for row in rows:
+        members = sorted(row.pieces, key=lambda piece: (piece.x0, piece in scripts, piece.order))
+        for run in _runs(members, scripts):
+            found.append(_segment(run, scripts))
+    return [segment for segment in found if segment.text]
+
+
+def _scripts(pieces: Sequence[Piece]) -> dict[Piece, _Script]:
+    """The pieces that are raised or lowered figures of others."""
+    by_height = sorted(pieces, key=lambda piece: piece.y)
+    heights = [piece.y for piece in by_height]
+    found: dict[Piece, _Script] = {}
+    ends: dict[Piece, float] = {}
+    for piece in sorted(pieces, key=lambda piece: piece.x0):
+        if len(piece.text) > LONGEST_SCRIPT or not piece.shown or piece.upright:
+            continue
+        reach = 2.0 * piece.size
+        near = by_height[bisect_left(heights, piece.y - reach) : bisect_right(heights, piece.y + reach)]
+        best: tuple[float, Piece] | None = None
+        for base in near:
+            distance = _distance(piece, base, ends.get(base, base.x1)) if base not in found else None
+            if distance is not None and (best is None or distance < best[0]):
+                best = distance, base
+        if best is not None:
+            base = best[1]
+            found[piece] = _Script(piece, base, (piece.y - base.y) / base.size)
+            if piece.x0 >= base.x0 + 0.5 * (base.x1 - base.x0):
+                ends[base] = max(ends.get(base, base.x1), piece.x1)
+    return found
+
+
+def _distance(piece: Piece, base: Piece, end: float) -> float | None:
+    """How far a raised or lowered piece is from what it may belong to; None where it can't belong to it."""
+    rise = (piece.y - base.y) / base.size
+    if base is piece or not base.shown or not 0.08 <= abs(rise) or not -0.45 <= rise <= 0.85:
+        return None
+    small = piece.size <= 0.87 * base.size
+    if not small and not (
+        piece.size <= 1.03 * base.size
+        and 0.2 <= abs(rise) <= 0.6
+        and len(piece.text) <= 4
+        and len(base.text) > len(piece.text)
+        and not piece.text.isalpha()
+    ):
+        return None
+    behind = piece.x0 - max(base.x1, end)
+    if piece.x0 >= base.x1 - 0.2 * base.size and behind <= 0.3 * base.size:
+        return abs(max(behind, 0.0)) + 0.1 * abs(rise)
+    before = base.x0 - piece.x1
+    if small and -0.15 * base.size <= before <= 0.6 * base.size:
+        return base.size * 0.5 + before
+    return None
+
+
+def _rows(pieces: Sequence[Piece]) -> list[_Row]:
+    rows: list[_Row] = []
+    for piece in sorted(pieces, key=lambda piece: (-piece.y, piece.x0)):
+        best = None
+        for row in reversed(rows):
+            if row.y - piece.y > 0.4 * max(row.size, piece.size):
+                break
+            if _same_line(row, piece) and (best is None or abs(row.y - piece.y) < abs(best.y - piece.y)):
+                best = row
+        if best is None:
+            rows.append(_Row(piece.y, piece.size, [piece]))
+        else:
+            best.pieces.append(piece)
+            if len(piece.text) > 3 and piece.size > best.size:
+                best.size = piece.size
+    return rows
+
+
+def _same_line(row: _Row, piece: Piece) -> bool:
+    apart = abs(row.y - piece.y)
+    if apart <= 0.12 * min(row.size, piece.size):
+        return True
+    smaller, larger = sorted((row.size, piece.size))
+    if apart > 0.35 * smaller or smaller < 0.75 * larger:
+        return False
+    return all(
+        min(other.x1, piece.x1) - max(other.x0, piece.x0) <= 0.3 * smaller for other in row.pieces
+    )
+
+
+def _runs(members: Sequence[Piece], scripts: dict[Piece, _Script]) -> Iterable[list[Piece]]:
+    """The pieces of a row, cut where a gap is as wide as between columns."""
+    run: list[Piece] = []
+    end = size = 0.0
+    for piece in members:
+        if run:
+            larger = max(size, piece.size)
+            attached = piece in scripts and scripts[piece].base in run
+            if piece.x0 - end > CELL_GAP * larger and not attached:
+                yield run
+                run, end, size = [], 0.0, 0.0
+        end = piece.x1 if not run else max(end, piece.x1)
+        size = piece.size if piece not in scripts else size or scripts[piece].base.size
+        run.append(piece)
+    if run:
+        yield run
+
+
+def _segment(run: Sequence[Piece], scripts: dict[Piece, _Script]) -> Segment:
+    bases = [piece for piece in run if piece not in scripts] or list(run)
+    size = max(bases, key=lambda piece: len(piece.text)).size
+    y = statistics.median_low([piece.y for piece in bases])
+    if any(piece.edges for piece in run):
+        text = _right_to_left(run)
+    else:
+        text = linear(_parts(run, scripts, size))
+    return Segment(
+        text=text,
+        x0=min(piece.x0 for piece in run),
+        x1=max(piece.x1 for piece in run),
+        y=y,
+        size=size,
+        order=min(piece.order for piece in run),
+        marked=run[0] in scripts and scripts[run[0]].rise > 0,
+        shown=run[0].shown,
+        words=text.count(" ") + 1,
+    )
+
+
+def _parts(run: Sequence[Piece], scripts: dict[Piece, _Script], size: float) -> list[Part]:
+    parts: list[Part] = []
+    before: Piece | None = None
+    for piece in run:
+        script = scripts.get(piece)
+        rise = 0.0 if script is None else script.rise
+        over = before is not None and piece.x0 < before.x0 + 0.5 * (before.x1 - before.x0)
+        space = before is not None and not over and _space_between(before, piece)
+        last = parts[-1] if parts else None
+        if last is not None and before is not None and rise and abs(last.rise - rise) < 0.06 and not over:
+            text = last.text + (" " if space else "") + piece.text
+            parts[-1] = Part(text, last.rise, last.space, last.small, last.over)
+        else:
+            parts.append(Part(piece.text, rise, space, piece.size < 0.87 * size, over))
+        before = piece
+    return parts
+
+
+def _space_between(before: Piece, after: Piece) -> bool:
+    gap = after.x0 - before.x1
+    if gap > WORD_GAP * min(before.size, after.size):
+        return not (_is_wide(before.text[-1]) and _is_wide(after.text[0]) and gap < 0.5 * after.size)
+    near = abs(before.order - after.order) == 1
+    return near and (before.space_after or after.space_before) and gap > -0.1 * after.size
+
+
+def _is_wide(letter: str) -> bool:
+    """Whether the character is of a script without spaces between words."""
+    return "\u3000" <= letter <= "\u9fff" or "\uf900" <= letter <= "\uff60"
+
+
+# Text that runs to the left
+
+
+def _right_to_left(run: Sequence[Piece]) -> str:
+    """The characters in the order of reading, from their places: Unicode's rules for display, the other way round."""
+    signs: list[tuple[float, float, str]] = []
+    for piece in run:
+        letters = piece.text.replace(" ", "")
+        if len(piece.edges) == len(letters):
+            signs += [(left, right, letter) for (left, right), letter in zip(piece.edges, letters, strict=True)]
+        else:
+            wide = (piece.x1 - piece.x0) / max(1, len(letters))
+            signs += [
+                (piece.x0 + wide * place, piece.x0 + wide * (place + 1), letter) for place, letter in enumerate(letters)
+            ]
+    size = run[0].size
+    clusters: dict[tuple[float, float], str] = defaultdict(str)
+    for left, right, letter in signs:
+        clusters[left, right] += letter
+    shown: list[str] = []
+    end: float | None = None
+    for (left, right), letters in sorted(clusters.items()):
+        if end is not None and left - end > WORD_GAP * size:
+            shown.append(" ")
+        shown.append(letters)
+        end = right if end is None else max(end, right)
+    return logical(shown)
+
+
+def logical(shown: Sequence[str]) -> str:
+    """Characters as they are seen from left to right, in the order in which they are read."""
+    kinds = [unicodedata.bidirectional(letters[0]) for letters in shown]
+    right = sum(kind in ("R", "AL") for kind in kinds)
+    if right == 0:
+        return "".join(shown)
+    leftward = right >= sum(kind == "L" for kind in kinds)
+    runs: list[tuple[bool, list[str]]] = []
+    for place, (letters, kind) in enumerate(zip(shown, kinds, strict=True)):
+        if kind in ("R", "AL", "NSM"):
+            rtl = True
+        elif kind in ("L", "EN", "AN"):
+            rtl = False
+        else:
+            rtl = _neutral(kinds, place, leftward)
+        if runs and runs[-1][0] == rtl:
+            runs[-1][1].append(letters)
+        else:
+            runs.append((rtl, [letters]))
+    ordered = reversed(runs) if leftward else runs
+    return "".join("".join(_mirrored(reversed(letters))) if rtl else "".join(letters) for rtl, letters in ordered)
+
+
+def _neutral(kinds: Sequence[str], place: int, leftward: bool) -> bool:
+    """Whether a sign without direction runs to the left: as its neighbours, where they agree, else as the line."""
+    strong = ("L", "EN", "AN", "R", "AL")
+    before = next((kind for kind in reversed(kinds[:place]) if kind in strong), None)
+    after = next((kind for kind in kinds[place + 1 :] if kind in strong), None)
+    if before is None or after is None:
+        return leftward
+    sides = {kind in ("R", "AL") for kind in (before, after)}
+    return sides.pop() if len(sides) == 1 else leftward
+
+
+def _mirrored(letters: Iterable[str]) -> Iterable[str]:
+    pairs = {"(": ")", ")": "(", "[": "]", "]": "[", "{": "}", "}": "{", "«": "»", "»": "«", "<": ">", ">": "<"}
+    return (pairs.get(letter, letter) for letter in letters)
