@@ -19,6 +19,8 @@ import pypdfium2.raw as pdfium
 PIECE_GAP = 0.7
 """A gap of more than this share of the font's height ends a piece: it may part columns."""
 MOST_CHARACTERS = 400_000
+"""Of a page; the text of one with more is not put in order."""
+MOST_PIECES = 8_000
 """Of a page; one with more is read as PDFium gives it."""
 _DOUBLED = 0.12
 """Two equal characters nearer than this share of their size are one, drawn twice."""
@@ -194,7 +196,9 @@ class _Reader:
         return space
 
     def _cut(self, places: Array, steps: Array, spaces: Array) -> None:
-        tokens = [f" {chr(code)}" if space else chr(code) for code, space in zip(self.codes[places], spaces, strict=True)]
+        tokens = [
+            f" {chr(code)}" if space else chr(code) for code, space in zip(self.codes[places], spaces, strict=True)
+        ]
         begin, going = 0, 0
         for place, step in enumerate([*steps.tolist()[1:], 0], 1):
             if step == 0 or (going and step != going):
@@ -229,7 +233,11 @@ class _Reader:
         piece = Piece(text, x0, x1, y, size or 1.0, frame, len(self.found.pieces), space_before, space_after)
         piece.shown = not thing or _object_mode(thing) != pdfium.FPDF_TEXTRENDERMODE_INVISIBLE
         piece.upright = upright
-        if frame == 0 and not text.isascii() and any("\u0590" <= letter < "\u0900" or letter >= "\ufb1d" for letter in text):
+        if (
+            frame == 0
+            and not text.isascii()
+            and any("\u0590" <= letter < "\u0900" or letter >= "\ufb1d" for letter in text)
+        ):
             piece.edges = list(zip(self.left[places].tolist(), self.right[places].tolist(), strict=True))
         self.found.pieces.append(piece)
 

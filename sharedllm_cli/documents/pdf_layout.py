@@ -7,6 +7,7 @@ cells, read row by row; `_Region.verdict` says by what. Turned text is read apar
 
 from __future__ import annotations
 
+import re
 import statistics
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -21,6 +22,7 @@ CELLS = "  "
 """Between the cells of a row."""
 LEAST_STRIP = 0.6
 """A strip between columns is at least as wide as this share of the size."""
+_NUMBER = re.compile(r"\d{1,3}(?:\.\d{1,3})*\.?|[A-Z]|[IVX]{1,5}\.?")
 _BULLETS = frozenset("•◦▪▸‣·●○■□–—-*")
 
 
@@ -120,10 +122,11 @@ def _joined(cells: Sequence[Segment]) -> str:
     """The segments of a row as a line; gaps wider than between words stay visible."""
     text = ""
     before: Segment | None = None
+    numbered = len(cells) == 2 and _NUMBER.fullmatch(cells[0].text) is not None and cells[1].text[0].isupper()
     for cell in cells:
         if before is not None:
             gap = cell.x0 - before.x1
-            text += CELLS if gap > 1.6 * max(before.size, cell.size) else " "
+            text += CELLS if gap > 1.6 * max(before.size, cell.size) and not numbered else " "
         text += cell.text
         before = cell
     return text
@@ -149,10 +152,11 @@ class _Order:
             middle = (low + high) / 2
             lines: list[str] = []
             parted = False
-            for band in _bands(found, low, high):
+            for crosses, band in _bands(found, low, high):
                 left = [segment for segment in band if (segment.x0 + segment.x1) / 2 < middle]
                 right = [segment for segment in band if (segment.x0 + segment.x1) / 2 >= middle]
-                verdict = _Region(left, right).verdict() if _side_by_side(left, right) else "flow"
+                parts = not crosses and _side_by_side(left, right)
+                verdict = _Region(left, right).verdict() if parts else "flow"
                 if verdict == "columns":
                     parted = True
                     lines += self._columns(left, right, depth)
@@ -223,17 +227,15 @@ def _strips(found: Sequence[Segment]) -> list[tuple[float, float]]:
     return [(begin, stop) for _, begin, stop in sorted(strips, reverse=True)[:6]]
 
 
-def _bands(found: Sequence[Segment], low: float, high: float) -> list[list[Segment]]:
-    """The segments between those that cross a strip, and each stretch of crossing ones, from the top."""
-    bands: list[list[Segment]] = []
-    crossing = False
+def _bands(found: Sequence[Segment], low: float, high: float) -> list[tuple[bool, list[Segment]]]:
+    """From the top: each stretch of lines that cross a strip (True), and what is between them (False)."""
+    bands: list[tuple[bool, list[Segment]]] = []
     for row in _rows(found):
         crosses = any(cell.x0 < low + 0.5 and cell.x1 > high - 0.5 for cell in row.cells)
-        if bands and crosses == crossing:
-            bands[-1] += row.cells
+        if bands and crosses == bands[-1][0]:
+            bands[-1][1].extend(row.cells)
         else:
-            bands.append(list(row.cells))
-        crossing = crosses
+            bands.append((crosses, list(row.cells)))
     return bands
 
 
@@ -297,6 +299,8 @@ class _Region:
             return True
         if self._drawn_by_rows():
             return False
+        if self._aligned() < 0.85 and all(_words(rows) >= 3 * len(rows) for rows in self.rows):
+            return True
         texts = [[_joined(row.cells) for row in rows] for rows in self.rows]
         if min(len(side) for side in texts) < 8:
             return False
@@ -333,6 +337,10 @@ def _is_prose(rows: Sequence[_Line]) -> bool:
     many = words >= 3.5 * len(rows) or (letters > 12 * words and letters >= 10 * len(rows))
     gaps = sum(len(row.cells) > 1 for row in rows)
     return many and full >= 0.4 * len(rows) and gaps <= 0.5 * len(rows)
+
+
+def _words(rows: Sequence[_Line]) -> int:
+    return sum(cell.words for row in rows for cell in row.cells)
 
 
 def _bulleted(rows: Sequence[_Line]) -> bool:
@@ -378,7 +386,9 @@ def _whole_cells(rows: Sequence[_Line]) -> Iterable[list[Segment]]:
     """
     tables = [len(row.cells) > 1 and row.cells[1].x0 - row.cells[0].x1 > 1.6 * row.size for row in rows]
     leads = [above.y - below.y for above, below in zip(rows, rows[1:], strict=False)]
-    full = [lead for place, lead in enumerate(leads) if tables[place] and tables[place + 1] and _starts_row(rows, place)]
+    full = [
+        lead for place, lead in enumerate(leads) if tables[place] and tables[place + 1] and _starts_row(rows, place)
+    ]
     apart = min(full) if full else 0.0
     waiting: list[Segment] = []
     lead_to = dict(enumerate(leads, 1))

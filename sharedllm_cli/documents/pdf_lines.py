@@ -5,12 +5,14 @@ Raised and lowered figures go into the line that they stand in (their form: pdf_
 
 from __future__ import annotations
 
+import re
 import statistics
 import unicodedata
 from bisect import bisect_left, bisect_right
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 from sharedllm_cli.documents.pdf_characters import Piece
 from sharedllm_cli.documents.pdf_raised import Part, linear
@@ -21,6 +23,12 @@ WORD_GAP = 0.15
 """A gap of more than this share of the size is a space between words, whether a space is drawn or not."""
 LONGEST_SCRIPT = 15
 """Characters of a raised or lowered part; a longer one is a line of its own."""
+
+
+ITEM = re.compile(
+    r"[•◦▪▸‣·●○■□✓–—*-]|\(?(?:\d{1,3}|[a-zA-Z]|[ivxIVX]{1,5})[.)]|\d{1,2}(?:\.\d{1,2}){1,3}\.?|\[\w{1,4}\]"
+)
+"""What begins an item of a list, a note or a numbered heading: the gap behind it parts no columns."""
 
 
 @dataclass(slots=True, eq=False)
@@ -152,22 +160,23 @@ def _same_line(row: _Row, piece: Piece) -> bool:
     smaller, larger = sorted((row.size, piece.size))
     if apart > 0.35 * smaller or smaller < 0.75 * larger:
         return False
-    return all(
-        min(other.x1, piece.x1) - max(other.x0, piece.x0) <= 0.3 * smaller for other in row.pieces
-    )
+    return all(min(other.x1, piece.x1) - max(other.x0, piece.x0) <= 0.3 * smaller for other in row.pieces)
 
 
 def _runs(members: Sequence[Piece], scripts: dict[Piece, _Script]) -> Iterable[list[Piece]]:
     """The pieces of a row, cut where a gap is as wide as between columns."""
     run: list[Piece] = []
     end = size = 0.0
+    started = False
     for piece in members:
         if run:
             larger = max(size, piece.size)
             attached = piece in scripts and scripts[piece].base in run
+            if not started and piece.x0 - end < 5 * larger and piece.text[:1].isalpha():
+                attached = attached or ITEM.fullmatch("".join(part.text for part in run)) is not None
             if piece.x0 - end > CELL_GAP * larger and not attached:
                 yield run
-                run, end, size = [], 0.0, 0.0
+                run, end, size, started = [], 0.0, 0.0, True
         end = piece.x1 if not run else max(end, piece.x1)
         size = piece.size if piece not in scripts else size or scripts[piece].base.size
         run.append(piece)
@@ -182,7 +191,7 @@ def _segment(run: Sequence[Piece], scripts: dict[Piece, _Script]) -> Segment:
     if any(piece.edges for piece in run):
         text = _right_to_left(run)
     else:
-        text = linear(_parts(run, scripts, size))
+        text = _letter_by_letter(run) or linear(_parts(run, scripts, size))
     return Segment(
         text=text,
         x0=min(piece.x0 for piece in run),
@@ -196,6 +205,18 @@ def _segment(run: Sequence[Piece], scripts: dict[Piece, _Script]) -> Segment:
     )
 
 
+def _letter_by_letter(run: Sequence[Piece]) -> str | None:
+    """The text of letters that are set one by one at an even distance; None of anything else."""
+    if len(run) < 5 or any(len(piece.text) > 1 for piece in run):
+        return None
+    steps = [after.x0 - before.x0 for before, after in pairwise(run)]
+    pitch = statistics.median_low(steps)
+    if sum(abs(step - pitch) < 0.05 * pitch for step in steps) < 0.6 * len(steps):
+        return None
+    letters = zip(run[1:], steps, strict=True)
+    return run[0].text + "".join(f" {piece.text}" if step > 1.5 * pitch else piece.text for piece, step in letters)
+
+
 def _parts(run: Sequence[Piece], scripts: dict[Piece, _Script], size: float) -> list[Part]:
     parts: list[Part] = []
     before: Piece | None = None
@@ -203,7 +224,7 @@ def _parts(run: Sequence[Piece], scripts: dict[Piece, _Script], size: float) -> 
         script = scripts.get(piece)
         rise = 0.0 if script is None else script.rise
         over = before is not None and piece.x0 < before.x0 + 0.5 * (before.x1 - before.x0)
-        space = before is not None and not over and _space_between(before, piece)
+        space = before is not None and not over and _space_between(before, piece, script is None)
         last = parts[-1] if parts else None
         if last is not None and before is not None and rise and abs(last.rise - rise) < 0.06 and not over:
             text = last.text + (" " if space else "") + piece.text
@@ -214,12 +235,14 @@ def _parts(run: Sequence[Piece], scripts: dict[Piece, _Script], size: float) -> 
     return parts
 
 
-def _space_between(before: Piece, after: Piece) -> bool:
+def _space_between(before: Piece, after: Piece, level: bool) -> bool:
     gap = after.x0 - before.x1
-    if gap > WORD_GAP * min(before.size, after.size):
+    size = min(before.size, after.size)
+    if gap > WORD_GAP * size:
         return not (_is_wide(before.text[-1]) and _is_wide(after.text[0]) and gap < 0.5 * after.size)
-    near = abs(before.order - after.order) == 1
-    return near and (before.space_after or after.space_before) and gap > -0.1 * after.size
+    # A space that is drawn may be set very narrow.
+    drawn = abs(before.order - after.order) == 1 and (before.space_after or after.space_before)
+    return level and drawn and gap > 0.05 * size
 
 
 def _is_wide(letter: str) -> bool:
