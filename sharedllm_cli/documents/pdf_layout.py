@@ -11,7 +11,8 @@ import re
 import statistics
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
 
 import numpy as np
 
@@ -22,6 +23,8 @@ CELLS = "  "
 """Between the cells of a row."""
 LEAST_STRIP = 0.6
 """A strip between columns is at least as wide as this share of the size."""
+WIDE_LEAD = 1.75
+"""Lines that are farther from each other than this share of the usual lead are parted by a blank line."""
 _NUMBER = re.compile(r"\d{1,3}(?:\.\d{1,3})*\.?|[A-Z]|[IVX]{1,5}\.?")
 _BULLETS = frozenset("•◦▪▸‣·●○■□–—-*")
 
@@ -54,7 +57,7 @@ def page_text(page: PagePieces) -> PageText:
     for _, pieces in sorted(frames.items(), key=lambda item: (item[0] % 90 != 0, item[0])):
         apart = _lines(segments(pieces))
         result.turned += apart
-        lines += apart
+        lines += ["", *apart]
     result.text = "\n".join(lines)
     return result
 
@@ -152,6 +155,7 @@ class _Order:
             middle = (low + high) / 2
             lines: list[str] = []
             parted = False
+            notes = len(self.notes)
             for crosses, band in _bands(found, low, high):
                 left = [segment for segment in band if (segment.x0 + segment.x1) / 2 < middle]
                 right = [segment for segment in band if (segment.x0 + segment.x1) / 2 >= middle]
@@ -171,6 +175,7 @@ class _Order:
             else:
                 if parted:
                     return lines
+            del self.notes[notes:]
         return self._by_rows(found)
 
     def _columns(self, left: list[Segment], right: list[Segment], depth: int) -> list[str]:
@@ -179,7 +184,17 @@ class _Order:
         return self._ordered(left, depth + 1) + self._ordered(right, depth + 1)
 
     def _by_rows(self, found: list[Segment]) -> list[str]:
-        return [_joined(cells) for cells in _whole_cells(_rows(found))]
+        rows = _rows(found)
+        usual = statistics.median_low([above.y - below.y for above, below in pairwise(rows)]) if len(rows) > 1 else 0.0
+        lines: list[str] = []
+        lowest = 0.0
+        for cells in _whole_cells(rows):
+            apart = lowest - cells[0].y > WIDE_LEAD * max(usual, 1.1 * cells[0].size)
+            if lines and (apart or cells[0].marked):
+                lines.append("")
+            lines.append(_joined(cells))
+            lowest = cells[0].y
+        return lines
 
 
 def _extent(found: Sequence[Segment]) -> float:
@@ -251,8 +266,8 @@ class _Region:
         left, right = self.rows
         aligned = self._aligned()
         prose = [_is_prose(rows) for rows in self.rows]
-        if min(len(left), len(right)) == 1:
-            return "cells" if aligned else "columns"
+        if min(len(left), len(right)) < 3:
+            return "cells"
         if all(prose):
             return "cells" if self._table_of_prose() else "columns"
         if aligned < 0.5:
@@ -314,7 +329,7 @@ class _Region:
     def _drawn_by_rows(self) -> bool:
         """Whether the drawing goes from side to side, row by row."""
         sides = sorted((segment.order, side) for side, found in enumerate(self.sides) for segment in found)
-        turns = sum(one[1] != other[1] for one, other in zip(sides, sides[1:], strict=False))
+        turns = sum(one[1] != other[1] for one, other in pairwise(sides))
         return turns > min(len(rows) for rows in self.rows)
 
 
@@ -352,7 +367,7 @@ def _blocks(rows: Sequence[_Line]) -> list[list[_Line]]:
     """The lines of one column, cut where the gap is wider than between lines."""
     if len(rows) < 2:
         return [list(rows)]
-    leads = [above.y - below.y for above, below in zip(rows, rows[1:], strict=False)]
+    leads = [above.y - below.y for above, below in pairwise(rows)]
     least = statistics.median_low(sorted(leads)[: max(1, len(leads) * 3 // 4)])
     blocks = [[rows[0]]]
     for lead, row in zip(leads, rows[1:], strict=True):
@@ -381,31 +396,21 @@ def _without_notes(left: list[Segment], right: list[Segment]) -> tuple[list[Segm
 def _whole_cells(rows: Sequence[_Line]) -> Iterable[list[Segment]]:
     """The rows of a table, with the lines of a cell that is broken over several joined to it.
 
-    A line goes on in the cells of the row above if it is nearer to it than rows are to each other, and begins none of
-    the first column's cells.
+    A line goes on in the cells of the row above if that row has three or more, if it is nearer to it than rows are to
+    each other, and begins none of the first column's cells. A label with a paragraph beside it stays as it is.
     """
-    tables = [len(row.cells) > 1 and row.cells[1].x0 - row.cells[0].x1 > 1.6 * row.size for row in rows]
-    leads = [above.y - below.y for above, below in zip(rows, rows[1:], strict=False)]
-    full = [
-        lead for place, lead in enumerate(leads) if tables[place] and tables[place + 1] and _starts_row(rows, place)
-    ]
-    apart = min(full) if full else 0.0
+    leads = [above.y - below.y for above, below in pairwise(rows)]
+    full = [lead for place, lead in enumerate(leads) if _same_table(rows[place], rows[place + 1])]
+    apart = min(full, default=0.0)
     waiting: list[Segment] = []
-    lead_to = dict(enumerate(leads, 1))
-    for place, row in enumerate(rows):
-        goes_on = (
-            waiting
-            and place > 0
-            and apart > 0
-            and lead_to[place] < 0.85 * apart
-            and lead_to[place] < 1.6 * row.size
-            and all(_within(cell, waiting[1:]) for cell in row.cells)
-        )
-        if goes_on:
+    for row, lead in zip(rows, [0.0, *leads], strict=True):
+        near = waiting and lead < min(0.85 * apart, 1.6 * row.size)
+        if near and len(waiting) > 2 and all(_within(cell, waiting[1:]) for cell in row.cells):
             for cell in row.cells:
-                above = next(other for other in waiting if _overlap(other, cell))
-                above.text = f"{above.text} {cell.text}"
-                above.x1 = max(above.x1, cell.x1)
+                place = next(place for place, other in enumerate(waiting) if _overlap(other, cell))
+                above = waiting[place]
+                text = above.text + ("" if above.text.endswith("-") else " ") + cell.text
+                waiting[place] = replace(above, text=text, x1=max(above.x1, cell.x1))
             continue
         if waiting:
             yield waiting
@@ -414,9 +419,10 @@ def _whole_cells(rows: Sequence[_Line]) -> Iterable[list[Segment]]:
         yield waiting
 
 
-def _starts_row(rows: Sequence[_Line], place: int) -> bool:
-    first, second = rows[place].cells[0], rows[place + 1].cells[0]
-    return abs(first.x0 - second.x0) < first.size
+def _same_table(one: _Line, other: _Line) -> bool:
+    """Whether two rows have cells, and begin in the same column."""
+    first, second = one.cells[0], other.cells[0]
+    return len(one.cells) > 2 and len(other.cells) > 1 and abs(first.x0 - second.x0) < first.size
 
 
 def _within(cell: Segment, row: Sequence[Segment]) -> bool:
@@ -468,7 +474,7 @@ def _margin_columns(numbers: Sequence[Segment], others: Sequence[Segment]) -> It
 
 def _counts_lines(column: Sequence[Segment], others: Sequence[Segment]) -> bool:
     values = [int(segment.text) for segment in column]
-    steps = Counter(after - before for before, after in zip(values, values[1:], strict=False))
+    steps = Counter(after - before for before, after in pairwise(values))
     step, times = steps.most_common(1)[0]
     if step not in (1, 2, 5, 10) or times < 0.8 * (len(values) - 1):
         return False
@@ -484,4 +490,4 @@ def _counts_lines(column: Sequence[Segment], others: Sequence[Segment]) -> bool:
 
 def _is_one(row: _Line) -> bool:
     """Whether a row is one line of prose: no gap as wide as between cells."""
-    return all(after.x0 - before.x1 < 2.0 * row.size for before, after in zip(row.cells, row.cells[1:], strict=False))
+    return all(after.x0 - before.x1 < 2.0 * row.size for before, after in pairwise(row.cells))

@@ -127,7 +127,7 @@ def _distance(piece: Piece, base: Piece, end: float) -> float | None:
     ):
         return None
     behind = piece.x0 - max(base.x1, end)
-    if piece.x0 >= base.x1 - 0.2 * base.size and behind <= 0.3 * base.size:
+    if piece.x0 >= base.x1 - 0.2 * base.size and behind <= (0.6 if small and rise > 0.2 else 0.3) * base.size:
         return abs(max(behind, 0.0)) + 0.1 * abs(rise)
     before = base.x0 - piece.x1
     if small and -0.15 * base.size <= before <= 0.6 * base.size:
@@ -224,7 +224,8 @@ def _parts(run: Sequence[Piece], scripts: dict[Piece, _Script], size: float) -> 
         script = scripts.get(piece)
         rise = 0.0 if script is None else script.rise
         over = before is not None and piece.x0 < before.x0 + 0.5 * (before.x1 - before.x0)
-        space = before is not None and not over and _space_between(before, piece, script is None)
+        level = script is None and before not in scripts
+        space = before is not None and not over and _space_between(before, piece, level)
         last = parts[-1] if parts else None
         if last is not None and before is not None and rise and abs(last.rise - rise) < 0.06 and not over:
             text = last.text + (" " if space else "") + piece.text
@@ -237,12 +238,14 @@ def _parts(run: Sequence[Piece], scripts: dict[Piece, _Script], size: float) -> 
 
 def _space_between(before: Piece, after: Piece, level: bool) -> bool:
     gap = after.x0 - before.x1
+    if not level:
+        return gap > 0.2 * max(before.size, after.size)
     size = min(before.size, after.size)
     if gap > WORD_GAP * size:
         return not (_is_wide(before.text[-1]) and _is_wide(after.text[0]) and gap < 0.5 * after.size)
     # A space that is drawn may be set very narrow.
     drawn = abs(before.order - after.order) == 1 and (before.space_after or after.space_before)
-    return level and drawn and gap > 0.05 * size
+    return drawn and gap > 0.05 * size
 
 
 def _is_wide(letter: str) -> bool:
