@@ -13,13 +13,15 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import pypdfium2
 import pypdfium2.raw
 
 from sharedllm_cli.documents import pdf_characters, pdf_layers
 from sharedllm_cli.documents.pages import ExtractedPage, Extraction, OutlineEntry
+from sharedllm_cli.documents.pdf_characters import Named
+from sharedllm_cli.documents.pdf_glyphs import GlyphNames
 from sharedllm_cli.documents.pdf_layout import PageText, page_text
 from sharedllm_cli.documents.plausible import is_words
 from sharedllm_cli.errors import DocumentError
@@ -34,6 +36,7 @@ FEW_CHARACTERS = 200
 MOST_UNKNOWN = 0.3
 """A page is not read where a larger share of its glyphs has no meaning."""
 
+_Answer = TypeVar("_Answer")
 _GAPS = re.compile(r"(?<=\S)[ \t]{2,}")
 
 
@@ -99,22 +102,20 @@ class _Pages:
             for index in range(count):
                 pages.append(_attempt(document, index))
                 task.advance(1)
-            self._name_characters(pages)
+            self._name_characters(document, pages)
             labels = [_label(document, index) for index in range(count)]
             self.extracted = tuple(
                 self._extracted(index, page, label)
                 for index, (page, label) in enumerate(zip(pages, labels, strict=True))
             )
 
-    def _name_characters(self, pages: list[_Page | None]) -> None:
+    def _name_characters(self, document: pypdfium2.PdfDocument, pages: list[_Page | None]) -> None:
         """Read pages once more whose glyphs have no characters, but names that say them."""
         lacking = [index for index, page in enumerate(pages) if page is not None and page.found.unknown]
-        named = self.second.with_characters(lacking) if lacking else None
-        if named is None:
-            return
-        with suppress(pypdfium2.PdfiumError), pypdfium2.PdfDocument(named) as document:
+        named = self.second.glyph_names(lacking) if lacking else None
+        if named is not None:
             for index in lacking:
-                pages[index] = _attempt(document, index) or pages[index]
+                pages[index] = _attempt(document, index, named) or pages[index]
 
     def _extracted(self, index: int, page: _Page | None, label: str | None) -> ExtractedPage:
         raw, number = "", index + 1
@@ -152,20 +153,20 @@ def _open(data: bytes, password: str | None) -> pypdfium2.PdfDocument:
     return pypdfium2.PdfDocument(data, password=password)
 
 
-def _attempt(document: pypdfium2.PdfDocument, index: int) -> _Page | None:
+def _attempt(document: pypdfium2.PdfDocument, index: int, named: Named | None = None) -> _Page | None:
     """A page as read, None where PDFium fails on it."""
     try:
-        return _page(document, index)
+        return _page(document, index) if named is None else _page(document, index, named)
     except pypdfium2.PdfiumError:
         return None
 
 
-def _page(document: pypdfium2.PdfDocument, index: int) -> _Page:
+def _page(document: pypdfium2.PdfDocument, index: int, named: Named | None = None) -> _Page:
     page = document[index]
     try:
         text_page = page.get_textpage()
         try:
-            found = _laid_out(text_page)
+            found = _laid_out(text_page, named)
         finally:
             text_page.close()
         if len(found.text.strip()) >= FEW_CHARACTERS:
@@ -176,10 +177,10 @@ def _page(document: pypdfium2.PdfDocument, index: int) -> _Page:
         page.close()
 
 
-def _laid_out(text_page: pypdfium2.PdfTextPage) -> PageText:
+def _laid_out(text_page: pypdfium2.PdfTextPage, named: Named | None) -> PageText:
     """A page's text in the order of reading; in PDFium's own order where it has more pieces than can be sorted."""
     if text_page.count_chars() <= pdf_characters.MOST_CHARACTERS:
-        pieces = pdf_characters.read(text_page)
+        pieces = pdf_characters.read(text_page, named)
         if len(pieces.pieces) <= pdf_characters.MOST_PIECES:
             return page_text(pieces)
     return PageText(text_page.get_text_range())
@@ -276,17 +277,19 @@ class SecondOpinion:
         """The file without layers that are off, None where it has none (or where they can't be told)."""
         if b"/OCProperties" not in self.data and b"/ObjStm" not in self.data:
             return None
-        return self._rewritten(pdf_layers.without_hidden)
+        return self._asked(pdf_layers.without_hidden)
 
-    def with_characters(self, pages: Sequence[int]) -> bytes | None:
-        """The file with characters for the glyphs of pages that have names, None where no names say any."""
-        return self._rewritten(lambda reader: pdf_layers.with_characters(reader, pages))
+    def glyph_names(self, pages: Sequence[int]) -> Named | None:
+        """The characters that names of glyphs say in the fonts of pages, None where they say nothing."""
+        names = self._asked(lambda reader: GlyphNames(reader, pages))
+        return names.characters if names else None
 
-    def _rewritten(self, rewrite: Callable[[pypdf.PdfReader], bytes | None]) -> bytes | None:
+    def _asked(self, question: Callable[[pypdf.PdfReader], _Answer]) -> _Answer | None:
+        """What is found in the file as pypdf opens it, None where it fails."""
         with _quiet():
             reader = self._open()
             try:
-                return None if reader is None else rewrite(reader)
+                return None if reader is None else question(reader)
             except Exception:
                 return None
 

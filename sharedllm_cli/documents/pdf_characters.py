@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import ctypes
 import math
+import re
 from collections import deque
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import repeat
 from typing import Any
 
@@ -22,6 +24,8 @@ MOST_CHARACTERS = 400_000
 """Of a page; the text of one with more is not put in order."""
 MOST_PIECES = 8_000
 """Of a page; one with more is read as PDFium gives it."""
+FARTHEST = 100_000.0
+"""Points: no page is so long (200 inches are the limit of most viewers)."""
 _DOUBLED = 0.12
 """Two equal characters nearer than this share of their size are one, drawn twice."""
 _SEPARATORS = np.array([0x09, 0x0A, 0x0D, 0x20, 0xA0, 0x1680, *range(0x2000, 0x200B), 0x202F, 0x205F, 0x3000])
@@ -34,6 +38,9 @@ _EXPERT |= dict(zip(range(0xF6F9, 0xF700), ("Ł", "Œ", "Œ", "\u02da", "Š", "\
 UNKNOWN = "\ufffd"
 """In the place of a glyph that has no meaning."""
 
+_LEFTWARD = re.compile("[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefc]")
+
+Named = Callable[[str, Mapping[int, float]], Mapping[int, str]]
 Array = np.ndarray[Any, np.dtype[Any]]
 
 
@@ -57,8 +64,11 @@ class Piece:
     shown: bool = True
     upright: bool = False
     """Of a script that is set in columns: drawn downwards, each character upright."""
-    edges: list[tuple[float, float]] = field(default_factory=list)
-    """Left and right of each character, only where the text has letters of a script that runs to the left."""
+    lefts: Sequence[float] = ()
+    rights: Sequence[float] = ()
+    """Left and right of each character that is no space, where the text is not turned."""
+    leftward: bool = False
+    """Has letters of a script that runs to the left."""
 
 
 @dataclass
@@ -79,7 +89,7 @@ class _Function:
     """A function of PDFium with plain integers for pointers: far quicker to call than the typed one."""
 
     def __init__(self, typed: Any, result: Any, *arguments: Any) -> None:
-        address = ctypes.cast(typed, ctypes.c_void_p).value
+        address = ctypes.cast(typed, ctypes.c_void_p).value or 0
         self.call = ctypes.CFUNCTYPE(result, *arguments)(address)
 
 
@@ -93,12 +103,17 @@ _map_error = _Function(pdfium.FPDFText_HasUnicodeMapError, _INT, _POINTER, _INT)
 _hyphen = _Function(pdfium.FPDFText_IsHyphen, _INT, _POINTER, _INT).call
 _object = _Function(pdfium.FPDFText_GetTextObject, _POINTER, _POINTER, _INT).call
 _object_font = _Function(pdfium.FPDFTextObj_GetFont, _POINTER, _POINTER).call
+_font_name = _Function(pdfium.FPDFFont_GetBaseFontName, ctypes.c_size_t, _POINTER, _POINTER, ctypes.c_size_t).call
 _object_mode = _Function(pdfium.FPDFTextObj_GetTextRenderMode, _INT, _POINTER).call
 
 
-def read(text_page: Any) -> PagePieces:
-    """The pieces of an open text page (`pypdfium2.PdfTextPage`), in the order of drawing."""
-    handle = ctypes.cast(text_page.raw, ctypes.c_void_p).value
+def read(text_page: Any, named: Named | None = None) -> PagePieces:
+    """The pieces of an open text page (`pypdfium2.PdfTextPage`), in the order of drawing.
+
+    `named` gives the characters of a font's codes, from its name and the widths of its glyphs; it is asked for fonts
+    that say nothing themselves (pdf_glyphs.py).
+    """
+    handle = int(ctypes.cast(text_page.raw, ctypes.c_void_p).value or 0)
     count = text_page.count_chars()
     if not 0 < count <= MOST_CHARACTERS:
         return PagePieces([])
@@ -106,30 +121,42 @@ def read(text_page: Any) -> PagePieces:
     boxes = np.zeros((count, 4), np.float32)
     start = boxes.ctypes.data
     deque(map(_loose_box, repeat(handle), range(count), range(start, start + 16 * count, 16)), 0)
-    return _Reader(handle, codes, boxes).pieces()
+    return _Reader(handle, codes, boxes, named).pieces()
 
 
-def _codes(handle: int | None, count: int) -> Array:
+def _codes(handle: int, count: int) -> Array:
     """The characters' codes, all at once where PDFium's text leaves none out, else one by one."""
     buffer = (ctypes.c_ushort * (count + 1))()
     written = pdfium.FPDFText_GetText(ctypes.cast(handle, pdfium.FPDF_TEXTPAGE), 0, count, buffer) - 1
-    codes: Array = np.frombuffer(buffer, np.uint16)[:count].astype(np.int64)
+    codes: Array = np.frombuffer(memoryview(buffer), np.uint16)[:count].astype(np.int64)
     if written != count or ((codes >= 0xD800) & (codes < 0xE000)).any():
         codes = np.fromiter(map(_unicode, repeat(handle), range(count)), np.int64, count)
     return codes
 
 
+class _Known:
+    """Characters of a font that were met: those that mean what they are, and those that mean something else."""
+
+    def __init__(self) -> None:
+        self.plain = {" "}
+        self.other: dict[str, str] = {}
+
+
 class _Reader:
     """Cuts a page's characters into pieces; the arrays have one number for each character that PDFium lists."""
 
-    def __init__(self, handle: int | None, codes: Array, boxes: Array) -> None:
+    def __init__(self, handle: int, codes: Array, boxes: Array, named: Named | None) -> None:
         self.handle = handle
         self.codes = codes
+        if not np.abs(boxes).max() < FARTHEST:  # nor where it is no number at all
+            boxes = np.clip(np.nan_to_num(boxes), -FARTHEST, FARTHEST)
         self.left, self.right = np.minimum(boxes[:, 0], boxes[:, 2]), np.maximum(boxes[:, 0], boxes[:, 2])
         self.bottom, self.top = np.minimum(boxes[:, 1], boxes[:, 3]), np.maximum(boxes[:, 1], boxes[:, 3])
         self.found = PagePieces([])
-        self.known: dict[int | None, dict[str, str]] = {}
+        self.known: dict[int | None, _Known] = {}
+        self.named = named
         self.numbers = (ctypes.c_double * 2)(), (ctypes.c_float * 6)()
+        self.origin, self.matrix = (ctypes.addressof(numbers) for numbers in self.numbers)
 
     def pieces(self) -> PagePieces:
         separator = np.isin(self.codes, _SEPARATORS)
@@ -138,6 +165,8 @@ class _Reader:
                 self.codes[place] = ord("-")
             elif self.codes[place] == _MARK:  # a glyph that is mapped to U+0000, which is a space in all files seen
                 separator[place] = True
+        for place in np.flatnonzero(separator & (self.codes != 0x20)).tolist():
+            separator[place] = not _map_error(self.handle, place)  # a code that happens to be a space's
         separator |= self.codes == 0
         places = np.flatnonzero(~separator)
         self.found.glyphs = len(places)
@@ -150,6 +179,8 @@ class _Reader:
     def _without_doubles(self, places: Array) -> Array:
         """The characters without those that are drawn again at their place, as some programs make bold letters."""
         codes, x, y = self.codes[places], self.left[places], self.bottom[places]
+        if not _repeated(codes, x, y):
+            return places
         near = _DOUBLED * np.maximum(self.top[places] - y, self.right[places] - x)
         same = (codes[1:] == codes[:-1]) & (x[1:] == x[:-1]) & (y[1:] == y[:-1])
         ligature = np.concatenate(([False], same))  # one glyph that says several letters, as the two of `ff`
@@ -189,78 +220,115 @@ class _Reader:
         separators = np.cumsum(separator)
         space = np.zeros(len(places), bool)
         space[1:] = separators[places[1:]] > separators[places[:-1]]
-        jumps = np.flatnonzero(space & (np.diff(places, prepend=places[0]) > 2)) if self.found.doubled else []
+        jumps: Any = np.flatnonzero(space & (np.diff(places, prepend=places[0]) > 2)) if self.found.doubled else []
         for place in jumps:  # PDFium sees a gap where a letter that was drawn twice is followed by the next one
             if not separator[places[place - 1] + 1 : places[place]].all():
                 space[place] = gaps[place] > 0.15 * (self.top[places[place]] - self.bottom[places[place]])
         return space
 
     def _cut(self, places: Array, steps: Array, spaces: Array) -> None:
-        tokens = [
-            f" {chr(code)}" if space else chr(code) for code, space in zip(self.codes[places], spaces, strict=True)
-        ]
+        tokens = list(map(chr, self.codes[places].tolist()))
+        for place in np.flatnonzero(spaces).tolist():
+            tokens[place] = " " + tokens[place]
+        columns = [side[places].tolist() for side in (self.left, self.bottom, self.right, self.top)]
+        numbers = places.tolist()
         begin, going = 0, 0
         for place, step in enumerate([*steps.tolist()[1:], 0], 1):
             if step == 0 or (going and step != going):
-                after = place < len(places) and bool(spaces[place])
-                self._add(places[begin:place], tokens[begin:place], going, after)
+                boxes = [side[begin:place] for side in columns]
+                piece = self._piece(numbers[begin:place], "".join(tokens[begin:place]), boxes, going)
+                piece.space_after = place < len(tokens) and tokens[place][0] == " "
+                self.found.pieces.append(piece)
                 begin, going = place, 0
             else:
                 going = step
 
-    def _add(self, places: Array, tokens: list[str], going: int, space_after: bool) -> None:
-        first = int(places[0])
+    def _piece(self, numbers: Sequence[int], text: str, boxes: list[list[float]], going: int) -> Piece:
+        """The piece of characters that PDFium lists under these numbers: their text, and their boxes' sides."""
         origin, matrix = self.numbers
-        base = ctypes.addressof(origin)
-        _origin(self.handle, first, base, base + 8)
-        _matrix(self.handle, first, ctypes.addressof(matrix))
-        size = abs(_font_size(self.handle, first)) * math.hypot(matrix[2], matrix[3])
+        first = numbers[0]
+        _origin(self.handle, first, self.origin, self.origin + 8)
+        _matrix(self.handle, first, self.matrix)
+        size = abs(_font_size(self.handle, first)) * math.hypot(matrix[2], matrix[3]) or 1.0
         turn = round(math.degrees(math.atan2(matrix[1], matrix[0]))) % 360
         upright = going == 3 and turn % 180 == 0
         frame = 270 if upright else turn
-        sides = (
-            float(self.left[places].min()),
-            float(self.bottom[places].min()),
-            float(self.right[places].max()),
-            float(self.top[places].max()),
-        )
+        left, bottom, right, top = boxes
+        if going == 1:
+            sides = left[0], bottom[0], max(right[-1], right[0]), top[0]
+        else:
+            sides = min(left), min(bottom), max(right), max(top)
         if upright:
             origin[0], origin[1] = (sides[0] + sides[2]) / 2 - 0.3 * size, sides[3]
         x0, x1, y = _in_frame(frame, sides, (origin[0], origin[1]), size)
         thing = _object(self.handle, first)
-        space_before = tokens[0][0] == " "
-        text = self._meant("".join(tokens).lstrip(" "), places, _object_font(thing) if thing else None)
-        piece = Piece(text, x0, x1, y, size or 1.0, frame, len(self.found.pieces), space_before, space_after)
+        space_before = text[0] == " "
+        text = self._meant(text.lstrip(" "), numbers, _object_font(thing) if thing else None)
+        piece = Piece(text, x0, x1, y, size, frame, len(self.found.pieces), space_before)
         piece.shown = not thing or _object_mode(thing) != pdfium.FPDF_TEXTRENDERMODE_INVISIBLE
         piece.upright = upright
-        if (
-            frame == 0
-            and not text.isascii()
-            and any("\u0590" <= letter < "\u0900" or letter >= "\ufb1d" for letter in text)
-        ):
-            piece.edges = list(zip(self.left[places].tolist(), self.right[places].tolist(), strict=True))
-        self.found.pieces.append(piece)
+        if frame == 0:
+            piece.lefts, piece.rights = left, right
+            piece.leftward = not text.isascii() and _LEFTWARD.search(text) is not None
+        return piece
 
-    def _meant(self, text: str, places: Array, font: int | None) -> str:
-        """The characters that are meant; those without meaning are counted, and become U+FFFD."""
-        table = self.known.setdefault(font, {})
-        letters = set(text)
-        if not letters <= table.keys():
-            bare = text.replace(" ", "")
-            for letter in letters - table.keys() - {" "}:
-                table[letter] = _meaning(letter, bool(_map_error(self.handle, int(places[bare.index(letter)]))))
-            table[" "] = " "
-        if all(table[letter] == letter for letter in letters):
+    def _meant(self, text: str, numbers: Sequence[int], font: int | None) -> str:
+        """The characters that are meant, of text at places; those without meaning are counted, and become U+FFFD."""
+        known = self.known.get(font)
+        if known is None:
+            known = self.known[font] = _Known()
+        letters = set(text) - known.plain
+        if not letters:
             return text
-        text = "".join([table[letter] for letter in text])
+        new = letters - known.other.keys()
+        if new:
+            bare = text.replace(" ", "")
+            unmapped = [letter for letter in new if _map_error(self.handle, numbers[bare.index(letter)])]
+            names = self._names(font, numbers) if unmapped else {}
+            for letter in new:
+                meaning = _meaning(letter)
+                if letter in unmapped:
+                    meaning = meant(names.get(ord(letter), "")) or UNKNOWN
+                if meaning == letter:
+                    known.plain.add(letter)
+                else:
+                    known.other[letter] = meaning
+        if not known.other.keys() & letters:
+            return text
+        text = "".join([known.other.get(letter, letter) for letter in text])
         self.found.unknown += text.count(UNKNOWN)
         return text
 
+    def _names(self, font: int | None, numbers: Sequence[int]) -> Mapping[int, str]:
+        """Characters of a font's codes by its glyphs' names."""
+        if not font or self.named is None:
+            return {}
+        buffer = ctypes.create_string_buffer(256)
+        length = _font_name(font, buffer, len(buffer))
+        widths = {int(self.codes[number]): float(self.right[number] - self.left[number]) for number in numbers}
+        size = abs(_font_size(self.handle, numbers[0])) * math.hypot(self.numbers[1][0], self.numbers[1][1]) or 1.0
+        name = buffer.value.decode("utf-8", "replace") if length else ""
+        return self.named(name, {code: 1000 * wide / size for code, wide in widths.items()})
 
-def _meaning(letter: str, unmapped: bool) -> str:
+
+def _repeated(codes: Array, x: Array, y: Array) -> bool:
+    """Whether some character is drawn twice at nearly one place: a quick look, that may be mistaken."""
+    for shift in (0.0, 1.0):
+        column = np.floor((x + shift) / 2).astype(np.int64) & 0xFFFFF
+        row = np.floor((y + shift) / 2).astype(np.int64) & 0xFFFFF
+        keys = np.sort((codes << 40) | (column << 20) | row)
+        if (keys[1:] == keys[:-1]).any():
+            return True
+    return False
+
+
+def meant(letters: str) -> str:
+    """Characters of a glyph's name as they are meant: figures and capitals of expert fonts as plain ones."""
+    return "".join(_meaning(letter) for letter in letters)
+
+
+def _meaning(letter: str) -> str:
     code = ord(letter)
-    if unmapped:
-        return UNKNOWN
     if code < 0xA0:
         return letter if 0x20 <= code < 0x7F else _WINDOWS.get(code) or UNKNOWN
     if code in _EXPERT:

@@ -1,14 +1,11 @@
-"""What a PDF says beside its pages' drawing: layers that are switched off, and glyphs that have names but no characters.
+"""Layers of a PDF that are switched off: a viewer does not show them when it opens the file.
 
-PDFium reads hidden layers with the rest, and takes no characters from the names of Type 3 glyphs. So a file that has
-either is rewritten in memory: without the text of layers that a viewer does not show when it opens the file, and with a
-table of characters in such fonts. Any damage leaves the file as it is.
+PDFium reads their text with the rest. So a file that has such layers is rewritten in memory, without their text.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
@@ -129,7 +126,7 @@ def _stripped(
 ) -> Any | None:
     """A content stream without what is hidden, None where nothing is."""
     properties = _value(resources.get("/Properties")) or {}
-    objects = _value(resources.get("/XObject")) or {}
+    objects: Any = _value(resources.get("/XObject")) or {}
     hidden: list[bool] = []
     kept: list[Any] = []
     changed = False
@@ -200,97 +197,3 @@ def _written(writer: Any) -> bytes:
     target = BytesIO()
     writer.write(target)
     return target.getvalue()
-
-
-# Glyphs with names
-
-
-def with_characters(reader: pypdf.PdfReader, pages: Iterable[int]) -> bytes | None:
-    """The file with a table of characters in the fonts of these pages whose glyphs' names say what they are.
-
-    None where there is no such font.
-    """
-    if not any(_named(font) for font in _fonts(reader, pages)):
-        return None
-    import pypdf
-    from pypdf.generic import DecodedStreamObject, NameObject
-
-    writer = pypdf.PdfWriter(clone_from=reader)
-    for font in _fonts(writer, pages):
-        table = _named(font)
-        if table:
-            stream = DecodedStreamObject()
-            stream.set_data(_character_map(table))
-            font[NameObject("/ToUnicode")] = writer._add_object(stream)
-    return _written(writer)
-
-
-def _fonts(pdf: Any, pages: Iterable[int]) -> Iterator[Any]:
-    """The fonts of pages and of the forms on them, each once."""
-    seen: set[int] = set()
-    for index in pages:
-        waiting = [(_value(pdf.pages[index].get("/Resources")) or {}, 0)]
-        while waiting:
-            resources, depth = waiting.pop()
-            for entry in (_value(resources.get("/Font")) or {}).values():
-                font = _value(entry)
-                if id(font) not in seen and hasattr(font, "get"):
-                    seen.add(id(font))
-                    yield font
-            for entry in (_value(resources.get("/XObject")) or {}).values():
-                form = _value(entry)
-                if id(form) not in seen and depth < DEEPEST and form.get("/Subtype") == "/Form":
-                    seen.add(id(form))
-                    waiting.append((_value(form.get("/Resources")) or {}, depth + 1))
-
-
-def _named(font: Any) -> dict[int, str]:
-    """The characters of codes whose glyphs have names that say more than PDFium makes of them."""
-    encoding = _value(font.get("/Encoding"))
-    if "/ToUnicode" in font or not hasattr(encoding, "get") or font.get("/Subtype") == "/Type0":
-        return {}
-    table: dict[int, str] = {}
-    code = 0
-    for entry in _value(encoding.get("/Differences")) or ():
-        entry = _value(entry)
-        if not isinstance(entry, str):
-            code = int(entry)
-            continue
-        text = character_of(str(entry).lstrip("/"))
-        if text is not None and 0 <= code < 256:
-            table[code] = text
-        code += 1
-    return table
-
-
-def character_of(name: str) -> str | None:
-    """The character or characters that a glyph's name says (Adobe Glyph List and its rules), None where it says none.
-
-    `a.sc` is an a, `f_i` is fi, `uni00E9` is é; `g12` says nothing.
-    """
-    from pypdf._codecs.adobe_glyphs import adobe_glyphs
-
-    found = ""
-    for part in name.split(".", 1)[0].split("_"):
-        if f"/{part}" in adobe_glyphs:
-            found += adobe_glyphs[f"/{part}"]
-        elif re.fullmatch(r"uni(?:[0-9A-F]{4})+", part):
-            found += bytes.fromhex(part[3:]).decode("utf-16-be", "replace")
-        elif re.fullmatch(r"u[0-9A-F]{4,6}", part) and int(part[1:], 16) < 0x110000:
-            found += chr(int(part[1:], 16))
-        else:
-            return None
-    return found or None
-
-
-def _character_map(table: dict[int, str]) -> bytes:
-    lines = [f"<{code:02x}> <{text.encode('utf-16-be', 'replace').hex()}>" for code, text in sorted(table.items())]
-    blocks = [lines[start : start + 100] for start in range(0, len(lines), 100)]
-    return "\n".join(
-        (
-            "/CIDInit /ProcSet findresource begin 12 dict begin begincmap /CMapName /Characters def /CMapType 2 def",
-            "1 begincodespacerange <00> <ff> endcodespacerange",
-            *(line for block in blocks for line in (f"{len(block)} beginbfchar", *block, "endbfchar")),
-            "endcmap end end",
-        )
-    ).encode("ascii")

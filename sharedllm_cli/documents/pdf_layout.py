@@ -72,7 +72,7 @@ def _lines(found: list[Segment]) -> list[str]:
 
 
 def _runs_left(text: str) -> bool:
-    return any("\u0590" <= letter < "\u0900" for letter in text)
+    return not text.isascii() and re.search("[\u0590-\u08ff]", text) is not None
 
 
 def _with_initials(found: list[Segment]) -> list[Segment]:
@@ -271,6 +271,8 @@ class _Region:
         if all(prose):
             return "cells" if self._table_of_prose() else "columns"
         if aligned < 0.5:
+            if not all(_is_block(rows) for rows in self.rows):
+                return "cells"
             return "beside" if any(prose) and self._narrow() else "columns"
         if any(prose) and self._narrow() and self._notes_beside():
             return "beside"
@@ -352,6 +354,12 @@ def _is_prose(rows: Sequence[_Line]) -> bool:
     many = words >= 3.5 * len(rows) or (letters > 12 * words and letters >= 10 * len(rows))
     gaps = sum(len(row.cells) > 1 for row in rows)
     return many and full >= 0.4 * len(rows) and gaps <= 0.5 * len(rows)
+
+
+def _is_block(rows: Sequence[_Line]) -> bool:
+    """Whether lines stand near each other."""
+    leads = [above.y - below.y for above, below in pairwise(rows)]
+    return statistics.median(leads) < 2.5 * rows[0].size
 
 
 def _words(rows: Sequence[_Line]) -> int:

@@ -11,7 +11,7 @@ import unicodedata
 from bisect import bisect_left, bisect_right
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
 from sharedllm_cli.documents.pdf_characters import Piece
@@ -73,6 +73,7 @@ class _Row:
 
 def segments(pieces: Sequence[Piece]) -> list[Segment]:
     """The segments of pieces of one direction, in no particular order."""
+    pieces = _opened(pieces)
     scripts = _scripts(pieces)
     rows = _rows([piece for piece in pieces if piece not in scripts])
     row_of = {piece: row for row in rows for piece in row.pieces}
@@ -88,19 +89,72 @@ def segments(pieces: Sequence[Piece]) -> list[Segment]:
     return [segment for segment in found if segment.text]
 
 
+def _opened(pieces: Sequence[Piece]) -> Sequence[Piece]:
+    """The pieces, cut in two where a raised or lowered one is drawn into a gap between their words."""
+    sizes = [piece.size for piece in pieces]
+    if not sizes or min(sizes) > 0.87 * max(sizes):
+        return pieces
+    by_height = sorted(pieces, key=lambda piece: piece.y)
+    heights = [piece.y for piece in by_height]
+    cuts: dict[Piece, list[int]] = {}
+    for piece in pieces:
+        if len(piece.text) > LONGEST_SCRIPT or not piece.shown:
+            continue
+        for base in by_height[
+            bisect_left(heights, piece.y - 2 * piece.size) : bisect_right(heights, piece.y + 2 * piece.size)
+        ]:
+            inside = base.x0 < piece.x0 and piece.x1 < base.x1 and piece.size <= 0.87 * base.size and base.lefts
+            if inside and 0.08 <= abs(piece.y - base.y) / base.size <= 0.6:
+                place = bisect_left(base.lefts, piece.x0 - 0.02 * base.size)
+                slack = 0.1 * base.size
+                if (
+                    0 < place < len(base.lefts)
+                    and base.rights[place - 1] <= piece.x0 + slack
+                    and base.lefts[place] >= piece.x1 - slack
+                ):
+                    cuts.setdefault(base, []).append(place)
+    if not cuts:
+        return pieces
+    return [part for piece in pieces for part in (_cut(piece, cuts[piece]) if piece in cuts else [piece])]
+
+
+def _cut(piece: Piece, places: Sequence[int]) -> list[Piece]:
+    """A piece in several, cut before the letters at these places (spaces are not counted)."""
+    bounds = [0, *sorted(set(places)), len(piece.lefts)]
+    letters = [place for place, letter in enumerate(piece.text) if letter != " "] + [len(piece.text)]
+    if len(letters) != len(piece.lefts) + 1:
+        return [piece]
+    return [
+        replace(
+            piece,
+            text=piece.text[letters[first] : letters[last]].strip(" "),
+            x0=piece.lefts[first],
+            x1=piece.rights[last - 1],
+            lefts=piece.lefts[first:last],
+            rights=piece.rights[first:last],
+        )
+        for first, last in pairwise(bounds)
+    ]
+
+
 def _scripts(pieces: Sequence[Piece]) -> dict[Piece, _Script]:
     """The pieces that are raised or lowered figures of others."""
     by_height = sorted(pieces, key=lambda piece: piece.y)
     heights = [piece.y for piece in by_height]
+    largest = max((piece.size for piece in pieces), default=0.0)
     found: dict[Piece, _Script] = {}
     ends: dict[Piece, float] = {}
     for piece in sorted(pieces, key=lambda piece: piece.x0):
         if len(piece.text) > LONGEST_SCRIPT or not piece.shown or piece.upright:
             continue
+        if piece.size > 0.87 * largest and (len(piece.text) > 4 or piece.text.isalpha()):
+            continue
         reach = 2.0 * piece.size
         near = by_height[bisect_left(heights, piece.y - reach) : bisect_right(heights, piece.y + reach)]
         best: tuple[float, Piece] | None = None
         for base in near:
+            if piece.x0 - base.x1 > reach or base.x0 - piece.x1 > reach:
+                continue
             distance = _distance(piece, base, ends.get(base, base.x1)) if base not in found else None
             if distance is not None and (best is None or distance < best[0]):
                 best = distance, base
@@ -115,7 +169,7 @@ def _scripts(pieces: Sequence[Piece]) -> dict[Piece, _Script]:
 def _distance(piece: Piece, base: Piece, end: float) -> float | None:
     """How far a raised or lowered piece is from what it may belong to; None where it can't belong to it."""
     rise = (piece.y - base.y) / base.size
-    if base is piece or not base.shown or not 0.08 <= abs(rise) or not -0.45 <= rise <= 0.85:
+    if base is piece or not base.shown or not abs(rise) >= 0.08 or not -0.45 <= rise <= 0.85:
         return None
     small = piece.size <= 0.87 * base.size
     if not small and not (
@@ -188,7 +242,7 @@ def _segment(run: Sequence[Piece], scripts: dict[Piece, _Script]) -> Segment:
     bases = [piece for piece in run if piece not in scripts] or list(run)
     size = max(bases, key=lambda piece: len(piece.text)).size
     y = statistics.median_low([piece.y for piece in bases])
-    if any(piece.edges for piece in run):
+    if any(piece.leftward for piece in run):
         text = _right_to_left(run)
     else:
         text = _letter_by_letter(run) or linear(_parts(run, scripts, size))
@@ -261,8 +315,8 @@ def _right_to_left(run: Sequence[Piece]) -> str:
     signs: list[tuple[float, float, str]] = []
     for piece in run:
         letters = piece.text.replace(" ", "")
-        if len(piece.edges) == len(letters):
-            signs += [(left, right, letter) for (left, right), letter in zip(piece.edges, letters, strict=True)]
+        if len(piece.lefts) == len(letters):
+            signs += zip(piece.lefts, piece.rights, letters, strict=True)
         else:
             wide = (piece.x1 - piece.x0) / max(1, len(letters))
             signs += [

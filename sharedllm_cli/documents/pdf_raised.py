@@ -22,11 +22,12 @@ _FIGURES = re.compile(r"\d{1,3}")
 _SIGNED = re.compile(r"[-−–+]\s?\d+(?:[.,]\d+)?|\d{0,2}[+−-]")
 _NUMBER = re.compile(r"(?:^|(?<=[^\w.,]))(\d[\d.,]*)$")
 _WORD = re.compile(r"([^\W\d_]+)$")
-_ORDINALS = frozenset("st nd rd th e er re ère ème eme es o a os as d te ter".split())
+_WORDS = "st nd rd th e er re ère ème eme es o a os as d te ter"
+_ORDINALS = frozenset(_WORDS.split())
 _LENGTHS = frozenset(("m", "cm", "mm", "km", "dm", "nm", "µm", "μm", "ft"))
-_UNITS = _LENGTHS | frozenset("s in yd mi kg g mg l h min A V Hz ha px rad sr K N J W Pa mol cd lb".split())
-_FUNCTIONS = frozenset("sin cos tan cot sinh cosh tanh log ln exp det".split())
-_ARITHMETIC = "=+×·*/÷<>≤≥≈±−^√∑∏∫"
+_OTHERS = "s in yd mi kg g mg l h min A V Hz ha px rad sr K N J W Pa mol cd lb"
+_UNITS = _LENGTHS | frozenset(_OTHERS.split())
+_FUNCTIONS = frozenset(("sin", "cos", "tan", "cot", "sinh", "cosh", "tanh", "log", "ln", "exp", "det"))
 _BESIDE_NUMBER = re.compile(r"[=+×·*/÷<>≤≥≈±−^√]\s*$")
 _AFTER = re.compile(r"\s*[=+×·*/÷<>≤≥≈±−^]")
 _TRADE = frozenset(("TM", "SM", "MD", "MC"))

@@ -139,6 +139,7 @@ def _document(source: SourceFile, content_hash: str, kind: str, extraction: Extr
         running=kind in ("pdf", "text", "mail"),
         reflow=extraction.reflow,
         layout=extraction.layout,
+        cells=kind == "pdf",
         seams=[page.seam for page in extraction.pages],
     )
     if not normalised.text.strip():

@@ -1,0 +1,133 @@
+"""Characters from the names of glyphs, for fonts of a PDF that say nothing else.
+
+PDFium takes no characters from the names of Type 3 glyphs, nor from names with suffixes. What a name says is settled in
+the Adobe Glyph List and its rules; names of TeX's large signs are added. A name such as `g12` says nothing.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pypdf
+
+_ABOUT = 45  # thousandths of the size: PDFium's boxes of Type 3 glyphs are that exact
+DEEPEST = 8
+"""Forms within forms are followed so deep."""
+_TEX = {"lscript": "ℓ", "visiblespace": "␣", "summation": "∑", "product": "∏", "coproduct": "∐", "integral": "∫"}
+_TEX |= {"radical": "√", "contintegral": "∮", "angbracketleft": "⟨", "angbracketright": "⟩", "slash": "/"}
+_SIZES = re.compile(r"(?:big|Big|bigg|Bigg|text|display)$")
+
+
+@dataclass(frozen=True)
+class _Table:
+    """Characters of a font's codes. `widths` are those of its glyphs, for fonts without a name."""
+
+    characters: Mapping[int, str]
+    widths: Mapping[int, float]
+
+
+class GlyphNames:
+    """What the names of glyphs say in the fonts of some pages."""
+
+    def __init__(self, reader: pypdf.PdfReader, pages: Iterable[int]) -> None:
+        self._tables: dict[str, list[_Table]] = {}
+        for font in _fonts(reader, pages):
+            characters = _named(font)
+            if characters:
+                name = str(font.get("/BaseFont", "")).lstrip("/")
+                self._tables.setdefault(name, []).append(_Table(characters, _widths(font)))
+
+    def __bool__(self) -> bool:
+        return bool(self._tables)
+
+    def characters(self, name: str, widths: Mapping[int, float]) -> Mapping[int, str]:
+        """The characters of a font's codes: of fonts with one name (or none) those whose widths are the same.
+
+        `widths` are those of some codes' glyphs as they are drawn, in thousandths of the size. Where several fonts fit
+        and do not agree, a code has no character.
+        """
+        found: dict[int, str] = {}
+        for table in self._tables.get(name, ()):
+            if all(abs(table.widths.get(code, wide) - wide) < _ABOUT for code, wide in widths.items()):
+                for code, text in table.characters.items():
+                    found[code] = text if found.get(code, text) == text else ""
+        return {code: text for code, text in found.items() if text}
+
+
+def _value(entry: Any) -> Any:
+    return entry.get_object() if hasattr(entry, "get_object") else entry
+
+
+def _fonts(pdf: Any, pages: Iterable[int]) -> Iterator[Any]:
+    """The fonts of pages and of the forms on them, each once."""
+    seen: set[int] = set()
+    for index in pages:
+        waiting = [(_value(pdf.pages[index].get("/Resources")) or {}, 0)]
+        while waiting:
+            resources, depth = waiting.pop()
+            for entry in (_value(resources.get("/Font")) or {}).values():
+                font = _value(entry)
+                if id(font) not in seen and hasattr(font, "get"):
+                    seen.add(id(font))
+                    yield font
+            for entry in (_value(resources.get("/XObject")) or {}).values():
+                form = _value(entry)
+                if id(form) not in seen and depth < DEEPEST and form.get("/Subtype") == "/Form":
+                    seen.add(id(form))
+                    waiting.append((_value(form.get("/Resources")) or {}, depth + 1))
+
+
+def _named(font: Any) -> dict[int, str]:
+    encoding = _value(font.get("/Encoding"))
+    if not hasattr(encoding, "get") or font.get("/Subtype") == "/Type0":
+        return {}
+    table: dict[int, str] = {}
+    code = 0
+    for entry in _value(encoding.get("/Differences")) or ():
+        entry = _value(entry)
+        if not isinstance(entry, str):
+            code = int(entry)
+            continue
+        text = character_of(str(entry).lstrip("/"))
+        if text is not None and 0 <= code < 256:
+            table[code] = text
+        code += 1
+    return table
+
+
+def _widths(font: Any) -> dict[int, float]:
+    """Widths of a Type 3 font's glyphs in thousandths of the size; none of fonts that have a name."""
+    if font.get("/Subtype") != "/Type3":
+        return {}
+    matrix = [float(number) for number in _value(font.get("/FontMatrix")) or (0.001,)]
+    first = int(font.get("/FirstChar", 0))
+    return {first + place: float(_value(wide)) * matrix[0] * 1000 for place, wide in enumerate(_value(font["/Widths"]))}
+
+
+def character_of(name: str) -> str | None:
+    """The character or characters that a glyph's name says, None where it says none.
+
+    `a.sc` is an a, `f_i` is fi, `uni00E9` is é, `parenleftBigg` is a bracket.
+    """
+    from pypdf._codecs.adobe_glyphs import adobe_glyphs
+
+    found = ""
+    for part in name.split(".", 1)[0].split("_"):
+        plain = _SIZES.sub("", part)
+        if f"/{part}" in adobe_glyphs:
+            found += adobe_glyphs[f"/{part}"]
+        elif plain in _TEX:
+            found += _TEX[plain]
+        elif f"/{plain}" in adobe_glyphs:
+            found += adobe_glyphs[f"/{plain}"]
+        elif re.fullmatch(r"uni(?:[0-9A-F]{4})+", part):
+            found += bytes.fromhex(part[3:]).decode("utf-16-be", "replace")
+        elif re.fullmatch(r"u[0-9A-F]{4,6}", part) and int(part[1:], 16) < 0x110000:
+            found += chr(int(part[1:], 16))
+        else:
+            return None
+    return found or None
