@@ -25,9 +25,7 @@ LONGEST_SCRIPT = 15
 """Characters of a raised or lowered part; a longer one is a line of its own."""
 
 
-ITEM = re.compile(
-    r"[•◦▪▸‣·●○■□✓–—*-]|\(?(?:\d{1,3}|[a-zA-Z]|[ivxIVX]{1,5})[.)]|\d{1,2}(?:\.\d{1,2}){1,3}\.?|\[\w{1,4}\]"
-)
+ITEM = re.compile(r"[^\w\s]|\(?(?:\d{1,3}|[a-zA-Z]|[ivxIVX]{1,5})[.)]|\d{1,2}(?:\.\d{1,2}){1,3}\.?|\[\w{1,4}\]")
 """What begins an item of a list, a note or a numbered heading: the gap behind it parts no columns."""
 
 
@@ -105,8 +103,8 @@ def _opened(pieces: Sequence[Piece]) -> Sequence[Piece]:
         ]:
             inside = base.x0 < piece.x0 and piece.x1 < base.x1 and piece.size <= 0.87 * base.size and base.lefts
             if inside and 0.08 <= abs(piece.y - base.y) / base.size <= 0.6:
-                place = bisect_left(base.lefts, piece.x0 - 0.02 * base.size)
-                slack = 0.1 * base.size
+                place = bisect_left(base.lefts, (piece.x0 + piece.x1) / 2)
+                slack = 0.35 * base.size
                 if (
                     0 < place < len(base.lefts)
                     and base.rights[place - 1] <= piece.x0 + slack
@@ -120,10 +118,10 @@ def _opened(pieces: Sequence[Piece]) -> Sequence[Piece]:
 
 def _cut(piece: Piece, places: Sequence[int]) -> list[Piece]:
     """A piece in several, cut before the letters at these places (spaces are not counted)."""
-    bounds = [0, *sorted(set(places)), len(piece.lefts)]
     letters = [place for place, letter in enumerate(piece.text) if letter != " "] + [len(piece.text)]
     if len(letters) != len(piece.lefts) + 1:
         return [piece]
+    bounds = [0, *sorted({place for place in places if piece.text[letters[place] - 1] == " "}), len(piece.lefts)]
     return [
         replace(
             piece,
