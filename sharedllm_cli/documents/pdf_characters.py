@@ -38,7 +38,8 @@ _EXPERT |= dict(zip(range(0xF6F9, 0xF700), ("Ł", "Œ", "Œ", "\u02da", "Š", "\
 UNKNOWN = "\ufffd"
 """In the place of a glyph that has no meaning."""
 
-_LEFTWARD = re.compile("[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefc]")
+LEFTWARD = re.compile("[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefc]")
+"""Letters of the scripts that run to the left."""
 
 Named = Callable[[str, Mapping[int, float]], Mapping[int, str]]
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -269,7 +270,7 @@ class _Reader:
         piece.upright = upright
         if frame == 0:
             piece.lefts, piece.rights = left, right
-            piece.leftward = not text.isascii() and _LEFTWARD.search(text) is not None
+            piece.leftward = not text.isascii() and LEFTWARD.search(text) is not None
         return piece
 
     def _meant(self, text: str, numbers: Sequence[int], font: int | None) -> str:

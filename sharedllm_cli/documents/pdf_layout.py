@@ -17,7 +17,7 @@ from itertools import pairwise
 import numpy as np
 
 from sharedllm_cli.documents.pdf_characters import PagePieces, Piece
-from sharedllm_cli.documents.pdf_lines import Segment, segments
+from sharedllm_cli.documents.pdf_lines import Segment, runs_left, segments
 
 CELLS = "  "
 """Between the cells of a row."""
@@ -64,15 +64,11 @@ def page_text(page: PagePieces) -> PageText:
 
 def _lines(found: list[Segment]) -> list[str]:
     """The lines of segments of one direction."""
-    leftward = sum(_runs_left(segment.text) for segment in found) > 0.5 * len(found)
+    leftward = sum(runs_left(segment.text) for segment in found) > 0.5 * len(found)
     if leftward:
         for segment in found:
             segment.x0, segment.x1 = -segment.x1, -segment.x0
     return _Order(_with_initials(found)).lines()
-
-
-def _runs_left(text: str) -> bool:
-    return not text.isascii() and re.search("[\u0590-\u08ff]", text) is not None
 
 
 def _with_initials(found: list[Segment]) -> list[Segment]:
@@ -319,14 +315,17 @@ class _Region:
         if self._aligned() < 0.85 and all(_words(rows) >= 3 * len(rows) for rows in self.rows):
             return True
         texts = [[_joined(row.cells) for row in rows] for rows in self.rows]
-        if min(len(side) for side in texts) < 8:
-            return False
         for side in texts:
             if sum(any(letter.isalpha() for letter in text) for text in side) < 0.8 * len(side):
                 return False
         words = [statistics.mean(len(text.split()) for text in side) for side in texts]
         widths = [_extent(side) for side in self.sides]
-        return min(words) >= 1.6 and max(words) < 1.6 * min(words) and max(widths) < 1.6 * min(widths)
+        if max(words) > 1.6 * min(words) or max(widths) > 1.6 * min(widths):
+            return False
+        if min(len(side) for side in texts) >= 8:
+            return min(words) >= 1.6
+        labels = sum(text.endswith(":") for text in texts[0])
+        return min(words) >= 3 and labels < 0.3 * len(texts[0])
 
     def _drawn_by_rows(self) -> bool:
         """Whether the drawing goes from side to side, row by row."""

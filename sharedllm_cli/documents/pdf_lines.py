@@ -9,12 +9,11 @@ import re
 import statistics
 import unicodedata
 from bisect import bisect_left, bisect_right
-from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
-from sharedllm_cli.documents.pdf_characters import Piece
+from sharedllm_cli.documents.pdf_characters import LEFTWARD, Piece
 from sharedllm_cli.documents.pdf_raised import Part, linear
 
 CELL_GAP = 0.9
@@ -27,6 +26,9 @@ LONGEST_SCRIPT = 15
 
 ITEM = re.compile(r"[^\w\s]|\(?(?:\d{1,3}|[a-zA-Z]|[ivxIVX]{1,5})[.)]|\d{1,2}(?:\.\d{1,2}){1,3}\.?|\[\w{1,4}\]")
 """What begins an item of a list, a note or a numbered heading: the gap behind it parts no columns."""
+
+
+_NOTE = re.compile(r"[\[(]?(\d{1,2})[\])]?(?:\.?\s|$)")
 
 
 @dataclass(slots=True, eq=False)
@@ -79,11 +81,12 @@ def segments(pieces: Sequence[Piece]) -> list[Segment]:
         row = row_of.get(script.base)
         if row is not None:
             row.pieces.append(piece)
+    notes = _marks_of_notes(rows, scripts)
     found: list[Segment] = []
     for row in rows:
         members = sorted(row.pieces, key=lambda piece: (piece.x0, piece in scripts, piece.order))
         for run in _runs(members, scripts):
-            found.append(_segment(run, scripts))
+            found.append(_segment(run, scripts, notes))
     return [segment for segment in found if segment.text]
 
 
@@ -215,6 +218,21 @@ def _same_line(row: _Row, piece: Piece) -> bool:
     return all(min(other.x1, piece.x1) - max(other.x0, piece.x0) <= 0.3 * smaller for other in row.pieces)
 
 
+def _marks_of_notes(rows: Sequence[_Row], scripts: dict[Piece, _Script]) -> frozenset[str]:
+    """The marks that begin notes: raised ones at the beginning of a row, and numbers there in the page's last third."""
+    if not scripts:
+        return frozenset()
+    low = min(row.y for row in rows) + (max(row.y for row in rows) - min(row.y for row in rows)) / 3
+    found: set[str] = set()
+    for row in rows:
+        first = min(row.pieces, key=lambda piece: piece.x0)
+        if first in scripts:
+            found.add(first.text.strip())
+        elif row.y <= low and (number := _NOTE.match(first.text)):
+            found.add(number[1])
+    return frozenset(found)
+
+
 def _runs(members: Sequence[Piece], scripts: dict[Piece, _Script]) -> Iterable[list[Piece]]:
     """The pieces of a row, cut where a gap is as wide as between columns."""
     run: list[Piece] = []
@@ -236,14 +254,14 @@ def _runs(members: Sequence[Piece], scripts: dict[Piece, _Script]) -> Iterable[l
         yield run
 
 
-def _segment(run: Sequence[Piece], scripts: dict[Piece, _Script]) -> Segment:
+def _segment(run: Sequence[Piece], scripts: dict[Piece, _Script], notes: frozenset[str]) -> Segment:
     bases = [piece for piece in run if piece not in scripts] or list(run)
     size = max(bases, key=lambda piece: len(piece.text)).size
     y = statistics.median_low([piece.y for piece in bases])
     if any(piece.leftward for piece in run):
         text = _right_to_left(run)
     else:
-        text = _letter_by_letter(run) or linear(_parts(run, scripts, size))
+        text = _letter_by_letter(run) or linear(_parts(run, scripts, size), notes)
     return Segment(
         text=text,
         x0=min(piece.x0 for piece in run),
@@ -310,28 +328,78 @@ def _is_wide(letter: str) -> bool:
 
 def _right_to_left(run: Sequence[Piece]) -> str:
     """The characters in the order of reading, from their places: Unicode's rules for display, the other way round."""
-    signs: list[tuple[float, float, str]] = []
-    for piece in run:
-        letters = piece.text.replace(" ", "")
-        if len(piece.lefts) == len(letters):
-            signs += zip(piece.lefts, piece.rights, letters, strict=True)
-        else:
-            wide = (piece.x1 - piece.x0) / max(1, len(letters))
-            signs += [
-                (piece.x0 + wide * place, piece.x0 + wide * (place + 1), letter) for place, letter in enumerate(letters)
-            ]
-    size = run[0].size
-    clusters: dict[tuple[float, float], str] = defaultdict(str)
-    for left, right, letter in signs:
-        clusters[left, right] += letter
+    signs = sorted((sign for piece in run for sign in _signs(piece)), key=lambda sign: (sign.left, sign.right))
     shown: list[str] = []
-    end: float | None = None
-    for (left, right), letters in sorted(clusters.items()):
-        if end is not None and left - end > WORD_GAP * size:
-            shown.append(" ")
-        shown.append(letters)
-        end = right if end is None else max(end, right)
+    before: _Sign | None = None
+    for sign in signs:
+        if before is not None:
+            gap = sign.left - before.right
+            if gap > 0.33 * run[0].size or ((before.space_right or sign.space_left) and gap > 0.03 * run[0].size):
+                shown.append(" ")
+        shown.append(sign.letters)
+        before = sign
     return logical(shown)
+
+
+@dataclass(slots=True)
+class _Sign:
+    """A glyph at its place: the letters that it says, and whether a space is beside it."""
+
+    left: float
+    right: float
+    letters: str
+    space_left: bool = False
+    space_right: bool = False
+
+
+def _signs(piece: Piece) -> list[_Sign]:
+    letters = piece.text.replace(" ", "")
+    lefts, rights = piece.lefts, piece.rights
+    if len(lefts) != len(letters):
+        wide = (piece.x1 - piece.x0) / max(1, len(letters))
+        lefts = [piece.x0 + wide * place for place in range(len(letters))]
+        rights = [left + wide for left in lefts]
+    signs: list[_Sign] = []
+    spaces = iter(_spaces_before(piece))
+    for left, right, letter in zip(lefts, rights, letters, strict=True):
+        space = next(spaces)
+        if signs and (signs[-1].left, signs[-1].right) == (left, right):
+            # PDFium turns the letters of one glyph round where it turns the line.
+            last = signs[-1].letters
+            signs[-1].letters = letter + last if runs_left(letter) else last + letter
+            continue
+        sign = _Sign(left, right, letter)
+        ahead = bool(signs) and left > signs[-1].left
+        if not signs:
+            ahead = not runs_left(letter)
+        if space and ahead:
+            sign.space_left = True
+        elif space:
+            sign.space_right = True
+        signs.append(sign)
+    if signs and piece.space_after:
+        last_sign = signs[-1]
+        if runs_left(last_sign.letters):
+            last_sign.space_left = True
+        else:
+            last_sign.space_right = True
+    return signs
+
+
+def _spaces_before(piece: Piece) -> Iterable[bool]:
+    """Whether a space is before each letter of a piece."""
+    space = piece.space_before
+    for letter in piece.text:
+        if letter == " ":
+            space = True
+        else:
+            yield space
+            space = False
+
+
+def runs_left(text: str) -> bool:
+    """Whether a text has letters of a script that runs to the left."""
+    return not text.isascii() and LEFTWARD.search(text) is not None
 
 
 def logical(shown: Sequence[str]) -> str:

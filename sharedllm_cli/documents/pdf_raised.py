@@ -6,8 +6,9 @@ mark of a note `38 [2] bakeries`, `an hour. [4]`, at the beginning of the note i
 fraction       2 1/2
 ordinal        1st · 3e
 
-A raised figure after a number is a power where the number is 10 or a sign of arithmetic is beside it, otherwise the
-mark of a note; after a unit of measure or a single letter it is a power, after a word or a full stop a mark.
+A raised figure after a number is a power where the number is 10 or a sign of arithmetic is beside it, or where neither
+a word follows nor a note of the page has this mark; otherwise it is the mark of a note. After a unit of measure or a
+single letter it is a power, after a word or a full stop a mark.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ _UNITS = _LENGTHS | frozenset(_OTHERS.split())
 _FUNCTIONS = frozenset(("sin", "cos", "tan", "cot", "sinh", "cosh", "tanh", "log", "ln", "exp", "det"))
 _BESIDE_NUMBER = re.compile(r"[=+×·*/÷<>≤≥≈±−^√]\s*$")
 _AFTER = re.compile(r"\s*[=+×·*/÷<>≤≥≈±−^]")
+_UNIT_AFTER = re.compile(rf"\s*(?:$|[.,;:)]|(?:{'|'.join(sorted(_UNITS))})(?![^\W\d_]))")
 _TRADE = frozenset(("TM", "SM", "MD", "MC"))
 
 
@@ -119,7 +121,7 @@ def _script(before: str, part: Part, after: Part | None, notes: frozenset[str]) 
     if script in _TRADE:
         return f" {script}"
     following = "" if after is None else (" " if after.space else "") + after.text
-    kind = _raised(before, script, following)
+    kind = _raised(before, script, following, notes)
     if kind == "mark":
         return f" {_bracketed(script)}"
     if kind == "power":
@@ -143,10 +145,10 @@ def _lowered(before: str, script: str) -> str:
     return f"_{_whole(script)}" if before[-1].isalnum() or before[-1] in ")]}" else script
 
 
-def _raised(before: str, script: str, after: str) -> str:
+def _raised(before: str, script: str, after: str, notes: frozenset[str]) -> str:
     """`power`, `mark` (of a note) or `plain`."""
     number, word = _NUMBER.search(before), _WORD.search(before)
-    if number is not None and script.lower() in _ORDINALS and not (script in "ae" and after[:1] == " " and False):
+    if number is not None and script.lower() in _ORDINALS:
         return "plain"
     if _SIGNED.fullmatch(script):
         return "power" if before[-1].isalnum() or before[-1] in ")]" else "plain"
@@ -157,7 +159,7 @@ def _raised(before: str, script: str, after: str) -> str:
     if script[0] in "[(":
         return "mark"
     if number is not None:
-        return _after_number(before[: number.start()], number[1], script, after)
+        return _after_number(before[: number.start()], number[1], script, after, notes)
     if word is not None:
         return _after_word(before[: word.start()], word[1], script, after)
     if before[-1] in ")]|":
@@ -165,12 +167,15 @@ def _raised(before: str, script: str, after: str) -> str:
     return "power" if before[-1] in "πθλσμφψωαβγδ" else "mark"
 
 
-def _after_number(before: str, number: str, script: str, after: str) -> str:
+def _after_number(before: str, number: str, script: str, after: str, notes: frozenset[str]) -> str:
+    calculated = _BESIDE_NUMBER.search(before) or _AFTER.match(after)
     if not script.isdecimal():
-        return "power" if script.isalpha() and _BESIDE_NUMBER.search(before) else "mark"
-    if number == "10":
+        return "power" if script.isalpha() and calculated else "mark"
+    if number == "10" or calculated:
         return "power"
-    return "power" if _BESIDE_NUMBER.search(before) or _AFTER.match(after) else "mark"
+    # Counted things follow a number, and their note's mark; of a power only a unit or nothing does.
+    unit = _UNIT_AFTER.match(after)
+    return "power" if script not in notes and unit and (len(number) < 4 or not number.isdecimal()) else "mark"
 
 
 def _after_word(before: str, word: str, script: str, after: str) -> str:
