@@ -156,7 +156,7 @@ class _Order:
                 left = [segment for segment in band if (segment.x0 + segment.x1) / 2 < middle]
                 right = [segment for segment in band if (segment.x0 + segment.x1) / 2 >= middle]
                 parts = not crosses and _side_by_side(left, right)
-                verdict = _Region(left, right).verdict() if parts else "flow"
+                verdict = _Region(*_beside_each_other(left, right)).verdict() if parts else "flow"
                 if verdict == "columns":
                     parted = True
                     lines += self._columns(left, right, depth)
@@ -177,7 +177,9 @@ class _Order:
     def _columns(self, left: list[Segment], right: list[Segment], depth: int) -> list[str]:
         left, notes = _without_notes(left, right)
         self.notes += notes
-        return self._ordered(left, depth + 1) + self._ordered(right, depth + 1)
+        left, below = _without_foot(left, right)
+        lines = self._ordered(left, depth + 1) + self._ordered(right, depth + 1)
+        return [*lines, "", *self._by_rows(below)] if below else lines
 
     def _by_rows(self, found: list[Segment]) -> list[str]:
         rows = _rows(found)
@@ -204,6 +206,28 @@ def _side_by_side(left: Sequence[Segment], right: Sequence[Segment]) -> bool:
     top = min(max(segment.top for segment in side) for side in (left, right))
     bottom = max(min(segment.bottom for segment in side) for side in (left, right))
     return top > bottom
+
+
+def _beside_each_other(left: list[Segment], right: list[Segment]) -> tuple[list[Segment], list[Segment]]:
+    """What of both sides stands at the same height, with a line more."""
+    sides = left, right
+    top = min(max(segment.top for segment in side) for side in sides)
+    bottom = max(min(segment.bottom for segment in side) for side in sides)
+    kept = [
+        [segment for segment in side if bottom - segment.size < segment.y < top + 0.25 * segment.size] for side in sides
+    ]
+    return (kept[0], kept[1]) if all(kept) else sides
+
+
+def _without_foot(left: list[Segment], right: list[Segment]) -> tuple[list[Segment], list[Segment]]:
+    """The left column without a line or two far below both columns, and these: the foot of the page."""
+    rows = _rows(left)
+    end = min(segment.bottom for segment in right)
+    for place in (len(rows) - 2, len(rows) - 1):
+        if 0 < place and rows[place].y < end and rows[place - 1].y - rows[place].y > 2.5 * rows[place - 1].size:
+            foot = [cell for row in rows[place:] for cell in row.cells]
+            return [cell for row in rows[:place] for cell in row.cells], foot
+    return left, []
 
 
 def _strips(found: Sequence[Segment]) -> list[tuple[float, float]]:
@@ -412,7 +436,7 @@ def _whole_cells(rows: Sequence[_Line]) -> Iterable[list[Segment]]:
     waiting: list[Segment] = []
     for row, lead in zip(rows, [0.0, *leads], strict=True):
         near = waiting and lead < min(0.85 * apart, 1.6 * row.size)
-        if near and len(waiting) > 2 and all(_within(cell, waiting[1:]) for cell in row.cells):
+        if near and len(waiting) > 2 and all(_goes_on(cell, waiting[1:]) for cell in row.cells):
             for cell in row.cells:
                 place = next(place for place, other in enumerate(waiting) if _overlap(other, cell))
                 above = waiting[place]
@@ -432,8 +456,10 @@ def _same_table(one: _Line, other: _Line) -> bool:
     return len(one.cells) > 2 and len(other.cells) > 1 and abs(first.x0 - second.x0) < first.size
 
 
-def _within(cell: Segment, row: Sequence[Segment]) -> bool:
-    return any(_overlap(other, cell) for other in row)
+def _goes_on(cell: Segment, row: Sequence[Segment]) -> bool:
+    """Whether a cell may be the next line of one of a row: words, below one of them alone."""
+    words = any(letter.isalpha() for letter in cell.text)
+    return words and sum(_overlap(other, cell) for other in row) == 1
 
 
 def _overlap(one: Segment, other: Segment) -> bool:

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
+from sharedllm_cli.documents.pdf_accents import composed
 from sharedllm_cli.documents.pdf_characters import LEFTWARD, Piece
 from sharedllm_cli.documents.pdf_raised import Part, linear
 
@@ -73,7 +74,7 @@ class _Row:
 
 def segments(pieces: Sequence[Piece]) -> list[Segment]:
     """The segments of pieces of one direction, in no particular order."""
-    pieces = _opened(pieces)
+    pieces = _opened(composed(pieces))
     scripts = _scripts(pieces)
     rows = _rows([piece for piece in pieces if piece not in scripts])
     row_of = {piece: row for row in rows for piece in row.pieces}
@@ -334,7 +335,7 @@ def _right_to_left(run: Sequence[Piece]) -> str:
     for sign in signs:
         if before is not None:
             gap = sign.left - before.right
-            if gap > 0.33 * run[0].size or ((before.space_right or sign.space_left) and gap > 0.03 * run[0].size):
+            if gap > 0.33 * run[0].size or ((before.space_right or sign.space_left) and gap > 0.12 * run[0].size):
                 shown.append(" ")
         shown.append(sign.letters)
         before = sign
