@@ -264,7 +264,8 @@ class _Reader:
         x0, x1, y = _in_frame(frame, sides, (origin[0], origin[1]), size)
         thing = _object(self.handle, first)
         space_before = text[0] == " "
-        text = self._meant(text.lstrip(" "), numbers, _object_font(thing) if thing else None)
+        font = _object_font(thing) if thing else None
+        text = self._meant(text.lstrip(" "), numbers, font, going == 1)
         piece = Piece(text, x0, x1, y, size, frame, len(self.found.pieces), space_before)
         piece.shown = not thing or _object_mode(thing) != pdfium.FPDF_TEXTRENDERMODE_INVISIBLE
         piece.upright = upright
@@ -273,7 +274,7 @@ class _Reader:
             piece.leftward = not text.isascii() and LEFTWARD.search(text) is not None
         return piece
 
-    def _meant(self, text: str, numbers: Sequence[int], font: int | None) -> str:
+    def _meant(self, text: str, numbers: Sequence[int], font: int | None, level: bool) -> str:
         """The characters that are meant, of text at places; those without meaning are counted, and become U+FFFD."""
         known = self.known.get(font)
         if known is None:
@@ -285,7 +286,7 @@ class _Reader:
         if new:
             bare = text.replace(" ", "")
             unmapped = [letter for letter in new if _map_error(self.handle, numbers[bare.index(letter)])]
-            names = self._names(font, numbers) if unmapped else {}
+            names = self._names(font, numbers, level) if unmapped else {}
             for letter in new:
                 meaning = _meaning(letter)
                 if letter in unmapped:
@@ -300,13 +301,14 @@ class _Reader:
         self.found.unknown += text.count(UNKNOWN)
         return text
 
-    def _names(self, font: int | None, numbers: Sequence[int]) -> Mapping[int, str]:
+    def _names(self, font: int | None, numbers: Sequence[int], level: bool) -> Mapping[int, str]:
         """Characters of a font's codes by its glyphs' names."""
         if not font or self.named is None:
             return {}
         buffer = ctypes.create_string_buffer(256)
         length = _font_name(font, buffer, len(buffer))
-        widths = {int(self.codes[number]): float(self.right[number] - self.left[number]) for number in numbers}
+        measured = numbers if level else ()
+        widths = {int(self.codes[number]): float(self.right[number] - self.left[number]) for number in measured}
         size = abs(_font_size(self.handle, numbers[0])) * math.hypot(self.numbers[1][0], self.numbers[1][1]) or 1.0
         name = buffer.value.decode("utf-8", "replace") if length else ""
         return self.named(name, {code: 1000 * wide / size for code, wide in widths.items()})

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     import pypdf
 
 _ABOUT = 45  # thousandths of the size: PDFium's boxes of Type 3 glyphs are that exact
+_LONGEST_HEAD = 100_000
+_ENTRY = re.compile(rb"\bdup\s{1,4}(\d{1,3})\s{0,4}/([^\s/]{1,60})\s{1,4}put\b")
 DEEPEST = 8
 """Forms within forms are followed so deep."""
 _TEX = {"lscript": "ℓ", "visiblespace": "␣", "summation": "∑", "product": "∏", "coproduct": "∐", "integral": "∫"}
@@ -82,21 +84,32 @@ def _fonts(pdf: Any, pages: Iterable[int]) -> Iterator[Any]:
 
 
 def _named(font: Any) -> dict[int, str]:
-    encoding = _value(font.get("/Encoding"))
-    if not hasattr(encoding, "get") or font.get("/Subtype") == "/Type0":
+    """The characters of a font's codes, by the names that its own program and the PDF give them."""
+    if font.get("/Subtype") == "/Type0":
         return {}
-    table: dict[int, str] = {}
+    names = _built_in(font)
+    encoding = _value(font.get("/Encoding"))
+    differences = _value(encoding.get("/Differences")) if hasattr(encoding, "get") else ()
     code = 0
-    for entry in _value(encoding.get("/Differences")) or ():
+    for entry in differences or ():
         entry = _value(entry)
         if not isinstance(entry, str):
             code = int(entry)
             continue
-        text = character_of(str(entry).lstrip("/"))
-        if text is not None and 0 <= code < 256:
-            table[code] = text
+        names[code] = str(entry).lstrip("/")
         code += 1
-    return table
+    found = {code: character_of(name) for code, name in names.items() if 0 <= code < 256}
+    return {code: text for code, text in found.items() if text is not None}
+
+
+def _built_in(font: Any) -> dict[int, str]:
+    """The encoding that a Type 1 font's program has, which is written in clear at its beginning."""
+    descriptor = _value(font.get("/FontDescriptor"))
+    program = _value(descriptor.get("/FontFile")) if hasattr(descriptor, "get") else None
+    if program is None:
+        return {}
+    clear = program.get_data()[:_LONGEST_HEAD].split(b"eexec", 1)[0]
+    return {int(code): name.decode("latin-1") for code, name in _ENTRY.findall(clear)}
 
 
 def _widths(font: Any) -> dict[int, float]:

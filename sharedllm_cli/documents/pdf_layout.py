@@ -224,7 +224,7 @@ def _without_foot(left: list[Segment], right: list[Segment]) -> tuple[list[Segme
     rows = _rows(left)
     end = min(segment.bottom for segment in right)
     for place in (len(rows) - 2, len(rows) - 1):
-        if 0 < place and rows[place].y < end and rows[place - 1].y - rows[place].y > 2.5 * rows[place - 1].size:
+        if place > 0 and rows[place].y < end and rows[place - 1].y - rows[place].y > 2.5 * rows[place - 1].size:
             foot = [cell for row in rows[place:] for cell in row.cells]
             return [cell for row in rows[:place] for cell in row.cells], foot
     return left, []
@@ -251,8 +251,9 @@ def _strips(found: Sequence[Segment]) -> list[tuple[float, float]]:
         if first == 0 or last >= count:
             continue
         least = cover[first:last].min()
-        at_least = np.flatnonzero(cover[first:last] == least) + first
-        runs = np.split(at_least, np.flatnonzero(np.diff(at_least) > 1) + 1)
+        allowed = max(least, 0.25 * min(most_left[first], most_right[last - 1]))
+        free = np.flatnonzero(cover[first:last] <= allowed) + first
+        runs = np.split(free, np.flatnonzero(np.diff(free) > 1) + 1)
         widest = max(runs, key=len)
         begin, stop = start + widest[0] * step, start + (widest[-1] + 1) * step
         if stop - begin < LEAST_STRIP * size:
@@ -265,8 +266,9 @@ def _strips(found: Sequence[Segment]) -> list[tuple[float, float]]:
 def _bands(found: Sequence[Segment], low: float, high: float) -> list[tuple[bool, list[Segment]]]:
     """From the top: each stretch of lines that cross a strip (True), and what is between them (False)."""
     bands: list[tuple[bool, list[Segment]]] = []
+    middle = (low + high) / 2
     for row in _rows(found):
-        crosses = any(cell.x0 < low + 0.5 and cell.x1 > high - 0.5 for cell in row.cells)
+        crosses = any(cell.x0 < middle < cell.x1 for cell in row.cells)
         if bands and crosses == bands[-1][0]:
             bands[-1][1].extend(row.cells)
         else:
