@@ -26,6 +26,8 @@ MOST_PIECES = 8_000
 """Of a page; one with more is read as PDFium gives it."""
 FARTHEST = 100_000.0
 """Points: no page is so long (200 inches are the limit of most viewers)."""
+FIRST_WIDE = 0x2E80
+"""The first character of the scripts that are set in columns."""
 _DOUBLED = 0.12
 """Two equal characters nearer than this share of their size are one, drawn twice."""
 _SEPARATORS = np.array([0x09, 0x0A, 0x0D, 0x20, 0xA0, 0x1680, *range(0x2000, 0x200B), 0x202F, 0x205F, 0x3000])
@@ -212,9 +214,23 @@ class _Reader:
             follows = fits & (space > -0.45 * size[1:]) & (space < PIECE_GAP * size[1:])
             steps[1:][follows] = number
             gap[1:][follows] = space[follows]
+        self._check_columns(places, steps, apart, wide)
         same = level & upright  # of one glyph
         steps[1:][same] = np.where(steps[:-1][same] > 0, steps[:-1][same], 1)
         return steps, gap
+
+    def _check_columns(self, places: Array, steps: Array, apart: Array, wide: Array) -> None:
+        """Let characters below each other follow only where the text is turned, or of a script that is set so."""
+        below = np.flatnonzero(steps == 3)
+        codes = self.codes[places]
+        matrix = self.numbers[1]
+        for place in below.tolist():
+            if codes[place] >= FIRST_WIDE and codes[place - 1] >= FIRST_WIDE:
+                steps[place] = 3 if apart[place - 1] < 0.35 * wide[place] else 0
+                continue
+            _matrix(self.handle, int(places[place]), self.matrix)
+            if abs(matrix[1]) < abs(matrix[0]):
+                steps[place] = 0
 
     def _spaces(self, places: Array, separator: Array, gaps: Array) -> Array:
         """Whether a space is before each character."""

@@ -68,29 +68,7 @@ def _lines(found: list[Segment]) -> list[str]:
     if leftward:
         for segment in found:
             segment.x0, segment.x1 = -segment.x1, -segment.x0
-    return _Order(_with_initials(found)).lines()
-
-
-def _with_initials(found: list[Segment]) -> list[Segment]:
-    """Large initials that reach down over several lines, joined to the first of them."""
-    sizes = [segment.size for segment in found]
-    body = statistics.median(sizes) if sizes else 0.0
-    kept = list(found)
-    for initial in found:
-        if not (len(initial.text) <= 2 and initial.text[:1].isalpha() and initial.size > 1.8 * body):
-            continue
-        beside = [
-            segment
-            for segment in kept
-            if segment.size < 0.6 * initial.size
-            and -0.3 * segment.size <= segment.x0 - initial.x1 <= 1.2 * segment.size
-            and initial.y - 0.2 * segment.size <= segment.y <= initial.top
-        ]
-        if len(beside) >= 2:
-            first = max(beside, key=lambda segment: segment.y)
-            first.text, first.x0 = initial.text + first.text, initial.x0
-            kept.remove(initial)
-    return kept
+    return _Order(found).lines()
 
 
 @dataclass
@@ -367,18 +345,30 @@ def _size(found: Sequence[Segment]) -> float:
     return weights.most_common(1)[0][0]
 
 
-def _is_prose(rows: Sequence[_Line]) -> bool:
-    """Whether lines of several words fill their column."""
+def _is_prose(rows: Sequence[_Line], depth: int = 0) -> bool:
+    """Whether lines of several words fill their column, or the columns that they are made of."""
     if len(rows) < 3:
         return False
+    gaps = sum(len(row.cells) > 1 for row in rows)
+    if gaps > 0.5 * len(rows):
+        return depth < 3 and _are_columns([cell for row in rows for cell in row.cells], depth)
     start = min(row.cells[0].x0 for row in rows)
     end = max(row.cells[-1].x1 for row in rows)
     full = sum(row.cells[-1].x1 - start > 0.85 * (end - start) for row in rows)
     letters = sum(len(cell.text) for row in rows for cell in row.cells)
-    words = sum(cell.words for row in rows for cell in row.cells)
+    words = _words(rows)
     many = words >= 3.5 * len(rows) or (letters > 12 * words and letters >= 10 * len(rows))
-    gaps = sum(len(row.cells) > 1 for row in rows)
-    return many and full >= 0.4 * len(rows) and gaps <= 0.5 * len(rows)
+    return many and full >= 0.4 * len(rows)
+
+
+def _are_columns(found: Sequence[Segment], depth: int) -> bool:
+    for low, high in _strips(found)[:3]:
+        middle = (low + high) / 2
+        left = [segment for segment in found if (segment.x0 + segment.x1) / 2 < middle]
+        right = [segment for segment in found if (segment.x0 + segment.x1) / 2 >= middle]
+        if _is_prose(_rows(left), depth + 1) and _is_prose(_rows(right), depth + 1):
+            return True
+    return False
 
 
 def _is_block(rows: Sequence[_Line]) -> bool:
@@ -480,27 +470,27 @@ def without_line_numbers(found: list[Segment]) -> tuple[list[Segment], tuple[str
     numbers = [segment for segment in found if segment.text.isdecimal() and len(segment.text) <= 4]
     if len(numbers) < 4:
         return found, ()
-    others = [segment for segment in found if not (segment.text.isdecimal() and len(segment.text) <= 4)]
-    if not others:
-        return found, ()
-    for column in _margin_columns(numbers, others):
-        if _counts_lines(column, others):
-            gone = set(map(id, column))
-            return [segment for segment in found if id(segment) not in gone], tuple(cell.text for cell in column)
+    for column in _margin_columns(numbers, found):
+        others = [segment for segment in found if segment not in column]
+        if others and _counts_lines(column, others):
+            return others, tuple(cell.text for cell in column)
     return found, ()
 
 
-def _margin_columns(numbers: Sequence[Segment], others: Sequence[Segment]) -> Iterable[list[Segment]]:
-    size = statistics.median([segment.size for segment in others])
+def _margin_columns(numbers: Sequence[Segment], found: Sequence[Segment]) -> Iterable[list[Segment]]:
+    """The numbers that stand in a column at the left or the right of everything else beside them."""
+    size = statistics.median([segment.size for segment in found])
     for side in ("left", "right"):
         if side == "left":
             edge = min(segment.x0 for segment in numbers)
             column = [segment for segment in numbers if segment.x0 - edge < 2.5 * size]
-            beside = [segment for segment in others if segment.x0 < max(number.x1 for number in column)]
+            inner = max(number.x1 for number in column)
+            beside = [segment for segment in found if segment.x0 < inner and segment not in column]
         else:
             edge = max(segment.x1 for segment in numbers)
             column = [segment for segment in numbers if edge - segment.x1 < 2.5 * size]
-            beside = [segment for segment in others if segment.x1 > min(number.x0 for number in column)]
+            inner = min(number.x0 for number in column)
+            beside = [segment for segment in found if segment.x1 > inner and segment not in column]
         column.sort(key=lambda segment: -segment.y)
         top, bottom = column[0].top, column[-1].bottom
         if len(column) >= 4 and not any(bottom < segment.y < top for segment in beside):

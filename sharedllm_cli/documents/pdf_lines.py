@@ -29,6 +29,7 @@ ITEM = re.compile(r"[^\w\s]|\(?(?:\d{1,3}|[a-zA-Z]|[ivxIVX]{1,5})[.)]|\d{1,2}(?:
 """What begins an item of a list, a note or a numbered heading: the gap behind it parts no columns."""
 
 
+_MOST_INITIALS = 20  # of a page
 _NOTE = re.compile(r"[\[(]?(\d{1,2})[\])]?(?:\.?\s|$)")
 
 
@@ -74,7 +75,7 @@ class _Row:
 
 def segments(pieces: Sequence[Piece]) -> list[Segment]:
     """The segments of pieces of one direction, in no particular order."""
-    pieces = _opened(composed(pieces))
+    pieces = _with_initials(_opened(composed(pieces)))
     scripts = _scripts(pieces)
     rows = _rows([piece for piece in pieces if piece not in scripts])
     row_of = {piece: row for row in rows for piece in row.pieces}
@@ -89,6 +90,30 @@ def segments(pieces: Sequence[Piece]) -> list[Segment]:
         for run in _runs(members, scripts):
             found.append(_segment(run, scripts, notes))
     return [segment for segment in found if segment.text]
+
+
+def _with_initials(pieces: Sequence[Piece]) -> Sequence[Piece]:
+    """The pieces with large initials, which reach down over several lines, joined to the first of these."""
+    body = statistics.median_low([piece.size for piece in pieces]) if pieces else 0.0
+    initials = [piece for piece in pieces if len(piece.text) <= 2 and piece.text.isalpha() and piece.size > 1.8 * body][
+        :_MOST_INITIALS
+    ]
+    kept = list(pieces)
+    for initial in initials:
+        top = initial.y + 0.8 * initial.size
+        beside = [
+            piece
+            for piece in kept
+            if piece.size < 0.6 * initial.size
+            and -0.3 * piece.size <= piece.x0 - initial.x1 <= 1.2 * piece.size
+            and initial.y - 0.2 * piece.size <= piece.y <= top
+        ]
+        if len(beside) >= 2:
+            first = max(beside, key=lambda piece: piece.y)
+            first.text, first.x0 = initial.text + first.text, initial.x0
+            first.lefts = first.rights = ()
+            kept.remove(initial)
+    return kept
 
 
 def _opened(pieces: Sequence[Piece]) -> Sequence[Piece]:
