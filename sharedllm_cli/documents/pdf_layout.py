@@ -7,6 +7,7 @@ cells, read row by row; `_Region.verdict` says by what. Turned text is read apar
 
 from __future__ import annotations
 
+import math
 import re
 import statistics
 from collections import Counter
@@ -138,6 +139,9 @@ class _Order:
                 if verdict == "columns":
                     parted = True
                     lines += self._columns(left, right, depth)
+                elif verdict == "table":
+                    parted = True
+                    lines += self._cells(left, right, depth)
                 elif verdict == "beside":
                     parted = True
                     note, main = (left, right) if _extent(left) < _extent(right) else (right, left)
@@ -158,6 +162,16 @@ class _Order:
         left, below = _without_foot(left, right)
         lines = self._ordered(left, depth + 1) + self._ordered(right, depth + 1)
         return [*lines, "", *self._by_rows(below)] if below else lines
+
+    def _cells(self, left: list[Segment], right: list[Segment], depth: int) -> list[str]:
+        """The rows of a table whose cells are prose, each cell whole."""
+        lines: list[str] = []
+        tops = _Region(*_beside_each_other(left, right)).cuts()[1:]
+        for top, bottom in zip((math.inf, *tops), (*tops, -math.inf), strict=True):
+            for side in (left, right):
+                lines += self._ordered([segment for segment in side if bottom < segment.y <= top], depth + 1)
+            lines.append("")
+        return lines[:-1]
 
     def _by_rows(self, found: list[Segment]) -> list[str]:
         rows = _rows(found)
@@ -262,14 +276,14 @@ class _Region:
         self.rows = _rows(left), _rows(right)
 
     def verdict(self) -> str:
-        """`columns`, `cells`, or `beside` for notes in the margin."""
+        """`columns`, `cells`, `table` for cells of prose, or `beside` for notes in the margin."""
         left, right = self.rows
         aligned = self._aligned()
         prose = [_is_prose(rows) for rows in self.rows]
         if min(len(left), len(right)) < 3:
             return "cells"
         if all(prose):
-            return "cells" if self._table_of_prose() else "columns"
+            return "table" if self.cuts() else "columns"
         if aligned < 0.5:
             if not all(_is_block(rows) for rows in self.rows):
                 return "cells"
@@ -298,15 +312,18 @@ class _Region:
         narrow, wide = sorted(self.sides, key=_extent)
         return _size(narrow) < 0.93 * _size(wide)
 
-    def _table_of_prose(self) -> bool:
-        """Whether gaps that are wider than between lines part both sides at the same heights, again and again."""
+    def cuts(self) -> list[float]:
+        """Where the rows of a table of prose begin: both sides part there, again and again; empty for columns."""
         blocks = [_blocks(rows) for rows in self.rows]
         if min(len(side) for side in blocks) < 3:
-            return False
-        tops = [[block[0].y for block in side] for side in blocks]
+            return []
         size = self.rows[0][0].size
-        shared = sum(any(abs(one - other) < 0.25 * size for other in tops[1]) for one in tops[0])
-        return shared >= 0.8 * max(len(side) for side in tops)
+        pairs = [(one, other) for one in blocks[0] for other in blocks[1] if abs(one[0].y - other[0].y) < 0.25 * size]
+        # In columns that happen to part at the same heights, the blocks are of equal length, too.
+        uneven = sum(len(one) != len(other) for one, other in pairs)
+        if len(pairs) < 0.8 * max(len(side) for side in blocks) or uneven < 0.3 * len(pairs):
+            return []
+        return [max(one[0].y, other[0].y) + 0.5 * size for one, other in pairs]
 
     def _alike(self) -> bool:
         """Whether both sides are lists of the same kind, one the continuation of the other: an index, a glossary."""

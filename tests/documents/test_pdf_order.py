@@ -314,3 +314,28 @@ def test_hostile_places_are_read_in_bounded_time() -> None:
     crowd = [(100 + 3.0 * (place % 70), 200 + 0.17 * place, f"w{place}") for place in range(3000)]
     assert "far 3" in read(drawn([*far, (60.0, 700.0, "near")])).text
     assert read(drawn(crowd)).text
+
+
+def test_cells_of_prose_are_read_row_by_row() -> None:
+    rows = [
+        (LEFT_COLUMN[:3], RIGHT_COLUMN[:2]),
+        (LEFT_COLUMN[3:5], RIGHT_COLUMN[2:5]),
+        (LEFT_COLUMN[:2], RIGHT_COLUMN[3:6]),
+    ]
+    texts: list[Text] = []
+    wanted: list[str] = []
+    y = 700.0
+    for left, right in rows:
+        texts += [(60.0, y - 12.0 * place, text) for place, text in enumerate(left)]
+        texts += [(320.0, y - 12.0 * place, text) for place, text in enumerate(right)]
+        wanted += [*left, *right]
+        y -= 12.0 * max(len(left), len(right)) + 16
+    assert raw_lines(drawn(texts)) == wanted
+
+
+def test_columns_whose_paragraphs_end_at_the_same_heights_are_columns() -> None:
+    texts: list[Text] = []
+    for side, column in enumerate((LEFT_COLUMN, RIGHT_COLUMN)):
+        for row, text in enumerate(column):
+            texts.append((60 + 260.0 * side, 700 - 12.0 * row - 6.0 * (row // 2), text))
+    assert raw_lines(drawn(texts)) == LEFT_COLUMN + RIGHT_COLUMN
