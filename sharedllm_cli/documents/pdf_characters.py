@@ -18,6 +18,8 @@ from typing import Any
 import numpy as np
 import pypdfium2.raw as pdfium
 
+from sharedllm_cli.documents.pdf_glyphs import MARK, UNKNOWN, meaning_of, meant
+
 PIECE_GAP = 0.7
 """A gap of more than this share of the font's height ends a piece: it may part columns."""
 MOST_CHARACTERS = 400_000
@@ -31,15 +33,6 @@ FIRST_WIDE = 0x2E80
 _DOUBLED = 0.12
 """Two equal characters nearer than this share of their size are one, drawn twice."""
 _SEPARATORS = np.array([0x09, 0x0A, 0x0D, 0x20, 0xA0, 0x1680, *range(0x2000, 0x200B), 0x202F, 0x205F, 0x3000])
-_MARK = 0xFFFE  # PDFium's sign for the hyphen of a word that is broken at a line end; for U+0000, too
-# Windows' characters in the place of control codes, as old producers map them: they are drawn as what they look like.
-_WINDOWS = {code: bytes([code]).decode("cp1252", "ignore") for code in range(0x80, 0xA0)}
-# Adobe's private codes for the figures and small capitals of expert fonts: ASCII and Latin-1, moved.
-_EXPERT = {0xF700 + code: chr(code).upper() for code in (*range(0x21, 0x7B), *range(0xA1, 0x100))}
-_EXPERT |= dict(zip(range(0xF6F9, 0xF700), ("Ł", "Œ", "Œ", "\u02da", "Š", "\u02dc", "Ž"), strict=True))
-UNKNOWN = "\ufffd"
-"""In the place of a glyph that has no meaning."""
-
 LEFTWARD = re.compile("[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefc]")
 """Letters of the scripts that run to the left."""
 
@@ -99,6 +92,7 @@ class _Function:
 _POINTER, _INT = ctypes.c_void_p, ctypes.c_int
 _unicode = _Function(pdfium.FPDFText_GetUnicode, ctypes.c_uint, _POINTER, _INT).call
 _loose_box = _Function(pdfium.FPDFText_GetLooseCharBox, _INT, _POINTER, _INT, _POINTER).call
+_tight_box = _Function(pdfium.FPDFText_GetCharBox, _INT, _POINTER, _INT, _POINTER, _POINTER, _POINTER, _POINTER).call
 _origin = _Function(pdfium.FPDFText_GetCharOrigin, _INT, _POINTER, _INT, _POINTER, _POINTER).call
 _matrix = _Function(pdfium.FPDFText_GetMatrix, _INT, _POINTER, _INT, _POINTER).call
 _font_size = _Function(pdfium.FPDFText_GetFontSize, ctypes.c_double, _POINTER, _INT).call
@@ -159,14 +153,16 @@ class _Reader:
         self.known: dict[int | None, _Known] = {}
         self.named = named
         self.numbers = (ctypes.c_double * 2)(), (ctypes.c_float * 6)()
+        self.tight = (ctypes.c_double * 4)()
+        self.tight_sides = [ctypes.addressof(self.tight) + 8 * side for side in range(4)]
         self.origin, self.matrix = (ctypes.addressof(numbers) for numbers in self.numbers)
 
     def pieces(self) -> PagePieces:
         separator = np.isin(self.codes, _SEPARATORS)
-        for place in np.flatnonzero((self.codes == _MARK) | (self.codes == 2)).tolist():
+        for place in np.flatnonzero((self.codes == MARK) | (self.codes == 2)).tolist():
             if _hyphen(self.handle, place):
                 self.codes[place] = ord("-")
-            elif self.codes[place] == _MARK:  # a glyph that is mapped to U+0000, which is a space in all files seen
+            elif self.codes[place] == MARK:  # a glyph that is mapped to U+0000, which is a space in all files seen
                 separator[place] = True
         for place in np.flatnonzero(separator & (self.codes != 0x20)).tolist():
             separator[place] = not _map_error(self.handle, place)  # a code that happens to be a space's
@@ -241,7 +237,36 @@ class _Reader:
         for place in jumps:  # PDFium sees a gap where a letter that was drawn twice is followed by the next one
             if not separator[places[place - 1] + 1 : places[place]].all():
                 space[place] = gaps[place] > 0.15 * (self.top[places[place]] - self.bottom[places[place]])
+        codes = self.codes[places]
+        for place in np.flatnonzero((codes == 0x2F) | (codes == 0x2044)).tolist():
+            start = self._numerator(places, place)
+            if 0 < start < place and 0x30 <= codes[start - 1] <= 0x39:
+                space[start] = True
         return space
+
+    def _numerator(self, places: Array, slash: int) -> int:
+        """Where the figure above a fraction's stroke begins; the stroke's place where there is none.
+
+        The fraction is one glyph, or its figures are smaller than others of the line.
+        """
+        first = slash
+        while first and self._one_glyph(places[first - 1], places[first]):
+            first -= 1
+        if first < slash or self.codes[places[slash]] == 0x2F:
+            return first
+        while first and 0x30 <= self.codes[places[first - 1]] <= 0x39:
+            place = int(places[first - 1])
+            _tight_box(self.handle, place, *self.tight_sides)
+            _matrix(self.handle, place, self.matrix)
+            high = abs(self.tight[3] - self.tight[2])
+            full = abs(_font_size(self.handle, place)) * math.hypot(self.numbers[1][2], self.numbers[1][3])
+            if high > 0.55 * full:
+                break
+            first -= 1
+        return first
+
+    def _one_glyph(self, one: int, other: int) -> bool:
+        return all(side[one] == side[other] for side in (self.left, self.right, self.bottom, self.top))
 
     def _cut(self, places: Array, steps: Array, spaces: Array) -> None:
         tokens = list(map(chr, self.codes[places].tolist()))
@@ -304,7 +329,7 @@ class _Reader:
             unmapped = [letter for letter in new if _map_error(self.handle, numbers[bare.index(letter)])]
             names = self._names(font, numbers, level) if unmapped else {}
             for letter in new:
-                meaning = _meaning(letter)
+                meaning = meaning_of(letter)
                 if letter in unmapped:
                     meaning = meant(names.get(ord(letter), "")) or UNKNOWN
                 if meaning == letter:
@@ -339,20 +364,6 @@ def _repeated(codes: Array, x: Array, y: Array) -> bool:
         if (keys[1:] == keys[:-1]).any():
             return True
     return False
-
-
-def meant(letters: str) -> str:
-    """Characters of a glyph's name as they are meant: figures and capitals of expert fonts as plain ones."""
-    return "".join(_meaning(letter) for letter in letters)
-
-
-def _meaning(letter: str) -> str:
-    code = ord(letter)
-    if code < 0xA0:
-        return letter if 0x20 <= code < 0x7F else _WINDOWS.get(code) or UNKNOWN
-    if code in _EXPERT:
-        return _EXPERT[code]
-    return UNKNOWN if code in (0xFFFD, _MARK, 0xFFFF) else letter
 
 
 def _in_frame(

@@ -1,4 +1,4 @@
-"""Characters from the names of glyphs, for fonts of a PDF that say nothing else.
+"""What the codes of a PDF's characters mean, and the names of glyphs in fonts that say nothing else.
 
 PDFium takes no characters from the names of Type 3 glyphs, nor from names with suffixes. What a name says is settled in
 the Adobe Glyph List and its rules; names of TeX's large signs are added. A name such as `g12` says nothing.
@@ -17,6 +17,16 @@ if TYPE_CHECKING:
 _ABOUT = 45  # thousandths of the size: PDFium's boxes of Type 3 glyphs are that exact
 _LONGEST_HEAD = 100_000
 _ENTRY = re.compile(rb"\bdup\s{1,4}(\d{1,3})\s{0,4}/([^\s/]{1,60})\s{1,4}put\b")
+MARK = 0xFFFE
+"""PDFium's sign for the hyphen of a word that is broken at a line end; for U+0000, too"""
+# Windows' characters in the place of control codes, as old producers map them: they are drawn as what they look like.
+_WINDOWS = {code: bytes([code]).decode("cp1252", "ignore") for code in range(0x80, 0xA0)}
+# Adobe's private codes for the figures and small capitals of expert fonts: ASCII and Latin-1, moved.
+_EXPERT = {0xF700 + code: chr(code).upper() for code in (*range(0x21, 0x7B), *range(0xA1, 0x100))}
+_EXPERT |= dict(zip(range(0xF6F9, 0xF700), ("Ł", "Œ", "Œ", "\u02da", "Š", "\u02dc", "Ž"), strict=True))
+UNKNOWN = "\ufffd"
+"""In the place of a glyph that has no meaning."""
+
 DEEPEST = 8
 """Forms within forms are followed so deep."""
 _TEX = {"lscript": "ℓ", "visiblespace": "␣", "summation": "∑", "product": "∏", "coproduct": "∐", "integral": "∫"}
@@ -131,10 +141,10 @@ def character_of(name: str) -> str | None:
     found = ""
     for part in name.split(".", 1)[0].split("_"):
         plain = _SIZES.sub("", part)
-        if f"/{part}" in adobe_glyphs:
-            found += adobe_glyphs[f"/{part}"]
-        elif plain in _TEX:
+        if plain in _TEX:
             found += _TEX[plain]
+        elif f"/{part}" in adobe_glyphs:
+            found += adobe_glyphs[f"/{part}"]
         elif f"/{plain}" in adobe_glyphs:
             found += adobe_glyphs[f"/{plain}"]
         elif re.fullmatch(r"uni(?:[0-9A-F]{4})+", part):
@@ -144,3 +154,17 @@ def character_of(name: str) -> str | None:
         else:
             return None
     return found or None
+
+
+def meant(letters: str) -> str:
+    """Characters of a glyph's name as they are meant: figures and capitals of expert fonts as plain ones."""
+    return "".join(meaning_of(letter) for letter in letters)
+
+
+def meaning_of(letter: str) -> str:
+    code = ord(letter)
+    if code < 0xA0:
+        return letter if 0x20 <= code < 0x7F else _WINDOWS.get(code) or UNKNOWN
+    if code in _EXPERT:
+        return _EXPERT[code]
+    return UNKNOWN if code in (0xFFFD, MARK, 0xFFFF) else letter

@@ -196,7 +196,7 @@ def _scripts(pieces: Sequence[Piece]) -> dict[Piece, _Script]:
 def _distance(piece: Piece, base: Piece, end: float) -> float | None:
     """How far a raised or lowered piece is from what it may belong to; None where it can't belong to it."""
     rise = (piece.y - base.y) / base.size
-    if base is piece or not base.shown or not abs(rise) >= 0.08 or not -0.45 <= rise <= 0.85:
+    if base is piece or not base.shown or not abs(rise) >= 0.08 or not -0.6 <= rise <= 0.85:
         return None
     small = piece.size <= 0.87 * base.size
     if not small and not (
