@@ -83,7 +83,7 @@ class _Order:
     def lines(self) -> list[str]:
         lines = self._ordered(self.found, 0)
         if self.notes:
-            lines += [joined(row.cells) for row in rows_of(self.notes)]
+            lines += ["", *self._by_rows(self.notes)]
         return lines
 
     def _ordered(self, found: list[Segment], depth: int) -> list[str]:
