@@ -21,6 +21,7 @@ PROSE_SHARE = 0.35
 
 _LIST_ITEM = re.compile(r"(?:[!»•◦▪▸‣·●○■□*✓–—−+-]|\(?\d{1,3}[.)]|\(?[A-Za-z][.)]|\d+(?:\.\d+)+\.?|[IVX]+[.)])\s")
 _CODE = re.compile(r"[>$#%+]\s|.*(?:<-|:=|==|&&|\|\||[{}]$|\)\s?;$)")
+_CELLS = re.compile(r"\S  \S")
 _SENTENCE_END = re.compile(r"[.!?…][\"'”’»)\]]*$")
 _TRAILING_MARK = re.compile(r"[,.;:)\]](?:\s|$)")
 _MAIL_ADDRESS = re.compile(r"\w@")
@@ -49,18 +50,20 @@ def normalise(
     running: bool = True,
     reflow: bool = True,
     layout: bool = False,
+    cells: bool = False,
     seams: Sequence[str | None] = (),
 ) -> NormalisedText:
     """One text out of the pages' raw ones; never raises.
 
     `running`: drop running heads, feet and page numbers. `reflow`: join words broken at line ends and the lines of a
     paragraph, over page breaks too. `layout`: keep indentation and column gaps (for text files). `seams`: what stands
-    before each page where lines are not joined, None for a blank line.
+    before each page where lines are not joined, None for a blank line. `cells`: a gap within a line parts the cells of
+    a row, which goes on no line before it.
     """
     lines = [clean(page, layout=layout).split("\n") for page in pages]
     found = running_heads.bodies(lines) if running else [running_heads.Body(0, len(page), None) for page in lines]
     kept = [_without_blank_edges(page[body.first : body.last]) for page, body in zip(lines, found, strict=True)]
-    texts = _Joiner(kept).join() if reflow else _as_lines(kept, seams)
+    texts = _Joiner(kept, cells=cells).join() if reflow else _as_lines(kept, seams)
     spans: list[tuple[int, int]] = []
     start = 0
     for text in texts:
@@ -86,8 +89,9 @@ def _as_lines(pages: Sequence[list[str]], seams: Sequence[str | None]) -> list[s
 class _Joiner:
     """Joins lines into paragraphs. Widths and the share of prose are taken page by page, words from all pages."""
 
-    def __init__(self, pages: Sequence[list[str]]) -> None:
+    def __init__(self, pages: Sequence[list[str]], *, cells: bool = False) -> None:
         self.pages = pages
+        self.cells = cells
         self.words = _words_within_lines(pages)
 
     def join(self) -> list[str]:
@@ -119,7 +123,7 @@ class _Joiner:
         broken = self._broken_word(before, after.lstrip())
         if broken is not None:
             return broken
-        if measure.prose and not _set_apart(before, after):
+        if measure.prose and not _set_apart(before, after) and not (self.cells and _CELLS.search(after)):
             if crosses and _runs_over(before, after):
                 return 0, _space(before, after)
             if not crosses and _continues(before, after, measure):

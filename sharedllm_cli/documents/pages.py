@@ -119,7 +119,8 @@ class ExtractedPage:
     """One page as extracted: its text, its label where the file gives one, and whether it shows images.
 
     `part` and `part_title` as in `pages.Page`. `seam` is the white space between the text before and this page's, where
-    the page begins within a paragraph or a word; None where pages are apart.
+    the page begins within a paragraph or a word; None where pages are apart. `unreadable`: there is text, but it can't
+    be made out; `raw` is empty then.
     """
 
     raw: str
@@ -128,6 +129,7 @@ class ExtractedPage:
     part: int | None = None
     part_title: str | None = None
     seam: str | None = None
+    unreadable: bool = False
 
 
 @dataclass(frozen=True)

@@ -1,21 +1,29 @@
 """Text, labels and outline of a PDF.
 
 PDFium reads everything that it can: it is the faster by far, and where pypdf gives labels and outline too they are the
-same. pypdf is the second opinion: for a file that PDFium refuses, and for a page on which it fails or finds nothing.
+same. Its characters are put in the order of reading here (pdf_characters.py, pdf_layout.py). pypdf is the second
+opinion: for a file that PDFium refuses, and for a page on which it fails or finds nothing.
 """
 
 from __future__ import annotations
 
 import logging
+import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import pypdfium2
 import pypdfium2.raw
 
+from sharedllm_cli.documents import pdf_characters, pdf_layers
 from sharedllm_cli.documents.pages import ExtractedPage, Extraction, OutlineEntry
+from sharedllm_cli.documents.pdf_characters import Named
+from sharedllm_cli.documents.pdf_glyphs import GlyphNames
+from sharedllm_cli.documents.pdf_layout import PageText, page_text
+from sharedllm_cli.documents.plausible import is_words
 from sharedllm_cli.errors import DocumentError
 from sharedllm_cli.progress import Reporter
 
@@ -25,8 +33,11 @@ if TYPE_CHECKING:
 FEW_CHARACTERS = 200
 """Images are looked for on pages with less text than this: they may be scans with a printed stamp."""
 
-LONGEST_LINE = 500
-"""A page of more characters than this in a single line has lost its line ends."""
+MOST_UNKNOWN = 0.3
+"""A page is not read where a larger share of its glyphs has no meaning."""
+
+_Answer = TypeVar("_Answer")
+_GAPS = re.compile(r"(?<=\S)[ \t]{2,}")
 
 
 class OpenPDF:
@@ -37,10 +48,12 @@ class OpenPDF:
 
     def __init__(self, data: bytes, name: str, password: str | None) -> None:
         self._name = name
+        self._password = password
         self._second = SecondOpinion(data, name, password)
         self._document: pypdfium2.PdfDocument | None = None
+        shown = self._second.without_hidden()
         try:
-            self._document = pypdfium2.PdfDocument(data, password=password)
+            self._document = _open(data, password) if shown is None else pypdfium2.PdfDocument(shown)
         except pypdfium2.PdfiumError as failure:
             if failure.err_code == pypdfium2.raw.FPDF_ERR_PASSWORD:
                 raise _password_error(name, password) from failure
@@ -56,65 +69,126 @@ class OpenPDF:
         if self._document is None:
             return self._second.whole(reporter)
         with self._document as document:
-            pages, damaged = _pages(document, self._second, self._name, reporter)
+            read = _Pages(self._name, self._second, document, reporter)
             outline = tuple(_outline(document))
-        return Extraction(
-            pages, True, reflow=True, layout=False, outline=outline, warnings=_damage(self._name, damaged)
-        )
+            return Extraction(read.extracted, True, reflow=True, layout=True, outline=outline, warnings=read.warnings())
 
 
-def _pages(
-    document: pypdfium2.PdfDocument, second: SecondOpinion, name: str, reporter: Reporter
-) -> tuple[tuple[ExtractedPage, ...], list[int]]:
-    pages: list[ExtractedPage] = []
-    damaged: list[int] = []
-    with reporter.task(f"reading {name}", len(document), "pages") as task:
-        for index in range(len(document)):
-            raw, images, sound = "", False, True
-            try:
-                raw, images, blank = _page(document, index)
-            except pypdfium2.PdfiumError:
-                blank = sound = False
-            if not raw.strip() and not blank:
-                found = second.page(index)
-                sound = sound or found is not None
-                raw = found or ""
-            elif _lost_its_lines(raw):
-                raw = _with_lines(second.page(index), raw)
-            if not sound:
-                damaged.append(index + 1)
-            pages.append(ExtractedPage(raw, _label(document, index), images))
-            task.advance(1)
-    return tuple(pages), damaged
+@dataclass
+class _Page:
+    """A page as read: `images` is found out where there is little text, `blank` is a page that draws nothing."""
+
+    found: PageText = field(default_factory=lambda: PageText(""))
+    images: bool = False
+    blank: bool = False
+
+    @property
+    def readable(self) -> bool:
+        return self.found.unknown <= MOST_UNKNOWN * self.found.glyphs and is_words(self.found.text)
 
 
-def _page(document: pypdfium2.PdfDocument, index: int) -> tuple[str, bool, bool]:
-    """The page's text, whether it shows images (told where there is little text), and whether it is blank."""
+class _Pages:
+    """All pages of a document, and what could not be read of them."""
+
+    def __init__(self, name: str, second: SecondOpinion, document: pypdfium2.PdfDocument, reporter: Reporter) -> None:
+        self.name = name
+        self.second = second
+        self.damaged: list[int] = []
+        self.unreadable: list[int] = []
+        self.unknown: dict[int, int] = {}
+        count = len(document)
+        pages: list[_Page | None] = []
+        with reporter.task(f"reading {name}", count, "pages") as task:
+            for index in range(count):
+                pages.append(_attempt(document, index))
+                task.advance(1)
+            self._name_characters(document, pages)
+            labels = [_label(document, index) for index in range(count)]
+            self.extracted = tuple(
+                self._extracted(index, page, label)
+                for index, (page, label) in enumerate(zip(pages, labels, strict=True))
+            )
+
+    def _name_characters(self, document: pypdfium2.PdfDocument, pages: list[_Page | None]) -> None:
+        """Read pages once more whose glyphs have no characters, but names that say them."""
+        lacking = [index for index, page in enumerate(pages) if page is not None and page.found.unknown]
+        named = self.second.glyph_names(lacking) if lacking else None
+        if named is not None:
+            for index in lacking:
+                pages[index] = _attempt(document, index, named) or pages[index]
+
+    def _extracted(self, index: int, page: _Page | None, label: str | None) -> ExtractedPage:
+        raw, number = "", index + 1
+        if page is None:
+            other = self.second.page(index)
+            if other is None:
+                self.damaged.append(number)
+            return ExtractedPage(_single_spaced(other or ""), label)
+        if not page.readable:
+            self.unreadable.append(number)
+            return ExtractedPage("", label, page.images, unreadable=True)
+        raw = page.found.text
+        if page.found.unknown:
+            self.unknown[number] = page.found.unknown
+        if not raw.strip() and not page.blank:
+            raw = _single_spaced(self.second.page(index) or "")
+        return ExtractedPage(raw, label, page.images)
+
+    def warnings(self) -> tuple[str, ...]:
+        told = _damage(self.name, self.damaged)
+        if self.unreadable:
+            whose = "its font does" if len(self.unreadable) == 1 else "their fonts do"
+            told += (
+                f"{self.name}: the text of {name_pages(self.unreadable)} can't be made out: {whose} not say which"
+                f" characters they draw; OCR adds the text, e.g. ocrmypdf --force-ocr in.pdf out.pdf",
+            )
+        if self.unknown:
+            count = sum(self.unknown.values())
+            which = name_pages(sorted(self.unknown))
+            told += (f"{self.name}: {count} character{'s' if count > 1 else ''} of {which} can't be made out",)
+        return told
+
+
+def _open(data: bytes, password: str | None) -> pypdfium2.PdfDocument:
+    return pypdfium2.PdfDocument(data, password=password)
+
+
+def _attempt(document: pypdfium2.PdfDocument, index: int, named: Named | None = None) -> _Page | None:
+    """A page as read, None where PDFium fails on it."""
+    try:
+        return _page(document, index) if named is None else _page(document, index, named)
+    except pypdfium2.PdfiumError:
+        return None
+
+
+def _page(document: pypdfium2.PdfDocument, index: int, named: Named | None = None) -> _Page:
     page = document[index]
     try:
         text_page = page.get_textpage()
         try:
-            raw = text_page.get_text_range()
+            found = _laid_out(text_page, named)
         finally:
             text_page.close()
-        if len(raw.strip()) >= FEW_CHARACTERS:
-            return raw, False, False
+        if len(found.text.strip()) >= FEW_CHARACTERS:
+            return _Page(found)
         kinds = [thing.type for thing in page.get_objects(max_depth=4)]
-        return raw, pypdfium2.raw.FPDF_PAGEOBJ_IMAGE in kinds, not kinds
+        return _Page(found, pypdfium2.raw.FPDF_PAGEOBJ_IMAGE in kinds, not kinds)
     finally:
         page.close()
 
 
-def _lost_its_lines(raw: str) -> bool:
-    """PDFium finds no line ends on some pages that are turned by 90 degrees."""
-    return len(raw) > LONGEST_LINE and "\n" not in raw
+def _laid_out(text_page: pypdfium2.PdfTextPage, named: Named | None) -> PageText:
+    """A page's text in the order of reading; in PDFium's own order where it has more pieces than can be sorted."""
+    if text_page.count_chars() <= pdf_characters.MOST_CHARACTERS:
+        pieces = pdf_characters.read(text_page, named)
+        if len(pieces.pieces) <= pdf_characters.MOST_PIECES:
+            return page_text(pieces)
+    return PageText(text_page.get_text_range())
 
 
-def _with_lines(other: str | None, raw: str) -> str:
-    """pypdf's text of such a page if it holds as much, with line ends."""
-    if other is None or "\n" not in other.strip():
-        return raw
-    return other if len("".join(other.split())) >= 0.9 * len("".join(raw.split())) else raw
+def _single_spaced(text: str) -> str:
+    """pypdf's text: the white space within its lines means nothing."""
+    return _GAPS.sub(" ", text)
 
 
 def _label(document: pypdfium2.PdfDocument, index: int) -> str | None:
@@ -199,6 +273,26 @@ class SecondOpinion:
                 self._refused = True
         return self._reader
 
+    def without_hidden(self) -> bytes | None:
+        """The file without layers that are off, None where it has none (or where they can't be told)."""
+        if b"/OCProperties" not in self.data and b"/ObjStm" not in self.data:
+            return None
+        return self._asked(pdf_layers.without_hidden)
+
+    def glyph_names(self, pages: Sequence[int]) -> Named | None:
+        """The characters that names of glyphs say in the fonts of pages, None where they say nothing."""
+        names = self._asked(lambda reader: GlyphNames(reader, pages))
+        return names.characters if names else None
+
+    def _asked(self, question: Callable[[pypdf.PdfReader], _Answer]) -> _Answer | None:
+        """What is found in the file as pypdf opens it, None where it fails."""
+        with _quiet():
+            reader = self._open()
+            try:
+                return None if reader is None else question(reader)
+            except Exception:
+                return None
+
     def page(self, index: int) -> str | None:
         """The page's text, None where pypdf fails on it too."""
         with _quiet():
@@ -230,11 +324,11 @@ class SecondOpinion:
                     text = self.page(index)
                     if text is None:
                         damaged.append(index + 1)
-                    pages.append(ExtractedPage(text or "", labels[index]))
+                    pages.append(ExtractedPage(_single_spaced(text or ""), labels[index]))
                     task.advance(1)
             outline = tuple(self._outline(reader))
         return Extraction(
-            tuple(pages), True, reflow=True, layout=False, outline=outline, warnings=_damage(self.name, damaged)
+            tuple(pages), True, reflow=True, layout=True, outline=outline, warnings=_damage(self.name, damaged)
         )
 
     def _needs_password(self) -> bool:

@@ -17,6 +17,9 @@ _LINE_END_HYPHEN = re.compile(f"(?<=\\w)[{_HYPHENS}][ \\t]*\\n\\s*(?=\\w)")
 _APART = re.compile(f"(?<=[^\\W\\d_])[ \\t]+([{_HYPHENS}])[ \\t]*\\n\\s*(?=[^\\W\\d_])")
 _PAGE_END_HYPHEN = re.compile(f"(?<=\\w)[{_HYPHENS}]\\s*$")
 _ROWS = re.compile(r"([._=*~─━═])\1{3,}")
+_PIECES = re.compile(r"\n|\r|\t| {2,}")
+# What is written for raised and lowered figures (pdf_raised.py), with the figures between two signs.
+_SIGNS = re.compile(r"[_^]\(([^()\n]{1,20})\)| ?\[(\w{1,4}(?:[,;–-]\w{1,4})*)\] ?|\^(?=\S)|(?<=\w)_(?=\w)")
 _OPTIONAL = "\x00"
 _MARKS = re.compile(f"[{_HYPHENS}{_OPTIONAL}]+")
 _REMEMBERED_PAGES = 16
@@ -54,13 +57,48 @@ def verify(quote: str, raw_page: str) -> bool:
 def verify_by(quote: str, second: str, raw_page: str) -> bool:
     """Whether the quote stands in the second extraction of its page, word for word.
 
+    The other library gives a page in the order in which it is drawn: where the quote as a whole is not found, it must
+    stand on the page as it was read, and each piece of its lines in the second extraction. A line is cut between the
+    cells of a row, and around raised figures, whose signs `^`, `_` and `[ ]` are not printed.
+
     Of a word broken at a line end the other library may set the hyphen apart (`imple -`): such a one is passed over
     where the page's own extraction has it as the hyphen of a broken word too.
     """
     if verify(quote, second):
         return True
+    if not verify(quote, raw_page):
+        return False
     joined = _APART.sub(r"\1\n", second)
-    return joined != second and verify(quote, joined) and verify(quote, raw_page)
+    if joined != second and verify(quote, joined):
+        return True
+    return all(_is_printed(piece, second) or _is_printed(piece, joined) for piece in _pieces_of(quote, raw_page))
+
+
+def _pieces_of(quote: str, raw_page: str) -> list[str]:
+    """The pieces of the page's lines that a quote of it touches; lines are cut at the gaps between cells."""
+    start = _canonical_page(raw_page).characters.find(_canonical(quote).characters)
+    end = start + len(_canonical(quote).characters)
+    pieces: list[str] = []
+    place = 0
+    for piece in _PIECES.split(raw_page):
+        length = len(_canonical(piece).characters)
+        if length and place < end and place + length > start:
+            pieces.append(piece)
+        place += length
+    return pieces if place == len(_canonical_page(raw_page).characters) else [quote]
+
+
+def _is_printed(piece: str, second: str) -> bool:
+    """Whether a piece of a line stands in the second extraction, as it is or without the signs of raised figures."""
+    if verify(piece, second):
+        return True
+    if _SIGNS.search(piece) is None:
+        return False
+    if verify(_SIGNS.sub(lambda sign: sign[1] or sign[2] or "", piece), second):
+        return True
+    # A raised figure may be drawn apart from its line.
+    parts = [part for part in _SIGNS.split(piece) if part and _canonical(part).characters]
+    return all(verify(part, second) for part in parts)
 
 
 @lru_cache(_REMEMBERED_PAGES)

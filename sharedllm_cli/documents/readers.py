@@ -139,6 +139,7 @@ def _document(source: SourceFile, content_hash: str, kind: str, extraction: Extr
         running=kind in ("pdf", "text", "mail"),
         reflow=extraction.reflow,
         layout=extraction.layout,
+        cells=kind == "pdf",
         seams=[page.seam for page in extraction.pages],
     )
     if not normalised.text.strip():
@@ -224,6 +225,11 @@ def _no_text(name: str, kind: str, extraction: Extraction) -> DocumentError:
         return DocumentError(f"{name} contains no text")
     count = len(extraction.pages)
     told = "its only page is" if count == 1 else f"its {count} pages are"
+    if any(page.unreadable for page in extraction.pages):
+        return DocumentError(
+            f"{name} contains no text that can be made out: its fonts do not say which characters they draw",
+            hint="add the text by OCR, e.g. ocrmypdf --force-ocr in.pdf out.pdf",
+        )
     if any(page.images for page in extraction.pages):
         return DocumentError(
             f"{name} contains no text: {told} scanned or drawn", hint="add the text first, e.g. ocrmypdf in.pdf out.pdf"
@@ -236,7 +242,9 @@ def _pages_without_text(name: str, extraction: Extraction, normalised: Normalise
     from sharedllm_cli.documents.pdf import name_pages
 
     empty = [
-        number for number, (start, end) in enumerate(normalised.spans, 1) if not normalised.text[start:end].strip()
+        number
+        for number, ((start, end), page) in enumerate(zip(normalised.spans, extraction.pages, strict=True), 1)
+        if not normalised.text[start:end].strip() and not page.unreadable
     ]
     if not empty:
         return ()

@@ -86,7 +86,8 @@ def bodies(pages: Sequence[Sequence[str]]) -> list[Body]:
         return [Body(0, len(lines), None) for lines in pages]
     tops = [[_describe(lines, place, index) for place in _edge(lines, 1)] for index, lines in enumerate(pages)]
     feet = [[_describe(lines, place, index) for place in _edge(lines, -1)] for index, lines in enumerate(pages)]
-    inner = Counter(_pattern(line) for lines in pages for line in lines[EDGE_LINES:-EDGE_LINES])
+    filled = [[line for line in lines if line.strip()] for lines in pages]
+    inner = Counter(_pattern(line) for lines in filled for line in lines[EDGE_LINES:-EDGE_LINES])
     top, foot = _Judge(tops, count, inner), _Judge(feet, count, inner)
     result = _remaining(pages, top, foot)
     # Where little else would remain, the lines that repeat are the document itself (labels, tickets, short slides).

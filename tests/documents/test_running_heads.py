@@ -133,3 +133,22 @@ def test_a_sentence_reads_on_past_head_and_foot() -> None:
     text = normalise([page(n) for n in range(1, 8)]).text
     assert f"the {WORDS[3]} went on to the next page and so the {WORDS[3]} began" in text
     assert "The Book" not in text
+
+
+def test_blank_lines_between_paragraphs_change_nothing() -> None:
+    """The same last paragraph on every page is text, however its lines are parted from what is above and below."""
+    last = [
+        "The card hangs in the lid, with",
+        "the date and the weather, since",
+        "memory deceives. Smoke is used",
+        "sparingly.",
+    ]
+    close = [[f"Chapter {page}", f"A text of page {'abcdefgh'[page]}.", *last, str(page)] for page in range(8)]
+    apart = [[*lines[:1], "", *lines[1:2], "", *lines[2:6], "", *lines[6:]] for lines in close]
+    for page, (one, other) in enumerate(zip(running_heads.bodies(close), running_heads.bodies(apart), strict=True)):
+        kept = [
+            [line for line in lines[body.first : body.last] if line]
+            for lines, body in ((close[page], one), (apart[page], other))
+        ]
+        assert kept[0] == kept[1]
+        assert kept[1][-4:] == last

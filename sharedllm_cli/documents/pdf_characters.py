@@ -1,0 +1,389 @@
+"""Characters of a PDF's page as PDFium finds them, in pieces: stretches of one baseline, size and direction.
+
+A piece has a place, so that the order of reading can be found (pdf_layout.py). Here only characters are settled: codes
+of Windows, figures and capitals of expert fonts, letters drawn twice for bold, spaces, and what has no meaning at all.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import math
+import re
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import repeat
+from typing import Any
+
+import numpy as np
+import pypdfium2.raw as pdfium
+
+from sharedllm_cli.documents.pdf_glyphs import MARK, UNKNOWN, meaning_of, meant
+
+PIECE_GAP = 0.7
+"""A gap of more than this share of the font's height ends a piece: it may part columns."""
+MOST_CHARACTERS = 400_000
+"""Of a page; the text of one with more is not put in order."""
+MOST_PIECES = 8_000
+"""Of a page; one with more is read as PDFium gives it."""
+FARTHEST = 100_000.0
+"""Points: no page is so long (200 inches are the limit of most viewers)."""
+FIRST_WIDE = 0x2E80
+"""The first character of the scripts that are set in columns."""
+_DOUBLED = 0.12
+"""Two equal characters nearer than this share of their size are one, drawn twice."""
+_SEPARATORS = np.array([0x09, 0x0A, 0x0D, 0x20, 0xA0, 0x1680, *range(0x2000, 0x200B), 0x202F, 0x205F, 0x3000])
+LEFTWARD = re.compile("[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefc]")
+"""Letters of the scripts that run to the left."""
+
+Named = Callable[[str, Mapping[int, float]], Mapping[int, str]]
+Array = np.ndarray[Any, np.dtype[Any]]
+
+
+@dataclass(slots=True, eq=False)
+class Piece:
+    """Characters that are drawn side by side on one baseline.
+
+    The frame is that of the text itself: x grows in its direction, y upwards, in points. `turn` is the direction on the
+    page in degrees, `order` the place in the order of drawing. `shown` is False for text that is not painted (OCR).
+    """
+
+    text: str
+    x0: float
+    x1: float
+    y: float
+    size: float
+    turn: int
+    order: int
+    space_before: bool = False
+    space_after: bool = False
+    shown: bool = True
+    upright: bool = False
+    """Of a script that is set in columns: drawn downwards, each character upright."""
+    lefts: Sequence[float] = ()
+    rights: Sequence[float] = ()
+    """Left and right of each character that is no space, where the text is not turned."""
+    leftward: bool = False
+    """Has letters of a script that runs to the left."""
+
+
+@dataclass
+class PagePieces:
+    """The pieces of a page and what became of its glyphs.
+
+    `glyphs` counts those that are not spaces, `doubled` those drawn a second time at their place, `unknown` those
+    without meaning.
+    """
+
+    pieces: list[Piece]
+    glyphs: int = 0
+    doubled: int = 0
+    unknown: int = 0
+
+
+class _Function:
+    """A function of PDFium with plain integers for pointers: far quicker to call than the typed one."""
+
+    def __init__(self, typed: Any, result: Any, *arguments: Any) -> None:
+        address = ctypes.cast(typed, ctypes.c_void_p).value or 0
+        self.call = ctypes.CFUNCTYPE(result, *arguments)(address)
+
+
+_POINTER, _INT = ctypes.c_void_p, ctypes.c_int
+_unicode = _Function(pdfium.FPDFText_GetUnicode, ctypes.c_uint, _POINTER, _INT).call
+_loose_box = _Function(pdfium.FPDFText_GetLooseCharBox, _INT, _POINTER, _INT, _POINTER).call
+_tight_box = _Function(pdfium.FPDFText_GetCharBox, _INT, _POINTER, _INT, _POINTER, _POINTER, _POINTER, _POINTER).call
+_origin = _Function(pdfium.FPDFText_GetCharOrigin, _INT, _POINTER, _INT, _POINTER, _POINTER).call
+_matrix = _Function(pdfium.FPDFText_GetMatrix, _INT, _POINTER, _INT, _POINTER).call
+_font_size = _Function(pdfium.FPDFText_GetFontSize, ctypes.c_double, _POINTER, _INT).call
+_map_error = _Function(pdfium.FPDFText_HasUnicodeMapError, _INT, _POINTER, _INT).call
+_hyphen = _Function(pdfium.FPDFText_IsHyphen, _INT, _POINTER, _INT).call
+_object = _Function(pdfium.FPDFText_GetTextObject, _POINTER, _POINTER, _INT).call
+_object_font = _Function(pdfium.FPDFTextObj_GetFont, _POINTER, _POINTER).call
+_font_name = _Function(pdfium.FPDFFont_GetBaseFontName, ctypes.c_size_t, _POINTER, _POINTER, ctypes.c_size_t).call
+_object_mode = _Function(pdfium.FPDFTextObj_GetTextRenderMode, _INT, _POINTER).call
+
+
+def read(text_page: Any, named: Named | None = None) -> PagePieces:
+    """The pieces of an open text page (`pypdfium2.PdfTextPage`), in the order of drawing.
+
+    `named` gives the characters of a font's codes, from its name and the widths of its glyphs; it is asked for fonts
+    that say nothing themselves (pdf_glyphs.py).
+    """
+    handle = int(ctypes.cast(text_page.raw, ctypes.c_void_p).value or 0)
+    count = text_page.count_chars()
+    if not 0 < count <= MOST_CHARACTERS:
+        return PagePieces([])
+    codes = _codes(handle, count)
+    boxes = np.zeros((count, 4), np.float32)
+    start = boxes.ctypes.data
+    deque(map(_loose_box, repeat(handle), range(count), range(start, start + 16 * count, 16)), 0)
+    return _Reader(handle, codes, boxes, named).pieces()
+
+
+def _codes(handle: int, count: int) -> Array:
+    """The characters' codes, all at once where PDFium's text leaves none out, else one by one."""
+    buffer = (ctypes.c_ushort * (count + 1))()
+    written = pdfium.FPDFText_GetText(ctypes.cast(handle, pdfium.FPDF_TEXTPAGE), 0, count, buffer) - 1
+    codes: Array = np.frombuffer(memoryview(buffer), np.uint16)[:count].astype(np.int64)
+    if written != count or ((codes >= 0xD800) & (codes < 0xE000)).any():
+        codes = np.fromiter(map(_unicode, repeat(handle), range(count)), np.int64, count)
+    return codes
+
+
+class _Known:
+    """Characters of a font that were met: those that mean what they are, and those that mean something else."""
+
+    def __init__(self) -> None:
+        self.plain = {" "}
+        self.other: dict[str, str] = {}
+
+
+class _Reader:
+    """Cuts a page's characters into pieces; the arrays have one number for each character that PDFium lists."""
+
+    def __init__(self, handle: int, codes: Array, boxes: Array, named: Named | None) -> None:
+        self.handle = handle
+        self.codes = codes
+        if not np.abs(boxes).max() < FARTHEST:  # nor where it is no number at all
+            boxes = np.clip(np.nan_to_num(boxes), -FARTHEST, FARTHEST)
+        self.left, self.right = np.minimum(boxes[:, 0], boxes[:, 2]), np.maximum(boxes[:, 0], boxes[:, 2])
+        self.bottom, self.top = np.minimum(boxes[:, 1], boxes[:, 3]), np.maximum(boxes[:, 1], boxes[:, 3])
+        self.found = PagePieces([])
+        self.known: dict[int | None, _Known] = {}
+        self.named = named
+        self.numbers = (ctypes.c_double * 2)(), (ctypes.c_float * 6)()
+        self.tight = (ctypes.c_double * 4)()
+        self.tight_sides = [ctypes.addressof(self.tight) + 8 * side for side in range(4)]
+        self.origin, self.matrix = (ctypes.addressof(numbers) for numbers in self.numbers)
+
+    def pieces(self) -> PagePieces:
+        separator = np.isin(self.codes, _SEPARATORS)
+        for place in np.flatnonzero((self.codes == MARK) | (self.codes == 2)).tolist():
+            if _hyphen(self.handle, place):
+                self.codes[place] = ord("-")
+            elif self.codes[place] == MARK:  # a glyph that is mapped to U+0000, which is a space in all files seen
+                separator[place] = True
+        for place in np.flatnonzero(separator & (self.codes != 0x20)).tolist():
+            separator[place] = not _map_error(self.handle, place)  # a code that happens to be a space's
+        separator |= self.codes == 0
+        places = np.flatnonzero(~separator)
+        self.found.glyphs = len(places)
+        places = self._without_doubles(places)
+        if len(places):
+            steps, gaps = self._steps(places)
+            self._cut(places, steps, self._spaces(places, separator, gaps))
+        return self.found
+
+    def _without_doubles(self, places: Array) -> Array:
+        """The characters without those that are drawn again at their place, as some programs make bold letters."""
+        codes, x, y = self.codes[places], self.left[places], self.bottom[places]
+        if not _repeated(codes, x, y):
+            return places
+        near = _DOUBLED * np.maximum(self.top[places] - y, self.right[places] - x)
+        same = (codes[1:] == codes[:-1]) & (x[1:] == x[:-1]) & (y[1:] == y[:-1])
+        ligature = np.concatenate(([False], same))  # one glyph that says several letters, as the two of `ff`
+        again = np.zeros(len(places), bool)
+        for shift in (0.0, 0.5):
+            order = np.lexsort((x, np.floor(y / 4.0 + shift), codes))
+            here, before = order[1:], order[:-1]
+            twice = (codes[here] == codes[before]) & (abs(x[here] - x[before]) < near[here])
+            twice &= abs(y[here] - y[before]) < near[here]
+            again[np.maximum(here, before)[twice]] = True
+        again &= ~ligature
+        self.found.doubled = int(again.sum())
+        return places[~again]
+
+    def _steps(self, places: Array) -> tuple[Array, Array]:
+        """How each character follows the one before it, and the gap between them in points.
+
+        0: not at all, 1: to the right, 2: to the left of it (turned upside down), 3: upwards or downwards.
+        """
+        left, right, top, bottom = (side[places] for side in (self.left, self.right, self.top, self.bottom))
+        high, wide = top - bottom, right - left
+        level = (abs(top[1:] - top[:-1]) < 0.02 * high[1:]) & (abs(bottom[1:] - bottom[:-1]) < 0.02 * high[1:])
+        upright = (abs(left[1:] - left[:-1]) < 0.02 * wide[1:]) & (abs(right[1:] - right[:-1]) < 0.02 * wide[1:])
+        ahead, back = left[1:] - right[:-1], left[:-1] - right[1:]
+        apart = np.maximum(bottom[1:] - top[:-1], bottom[:-1] - top[1:])
+        gap, steps = np.zeros(len(places)), np.zeros(len(places), np.int8)
+        for number, fits, space, size in ((3, upright, apart, wide), (2, level, back, high), (1, level, ahead, high)):
+            follows = fits & (space > -0.45 * size[1:]) & (space < PIECE_GAP * size[1:])
+            steps[1:][follows] = number
+            gap[1:][follows] = space[follows]
+        self._check_columns(places, steps, apart, wide)
+        same = level & upright  # of one glyph
+        steps[1:][same] = np.where(steps[:-1][same] > 0, steps[:-1][same], 1)
+        return steps, gap
+
+    def _check_columns(self, places: Array, steps: Array, apart: Array, wide: Array) -> None:
+        """Let characters below each other follow only where the text is turned, or of a script that is set so."""
+        below = np.flatnonzero(steps == 3)
+        codes = self.codes[places]
+        matrix = self.numbers[1]
+        for place in below.tolist():
+            if codes[place] >= FIRST_WIDE and codes[place - 1] >= FIRST_WIDE:
+                steps[place] = 3 if apart[place - 1] < 0.35 * wide[place] else 0
+                continue
+            _matrix(self.handle, int(places[place]), self.matrix)
+            if abs(matrix[1]) < abs(matrix[0]):
+                steps[place] = 0
+
+    def _spaces(self, places: Array, separator: Array, gaps: Array) -> Array:
+        """Whether a space is before each character."""
+        separators = np.cumsum(separator)
+        space = np.zeros(len(places), bool)
+        space[1:] = separators[places[1:]] > separators[places[:-1]]
+        jumps: Any = np.flatnonzero(space & (np.diff(places, prepend=places[0]) > 2)) if self.found.doubled else []
+        for place in jumps:  # PDFium sees a gap where a letter that was drawn twice is followed by the next one
+            if not separator[places[place - 1] + 1 : places[place]].all():
+                space[place] = gaps[place] > 0.15 * (self.top[places[place]] - self.bottom[places[place]])
+        codes = self.codes[places]
+        for place in np.flatnonzero((codes == 0x2F) | (codes == 0x2044)).tolist():
+            start = self._numerator(places, place)
+            if 0 < start < place and 0x30 <= codes[start - 1] <= 0x39:
+                space[start] = True
+        return space
+
+    def _numerator(self, places: Array, slash: int) -> int:
+        """Where the figure above a fraction's stroke begins; the stroke's place where there is none.
+
+        The fraction is one glyph, or its figures are smaller than others of the line.
+        """
+        first = slash
+        while first and self._one_glyph(places[first - 1], places[first]):
+            first -= 1
+        if first < slash or self.codes[places[slash]] == 0x2F:
+            return first
+        while first and 0x30 <= self.codes[places[first - 1]] <= 0x39:
+            place = int(places[first - 1])
+            _tight_box(self.handle, place, *self.tight_sides)
+            _matrix(self.handle, place, self.matrix)
+            high = abs(self.tight[3] - self.tight[2])
+            full = abs(_font_size(self.handle, place)) * math.hypot(self.numbers[1][2], self.numbers[1][3])
+            if high > 0.55 * full:
+                break
+            first -= 1
+        return first
+
+    def _one_glyph(self, one: int, other: int) -> bool:
+        return all(side[one] == side[other] for side in (self.left, self.right, self.bottom, self.top))
+
+    def _cut(self, places: Array, steps: Array, spaces: Array) -> None:
+        tokens = list(map(chr, self.codes[places].tolist()))
+        for place in np.flatnonzero(spaces).tolist():
+            tokens[place] = " " + tokens[place]
+        columns = [side[places].tolist() for side in (self.left, self.bottom, self.right, self.top)]
+        numbers = places.tolist()
+        begin, going = 0, 0
+        for place, step in enumerate([*steps.tolist()[1:], 0], 1):
+            if step == 0 or (going and step != going):
+                boxes = [side[begin:place] for side in columns]
+                piece = self._piece(numbers[begin:place], "".join(tokens[begin:place]), boxes, going)
+                piece.space_after = place < len(tokens) and tokens[place][0] == " "
+                self.found.pieces.append(piece)
+                begin, going = place, 0
+            else:
+                going = step
+
+    def _piece(self, numbers: Sequence[int], text: str, boxes: list[list[float]], going: int) -> Piece:
+        """The piece of characters that PDFium lists under these numbers: their text, and their boxes' sides."""
+        origin, matrix = self.numbers
+        first = numbers[0]
+        _origin(self.handle, first, self.origin, self.origin + 8)
+        _matrix(self.handle, first, self.matrix)
+        size = abs(_font_size(self.handle, first)) * math.hypot(matrix[2], matrix[3]) or 1.0
+        turn = round(math.degrees(math.atan2(matrix[1], matrix[0]))) % 360
+        upright = going == 3 and turn % 180 == 0
+        frame = 270 if upright else turn
+        left, bottom, right, top = boxes
+        if going == 1:
+            sides = left[0], bottom[0], max(right[-1], right[0]), top[0]
+        else:
+            sides = min(left), min(bottom), max(right), max(top)
+        if upright:
+            origin[0], origin[1] = (sides[0] + sides[2]) / 2 - 0.3 * size, sides[3]
+        x0, x1, y = _in_frame(frame, sides, (origin[0], origin[1]), size)
+        thing = _object(self.handle, first)
+        space_before = text[0] == " "
+        font = _object_font(thing) if thing else None
+        text = self._meant(text.lstrip(" "), numbers, font, going == 1)
+        piece = Piece(text, x0, x1, y, size, frame, len(self.found.pieces), space_before)
+        piece.shown = not thing or _object_mode(thing) != pdfium.FPDF_TEXTRENDERMODE_INVISIBLE
+        piece.upright = upright
+        if frame == 0:
+            piece.lefts, piece.rights = left, right
+            piece.leftward = not text.isascii() and LEFTWARD.search(text) is not None
+        return piece
+
+    def _meant(self, text: str, numbers: Sequence[int], font: int | None, level: bool) -> str:
+        """The characters that are meant, of text at places; those without meaning are counted, and become U+FFFD."""
+        known = self.known.get(font)
+        if known is None:
+            known = self.known[font] = _Known()
+        letters = set(text) - known.plain
+        if not letters:
+            return text
+        new = letters - known.other.keys()
+        if new:
+            bare = text.replace(" ", "")
+            unmapped = [letter for letter in new if _map_error(self.handle, numbers[bare.index(letter)])]
+            names = self._names(font, numbers, level) if unmapped else {}
+            for letter in new:
+                meaning = meaning_of(letter)
+                if letter in unmapped:
+                    meaning = meant(names.get(ord(letter), "")) or UNKNOWN
+                if meaning == letter:
+                    known.plain.add(letter)
+                else:
+                    known.other[letter] = meaning
+        if not known.other.keys() & letters:
+            return text
+        text = "".join([known.other.get(letter, letter) for letter in text])
+        self.found.unknown += text.count(UNKNOWN)
+        return text
+
+    def _names(self, font: int | None, numbers: Sequence[int], level: bool) -> Mapping[int, str]:
+        """Characters of a font's codes by its glyphs' names."""
+        if not font or self.named is None:
+            return {}
+        buffer = ctypes.create_string_buffer(256)
+        length = _font_name(font, buffer, len(buffer))
+        measured = numbers if level else ()
+        widths = {int(self.codes[number]): float(self.right[number] - self.left[number]) for number in measured}
+        size = abs(_font_size(self.handle, numbers[0])) * math.hypot(self.numbers[1][0], self.numbers[1][1]) or 1.0
+        name = buffer.value.decode("utf-8", "replace") if length else ""
+        return self.named(name, {code: 1000 * wide / size for code, wide in widths.items()})
+
+
+def _repeated(codes: Array, x: Array, y: Array) -> bool:
+    """Whether some character is drawn twice at nearly one place: a quick look, that may be mistaken."""
+    for shift in (0.0, 1.0):
+        column = np.floor((x + shift) / 2).astype(np.int64) & 0xFFFFF
+        row = np.floor((y + shift) / 2).astype(np.int64) & 0xFFFFF
+        keys = np.sort((codes << 40) | (column << 20) | row)
+        if (keys[1:] == keys[:-1]).any():
+            return True
+    return False
+
+
+def _in_frame(
+    turn: int, sides: tuple[float, float, float, float], origin: tuple[float, float], size: float
+) -> tuple[float, float, float]:
+    """Left, right and baseline of a piece in the frame of its direction."""
+    left, bottom, right, top = sides
+    if turn == 0:
+        return left, right, origin[1]
+    if turn == 90:
+        return bottom, top, -origin[0]
+    if turn == 180:
+        return -right, -left, -origin[1]
+    if turn == 270:
+        return -top, -bottom, origin[0]
+    cosine, sine = math.cos(math.radians(turn)), math.sin(math.radians(turn))
+    high = 1.15 * size
+    if abs(cosine) >= abs(sine):
+        wide = (right - left - high * abs(sine)) / abs(cosine)
+    else:
+        wide = (top - bottom - high * abs(cosine)) / abs(sine)
+    x = origin[0] * cosine + origin[1] * sine
+    return x, x + min(max(wide, 0.2 * size), 1.1 * size), origin[1] * cosine - origin[0] * sine

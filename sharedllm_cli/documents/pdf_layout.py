@@ -1,0 +1,176 @@
+"""The order in which a PDF's page is read aloud, from the places of its characters, whatever the order of drawing.
+
+A page is cut at the white strips between its columns, with the lines that cross a strip (a title over both columns)
+between the parts above and below. What stands left and right of a strip is either columns, read one after the other, or
+cells, read row by row; `Region.verdict` in pdf_columns.py says by what. Turned text is read apart, behind the rest.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+from dataclasses import dataclass, field
+from itertools import pairwise
+
+from sharedllm_cli.documents.pdf_characters import PagePieces, Piece
+from sharedllm_cli.documents.pdf_columns import (
+    Region,
+    bands,
+    beside_each_other,
+    extent,
+    side_by_side,
+    strips,
+    usual_size,
+)
+from sharedllm_cli.documents.pdf_leftward import runs_left
+from sharedllm_cli.documents.pdf_line_numbers import without_line_numbers
+from sharedllm_cli.documents.pdf_lines import Segment, segments
+from sharedllm_cli.documents.pdf_rows import joined, rows_of, whole_cells
+
+WIDE_LEAD = 1.75
+"""Lines that are farther from each other than this share of the usual lead are parted by a blank line."""
+
+
+@dataclass
+class PageText:
+    """A page's text in the order of reading, and how many glyphs are not in it, by reason."""
+
+    text: str
+    glyphs: int = 0
+    unknown: int = 0
+    doubled: int = 0
+    line_numbers: tuple[str, ...] = ()
+    turned: list[str] = field(default_factory=list)
+    """Lines that stand at an angle to the others, such as a watermark; they are the last of the text."""
+
+
+def page_text(page: PagePieces) -> PageText:
+    """The text of a page; never raises for any places of its pieces."""
+    result = PageText("", page.glyphs, page.unknown, page.doubled)
+    frames: dict[int, list[Piece]] = {}
+    for piece in page.pieces:
+        frames.setdefault(piece.turn, []).append(piece)
+    if not frames:
+        return result
+    main = max(frames, key=lambda turn: (turn % 90 == 0, sum(len(piece.text) for piece in frames[turn])))
+    found = segments(frames.pop(main))
+    found, result.line_numbers = without_line_numbers(found)
+    lines = _lines(found)
+    for _, pieces in sorted(frames.items(), key=lambda item: (item[0] % 90 != 0, item[0])):
+        apart = _lines(segments(pieces))
+        result.turned += apart
+        lines += ["", *apart]
+    result.text = "\n".join(lines)
+    return result
+
+
+def _lines(found: list[Segment]) -> list[str]:
+    """The lines of segments of one direction."""
+    leftward = sum(runs_left(segment.text) for segment in found) > 0.5 * len(found)
+    if leftward:
+        for segment in found:
+            segment.x0, segment.x1 = -segment.x1, -segment.x0
+    return _Order(found).lines()
+
+
+class _Order:
+    """Puts segments into the order of reading."""
+
+    def __init__(self, found: list[Segment]) -> None:
+        self.found = found
+        self.notes: list[Segment] = []
+
+    def lines(self) -> list[str]:
+        lines = self._ordered(self.found, 0)
+        if self.notes:
+            lines += ["", *self._by_rows(self.notes)]
+        return lines
+
+    def _ordered(self, found: list[Segment], depth: int) -> list[str]:
+        if len(found) < 4 or depth > 12:
+            return self._by_rows(found)
+        for low, high in strips(found):
+            middle = (low + high) / 2
+            lines: list[str] = []
+            parted = False
+            notes = len(self.notes)
+            for crosses, band in bands(found, low, high):
+                left = [segment for segment in band if (segment.x0 + segment.x1) / 2 < middle]
+                right = [segment for segment in band if (segment.x0 + segment.x1) / 2 >= middle]
+                parts = not crosses and side_by_side(left, right)
+                verdict = Region(*beside_each_other(left, right)).verdict() if parts else "flow"
+                if verdict == "columns":
+                    parted = True
+                    lines += self._columns(left, right, depth)
+                elif verdict == "table":
+                    parted = True
+                    lines += self._cells(left, right, depth)
+                elif verdict == "beside":
+                    parted = True
+                    note, main = (left, right) if extent(left) < extent(right) else (right, left)
+                    lines += self._ordered(main, depth + 1) + self._ordered(note, depth + 1)
+                elif len(band) < len(found):
+                    lines += self._ordered(band, depth + 1)
+                else:
+                    break
+            else:
+                if parted:
+                    return lines
+            del self.notes[notes:]
+        return self._by_rows(found)
+
+    def _columns(self, left: list[Segment], right: list[Segment], depth: int) -> list[str]:
+        left, notes = _without_notes(left, right)
+        self.notes += notes
+        left, below = _without_foot(left, right)
+        lines = self._ordered(left, depth + 1) + self._ordered(right, depth + 1)
+        return [*lines, "", *self._by_rows(below)] if below else lines
+
+    def _cells(self, left: list[Segment], right: list[Segment], depth: int) -> list[str]:
+        """The rows of a table whose cells are prose, each cell whole."""
+        lines: list[str] = []
+        tops = Region(*beside_each_other(left, right)).cuts()[1:]
+        for top, bottom in zip((math.inf, *tops), (*tops, -math.inf), strict=True):
+            for side in (left, right):
+                lines += self._ordered([segment for segment in side if bottom < segment.y <= top], depth + 1)
+            lines.append("")
+        return lines[:-1]
+
+    def _by_rows(self, found: list[Segment]) -> list[str]:
+        rows = rows_of(found)
+        usual = statistics.median_low([above.y - below.y for above, below in pairwise(rows)]) if len(rows) > 1 else 0.0
+        lines: list[str] = []
+        lowest = 0.0
+        for cells in whole_cells(rows):
+            apart = lowest - cells[0].y > WIDE_LEAD * max(usual, 1.1 * cells[0].size)
+            if lines and (apart or cells[0].marked):
+                lines.append("")
+            lines.append(joined(cells))
+            lowest = cells[0].y
+        return lines
+
+
+def _without_foot(left: list[Segment], right: list[Segment]) -> tuple[list[Segment], list[Segment]]:
+    """The left column without a line or two far below both columns, and these: the foot of the page."""
+    rows = rows_of(left)
+    end = min(segment.bottom for segment in right)
+    for place in (len(rows) - 2, len(rows) - 1):
+        if place > 0 and rows[place].y < end and rows[place - 1].y - rows[place].y > 2.5 * rows[place - 1].size:
+            foot = [cell for row in rows[place:] for cell in row.cells]
+            return [cell for row in rows[:place] for cell in row.cells], foot
+    return left, []
+
+
+def _without_notes(left: list[Segment], right: list[Segment]) -> tuple[list[Segment], list[Segment]]:
+    """A column without the notes at its foot, and these."""
+    body = max(usual_size(left), usual_size(right))
+    rows = rows_of(left)
+    place = len(rows)
+    first = place
+    while place > 1 and max(cell.size for cell in rows[place - 1].cells) <= 0.93 * body:
+        place -= 1
+        cell = rows[place].cells[0]
+        if cell.marked or cell.text[:1] in "*†‡§" or cell.text[:1].isdigit():
+            first = place
+    notes = [cell for row in rows[first:] for cell in row.cells]
+    return [cell for row in rows[:first] for cell in row.cells], notes

@@ -1,0 +1,349 @@
+"""Pieces of a PDF's page to segments: what stands on one baseline without a gap as wide as between columns.
+
+Raised and lowered figures go into the line that they stand in (their form: pdf_raised.py).
+"""
+
+from __future__ import annotations
+
+import re
+import statistics
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
+
+from sharedllm_cli.documents.pdf_accents import composed
+from sharedllm_cli.documents.pdf_characters import Piece
+from sharedllm_cli.documents.pdf_leftward import right_to_left
+from sharedllm_cli.documents.pdf_raised import Part, linear
+
+CELL_GAP = 0.9
+"""A gap of more than this share of the size ends a segment."""
+WORD_GAP = 0.15
+"""A gap of more than this share of the size is a space between words, whether a space is drawn or not."""
+LONGEST_SCRIPT = 15
+"""Characters of a raised or lowered part; a longer one is a line of its own."""
+
+
+ITEM = re.compile(r"[^\w\s]|\(?(?:\d{1,3}|[a-zA-Z]|[ivxIVX]{1,5})[.)]|\d{1,2}(?:\.\d{1,2}){1,3}\.?|\[\w{1,4}\]")
+"""What begins an item of a list, a note or a numbered heading: the gap behind it parts no columns."""
+
+
+_MOST_INITIALS = 20  # of a page
+_NOTE = re.compile(r"[\[(]?(\d{1,2})[\])]?(?:\.?\s|$)")
+
+
+@dataclass(slots=True, eq=False)
+class Segment:
+    """Part of a line. The frame is that of its pieces (pdf_characters.py); `order` is the place in the drawing."""
+
+    text: str
+    x0: float
+    x1: float
+    y: float
+    size: float
+    order: int
+    marked: bool = False
+    """Begins with a raised mark, as the notes of a page do."""
+    shown: bool = True
+    words: int = 0
+
+    @property
+    def top(self) -> float:
+        return self.y + 0.75 * self.size
+
+    @property
+    def bottom(self) -> float:
+        return self.y - 0.25 * self.size
+
+
+@dataclass(slots=True, eq=False)
+class _Script:
+    """A raised or lowered piece and what it belongs to."""
+
+    piece: Piece
+    base: Piece
+    rise: float
+
+
+@dataclass(slots=True, eq=False)
+class _Row:
+    y: float
+    size: float
+    pieces: list[Piece] = field(default_factory=list)
+
+
+def segments(pieces: Sequence[Piece]) -> list[Segment]:
+    """The segments of pieces of one direction, in no particular order."""
+    pieces = _with_initials(_opened(composed(pieces)))
+    scripts = _scripts(pieces)
+    rows = _rows([piece for piece in pieces if piece not in scripts])
+    row_of = {piece: row for row in rows for piece in row.pieces}
+    for piece, script in scripts.items():
+        row = row_of.get(script.base)
+        if row is not None:
+            row.pieces.append(piece)
+    notes = _marks_of_notes(rows, scripts)
+    found: list[Segment] = []
+    for row in rows:
+        members = sorted(row.pieces, key=lambda piece: (piece.x0, piece in scripts, piece.order))
+        for run in _runs(members, scripts):
+            found.append(_segment(run, scripts, notes))
+    return [segment for segment in found if segment.text]
+
+
+def _with_initials(pieces: Sequence[Piece]) -> Sequence[Piece]:
+    """The pieces with large initials, which reach down over several lines, joined to the first of these."""
+    body = statistics.median_low([piece.size for piece in pieces]) if pieces else 0.0
+    initials = [piece for piece in pieces if len(piece.text) <= 2 and piece.text.isalpha() and piece.size > 1.8 * body][
+        :_MOST_INITIALS
+    ]
+    kept = list(pieces)
+    for initial in initials:
+        top = initial.y + 0.8 * initial.size
+        beside = [
+            piece
+            for piece in kept
+            if piece.size < 0.6 * initial.size
+            and -0.3 * piece.size <= piece.x0 - initial.x1 <= 1.2 * piece.size
+            and initial.y - 0.2 * piece.size <= piece.y <= top
+        ]
+        if len(beside) >= 2:
+            first = max(beside, key=lambda piece: piece.y)
+            first.text, first.x0 = initial.text + first.text, initial.x0
+            first.lefts = first.rights = ()
+            kept.remove(initial)
+    return kept
+
+
+def _opened(pieces: Sequence[Piece]) -> Sequence[Piece]:
+    """The pieces, cut in two where a raised or lowered one is drawn into a gap between their words."""
+    sizes = [piece.size for piece in pieces]
+    if not sizes or min(sizes) > 0.87 * max(sizes):
+        return pieces
+    by_height = sorted(pieces, key=lambda piece: piece.y)
+    heights = [piece.y for piece in by_height]
+    cuts: dict[Piece, list[int]] = {}
+    for piece in pieces:
+        if len(piece.text) > LONGEST_SCRIPT or not piece.shown:
+            continue
+        for base in by_height[
+            bisect_left(heights, piece.y - 2 * piece.size) : bisect_right(heights, piece.y + 2 * piece.size)
+        ]:
+            inside = base.x0 < piece.x0 and piece.x1 < base.x1 and piece.size <= 0.87 * base.size and base.lefts
+            if inside and 0.08 <= abs(piece.y - base.y) / base.size <= 0.6:
+                place = bisect_left(base.lefts, (piece.x0 + piece.x1) / 2)
+                slack = 0.35 * base.size
+                if (
+                    0 < place < len(base.lefts)
+                    and base.rights[place - 1] <= piece.x0 + slack
+                    and base.lefts[place] >= piece.x1 - slack
+                ):
+                    cuts.setdefault(base, []).append(place)
+    if not cuts:
+        return pieces
+    return [part for piece in pieces for part in (_cut(piece, cuts[piece]) if piece in cuts else [piece])]
+
+
+def _cut(piece: Piece, places: Sequence[int]) -> list[Piece]:
+    """A piece in several, cut before the letters at these places (spaces are not counted)."""
+    letters = [place for place, letter in enumerate(piece.text) if letter != " "] + [len(piece.text)]
+    if len(letters) != len(piece.lefts) + 1:
+        return [piece]
+    bounds = [0, *sorted({place for place in places if piece.text[letters[place] - 1] == " "}), len(piece.lefts)]
+    return [
+        replace(
+            piece,
+            text=piece.text[letters[first] : letters[last]].strip(" "),
+            x0=piece.lefts[first],
+            x1=piece.rights[last - 1],
+            lefts=piece.lefts[first:last],
+            rights=piece.rights[first:last],
+        )
+        for first, last in pairwise(bounds)
+    ]
+
+
+def _scripts(pieces: Sequence[Piece]) -> dict[Piece, _Script]:
+    """The pieces that are raised or lowered figures of others."""
+    by_height = sorted(pieces, key=lambda piece: piece.y)
+    heights = [piece.y for piece in by_height]
+    largest = max((piece.size for piece in pieces), default=0.0)
+    found: dict[Piece, _Script] = {}
+    ends: dict[Piece, float] = {}
+    for piece in sorted(pieces, key=lambda piece: piece.x0):
+        if len(piece.text) > LONGEST_SCRIPT or not piece.shown or piece.upright:
+            continue
+        if piece.size > 0.87 * largest and (len(piece.text) > 4 or piece.text.isalpha()):
+            continue
+        reach = 2.0 * piece.size
+        near = by_height[bisect_left(heights, piece.y - reach) : bisect_right(heights, piece.y + reach)]
+        best: tuple[float, Piece] | None = None
+        for base in near:
+            if piece.x0 - base.x1 > reach or base.x0 - piece.x1 > reach:
+                continue
+            distance = _distance(piece, base, ends.get(base, base.x1)) if base not in found else None
+            if distance is not None and (best is None or distance < best[0]):
+                best = distance, base
+        if best is not None:
+            base = best[1]
+            found[piece] = _Script(piece, base, (piece.y - base.y) / base.size)
+            if piece.x0 >= base.x0 + 0.5 * (base.x1 - base.x0):
+                ends[base] = max(ends.get(base, base.x1), piece.x1)
+    return found
+
+
+def _distance(piece: Piece, base: Piece, end: float) -> float | None:
+    """How far a raised or lowered piece is from what it may belong to; None where it can't belong to it."""
+    rise = (piece.y - base.y) / base.size
+    if base is piece or not base.shown or not abs(rise) >= 0.08 or not -0.6 <= rise <= 0.85:
+        return None
+    small = piece.size <= 0.87 * base.size
+    if not small and not (
+        piece.size <= 1.03 * base.size
+        and 0.2 <= abs(rise) <= 0.6
+        and len(piece.text) <= 4
+        and len(base.text) > len(piece.text)
+        and not piece.text.isalpha()
+    ):
+        return None
+    behind = piece.x0 - max(base.x1, end)
+    if piece.x0 >= base.x1 - 0.2 * base.size and behind <= (0.6 if small and rise > 0.2 else 0.3) * base.size:
+        return abs(max(behind, 0.0)) + 0.1 * abs(rise)
+    before = base.x0 - piece.x1
+    if small and -0.15 * base.size <= before <= 0.6 * base.size:
+        return base.size * 0.5 + before
+    return None
+
+
+def _rows(pieces: Sequence[Piece]) -> list[_Row]:
+    rows: list[_Row] = []
+    for piece in sorted(pieces, key=lambda piece: (-piece.y, piece.x0)):
+        best = None
+        for row in reversed(rows):
+            if row.y - piece.y > 0.4 * max(row.size, piece.size):
+                break
+            if _same_line(row, piece) and (best is None or abs(row.y - piece.y) < abs(best.y - piece.y)):
+                best = row
+        if best is None:
+            rows.append(_Row(piece.y, piece.size, [piece]))
+        else:
+            best.pieces.append(piece)
+            if len(piece.text) > 3 and piece.size > best.size:
+                best.size = piece.size
+    return rows
+
+
+def _same_line(row: _Row, piece: Piece) -> bool:
+    apart = abs(row.y - piece.y)
+    if apart <= 0.12 * min(row.size, piece.size):
+        return True
+    smaller, larger = sorted((row.size, piece.size))
+    if apart > 0.35 * smaller or smaller < 0.75 * larger:
+        return False
+    return all(min(other.x1, piece.x1) - max(other.x0, piece.x0) <= 0.3 * smaller for other in row.pieces)
+
+
+def _marks_of_notes(rows: Sequence[_Row], scripts: dict[Piece, _Script]) -> frozenset[str]:
+    """The marks that begin notes: raised ones at the beginning of a row, and numbers there in the page's last third."""
+    if not scripts:
+        return frozenset()
+    low = min(row.y for row in rows) + (max(row.y for row in rows) - min(row.y for row in rows)) / 3
+    found: set[str] = set()
+    for row in rows:
+        first = min(row.pieces, key=lambda piece: piece.x0)
+        if first in scripts:
+            found.add(first.text.strip())
+        elif row.y <= low and (number := _NOTE.match(first.text)):
+            found.add(number[1])
+    return frozenset(found)
+
+
+def _runs(members: Sequence[Piece], scripts: dict[Piece, _Script]) -> Iterable[list[Piece]]:
+    """The pieces of a row, cut where a gap is as wide as between columns."""
+    run: list[Piece] = []
+    end = size = 0.0
+    started = False
+    for piece in members:
+        if run:
+            larger = max(size, piece.size)
+            attached = piece in scripts and scripts[piece].base in run
+            if not started and piece.x0 - end < 5 * larger and piece.text[:1].isalpha():
+                attached = attached or ITEM.fullmatch("".join(part.text for part in run)) is not None
+            if piece.x0 - end > CELL_GAP * larger and not attached:
+                yield run
+                run, end, size, started = [], 0.0, 0.0, True
+        end = piece.x1 if not run else max(end, piece.x1)
+        size = piece.size if piece not in scripts else size or scripts[piece].base.size
+        run.append(piece)
+    if run:
+        yield run
+
+
+def _segment(run: Sequence[Piece], scripts: dict[Piece, _Script], notes: frozenset[str]) -> Segment:
+    bases = [piece for piece in run if piece not in scripts] or list(run)
+    size = max(bases, key=lambda piece: len(piece.text)).size
+    y = statistics.median_low([piece.y for piece in bases])
+    if any(piece.leftward for piece in run):
+        text = right_to_left(run)
+    else:
+        text = _letter_by_letter(run) or linear(_parts(run, scripts, size), notes)
+    return Segment(
+        text=text,
+        x0=min(piece.x0 for piece in run),
+        x1=max(piece.x1 for piece in run),
+        y=y,
+        size=size,
+        order=min(piece.order for piece in run),
+        marked=run[0] in scripts and scripts[run[0]].rise > 0,
+        shown=run[0].shown,
+        words=text.count(" ") + 1,
+    )
+
+
+def _letter_by_letter(run: Sequence[Piece]) -> str | None:
+    """The text of letters that are set one by one at an even distance; None of anything else."""
+    if len(run) < 5 or any(len(piece.text) > 1 for piece in run):
+        return None
+    steps = [after.x0 - before.x0 for before, after in pairwise(run)]
+    pitch = statistics.median_low(steps)
+    if sum(abs(step - pitch) < 0.05 * pitch for step in steps) < 0.6 * len(steps):
+        return None
+    letters = zip(run[1:], steps, strict=True)
+    return run[0].text + "".join(f" {piece.text}" if step > 1.5 * pitch else piece.text for piece, step in letters)
+
+
+def _parts(run: Sequence[Piece], scripts: dict[Piece, _Script], size: float) -> list[Part]:
+    parts: list[Part] = []
+    before: Piece | None = None
+    for piece in run:
+        script = scripts.get(piece)
+        rise = 0.0 if script is None else script.rise
+        over = before is not None and piece.x0 < before.x0 + 0.5 * (before.x1 - before.x0)
+        level = script is None and before not in scripts
+        space = before is not None and not over and _space_between(before, piece, level)
+        last = parts[-1] if parts else None
+        if last is not None and before is not None and rise and abs(last.rise - rise) < 0.06 and not over:
+            text = last.text + (" " if space else "") + piece.text
+            parts[-1] = Part(text, last.rise, last.space, last.small, last.over)
+        else:
+            parts.append(Part(piece.text, rise, space, piece.size < 0.87 * size, over))
+        before = piece
+    return parts
+
+
+def _space_between(before: Piece, after: Piece, level: bool) -> bool:
+    gap = after.x0 - before.x1
+    if not level:
+        return gap > 0.2 * max(before.size, after.size)
+    size = min(before.size, after.size)
+    if gap > WORD_GAP * size:
+        return not (_is_wide(before.text[-1]) and _is_wide(after.text[0]) and gap < 0.5 * after.size)
+    # A space that is drawn may be set very narrow.
+    drawn = abs(before.order - after.order) == 1 and (before.space_after or after.space_before)
+    return drawn and gap > 0.05 * size
+
+
+def _is_wide(letter: str) -> bool:
+    """Whether the character is of a script without spaces between words."""
+    return "\u3000" <= letter <= "\u9fff" or "\uf900" <= letter <= "\uff60"

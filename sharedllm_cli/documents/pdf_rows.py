@@ -1,0 +1,94 @@
+"""Segments of a PDF's page by rows, and the cells of a table's rows."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+
+from sharedllm_cli.documents.pdf_lines import Segment
+
+CELLS = "  "
+"""Between the cells of a row."""
+_NUMBER = re.compile(r"\d{1,3}(?:\.\d{1,3})*\.?|[A-Z]|[IVX]{1,5}\.?")
+
+
+@dataclass
+class Line:
+    """Segments on one baseline."""
+
+    y: float
+    size: float
+    cells: list[Segment]
+
+
+def rows_of(found: Iterable[Segment]) -> list[Line]:
+    """The segments by baselines, from the top."""
+    rows: list[Line] = []
+    for segment in sorted(found, key=lambda segment: -segment.y):
+        last = rows[-1] if rows else None
+        if last is not None and last.y - segment.y <= 0.35 * min(last.size, segment.size):
+            last.cells.append(segment)
+            last.size = max(last.size, segment.size)
+        else:
+            rows.append(Line(segment.y, segment.size, [segment]))
+    for row in rows:
+        row.cells.sort(key=lambda segment: segment.x0)
+    return rows
+
+
+def joined(cells: Sequence[Segment]) -> str:
+    """The segments of a row as a line; gaps wider than between words stay visible."""
+    text = ""
+    before: Segment | None = None
+    numbered = len(cells) == 2 and _NUMBER.fullmatch(cells[0].text) is not None and cells[1].text[0].isupper()
+    for cell in cells:
+        if before is not None:
+            gap = cell.x0 - before.x1
+            text += CELLS if gap > 1.6 * max(before.size, cell.size) and not numbered else " "
+        text += cell.text
+        before = cell
+    return text
+
+
+def whole_cells(rows: Sequence[Line]) -> Iterable[list[Segment]]:
+    """The rows of a table, with the lines of a cell that is broken over several joined to it.
+
+    A line goes on in the cells of the row above if that row has three or more, if it is nearer to it than rows are to
+    each other, and begins none of the first column's cells. A label with a paragraph beside it stays as it is.
+    """
+    leads = [above.y - below.y for above, below in pairwise(rows)]
+    full = [lead for place, lead in enumerate(leads) if _same_table(rows[place], rows[place + 1])]
+    apart = min(full, default=0.0)
+    waiting: list[Segment] = []
+    for row, lead in zip(rows, [0.0, *leads], strict=True):
+        near = waiting and lead < min(0.85 * apart, 1.6 * row.size)
+        if near and len(waiting) > 2 and all(_goes_on(cell, waiting[1:]) for cell in row.cells):
+            for cell in row.cells:
+                place = next(place for place, other in enumerate(waiting) if _overlap(other, cell))
+                above = waiting[place]
+                text = above.text + ("" if above.text.endswith("-") else " ") + cell.text
+                waiting[place] = replace(above, text=text, x1=max(above.x1, cell.x1))
+            continue
+        if waiting:
+            yield waiting
+        waiting = list(row.cells)
+    if waiting:
+        yield waiting
+
+
+def _same_table(one: Line, other: Line) -> bool:
+    """Whether two rows have cells, and begin in the same column."""
+    first, second = one.cells[0], other.cells[0]
+    return len(one.cells) > 2 and len(other.cells) > 1 and abs(first.x0 - second.x0) < first.size
+
+
+def _goes_on(cell: Segment, row: Sequence[Segment]) -> bool:
+    """Whether a cell may be the next line of one of a row: words, below one of them alone."""
+    words = any(letter.isalpha() for letter in cell.text)
+    return words and sum(_overlap(other, cell) for other in row) == 1
+
+
+def _overlap(one: Segment, other: Segment) -> bool:
+    return min(one.x1, other.x1) - max(one.x0, other.x0) > 0

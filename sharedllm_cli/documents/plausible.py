@@ -1,0 +1,49 @@
+"""Whether characters are words at all: a font that maps its glyphs to the wrong letters gives text without meaning.
+
+Only said of scripts with letters as in English, and only of enough of them: everything else passes.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+LEAST_PAIRS = 150
+"""Pairs of letters from which on they alone are judged by."""
+SAMPLE = 1_200
+"""Characters of a text that are looked at."""
+FEW_PAIRS = 12
+"""Pairs of letters from which on they are judged by together with signs within words."""
+LEAST_SHARE = 0.45
+"""The share of common pairs below which letters are no words: European languages have 0.7 to 0.9, Welsh 0.5."""
+SIGNS_WITHIN = 0.25
+"""The share of words with a sign between letters from which on they are suspect."""
+_SIGN_WITHIN = re.compile(r"[^\W\d_][!#$%&*()<>?@\\^{|}~\[\]=+]+[^\W\d_]")
+_RUNS = re.compile(r"[a-z]{3,}")
+# Pairs that are common in at least one of English, German, French, Spanish, Italian, Portuguese, Dutch, the Nordic
+# languages, Polish, Czech, Finnish, Hungarian, Turkish.
+_PAIRS = (
+    "aa ab ac ad ag ai ak al am an ap ar as at au av az be bi br by ca ce ch ci ck cl co ct cz da de di do ds du ea "
+    "ed ee eg ei ek el em en ep er es et ev ez fo fr ge gh gi go gr ha he hi ho ia ic id ie if ig ij ik il im in io "
+    "ir is it iv je ka ke ki ko ku la ld le li ll lo lt lu ly ma me mi mo mp na nc nd ne ng ni nn no ns nt ny oc od "
+    "of og oi ok ol om on op or os ot ou ov ow pa pe pl po pr qu ra rd re ri rk rl rm rn ro rs rt ru ry rz sa sc se "
+    "sh si sk so sp ss st su sz ta te th ti to tr ts tt tu ty ub uc ue ui ul um un ur us ut va ve vi vo wa we wh wi "
+    "wo ym ys za ze zi zy "
+)
+_COMMON = frozenset(_PAIRS.split())
+
+
+def is_words(text: str) -> bool:
+    """False where the letters of the text can't be words of a European language, and are no other script."""
+    text = text[:SAMPLE]
+    letters = sum(letter.isalpha() for letter in text)
+    plain = unicodedata.normalize("NFD", text).encode("ascii", "ignore").decode("ascii").lower()
+    runs = _RUNS.findall(plain)
+    pairs = [run[place : place + 2] for run in runs for place in range(len(run) - 1)]
+    if len(pairs) < FEW_PAIRS or sum(len(run) for run in runs) < 0.3 * letters:
+        return True
+    if sum(pair in _COMMON for pair in pairs) >= LEAST_SHARE * len(pairs):
+        return True
+    words = [word for word in text.split() if len(word) > 2]
+    signs = sum(_SIGN_WITHIN.search(word) is not None for word in words)
+    return len(pairs) < LEAST_PAIRS and signs < SIGNS_WITHIN * len(words)
