@@ -1,6 +1,6 @@
 """What a model's `config.json` alone says: its family, shape and size. Loads neither torch nor transformers.
 
-The one place where unsupported models are refused: four decoder-only families are supported.
+The one place where unsupported models are refused: only the families of `ARCHITECTURES` are supported.
 """
 
 from __future__ import annotations
@@ -18,6 +18,9 @@ ARCHITECTURES: Mapping[str, str] = {
     "mistral": "MistralForCausalLM",
     "qwen2": "Qwen2ForCausalLM",
     "qwen3": "Qwen3ForCausalLM",
+    "gemma3_text": "Gemma3ForCausalLM",
+    "granite": "GraniteForCausalLM",
+    "smollm3": "SmolLM3ForCausalLM",
 }
 """The supported families (`model_type`) and the class that each one's checkpoints are made for."""
 

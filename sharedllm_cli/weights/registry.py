@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import datetime
 import json
+import re
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
@@ -26,10 +27,13 @@ from sharedllm_cli.progress import Reporter, Silent
 
 PROVENANCE_FILE = "model.json"
 PROVENANCE_FORMAT = 1
-CONVERSION = 1
+CONVERSION = 2
 """Number of the conversion from GGUF. Raise it when the values or the tokenizer that it writes change."""
+_STILL_GOOD = frozenset({1})
+"""Earlier conversions of the models known by name that hold what this one would write."""
 _CONVERTING_PACKAGES = ("gguf", "numpy", "safetensors", "tokenizers")
 _BUILDING = ".building-"
+_TYPED = re.compile(r"model\.(float32|bfloat16|float16)\.safetensors")
 
 
 @dataclass(frozen=True)
@@ -79,7 +83,12 @@ def provenance(folder: Path) -> Provenance | None:
 
 def write_provenance(folder: Path, made: Provenance) -> None:
     """Write `model.json` into a model folder."""
-    (folder / PROVENANCE_FILE).write_text(json.dumps(asdict(made), indent=1, ensure_ascii=False), encoding="utf-8")
+    (folder / PROVENANCE_FILE).write_bytes(provenance_bytes(made))
+
+
+def provenance_bytes(made: Provenance) -> bytes:
+    """What `model.json` holds."""
+    return json.dumps(asdict(made), indent=1, ensure_ascii=False).encode()
 
 
 def versions() -> dict[str, str]:
@@ -98,9 +107,15 @@ def installed_folder(name: str, home: Path) -> Path | None:
         return None
     folder = models_folder(home) / name
     made = provenance(folder)
-    if made is None or made.conversion != CONVERSION:
+    if made is None or not _is_current(name, made):
         return None
-    return folder if all((folder / file).is_file() for file in made.files) else None
+    # Weights converted in a type are made again where they are missing, as long as there is what they are made of.
+    needed = [file for file in made.files if "gguf" not in made.hashes or not _TYPED.fullmatch(file)]
+    return folder if all((folder / file).is_file() for file in needed) else None
+
+
+def _is_current(name: str, made: Provenance) -> bool:
+    return made.conversion == CONVERSION or (made.conversion in _STILL_GOOD and not name.startswith("gguf-"))
 
 
 def installed(home: Path) -> list[InstalledModel]:
@@ -165,7 +180,7 @@ def build_folder(home: Path, name: str, write: Callable[[Path], None]) -> Path:
     parent = ensure_private(models_folder(home))
     with durable.writing(parent, HOME_ELSEWHERE):
         remove_leftovers(home, name)
-        temporary = Path(tempfile.mkdtemp(prefix=_prefix(name), dir=parent))
+        temporary = Path(tempfile.mkdtemp(prefix=prefix(name), dir=parent))
         try:
             write(temporary)
             for path in temporary.iterdir():
@@ -179,7 +194,7 @@ def build_folder(home: Path, name: str, write: Callable[[Path], None]) -> Path:
 
 def remove_leftovers(home: Path, name: str) -> None:
     """Delete what an interrupted build or removal of this model left; the caller holds `builder_lock`."""
-    for path in models_folder(home).glob(_prefix(name) + "*"):
+    for path in models_folder(home).glob(prefix(name) + "*"):
         shutil.rmtree(path, ignore_errors=True)
 
 
@@ -187,7 +202,7 @@ def take_away(home: Path, name: str) -> None:
     """Remove a model folder at once: it is renamed out of sight first, so that no half of it is ever seen."""
     parent = models_folder(home)
     with durable.writing(parent, HOME_ELSEWHERE):
-        hidden = Path(tempfile.mkdtemp(prefix=_prefix(name), dir=parent))
+        hidden = Path(tempfile.mkdtemp(prefix=prefix(name), dir=parent))
         (parent / name).rename(hidden / name)
         shutil.rmtree(hidden, ignore_errors=True)
 
@@ -208,7 +223,7 @@ def require_space(folder: Path, needed: int, purpose: str) -> None:
 
 def _publish(temporary: Path, destination: Path) -> Path:
     if destination.exists():  # damaged or from an older conversion: the caller found it unusable
-        replaced = Path(tempfile.mkdtemp(prefix=_prefix(destination.name), dir=destination.parent))
+        replaced = Path(tempfile.mkdtemp(prefix=prefix(destination.name), dir=destination.parent))
         destination.rename(replaced / destination.name)
         temporary.rename(destination)
         shutil.rmtree(replaced, ignore_errors=True)
@@ -218,7 +233,8 @@ def _publish(temporary: Path, destination: Path) -> Path:
     return destination
 
 
-def _prefix(name: str) -> str:
+def prefix(name: str) -> str:
+    """How the temporary folders of a model's builds are called: hidden, and found by `remove_leftovers`."""
     return f"{_BUILDING}{name}-"
 
 
