@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from sharedllm_cli.config import Settings
 from sharedllm_cli.errors import ModelError, ResourceError
 from sharedllm_cli.memory import is_out_of_memory
 from sharedllm_cli.model.cpu_attention import registered
@@ -22,6 +23,8 @@ from sharedllm_cli.model.placement import (
     Room,
     Spread,
     attention_name,
+    choose_device,
+    choose_dtype,
     free_bytes,
     model_sizes,
     place,
@@ -125,6 +128,14 @@ def load(
     if reporter is not None:
         reporter.detail("the model", _load_report(base))
     return base
+
+
+def prepare(folder: Path, settings: Settings, *, home: Path, reporter: Reporter) -> None:
+    """Convert a fetched model's weights into the type that a load with these settings takes; loads nothing."""
+    facts = facts_from_config(read_config(folder), folder.name)
+    device = choose_device(settings.device)
+    dtype = choose_dtype(settings.dtype, device, facts.parameter_count)
+    typed_weights(folder, str(dtype).removeprefix("torch."), home, reporter)
 
 
 def _load_report(base: BaseModel) -> str:

@@ -33,6 +33,7 @@ _STILL_GOOD = frozenset({1})
 """Earlier conversions of the models known by name that hold what this one would write."""
 _CONVERTING_PACKAGES = ("gguf", "numpy", "safetensors", "tokenizers")
 _BUILDING = ".building-"
+_FETCHED = ".fetched-"
 _TYPED = re.compile(r"model\.(float32|bfloat16|float16)\.safetensors")
 
 
@@ -127,6 +128,66 @@ def installed(home: Path) -> list[InstalledModel]:
         for folder, made in found
         if made is not None
     ]
+
+
+@dataclass(frozen=True)
+class PrunableModel:
+    """Something in the models folder that is of no use any more, and why; a `leftover` is no model."""
+
+    name: str
+    path: Path
+    why: str
+    bytes: int
+    leftover: bool = False
+
+
+def prunable(home: Path) -> list[PrunableModel]:
+    """What could go: conversions of GGUF files that are gone, have changed or were made by an earlier release, and
+    what interrupted downloads and conversions left, where no process works on it. Nothing is deleted.
+    """
+    found = []
+    for model in installed(home):
+        made = provenance(model.path)
+        if model.name.startswith("gguf-") and made is not None and (why := _useless(model.name, made)):
+            found.append(PrunableModel(model.name, model.path, why, model.bytes))
+    busy = {lock.name[1 : -len(".lock")] for lock in models_folder(home).glob(".*.lock") if _is_locked(lock)}
+    for path in sorted(models_folder(home).glob(".*")):
+        is_leftover = path.is_dir() and path.name.startswith((_BUILDING, _FETCHED))
+        if is_leftover and not busy:
+            found.append(PrunableModel(path.name, path, "was interrupted", _size_below(path), leftover=True))
+    return found
+
+
+def delete_leftover(path: Path) -> None:
+    """Delete what an interrupted download or conversion left."""
+    shutil.rmtree(path, ignore_errors=True)
+
+
+def _useless(name: str, made: Provenance) -> str | None:
+    if not _is_current(name, made):
+        return "was converted by an earlier release"
+    source = Path(made.source)
+    try:
+        if not source.is_file():
+            return f"{source} is gone"
+        changed = durable.sha256_of(source) != made.hashes.get("gguf")
+    except OSError:
+        return None
+    return f"{source} has changed" if changed else None
+
+
+def _is_locked(path: Path) -> bool:
+    lock = FileLock(path, mode=durable.PRIVATE_FILE)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        return True
+    lock.release()
+    return False
+
+
+def _size_below(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
 def remove(name: str, home: Path, reporter: Reporter | None = None) -> InstalledModel:
