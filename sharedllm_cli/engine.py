@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 from sharedllm_cli.answer import Answer, AnswerSentence, ModelUse, SearchResult, Timing
 from sharedllm_cli.answering.pipeline import Pipeline
 from sharedllm_cli.answering.question import Pages, Question
+from sharedllm_cli.answering.routing import Route
 from sharedllm_cli.config import Settings
 from sharedllm_cli.documents.readers import Probe
 from sharedllm_cli.errors import SharedLLMError
@@ -31,6 +32,7 @@ from sharedllm_cli.reading.library import Library, OpenDocument, Shelf
 from sharedllm_cli.reading.scoring import leaf_states, score_documents
 from sharedllm_cli.reading.sources import allowed_tokens
 from sharedllm_cli.reading.trees import Trees
+from sharedllm_cli.weights.speeds import remember_speed
 
 if TYPE_CHECKING:
     from sharedllm_cli.planning import PlanRow
@@ -210,4 +212,14 @@ class Engine:
         """
         asked = Question.of(question, library.documents, self.shared, self.settings, history=history, pages=pages)
         pipeline = Pipeline(asked, library, self.shared, self.trees, self.store, self.reporter)
-        yield from pipeline.run(Timing(load_s=self._load_seconds, read_s=library.read_seconds))
+        for piece in pipeline.run(Timing(load_s=self._load_seconds, read_s=library.read_seconds)):
+            if isinstance(piece, Answer) and piece.route and Route(piece.route).asks_model:
+                timing = piece.timing
+                remember_speed(
+                    *(self.home, piece.model.base),
+                    device=piece.model.device,
+                    first_token_s=timing.first_token_s,
+                    tokens_per_s=timing.tokens_per_s,
+                    new_tokens=timing.new_tokens,
+                )
+            yield piece

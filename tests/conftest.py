@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tiny_models import FAMILIES, make_byte_tokenizer, make_tiny_model
+from tiny_models import FAMILIES, LLAMA_LIKE, make_byte_tokenizer, make_tiny_model
 
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 if "PYTEST_XDIST_WORKER" in os.environ:
@@ -27,6 +27,12 @@ def private_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.M
     home = tmp_path_factory.mktemp("home")
     monkeypatch.setenv("SHAREDLLM_HOME", str(home))
     return home
+
+
+@pytest.fixture(params=LLAMA_LIKE)
+def llama_like(request: pytest.FixtureRequest) -> str:
+    """The families that `reference.py` computes, whose layers are all Llama's in structure."""
+    return str(request.param)
 
 
 @pytest.fixture(params=FAMILIES)

@@ -4,7 +4,24 @@ from __future__ import annotations
 
 from typing import Any
 
-FAMILIES = ("llama", "mistral", "qwen2", "qwen3")
+LLAMA_LIKE = ("llama", "mistral", "qwen2", "qwen3")
+FAMILIES = (*LLAMA_LIKE, "gemma3_text", "granite", "smollm3")
+OWN: dict[str, dict[str, Any]] = {
+    "mistral": {"sliding_window": None},
+    "gemma3_text": {
+        "sliding_window": 8,
+        "layer_types": ["sliding_attention", "full_attention", "sliding_attention", "full_attention"],
+        "query_pre_attn_scalar": 8,
+    },
+    "granite": {
+        "embedding_multiplier": 3.0,
+        "attention_multiplier": 0.2,
+        "residual_multiplier": 0.6,
+        "logits_scaling": 2.0,
+    },
+    "smollm3": {"no_rope_layers": [1, 0, 1, 1]},
+}
+"""What makes each family's tiny model differ: multipliers, two kinds of layers, one without rotation."""
 
 
 def tiny_config(family: str, **changes: Any) -> Any:
@@ -24,9 +41,7 @@ def tiny_config(family: str, **changes: Any) -> Any:
         "pad_token_id": 258,
         "tie_word_embeddings": True,
     }
-    if family == "mistral":
-        values["sliding_window"] = None
-    return AutoConfig.for_model(family, **(values | changes))
+    return AutoConfig.for_model(family, **(values | OWN.get(family, {}) | changes))
 
 
 def make_tiny_model(family: str, seed: int = 0, **changes: Any) -> Any:

@@ -33,6 +33,15 @@ NameOrDefault = Annotated[
         show_default=False,
     ),
 ]
+Chosen = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="[MODEL]",
+        help="A name from `models list`, a folder, a GGUF file or a hub id; without one the default is printed.",
+        autocompletion=complete_models,
+        show_default=False,
+    ),
+]
 NO_ADAPTER = "none: answers are based on verbatim passages alone"
 
 
@@ -42,13 +51,17 @@ def list_models(call: Call) -> None:
     """List the base models that are known by name or installed."""
     from sharedllm_cli.weights.known import known_models
     from sharedllm_cli.weights.registry import installed
+    from sharedllm_cli.weights.speeds import last_speed
 
     here = {model.name: model for model in installed(call.home)}
     default = call.settings.model.lower()
     known = {model.name: model for model in known_models()}
     names = list(dict.fromkeys([*known, *here]))
     if call.json:
-        entries = [_entry(name, known.get(name), here.get(name)) | {"default": name == default} for name in names]
+        entries = [
+            _entry(name, known.get(name), here.get(name)) | {"default": name == default, "speed": _speed(call, name)}
+            for name in names
+        ]
         call.console.json({"models": entries})
         return
     rows = []
@@ -58,9 +71,18 @@ def list_models(call: Call) -> None:
         about = model.description if model else f"from {folder.source}" if folder else ""
         installed_here = ("yes" if folder else "no") + (", default" if name == default else "")
         memory = size(model.facts.weights_bytes(2)) if model else ""
-        rows.append((name, installed_here, extent, memory, model.licence if model else "", about))
-    columns = ("Model", "Installed", "Disk", "Memory", "Licence", "About")
+        speed = last_speed(call.home, name)
+        measured = speed.words if speed else "not measured yet"
+        rows.append((name, installed_here, extent, memory, measured, model.licence if model else "", about))
+    columns = ("Model", "Installed", "Disk", "Memory", "Speed here", "Licence", "About")
     show_table(call.console, columns, rows, right="Disk,Memory", spare="Licence")
+
+
+def _speed(call: Call, name: str) -> Any:
+    from sharedllm_cli.weights.speeds import last_speed
+
+    speed = last_speed(call.home, name)
+    return plain(speed) if speed else None
 
 
 def _entry(name: str, known: Any, here: Any) -> dict[str, Any]:
@@ -80,11 +102,13 @@ def _entry(name: str, known: Any, here: Any) -> dict[str, Any]:
 @with_settings("offline")
 def pull(call: Call, name: NameOrDefault = None) -> None:
     """Fetch a base model once, the default one where none is named; afterwards the network is never needed."""
+    from sharedllm_cli.model.loading import prepare
     from sharedllm_cli.weights.pull import pull as fetch
 
     name = name or call.settings.model
-    call.console.kept = "no partial download is left; run the same command again"
+    call.console.kept = "what was fetched whole is kept; run the same command again"
     folder = fetch(name, home=call.home, reporter=call.console, offline=call.settings.offline)
+    prepare(folder, call.settings, home=call.home, reporter=call.console)
     if call.json:
         call.console.json({"name": name, "path": str(folder)})
     else:
@@ -93,10 +117,16 @@ def pull(call: Call, name: NameOrDefault = None) -> None:
 
 @app.command(cls=Command)
 @with_settings()
-def default(call: Call, name: Name) -> None:
-    """Set the model that is used where none is named, in the configuration file."""
+def default(call: Call, name: Chosen = None) -> None:
+    """Print the model that is used where none is named, or set it, in the configuration file."""
     from sharedllm_cli.weights.references import settled
 
+    if name is None:
+        if call.json:
+            call.console.json({"model": call.settings.model})
+        else:
+            call.console.result(call.settings.model)
+        return
     chosen = settled(name, call.home)
     set_text(call.config_path, "model", chosen)
     if call.json:
@@ -118,6 +148,38 @@ def rm(call: Call, name: Name, yes: Yes = False) -> int:
         call.console.json(plain(removed))
     else:
         call.console.line(f"deleted {removed.name}, {size(removed.bytes)}")
+    return 0
+
+
+@app.command(cls=Command)
+@with_settings()
+def prune(
+    call: Call,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only print what would be deleted.", show_default=False)
+    ] = False,
+    yes: Yes = False,
+) -> int:
+    """Delete what is of no use: converted GGUF files that are gone or have changed, and interrupted downloads."""
+    from sharedllm_cli.weights.registry import delete_leftover, prunable, remove
+
+    items = prunable(call.home)
+    total = size(sum(item.bytes for item in items))
+    if not call.json:
+        for item in items:
+            call.console.line(f"{item.name}: {item.why} ({size(item.bytes)})")
+    if not items:
+        call.console.note("nothing to delete")
+    going = bool(items) and not dry_run and agreed(call, f"Delete all of this ({total})?", yes)
+    for item in items if going else ():
+        if item.leftover:
+            delete_leftover(item.path)
+        else:
+            remove(item.name, call.home, call.console)
+    if going:
+        call.console.note(f"deleted {total}")
+    if call.json:
+        call.console.json({"deleted": going, "items": [plain(item) for item in items]})
     return 0
 
 

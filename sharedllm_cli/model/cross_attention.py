@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from sharedllm_cli.config import InjectionConfig
 from sharedllm_cli.model.attention import attend, causal_mask, join, rotate, rotate_in_place
+from sharedllm_cli.model.families import Rotations, norm_epsilon, norm_weight
 from sharedllm_cli.model.lower import CompressedNodes, project_keys_values, sliding_window
 from sharedllm_cli.model.quantization import linear_weight
 
@@ -23,25 +24,30 @@ from sharedllm_cli.model.quantization import linear_weight
 class TreeContext:
     """What the upper model reads of the tree for one question, ready for attention.
 
-    `keys[j]`, `values[j]` of injected layer j: [B or 1, KV, S, D], keys rotated by their chunk's number k; `rotation`:
-    the cosine and sine [B or 1, 1, D] of position n, the number of chunks, by which every query is rotated. In a
-    batch of trees of different sizes, `mask` (boolean [B, 1, 1, S]) is True for keys, False for padding. `bias` is
-    added to the gates of merged injections.
+    `keys[j]`, `values[j]` of injected layer j: [B or 1, KV, S, D], keys rotated by their chunk's number k;
+    `rotations[j]`: the cosine and sine [B or 1, 1, D] of position n, the number of chunks, by which its queries are
+    rotated. In a batch of trees of different sizes, `mask` (boolean [B, 1, 1, S]) is True for keys, False for padding.
+    `bias` is added to the gates of merged injections.
     """
 
     keys: dict[int, Tensor]
     values: dict[int, Tensor]
-    rotation: tuple[Tensor, Tensor]
+    rotations: dict[int, tuple[Tensor, Tensor]]
     mask: Tensor | None = None
     bias: float = 0.0
 
+    @property
+    def rotation(self) -> tuple[Tensor, Tensor]:
+        """One of the layers' rotations, for what all have in common: device, type, size of the batch."""
+        return next(iter(self.rotations.values()))
+
     def on(self, device: torch.device) -> TreeContext:
         """What all layers share of it on the device of one layer; keys and values lie where their layers do."""
-        cosine, sine = self.rotation
-        if cosine.device == device:
+        if self.rotation[0].device == device:
             return self
         mask = None if self.mask is None else self.mask.to(device)
-        return replace(self, rotation=(cosine.to(device), sine.to(device)), mask=mask)
+        moved = {layer: (cosine.to(device), sine.to(device)) for layer, (cosine, sine) in self.rotations.items()}
+        return replace(self, rotations=moved, mask=mask)
 
     def first(self, count: int) -> TreeContext:
         """The tree's first `count` keys alone; of one tree."""
@@ -81,10 +87,13 @@ class TreeContext:
         return TreeContext(
             {layer: padded([context.keys[layer] for context in contexts]) for layer in layers},
             {layer: padded([context.values[layer] for context in contexts]) for layer in layers},
-            (
-                torch.cat([context.rotation[0] for context in contexts]),
-                torch.cat([context.rotation[1] for context in contexts]),
-            ),
+            {
+                layer: (
+                    torch.cat([context.rotations[layer][0] for context in contexts]),
+                    torch.cat([context.rotations[layer][1] for context in contexts]),
+                )
+                for layer in layers
+            },
             mask[:, None, None],
             contexts[0].bias,
         )
@@ -94,6 +103,7 @@ def tree_context(
     nodes: CompressedNodes,
     chunk_count: int,
     rotary: nn.Module,
+    layers: Mapping[int, Any],
     devices: Mapping[int, torch.device],
     dtype: torch.dtype,
     *,
@@ -101,25 +111,30 @@ def tree_context(
 ) -> TreeContext:
     """Rotate the keys of the preserved nodes by their chunk numbers and fix the queries' position n.
 
-    nodes: keys of the layers that read, at least (more are allowed: trees of more layers serve fewer);
-    devices: the layers that read, and where each computes; `consume`: nobody reads the nodes afterwards, so that their
-    keys are rotated where they lie. Raises ValueError for a layer that the nodes lack.
+    nodes: keys of the layers that read, at least (more are allowed: trees of more layers serve fewer); layers: the
+    decoder layers that read; devices: where each of them computes; `consume`: nobody reads the nodes afterwards, so
+    that their keys are rotated where they lie. Raises ValueError for a layer that the nodes lack.
     """
     if missing := [layer for layer in devices if layer not in nodes.layers]:
         raise ValueError(f"the nodes hold {nodes.layers} and lack layers {missing}")
     keys = nodes.keys.to(dtype)
     turn = rotate_in_place if consume or keys is not nodes.keys else rotate
     positions = torch.cat([nodes.chunks, nodes.chunks.new_tensor([chunk_count])]).to(keys.device).unsqueeze(0)
-    cosine, sine = rotary(keys, positions)
-    rotated = {
-        layer: turn(keys[layer - nodes.first_layer].unsqueeze(0), cosine[:, :-1], sine[:, :-1]).to(device)
-        for layer, device in devices.items()
-    }
+    rotations = Rotations(rotary, keys, positions)
+
+    def turned(layer: int) -> Tensor:
+        cosine, sine = rotations.of(layers[layer])
+        return turn(keys[layer - nodes.first_layer].unsqueeze(0), cosine[:, :-1], sine[:, :-1])
+
+    rotated = {layer: turned(layer).to(device) for layer, device in devices.items()}
     values = {
         layer: nodes.values[layer - nodes.first_layer].to(device, dtype).unsqueeze(0)
         for layer, device in devices.items()
     }
-    return TreeContext(rotated, values, (cosine[:, -1:], sine[:, -1:]))
+    found = {layer: rotations.of(layers[layer]) for layer in devices}
+    return TreeContext(
+        rotated, values, {layer: (cosine[:, -1:], sine[:, -1:]) for layer, (cosine, sine) in found.items()}
+    )
 
 
 class LowRank(nn.Module):
@@ -158,7 +173,7 @@ class AdditiveInjection(nn.Module):
         heads, hidden = attention.config.num_attention_heads, attention.config.hidden_size
         self.head_dim: int = attention.head_dim
         self.scaling: float = attention.scaling
-        self.eps: float = layer.input_layernorm.variance_epsilon
+        self.eps: float = norm_epsilon(layer.input_layernorm)
         self.norm = nn.Parameter(torch.ones(hidden, dtype=dtype))
         self.query = nn.Parameter(torch.zeros(heads * self.head_dim, hidden, dtype=dtype))
         self.query_bias = (
@@ -173,7 +188,7 @@ class AdditiveInjection(nn.Module):
     def copy_from(self, layer: Any) -> None:
         """Start from the layer's own norm and projections."""
         attention = layer.self_attn
-        self.norm.copy_(layer.input_layernorm.weight)
+        self.norm.copy_(norm_weight(layer.input_layernorm))
         self.query.copy_(linear_weight(attention.q_proj))
         self.output.copy_(linear_weight(attention.o_proj))
         if self.query_bias is not None:
@@ -181,7 +196,7 @@ class AdditiveInjection(nn.Module):
         if self.output_bias is not None:
             self.output_bias.copy_(attention.o_proj.bias)
         if self.query_norm is not None:
-            self.query_norm.copy_(attention.q_norm.weight)
+            self.query_norm.copy_(norm_weight(attention.q_norm))
 
     @property
     def is_open(self) -> bool:
@@ -197,7 +212,7 @@ class AdditiveInjection(nn.Module):
         ).view(batch, length, -1, self.head_dim)
         if self.query_norm is not None:
             query = _root_mean_square_norm(query, self.query_norm, self.eps)
-        query = rotate(query.transpose(1, 2), *tree.rotation)
+        query = rotate(query.transpose(1, 2), *tree.rotations[place])
         kernel = self.config._attn_implementation
         read, _ = attend(query, tree.keys[place], tree.values[place], self.scaling, tree.mask, implementation=kernel)
         read = read.transpose(1, 2).reshape(batch, length, -1)
@@ -244,7 +259,8 @@ class MergedInjection(nn.Module):
             query = attention.q_norm(query)
         query = query.transpose(1, 2)
         keys, values = project_keys_values(attention, normed)
-        keys = rotate(keys, *position_embeddings)
+        turned = getattr(attention, "use_rope", True)
+        keys = rotate(keys, *position_embeddings) if turned else keys
         if cache is not None:
             keys, values = cache.update(keys, values, attention.layer_idx)
         window, kernel = sliding_window(attention), attention.config._attn_implementation
@@ -252,10 +268,10 @@ class MergedInjection(nn.Module):
         mask = attention_mask
         if mask is None and not causal:
             mask = causal_mask(length, keys.shape[2], window, keys.device)
-        own_query = rotate(query, *position_embeddings)
+        own_query = rotate(query, *position_embeddings) if turned else query
         own, own_sum = attend(own_query, keys, values, attention.scaling, mask, causal=causal, implementation=kernel)
         read, read_sum = attend(
-            rotate(query, *tree.rotation),
+            rotate(query, *tree.rotations[place]),
             tree.keys[place],
             tree.values[place],
             attention.scaling,

@@ -7,12 +7,14 @@ files, and translates what can go wrong. Nothing here runs code from a model fol
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 
+from sharedllm_cli.config import Settings
 from sharedllm_cli.errors import ModelError, ResourceError
 from sharedllm_cli.memory import is_out_of_memory
 from sharedllm_cli.model.cpu_attention import registered
@@ -21,6 +23,8 @@ from sharedllm_cli.model.placement import (
     Room,
     Spread,
     attention_name,
+    choose_device,
+    choose_dtype,
     free_bytes,
     model_sizes,
     place,
@@ -28,10 +32,11 @@ from sharedllm_cli.model.placement import (
 )
 from sharedllm_cli.model.quantization import multiply_as_asked, quantization_config, weight_bytes
 from sharedllm_cli.progress import Reporter, Silent
+from sharedllm_cli.weights.conversion import typed_weights
 from sharedllm_cli.weights.facts import ARCHITECTURES, ModelFacts, facts_from_config, read_config
 from sharedllm_cli.weights.references import locate
 from sharedllm_cli.weights.tokenizer_files import quiet_transformers, read_tokenizer
-from sharedllm_cli.weights.weight_files import weight_files, weights_hash
+from sharedllm_cli.weights.weight_files import typed_name, weights_hash
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
@@ -97,11 +102,12 @@ def load(
     located = locate(reference, home=home, offline=offline, reporter=reporter or Silent())
     facts = facts_from_config(read_config(located.folder), located.name)
     placement = place(facts, device=device, dtype=dtype, quantize=quantize, attention=attention)
-    files = weight_files(located.folder)
     tokenizer, tokenizer_hash = read_tokenizer(located.folder)
     _check_vocabulary(tokenizer, facts)
     placement, where = _settle(facts, placement)
-    model = _load_weights(located.folder, facts, placement, where)
+    dtype_name = str(placement.dtype).removeprefix("torch.")
+    files = typed_weights(located.folder, dtype_name, home, reporter or Silent())
+    model = _load_weights(located.folder, files, facts, placement, where)
     base = BaseModel(
         name=located.name,
         family=facts.family,
@@ -122,6 +128,14 @@ def load(
     if reporter is not None:
         reporter.detail("the model", _load_report(base))
     return base
+
+
+def prepare(folder: Path, settings: Settings, *, home: Path, reporter: Reporter) -> None:
+    """Convert a fetched model's weights into the type that a load with these settings takes; loads nothing."""
+    facts = facts_from_config(read_config(folder), folder.name)
+    device = choose_device(settings.device)
+    dtype = choose_dtype(settings.dtype, device, facts.parameter_count)
+    typed_weights(folder, str(dtype).removeprefix("torch."), home, reporter)
 
 
 def _load_report(base: BaseModel) -> str:
@@ -146,7 +160,9 @@ def _settle(facts: ModelFacts, placement: Placement) -> tuple[Placement, Spread 
     return placement, found
 
 
-def _load_weights(folder: Path, facts: ModelFacts, placement: Placement, where: Spread | None) -> PreTrainedModel:
+def _load_weights(
+    folder: Path, files: Sequence[Path], facts: ModelFacts, placement: Placement, where: Spread | None
+) -> PreTrainedModel:
     import transformers
 
     architecture = getattr(transformers, ARCHITECTURES[facts.family])
@@ -158,11 +174,25 @@ def _load_weights(folder: Path, facts: ModelFacts, placement: Placement, where: 
         options["quantization_config"] = quantization
         # bitsandbytes warns at every layer of every forward pass that it rounds its input, which is intended
         logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
+    dtype_name = str(placement.dtype).removeprefix("torch.")
+    if files[0].name == typed_name(dtype_name):
+        options["variant"] = dtype_name
     try:
         with quiet_transformers():
+            rounded = None
+            if placement.quantize == "none" and placement.device.type == "cpu":
+                rounded = _rounded(files, placement.dtype)
+            if rounded is not None:
+                options |= {"config": architecture.config_class.from_pretrained(folder), "state_dict": rounded}
             model, report = architecture.from_pretrained(
-                folder, use_safetensors=True, local_files_only=True, output_loading_info=True, **options
+                folder if rounded is None else None,
+                use_safetensors=True,
+                local_files_only=True,
+                output_loading_info=True,
+                **options,
             )
+            if rounded is not None and (folder / "generation_config.json").is_file():
+                model.generation_config = transformers.GenerationConfig.from_pretrained(folder)
     except Exception as error:  # transformers and safetensors raise many kinds for files that don't fit together
         if is_out_of_memory(error):
             raise ResourceError(
@@ -175,6 +205,28 @@ def _load_weights(folder: Path, facts: ModelFacts, placement: Placement, where: 
     multiply_as_asked(model, placement.product_dtype)
     frozen: PreTrainedModel = model.eval().requires_grad_(False)
     return frozen
+
+
+def _rounded(files: Sequence[Path], dtype: torch.dtype) -> dict[str, torch.Tensor] | None:
+    """The weights of files in a type, one read after the other; None where the files hold that type.
+
+    Weights of the right type are used where they lie in the mapped file. transformers rounds others from there, and so
+    holds both at its end: three times the model, for bfloat16 of float32.
+    """
+    from safetensors import safe_open
+
+    held: dict[str, torch.Tensor] = {}
+    for path in files:
+        # Not mapped: what was read of a mapped file stays in memory as long as that is open.
+        with safe_open(path, framework="pt", backend="pread") as file:
+            names = list(file.keys())
+            if not held and all(_DTYPE_CODES.get(file.get_slice(name).get_dtype()) == dtype for name in names):
+                return None
+            held |= {name: file.get_tensor(name).to(dtype) for name in names}
+    return held
+
+
+_DTYPE_CODES = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 
 
 def _check_complete(report: dict[str, Any], name: str) -> None:

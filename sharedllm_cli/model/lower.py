@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from sharedllm_cli.model.attention import rotate
 from sharedllm_cli.model.compat import DynamicCache, PreTrainedModel, causal_mask_of, decoder_layer, layer_keywords
+from sharedllm_cli.model.families import Rotations
 from sharedllm_cli.model.placement import computing_device
 
 
@@ -86,6 +87,7 @@ class LowerModel:
             raise ValueError(f"the first layer to keep, {first_layer}, is not below M = {lower_layers}")
         self.lower_layers = lower_layers
         self.first_layer = first_layer
+        self._embedding_scale: Any = getattr(decoder, "embedding_multiplier", None)
         self._embedding: nn.Module = decoder.embed_tokens
         self._rotary: nn.Module = decoder.rotary_emb
         self._norm: nn.Module = decoder.norm
@@ -183,9 +185,9 @@ class LowerModel:
         layer = self._layers[0]
         window = sliding_window(layer.self_attn)
         token_ids = token_ids if window is None else token_ids[:, -window:]
-        hidden = self._embedding(token_ids.to(self.device))
+        hidden = self._embedded(token_ids)
         positions = torch.arange(token_ids.shape[1], device=hidden.device).unsqueeze(0)
-        cosine, sine = self._rotary(hidden, positions)
+        cosine, sine = Rotations(self._rotary, hidden, positions).of(layer)
         before = DynamicCache()
         if token_ids.shape[1] > 1:
             keys, values = project_keys_values(layer.self_attn, layer.input_layernorm(hidden[:, :-1]))
@@ -196,11 +198,15 @@ class LowerModel:
         vectors: Tensor = self._norm(last[:, 0])
         return vectors
 
+    def _embedded(self, token_ids: Tensor) -> Tensor:
+        hidden: Tensor = self._embedding(token_ids.to(self.device))
+        return hidden if self._embedding_scale is None else hidden * self._embedding_scale
+
     def _start(self, token_ids: Tensor) -> tuple[Tensor, Any]:
         """Embedded tokens and a function that runs one layer over them at positions 0..l−1, causally."""
-        hidden = self._embedding(token_ids.to(self.device))
+        hidden = self._embedded(token_ids)
         positions = torch.arange(token_ids.shape[1], device=hidden.device).unsqueeze(0)
-        rotation = self._rotary(hidden, positions)
+        rotations = Rotations(self._rotary, hidden, positions)
         masks: dict[bool, Any] = {}
 
         def run(layer: Any, states: Tensor) -> Tensor:
@@ -208,7 +214,7 @@ class LowerModel:
             windowed = window is not None and window < token_ids.shape[1]
             if windowed not in masks:
                 masks[windowed] = causal_mask_of(self.config, hidden, positions, windowed=windowed)
-            named = layer_keywords(layer, mask=masks[windowed], positions=positions, rotation=rotation)
+            named = layer_keywords(layer, mask=masks[windowed], positions=positions, rotation=rotations.of(layer))
             output: Tensor = layer(states, **named)
             return output
 

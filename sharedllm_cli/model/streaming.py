@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from sharedllm_cli.errors import UsageError
 from sharedllm_cli.model.attention import rotate
 from sharedllm_cli.model.compat import as_taken, call_model, decoder_layer, heeds_masks
+from sharedllm_cli.model.families import projected, turns_alike
 from sharedllm_cli.model.lower import sliding_window
 from sharedllm_cli.model.placement import computing_device
 from sharedllm_cli.model.upper import UpperModel
@@ -209,8 +210,7 @@ class StreamingReader:
                     advance(len(block))
             if not states:
                 return torch.zeros(0, self._model.config.vocab_size, dtype=torch.float32, device=self._model.device)
-            logits: Tensor = self._model.lm_head(torch.cat(states))
-        return logits
+            return projected(self._model, torch.cat(states))
 
     def _hidden(self, block: Tensor) -> Tensor:
         """Final states [b, hidden] of a block."""
@@ -237,6 +237,8 @@ def _check(model: Any, window: int, positions: int) -> None:
             f"sinks, window and block take {positions} positions, but the model knows {trained}",
             hint="choose a narrower window",
         )
+    if not turns_alike(model):
+        raise UsageError("the model's layers turn their keys in different ways, which this reading does not do")
     layers = [decoder_layer(layer) for layer in model.model.layers]
     own = min((sliding_window(layer.self_attn) or window for layer in layers), default=window)
     if own < window:

@@ -29,6 +29,7 @@ from sharedllm_cli.model.compat import (
     layer_inputs,
 )
 from sharedllm_cli.model.cross_attention import AdditiveInjection, MergedInjection, TreeContext
+from sharedllm_cli.model.families import after_attention, after_mlp
 from sharedllm_cli.model.lower import CompressedNodes
 from sharedllm_cli.model.placement import layer_device
 from sharedllm_cli.progress import Reporter
@@ -80,7 +81,7 @@ class InjectedLayer(nn.Module):
         normed = layer.input_layernorm(hidden_states)
         if isinstance(injection, MergedInjection):
             (cosine, sine), mask, cache = layer_inputs(layer, arguments)
-            hidden_states = hidden_states + injection(
+            attended = injection(
                 normed,
                 layer.self_attn,
                 tree,
@@ -89,12 +90,12 @@ class InjectedLayer(nn.Module):
                 None if mask is None else mask.to(device),
                 cache,
             )
+            hidden_states = after_attention(layer, hidden_states, attended)
         else:
             attended, _ = layer.self_attn(hidden_states=normed, **arguments)
-            hidden_states = hidden_states + attended
+            hidden_states = after_attention(layer, hidden_states, attended)
             hidden_states = hidden_states + injection(hidden_states, tree, self.place)
-        output: Tensor = hidden_states + layer.mlp(layer.post_attention_layernorm(hidden_states))
-        return output
+        return after_mlp(layer, hidden_states)
 
 
 def _moved(arguments: dict[str, Any], device: torch.device) -> dict[str, Any]:
@@ -156,7 +157,8 @@ class UpperModel:
         rotary = self.model.model.rotary_emb
         dtype = self.model.model.norm.weight.dtype
         devices = {place: layer_device(self._wrapped(place)) for place in layers}
-        return cross_attention.tree_context(nodes, chunk_count, rotary, devices, dtype, consume=consume)
+        reading = {place: self._wrapped(place) for place in layers}
+        return cross_attention.tree_context(nodes, chunk_count, rotary, reading, devices, dtype, consume=consume)
 
     def check_reading(self, tree: TreeContext) -> None:
         """ModelError where the installed libraries don't read a tree as this release was written for; looks once."""

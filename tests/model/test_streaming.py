@@ -60,8 +60,8 @@ def streamed(reference: Reference, tokens: list[int], sinks: int, window: int) -
 
 
 @pytest.mark.parametrize(("kernel", "block"), [("sdpa", 1), ("sdpa", 4), ("eager", 9)])
-def test_blocks_are_one_token_after_another(family: str, kernel: str, block: int) -> None:
-    model = make_tiny_model(family, attn_implementation=kernel)
+def test_blocks_are_one_token_after_another(llama_like: str, kernel: str, block: int) -> None:
+    model = make_tiny_model(llama_like, attn_implementation=kernel)
     expected = streamed(Reference.of(model), TOKENS.tolist(), SINKS, WINDOW)
     np.testing.assert_allclose(read_all(upper_of(model), block=block).numpy(), expected, atol=2e-5)
 
@@ -76,8 +76,8 @@ def test_pieces_are_the_whole() -> None:
 
 
 @pytest.mark.parametrize("kernel", ["sdpa", "eager"])
-def test_a_text_within_sinks_and_window_is_the_plain_model(family: str, kernel: str) -> None:
-    model = make_tiny_model(family, attn_implementation=kernel)
+def test_a_text_within_sinks_and_window_is_the_plain_model(llama_like: str, kernel: str) -> None:
+    model = make_tiny_model(llama_like, attn_implementation=kernel)
     with torch.no_grad():
         plain = model(TOKENS[None]).logits[0]
     upper = upper_of(model)

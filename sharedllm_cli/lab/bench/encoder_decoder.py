@@ -24,6 +24,7 @@ from sharedllm_cli.lab.bench.subject import Reading, Subject
 from sharedllm_cli.lab.bench.timed_arms import Prefilled, cache_bytes, document_ids, greedy, running_ids, working_bytes
 from sharedllm_cli.lab.bench.timing import Clock
 from sharedllm_cli.model.compat import DynamicCache, call_model
+from sharedllm_cli.model.families import after_attention, after_mlp
 
 _SPREAD = 0.02
 
@@ -144,15 +145,14 @@ class _CrossLayer(nn.Module):
         """hidden_states: [1, R, hidden]; the other arguments are the wrapped layer's own."""
         layer: Any = self.wrapped
         attended, _ = layer.self_attn(hidden_states=layer.input_layernorm(hidden_states), **arguments)
-        hidden_states = hidden_states + attended
+        hidden_states = after_attention(layer, hidden_states, attended)
         keys, values = encoded.keys[None, self.place], encoded.values[None, self.place]
         query = nn.functional.linear(_norm(hidden_states), self._query)
         query = query.view(1, query.shape[1], -1, keys.shape[3]).transpose(1, 2)
         read = scaled_dot_product_attention(query, keys, values, enable_gqa=query.shape[1] != keys.shape[1])
         read = read.transpose(1, 2).flatten(2)
         hidden_states = hidden_states + nn.functional.linear(read, self._output)
-        output: Tensor = hidden_states + layer.mlp(layer.post_attention_layernorm(hidden_states))
-        return output
+        return after_mlp(layer, hidden_states)
 
 
 class EncoderDecoderArm:

@@ -21,6 +21,7 @@ from sharedllm_cli.lab.training.sample import Batch, Sample
 from sharedllm_cli.lab.training.sampled_trees import TreeReader
 from sharedllm_cli.model.compat import decoder_layer, layer_keywords
 from sharedllm_cli.model.cross_attention import TreeContext
+from sharedllm_cli.model.families import Rotations, embedded, projected
 from sharedllm_cli.model.lower import sliding_window
 from sharedllm_cli.model.upper import UpperModel
 
@@ -51,14 +52,15 @@ class TrainedUpper(nn.Module):
     def forward(self, batch: Batch, tree: TreeContext | None = None) -> Tensor:
         """Logits [T, vocabulary] at the batch's targets."""
         decoder = self.base.model
-        hidden = decoder.embed_tokens(batch.token_ids)
-        rotation = decoder.rotary_emb(hidden, batch.positions)
+        hidden = embedded(decoder, batch.token_ids)
+        rotations = Rotations(decoder.rotary_emb, hidden, batch.positions)
         given = {} if tree is None else {"tree_context": tree}
         masks: dict[int | None, Tensor | None] = {}
         for layer in decoder.layers:
             window = sliding_window(decoder_layer(layer).self_attn)
             if window not in masks:
                 masks[window] = batch.mask(window)
+            rotation = rotations.of(layer)
             named = layer_keywords(layer, mask=masks[window], positions=batch.positions, rotation=rotation)
             run = partial(layer, **named, **given)
             # Below the lowest trained layer nothing is kept in any case.
@@ -66,8 +68,7 @@ class TrainedUpper(nn.Module):
             if again:
                 run = partial(checkpoint, run, use_reentrant=False, preserve_rng_state=False)  # nothing is random
             hidden = run(hidden)
-        logits: Tensor = self.base.lm_head(decoder.norm(hidden[batch.rows, batch.columns]))
-        return logits
+        return projected(self.base, decoder.norm(hidden[batch.rows, batch.columns]))
 
     @staticmethod
     def _learned(layer: Any, hidden: Tensor) -> bool:

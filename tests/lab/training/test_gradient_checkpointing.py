@@ -113,7 +113,8 @@ def kept_on_a_gpu(shape: str, depth: int, gradient_checkpointing: bool) -> tuple
         kept = (1, config.num_key_value_heads, 8192 // 8, config.head_dim)
         keys = torch.empty(kept, dtype=torch.bfloat16, device=CUDA)
         turn = torch.empty(1, 1, config.head_dim, dtype=torch.bfloat16, device=CUDA)
-        tree = TreeContext(dict.fromkeys(injection.layers, keys), dict.fromkeys(injection.layers, keys), (turn, turn))
+        held, turns = dict.fromkeys(injection.layers, keys), dict.fromkeys(injection.layers, (turn, turn))
+        tree = TreeContext(held, held, turns)
         batch = Batch.of([sample(512, seed) for seed in range(4)], CUDA)
         with Peak() as peak:
             peak.know([keys, turn, *model.parameters(), *adapter.parameters()])
