@@ -15,7 +15,9 @@ from typing import TYPE_CHECKING, Any
 import pypdfium2
 import pypdfium2.raw
 
-from sharedllm_cli.documents.pages import ExtractedPage, Extraction, OutlineEntry
+from sharedllm_cli.documents.metadata import of_pdf
+from sharedllm_cli.documents.pages import AttachedFile, ExtractedPage, Extraction, OutlineEntry
+from sharedllm_cli.documents.pdf_beside import NOTHING, Beside, Looked
 from sharedllm_cli.errors import DocumentError
 from sharedllm_cli.progress import Reporter
 
@@ -56,23 +58,33 @@ class OpenPDF:
         if self._document is None:
             return self._second.whole(reporter)
         with self._document as document:
-            pages, damaged = _pages(document, self._second, self._name, reporter)
+            beside = Beside(document, self._second.signatures)
+            pages, damaged = _pages(document, self._second, self._name, reporter, beside)
             outline = tuple(_outline(document))
+            metadata = of_pdf(document.get_metadata_dict())
+        files, remarks = self._second.attached() if beside.carries_files else ((), ())
         return Extraction(
-            pages, True, reflow=True, layout=False, outline=outline, warnings=_damage(self._name, damaged)
+            pages,
+            True,
+            reflow=True,
+            layout=False,
+            outline=outline,
+            warnings=(*_damage(self._name, damaged), *beside.warnings(self._name), *remarks),
+            metadata=metadata,
+            attachments=files,
         )
 
 
 def _pages(
-    document: pypdfium2.PdfDocument, second: SecondOpinion, name: str, reporter: Reporter
+    document: pypdfium2.PdfDocument, second: SecondOpinion, name: str, reporter: Reporter, beside: Beside
 ) -> tuple[tuple[ExtractedPage, ...], list[int]]:
     pages: list[ExtractedPage] = []
     damaged: list[int] = []
     with reporter.task(f"reading {name}", len(document), "pages") as task:
         for index in range(len(document)):
-            raw, images, sound = "", False, True
+            raw, images, sound, around = "", False, True, NOTHING
             try:
-                raw, images, blank = _page(document, index)
+                raw, images, blank, around = _page(document, index, beside)
             except pypdfium2.PdfiumError:
                 blank = sound = False
             if not raw.strip() and not blank:
@@ -83,24 +95,25 @@ def _pages(
                 raw = _with_lines(second.page(index), raw)
             if not sound:
                 damaged.append(index + 1)
-            pages.append(ExtractedPage(raw, _label(document, index), images))
+            pages.append(ExtractedPage(around.into(raw), _label(document, index), images))
             task.advance(1)
     return tuple(pages), damaged
 
 
-def _page(document: pypdfium2.PdfDocument, index: int) -> tuple[str, bool, bool]:
-    """The page's text, whether it shows images (told where there is little text), and whether it is blank."""
+def _page(document: pypdfium2.PdfDocument, index: int, beside: Beside) -> tuple[str, bool, bool, Looked]:
+    """The page's text, whether it shows images (told where there is little text) or nothing, and what is beside it."""
     page = document[index]
     try:
+        around = beside.look(page)
         text_page = page.get_textpage()
         try:
             raw = text_page.get_text_range()
         finally:
             text_page.close()
         if len(raw.strip()) >= FEW_CHARACTERS:
-            return raw, False, False
+            return raw, False, False, around
         kinds = [thing.type for thing in page.get_objects(max_depth=4)]
-        return raw, pypdfium2.raw.FPDF_PAGEOBJ_IMAGE in kinds, not kinds
+        return raw, pypdfium2.raw.FPDF_PAGEOBJ_IMAGE in kinds, not kinds, around
     finally:
         page.close()
 
@@ -218,6 +231,41 @@ class SecondOpinion:
                 raise _password_error(self.name, self.password)
         raise DocumentError(f"{self.name} is damaged, or not a PDF", hint="open it in a PDF viewer and save it again")
 
+    def attached(self) -> tuple[tuple[AttachedFile, ...], tuple[str, ...]]:
+        """The documents that the file carries, and what is to be said of others that it carries."""
+        from sharedllm_cli.documents.attachments import attached
+
+        with _quiet():
+            reader = self._open()
+            try:
+                files, remarks = attached(reader, self.name) if reader else ([], [])
+                return tuple(files), tuple(remarks)
+            except Exception:
+                return (), (f"{self.name}: its attachments could not be read (damaged)",)
+
+    def signatures(self) -> dict[str, str]:
+        """What the file's signatures say of who signed and when, by the names of their fields."""
+        from sharedllm_cli.documents.pdf_strings import signatures
+
+        with _quiet():
+            reader = self._open()
+            try:
+                return signatures(reader) if reader else {}
+            except Exception:
+                return {}
+
+    def beside(self, index: int) -> tuple[list[str], int]:
+        """The words that the page's annotations and figures hold, and how many boxes are ticked."""
+        from sharedllm_cli.documents.pdf_strings import strings, ticked
+
+        with _quiet():
+            reader = self._open()
+            try:
+                page = reader.pages[index] if reader else None
+                return ([], 0) if reader is None or page is None else (strings(reader, page), ticked(page))
+            except Exception:
+                return [], 0
+
     def whole(self, reporter: Reporter) -> Extraction:
         """The file read by pypdf alone; DocumentError where that is impossible."""
         reader = self.require()
@@ -233,8 +281,15 @@ class SecondOpinion:
                     pages.append(ExtractedPage(text or "", labels[index]))
                     task.advance(1)
             outline = tuple(self._outline(reader))
+        files, remarks = self.attached()
         return Extraction(
-            tuple(pages), True, reflow=True, layout=False, outline=outline, warnings=_damage(self.name, damaged)
+            tuple(pages),
+            True,
+            reflow=True,
+            layout=False,
+            outline=outline,
+            warnings=(*_damage(self.name, damaged), *remarks),
+            attachments=files,
         )
 
     def _needs_password(self) -> bool:

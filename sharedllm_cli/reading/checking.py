@@ -32,7 +32,8 @@ def checked(
     pages: dict[tuple[str, int], str | None] = {}
     raws: dict[tuple[str, int], str] = {}
     for opened in documents:
-        numbers = sorted({source.page for source in sources if source.document == opened.name})
+        # What a file says of itself is on no page.
+        numbers = sorted({source.page for source in sources if source.document == opened.name and source.page})
         if opened.document.kind == "pdf" and numbers:
             texts = _second_pages(opened, numbers, store, password, end - perf_counter())
             pages |= {(opened.name, number): text for number, text in texts.items()}

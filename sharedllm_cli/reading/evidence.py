@@ -13,7 +13,15 @@ from sharedllm_cli.context.tree import Span
 from sharedllm_cli.generation.prompt import PassageText
 from sharedllm_cli.reading.library import OpenDocument
 from sharedllm_cli.reading.scoring import Scored
-from sharedllm_cli.reading.sources import TokenRanges, characters, passage_text, sources, token_text
+from sharedllm_cli.reading.sources import (
+    TokenRanges,
+    characters,
+    metadata_piece,
+    metadata_source,
+    passage_text,
+    sources,
+    token_text,
+)
 from sharedllm_cli.retrieval.passages import Passage, best_last, raise_front, rank, select
 from sharedllm_cli.retrieval.terms import words
 
@@ -34,7 +42,8 @@ class Evidence:
 
     `tokens` counts the passages' tokens; `held` are the passages as tokens, and `owners` gives for every piece the
     number of its passage. `whole`: all that may be read is here; `front`: the question is about the document itself,
-    whose first page is read whatever its words.
+    whose first page is read whatever its words. `metadata` is what the files say of themselves, for such a question:
+    its pieces belong to no passage (an owner of -1, or none).
     """
 
     scored: Scored
@@ -44,6 +53,7 @@ class Evidence:
     owners: tuple[int, ...]
     whole: bool
     front: bool = False
+    metadata: tuple[Source, ...] = ()
 
     def kept(self, pieces: Collection[int], tokens: int) -> Evidence:
         """What is left where the prompt has room for some pieces only; `tokens` is what these have."""
@@ -129,7 +139,7 @@ class EvidenceSelector:
         held = read.held
         if not held:  # nothing is read word for word: the best leaves are quoted
             return sources(self._documents, self._ranked(self._select(QUOTE_TOKENS)))
-        shown = sources(self._documents, self._ranked(held))
+        shown = [*sources(self._documents, self._ranked(held)), *read.metadata][:MAX_SOURCES]
         beside = self._select(max(FOUND_TOKENS - _covered(held), 0), held)
         quotes = self._ranked([passage for passage in beside if self._matches_question(passage)])
         fresh = [quote for quote in quotes if 2 * (_covered([*held, quote]) - _covered(held)) > quote.length]
@@ -141,15 +151,30 @@ class EvidenceSelector:
         if not self._in_order and tokens < self._readable:
             found = best_last(found, self._leaves, self._texts)
         pieces = [passage_text(self._documents[passage.document], passage) for passage in found]
+        # A PDF's is as often its program's as its author's: what the page says stands nearer to the question.
+        described = self._described(found)
+        first = [metadata_piece(*one) for one in described if one[0].document.kind == "pdf"]
+        last = [metadata_piece(*one) for one in described if one[0].document.kind != "pdf"]
         return Evidence(
             self._scored,
-            [piece for own in pieces for piece in own],
+            [*first, *(piece for own in pieces for piece in own), *last],
             tokens,
             tuple(found),
-            tuple(place for place, own in enumerate(pieces) for _ in own),
+            (*(-1 for _ in first), *(place for place, own in enumerate(pieces) for _ in own)),
             tokens >= self._readable,
             self._front,
+            tuple(metadata_source(*one) for one in described),
         )
+
+    def _described(self, found: Sequence[Passage]) -> list[tuple[OpenDocument, float]]:
+        """The documents of the passages whose files say something of themselves, where the question is about that.
+
+        With each the score of the best leaf: what a file says is as good.
+        """
+        best = max((float(values.max(initial=0.0)) for values in self._leaves), default=0.0)
+        places = sorted({passage.document for passage in found}) if self._front else []
+        told = [self._documents[place] for place in places if self._documents[place].document.metadata]
+        return [(opened, best) for opened in told[:MAX_SOURCES]]
 
     def _matches_question(self, passage: Passage) -> bool:
         """Whether a passage concerns the question: by its words, or by its score where words do not count."""

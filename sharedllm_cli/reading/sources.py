@@ -11,9 +11,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from sharedllm_cli.answer import Source, part_words
+from sharedllm_cli.answer import FILE_METADATA, Source, part_words
 from sharedllm_cli.config import MAX_SOURCES
-from sharedllm_cli.documents import quotes
+from sharedllm_cli.documents import metadata, quotes
 from sharedllm_cli.documents.pages import PageRange, Spans, resolve
 from sharedllm_cli.errors import UsageError
 from sharedllm_cli.generation.prompt import PassageText
@@ -25,6 +25,7 @@ from sharedllm_cli.retrieval.passages import Passage
 _PAGE_NUMBER = re.compile(r"[\divxlc]+", re.IGNORECASE)
 """All that a quote has on the other side of a page break, where it is no more than the page's number."""
 
+_NOUNS = {"epub": "book", "html": "page"}
 UNQUOTED_SUPPORT = 2
 """An answer in other words than the document's rests on the best passages, this many of them."""
 TokenRanges = list[tuple[int, int]]
@@ -123,6 +124,30 @@ def passage_text(opened: OpenDocument, passage: Passage) -> list[PassageText]:
             part = None if page.part is None else part_words(page.part, page.part_title)
             pieces.append(PassageText(opened.name, number, page.label, text, passage.score, part))
     return pieces
+
+
+def metadata_source(opened: OpenDocument, score: float) -> Source:
+    """What a document's file says of itself, as a source."""
+    return Source(
+        document=opened.name,
+        page=0,
+        page_label=None,
+        quote=metadata.words(opened.document.metadata),
+        verified=True,
+        score=round(score, 4),
+        chunk=0,
+        level=0,
+        node=0,
+        paged=opened.paged,
+        pages=opened.pages,
+        place=FILE_METADATA,
+    )
+
+
+def metadata_piece(opened: OpenDocument, score: float) -> PassageText:
+    """The same as it stands in the prompt."""
+    noun = _NOUNS.get(opened.document.kind, "document")
+    return PassageText(opened.name, None, None, metadata.sentences(opened.document.metadata, noun), score)
 
 
 def sources(
