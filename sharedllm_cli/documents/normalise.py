@@ -1,8 +1,8 @@
-"""From the pages as extracted to one readable text: words joined, paragraphs joined, running heads gone.
+"""From the pages as extracted to one readable text: words joined, paragraphs joined, running heads kept once.
 
-`normalise` never invents and never reorders: all it does is drop running heads, feet and page numbers
-(running_heads.py), resolve characters (characters.py), and turn line ends into spaces, nothing, or line ends. Knows no
-file format.
+`normalise` never invents and never reorders words: all it does is drop page numbers (running_heads.py), keep running
+heads and feet once each (furniture.py), resolve characters (characters.py), and turn line ends into spaces, nothing,
+or line ends. Knows no file format.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from sharedllm_cli.documents import running_heads
+from sharedllm_cli.documents import furniture, running_heads
 from sharedllm_cli.documents.characters import LINE_END_HYPHENS, clean
 
 PROSE_SHARE = 0.35
@@ -36,11 +36,15 @@ _CONJUNCTIONS = frozenset({"and", "or", "to", "und", "oder", "bzw", "et", "ou", 
 
 @dataclass(frozen=True)
 class NormalisedText:
-    """The joined text, the span of each page in it (they tile it), and the page numbers found printed."""
+    """The joined text, the span of each page in it (they tile it), and the page numbers found printed.
+
+    `furniture` are the spans of the running heads and feet that are kept, a line each (furniture.py).
+    """
 
     text: str
     spans: tuple[tuple[int, int], ...]
     printed_numbers: tuple[str | None, ...]
+    furniture: tuple[tuple[int, int], ...] = ()
 
 
 def normalise(
@@ -53,20 +57,26 @@ def normalise(
 ) -> NormalisedText:
     """One text out of the pages' raw ones; never raises.
 
-    `running`: drop running heads, feet and page numbers. `reflow`: join words broken at line ends and the lines of a
-    paragraph, over page breaks too. `layout`: keep indentation and column gaps (for text files). `seams`: what stands
-    before each page where lines are not joined, None for a blank line.
+    `running`: drop page numbers, and keep running heads and feet once each. `reflow`: join words broken at line ends
+    and the lines of a paragraph, over page breaks too. `layout`: keep indentation and column gaps (for text files).
+    `seams`: what stands before each page where lines are not joined, None for a blank line.
     """
     lines = [clean(page, layout=layout).split("\n") for page in pages]
     found = running_heads.bodies(lines) if running else [running_heads.Body(0, len(page), None) for page in lines]
     kept = [_without_blank_edges(page[body.first : body.last]) for page, body in zip(lines, found, strict=True)]
     texts = _Joiner(kept).join() if reflow else _as_lines(kept, seams)
+    lasting = furniture.insert(texts, furniture.kept(lines, found)) if running else []
     spans: list[tuple[int, int]] = []
     start = 0
     for text in texts:
         spans.append((start, start + len(text)))
         start += len(text)
-    return NormalisedText("".join(texts), tuple(spans), tuple(body.printed_number for body in found))
+    return NormalisedText(
+        "".join(texts),
+        tuple(spans),
+        tuple(body.printed_number for body in found),
+        tuple((spans[page][0] + first, spans[page][0] + end) for page, first, end in lasting),
+    )
 
 
 def _without_blank_edges(lines: list[str]) -> list[str]:

@@ -73,7 +73,8 @@ class Document:
     """A document as read: normalised text, pages, and what could not be read, told in `warnings`.
 
     `metadata` is what the file says of itself, in pairs of a kind of fact and its value (metadata.py). `attachments`
-    are documents of their own; those of kinds that can't be read are in the warnings.
+    are documents of their own; those of kinds that can't be read are in the warnings. `furniture` are the spans of
+    running heads and feet that are kept in the text, a line each (furniture.py).
 
     `content_hash` is the SHA-256 of the file's bytes (of the bytes on standard input). `paged` is False where the
     format has no pages (then there is one page, number 1, label None); sources then name no page to the reader.
@@ -90,6 +91,7 @@ class Document:
     warnings: tuple[str, ...] = field(default=())
     metadata: tuple[tuple[str, str], ...] = ()
     attachments: tuple[Attachment, ...] = ()
+    furniture: tuple[tuple[int, int], ...] = ()
 
     @cached_property
     def _starts(self) -> list[int]:

@@ -181,6 +181,7 @@ def _document(source: SourceFile, content_hash: str, kind: str, extraction: Extr
         outline=extraction.outline,
         warnings=warnings,
         metadata=extraction.metadata,
+        furniture=normalised.furniture,
         attachments=tuple(Attachment(file.name, file.content_hash) for file in extraction.attachments),
     )
 

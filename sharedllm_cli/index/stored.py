@@ -198,6 +198,7 @@ def text_files(document: Document) -> dict[str, bytes]:
         "outline": [asdict(entry) for entry in document.outline],
         "warnings": list(document.warnings),
         "metadata": [list(fact) for fact in document.metadata],
+        "furniture": [list(span) for span in document.furniture],
         "attachments": [[one.name, one.content_hash] for one in document.attachments],
         "reading_version": READING_VERSION,
     }
@@ -236,6 +237,7 @@ def document_from(files: Mapping[str, bytes]) -> Document:
         outline=tuple(OutlineEntry(**entry) for entry in facts["outline"]),
         warnings=tuple(facts["warnings"]),
         metadata=tuple((kind, value) for kind, value in facts.get("metadata", ())),
+        furniture=tuple((start, end) for start, end in facts.get("furniture", ())),
         attachments=tuple(Attachment(name, content_hash) for name, content_hash in facts.get("attachments", ())),
     )
 

@@ -15,6 +15,7 @@ from time import perf_counter
 
 from sharedllm_cli.answer import SECOND_EXTRACTION, Source
 from sharedllm_cli.documents import quotes, witness
+from sharedllm_cli.documents.furniture import BETWEEN
 from sharedllm_cli.durable import sha256_of_bytes
 from sharedllm_cli.errors import ResourceError, UsageError
 from sharedllm_cli.index.store import IndexStore
@@ -42,7 +43,9 @@ def checked(
     for source in sources:
         text = pages.get((source.document, source.page))
         if text is not None:
-            held = quotes.verify_by(source.quote, text, raws[source.document, source.page])
+            raw = raws[source.document, source.page]
+            pieces = source.quote.split(BETWEEN) if source.place else [source.quote]
+            held = all(quotes.verify_by(piece, text, raw) for piece in pieces)
             source = replace(source, verified=held, checked=SECOND_EXTRACTION)
         found.append(source)
     return found

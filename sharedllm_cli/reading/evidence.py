@@ -22,6 +22,7 @@ from sharedllm_cli.reading.sources import (
     sources,
     token_text,
 )
+from sharedllm_cli.retrieval.listings import raise_lists, yield_to_sections
 from sharedllm_cli.retrieval.passages import Passage, best_last, raise_front, rank, select
 from sharedllm_cli.retrieval.terms import words
 
@@ -43,7 +44,8 @@ class Evidence:
     `tokens` counts the passages' tokens; `held` are the passages as tokens, and `owners` gives for every piece the
     number of its passage. `whole`: all that may be read is here; `front`: the question is about the document itself,
     whose first page is read whatever its words. `metadata` is what the files say of themselves, for such a question:
-    its pieces belong to no passage (an owner of -1, or none).
+    its pieces belong to no passage (an owner of -1, or none). `lists`: the question asks for what lists of contents
+    hold, in words that the documents do not have, and gets these lists.
     """
 
     scored: Scored
@@ -54,6 +56,7 @@ class Evidence:
     whole: bool
     front: bool = False
     metadata: tuple[Source, ...] = ()
+    lists: bool = False
 
     def kept(self, pieces: Collection[int], tokens: int) -> Evidence:
         """What is left where the prompt has room for some pieces only; `tokens` is what these have."""
@@ -67,7 +70,7 @@ class Evidence:
     def no_term_matches(self) -> bool:
         """None of the question's words occurs in documents of which the model would read passages only."""
         matches = self.scored.lexical
-        return bool(matches.terms) and not matches.matched and not self.whole and not self.front
+        return bool(matches.terms) and not matches.matched and not self.whole and not self.front and not self.lists
 
     @property
     def unfit(self) -> bool:
@@ -87,7 +90,8 @@ class EvidenceSelector:
     `allowed` bounds passages and sources to some tokens of each document (None: all). `by_words`: the scores rest on
     the question's words, so that without any of them the passages are spread over the documents; with `beginnings` they
     are the beginnings of what may be read. `front`: the question is about a document itself (its author, its title),
-    which gets its first page, however that scores.
+    which gets its first page, however that scores. `lists`: it asks for what lists of contents and indexes hold, which
+    otherwise yield to the sections that they point to.
     """
 
     def __init__(
@@ -100,6 +104,7 @@ class EvidenceSelector:
         by_words: bool = True,
         front: bool = False,
         beginnings: bool = False,
+        lists: bool = False,
     ) -> None:
         self._documents = documents
         self._scored = scored
@@ -111,13 +116,19 @@ class EvidenceSelector:
         ]
         self._readable = sum(end - first for ranges in self._allowed for first, end in ranges)
         self._by_words = by_words
-        self._in_order = by_words and not scored.lexical.matched
-        self._spread = self._in_order and not beginnings
         self._front = front and any(map(_may_read_front, self._allowed))
         self._leaves = scored.leaves
+        spans = [opened.listings for opened in documents]
+        self._lists = lists and any(spans) and not scored.lexical.matched
+        if self._lists:
+            self._leaves = raise_lists(self._leaves, self._texts, spans)
+        elif not lists:
+            self._leaves = yield_to_sections(self._leaves, scored.lexical.values, self._texts, spans)
         if self._front:
             ends = [_front_end(opened) for opened in documents]
             self._leaves = raise_front(self._leaves, self._texts, ends, budget_tokens or QUOTE_TOKENS)
+        self._in_order = by_words and not scored.lexical.matched and not self._lists
+        self._spread = self._in_order and not beginnings
         self._order = self._leaves
         if beginnings and not self._front:
             # Lower from leaf to leaf of what may be read, so that the budget goes to all documents alike.
@@ -164,6 +175,7 @@ class EvidenceSelector:
             tokens >= self._readable,
             self._front,
             tuple(metadata_source(*one) for one in described),
+            self._lists,
         )
 
     def _described(self, found: Sequence[Passage]) -> list[tuple[OpenDocument, float]]:

@@ -24,6 +24,7 @@ from sharedllm_cli.index.manifest import LeavesKey, text_hash
 from sharedllm_cli.index.store import IndexStore
 from sharedllm_cli.index.stored import StoredDocument
 from sharedllm_cli.progress import Reporter
+from sharedllm_cli.retrieval.listings import listings
 from sharedllm_cli.retrieval.sections import Heading, Titled, headings
 
 KEPT_BYTES = 1 << 26
@@ -81,6 +82,11 @@ class OpenDocument:
     @property
     def pages_without_text(self) -> tuple[int, ...]:
         return self.document.pages_without_text
+
+    @cached_property
+    def listings(self) -> list[tuple[int, int]]:
+        """The spans of the document's lists of contents and figures and of its index, in characters."""
+        return listings(self.document.text)
 
     @cached_property
     def titled(self) -> Titled:

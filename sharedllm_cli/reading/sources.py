@@ -6,15 +6,16 @@ Knows opened documents and numbers; no model.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
 
 from sharedllm_cli.answer import FILE_METADATA, Source, part_words
 from sharedllm_cli.config import MAX_SOURCES
-from sharedllm_cli.documents import metadata, quotes
-from sharedllm_cli.documents.pages import PageRange, Spans, resolve
+from sharedllm_cli.documents import furniture, metadata, quotes
+from sharedllm_cli.documents.furniture import BETWEEN
+from sharedllm_cli.documents.pages import Document, PageRange, Spans, resolve
 from sharedllm_cli.errors import UsageError
 from sharedllm_cli.generation.prompt import PassageText
 from sharedllm_cli.generation.rerank import Nearness
@@ -171,9 +172,11 @@ def sources(
         node = opened.leaves.leaf_node(passage.best_leaf)
         start, end = characters(opened, passage.first_token, passage.end_token)
         spans = opened.document.page_spans(start, end)
-        quotes_of = [(page, first, opened.document.text[first:last]) for page, first, last in spans]
+        quotes_of = [
+            (page, *piece) for page, first, last in spans for piece in _told_apart(opened.document, first, last)
+        ]
         alone = len(quotes_of) == 1
-        for page, first, text in quotes_of:
+        for page, first, text, place in quotes_of:
             quote = text.strip()
             if not quote or (not alone and _PAGE_NUMBER.fullmatch(quote)) or len(found) == limit:
                 continue
@@ -183,7 +186,7 @@ def sources(
                     page=page.counted,
                     page_label=page.label,
                     quote=quote,
-                    verified=quotes.verify(quote, page.raw),
+                    verified=quotes.verify_apart(quote, page.raw, BETWEEN) if place else quotes.verify(quote, page.raw),
                     score=round(passage.score, 4),
                     chunk=node.chunk,
                     level=node.level,
@@ -195,6 +198,24 @@ def sources(
                     part=page.part,
                     part_title=page.part_title,
                     pages=opened.pages,
+                    place=place,
                 )
             )
     return found
+
+
+def _told_apart(document: Document, start: int, end: int) -> Iterator[tuple[int, str, str | None]]:
+    """A stretch of a page as text, and as the heads and feet that are kept in it: start, words, and these' places.
+
+    A head is quoted whole, without the words that say where it stands.
+    """
+    for first, last in document.furniture:
+        if last <= start or end <= first:
+            continue
+        if start < first:
+            yield start, document.text[start:first], None
+        place, words = furniture.parsed(document.text[first:last]) or (None, document.text[first:last])
+        yield first, words, place
+        start = last
+    if start < end:
+        yield start, document.text[start:end], None
