@@ -33,6 +33,7 @@ _NUMBERED = re.compile(
     r"(?:\d+(?:\.\d+)*|[ivxlc]+\b)?\W*",
     re.IGNORECASE,
 )
+_SENTENCE_ENDS = re.compile(r"[.!?][\"'”’»)]*\s+(?=\S)")
 LINES_OF_A_HEADING = 3
 """A heading in the text may be broken into this many lines."""
 
@@ -165,7 +166,7 @@ def _pages(indices: Sequence[int]) -> str:
 def insert(texts: list[str], found: Sequence[Kept]) -> list[tuple[int, int, int]]:
     """Put the kept lines into the pages' texts, where no paragraph is cut; returns page, start and end of each there.
 
-    A page that is all within one paragraph gives its place to the next one that has the line.
+    A page that is all within one sentence gives its place to the next one that has the line.
     """
     wanted: dict[int, list[str]] = defaultdict(list)
     for one in found:
@@ -176,7 +177,7 @@ def insert(texts: list[str], found: Sequence[Kept]) -> list[tuple[int, int, int]
         text = texts[index]
         gap = _gap(texts, index)
         cut = len(text.rstrip("\n")) if gap is None else gap
-        before, after = text[:cut].rstrip("\n"), text[cut:].lstrip("\n")
+        before, after = text[:cut].rstrip(), text[cut:].lstrip("\n")
         later = any(other.strip() for other in texts[index + 1 :])
         block = "\n\n" if before else ""
         start = len(before) + len(block)
@@ -189,7 +190,7 @@ def insert(texts: list[str], found: Sequence[Kept]) -> list[tuple[int, int, int]
 
 
 def _gap(texts: Sequence[str], index: int) -> int | None:
-    """Where in a page's text a line can stand by itself; None where all of it is within one paragraph."""
+    """Where in a page's text a line can stand by itself; None where all of it is within one sentence."""
     text = texts[index]
     bare = text.rstrip("\n")
     if len(bare) < len(text) or not any(other.strip() for other in texts[index + 1 :]):
@@ -198,4 +199,7 @@ def _gap(texts: Sequence[str], index: int) -> int | None:
         if (place := bare.rfind(mark)) > 0:
             return place
     before = "".join(texts[:index])
-    return 0 if not before or before.endswith("\n") else None
+    if not before or before.endswith("\n"):
+        return 0
+    sentences = list(_SENTENCE_ENDS.finditer(bare))
+    return sentences[-1].end() if sentences else None

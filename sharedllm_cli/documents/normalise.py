@@ -16,6 +16,9 @@ from itertools import pairwise
 from sharedllm_cli.documents import furniture, running_heads
 from sharedllm_cli.documents.characters import LINE_END_HYPHENS, clean
 
+LONGEST_NAME = 200
+"""The rest of an address or a file's name that a hyphen breaks is looked for in so many characters."""
+
 PROSE_SHARE = 0.35
 """Lines are joined only where this share of the lines after a full one starts small: prose, not tables."""
 
@@ -29,6 +32,12 @@ _HEAD_FRAGMENT = re.compile(r"(?<![\w'’-])['’-]*(\w[\w'’-]*)$")
 _TAIL_FRAGMENT = re.compile(r"[\w'’]+(?:-\w+)*")
 _WORD = re.compile(r"[^\W\d_]+(?:-[^\W\d_]+)*")
 _NO_SPACE_BETWEEN = re.compile("[\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\u3001-\u303f\uff01-\uff60]")
+# A line of a page ends in the index of a word, `granite3`: what follows is a piece of the same line.
+_RAISED = r"(?:\d{1,3}|[*†‡§¶¹²³⁴-⁹]{1,3})"
+_AFTER_RAISED = re.compile(
+    rf"(?:(?<=[^\W\d_])|(?<=[,.;:)”’\"'])|^)({_RAISED})[ \t]*(?:\r\n|\r|\n)(?: (?=\S)|(?=[,;:.)]))", re.MULTILINE
+)
+_REST_OF_ADDRESS = re.compile(r"[\w-]+@[\w-]|[\w/-]+\.[a-z]{2,4}(?!\w)|[\w-]+/[\w/-]", re.IGNORECASE)
 # What keeps its hyphen although nothing else in the document tells.
 _KEPT_PREFIXES = frozenset({"self", "well", "ex", "half", "quasi", "all"})
 _CONJUNCTIONS = frozenset({"and", "or", "to", "und", "oder", "bzw", "et", "ou", "y", "o", "e"})
@@ -61,6 +70,8 @@ def normalise(
     and the lines of a paragraph, over page breaks too. `layout`: keep indentation and column gaps (for text files).
     `seams`: what stands before each page where lines are not joined, None for a blank line.
     """
+    if reflow and not layout:
+        pages = [_AFTER_RAISED.sub(_rejoined, page) for page in pages]
     lines = [clean(page, layout=layout).split("\n") for page in pages]
     found = running_heads.bodies(lines) if running else [running_heads.Body(0, len(page), None) for page in lines]
     kept = [_without_blank_edges(page[body.first : body.last]) for page, body in zip(lines, found, strict=True)]
@@ -77,6 +88,10 @@ def normalise(
         tuple(body.printed_number for body in found),
         tuple((spans[page][0] + first, spans[page][0] + end) for page, first, end in lasting),
     )
+
+
+def _rejoined(match: re.Match[str]) -> str:
+    return f"{match[1]} " if match[0].endswith(" ") else match[1]
 
 
 def _without_blank_edges(lines: list[str]) -> list[str]:
@@ -147,6 +162,8 @@ class _Joiner:
             return 1, ""
         if tail[0].casefold() in _CONJUNCTIONS and head[1].casefold() + tail[0].casefold() not in self.words:
             return 0, " "
+        if _breaks_an_address(before, after):
+            return 0, ""
         return (0, "") if self._keeps_hyphen(head[1], tail[0]) else (1, "")
 
     def _keeps_hyphen(self, head: str, tail: str) -> bool:
@@ -154,6 +171,13 @@ class _Joiner:
         if self.words[joined] or self.words[hyphenated]:
             return self.words[hyphenated] > self.words[joined]
         if "-" in head or "-" in tail or head.casefold() in _KEPT_PREFIXES:
+            return True
+        # No word is broken behind its first letter, nor behind a digit (12-month) or an abbreviation (DNA-based).
+        if (
+            len(head) == 1
+            or not head.isalpha()
+            or (not head.islower() and head[1:].lower() != head[1:] and tail.islower())
+        ):
             return True
         # A capital or digit starts a new part of a compound, unless the whole word is in capitals.
         return not tail[0].islower() and not (head.isupper() and tail.isupper() and len(head) > 1)
@@ -226,6 +250,13 @@ def _ends_within_address(line: str) -> bool:
     if "://" in last[:-1] and last.endswith((".", "_", "=", "&", "?")):
         return True
     return last.endswith(".") and _MAIL_ADDRESS.search(last[:-1]) is not None
+
+
+def _breaks_an_address(before: str, after: str) -> bool:
+    """Whether a hyphen at a line's end is one of an address or a file's name."""
+    last = before.rsplit(maxsplit=1)[-1]
+    is_address = "://" in last or "@" in last or last.startswith(("www.", "/", "~")) or ("/" in last and "." in last)
+    return is_address or _REST_OF_ADDRESS.match(after[:LONGEST_NAME]) is not None
 
 
 def _words_within_lines(pages: Iterable[Iterable[str]]) -> Counter[str]:

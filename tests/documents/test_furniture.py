@@ -71,6 +71,16 @@ def test_a_head_that_stands_as_a_heading_in_the_text_is_not_kept() -> None:
     assert kept(normalise(pages))[0] == "Head of pages 1 to 5: Confidential"
 
 
+def test_a_broken_word_is_joined_past_the_head_and_foot_that_are_kept() -> None:
+    pages = [
+        f"The Book of Weirs\nated by {WORDS[n]}.\n{body(n)}\nThe {WORDS[n + 5]} is hyphen-\nDraft of June\n{n}"
+        for n in range(1, 7)
+    ]
+    text = normalise(pages).text
+    assert text.count(" is hyphenated by ") == 5
+    assert text.count("Head of pages 1 to 6: The Book of Weirs") == text.count("Draft of June") == 1
+
+
 def test_spans_tile_the_text_with_what_is_kept() -> None:
     text = normalise([*numbered("Revision 7 page {}"), ""])
     assert text.spans[0][0] == 0
