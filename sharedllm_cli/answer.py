@@ -12,6 +12,10 @@ SECOND_EXTRACTION, OWN_TEXT = "second extraction", "own text"
 """What a quote can be held against (`Source.checked`)."""
 
 
+FILE_METADATA = "file's metadata"
+"""The `Source.place` of what a file says of itself."""
+
+
 def part_words(number: int, title: str | None) -> str:
     """A part of a document without pages, by number and title: `part 3, The works`."""
     return f"part {number}, {title}" if title else f"part {number}"
@@ -30,6 +34,9 @@ class Source:
     `checked` says against what `verified` holds: another library's extraction of the page (`SECOND_EXTRACTION`), or the
     text that was read (`OWN_TEXT`). Of a format with parts, as an epub, `part` and `part_title` name the one in which
     the passage stands, `page` is its number too, and `page_label` the page of the print edition where the book has it.
+
+    `place` says where the words stand if that is not a page's text: `FILE_METADATA`, which is on no page (`page` is 0),
+    or the head or foot of some pages (`head of pages 1 to 5`).
     """
 
     document: str
@@ -49,6 +56,7 @@ class Source:
     part: int | None = None
     part_title: str | None = None
     pages: int = 0
+    place: str | None = None
 
 
 @dataclass(frozen=True)

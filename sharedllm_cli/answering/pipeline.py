@@ -20,6 +20,7 @@ from sharedllm_cli.answering.extracts import Extract, Extracts, SeveralFound
 from sharedllm_cli.answering.question import Question
 from sharedllm_cli.answering.reader import Prefilled, Reader, Refusal, SharedPrefix
 from sharedllm_cli.answering.routing import Route, route, wants_overview
+from sharedllm_cli.answering.wording import asks_for_a_list_of_contents
 from sharedllm_cli.errors import UsageError
 from sharedllm_cli.generation.decoding import first_sentences, with_sentence_replaced
 from sharedllm_cli.generation.grounding import AnswerCheck, assess, unsupported_words
@@ -177,6 +178,7 @@ class Pipeline:
             by_words=question.policy in BY_WORDS,
             front=question.wording.front_matter,
             beginnings=overview,
+            lists=asks_for_a_list_of_contents(question.text) or question.wording.whole,
         )
         evidence = selector.best()
         search_s = perf_counter() - started

@@ -38,7 +38,7 @@ What `sharedllm ask --json` prints, and `chat --json` on a line for every answer
 {"question": "…", "answer": "…",
  "sources": [{"document": "book.pdf", "page": 12, "page_label": "xii", "quote": "…", "verified": true, "score": 0.83,
               "chunk": 3, "level": 3, "node": 5, "read": true, "supports": true, "heading": "…",
-              "checked": "second extraction", "part": null, "part_title": null}],
+              "checked": "second extraction", "part": null, "part_title": null, "place": null}],
  "coverage": {"tokens": 131072, "tokens_read": 384, "chunks": 256, "pages": 310, "pages_without_text": [4]},
  "tree": {"preserved_nodes": 0, "kept_keys": 0, "ratio": null, "policy": "hybrid"},
  "answered": true, "reason": null, "route": "passages", "matches": null,
@@ -64,6 +64,8 @@ What `sharedllm ask --json` prints, and `chat --json` on a line for every answer
   its place in the tree.
 - An epub has parts instead of pages: `part` counts its files in reading order, `part_title` is as in the table of
   contents, `page` is the part's number too, and `page_label` is a page of the print edition, if the book marks them.
+- `place` is null for words of a page's text, `file's metadata` for what the file says of itself (then `page` is 0), and
+  names the pages where the words are a head or foot that repeats: `head of pages 1 to 5`.
 - `verified` tells whether the quote was found in the text that `checked` names. `second extraction`: the text that
   another library extracts from that page of the PDF; at a terminal `quoted word for word`, or `not found word for
   word`. `own text`: the text that was read, since there is no other, as in text, Markdown, HTML and epub files, or

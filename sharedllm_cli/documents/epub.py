@@ -23,9 +23,10 @@ from urllib.parse import unquote
 
 from lxml import etree
 
-from sharedllm_cli.documents import markup
+from sharedllm_cli.documents import markup, metadata
 from sharedllm_cli.documents.characters import decode
 from sharedllm_cli.documents.markup import PAGE_MARK, MarkupText
+from sharedllm_cli.documents.metadata import Metadata
 from sharedllm_cli.documents.pages import ExtractedPage, Extraction, OutlineEntry
 from sharedllm_cli.errors import DocumentError
 
@@ -69,6 +70,7 @@ class _Package:
     spine: tuple[str, ...]
     navigation: str | None
     ncx: str | None
+    metadata: Metadata = ()
 
 
 def extract(data: bytes, name: str) -> Extraction:
@@ -118,7 +120,15 @@ class _Book:
         outline = tuple(
             OutlineEntry(title, level, number_of[target]) for title, level, target in titles if target in number_of
         )
-        return Extraction(tuple(pages), True, reflow=False, layout=True, outline=outline, warnings=tuple(warnings))
+        return Extraction(
+            tuple(pages),
+            True,
+            reflow=False,
+            layout=True,
+            outline=outline,
+            warnings=tuple(warnings),
+            metadata=package.metadata,
+        )
 
     def _read(self, member: str) -> bytes:
         """One member's bytes, within the bounds; _DamagedMemberError where there is none or it can't be unpacked."""
@@ -168,7 +178,7 @@ class _Book:
         spine = tuple(member for member in order if member is not None)
         if not spine:
             raise DocumentError(f"{self.name} is a damaged epub: it lists no chapters", hint="download it again")
-        return _Package(spine, navigation, ncx)
+        return _Package(spine, navigation, ncx, metadata.of_package(root))
 
     def _refuse_protected(self, package: _Package) -> None:
         if "META-INF/encryption.xml" not in self.archive.namelist():

@@ -1,8 +1,8 @@
-"""From the pages as extracted to one readable text: words joined, paragraphs joined, running heads gone.
+"""From the pages as extracted to one readable text: words joined, paragraphs joined, running heads kept once.
 
-`normalise` never invents and never reorders: all it does is drop running heads, feet and page numbers
-(running_heads.py), resolve characters (characters.py), and turn line ends into spaces, nothing, or line ends. Knows no
-file format.
+`normalise` never invents and never reorders words: all it does is drop page numbers (running_heads.py), keep running
+heads and feet once each (furniture.py), resolve characters (characters.py), and turn line ends into spaces, nothing,
+or line ends. Knows no file format.
 """
 
 from __future__ import annotations
@@ -13,8 +13,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from sharedllm_cli.documents import running_heads
+from sharedllm_cli.documents import furniture, running_heads
 from sharedllm_cli.documents.characters import LINE_END_HYPHENS, clean
+
+LONGEST_NAME = 200
+"""The rest of an address or a file's name that a hyphen breaks is looked for in so many characters."""
 
 PROSE_SHARE = 0.35
 """Lines are joined only where this share of the lines after a full one starts small: prose, not tables."""
@@ -30,6 +33,12 @@ _HEAD_FRAGMENT = re.compile(r"(?<![\w'’-])['’-]*(\w[\w'’-]*)$")
 _TAIL_FRAGMENT = re.compile(r"[\w'’]+(?:-\w+)*")
 _WORD = re.compile(r"[^\W\d_]+(?:-[^\W\d_]+)*")
 _NO_SPACE_BETWEEN = re.compile("[\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\u3001-\u303f\uff01-\uff60]")
+# A line of a page ends in the index of a word, `granite3`: what follows is a piece of the same line.
+_RAISED = r"(?:\d{1,3}|[*†‡§¶¹²³⁴-⁹]{1,3})"
+_AFTER_RAISED = re.compile(
+    rf"(?:(?<=[^\W\d_])|(?<=[,.;:)”’\"'])|^)({_RAISED})[ \t]*(?:\r\n|\r|\n)(?: (?=\S)|(?=[,;:.)]))", re.MULTILINE
+)
+_REST_OF_ADDRESS = re.compile(r"[\w-]+@[\w-]|[\w/-]+\.[a-z]{2,4}(?!\w)|[\w-]+/[\w/-]", re.IGNORECASE)
 # What keeps its hyphen although nothing else in the document tells.
 _KEPT_PREFIXES = frozenset({"self", "well", "ex", "half", "quasi", "all"})
 _CONJUNCTIONS = frozenset({"and", "or", "to", "und", "oder", "bzw", "et", "ou", "y", "o", "e"})
@@ -37,11 +46,15 @@ _CONJUNCTIONS = frozenset({"and", "or", "to", "und", "oder", "bzw", "et", "ou", 
 
 @dataclass(frozen=True)
 class NormalisedText:
-    """The joined text, the span of each page in it (they tile it), and the page numbers found printed."""
+    """The joined text, the span of each page in it (they tile it), and the page numbers found printed.
+
+    `furniture` are the spans of the running heads and feet that are kept, a line each (furniture.py).
+    """
 
     text: str
     spans: tuple[tuple[int, int], ...]
     printed_numbers: tuple[str | None, ...]
+    furniture: tuple[tuple[int, int], ...] = ()
 
 
 def normalise(
@@ -55,21 +68,33 @@ def normalise(
 ) -> NormalisedText:
     """One text out of the pages' raw ones; never raises.
 
-    `running`: drop running heads, feet and page numbers. `reflow`: join words broken at line ends and the lines of a
-    paragraph, over page breaks too. `layout`: keep indentation and column gaps (for text files). `seams`: what stands
-    before each page where lines are not joined, None for a blank line. `cells`: a gap within a line parts the cells of
-    a row, which goes on no line before it.
+    `running`: drop page numbers, and keep running heads and feet once each. `reflow`: join words broken at line ends
+    and the lines of a paragraph, over page breaks too. `layout`: keep indentation and column gaps (for text files).
+    `seams`: what stands before each page where lines are not joined, None for a blank line. `cells`: a gap within a
+    line parts the cells of a row, which goes on no line before it.
     """
+    if reflow and not layout:
+        pages = [_AFTER_RAISED.sub(_rejoined, page) for page in pages]
     lines = [clean(page, layout=layout).split("\n") for page in pages]
     found = running_heads.bodies(lines) if running else [running_heads.Body(0, len(page), None) for page in lines]
     kept = [_without_blank_edges(page[body.first : body.last]) for page, body in zip(lines, found, strict=True)]
     texts = _Joiner(kept, cells=cells).join() if reflow else _as_lines(kept, seams)
+    lasting = furniture.insert(texts, furniture.kept(lines, found)) if running else []
     spans: list[tuple[int, int]] = []
     start = 0
     for text in texts:
         spans.append((start, start + len(text)))
         start += len(text)
-    return NormalisedText("".join(texts), tuple(spans), tuple(body.printed_number for body in found))
+    return NormalisedText(
+        "".join(texts),
+        tuple(spans),
+        tuple(body.printed_number for body in found),
+        tuple((spans[page][0] + first, spans[page][0] + end) for page, first, end in lasting),
+    )
+
+
+def _rejoined(match: re.Match[str]) -> str:
+    return f"{match[1]} " if match[0].endswith(" ") else match[1]
 
 
 def _without_blank_edges(lines: list[str]) -> list[str]:
@@ -141,6 +166,8 @@ class _Joiner:
             return 1, ""
         if tail[0].casefold() in _CONJUNCTIONS and head[1].casefold() + tail[0].casefold() not in self.words:
             return 0, " "
+        if _breaks_an_address(before, after):
+            return 0, ""
         return (0, "") if self._keeps_hyphen(head[1], tail[0]) else (1, "")
 
     def _keeps_hyphen(self, head: str, tail: str) -> bool:
@@ -148,6 +175,13 @@ class _Joiner:
         if self.words[joined] or self.words[hyphenated]:
             return self.words[hyphenated] > self.words[joined]
         if "-" in head or "-" in tail or head.casefold() in _KEPT_PREFIXES:
+            return True
+        # No word is broken behind its first letter, nor behind a digit (12-month) or an abbreviation (DNA-based).
+        if (
+            len(head) == 1
+            or not head.isalpha()
+            or (not head.islower() and head[1:].lower() != head[1:] and tail.islower())
+        ):
             return True
         # A capital or digit starts a new part of a compound, unless the whole word is in capitals.
         return not tail[0].islower() and not (head.isupper() and tail.isupper() and len(head) > 1)
@@ -220,6 +254,13 @@ def _ends_within_address(line: str) -> bool:
     if "://" in last[:-1] and last.endswith((".", "_", "=", "&", "?")):
         return True
     return last.endswith(".") and _MAIL_ADDRESS.search(last[:-1]) is not None
+
+
+def _breaks_an_address(before: str, after: str) -> bool:
+    """Whether a hyphen at a line's end is one of an address or a file's name."""
+    last = before.rsplit(maxsplit=1)[-1]
+    is_address = "://" in last or "@" in last or last.startswith(("www.", "/", "~")) or ("/" in last and "." in last)
+    return is_address or _REST_OF_ADDRESS.match(after[:LONGEST_NAME]) is not None
 
 
 def _words_within_lines(pages: Iterable[Iterable[str]]) -> Counter[str]:

@@ -54,8 +54,27 @@ class OutlineEntry:
 
 
 @dataclass(frozen=True)
+class Attachment:
+    """A document that a PDF carries: its name there, and the SHA-256 of its bytes."""
+
+    name: str
+    content_hash: str
+
+
+@dataclass(frozen=True)
+class AttachedFile(Attachment):
+    """The same with its bytes."""
+
+    data: bytes = field(repr=False, default=b"")
+
+
+@dataclass(frozen=True)
 class Document:
     """A document as read: normalised text, pages, and what could not be read, told in `warnings`.
+
+    `metadata` is what the file says of itself, in pairs of a kind of fact and its value (metadata.py). `attachments`
+    are documents of their own; those of kinds that can't be read are in the warnings. `furniture` are the spans of
+    running heads and feet that are kept in the text, a line each (furniture.py).
 
     `content_hash` is the SHA-256 of the file's bytes (of the bytes on standard input). `paged` is False where the
     format has no pages (then there is one page, number 1, label None); sources then name no page to the reader.
@@ -70,6 +89,9 @@ class Document:
     paged: bool = True
     outline: tuple[OutlineEntry, ...] = ()
     warnings: tuple[str, ...] = field(default=())
+    metadata: tuple[tuple[str, str], ...] = ()
+    attachments: tuple[Attachment, ...] = ()
+    furniture: tuple[tuple[int, int], ...] = ()
 
     @cached_property
     def _starts(self) -> list[int]:
@@ -146,6 +168,8 @@ class Extraction:
     layout: bool
     outline: tuple[OutlineEntry, ...] = ()
     warnings: tuple[str, ...] = ()
+    metadata: tuple[tuple[str, str], ...] = ()
+    attachments: tuple[AttachedFile, ...] = ()
 
 
 LONGEST = 64

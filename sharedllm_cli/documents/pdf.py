@@ -19,7 +19,9 @@ import pypdfium2
 import pypdfium2.raw
 
 from sharedllm_cli.documents import pdf_characters, pdf_layers
-from sharedllm_cli.documents.pages import ExtractedPage, Extraction, OutlineEntry
+from sharedllm_cli.documents.metadata import of_pdf
+from sharedllm_cli.documents.pages import AttachedFile, ExtractedPage, Extraction, OutlineEntry
+from sharedllm_cli.documents.pdf_beside import NOTHING, Beside, Looked
 from sharedllm_cli.documents.pdf_characters import Named
 from sharedllm_cli.documents.pdf_glyphs import GlyphNames
 from sharedllm_cli.documents.pdf_layout import PageText, page_text
@@ -69,16 +71,32 @@ class OpenPDF:
         if self._document is None:
             return self._second.whole(reporter)
         with self._document as document:
-            read = _Pages(self._name, self._second, document, reporter)
+            beside = Beside(document, self._second.signatures)
+            read = _Pages(self._name, self._second, document, beside, reporter)
             outline = tuple(_outline(document))
-            return Extraction(read.extracted, True, reflow=True, layout=True, outline=outline, warnings=read.warnings())
+            metadata = of_pdf(document.get_metadata_dict())
+        files, remarks = self._second.attached() if beside.carries_files else ((), ())
+        return Extraction(
+            read.extracted,
+            True,
+            reflow=True,
+            layout=True,
+            outline=outline,
+            warnings=(*read.warnings(), *beside.warnings(self._name), *remarks),
+            metadata=metadata,
+            attachments=files,
+        )
 
 
 @dataclass
 class _Page:
-    """A page as read: `images` is found out where there is little text, `blank` is a page that draws nothing."""
+    """A page as read, and what lies beside its text (`around`).
+
+    `images` is found out where there is little text, `blank` is a page that draws nothing.
+    """
 
     found: PageText = field(default_factory=lambda: PageText(""))
+    around: Looked = NOTHING
     images: bool = False
     blank: bool = False
 
@@ -90,7 +108,14 @@ class _Page:
 class _Pages:
     """All pages of a document, and what could not be read of them."""
 
-    def __init__(self, name: str, second: SecondOpinion, document: pypdfium2.PdfDocument, reporter: Reporter) -> None:
+    def __init__(
+        self,
+        name: str,
+        second: SecondOpinion,
+        document: pypdfium2.PdfDocument,
+        beside: Beside,
+        reporter: Reporter,
+    ) -> None:
         self.name = name
         self.second = second
         self.damaged: list[int] = []
@@ -100,22 +125,22 @@ class _Pages:
         pages: list[_Page | None] = []
         with reporter.task(f"reading {name}", count, "pages") as task:
             for index in range(count):
-                pages.append(_attempt(document, index))
+                pages.append(_attempt(document, index, beside))
                 task.advance(1)
-            self._name_characters(document, pages)
+            self._name_characters(document, beside, pages)
             labels = [_label(document, index) for index in range(count)]
             self.extracted = tuple(
                 self._extracted(index, page, label)
                 for index, (page, label) in enumerate(zip(pages, labels, strict=True))
             )
 
-    def _name_characters(self, document: pypdfium2.PdfDocument, pages: list[_Page | None]) -> None:
+    def _name_characters(self, document: pypdfium2.PdfDocument, beside: Beside, pages: list[_Page | None]) -> None:
         """Read pages once more whose glyphs have no characters, but names that say them."""
         lacking = [index for index, page in enumerate(pages) if page is not None and page.found.unknown]
         named = self.second.glyph_names(lacking) if lacking else None
         if named is not None:
             for index in lacking:
-                pages[index] = _attempt(document, index, named) or pages[index]
+                pages[index] = _attempt(document, index, beside, named) or pages[index]
 
     def _extracted(self, index: int, page: _Page | None, label: str | None) -> ExtractedPage:
         raw, number = "", index + 1
@@ -126,13 +151,13 @@ class _Pages:
             return ExtractedPage(_single_spaced(other or ""), label)
         if not page.readable:
             self.unreadable.append(number)
-            return ExtractedPage("", label, page.images, unreadable=True)
+            return ExtractedPage(page.around.into(""), label, page.images, unreadable=True)
         raw = page.found.text
         if page.found.unknown:
             self.unknown[number] = page.found.unknown
         if not raw.strip() and not page.blank:
             raw = _single_spaced(self.second.page(index) or "")
-        return ExtractedPage(raw, label, page.images)
+        return ExtractedPage(page.around.into(raw), label, page.images)
 
     def warnings(self) -> tuple[str, ...]:
         told = _damage(self.name, self.damaged)
@@ -153,26 +178,27 @@ def _open(data: bytes, password: str | None) -> pypdfium2.PdfDocument:
     return pypdfium2.PdfDocument(data, password=password)
 
 
-def _attempt(document: pypdfium2.PdfDocument, index: int, named: Named | None = None) -> _Page | None:
+def _attempt(document: pypdfium2.PdfDocument, index: int, beside: Beside, named: Named | None = None) -> _Page | None:
     """A page as read, None where PDFium fails on it."""
     try:
-        return _page(document, index) if named is None else _page(document, index, named)
+        return _page(document, index, beside, named)
     except pypdfium2.PdfiumError:
         return None
 
 
-def _page(document: pypdfium2.PdfDocument, index: int, named: Named | None = None) -> _Page:
+def _page(document: pypdfium2.PdfDocument, index: int, beside: Beside, named: Named | None = None) -> _Page:
     page = document[index]
     try:
+        around = beside.look(page)
         text_page = page.get_textpage()
         try:
             found = _laid_out(text_page, named)
         finally:
             text_page.close()
         if len(found.text.strip()) >= FEW_CHARACTERS:
-            return _Page(found)
+            return _Page(found, around)
         kinds = [thing.type for thing in page.get_objects(max_depth=4)]
-        return _Page(found, pypdfium2.raw.FPDF_PAGEOBJ_IMAGE in kinds, not kinds)
+        return _Page(found, around, pypdfium2.raw.FPDF_PAGEOBJ_IMAGE in kinds, not kinds)
     finally:
         page.close()
 
@@ -312,6 +338,41 @@ class SecondOpinion:
                 raise _password_error(self.name, self.password)
         raise DocumentError(f"{self.name} is damaged, or not a PDF", hint="open it in a PDF viewer and save it again")
 
+    def attached(self) -> tuple[tuple[AttachedFile, ...], tuple[str, ...]]:
+        """The documents that the file carries, and what is to be said of others that it carries."""
+        from sharedllm_cli.documents.attachments import attached
+
+        with _quiet():
+            reader = self._open()
+            try:
+                files, remarks = attached(reader, self.name) if reader else ([], [])
+                return tuple(files), tuple(remarks)
+            except Exception:
+                return (), (f"{self.name}: its attachments could not be read (damaged)",)
+
+    def signatures(self) -> dict[str, str]:
+        """What the file's signatures say of who signed and when, by the names of their fields."""
+        from sharedllm_cli.documents.pdf_strings import signatures
+
+        with _quiet():
+            reader = self._open()
+            try:
+                return signatures(reader) if reader else {}
+            except Exception:
+                return {}
+
+    def beside(self, index: int) -> tuple[list[str], int]:
+        """The words that the page's annotations and figures hold, and how many boxes are ticked."""
+        from sharedllm_cli.documents.pdf_strings import strings, ticked
+
+        with _quiet():
+            reader = self._open()
+            try:
+                page = reader.pages[index] if reader else None
+                return ([], 0) if reader is None or page is None else (strings(reader, page), ticked(page))
+            except Exception:
+                return [], 0
+
     def whole(self, reporter: Reporter) -> Extraction:
         """The file read by pypdf alone; DocumentError where that is impossible."""
         reader = self.require()
@@ -327,8 +388,15 @@ class SecondOpinion:
                     pages.append(ExtractedPage(_single_spaced(text or ""), labels[index]))
                     task.advance(1)
             outline = tuple(self._outline(reader))
+        files, remarks = self.attached()
         return Extraction(
-            tuple(pages), True, reflow=True, layout=True, outline=outline, warnings=_damage(self.name, damaged)
+            tuple(pages),
+            True,
+            reflow=True,
+            layout=True,
+            outline=outline,
+            warnings=(*_damage(self.name, damaged), *remarks),
+            attachments=files,
         )
 
     def _needs_password(self) -> bool:

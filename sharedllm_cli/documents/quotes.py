@@ -54,6 +54,11 @@ def verify(quote: str, raw_page: str) -> bool:
     return False
 
 
+def verify_apart(quote: str, raw_page: str, between: str) -> bool:
+    """Whether each of a quote's pieces, which stand apart on the page, stands there word for word."""
+    return all(verify(piece, raw_page) for piece in quote.split(between))
+
+
 def verify_by(quote: str, second: str, raw_page: str) -> bool:
     """Whether the quote stands in the second extraction of its page, word for word.
 

@@ -6,7 +6,7 @@ data flow: bytes → formats (what is it?) → pdf, epub, markup or characters (
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from sharedllm_cli.documents import formats
 from sharedllm_cli.documents.characters import decode, repair
 from sharedllm_cli.documents.normalise import NormalisedText, normalise
-from sharedllm_cli.documents.pages import Document, ExtractedPage, Extraction, Page
+from sharedllm_cli.documents.pages import AttachedFile, Attachment, Document, ExtractedPage, Extraction, Page
 from sharedllm_cli.documents.sources import SourceFile
 from sharedllm_cli.durable import is_settled, sha256_of_bytes, stamp_of
 from sharedllm_cli.errors import DocumentError
@@ -32,7 +32,8 @@ class Probe:
     """One look at a document, which reading it goes on from: its file is read once, and a PDF opened once.
 
     Bytes, hash and kind are found when they are first asked for. Each raises DocumentError where the document can't be
-    read. `data` and `content_hash` are given where the caller knows them already.
+    read. `data` and `content_hash` are given where the caller knows them already, `load` where the bytes lie within
+    another file.
     """
 
     def __init__(
@@ -42,17 +43,23 @@ class Probe:
         password: str | None = None,
         data: bytes | None = None,
         content_hash: str | None = None,
+        load: Callable[[], bytes] | None = None,
     ) -> None:
         self.source = source
         self.stamp: list[int] = []
         """The file's stamp from before it was read; empty where it would prove nothing."""
+        self.attachments: tuple[AttachedFile, ...] = ()
+        """The documents that it carries, once it was read."""
         self._password = password
+        self._load = load
         known = {"data": data, "content_hash": content_hash}
         self.__dict__.update({name: value for name, value in known.items() if value is not None})
 
     @cached_property
     def data(self) -> bytes:
         """The document's bytes. A file of a kind that can't be read is refused by its head, however long it is."""
+        if self._load is not None:
+            return self._load()
         try:
             if self.source.path is None:
                 return sys.stdin.buffer.read()
@@ -104,7 +111,15 @@ class Probe:
         """
         reporter = reporter or Silent()
         kind, extraction = self._extract(reporter)
+        self.attachments = extraction.attachments
         return _document(self.source, sha256_of_bytes(self.data), kind, extraction, reporter)
+
+    def attached(self) -> dict[str, bytes]:
+        """The bytes of the documents that a PDF carries, by their SHA-256; empty where it can't be opened again."""
+        from sharedllm_cli.documents.pdf import SecondOpinion
+
+        files = self.attachments or SecondOpinion(self.data, self.source.name, self._password).attached()[0]
+        return {file.content_hash: file.data for file in files}
 
     def _extract(self, reporter: Reporter) -> tuple[str, Extraction]:
         """The document's kind and its pages; the libraries of a format are imported only when it comes."""
@@ -166,6 +181,9 @@ def _document(source: SourceFile, content_hash: str, kind: str, extraction: Extr
         paged=extraction.paged,
         outline=extraction.outline,
         warnings=warnings,
+        metadata=extraction.metadata,
+        furniture=normalised.furniture,
+        attachments=tuple(Attachment(file.name, file.content_hash) for file in extraction.attachments),
     )
 
 
@@ -197,7 +215,7 @@ def _plain(text: str, warnings: Sequence[str]) -> Extraction:
 
 
 def _marked_up(kind: str, text: str, warnings: list[str], name: str) -> Extraction:
-    from sharedllm_cli.documents import markup
+    from sharedllm_cli.documents import markup, metadata
 
     text = text.replace("\f", "\n")
     readers = {"html": markup.from_html, "markdown": markup.from_markdown, "rst": markup.from_rst}
@@ -207,8 +225,15 @@ def _marked_up(kind: str, text: str, warnings: list[str], name: str) -> Extracti
         # The libraries stumble over some hostile or half-finished files; their source is readable text all the same.
         warnings = [*warnings, f"{name}: its markup can't be parsed, so it is read as plain text ({failure!r:.80})"]
         found = markup.MarkupText(text, ())
-    page = ExtractedPage(found.text)
-    return Extraction((page,), False, reflow=False, layout=True, outline=found.outline, warnings=tuple(warnings))
+    return Extraction(
+        (ExtractedPage(found.text),),
+        False,
+        reflow=False,
+        layout=True,
+        outline=found.outline,
+        warnings=tuple(warnings),
+        metadata=metadata.of_html(text) if kind == "html" else (),
+    )
 
 
 def _labels(pages: Sequence[ExtractedPage], printed: Sequence[str | None]) -> list[str | None]:

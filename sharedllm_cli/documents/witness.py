@@ -13,8 +13,13 @@ from collections.abc import Mapping
 from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from sharedllm_cli.documents.characters import repair
+from sharedllm_cli.documents.pages import READING_VERSION
+
+if TYPE_CHECKING:
+    from sharedllm_cli.documents.pdf_beside import Looked
 
 SECONDS = 5.0
 """So long is waited for the second extraction of a question's pages; those of docs/log/ take 0.02 s each."""
@@ -27,8 +32,9 @@ _WINDOWS = {code: bytes([code]).decode("cp1252", "ignore") or chr(code) for code
 
 
 def libraries() -> str:
-    """The libraries that extract, with their versions: others may extract otherwise."""
-    return ", ".join(f"{name} {metadata.version(name)}" for name in ("pypdf", "pypdfium2"))
+    """The libraries that extract, with their versions, and how a page is read: others may extract otherwise."""
+    versions = [f"{name} {metadata.version(name)}" for name in ("pypdf", "pypdfium2")]
+    return ", ".join([*versions, f"reading {READING_VERSION}"])
 
 
 def extract(
@@ -67,12 +73,31 @@ def answer() -> None:
     data = sys.stdin.buffer.read()
     second = SecondOpinion(data, "", asked["password"])
     for number, raw in asked["pages"].items():
-        text = second.page(int(number) - 1)
-        if text is not None and repair(text) == raw:  # this is how the page was read
-            text = _first(data, asked["password"], int(number) - 1)
+        index = int(number) - 1
+        text, around = second.page(index), _around(data, asked["password"], index)
+        if text is not None and repair(around.into(text)) == raw:  # this is how the page was read
+            first = _first(data, asked["password"], index)
+            text = None if first is None else around.into(first)
+        elif text is not None and around.items:
+            text = around.confirmed(*second.beside(index)).into(text)
         shown = None if text is None else repair(text).translate(_WINDOWS)
         sys.stdout.write(json.dumps([int(number), shown]) + "\n")
         sys.stdout.flush()
+
+
+def _around(data: bytes, password: str | None, index: int) -> Looked:
+    """What lies beside a page's text, as it was read the first time."""
+    import pypdfium2
+
+    from sharedllm_cli.documents.pdf import SecondOpinion
+    from sharedllm_cli.documents.pdf_beside import NOTHING, Beside
+
+    try:
+        with pypdfium2.PdfDocument(data, password=password) as document:
+            beside = Beside(document, SecondOpinion(data, "", password).signatures)
+            return beside.look(document[index])
+    except (pypdfium2.PdfiumError, ValueError, IndexError):
+        return NOTHING
 
 
 def _first(data: bytes, password: str | None, index: int) -> str | None:

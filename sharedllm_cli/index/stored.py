@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from sharedllm_cli import durable
-from sharedllm_cli.documents.pages import READING_VERSION, Document, OutlineEntry, Page
+from sharedllm_cli.documents.pages import READING_VERSION, Attachment, Document, OutlineEntry, Page
 from sharedllm_cli.errors import StoredIndexError
 from sharedllm_cli.index import bookkeeping, folders
 from sharedllm_cli.index.bookkeeping import (
@@ -197,6 +197,9 @@ def text_files(document: Document) -> dict[str, bytes]:
         "paged": document.paged,
         "outline": [asdict(entry) for entry in document.outline],
         "warnings": list(document.warnings),
+        "metadata": [list(fact) for fact in document.metadata],
+        "furniture": [list(span) for span in document.furniture],
+        "attachments": [[one.name, one.content_hash] for one in document.attachments],
         "reading_version": READING_VERSION,
     }
     lines = (json.dumps(asdict(page), ensure_ascii=False) + "\n" for page in document.pages)
@@ -233,6 +236,9 @@ def document_from(files: Mapping[str, bytes]) -> Document:
         paged=facts["paged"],
         outline=tuple(OutlineEntry(**entry) for entry in facts["outline"]),
         warnings=tuple(facts["warnings"]),
+        metadata=tuple((kind, value) for kind, value in facts.get("metadata", ())),
+        furniture=tuple((start, end) for start, end in facts.get("furniture", ())),
+        attachments=tuple(Attachment(name, content_hash) for name, content_hash in facts.get("attachments", ())),
     )
 
 

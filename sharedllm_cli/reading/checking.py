@@ -15,6 +15,7 @@ from time import perf_counter
 
 from sharedllm_cli.answer import SECOND_EXTRACTION, Source
 from sharedllm_cli.documents import quotes, witness
+from sharedllm_cli.documents.furniture import BETWEEN
 from sharedllm_cli.durable import sha256_of_bytes
 from sharedllm_cli.errors import ResourceError, UsageError
 from sharedllm_cli.index.store import IndexStore
@@ -32,7 +33,8 @@ def checked(
     pages: dict[tuple[str, int], str | None] = {}
     raws: dict[tuple[str, int], str] = {}
     for opened in documents:
-        numbers = sorted({source.page for source in sources if source.document == opened.name})
+        # What a file says of itself is on no page.
+        numbers = sorted({source.page for source in sources if source.document == opened.name and source.page})
         if opened.document.kind == "pdf" and numbers:
             texts = _second_pages(opened, numbers, store, password, end - perf_counter())
             pages |= {(opened.name, number): text for number, text in texts.items()}
@@ -41,7 +43,9 @@ def checked(
     for source in sources:
         text = pages.get((source.document, source.page))
         if text is not None:
-            held = quotes.verify_by(source.quote, text, raws[source.document, source.page])
+            raw = raws[source.document, source.page]
+            pieces = source.quote.split(BETWEEN) if source.place else [source.quote]
+            held = all(quotes.verify_by(piece, text, raw) for piece in pieces)
             source = replace(source, verified=held, checked=SECOND_EXTRACTION)
         found.append(source)
     return found

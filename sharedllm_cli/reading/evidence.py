@@ -13,7 +13,16 @@ from sharedllm_cli.context.tree import Span
 from sharedllm_cli.generation.prompt import PassageText
 from sharedllm_cli.reading.library import OpenDocument
 from sharedllm_cli.reading.scoring import Scored
-from sharedllm_cli.reading.sources import TokenRanges, characters, passage_text, sources, token_text
+from sharedllm_cli.reading.sources import (
+    TokenRanges,
+    characters,
+    metadata_piece,
+    metadata_source,
+    passage_text,
+    sources,
+    token_text,
+)
+from sharedllm_cli.retrieval.listings import raise_lists, yield_to_sections
 from sharedllm_cli.retrieval.passages import Passage, best_last, raise_front, rank, select
 from sharedllm_cli.retrieval.terms import words
 
@@ -34,7 +43,9 @@ class Evidence:
 
     `tokens` counts the passages' tokens; `held` are the passages as tokens, and `owners` gives for every piece the
     number of its passage. `whole`: all that may be read is here; `front`: the question is about the document itself,
-    whose first page is read whatever its words.
+    whose first page is read whatever its words. `metadata` is what the files say of themselves, for such a question:
+    its pieces belong to no passage (an owner of -1, or none). `lists`: the question asks for what lists of contents
+    hold, in words that the documents do not have, and gets these lists.
     """
 
     scored: Scored
@@ -44,6 +55,8 @@ class Evidence:
     owners: tuple[int, ...]
     whole: bool
     front: bool = False
+    metadata: tuple[Source, ...] = ()
+    lists: bool = False
 
     def kept(self, pieces: Collection[int], tokens: int) -> Evidence:
         """What is left where the prompt has room for some pieces only; `tokens` is what these have."""
@@ -57,7 +70,7 @@ class Evidence:
     def no_term_matches(self) -> bool:
         """None of the question's words occurs in documents of which the model would read passages only."""
         matches = self.scored.lexical
-        return bool(matches.terms) and not matches.matched and not self.whole and not self.front
+        return bool(matches.terms) and not matches.matched and not self.whole and not self.front and not self.lists
 
     @property
     def unfit(self) -> bool:
@@ -77,7 +90,8 @@ class EvidenceSelector:
     `allowed` bounds passages and sources to some tokens of each document (None: all). `by_words`: the scores rest on
     the question's words, so that without any of them the passages are spread over the documents; with `beginnings` they
     are the beginnings of what may be read. `front`: the question is about a document itself (its author, its title),
-    which gets its first page, however that scores.
+    which gets its first page, however that scores. `lists`: it asks for what lists of contents and indexes hold, which
+    otherwise yield to the sections that they point to.
     """
 
     def __init__(
@@ -90,6 +104,7 @@ class EvidenceSelector:
         by_words: bool = True,
         front: bool = False,
         beginnings: bool = False,
+        lists: bool = False,
     ) -> None:
         self._documents = documents
         self._scored = scored
@@ -101,13 +116,19 @@ class EvidenceSelector:
         ]
         self._readable = sum(end - first for ranges in self._allowed for first, end in ranges)
         self._by_words = by_words
-        self._in_order = by_words and not scored.lexical.matched
-        self._spread = self._in_order and not beginnings
         self._front = front and any(map(_may_read_front, self._allowed))
         self._leaves = scored.leaves
+        spans = [opened.listings for opened in documents]
+        self._lists = lists and any(spans) and not scored.lexical.matched
+        if self._lists:
+            self._leaves = raise_lists(self._leaves, self._texts, spans)
+        elif not lists:
+            self._leaves = yield_to_sections(self._leaves, scored.lexical.values, self._texts, spans)
         if self._front:
             ends = [_front_end(opened) for opened in documents]
             self._leaves = raise_front(self._leaves, self._texts, ends, budget_tokens or QUOTE_TOKENS)
+        self._in_order = by_words and not scored.lexical.matched and not self._lists
+        self._spread = self._in_order and not beginnings
         self._order = self._leaves
         if beginnings and not self._front:
             # Lower from leaf to leaf of what may be read, so that the budget goes to all documents alike.
@@ -129,7 +150,7 @@ class EvidenceSelector:
         held = read.held
         if not held:  # nothing is read word for word: the best leaves are quoted
             return sources(self._documents, self._ranked(self._select(QUOTE_TOKENS)))
-        shown = sources(self._documents, self._ranked(held))
+        shown = [*sources(self._documents, self._ranked(held)), *read.metadata][:MAX_SOURCES]
         beside = self._select(max(FOUND_TOKENS - _covered(held), 0), held)
         quotes = self._ranked([passage for passage in beside if self._matches_question(passage)])
         fresh = [quote for quote in quotes if 2 * (_covered([*held, quote]) - _covered(held)) > quote.length]
@@ -141,15 +162,31 @@ class EvidenceSelector:
         if not self._in_order and tokens < self._readable:
             found = best_last(found, self._leaves, self._texts)
         pieces = [passage_text(self._documents[passage.document], passage) for passage in found]
+        # A PDF's is as often its program's as its author's: what the page says stands nearer to the question.
+        described = self._described(found)
+        first = [metadata_piece(*one) for one in described if one[0].document.kind == "pdf"]
+        last = [metadata_piece(*one) for one in described if one[0].document.kind != "pdf"]
         return Evidence(
             self._scored,
-            [piece for own in pieces for piece in own],
+            [*first, *(piece for own in pieces for piece in own), *last],
             tokens,
             tuple(found),
-            tuple(place for place, own in enumerate(pieces) for _ in own),
+            (*(-1 for _ in first), *(place for place, own in enumerate(pieces) for _ in own)),
             tokens >= self._readable,
             self._front,
+            tuple(metadata_source(*one) for one in described),
+            self._lists,
         )
+
+    def _described(self, found: Sequence[Passage]) -> list[tuple[OpenDocument, float]]:
+        """The documents of the passages whose files say something of themselves, where the question is about that.
+
+        With each the score of the best leaf: what a file says is as good.
+        """
+        best = max((float(values.max(initial=0.0)) for values in self._leaves), default=0.0)
+        places = sorted({passage.document for passage in found}) if self._front else []
+        told = [self._documents[place] for place in places if self._documents[place].document.metadata]
+        return [(opened, best) for opened in told[:MAX_SOURCES]]
 
     def _matches_question(self, passage: Passage) -> bool:
         """Whether a passage concerns the question: by its words, or by its score where words do not count."""

@@ -7,23 +7,24 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from functools import cached_property
+from dataclasses import dataclass, field, replace
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
 from sharedllm_cli.answer import NotRead
 from sharedllm_cli.config import TreeConfig
 from sharedllm_cli.documents import readers
-from sharedllm_cli.documents.pages import Document
+from sharedllm_cli.documents.pages import Attachment, Document
 from sharedllm_cli.documents.readers import Probe
-from sharedllm_cli.documents.sources import expand, told
+from sharedllm_cli.documents.sources import SourceFile, expand, told
 from sharedllm_cli.errors import DocumentError, SharedLLMError
 from sharedllm_cli.index.leaves import Leaves, build_leaves
 from sharedllm_cli.index.manifest import LeavesKey, text_hash
 from sharedllm_cli.index.store import IndexStore
 from sharedllm_cli.index.stored import StoredDocument
 from sharedllm_cli.progress import Reporter
+from sharedllm_cli.retrieval.listings import listings
 from sharedllm_cli.retrieval.sections import Heading, Titled, headings
 
 KEPT_BYTES = 1 << 26
@@ -35,7 +36,7 @@ class OpenDocument:
     """A document ready to be asked: its text and pages, its leaves, and where its index lies.
 
     `text_hit` is True where text and leaves were found on disk, so that the file was hashed but not parsed. `data` are
-    the file's bytes where it was just read.
+    the file's bytes where it was just read. `attached`: it is no file of its own, but carried by another document.
     """
 
     document: Document
@@ -44,6 +45,7 @@ class OpenDocument:
     text_hit: bool
     index_path: Path
     data: bytes | None = field(default=None, repr=False, compare=False)
+    attached: bool = False
 
     @property
     def name(self) -> str:
@@ -80,6 +82,11 @@ class OpenDocument:
     @property
     def pages_without_text(self) -> tuple[int, ...]:
         return self.document.pages_without_text
+
+    @cached_property
+    def listings(self) -> list[tuple[int, int]]:
+        """The spans of the document's lists of contents and figures and of its index, in characters."""
+        return listings(self.document.text)
 
     @cached_property
     def titled(self) -> Titled:
@@ -173,15 +180,18 @@ class Shelf:
             self._reporter.warn(told(argument, files))
         by_content: dict[str, OpenDocument] = {}
         for source in sources:
+            probe = self._probes.pop(source, None) or self._store.probe(source, self._password)
             try:
-                probe = self._probes.pop(source, None) or self._store.probe(source, self._password)
                 opened = by_content.get(probe.content_hash) or self._open_one(probe, reindex=reindex)
             except DocumentError as failure:
                 library.failures.append((source.name, failure))
+                # A portfolio's cover may have no text of its own.
+                self._open_attached(probe, probe.attachments, library, by_content, reindex=reindex)
                 continue
             twin = by_content.setdefault(opened.content_hash, opened)
             if (twin.name, twin.path) == (source.name, _text(source.path)):
                 library.documents.append(opened)
+                self._open_attached(probe, opened.document.attachments, library, by_content, reindex=reindex)
             else:
                 if source.path is not None:
                     self._store.seen_too(twin.content_hash, str(source.path))
@@ -189,6 +199,39 @@ class Shelf:
         if not library.documents:
             raise library.failures[0][1]
         return library
+
+    def _open_attached(
+        self,
+        outer: Probe,
+        attachments: Sequence[Attachment],
+        library: Library,
+        by_content: dict[str, OpenDocument],
+        *,
+        reindex: bool,
+    ) -> None:
+        """Open what a document carries as documents of their own, named `outer.pdf › inner.pdf`; one level deep."""
+        for file in attachments:
+            source = SourceFile(f"{outer.source.name} › {file.name}", None)
+            if file.content_hash in by_content:
+                self._reporter.note(
+                    f"{source.name} has the same content as {by_content[file.content_hash].name} and is read once"
+                )
+                continue
+            probe = Probe(
+                source,
+                password=self._password,
+                content_hash=file.content_hash,
+                load=partial(_attached, outer, file.content_hash),
+            )
+            try:
+                opened = replace(self._open_one(probe, reindex=reindex), attached=True)
+            except DocumentError as failure:
+                self._reporter.warn(f"{failure.message}: the attachment is not read")
+                continue
+            by_content[opened.content_hash] = opened
+            library.documents.append(opened)
+            if inner := [one.name for one in opened.document.attachments]:
+                self._reporter.warn(f"attachments not read in {source.name}: {', '.join(inner)}")
 
     def _open_one(self, probe: Probe, *, reindex: bool) -> OpenDocument:
         """Open a document from what is stored of it, or anew where nothing is or with `reindex`."""
@@ -242,6 +285,14 @@ class Shelf:
 
     def _leaves_key(self, document: Document) -> LeavesKey:
         return LeavesKey(text_hash(document), self._tokenizer_hash, self._tree)
+
+
+def _attached(outer: Probe, content_hash: str) -> bytes:
+    """The bytes of one attachment; DocumentError where the file no longer holds it."""
+    data = outer.attached().get(content_hash)
+    if data is None:
+        raise DocumentError(f"{outer.source.name} no longer holds an attachment that it had", hint="ask with --reindex")
+    return data
 
 
 def _text(path: Path | None) -> str | None:

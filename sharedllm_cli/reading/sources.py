@@ -6,15 +6,16 @@ Knows opened documents and numbers; no model.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
 
-from sharedllm_cli.answer import Source, part_words
+from sharedllm_cli.answer import FILE_METADATA, Source, part_words
 from sharedllm_cli.config import MAX_SOURCES
-from sharedllm_cli.documents import quotes
-from sharedllm_cli.documents.pages import PageRange, Spans, resolve
+from sharedllm_cli.documents import furniture, metadata, quotes
+from sharedllm_cli.documents.furniture import BETWEEN
+from sharedllm_cli.documents.pages import Document, PageRange, Spans, resolve
 from sharedllm_cli.errors import UsageError
 from sharedllm_cli.generation.nearness import Nearness
 from sharedllm_cli.generation.prompt import PassageText
@@ -25,6 +26,7 @@ from sharedllm_cli.retrieval.passages import Passage
 _PAGE_NUMBER = re.compile(r"[\divxlc]+", re.IGNORECASE)
 """All that a quote has on the other side of a page break, where it is no more than the page's number."""
 
+_NOUNS = {"epub": "book", "html": "page"}
 UNQUOTED_SUPPORT = 2
 """An answer in other words than the document's rests on the best passages, this many of them."""
 TokenRanges = list[tuple[int, int]]
@@ -125,6 +127,30 @@ def passage_text(opened: OpenDocument, passage: Passage) -> list[PassageText]:
     return pieces
 
 
+def metadata_source(opened: OpenDocument, score: float) -> Source:
+    """What a document's file says of itself, as a source."""
+    return Source(
+        document=opened.name,
+        page=0,
+        page_label=None,
+        quote=metadata.words(opened.document.metadata),
+        verified=True,
+        score=round(score, 4),
+        chunk=0,
+        level=0,
+        node=0,
+        paged=opened.paged,
+        pages=opened.pages,
+        place=FILE_METADATA,
+    )
+
+
+def metadata_piece(opened: OpenDocument, score: float) -> PassageText:
+    """The same as it stands in the prompt."""
+    noun = _NOUNS.get(opened.document.kind, "document")
+    return PassageText(opened.name, None, None, metadata.sentences(opened.document.metadata, noun), score)
+
+
 def sources(
     documents: Sequence[OpenDocument],
     ranked: Sequence[Passage],
@@ -146,9 +172,11 @@ def sources(
         node = opened.leaves.leaf_node(passage.best_leaf)
         start, end = characters(opened, passage.first_token, passage.end_token)
         spans = opened.document.page_spans(start, end)
-        quotes_of = [(page, first, opened.document.text[first:last]) for page, first, last in spans]
+        quotes_of = [
+            (page, *piece) for page, first, last in spans for piece in _told_apart(opened.document, first, last)
+        ]
         alone = len(quotes_of) == 1
-        for page, first, text in quotes_of:
+        for page, first, text, place in quotes_of:
             quote = text.strip()
             if not quote or (not alone and _PAGE_NUMBER.fullmatch(quote)) or len(found) == limit:
                 continue
@@ -158,7 +186,7 @@ def sources(
                     page=page.counted,
                     page_label=page.label,
                     quote=quote,
-                    verified=quotes.verify(quote, page.raw),
+                    verified=quotes.verify_apart(quote, page.raw, BETWEEN) if place else quotes.verify(quote, page.raw),
                     score=round(passage.score, 4),
                     chunk=node.chunk,
                     level=node.level,
@@ -170,6 +198,24 @@ def sources(
                     part=page.part,
                     part_title=page.part_title,
                     pages=opened.pages,
+                    place=place,
                 )
             )
     return found
+
+
+def _told_apart(document: Document, start: int, end: int) -> Iterator[tuple[int, str, str | None]]:
+    """A stretch of a page as text, and as the heads and feet that are kept in it: start, words, and these' places.
+
+    A head is quoted whole, without the words that say where it stands.
+    """
+    for first, last in document.furniture:
+        if last <= start or end <= first:
+            continue
+        if start < first:
+            yield start, document.text[start:first], None
+        place, words = furniture.parsed(document.text[first:last]) or (None, document.text[first:last])
+        yield first, words, place
+        start = last
+    if start < end:
+        yield start, document.text[start:end], None

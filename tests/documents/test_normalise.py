@@ -103,6 +103,24 @@ def test_surrogate_pairs_become_their_character() -> None:
         ("it was high-\nlevel work, as high-level as any", "it was high-level work, as high-level as any"),
         ("they co-\noperate, we cooperate", "they cooperate, we cooperate"),
         ("Straßen-\nbahn", "Straßenbahn"),
+        ("a 12-\nmonth lease", "a 12-month lease"),
+        ("the X-\nray of it", "the X-ray of it"),
+        ("by e-\nmail only", "by e-mail only"),
+        ("in the mid-\n1920s", "in the mid-1920s"),
+        ("a COVID-\n19 ward", "a COVID-19 ward"),
+        ("of non-\nEU states", "of non-EU states"),
+        ("a DNA-\nbased test", "a DNA-based test"),
+        ("a PhD-\nstudent", "a PhD-student"),
+        ("a 3D-\nprinted cup", "a 3D-printed cup"),
+        ("Anna Meyer-\nSchmidt", "Anna Meyer-Schmidt"),
+        ("Intel-\nligence came", "Intelligence came"),
+        ("at https://harl.example/harbour-\nrules today", "at https://harl.example/harbour-rules today"),
+        ("see harbour-\nrules.html for it", "see harbour-rules.html for it"),
+        ("from ida-\ncrane@harl.example now", "from ida-crane@harl.example now"),
+        ("under www.harl-\nweir.example now", "under www.harl-weir.example now"),
+        ("the long-\nterm plan and any long-term plan", "the long-term plan and any long-term plan"),
+        ("said intel-\nligence. Then", "said intelligence. Then"),
+        ("he and/or intel-\nligence", "he and/or intelligence"),
     ],
 )
 def test_words_broken_at_line_ends(raw: str, joined: str) -> None:
@@ -154,6 +172,20 @@ def test_a_word_broken_by_the_page_break_is_joined() -> None:
     found = normalise(["The word is hyphen-", "ated over two pages."])
     assert found.text == "The word is hyphenated over two pages."
     assert found.text[slice(*found.spans[1])] == "ated over two pages."
+
+
+@pytest.mark.parametrize(
+    ("raw", "joined"),
+    [
+        ("The lighthouse3\r\n was built.", "The lighthouse3 was built."),
+        ("of lime4\r\n, and the keeper", "of lime4, and the keeper"),
+        ("of lime.*\n The keeper", "of lime.* The keeper"),
+        ("1\r\n See the annex.", "1 See the annex."),
+        ("in 1904\r\n the keeper", "in 1904\nthe keeper"),
+    ],
+)
+def test_pieces_behind_a_raised_sign_go_on_in_their_line(raw: str, joined: str) -> None:
+    assert normalise([raw]).text == joined
 
 
 def test_pages_that_do_not_run_on_are_apart() -> None:

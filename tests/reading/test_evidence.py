@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from open_documents import opened, scored
 
+from sharedllm_cli.answer import FILE_METADATA
 from sharedllm_cli.reading.evidence import Evidence, EvidenceSelector, tokens_read
 
 TITLE = "The Ledger of Kessel. By Jane Roe. Harbour Press, 1907.\n\n"
@@ -64,6 +65,26 @@ def test_a_first_page_that_may_not_be_read_is_not_read() -> None:
     assert "Jane Roe" not in words(chosen)
     assert not chosen.front
     assert {source.page for source in selector.sources(chosen)} == {2}
+
+
+def test_what_a_file_says_of_itself_answers_questions_about_the_document_alone() -> None:
+    book = opened([HARBOUR, BEES])
+    facts = (("author", "Ida Crane"), ("published", "2016"))
+    described = replace(book, document=replace(book.document, kind="epub", metadata=facts))
+    question = "Who is the author?"
+    selector = EvidenceSelector([described], scored(question, described), 300, front=True)
+    chosen = selector.best()
+    assert "The author is Ida Crane" in chosen.passages[-1].text, "right before the question"
+    source = next(source for source in selector.sources(chosen) if source.place == FILE_METADATA)
+    assert (source.quote, source.page) == ("author Ida Crane; published 2016", 0)
+    kept = chosen.kept(range(1, len(chosen.passages)), 200)
+    assert kept.metadata == chosen.metadata
+    other = EvidenceSelector([described], scored("Where do the bees fly?", described), 300)
+    assert "Ida Crane" not in words(other.best())
+    made = replace(described, document=replace(described.document, kind="pdf"))
+    first = EvidenceSelector([made], scored(question, made), 300, front=True).best()
+    assert "Ida Crane" in first.passages[0].text, "a PDF's page stands nearer to the question"
+    assert first.kept(range(1, len(first.passages)), 200).held == first.held
 
 
 def test_evidence_stays_within_its_budget_and_says_when_it_is_everything() -> None:

@@ -95,7 +95,7 @@ class Conversation:
     def session(self) -> Session:
         """What is kept of this conversation."""
         return Session(
-            documents=[*map(saved, self.library.documents), *self.absent],
+            documents=[*(saved(one) for one in self.library.documents if not one.attached), *self.absent],
             turns=list(self.turns),
             settings=to_save(self.engine.settings, self.defaults),
             pages=None if self.pages is None else str(self.pages),

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from sharedllm_cli.answer import SECOND_EXTRACTION, Answer, AnswerSentence, Source, part_words
+from sharedllm_cli.answer import FILE_METADATA, SECOND_EXTRACTION, Answer, AnswerSentence, Source, part_words
 from sharedllm_cli.cli.terminal.console import Console, harmless, one_line
 from sharedllm_cli.cli.terminal.tables import duration, number_of, page_list
 from sharedllm_cli.config import MAX_SOURCES
@@ -189,8 +189,12 @@ def place_text(source: Source, *, several: bool) -> list[Text | str | tuple[str,
     parts: list[Text | str | tuple[str, str]] = []
     if several or not source.paged:
         parts += [(one_line(source.document), "bold"), "  "]
+    if source.place == FILE_METADATA:
+        return [*parts, ("from the file's metadata", "dim")]
     if source.paged:
         parts += [(page_text(source), "bold"), "  "]
+    if source.place:
+        parts += [(one_line(source.place), "bold"), "  "]
     parts.append(_held(source))
     if source.heading and source.heading != source.part_title:
         parts += ["  ", (one_line(source.heading), "italic")]
