@@ -23,7 +23,8 @@ from lxml import etree
 
 from sharedllm_cli.documents import markup
 from sharedllm_cli.documents.characters import decode
-from sharedllm_cli.documents.markup import PAGE_MARK, MarkupText
+from sharedllm_cli.documents.html_text import PAGE_MARK
+from sharedllm_cli.documents.markup import MarkupText
 from sharedllm_cli.documents.pages import ExtractedPage, Extraction, OutlineEntry
 from sharedllm_cli.errors import DocumentError
 
@@ -91,7 +92,7 @@ class _Book:
             try:
                 text, remarks = decode(self._read(member), f"{self.name}, {member}")
                 warnings += remarks
-                found = markup.from_html(text, print_pages=marks.get(member, {}))
+                found = markup.from_xhtml(text, print_pages=marks.get(member, {}))
             except (_DamagedMemberError, etree.LxmlError):
                 warnings.append(f"{self.name}: part {number} ({member}) is missing or damaged")
                 found = markup.MarkupText("", ())
