@@ -82,13 +82,18 @@ class _Book:
 
     def extract(self) -> Extraction:
         package = self._package()
-        self._refuse_protected(package)
+        locked = self._locked(package)
         titles = self._titles(package)
         marks = self._print_pages(package)
         pages: list[ExtractedPage] = []
         label: str | None = None
         warnings: list[str] = []
         for number, member in enumerate(package.spine, 1):
+            if member in locked:
+                warnings.append(f"{self.name}: part {number} ({member}) is encrypted and is not read")
+                pages.append(ExtractedPage("", part=number))
+                label = None
+                continue
             try:
                 text, remarks = decode(self._read(member), f"{self.name}, {member}")
                 warnings += remarks
@@ -156,14 +161,19 @@ class _Book:
             raise DocumentError(f"{self.name} is a damaged epub: it lists no chapters", hint="download it again")
         return _Package(spine, navigation, ncx)
 
-    def _refuse_protected(self, package: _Package) -> None:
+    def _locked(self, package: _Package) -> frozenset[str]:
+        """The parts that are encrypted, and no more than obfuscated fonts. Raises DocumentError where all are."""
         if "META-INF/encryption.xml" not in self.archive.namelist():
-            return
+            return frozenset()
+        locked: set[str] = set()
         for entry in self._xml("META-INF/encryption.xml").iter("{*}EncryptedData"):
             method = next((_attribute(item, "Algorithm") for item in entry.iter("{*}EncryptionMethod")), "")
             members = {unquote(_attribute(item, "URI")) for item in entry.iter("{*}CipherReference")}
-            if method not in _FONT_OBFUSCATION and members & set(package.spine):
-                raise DocumentError(f"{self.name} is copy-protected (DRM), so its text can't be read")
+            if method not in _FONT_OBFUSCATION:
+                locked |= members & set(package.spine)
+        if locked == set(package.spine):
+            raise DocumentError(f"{self.name} is copy-protected (DRM), so its text can't be read")
+        return frozenset(locked)
 
     def _titles(self, package: _Package) -> list[tuple[str, int, str]]:
         """The table of contents as (title, level, member); empty where there is none, or a damaged one."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 
 from bs4 import Tag
 from bs4.element import NavigableString
@@ -42,6 +43,22 @@ SHORT_WORDS = 3
 """Characters of a picture that stands for a sign."""
 MOST_SPANNED = 65_534
 """Rows that a merged cell may reach into (HTML's own bound)."""
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What is found of a page before it is written, so that no element is searched twice: ids of elements.
+
+    `layout` hold more than a table's cell does; so do those with `lists`, unless the table is `headed`. `linked` hold a
+    link; `formulas` hold one. `lang` is the page's own.
+    """
+
+    layout: frozenset[int]
+    lists: frozenset[int]
+    headed: frozenset[int]
+    linked: frozenset[int]
+    formulas: frozenset[int]
+    lang: str = ""
 
 
 def is_struck_out(tag: Tag) -> bool:

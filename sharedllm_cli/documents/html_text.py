@@ -10,10 +10,12 @@ import re
 from dataclasses import dataclass, field
 
 from bs4 import Tag
+from bs4.element import NavigableString
 
 from sharedllm_cli.documents import raised
 from sharedllm_cli.documents.html_elements import (
     MOST_SPANNED,
+    Facts,
     following,
     is_apart,
     is_numerator,
@@ -46,20 +48,9 @@ PAGE_MARK = "\0"
 """Stands in the text where a page of a print edition begins; nothing else of a text's is this character."""
 DEEPEST_INDENT = 20
 """Levels of a nested list that are indented: below, the lines of a hostile page would be nothing but white space."""
+LONGEST_RAISED = 500
+"""Characters that are looked at as one raised text."""
 STRUCK_OUT = "[struck out: "
-
-
-@dataclass(frozen=True)
-class Facts:
-    """What is found of a page before it is written, so that no element is searched twice: ids of elements.
-
-    `layout` hold more than a table's cell does; `linked` hold a link; `formulas` hold one. `lang` is the page's own.
-    """
-
-    layout: frozenset[int]
-    linked: frozenset[int]
-    formulas: frozenset[int]
-    lang: str = ""
 
 
 @dataclass
@@ -74,6 +65,7 @@ class _Row:
 @dataclass
 class _Table:
     rows: TableRows = field(default_factory=TableRows)
+    headed: bool = False
     head: bool = False
     row: _Row | None = None
 
@@ -202,7 +194,8 @@ class Writer:
 
     def _leave_abbreviation(self, tag: Tag) -> None:
         """The full words stand once, where the short ones are first."""
-        short, full = (" ".join(text.split()) for text in (tag.get_text(), str(tag.get("title", ""))))
+        own = "".join(str(child) for child in tag.children if isinstance(child, NavigableString))
+        short, full = (" ".join(text.split()) for text in (own, str(tag.get("title", ""))))
         if full and short and full.casefold() != short.casefold() and (short, full) not in self._explained:
             self._explained.add((short, full))
             if self._heading is None:
@@ -212,7 +205,7 @@ class Writer:
 
     def _end_script(self, tag: Tag, kind: str) -> None:
         lines, place = self._scripts.pop()
-        if lines != len(self._lines) or place > len(self._line) or self._pre:
+        if lines != len(self._lines) or place > len(self._line) or self._pre or self._is_long(place):
             return
         inner = "".join(self._line[place:])
         del self._line[place:]
@@ -235,6 +228,15 @@ class Writer:
         if written:
             self._line.append(PAGE_MARK * pages + written)
 
+    def _is_long(self, place: int) -> bool:
+        """Whether the line has more from a piece on than a raised text can be, each piece looked at a few times."""
+        length = 0
+        for number in range(place, len(self._line)):
+            length += len(self._line[number])
+            if length > LONGEST_RAISED:
+                return True
+        return False
+
     def _before(self, start: int = 0) -> str:
         """The last characters of the line, as far back as a raised text looks; in a cell those of the cell."""
         if self._tables and self._tables[-1].row is not None and self._in_cell():
@@ -255,7 +257,7 @@ class Writer:
         return bool(self._cells) and self._cells[-1]
 
     def _enter_table(self, tag: Tag) -> None:
-        self._tables.append(_Table())
+        self._tables.append(_Table(headed=id(tag) in self.facts.headed))
         self._cells.append(False)
 
     def _leave_table(self, tag: Tag) -> None:
@@ -278,7 +280,8 @@ class Writer:
             return
         table = self._tables[-1]
         cells = [child for child in tag.children if isinstance(child, Tag) and child.name in ("td", "th")]
-        whole = not any(id(cell) in self.facts.layout for cell in cells)
+        kinds = (self.facts.layout,) if table.headed else (self.facts.layout, self.facts.lists)
+        whole = not any(id(cell) in kind for cell in cells for kind in kinds)
         table.row = _Row(head=table.head) if whole else None
         if not whole:
             self._lines += table.rows.skip()

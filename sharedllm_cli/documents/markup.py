@@ -16,7 +16,8 @@ from bs4 import BeautifulSoup, Tag
 from bs4.element import CData, NavigableString, PageElement
 from lxml import etree
 
-from sharedllm_cli.documents.html_text import HEADINGS, PAGE_MARK, WHOLE, Facts, Writer
+from sharedllm_cli.documents.html_elements import Facts
+from sharedllm_cli.documents.html_text import HEADINGS, PAGE_MARK, WHOLE, Writer
 from sharedllm_cli.documents.pages import OutlineEntry
 
 
@@ -25,9 +26,8 @@ def _names(names: str) -> frozenset[str]:
 
 
 _DROPPED = _names("script style nav noscript template iframe object embed canvas button datalist head rt rp")
-# A cell with one of these inside is layout, not a table's cell; lists are, unless the table has headings of its own.
+# A cell with one of these inside is layout, not a table's cell.
 _NOT_IN_CELLS = ["table", "pre", *sorted(HEADINGS)]
-_LISTS = ["ul", "ol"]
 _SPACES = re.compile(r"\s+")
 _UNSEEN = re.compile(r"display\s*:\s*none|visibility\s*:\s*hidden", re.IGNORECASE)
 _DECLARATION = re.compile(r"\s*<\?xml[^>]*\?>|\A\ufeff")
@@ -155,14 +155,12 @@ def is_page_mark(tag: Tag) -> bool:
 
 
 def _facts(soup: BeautifulSoup) -> Facts:
-    headed = _around(soup.find_all(["th", "caption"]))
-    bare = (
-        inner for inner in soup.find_all(_LISTS) if (table := inner.find_parent("table")) and id(table) not in headed
-    )
     root = soup.find("html")
     lang = str(root.get("lang") or root.get("xml:lang") or "") if isinstance(root, Tag) else ""
     return Facts(
-        layout=_around(soup.find_all(_NOT_IN_CELLS)) | _around(bare),
+        layout=_around(soup.find_all(_NOT_IN_CELLS)),
+        lists=_around(soup.find_all(["ul", "ol"])),
+        headed=_around(soup.find_all(["th", "caption"])),
         linked=_around(soup.find_all("a")),
         formulas=_around(soup.find_all("math")),
         lang=lang,
