@@ -173,11 +173,21 @@ class Engine:
         *,
         history: Sequence[Turn] = (),
         pages: Pages = None,
+        section: str | None = None,
     ) -> Iterator[str | Answer]:
         """Answer a question: pieces of text as they come, then one `Answer`. Closing the iterator stops the answer.
 
-        `pages` bounds what is read, as `--pages` takes it, or the first and the last page as counted.
+        `pages` bounds what is read, as `--pages` takes it, or the first and the last page as counted; `section` does,
+        as `--section` takes it.
         """
-        asked = Question.of(question, library.documents, self.shared, self.settings, history=history, pages=pages)
+        asked = Question.of(
+            question,
+            library.documents,
+            self.shared,
+            self.settings,
+            history=history,
+            pages=pages,
+            section=section,
+        )
         pipeline = Pipeline(asked, library, self.shared, self.trees, self.store, self.reporter)
         yield from pipeline.run(Timing(load_s=self._load_seconds, read_s=library.read_seconds))

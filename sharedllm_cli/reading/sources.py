@@ -46,6 +46,15 @@ def characters(opened: OpenDocument, first_token: int, end_token: int) -> tuple[
     return start, start + len(words.strip())
 
 
+def passage_at(opened: OpenDocument, document: int, start: int, end: int) -> Passage:
+    """The passage of some characters of a document, `document` its place in the question; at least one token."""
+    leaves = opened.leaves
+    first = min(int(np.searchsorted(leaves.tokens.ends, start, side="right")), leaves.token_count - 1)
+    stop = int(np.searchsorted(leaves.tokens.starts, end))
+    leaf = int(np.searchsorted(leaves.leaf_spans[:, 0], first, side="right")) - 1
+    return Passage(document, first, max(stop, first + 1), 0.0, max(leaf, 0))
+
+
 def page_tokens(opened: OpenDocument, spans: Spans) -> TokenRanges:
     """The tokens on some pages; no range where they hold no text."""
     pages, starts = opened.document.pages, opened.leaves.tokens.starts
