@@ -30,6 +30,7 @@ class Source:
     `checked` says against what `verified` holds: another library's extraction of the page (`SECOND_EXTRACTION`), or the
     text that was read (`OWN_TEXT`). Of a format with parts, as an epub, `part` and `part_title` name the one in which
     the passage stands, `page` is its number too, and `page_label` the page of the print edition where the book has it.
+    `columns` is the heading of the table whose rows are quoted, where the quote begins below it.
     """
 
     document: str
@@ -49,6 +50,7 @@ class Source:
     part: int | None = None
     part_title: str | None = None
     pages: int = 0
+    columns: str | None = None
 
 
 @dataclass(frozen=True)

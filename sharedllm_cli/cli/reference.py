@@ -38,7 +38,7 @@ What `sharedllm ask --json` prints, and `chat --json` on a line for every answer
 {"question": "…", "answer": "…",
  "sources": [{"document": "book.pdf", "page": 12, "page_label": "xii", "quote": "…", "verified": true, "score": 0.83,
               "chunk": 3, "level": 3, "node": 5, "read": true, "supports": true, "heading": "…",
-              "checked": "second extraction", "part": null, "part_title": null}],
+              "checked": "second extraction", "part": null, "part_title": null, "columns": null}],
  "coverage": {"tokens": 131072, "tokens_read": 384, "chunks": 256, "pages": 310, "pages_without_text": [4]},
  "tree": {"preserved_nodes": 0, "kept_keys": 0, "ratio": null, "policy": "hybrid"},
  "answered": true, "reason": null, "route": "passages", "matches": null,
@@ -62,6 +62,7 @@ What `sharedllm ask --json` prints, and `chat --json` on a line for every answer
   `read`: the model had read the passage when it answered. `heading` is the nearest one above, null where the document
   has no outline. `page` counts from 1, `page_label` is as printed. `chunk`, `level` and `node` are
   its place in the tree.
+- `columns` is the heading of the table whose rows are quoted, where the quote begins below it; else null.
 - An epub has parts instead of pages: `part` counts its files in reading order, `part_title` is as in the table of
   contents, `page` is the part's number too, and `page_label` is a page of the print edition, if the book marks them.
 - `verified` tells whether the quote was found in the text that `checked` names. `second extraction`: the text that
