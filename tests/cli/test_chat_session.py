@@ -294,7 +294,7 @@ BAD: dict[str, Any] = {
     "empty": b"",
     "list": [1],
     "foreign": {"format": "another"},
-    "later": content() | {"version": 3},
+    "later": content() | {"version": 4},
     "no version": content() | {"version": None},
     "turn": content() | {"turns": [{"question": 1, "answer": ""}]},
     "no answer": content() | {"turns": [{"question": "x"}]},

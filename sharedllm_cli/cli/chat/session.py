@@ -70,8 +70,8 @@ class Session:
     turns: list[SavedTurn]
     settings: dict[str, Any] = field(default_factory=dict)
     pages: str | None = None
-    section: str | None = None
     saved: str = ""
+    section: str | None = None
 
     def when(self) -> str:
         """When it was saved, to the minute, in the user's own time."""
