@@ -183,7 +183,7 @@ def _page_place(asked: Asked, pages: str, documents: Sequence[OpenDocument], res
         if first is None and found[-1]:
             low, high = resolved.spans[0]
             first = number, opened.document.pages[low - 1].start, opened.document.pages[high - 1].end
-            remarks += [resolved.remark.removeprefix("--pages ")] if resolved.remark else []
+            remarks += [resolved.remark.removeprefix(f"--pages {pages}: ")] if resolved.remark else []
     if first is None:
         return None
     remark = "; ".join([f"only {PageRange.parse(pages).words} is read for this question", *remarks])
@@ -252,7 +252,8 @@ def section_remarks(wanted: str, documents: Sequence[OpenDocument]) -> list[str]
     if len(titles) == 1 and titles[0].casefold() == wanted.strip().casefold():
         return []
     shown = "; ".join(f"“{title}”" for title in dict.fromkeys(titles[:5]))
-    return [f"--section {wanted.strip()}: {shown}{' and others' if len(titles) > 5 else ''} read"] if titles else []
+    verb = "and others are" if len(titles) > 5 else "are" if len(titles) > 1 else "is"
+    return [f"--section {wanted.strip()}: {shown} {verb} read"] if titles else []
 
 
 def _page_words(page: Page, opened: OpenDocument) -> str:

@@ -48,6 +48,8 @@ _NO_HEADING = re.compile(r"(?:\.\.\.|…|\s\.\s).*\d\s*$|[,;]\s*$|[^.]{60,}\.\s*
 _ROMAN = {"i": 1, "v": 5, "x": 10, "l": 50, "c": 100}
 UNNUMBERED = 9
 """Levels by which lines that look like headings lie below the numbered ones."""
+MOST_COMPARED, MOST_WORDS = 500, 12
+"""Titles, and words of each, that a name is compared with."""
 MOST_NEAR = 5
 """Names of parts that are offered where none matches."""
 
@@ -101,11 +103,14 @@ def find(wanted: str, document: Titled, *, exact: bool = False) -> list[Part]:
 
 def near_names(wanted: str, documents: Sequence[Titled]) -> list[str]:
     """The titles nearest to a name that no part has, else the first ones."""
-    titles = list(dict.fromkeys(part.title.strip() for document in documents for part in parts(document)))
-    by_plain = {_plain(title): title for title in titles}
-    near = difflib.get_close_matches(_plain(wanted), by_plain, n=MOST_NEAR, cutoff=0.5)
-    shared = [title for title in titles if set(_plain(title).split()) & set(_plain(wanted).split())]
-    return list(dict.fromkeys([*(by_plain[name] for name in near), *shared, *titles]))[:MOST_NEAR]
+    titles = dict.fromkeys(part.title.strip() for document in documents for part in parts(document))
+    sought = _plain(wanted)
+
+    def likeness(title: str) -> float:
+        plain = _plain(title)
+        return max(difflib.SequenceMatcher(None, sought, word).ratio() for word in (plain, *plain.split()[:MOST_WORDS]))
+
+    return sorted(list(titles)[:MOST_COMPARED], key=lambda title: -likeness(title))[:MOST_NEAR]
 
 
 def address_in(text: str) -> re.Match[str] | None:

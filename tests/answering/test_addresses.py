@@ -102,7 +102,7 @@ def test_other_questions_name_no_place(question: str) -> None:
 def test_sections_by_name() -> None:
     (ranges,) = section_tokens("weir", [BOOK])
     assert read(ranges) == "Chapter 2: The weir Eels pass at night. Guests stay away."
-    assert section_remarks("weir", [BOOK]) == ["--section weir: “Chapter 2: The weir” read"]
+    assert section_remarks("weir", [BOOK]) == ["--section weir: “Chapter 2: The weir” is read"]
     assert section_remarks("glossary", [BOOK]) == []
     with pytest.raises(UsageError, match="no heading is like 'glosary'") as problem:
         section_tokens("glosary", [BOOK])
