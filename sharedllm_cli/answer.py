@@ -34,6 +34,7 @@ class Source:
     `checked` says against what `verified` holds: another library's extraction of the page (`SECOND_EXTRACTION`), or the
     text that was read (`OWN_TEXT`). Of a format with parts, as an epub, `part` and `part_title` name the one in which
     the passage stands, `page` is its number too, and `page_label` the page of the print edition where the book has it.
+    `columns` is the heading of the table whose rows are quoted, where the quote begins below it.
 
     `place` says where the words stand if that is not a page's text: `FILE_METADATA`, which is on no page (`page` is 0),
     or the head or foot of some pages (`head of pages 1 to 5`).
@@ -57,6 +58,7 @@ class Source:
     part_title: str | None = None
     pages: int = 0
     place: str | None = None
+    columns: str | None = None
 
 
 @dataclass(frozen=True)

@@ -203,14 +203,24 @@ class Engine:
         *,
         history: Sequence[Turn] = (),
         pages: Pages = None,
+        section: str | None = None,
     ) -> Iterator[str | AnswerSentence | Answer]:
         """Answer a question: pieces of text as they come, then one `Answer`. Closing the iterator stops the answer.
 
         Of several sentences each comes behind its last word, too, with the numbers of the sources that it rests on.
 
-        `pages` bounds what is read, as `--pages` takes it, or the first and the last page as counted.
+        `pages` bounds what is read, as `--pages` takes it, or the first and the last page as counted; `section` does,
+        as `--section` takes it.
         """
-        asked = Question.of(question, library.documents, self.shared, self.settings, history=history, pages=pages)
+        asked = Question.of(
+            question,
+            library.documents,
+            self.shared,
+            self.settings,
+            history=history,
+            pages=pages,
+            section=section,
+        )
         pipeline = Pipeline(asked, library, self.shared, self.trees, self.store, self.reporter)
         for piece in pipeline.run(Timing(load_s=self._load_seconds, read_s=library.read_seconds)):
             if isinstance(piece, Answer) and piece.route and Route(piece.route).asks_model:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from sharedllm_cli.answer import Source
+from sharedllm_cli.answering.addresses import Asked
 from sharedllm_cli.answering.question import Question
 from sharedllm_cli.answering.routing import Route
 from sharedllm_cli.answering.wording import asks_what_is_reported
@@ -25,11 +26,12 @@ from sharedllm_cli.reading.sentences import (
     mentions,
     nearest_sentence,
 )
-from sharedllm_cli.reading.sources import characters, sources, supporting_first
+from sharedllm_cli.reading.sources import characters, passage_at, sources, supporting_first
 from sharedllm_cli.retrieval.languages import ASKING_WORDS, GENERAL_WORDS, KIND_WORDS
 from sharedllm_cli.retrieval.passages import Passage
 
 UNJUDGED = "a question of yes or no: this is the sentence nearest to it, quoted; judge it yourself"
+BEGINNING = "this is the beginning of the place, quoted"
 MOST_MATCHES = 40
 """The most sentences shown to a question for several things."""
 
@@ -77,12 +79,23 @@ class Extracts:
     def answer(self, route: Route, query: str, evidence: Evidence) -> Extract:
         """The answer of a route that asks no model; `query` is what was searched for: the topic, for `MENTIONS`."""
         match route:
+            case Route.ADDRESS:
+                return self._on_place()
             case Route.MENTIONS:
                 return self._on_topic(query, evidence)
             case Route.YES_NO:
                 return self._on_yes_no(query)
             case _:
                 return self._no_term_matches(evidence)
+
+    def _on_place(self) -> Extract:
+        """The page or the title of the place that the question names, or its beginning; the source is that place."""
+        place = self._question.place
+        assert place is not None
+        at = passage_at(self._documents[place.document], place.document, place.start, place.end)
+        quoted = sources(self._documents, [at], supports=True)
+        warnings = (BEGINNING,) if place.asked is Asked.CONTENT else ()
+        return Extract(place.text, quoted, None, AnswerCheck(True, None, warnings))
 
     def _no_term_matches(self, evidence: Evidence) -> Extract:
         """None of the question's words occurs anywhere: nothing is put before the model."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from sharedllm_cli.answering.addresses import Asked, Place, place_of, section_remarks, section_tokens
 from sharedllm_cli.answering.kinds import rule_for
 from sharedllm_cli.answering.wording import Wording
 from sharedllm_cli.config import Settings
@@ -30,7 +31,8 @@ Pages = PageRange | str | tuple[int, int] | None
 class Question:
     """One question to some documents.
 
-    `allowed`: the tokens of each document that may be read (None: all); `page_remarks`: how `--pages` was understood.
+    `allowed`: the tokens of each document that may be read (None: all); `page_remarks`: how `--pages`, `--section` and
+    the place that the question names were understood. `place`: that place, if it names one.
     `rule` stands after the question in the prompt: that of its kind, unless the adapter learned a single one.
     `policy` and `reads_tree` are those of the settings and the adapter, unless an evaluation says otherwise.
     `budget`: tokens of verbatim passages. `refuse_from`: the refusal is given from this probability on (None: decoding
@@ -54,6 +56,7 @@ class Question:
     judges: bool
     answer_tokens: int
     rule: str
+    place: Place | None = None
 
     @staticmethod
     def of(
@@ -64,11 +67,23 @@ class Question:
         *,
         history: Sequence[Turn] = (),
         pages: Pages = None,
+        section: str | None = None,
     ) -> Question:
-        """Resolve a question; UsageError for an empty one, and for pages that the documents do not have."""
+        """Resolve a question; UsageError for an empty one, and for pages or sections that the documents do not have."""
         if not text.strip():
             raise UsageError("the question is empty")
         allowed, page_remarks = allowed_tokens(documents, pages)
+        if section is not None:
+            allowed = _both(allowed, section_tokens(section, documents))
+            page_remarks += section_remarks(section, documents)
+            if not any(allowed):
+                raise UsageError(f"--section {section}: nothing of it is on these pages")
+        place = place_of(text, documents)
+        if place is not None and place.asked in (Asked.WITHIN, Asked.CONTENT):
+            inside = _both(allowed, list(place.ranges))
+            place = place if any(inside) else None
+            allowed = inside if place else allowed
+            page_remarks += [place.remark] if place and place.remark else []
         return Question(
             text=text,
             wording=Wording.of(text, follows=bool(history)),
@@ -85,6 +100,7 @@ class Question:
             judges=shared.answers_by_kind,
             answer_tokens=settings.max_new_tokens,
             rule=rule_for(text) if shared.answers_by_kind else RULE,
+            place=place,
         )
 
     def query(self, documents: Sequence[OpenDocument]) -> str:
@@ -92,8 +108,21 @@ class Question:
 
         A question that leans on the one before it (`and when?`) is searched for together with that one.
         """
+        text = self.place.question if self.place and self.place.question else self.text
         if self.wording.topic or not self.history:
-            return self.wording.topic or self.text
-        matches = bm25.scores(self.text, [opened.leaves.lexical for opened in documents])
+            return self.wording.topic or text
+        matches = bm25.scores(text, [opened.leaves.lexical for opened in documents])
         alone = len(matches.matched) >= _FEW_MATCHES or (not matches.terms and self.wording.whole)
-        return self.text if alone else f"{self.history[-1].question} {self.text}"
+        return text if alone else f"{self.history[-1].question} {text}"
+
+
+def _both(one: Sequence[TokenRanges | None], other: Sequence[TokenRanges | None]) -> list[TokenRanges | None]:
+    """The tokens of each document that both allow (None: all)."""
+    joined: list[TokenRanges | None] = []
+    for mine, yours in zip(one, other, strict=True):
+        if mine is None or yours is None:
+            joined.append(yours if mine is None else mine)
+            continue
+        spans = ((max(a, c), min(b, d)) for a, b in mine for c, d in yours)
+        joined.append(sorted((first, end) for first, end in spans if first < end))
+    return joined

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 
+from sharedllm_cli.answering.addresses import Asked
 from sharedllm_cli.answering.question import Question
 from sharedllm_cli.reading.evidence import Evidence
 from sharedllm_cli.reading.scoring import Scored
@@ -15,11 +16,13 @@ from sharedllm_cli.reading.scoring import Scored
 class Route(StrEnum):
     """The ways to an answer, as `ask --json` names them.
 
-    `MENTIONS`, `NO_TERM_MATCHES` and `YES_NO` put nothing before the model (`asks_model`), and `OVERVIEW` may disable
-    the adapter. The others are names for what the selection of passages (`reading/evidence.py`: the first page) and the
-    sources (`extracts.py: Extracts.several`) do for the question's wording.
+    `ADDRESS`, `MENTIONS`, `NO_TERM_MATCHES` and `YES_NO` put nothing before the model (`asks_model`), and `OVERVIEW`
+    may disable the adapter. The others are names for what the selection of passages (`reading/evidence.py`: the first
+    page) and the sources (`extracts.py: Extracts.several`) do for the question's wording.
     """
 
+    ADDRESS = "address"
+    """The page or the title of a place is given, or the place's beginning quoted."""
     MENTIONS = "mentions"
     """The sentences that speak of the topic asked about are quoted, from the whole of the documents."""
     NO_TERM_MATCHES = "no_term_matches"
@@ -41,7 +44,7 @@ class Route(StrEnum):
     @property
     def asks_model(self) -> bool:
         """Whether the model answers."""
-        return self not in (Route.MENTIONS, Route.NO_TERM_MATCHES, Route.YES_NO)
+        return self not in (Route.ADDRESS, Route.MENTIONS, Route.NO_TERM_MATCHES, Route.YES_NO)
 
 
 def wants_overview(question: Question, scored: Scored) -> bool:
@@ -56,7 +59,11 @@ def route(question: Question, evidence: Evidence, *, overview: bool) -> Route:
     `overview`: `wants_overview`, and there is memory to disable an adapter that answers from single places alone. A
     topic, words that occur nowhere, and yes or no go before it.
     """
-    wording = question.wording
+    wording, place = question.wording, question.place
+    if place is not None and place.asked is not Asked.WITHIN:
+        quoted = place.asked is Asked.CONTENT
+        if not quoted or (question.extractive_only and not question.reads_tree):
+            return Route.ADDRESS
     if not question.reads_tree:
         if question.extractive_only and wording.topic is not None:
             return Route.MENTIONS

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from sharedllm_cli.cli.call import Call
-from sharedllm_cli.cli.options import EVERYTHING, Pages, Reindex, Sources, Stream, with_settings
+from sharedllm_cli.cli.options import EVERYTHING, Pages, Reindex, Section, Sources, Stream, with_settings
 from sharedllm_cli.cli.preflight import (
     announce_stdin,
     exit_code,
@@ -32,6 +32,7 @@ def ask(
         ),
     ],
     pages: Pages = None,
+    section: Section = None,
     reindex: Reindex = False,
     sources: Sources = None,
     stream: Stream = True,
@@ -45,7 +46,7 @@ def ask(
     announce_stdin(call, documents)
     call.console.kept = "finished work is kept; run the same command again to continue"
     engine, library = open_documents(call, documents, reindex=reindex)
-    pieces = engine.ask(library, question, pages=wanted)
+    pieces = engine.ask(library, question, pages=wanted, section=section)
     marks = sources is not False and not call.console.quiet
     answer = receive(call.console, pieces, show=not call.json, stream=stream, marks=marks)
     if call.json:

@@ -86,6 +86,15 @@ Pages = Annotated[
         rich_help_panel=READING.title,
     ),
 ]
+Section = Annotated[
+    str | None,
+    typer.Option(
+        "--section",
+        metavar="NAME",
+        help="Read only the sections with this number or these words in their heading (4.2, appendix B, Glossary).",
+        rich_help_panel=READING.title,
+    ),
+]
 Reindex = Annotated[
     bool,
     typer.Option(

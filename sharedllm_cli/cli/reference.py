@@ -38,7 +38,7 @@ What `sharedllm ask --json` prints, and `chat --json` on a line for every answer
 {"question": "…", "answer": "…",
  "sources": [{"document": "book.pdf", "page": 12, "page_label": "xii", "quote": "…", "verified": true, "score": 0.83,
               "chunk": 3, "level": 3, "node": 5, "read": true, "supports": true, "heading": "…",
-              "checked": "second extraction", "part": null, "part_title": null, "place": null}],
+              "checked": "second extraction", "part": null, "part_title": null, "place": null, "columns": null}],
  "coverage": {"tokens": 131072, "tokens_read": 384, "chunks": 256, "pages": 310, "pages_without_text": [4]},
  "tree": {"preserved_nodes": 0, "kept_keys": 0, "ratio": null, "policy": "hybrid"},
  "answered": true, "reason": null, "route": "passages", "matches": null,
@@ -57,11 +57,13 @@ What `sharedllm ask --json` prints, and `chat --json` on a line for every answer
 - `route` is how the question was answered: `passages` (the model, from the best passages), `tree` (the model, from the
   tree alone), `front_matter` (the model; the first page is among the passages), `several` (the model; the sources are
   all sentences about the thing), `overview` (the base model, from the opening pages), `mentions` and `yes_no` (a
-  sentence is quoted), `no_term_matches` (none of the question's words occurs).
+  sentence is quoted), `address` (the page or the title of a place, or its beginning), `no_term_matches` (none of the
+  question's words occurs).
 - `sources`, best first, at most eight: those that the answer rests on (`supports` true), then what else was found.
   `read`: the model had read the passage when it answered. `heading` is the nearest one above, null where the document
   has no outline. `page` counts from 1, `page_label` is as printed. `chunk`, `level` and `node` are
   its place in the tree.
+- `columns` is the heading of the table whose rows are quoted, where the quote begins below it; else null.
 - An epub has parts instead of pages: `part` counts its files in reading order, `part_title` is as in the table of
   contents, `page` is the part's number too, and `page_label` is a page of the print edition, if the book marks them.
 - `place` is null for words of a page's text, `file's metadata` for what the file says of itself (then `page` is 0), and
@@ -86,12 +88,20 @@ What `sharedllm ask --json` prints, and `chat --json` on a line for every answer
 """
 
 PAGES = """\
-## Pages
+## Pages and sections
 
 `--pages` takes pages as printed: `12`, `12-30`, `xii`, `A-3`, `xii-xv`, `A-3..A-7`. A range of numbers that are not
 printed in the document is taken as counted from 1; `counted:12-30` is as counted always. Where a number could be
 either, a warning says which it was. Of an epub they are the pages of the print edition, if it marks them, else its
 parts. With several documents each is asked for the pages by itself; those without them are left out, with a warning.
+
+`--section` takes the number of a section, chapter or appendix (`4.2`, `chapter 3`, `appendix B`) or words of its
+heading (`Glossary`). It is read up to the next heading of its level. Headings are those of the outline and lines that
+begin with a number. If none matches, the error names the nearest.
+
+A question may name a place itself: `what does chapter 3 say about visitors?` is answered from that chapter alone, and a
+note says so. `on which page is the glossary?`, `what is the title of chapter 4?` and `what is on page 9?` are answered
+from the outline and the pages, without the model (route `address`).
 
 A source shows its page as printed, then as counted: `page xii (12 of 40)`; of an epub `page 47 (part 3, The works)`
 or `part 3, The works`.

@@ -8,6 +8,7 @@ from __future__ import annotations
 import codecs
 import re
 import unicodedata
+from collections.abc import Mapping
 from contextlib import suppress
 
 from sharedllm_cli.errors import DocumentError
@@ -18,10 +19,15 @@ LINE_END_HYPHENS = "-\u2010\u00ad"
 # PDFium writes U+FFFE (older versions U+0002) for a hyphen at the end of a line together with the line end itself.
 _BROKEN_WORD = re.compile(r"[\ufffe\x02][ \t]*(?:\r\n|\r|\n)?")
 _LINE_ENDS = re.compile(r"\r\n|[\r\v\f\x1c-\x1e\x85\u2028\u2029]")
+WINDOWS_1252: Mapping[int, str] = {code: bytes([code]).decode("cp1252", "replace") for code in range(0x80, 0xA0)}
+"""What the control characters U+0080 to U+009F mean where a text has them; U+FFFD where that is nothing."""
+_CONTROLS_AS_LETTERS = re.compile("[\x80-\x84\x86-\x9f]")
+# U+0085 is the end of a line of its own right: it is three dots where other such characters are, or before a space.
+_THREE_DOTS = re.compile("\x85(?=[\\s\"'’”».,;:!?)\\]]|\\Z)")
 # Deleted: controls, marks without width or direction, byte order marks and noncharacters. The joiners U+200C and
 # U+200D stay: they spell words in Persian, Indic scripts and emoji.
 _INVISIBLE = re.compile(
-    "[\x00-\x08\x0e-\x1b\x1f\x7f-\x84\x86-\x9f\u061c\u180e\u200b\u200e\u200f\u202a-\u202e\u2060-\u206f\ufeff"
+    "[\x00-\x08\x0e-\x1b\x1f\x7f\u061c\u180e\u200b\u200e\u200f\u202a-\u202e\u2060-\u206f\ufeff"
     "\ufdd0-\ufdef\ufff9-\ufffb\ufffe\uffff]"
 )
 _SOFT_HYPHEN = re.compile("\u00ad(?!\\s*\n|\\s*$)")
@@ -88,6 +94,8 @@ def clean(text: str, *, layout: bool = False) -> str:
     """
     text = repair(text)
     text = _BROKEN_WORD.sub("-\n", text) if "\ufffe" in text or "\x02" in text else text
+    if not text.isascii():
+        text = _with_windows_letters(text)
     text = _LINE_ENDS.sub("\n", text)
     if not text.isascii():
         text = text.translate(_SYMBOLS)
@@ -101,6 +109,13 @@ def clean(text: str, *, layout: bool = False) -> str:
         text = shorter
     lines = [_spaced(line, layout) for line in text.split("\n")]
     return _MANY_BLANK_LINES.sub("\n\n", "\n".join(lines)).strip("\n")
+
+
+def _with_windows_letters(text: str) -> str:
+    """A text with U+0080 to U+009F as the letters and marks that Windows-1252 has there: no one writes the controls."""
+    if _CONTROLS_AS_LETTERS.search(text):
+        return text.translate(WINDOWS_1252)
+    return _THREE_DOTS.sub("…", text)
 
 
 def _spaced(line: str, layout: bool) -> str:

@@ -25,7 +25,8 @@ from lxml import etree
 
 from sharedllm_cli.documents import markup, metadata
 from sharedllm_cli.documents.characters import decode
-from sharedllm_cli.documents.markup import PAGE_MARK, MarkupText
+from sharedllm_cli.documents.html_text import PAGE_MARK
+from sharedllm_cli.documents.markup import MarkupText
 from sharedllm_cli.documents.metadata import Metadata
 from sharedllm_cli.documents.pages import ExtractedPage, Extraction, OutlineEntry
 from sharedllm_cli.errors import DocumentError
@@ -90,7 +91,7 @@ class _Book:
 
     def extract(self) -> Extraction:
         package = self._package()
-        self._refuse_protected(package)
+        locked = self._locked(package)
         titles = self._titles(package)
         marks = self._print_pages(package)
         pages: list[ExtractedPage] = []
@@ -98,10 +99,15 @@ class _Book:
         warnings: list[str] = []
         pictures: list[int] = []
         for number, member in enumerate(package.spine, 1):
+            if member in locked:
+                warnings.append(f"{self.name}: part {number} ({member}) is encrypted and is not read")
+                pages.append(ExtractedPage("", part=number))
+                label = None
+                continue
             try:
                 text, remarks = decode(self._read(member), f"{self.name}, {member}")
                 warnings += remarks
-                found = markup.from_html(text, print_pages=marks.get(member, {}))
+                found = markup.from_xhtml(text, print_pages=marks.get(member, {}))
                 if not found.text.strip() and _PICTURE.search(text):
                     pictures.append(number)
             except (_DamagedMemberError, etree.LxmlError):
@@ -180,14 +186,19 @@ class _Book:
             raise DocumentError(f"{self.name} is a damaged epub: it lists no chapters", hint="download it again")
         return _Package(spine, navigation, ncx, metadata.of_package(root))
 
-    def _refuse_protected(self, package: _Package) -> None:
+    def _locked(self, package: _Package) -> frozenset[str]:
+        """The parts that are encrypted, and no more than obfuscated fonts. Raises DocumentError where all are."""
         if "META-INF/encryption.xml" not in self.archive.namelist():
-            return
+            return frozenset()
+        locked: set[str] = set()
         for entry in self._xml("META-INF/encryption.xml").iter("{*}EncryptedData"):
             method = next((_attribute(item, "Algorithm") for item in entry.iter("{*}EncryptionMethod")), "")
             members = {unquote(_attribute(item, "URI")) for item in entry.iter("{*}CipherReference")}
-            if method not in _FONT_OBFUSCATION and members & set(package.spine):
-                raise DocumentError(f"{self.name} is copy-protected (DRM), so its text can't be read")
+            if method not in _FONT_OBFUSCATION:
+                locked |= members & set(package.spine)
+        if locked == set(package.spine):
+            raise DocumentError(f"{self.name} is copy-protected (DRM), so its text can't be read")
+        return frozenset(locked)
 
     def _titles(self, package: _Package) -> list[tuple[str, int, str]]:
         """The table of contents as (title, level, member); empty where there is none, or a damaged one."""

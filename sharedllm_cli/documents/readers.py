@@ -215,16 +215,17 @@ def _plain(text: str, warnings: Sequence[str]) -> Extraction:
 
 
 def _marked_up(kind: str, text: str, warnings: list[str], name: str) -> Extraction:
-    from sharedllm_cli.documents import markup, metadata
+    from sharedllm_cli.documents import markdown, markup, metadata, restructured
 
     text = text.replace("\f", "\n")
-    readers = {"html": markup.from_html, "markdown": markup.from_markdown, "rst": markup.from_rst}
+    readers = {"html": markup.from_html, "markdown": markdown.from_markdown, "rst": restructured.from_rst}
     try:
         found = readers[kind](text)
     except (RecursionError, ValueError, AssertionError) as failure:
         # The libraries stumble over some hostile or half-finished files; their source is readable text all the same.
         warnings = [*warnings, f"{name}: its markup can't be parsed, so it is read as plain text ({failure!r:.80})"]
         found = markup.MarkupText(text, ())
+    warnings = [*warnings, *(f"{name}, {sentence}" for sentence in found.left_out)]
     return Extraction(
         (ExtractedPage(found.text),),
         False,

@@ -24,6 +24,7 @@ from sharedllm_cli.reading.sources import (
 )
 from sharedllm_cli.retrieval.listings import raise_lists, yield_to_sections
 from sharedllm_cli.retrieval.passages import Passage, best_last, raise_front, rank, select
+from sharedllm_cli.retrieval.tables import cells
 from sharedllm_cli.retrieval.terms import words
 
 QUOTE_TOKENS = 512
@@ -161,7 +162,10 @@ class EvidenceSelector:
         # What is read for no place in particular, and whole documents, are read as they stand.
         if not self._in_order and tokens < self._readable:
             found = best_last(found, self._leaves, self._texts)
-        pieces = [passage_text(self._documents[passage.document], passage) for passage in found]
+        pieces = [
+            passage_text(self._documents[passage.document], passage, self._places_of_words(passage))
+            for passage in found
+        ]
         # A PDF's is as often its program's as its author's: what the page says stands nearer to the question.
         described = self._described(found)
         first = [metadata_piece(*one) for one in described if one[0].document.kind == "pdf"]
@@ -195,6 +199,16 @@ class EvidenceSelector:
         spans = self._texts[passage.document].leaves
         inside = (spans[:, 0] < passage.end_token) & (spans[:, 1] > passage.first_token)
         return bool((self._scored.lexical.values[passage.document][inside] > 0).any())
+
+    def _places_of_words(self, passage: Passage) -> list[int]:
+        """The characters of a passage at which words of the question stand, where it has rows of a table."""
+        opened = self._documents[passage.document]
+        start, end = characters(opened, passage.first_token, passage.end_token)
+        if not any(map(cells, opened.document.text[start:end].split("\n"))):
+            return []
+        span = Span(passage.first_token, passage.end_token)
+        tokens = _matches(opened, span, self._scored.lexical.matched)
+        return [int(opened.leaves.tokens.starts[token]) for token in tokens]
 
     def _ranked(self, passages: Sequence[Passage]) -> list[Passage]:
         return rank(passages, self._leaves, self._texts)

@@ -22,6 +22,7 @@ from sharedllm_cli.generation.prompt import PassageText
 from sharedllm_cli.reading.library import OpenDocument
 from sharedllm_cli.retrieval.boundaries import TokenText
 from sharedllm_cli.retrieval.passages import Passage
+from sharedllm_cli.retrieval.tables import heading_above, written_out
 
 _PAGE_NUMBER = re.compile(r"[\divxlc]+", re.IGNORECASE)
 """All that a quote has on the other side of a page break, where it is no more than the page's number."""
@@ -46,6 +47,15 @@ def characters(opened: OpenDocument, first_token: int, end_token: int) -> tuple[
     words = text[start:end]
     start += len(words) - len(words.lstrip())
     return start, start + len(words.strip())
+
+
+def passage_at(opened: OpenDocument, document: int, start: int, end: int) -> Passage:
+    """The passage of some characters of a document, `document` its place in the question; at least one token."""
+    leaves = opened.leaves
+    first = min(int(np.searchsorted(leaves.tokens.ends, start, side="right")), leaves.token_count - 1)
+    stop = int(np.searchsorted(leaves.tokens.starts, end))
+    leaf = int(np.searchsorted(leaves.leaf_spans[:, 0], first, side="right")) - 1
+    return Passage(document, first, max(stop, first + 1), 0.0, max(leaf, 0))
 
 
 def page_tokens(opened: OpenDocument, spans: Spans) -> TokenRanges:
@@ -114,12 +124,16 @@ def answering_first(found: Sequence[Source], answer: str) -> list[Source]:
     return sorted(found, key=lambda source: said not in source.quote.casefold()) if said else list(found)
 
 
-def passage_text(opened: OpenDocument, passage: Passage) -> list[PassageText]:
-    """A passage as it stands in the prompt: one piece a page, so that every word knows its page."""
+def passage_text(opened: OpenDocument, passage: Passage, sought: Sequence[int] = ()) -> list[PassageText]:
+    """A passage as it stands in the prompt: one piece a page, so that every word knows its page.
+
+    Rows of a table have its heading before them. `sought` are the characters at which words of the question stand: the
+    rows with most of them name their columns.
+    """
     start, end = characters(opened, passage.first_token, passage.end_token)
     pieces = []
     for page, first, last in opened.document.page_spans(start, end):
-        text = opened.document.text[first:last].strip()
+        text = written_out(opened.document.text, first, last, sought).strip()
         number = page.number if opened.paged and page.part is None else None
         if text:
             part = None if page.part is None else part_words(page.part, page.part_title)
@@ -199,6 +213,7 @@ def sources(
                     part_title=page.part_title,
                     pages=opened.pages,
                     place=place,
+                    columns=heading_above(opened.document.text, first),
                 )
             )
     return found

@@ -228,12 +228,20 @@ class FakeEngine:
         return FakeLibrary(documents, failures, list(self.script.warnings))
 
     def ask(
-        self, library: FakeLibrary, question: str, *, history: Sequence[Any] = (), pages: PageRange | None = None
+        self,
+        library: FakeLibrary,
+        question: str,
+        *,
+        history: Sequence[Any] = (),
+        pages: PageRange | None = None,
+        section: str | None = None,
     ) -> Iterator[str | Answer]:
         self.script.used.append(self.settings)
         self.script.calls.append(
             ("ask", (question, [(turn.question, turn.answer) for turn in history], pages and str(pages)))
         )
+        if section is not None:
+            self.script.calls.append(("section", section))
         try:
             for piece in self.script.pieces:
                 yield piece

@@ -294,7 +294,7 @@ BAD: dict[str, Any] = {
     "empty": b"",
     "list": [1],
     "foreign": {"format": "another"},
-    "later": content() | {"version": 3},
+    "later": content() | {"version": 4},
     "no version": content() | {"version": None},
     "turn": content() | {"turns": [{"question": 1, "answer": ""}]},
     "no answer": content() | {"turns": [{"question": "x"}]},
@@ -434,3 +434,10 @@ def test_a_password_is_never_written(monkeypatch: pytest.MonkeyPatch, private_ho
 def test_what_was_read_of_a_tree_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     talk(Script(changes={"tree": TreeRead(40, 640, 8.0, "hybrid")}), monkeypatch, "When?")
     assert "40 nodes" in resume(Script(), monkeypatch, "/tree").err
+
+
+def test_a_section_is_kept_and_needs_a_later_version() -> None:
+    session = Session([SavedDocument("a.md", "/a.md", "0")], [], section="4.2")
+    assert json.loads(encode(session))["version"] == 3
+    assert decode(encode(session), "x").section == "4.2"
+    assert json.loads(encode(replace(session, section=None, pages="3")))["version"] == 2

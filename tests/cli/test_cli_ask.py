@@ -27,7 +27,7 @@ KEYS = {
     "memory": {"peak_bytes"},
 }
 SOURCE_KEYS = {"document", "page", "page_label", "quote", "verified", "score", "chunk", "level", "node", "read"} | {
-    *("supports", "heading", "checked", "part", "part_title")
+    *("supports", "heading", "checked", "part", "part_title", "columns")
 }
 
 
@@ -333,3 +333,9 @@ def test_a_source_that_a_sentence_names_is_shown_at_a_terminal(book: str) -> Non
 def test_a_source_has_its_heading(book: str) -> None:
     err = call(Script(changes={"sources": [make_source(heading="2.1 The lamp")]}), "ask", book, "When?").err
     assert "quoted word for word  2.1 The lamp\n" in err
+
+
+def test_a_section_arrives_where_it_acts(book: str) -> None:
+    script = Script()
+    assert call(script, "ask", book, "When?", "--section", "4.2").code == 0
+    assert ("section", "4.2") in script.calls

@@ -194,8 +194,13 @@ def test_protected_books_are_refused() -> None:
         '<enc:EncryptionMethod Algorithm="{}"/><enc:CipherData><enc:CipherReference URI="OPS/ch%20one.xhtml"/>'
         "</enc:CipherData></enc:EncryptedData></encryption>"
     )
+    locked = encryption.format("aes256-cbc")
+    both = locked.replace("</encryption>", "") + locked[locked.index("<enc:") :].replace("OPS/ch%20one", "OPS/text/two")
     with pytest.raises(DocumentError, match="DRM"):
-        read(make_epub(**{"META-INF/encryption.xml": encryption.format("aes256-cbc")}))
+        read(make_epub(**{"META-INF/encryption.xml": both}))
+    part = read(make_epub(**{"META-INF/encryption.xml": locked}))
+    assert part.text.strip() == "The second says pear."
+    assert part.warnings == ("made.epub: part 1 (OPS/ch one.xhtml) is encrypted and is not read",)
     fonts = encryption.format("http://www.idpf.org/2008/embedding")
     assert "apple" in read(make_epub(**{"META-INF/encryption.xml": fonts})).text
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from docutils.parsers.rst.directives import misc, tables
 
-from sharedllm_cli.documents import markup, readers
+from sharedllm_cli.documents import markdown, markup, readers, restructured
 from sharedllm_cli.documents.sources import SourceFile
 
 
@@ -29,7 +29,7 @@ def test_a_title_that_the_page_repeats_stands_once() -> None:
 
 def test_tables_are_read_row_by_row() -> None:
     html = "<table><tr><th>Name<th>Age</tr><tr><td>Ann</td> <td><p>5</p></td></tr><tr><td></td><td>6</td></tr></table>"
-    assert markup.from_html(html).text == "Name | Age\nAnn | 5\n6"
+    assert markup.from_html(html).text == "Name | Age\nAnn | 5\n| 6", "its column stays its own"
 
 
 def test_layout_tables_are_not_rows() -> None:
@@ -88,11 +88,11 @@ if x:
 
 
 def test_markdown() -> None:
-    found = markup.from_markdown(MARKDOWN)
+    found = markdown.from_markdown(MARKDOWN)
     assert found.text == (
         "title: Front\n\nHead one\n\n"
         "Soft break with code <x>, a link (https://example.org/a), https://auto.org, <placeholder> and bold.\n\n"
-        '- item\n  - [x] nested\n\na | b\n1 | 2\n\nif x:\n    y = "<b>"\n\na picture'
+        '- item\n  - [x] nested\n\na | b\n1 | 2\n\nif x:\n    y = "<b>"\n\n[image: a picture]'
     )
     assert [entry.title for entry in found.outline] == ["Head one"]
 
@@ -130,7 +130,7 @@ Code::
 def test_rst_without_inclusions(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     secret = tmp_path / "secret.txt"
     secret.write_text("SECRET")
-    text = markup.from_rst(RST.format(secret=secret)).text
+    text = restructured.from_rst(RST.format(secret=secret)).text
     assert "SECRET" not in text
     assert "raw" not in text
     for part in (
@@ -179,7 +179,7 @@ def test_rst_opens_no_other_file(source: str, suffix: str, tmp_path: Path, monke
     monkeypatch.setattr(urllib.request, "urlopen", lambda *_, **__: pytest.fail("an address was followed"))
     for directive in (misc, tables):
         monkeypatch.setattr(directive, "urlopen", urllib.request.urlopen)
-    text = markup.from_rst(source.format(address=secret.as_uri(), path=secret)).text
+    text = restructured.from_rst(source.format(address=secret.as_uri(), path=secret)).text
     assert "SECRET" not in text
     assert not [name for name in opened if str(tmp_path) in name or name.endswith("docutils.conf")]
     assert ("A caption" in text) == ("A caption" in source)
@@ -187,7 +187,7 @@ def test_rst_opens_no_other_file(source: str, suffix: str, tmp_path: Path, monke
 
 def test_substitutions_that_double_each_other_end() -> None:
     doubling = "\n".join(f".. |a{level}| replace:: |a{level - 1}| |a{level - 1}|" for level in range(1, 20))
-    text = markup.from_rst(f"before |a19| after\n\n.. |a0| replace:: ha\n{doubling}\n").text
+    text = restructured.from_rst(f"before |a19| after\n\n.. |a0| replace:: ha\n{doubling}\n").text
     assert text.startswith("before")
     assert "after" in text
     assert len(text) < 100_000
@@ -195,7 +195,7 @@ def test_substitutions_that_double_each_other_end() -> None:
 
 def test_a_long_line_of_rst_is_read_whole() -> None:
     line = "word " * 50_000
-    assert markup.from_rst(f"|it|\n\n{line}\n\n.. |it| replace:: {'short ' * 100}\n").text.count("word") == 50_000
+    assert restructured.from_rst(f"|it|\n\n{line}\n\n.. |it| replace:: {'short ' * 100}\n").text.count("word") == 50_000
 
 
 def test_documents_of_markup_have_no_pages() -> None:
@@ -203,3 +203,50 @@ def test_documents_of_markup_have_no_pages() -> None:
     assert not document.paged
     assert len(document.pages) == 1
     assert [entry.title for entry in document.outline] == ["A", "B"]
+
+
+def test_markdown_keeps_what_its_dialects_mean() -> None:
+    source = (
+        "# Install {#install .first}\n\nRents 1990&#150;1995, `&#150;`, Vec<T>, Vec<B> and a<b>c</b>, ~~450~~ "
+        "480.\nGranite[^1] and stone[^note].\n\n[^1]: Ibid.\n[^note]: Longer\n    words.\n\n{: .class}\n\n- [ ] "
+        "open\n\n"
+        "<T>\nblock\n</T>\n"
+    )
+    found = markdown.from_markdown(source)
+    assert found.text == (
+        "Install\n\nRents 1990–1995, &#150;, Vec<T>, Vec<B> and ac, [struck out: 450] 480. Granite [1] and "
+        "stone [note]."
+        "\n\n[1]: Ibid.\n\n[note]: Longer words.\n\n- [ ] open\n\n<T> block </T>"
+    )
+    assert [entry.title for entry in found.outline] == ["Install"]
+
+
+def test_markdown_deeper_than_its_parser_goes_is_not_lost() -> None:
+    items = "\n".join("  " * level + f"- item {level}" for level in range(14))
+    text = markdown.from_markdown(f"{items}\n\nAfter the list.\n").text
+    assert "item 13" in text
+    assert text.endswith("After the list.")
+
+
+def test_rst_keeps_classifiers_and_enumerators() -> None:
+    source = (
+        "path : str\n   The path.\ndepth : int, optional\n   How deep.\n\na. rent\nb. heat\n\n(c) 2020 by me\n\n"
+        "II. two\nIII. three\n\nA. Einstein was a physicist.\n\nnote [1]_ here\n\n.. [1] The note.\n"
+    )
+    text = restructured.from_rst(source).text
+    for line in (
+        *("path : str", "depth : int, optional", "a. rent\nb. heat", "(c) 2020 by me", "II. two\nIII. three"),
+        *("A. Einstein was a physicist.", "note [1] here", "[1] The note."),
+    ):
+        assert line in text
+
+
+def test_rst_names_what_it_does_not_read() -> None:
+    table = b".. csv-table:: Rents\n   :file: rents.csv\n\n"
+    source = b"Words.\n\n.. include:: annex.rst\n\n" + table + b".. raw:: html\n\n   <b>hi</b>"
+    document = readers.read(SourceFile("x.rst", Path("x.rst")), data=source)
+    assert document.warnings == (
+        "x.rst, line 3: .. include:: annex.rst is not read",
+        "x.rst, line 5: .. csv-table:: Rents is not read",
+        "x.rst, line 8: .. raw:: html is not read",
+    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 
+from sharedllm_cli.documents import running_heads
 from sharedllm_cli.documents.normalise import normalise
 from sharedllm_cli.documents.running_heads import bodies
 

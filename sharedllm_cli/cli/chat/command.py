@@ -24,8 +24,8 @@ from sharedllm_cli.cli.chat.facts import remark, show_documents
 from sharedllm_cli.cli.chat.keyboard import Keyboard, Suggestions, open_keyboard
 from sharedllm_cli.cli.chat.session import Drawer, Record, kept_in, read_session
 from sharedllm_cli.cli.chat.settings import defaults_of, resumed
-from sharedllm_cli.cli.chat.slash_commands import COMMANDS, is_command, run_command
-from sharedllm_cli.cli.options import CONVERSATION, EVERYTHING, Pages, Reindex, Sources, Stream, with_settings
+from sharedllm_cli.cli.chat.slash_commands import COMMANDS, check_section, is_command, run_command
+from sharedllm_cli.cli.options import CONVERSATION, EVERYTHING, Pages, Reindex, Section, Sources, Stream, with_settings
 from sharedllm_cli.cli.preflight import exit_code, open_documents, page_range
 from sharedllm_cli.errors import UsageError
 
@@ -64,6 +64,7 @@ def chat(
     resume: Resume = False,
     load: Load = None,
     pages: Pages = None,
+    section: Section = None,
     reindex: Reindex = False,
     sources: Sources = None,
     stream: Stream = True,
@@ -91,6 +92,8 @@ def chat(
     else:
         conversation = go_on(call, drawer, path, reindex=reindex)
     conversation.pages = wanted or conversation.pages
+    conversation.section = section or conversation.section
+    check_section(conversation.library.documents, section)
     conversation.sources, conversation.all_sources = sources is not False, bool(sources)
     conversation.stream, conversation.keeps = stream, save
     suggestions.documents = conversation.names
@@ -115,6 +118,7 @@ def go_on(call: Call, drawer: Drawer, path: Path, *, reindex: bool) -> Conversat
     absent = documents_report(call.console, session, library)
     # The call as it was given: /load starts from it anew, and takes nothing over from this conversation.
     conversation = Conversation(call, engine, library, defaults, drawer, Record(drawer), page_range(session.pages))
+    conversation.section = session.section
     conversation.turns, conversation.absent = list(session.turns), absent
     conversation.record = drawer.record(path, conversation.session(), digest)
     return conversation

@@ -44,6 +44,7 @@ class Conversation:
     drawer: Drawer
     record: Record
     pages: PageRange | None = None
+    section: str | None = None
     sources: bool = True
     all_sources: bool = False
     stream: bool = True
@@ -73,7 +74,7 @@ class Conversation:
         console = self.call.console
         console.warn_again(but=self.library.warnings)
         history = [Turn(turn.question, turn.answer) for turn in self.turns]
-        heard = Heard(self.engine.ask(self.library, question, history=history, pages=self.pages))
+        heard = Heard(self.engine.ask(self.library, question, history=history, pages=self.pages, section=self.section))
         try:
             marks = self.sources and not console.quiet
             answer = receive(console, heard.pieces(), show=not self.call.json, stream=self.stream, marks=marks)
@@ -99,6 +100,7 @@ class Conversation:
             turns=list(self.turns),
             settings=to_save(self.engine.settings, self.defaults),
             pages=None if self.pages is None else str(self.pages),
+            section=self.section,
         )
 
     def keep(self) -> None:

@@ -1,7 +1,8 @@
 """A conversation on disk: its documents, settings and turns as one JSON file, which this user alone can read.
 
-    {"format": "sharedllm-chat", "version": 2, "saved": "2025-01-31T14:02:11+00:00",
-     "documents": [{"name", "path", "content_hash"}], "pages": "xii" or null, "settings": {"policy": "bm25"},
+    {"format": "sharedllm-chat", "version": 3, "saved": "2025-01-31T14:02:11+00:00",
+     "documents": [{"name", "path", "content_hash"}], "pages": "xii" or null, "section": "4.2",
+     "settings": {"policy": "bm25"},
      "turns": [{"question", "answer", "result": what `ask --json` prints, or null where the answer was stopped}]}
 
 Only settings that differ from the user's defaults are there, and never a password. Files are replaced whole, so that
@@ -29,7 +30,9 @@ from sharedllm_cli.errors import UsageError
 from sharedllm_cli.home import HOME_ELSEWHERE
 
 FORMAT = "sharedllm-chat"
-VERSION = 2
+VERSION = 3
+WITH_PAGES = 2
+"""Without a section the file is as that version has it, and without pages as the oldest does."""
 OLDEST = 1
 """Its `pages` are the first and the last as counted; without pages the two are the same, and this one is written."""
 SUFFIX = ".json"
@@ -68,6 +71,7 @@ class Session:
     settings: dict[str, Any] = field(default_factory=dict)
     pages: str | None = None
     saved: str = ""
+    section: str | None = None
 
     def when(self) -> str:
         """When it was saved, to the minute, in the user's own time."""
@@ -82,8 +86,13 @@ class Session:
 
 def encode(session: Session) -> bytes:
     """A session as its file holds it."""
-    version = OLDEST if session.pages is None else VERSION
-    return (to_json({"format": FORMAT, "version": version, **asdict(session)}, indent=1) + "\n").encode("utf-8")
+    version = OLDEST if session.pages is None else WITH_PAGES
+    content = asdict(session)
+    if session.section is None:
+        del content["section"]
+    else:
+        version = VERSION
+    return (to_json({"format": FORMAT, "version": version, **content}, indent=1) + "\n").encode("utf-8")
 
 
 def decode(data: bytes, name: str) -> Session:
@@ -101,7 +110,7 @@ def decode(data: bytes, name: str) -> Session:
             hint="upgrade sharedllm to resume it",
         )
     try:
-        if version not in (OLDEST, VERSION):
+        if version not in (OLDEST, WITH_PAGES, VERSION):
             raise _UnfitError("version")
         if version == OLDEST:
             content["pages"] = _counted(content.get("pages"))

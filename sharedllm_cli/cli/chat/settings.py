@@ -27,6 +27,7 @@ PLACES = frozenset({"model", "adapter", "index_dir"})
 """May name a folder, which is saved with its whole path: a chat may be resumed from elsewhere."""
 OF_THE_CHAT = {
     "pages": "Read only these pages of every document (A-B), as --pages takes them.",
+    "section": "Read only the sections with this heading or number, as --section takes it.",
     "sources": "Show the sources of the answer.",
     "stream": "Show the answer as it is generated.",
 }

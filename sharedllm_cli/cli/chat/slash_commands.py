@@ -153,6 +153,7 @@ def add(conversation: Conversation, text: str) -> None:
     with call.console.waiting("reading"):
         added = conversation.engine.open(words)
     check_pages(added.documents, conversation.pages)
+    check_section([*conversation.library.documents, *added.documents], conversation.section)
     conversation.library, told = joined(conversation.library, added)
     here = {saved(document).path for document in conversation.library.documents}
     conversation.absent = [gone for gone in conversation.absent if gone.path not in here]
@@ -227,6 +228,7 @@ def load(conversation: Conversation, text: str) -> None:
         call.console.note(line)
     engine.use(chat_settings.for_questions(settings, engine.settings))
     conversation.turns, conversation.pages = list(session.turns), page_range(session.pages)
+    conversation.section = session.section
     conversation.record = conversation.drawer.record(path, conversation.session(), digest)
     tell_of(call.console, session)
     call.console.say("")
@@ -339,6 +341,10 @@ def change(conversation: Conversation, name: str, text: str) -> None:
         for remark in check_pages(conversation.library.documents, wanted):
             conversation.call.console.note(remark)
         conversation.pages = wanted
+    elif name == "section":
+        for remark in check_section(conversation.library.documents, None if back else text):
+            conversation.call.console.note(remark)
+        conversation.section = None if back else text
     elif name in OF_THE_CHAT:
         setattr(conversation, name, True if back else _switch(name, text))
     else:
@@ -359,6 +365,16 @@ def check_pages(documents: Sequence[OpenDocument], wanted: PageRange | None) -> 
     return [remark for remark in remarks if remark]
 
 
+def check_section(documents: Sequence[OpenDocument], wanted: str | None) -> list[str]:
+    """Which sections are meant, where that must be told; UsageError where no document has one."""
+    if wanted is None:
+        return []
+    from sharedllm_cli.answering.addresses import section_remarks, section_tokens
+
+    section_tokens(wanted, documents)
+    return section_remarks(wanted, documents)
+
+
 def _parsed(name: str, text: str) -> Any:
     if is_switch(name):
         return _switch(name, text)
@@ -375,6 +391,8 @@ def told(conversation: Conversation, name: str) -> str:
     """A setting's value as /set shows it; where the adapter decides, what it decides."""
     if name == "pages":
         return "all" if conversation.pages is None else str(conversation.pages)
+    if name == "section":
+        return conversation.section or "all"
     if name in OF_THE_CHAT:
         return _text(getattr(conversation, name))
     value = getattr(conversation.engine.settings, name)
@@ -389,6 +407,8 @@ def default_told(conversation: Conversation, name: str) -> str | None:
     """The default of a setting that differs from it; None where it doesn't."""
     if name == "pages":
         return None if conversation.pages is None else "all"
+    if name == "section":
+        return None if conversation.section is None else "all"
     if name in OF_THE_CHAT:
         return None if getattr(conversation, name) else "on"
     default = getattr(conversation.defaults, name)

@@ -141,6 +141,8 @@ def show_sources(
             place = Text.assemble((f"{number:3}  ", "bold cyan"), *place_text(source, several=several))
             if title != "Also found" or whole:
                 console.say(place)
+                if source.columns:
+                    console.say(Text(f"{INDENT}columns: {harmless(source.columns)}", style="dim"))
                 quote = _quote(source, answer, whole=whole)
                 for line in quote.wrap(console.rich(console.err), width) if console.err_is_terminal else [quote]:
                     line.rstrip()

@@ -1,0 +1,194 @@
+"""Parts of a document by number or by name: `chapter 3`, `section 4.2`, `appendix B`, `Glossary`.
+
+Headings are those of the outline, and lines of the text that begin with a number or with `Chapter`, `Appendix` and the
+like. Knows text and headings, no model and no tokens.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from sharedllm_cli.retrieval.sections import LONGEST_HEADING, Heading, Titled, headings
+
+_KINDS = {
+    "chapter": "chapter chapters ch chap kapitel kap chapitre capítulo capitulo capitolo hoofdstuk",
+    "section": "section sections sec abschnitt sección seccion sezione seção sectie paragraaf",
+    "part": "part teil partie parte deel",
+    "appendix": "appendix app annex anhang anlage annexe appendice anexo apéndice allegato bijlage",
+    "article": "article art artikel artículo articulo articolo artigo",
+    "clause": "clause klausel cláusula clausola",
+    "paragraph": "paragraph para § absatz párrafo paragrafo",
+    "lesson": "lesson unit exercise lektion leçon lección",
+}
+_KIND_OF = {word: kind for kind, words in _KINDS.items() for word in words.split()}
+KIND = rf"(?:{'|'.join(sorted(map(re.escape, _KIND_OF), key=len, reverse=True))})"
+_ONES = (
+    "one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen "
+    + ("eighteen nineteen twenty")
+)
+_ORDINALS = "first second third fourth fifth sixth seventh eighth ninth tenth eleventh twelfth"
+_NUMBER_WORDS = {word: str(number) for words in (_ONES, _ORDINALS) for number, word in enumerate(words.split(), 1)}
+ORDINAL = rf"(?:{'|'.join(_ORDINALS.split())})"
+LABEL = rf"(?:\d{{1,4}}(?:\.\d{{1,4}})*|[ivxlc]{{1,7}}\b|[a-z](?:\.\d{{1,3}})*\b|(?:{'|'.join(_NUMBER_WORDS)})\b)"
+_GAP = r"(?:\.\s*|\s+|(?<=§)|(?=\d))"
+ADDRESS = rf"(?:the\s+)?(?:{KIND}){_GAP}(?:{LABEL})"
+_ADDRESS = re.compile(rf"(?:the\s+)?({KIND}){_GAP}({LABEL})", re.IGNORECASE)
+_BEGINS = re.compile(
+    rf"\W*(?:({KIND})\b\.?\s*)?({LABEL})(?P<after>[.:)\s–—-]*)(?P<title>.*)", re.IGNORECASE | re.DOTALL
+)
+_BEGINS_NUMBERED = r"(?-i:\d{1,3}(?:\.\d{1,3}){0,5}\.?[ \t]+[^\W\d_a-z])"
+_NUMBERED_LINE = re.compile(
+    rf"^[#* \t]{{0,8}}(?:{KIND}[ \t]+{LABEL}|{_BEGINS_NUMBERED})[^\n]{{0,{LONGEST_HEADING}}}$",
+    re.IGNORECASE | re.MULTILINE,
+)
+_NO_HEADING = re.compile(r"(?:\.\.\.|…|\s\.\s).*\d\s*$|[,;]\s*$|[^.]{60,}\.\s*$| \| ")
+_ROMAN = {"i": 1, "v": 5, "x": 10, "l": 50, "c": 100}
+UNNUMBERED = 9
+"""Levels by which lines that look like headings lie below the numbered ones."""
+MOST_COMPARED, MOST_WORDS = 500, 12
+"""Titles, and words of each, that a name is compared with."""
+MOST_NEAR = 5
+"""Names of parts that are offered where none matches."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """A part of a document: its heading's title and its characters `[start, end)`."""
+
+    title: str
+    start: int
+    end: int
+
+    @property
+    def name(self) -> str:
+        """The title without its number; the whole title where that is all."""
+        match = _BEGINS.fullmatch(self.title.strip())
+        numbered = match is not None and (match[1] or _is_number(match))
+        return (match["title"].strip() if match and numbered else "") or self.title.strip()
+
+
+def parts(document: Titled) -> list[Part]:
+    """All parts of a document, in order: each ends where the next of its level or a higher one begins."""
+    found = sorted(_all_headings(document), key=lambda one: one.start)
+    ends = [len(document.text)] * len(found)
+    open_places: list[int] = []
+    for place, heading in enumerate(found):
+        while open_places and found[open_places[-1]].level >= heading.level:
+            ends[open_places.pop()] = heading.start
+        open_places.append(place)
+    return [Part(heading.title, heading.start, end) for heading, end in zip(found, ends, strict=True)]
+
+
+def find(wanted: str, document: Titled, *, exact: bool = False) -> list[Part]:
+    """The parts that a name or a number means; of several ways to match the nearest alone. Empty where there is none.
+
+    By number (`chapter 3`, `4.2`), by the whole title, by the title without its number, and, unless `exact`, by all of
+    its words.
+    """
+    every = parts(document)
+    if by_number := _by_number(wanted, every):
+        return by_number
+    name = _plain(wanted)
+    if not name or _ADDRESS.fullmatch(wanted.strip()):
+        return []
+    whole = [part for part in every if name in (_plain(part.title), _plain(part.name))]
+    if whole or exact:
+        return whole
+    words = set(name.split())
+    return [part for part in every if words <= set(_plain(part.title).split())]
+
+
+def near_names(wanted: str, documents: Sequence[Titled]) -> list[str]:
+    """The titles nearest to a name that no part has, else the first ones."""
+    titles = dict.fromkeys(part.title.strip() for document in documents for part in parts(document))
+    sought = _plain(wanted)
+
+    def likeness(title: str) -> float:
+        plain = _plain(title)
+        return max(difflib.SequenceMatcher(None, sought, word).ratio() for word in (plain, *plain.split()[:MOST_WORDS]))
+
+    return sorted(list(titles)[:MOST_COMPARED], key=lambda title: -likeness(title))[:MOST_NEAR]
+
+
+def address_in(text: str) -> re.Match[str] | None:
+    """The first part that a text names by kind and number (`chapter 3`, `appendix B`)."""
+    return next((found for found in _ADDRESS.finditer(text) if _starts_word(text, found)), None)
+
+
+def _starts_word(text: str, found: re.Match[str]) -> bool:
+    before, after = text[: found.start()][-1:], text[found.end() :][:1]
+    ends = not after.isalnum() or text[found.end() - 1] == "."
+    article = found[2] in ("a", "i") and found[1].casefold() not in ("appendix", "annex")
+    return not before.isalnum() and ends and not article
+
+
+def _all_headings(document: Titled) -> Iterator[Heading]:
+    """The outline's headings and the numbered lines; without either the lines that look like headings."""
+    outlined = list(headings(document)) if document.outline else []
+    yield from outlined
+    known = {_plain(heading.title) for heading in outlined}
+    begun: set[int] = set()
+    for match in _NUMBERED_LINE.finditer(document.text):
+        title = match[0].strip(" #*\t")
+        if _NO_HEADING.search(title) or _plain(title) in known:
+            continue
+        begins = _BEGINS.fullmatch(title)
+        if begins is None:
+            continue
+        begun.add(match.start())
+        depth = begins[2].count(".") + 1
+        yield Heading(title, depth, match.start())
+    if not outlined:
+        # A line that stands alone may be a heading, and ends no numbered part.
+        lone = (one for one in headings(document) if one.start not in begun)
+        yield from (one._replace(level=one.level + UNNUMBERED) if begun else one for one in lone)
+
+
+def _by_number(wanted: str, every: Sequence[Part]) -> list[Part]:
+    match = _ADDRESS.fullmatch(wanted.strip())
+    kind, label = (_KIND_OF[match[1].casefold()], match[2]) if match else (None, wanted.strip().rstrip("."))
+    if match is None and not re.fullmatch(r"\d{1,4}(?:\.\d{1,4})*", label):
+        return []
+    value = _value(label)
+    same: list[Part] = []
+    bare: list[Part] = []
+    for part in every:
+        begins = _BEGINS.fullmatch(part.title.strip())
+        if begins is None or value != _value(begins[2]):
+            continue
+        own = _KIND_OF.get((begins[1] or "").casefold())
+        if own is not None and (own == kind or kind is None):
+            same.append(part)
+        elif own is None and _is_number(begins):
+            bare.append(part)
+    return same[:1] or bare[:1]
+
+
+def _is_number(begins: re.Match[str]) -> bool:
+    """Whether a title that names no kind begins with a number, and not with a word like `I` or `A`."""
+    label = begins[2]
+    if label[0].isdigit():
+        return True
+    return begins["after"][:1] in (".", ":", ")") and label.casefold() not in _NUMBER_WORDS
+
+
+def _value(label: str) -> str:
+    """A number in one form: digits for Roman numerals and words, letters as they are."""
+    label = label.casefold().strip(".")
+    if label in _NUMBER_WORDS:
+        return _NUMBER_WORDS[label]
+    if len(label) > 1 or label in ("i", "v", "x"):
+        values = [_ROMAN.get(letter, 0) for letter in label]
+        if all(values):
+            after = [*values[1:], 0]
+            return str(sum(-here if here < then else here for here, then in zip(values, after, strict=True)))
+    return label
+
+
+def _plain(text: str) -> str:
+    """A title in small letters without marks and articles, for comparing."""
+    words = re.findall(r"[\w.]+", text.casefold())
+    return " ".join(word.strip(".") for word in words if word not in ("the", "a", "an") and word.strip("."))
