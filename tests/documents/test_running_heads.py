@@ -145,7 +145,7 @@ def test_blank_lines_between_paragraphs_change_nothing() -> None:
     ]
     close = [[f"Chapter {page}", f"A text of page {'abcdefgh'[page]}.", *last, str(page)] for page in range(8)]
     apart = [[*lines[:1], "", *lines[1:2], "", *lines[2:6], "", *lines[6:]] for lines in close]
-    for page, (one, other) in enumerate(zip(running_heads.bodies(close), running_heads.bodies(apart), strict=True)):
+    for page, (one, other) in enumerate(zip(bodies(close), bodies(apart), strict=True)):
         kept = [
             [line for line in lines[body.first : body.last] if line]
             for lines, body in ((close[page], one), (apart[page], other))
