@@ -292,7 +292,7 @@ class _Reader:
         first = numbers[0]
         _origin(self.handle, first, self.origin, self.origin + 8)
         thing = _object(self.handle, first)
-        drawing = self.drawings.get(thing)
+        drawing = self.drawings.get(thing) if thing else None
         if drawing is None:
             drawing = self.drawings[thing] = self._drawing(first, thing)
         size, turn, font, shown = drawing
@@ -361,6 +361,7 @@ class _Reader:
         length = _font_name(font, buffer, len(buffer))
         measured = numbers if level else ()
         widths = {int(self.codes[number]): float(self.right[number] - self.left[number]) for number in measured}
+        _matrix(self.handle, numbers[0], self.matrix)
         size = abs(_font_size(self.handle, numbers[0])) * math.hypot(self.numbers[1][0], self.numbers[1][1]) or 1.0
         name = buffer.value.decode("utf-8", "replace") if length else ""
         return self.named(name, {code: 1000 * wide / size for code, wide in widths.items()})

@@ -175,10 +175,10 @@ def test_a_damaged_page_is_named_and_the_rest_read(monkeypatch: pytest.MonkeyPat
 
     real = pdf._page
 
-    def broken(document: pypdfium2.PdfDocument, index: int) -> tuple[str, bool, bool]:
+    def broken(document: pypdfium2.PdfDocument, index: int, named: object) -> object:
         if index == 1:
             raise pypdfium2.PdfiumError("made to fail")
-        return real(document, index)
+        return real(document, index, named)  # type: ignore[arg-type]
 
     monkeypatch.setattr(pdf, "_page", broken)
     data = make_pdf([["first page"], ["second page"], ["third page"]])
