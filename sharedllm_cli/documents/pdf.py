@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import re
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -125,22 +125,13 @@ class _Pages:
         pages: list[_Page | None] = []
         with reporter.task(f"reading {name}", count, "pages") as task:
             for index in range(count):
-                pages.append(_attempt(document, index, beside))
+                pages.append(_attempt(document, index, beside, second.named_on(index)))
                 task.advance(1)
-            self._name_characters(document, beside, pages)
             labels = [_label(document, index) for index in range(count)]
             self.extracted = tuple(
                 self._extracted(index, page, label)
                 for index, (page, label) in enumerate(zip(pages, labels, strict=True))
             )
-
-    def _name_characters(self, document: pypdfium2.PdfDocument, beside: Beside, pages: list[_Page | None]) -> None:
-        """Read pages once more whose glyphs have no characters, but names that say them."""
-        lacking = [index for index, page in enumerate(pages) if page is not None and page.found.unknown]
-        named = self.second.glyph_names(lacking) if lacking else None
-        if named is not None:
-            for index in lacking:
-                pages[index] = _attempt(document, index, beside, named) or pages[index]
 
     def _extracted(self, index: int, page: _Page | None, label: str | None) -> ExtractedPage:
         raw, number = "", index + 1
@@ -178,7 +169,7 @@ def _open(data: bytes, password: str | None) -> pypdfium2.PdfDocument:
     return pypdfium2.PdfDocument(data, password=password)
 
 
-def _attempt(document: pypdfium2.PdfDocument, index: int, beside: Beside, named: Named | None = None) -> _Page | None:
+def _attempt(document: pypdfium2.PdfDocument, index: int, beside: Beside, named: Named) -> _Page | None:
     """A page as read, None where PDFium fails on it."""
     try:
         return _page(document, index, beside, named)
@@ -186,7 +177,7 @@ def _attempt(document: pypdfium2.PdfDocument, index: int, beside: Beside, named:
         return None
 
 
-def _page(document: pypdfium2.PdfDocument, index: int, beside: Beside, named: Named | None = None) -> _Page:
+def _page(document: pypdfium2.PdfDocument, index: int, beside: Beside, named: Named) -> _Page:
     page = document[index]
     try:
         around = beside.look(page)
@@ -203,7 +194,7 @@ def _page(document: pypdfium2.PdfDocument, index: int, beside: Beside, named: Na
         page.close()
 
 
-def _laid_out(text_page: pypdfium2.PdfTextPage, named: Named | None) -> PageText:
+def _laid_out(text_page: pypdfium2.PdfTextPage, named: Named) -> PageText:
     """A page's text in the order of reading; in PDFium's own order where it has more pieces than can be sorted."""
     if text_page.count_chars() <= pdf_characters.MOST_CHARACTERS:
         pieces = pdf_characters.read(text_page, named)
@@ -305,10 +296,19 @@ class SecondOpinion:
             return None
         return self._asked(pdf_layers.without_hidden)
 
-    def glyph_names(self, pages: Sequence[int]) -> Named | None:
-        """The characters that names of glyphs say in the fonts of pages, None where they say nothing."""
-        names = self._asked(lambda reader: GlyphNames(reader, pages))
-        return names.characters if names else None
+    def named_on(self, index: int) -> Named:
+        """What gives the characters that names of glyphs say in the fonts of a page; the file is opened when asked."""
+        names: list[GlyphNames] = []
+
+        def named(font: str, widths: Mapping[int, float]) -> Mapping[int, str]:
+            def ask(reader: pypdf.PdfReader) -> Mapping[int, str]:
+                if not names:
+                    names.append(GlyphNames(reader, index))
+                return names[0].characters(font, widths)
+
+            return self._asked(ask) or {}
+
+        return named
 
     def _asked(self, question: Callable[[pypdf.PdfReader], _Answer]) -> _Answer | None:
         """What is found in the file as pypdf opens it, None where it fails."""

@@ -150,6 +150,7 @@ class _Reader:
         self.left, self.right = np.minimum(boxes[:, 0], boxes[:, 2]), np.maximum(boxes[:, 0], boxes[:, 2])
         self.bottom, self.top = np.minimum(boxes[:, 1], boxes[:, 3]), np.maximum(boxes[:, 1], boxes[:, 3])
         self.found = PagePieces([])
+        self.drawings: dict[int | None, tuple[float, int, int | None, bool]] = {}
         self.known: dict[int | None, _Known] = {}
         self.named = named
         self.numbers = (ctypes.c_double * 2)(), (ctypes.c_float * 6)()
@@ -287,12 +288,14 @@ class _Reader:
 
     def _piece(self, numbers: Sequence[int], text: str, boxes: list[list[float]], going: int) -> Piece:
         """The piece of characters that PDFium lists under these numbers: their text, and their boxes' sides."""
-        origin, matrix = self.numbers
+        origin = self.numbers[0]
         first = numbers[0]
         _origin(self.handle, first, self.origin, self.origin + 8)
-        _matrix(self.handle, first, self.matrix)
-        size = abs(_font_size(self.handle, first)) * math.hypot(matrix[2], matrix[3]) or 1.0
-        turn = round(math.degrees(math.atan2(matrix[1], matrix[0]))) % 360
+        thing = _object(self.handle, first)
+        drawing = self.drawings.get(thing) if thing else None
+        if drawing is None:
+            drawing = self.drawings[thing] = self._drawing(first, thing)
+        size, turn, font, shown = drawing
         upright = going == 3 and turn % 180 == 0
         frame = 270 if upright else turn
         left, bottom, right, top = boxes
@@ -303,17 +306,25 @@ class _Reader:
         if upright:
             origin[0], origin[1] = (sides[0] + sides[2]) / 2 - 0.3 * size, sides[3]
         x0, x1, y = _in_frame(frame, sides, (origin[0], origin[1]), size)
-        thing = _object(self.handle, first)
         space_before = text[0] == " "
-        font = _object_font(thing) if thing else None
         text = self._meant(text.lstrip(" "), numbers, font, going == 1)
         piece = Piece(text, x0, x1, y, size, frame, len(self.found.pieces), space_before)
-        piece.shown = not thing or _object_mode(thing) != pdfium.FPDF_TEXTRENDERMODE_INVISIBLE
+        piece.shown = shown
         piece.upright = upright
         if frame == 0:
             piece.lefts, piece.rights = left, right
             piece.leftward = not text.isascii() and LEFTWARD.search(text) is not None
         return piece
+
+    def _drawing(self, first: int, thing: int | None) -> tuple[float, int, int | None, bool]:
+        """Size, direction and font of the object that a character is drawn by, and whether it is painted."""
+        _matrix(self.handle, first, self.matrix)
+        matrix = self.numbers[1]
+        size = abs(_font_size(self.handle, first)) * math.hypot(matrix[2], matrix[3]) or 1.0
+        turn = round(math.degrees(math.atan2(matrix[1], matrix[0]))) % 360
+        if not thing:
+            return size, turn, None, True
+        return size, turn, _object_font(thing), _object_mode(thing) != pdfium.FPDF_TEXTRENDERMODE_INVISIBLE
 
     def _meant(self, text: str, numbers: Sequence[int], font: int | None, level: bool) -> str:
         """The characters that are meant, of text at places; those without meaning are counted, and become U+FFFD."""
@@ -350,6 +361,7 @@ class _Reader:
         length = _font_name(font, buffer, len(buffer))
         measured = numbers if level else ()
         widths = {int(self.codes[number]): float(self.right[number] - self.left[number]) for number in measured}
+        _matrix(self.handle, numbers[0], self.matrix)
         size = abs(_font_size(self.handle, numbers[0])) * math.hypot(self.numbers[1][0], self.numbers[1][1]) or 1.0
         name = buffer.value.decode("utf-8", "replace") if length else ""
         return self.named(name, {code: 1000 * wide / size for code, wide in widths.items()})

@@ -7,7 +7,7 @@ the Adobe Glyph List and its rules; names of TeX's large signs are added. A name
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -43,18 +43,13 @@ class _Table:
 
 
 class GlyphNames:
-    """What the names of glyphs say in the fonts of some pages."""
+    """What the names of glyphs say in the fonts of a page (its index)."""
 
-    def __init__(self, reader: pypdf.PdfReader, pages: Iterable[int]) -> None:
+    def __init__(self, reader: pypdf.PdfReader, page: int) -> None:
+        self._fonts: dict[str, list[Any]] = {}
         self._tables: dict[str, list[_Table]] = {}
-        for font in _fonts(reader, pages):
-            characters = _named(font)
-            if characters:
-                name = str(font.get("/BaseFont", "")).lstrip("/")
-                self._tables.setdefault(name, []).append(_Table(characters, _widths(font)))
-
-    def __bool__(self) -> bool:
-        return bool(self._tables)
+        for font in _fonts(reader.pages[page]):
+            self._fonts.setdefault(str(font.get("/BaseFont", "")).lstrip("/"), []).append(font)
 
     def characters(self, name: str, widths: Mapping[int, float]) -> Mapping[int, str]:
         """The characters of a font's codes: of fonts with one name (or none) those whose widths are the same.
@@ -63,7 +58,10 @@ class GlyphNames:
         and do not agree, a code has no character.
         """
         found: dict[int, str] = {}
-        for table in self._tables.get(name, ()):
+        if name not in self._tables:
+            fonts = self._fonts.get(name, ())
+            self._tables[name] = [_Table(_named(font), _widths(font)) for font in fonts]
+        for table in self._tables[name]:
             if all(abs(table.widths.get(code, wide) - wide) < _ABOUT for code, wide in widths.items()):
                 for code, text in table.characters.items():
                     found[code] = text if found.get(code, text) == text else ""
@@ -74,23 +72,22 @@ def _value(entry: Any) -> Any:
     return entry.get_object() if hasattr(entry, "get_object") else entry
 
 
-def _fonts(pdf: Any, pages: Iterable[int]) -> Iterator[Any]:
-    """The fonts of pages and of the forms on them, each once."""
+def _fonts(page: Any) -> Iterator[Any]:
+    """The fonts of a page and of the forms on it, each once."""
     seen: set[int] = set()
-    for index in pages:
-        waiting = [(_value(pdf.pages[index].get("/Resources")) or {}, 0)]
-        while waiting:
-            resources, depth = waiting.pop()
-            for entry in (_value(resources.get("/Font")) or {}).values():
-                font = _value(entry)
-                if id(font) not in seen and hasattr(font, "get"):
-                    seen.add(id(font))
-                    yield font
-            for entry in (_value(resources.get("/XObject")) or {}).values():
-                form = _value(entry)
-                if id(form) not in seen and depth < DEEPEST and form.get("/Subtype") == "/Form":
-                    seen.add(id(form))
-                    waiting.append((_value(form.get("/Resources")) or {}, depth + 1))
+    waiting = [(_value(page.get("/Resources")) or {}, 0)]
+    while waiting:
+        resources, depth = waiting.pop()
+        for entry in (_value(resources.get("/Font")) or {}).values():
+            font = _value(entry)
+            if id(font) not in seen and hasattr(font, "get"):
+                seen.add(id(font))
+                yield font
+        for entry in (_value(resources.get("/XObject")) or {}).values():
+            form = _value(entry)
+            if id(form) not in seen and depth < DEEPEST and form.get("/Subtype") == "/Form":
+                seen.add(id(form))
+                waiting.append((_value(form.get("/Resources")) or {}, depth + 1))
 
 
 def _named(font: Any) -> dict[int, str]:

@@ -119,13 +119,14 @@ def _with_initials(pieces: Sequence[Piece]) -> Sequence[Piece]:
 def _opened(pieces: Sequence[Piece]) -> Sequence[Piece]:
     """The pieces, cut in two where a raised or lowered one is drawn into a gap between their words."""
     sizes = [piece.size for piece in pieces]
-    if not sizes or min(sizes) > 0.87 * max(sizes):
+    largest = max(sizes, default=0.0)
+    if min(sizes, default=0.0) > 0.87 * largest:
         return pieces
     by_height = sorted(pieces, key=lambda piece: piece.y)
     heights = [piece.y for piece in by_height]
     cuts: dict[Piece, list[int]] = {}
     for piece in pieces:
-        if len(piece.text) > LONGEST_SCRIPT or not piece.shown:
+        if piece.size > 0.87 * largest or len(piece.text) > LONGEST_SCRIPT or not piece.shown:
             continue
         for base in by_height[
             bisect_left(heights, piece.y - 2 * piece.size) : bisect_right(heights, piece.y + 2 * piece.size)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 
-from sharedllm_cli.documents import running_heads
 from sharedllm_cli.documents.normalise import normalise
 from sharedllm_cli.documents.running_heads import bodies
 
@@ -146,7 +145,7 @@ def test_blank_lines_between_paragraphs_change_nothing() -> None:
     ]
     close = [[f"Chapter {page}", f"A text of page {'abcdefgh'[page]}.", *last, str(page)] for page in range(8)]
     apart = [[*lines[:1], "", *lines[1:2], "", *lines[2:6], "", *lines[6:]] for lines in close]
-    for page, (one, other) in enumerate(zip(running_heads.bodies(close), running_heads.bodies(apart), strict=True)):
+    for page, (one, other) in enumerate(zip(bodies(close), bodies(apart), strict=True)):
         kept = [
             [line for line in lines[body.first : body.last] if line]
             for lines, body in ((close[page], one), (apart[page], other))
