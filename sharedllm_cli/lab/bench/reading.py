@@ -32,13 +32,17 @@ _RAISED = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁺", "0123456789-+")
 _RAISED_RUN = re.compile("[⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁺]+")
 _FRACTION = re.compile(r"(\d?)([¼½¾⅓⅔⅛⅜⅝⅞])")
 _LETTER_BY_LETTER = re.compile(r"([\u3040-\u30ff\u3400-\u9fff])")
+_GAP = re.compile(r"(?<=[\u3001-\u30ff\u3400-\u9fff])[ \t]+(?=[\u3001-\u30ff\u3400-\u9fff])")
 _ENDS = ".,;:!?()[]{}\"'|،؛。、"
 Read = Callable[[Path], tuple[str, int]]
 """Reads a PDF: its text and the number of its pages."""
 
 
 def words(text: str) -> list[str]:
-    """The words of a text in one form: `10⁶` is the two words `10 ^6`, `2½` is `2 1/2`, Japanese goes by letters."""
+    """The words of a text in one form: `10⁶` is the two words `10 ^6`, `2½` is `2 1/2`, Japanese goes by letters.
+
+    A space between two of these is a word `␣` of its own, for there is none on the page.
+    """
     text = _RAISED_RUN.sub(lambda run: "^" + run[0].translate(_RAISED), text)
     text = _FRACTION.sub(lambda found: f"{found[1]} {unicodedata.normalize('NFKC', found[2])}", text)
     text = unicodedata.normalize("NFKC", text).replace("\u00ad", "").replace("⁄", "/")
@@ -46,7 +50,7 @@ def words(text: str) -> list[str]:
     text = re.sub(r"\^[{(]?([-+]?\w+)[)}]?", r" ^\1 ", text)
     text = re.sub(r"_\{?(\d+)\}?", r"\1", text)
     text = re.sub(rf"\[({MARK}?\d+)\]", r" \1 ", text)
-    text = _LETTER_BY_LETTER.sub(r" \1 ", text)
+    text = _LETTER_BY_LETTER.sub(r" \1 ", _GAP.sub(" ␣ ", text))
     found = (word.strip(_ENDS) for word in text.split())
     return [word for word in found if word]
 

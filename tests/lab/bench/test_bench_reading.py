@@ -27,7 +27,7 @@ KINDS = {sheet.kind: sheet for sheet in SHEETS}
         ("2½ feet", "2 1/2 feet"),
         ("ﬁsh – “eel”", 'fish - "eel"'),
         ("the mill, (old)", "the mill old"),
-        ("水車", "水 車"),
+        ("水車。川", "水車\n。川"),
     ],
 )
 def test_linear_forms_of_one_thing_are_the_same(text: str, same: str) -> None:
@@ -45,6 +45,7 @@ def test_linear_forms_of_one_thing_are_the_same(text: str, same: str) -> None:
         ("0.05", "< 0.05"),
         ("19211923", "1921–1923"),
         ("H O", "H2O"),
+        ("水 車", "水車"),
     ],
 )
 def test_a_number_that_changed_is_not_the_same(wrong: str, right: str) -> None:
