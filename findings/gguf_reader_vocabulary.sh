@@ -3,9 +3,9 @@
 #
 # Expected: opening a file reads its metadata, a few megabytes of strings, in a fraction of a second.
 # Seen:     each string becomes several numpy arrays and list entries: half a gigabyte before any tensor is looked at,
-#           and some hundred times the time that it takes to walk over the same bytes with struct.
-# Harm:     a tool that only asks a file for its architecture or size needs seconds and more memory than the weights of a
-#           small model; on a small machine it is killed.
+#           13 s for the vocabulary of a Qwen2.5 file, whose strings are read with struct in 0.3 s.
+# Harm:     a tool that only asks a file for its architecture or size needs seconds, and more memory than the weights
+#           of a small model; on a small machine it is killed.
 set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
@@ -37,7 +37,8 @@ def peak():
 before, started = peak(), time.perf_counter()
 reader = gguf.GGUFReader(path)
 more = peak() - before
-print(f"gguf {sys.argv[2]}: {time.perf_counter() - started:.1f} s and {more:.0f} MB for a file of {reader.data.nbytes / 1e6:.1f} MB")
+spent, size = time.perf_counter() - started, reader.data.nbytes / 1e6
+print(f"gguf {sys.argv[2]}: {spent:.1f} s and {more:.0f} MB for a file of {size:.1f} MB")
 print("more than 20 times the file:", more > 20 * reader.data.nbytes / 2**20)
 PYTHON
 

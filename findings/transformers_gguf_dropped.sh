@@ -61,7 +61,8 @@ def loaded(name):
 
 
 write("plain.gguf")
-write("yarn.gguf", **{f"rope.scaling.{k}": v for k, v in (("type", "yarn"), ("factor", 4.0), ("original_context_length", 32))})
+yarn = {"rope.scaling.type": "yarn", "rope.scaling.factor": 4.0, "rope.scaling.original_context_length": 32}
+write("yarn.gguf", **yarn)
 write("linear.gguf", **{"rope.scaling.type": "linear", "rope.scaling.factor": 4.0})
 write("llama31.gguf", factors=np.linspace(1, 8, 8).astype(np.float32))
 write("window.gguf", **{"attention.sliding_window": 16})
