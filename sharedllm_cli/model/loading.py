@@ -32,11 +32,10 @@ from sharedllm_cli.model.placement import (
 )
 from sharedllm_cli.model.quantization import multiply_as_asked, quantization_config, weight_bytes
 from sharedllm_cli.progress import Reporter, Silent
-from sharedllm_cli.weights.conversion import typed_weights
 from sharedllm_cli.weights.facts import ARCHITECTURES, ModelFacts, facts_from_config, read_config
 from sharedllm_cli.weights.references import locate
 from sharedllm_cli.weights.tokenizer_files import quiet_transformers, read_tokenizer
-from sharedllm_cli.weights.weight_files import typed_name, weights_hash
+from sharedllm_cli.weights.weight_files import ready_files, typed_name, weights_hash
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
@@ -106,7 +105,11 @@ def load(
     _check_vocabulary(tokenizer, facts)
     placement, where = _settle(facts, placement)
     dtype_name = str(placement.dtype).removeprefix("torch.")
-    files = typed_weights(located.folder, dtype_name, home, reporter or Silent())
+    files = ready_files(located.folder, dtype_name)
+    if files is None:
+        from sharedllm_cli.weights.conversion import typed_weights
+
+        files = typed_weights(located.folder, dtype_name, home, reporter or Silent())
     model = _load_weights(located.folder, files, facts, placement, where)
     base = BaseModel(
         name=located.name,
@@ -132,6 +135,8 @@ def load(
 
 def prepare(folder: Path, settings: Settings, *, home: Path, reporter: Reporter) -> None:
     """Convert a fetched model's weights into the type that a load with these settings takes; loads nothing."""
+    from sharedllm_cli.weights.conversion import typed_weights
+
     facts = facts_from_config(read_config(folder), folder.name)
     device = choose_device(settings.device)
     dtype = choose_dtype(settings.dtype, device, facts.parameter_count)

@@ -36,7 +36,7 @@ from sharedllm_cli.weights.registry import (
     write_provenance,
 )
 from sharedllm_cli.weights.typed_weights import itemsize, write_typed
-from sharedllm_cli.weights.weight_files import GGUF_FILE, is_flat, remember, remembered_hash, typed_name, weight_files
+from sharedllm_cli.weights.weight_files import GGUF_FILE, ready_files, remember, remembered_hash, typed_name
 
 
 def convert(path: Path, folder: Path, *, name: str, source: str, licence: str, gguf_hash: str) -> None:
@@ -103,20 +103,12 @@ def typed_weights(folder: Path, dtype: str, home: Path, reporter: Reporter) -> l
     Where the folder was made of a GGUF file they are written on first use; any other folder's are what it holds.
     Raises ModelError where the GGUF file is gone, ResourceError where the disk is too small.
     """
-    made = provenance(folder)
-    if made is None or "gguf" not in made.hashes or is_flat(folder):
-        return weight_files(folder)
-    target = typed_name(dtype)
-    if not _has(folder, target):
-        with builder_lock(home, folder.name, reporter):
-            if not _has(folder, target):
-                _add_type(folder, dtype, home, reporter)
-    return [folder / target]
-
-
-def _has(folder: Path, target: str) -> bool:
-    made = provenance(folder)
-    return made is not None and target in made.files and (folder / target).is_file()
+    if (files := ready_files(folder, dtype)) is not None:
+        return files
+    with builder_lock(home, folder.name, reporter):
+        if ready_files(folder, dtype) is None:
+            _add_type(folder, dtype, home, reporter)
+    return [folder / typed_name(dtype)]
 
 
 def _add_type(folder: Path, dtype: str, home: Path, reporter: Reporter) -> None:

@@ -25,6 +25,8 @@ ARCHITECTURES: Mapping[str, str] = {
 """The supported families (`model_type`) and the class that each one's checkpoints are made for."""
 
 FAMILIES: tuple[str, ...] = tuple(ARCHITECTURES)
+_HYBRIDS = frozenset({"lfm2", "granitemoehybrid", "qwen3_next", "qwen3_5_text", "qwen3_5", "falcon_h1", "jamba"})
+"""Families with convolutions or state spaces between their attention layers."""
 _HEAD_DIM = {"qwen3": 128, "gemma3_text": 256}
 _TIED = frozenset({"gemma3_text", "smollm3"})
 """Families whose output layer is the embeddings where config.json does not say."""
@@ -124,6 +126,11 @@ def check_supported(config: Mapping[str, Any], name: str) -> str:
     if config.get("auto_map"):
         raise ModelError(f"{name} needs Python code of its own to run, which is never executed", hint=SUPPORTED_HINT)
     family = str(config.get("model_type") or "")
+    if family in _HYBRIDS:
+        raise ModelError(
+            f"{name} is of the family {family!r}, whose layers are not all attention, which is not supported",
+            hint=SUPPORTED_HINT,
+        )
     if family not in ARCHITECTURES:
         what = f"of the family {family!r}" if family else "of no stated family (config.json has no model_type)"
         raise ModelError(f"{name} is {what}, which is not supported", hint=SUPPORTED_HINT)

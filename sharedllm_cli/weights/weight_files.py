@@ -61,6 +61,18 @@ def typed_name(dtype: str) -> str:
     return f"model.{dtype}.safetensors"
 
 
+def ready_files(folder: Path, dtype: str) -> list[Path] | None:
+    """The files to load a model folder from in a type; None where they are still to be converted from a GGUF file."""
+    made = provenance(folder)
+    if made is None or "gguf" not in made.hashes or is_flat(folder):
+        return weight_files(folder)
+    path = folder / typed_name(dtype)
+    if path.name not in made.files or not path.is_file():
+        return None
+    _check_length(path)
+    return [path]
+
+
 def is_flat(folder: Path) -> bool:
     """Whether a folder holds its weights in one type alone, as a checkpoint does and as conversions did."""
     return (folder / SINGLE_FILE).is_file() or (folder / INDEX_FILE).is_file()

@@ -25,9 +25,10 @@ def test_the_model_that_ask_takes_is_pulled(
         return tmp_path
 
     monkeypatch.setattr(pull_module, "pull", fetch)
+    monkeypatch.setattr("sharedllm_cli.model.loading.prepare", lambda folder, *_, **__: fetched.append(folder.name))
     if chosen:
         monkeypatch.setenv("SHAREDLLM_MODEL", chosen)
     out = io.StringIO()
     assert run(["models", "pull"], Console(out, io.StringIO())) == 0
-    assert fetched == [pulled]
+    assert fetched == [pulled, tmp_path.name], "fetched, and converted at once: the first question need not wait"
     assert out.getvalue().startswith(pulled)

@@ -83,6 +83,8 @@ def test_a_known_model_is_described_before_it_is_here(private_home: Path) -> Non
 REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "gpt2": ({"model_type": "gpt2"}, "of the family 'gpt2'"),
     "mamba": ({"model_type": "mamba"}, "of the family 'mamba'"),
+    "hybrid": ({"model_type": "lfm2"}, "'lfm2', whose layers are not all attention"),
+    "both ways": ({"use_bidirectional_attention": True}, "use_bidirectional_attention"),
     "mixture of experts": ({"model_type": "mixtral"}, "of the family 'mixtral'"),
     "encoder": ({"model_type": "bert"}, "of the family 'bert'"),
     "vision": ({"model_type": "qwen2_vl"}, "of the family 'qwen2_vl'"),

@@ -13,6 +13,7 @@ from safetensors.torch import load_file, save_file
 from tiny_gguf import write_gguf
 from tiny_models import make_tiny_model
 
+from sharedllm_cli.config import Settings
 from sharedllm_cli.errors import ModelError
 from sharedllm_cli.model import loading
 from sharedllm_cli.model.loading import load
@@ -151,3 +152,9 @@ def test_weights_of_the_type_asked_for_are_used_where_they_lie(source: Path, pri
     rounded = loading._rounded(files, torch.float32)
     assert rounded is not None
     assert {values.dtype for values in rounded.values()} == {torch.float32}
+
+
+def test_a_pull_converts_into_the_type_that_questions_take(known: KnownModel, private_home: Path) -> None:
+    folder = pull("tiny", private_home, Silent())
+    loading.prepare(folder, Settings(device="cpu", dtype="bfloat16"), home=private_home, reporter=Silent())
+    assert [path.name for path in folder.glob("model.*.safetensors")] == ["model.bfloat16.safetensors"]
