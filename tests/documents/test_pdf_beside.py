@@ -23,6 +23,7 @@ from reportlab.pdfgen import canvas
 
 from sharedllm_cli.documents import quotes, readers, witness
 from sharedllm_cli.documents.pages import Document
+from sharedllm_cli.documents.pdf_beside import Looked
 from sharedllm_cli.documents.placing import Glyph, Item, place
 from sharedllm_cli.documents.sources import SourceFile
 
@@ -169,6 +170,19 @@ def test_the_second_reading_confirms_the_values_of_a_form_and_no_others() -> Non
     for line in ("Name of the tenant: Jane Doe", "[x] Garage [ ] Pets", "Rent: 480 pounds"):
         assert quotes.verify_by(line, text, raw)
     assert not quotes.verify_by("Name of the tenant: John Doe", text, raw)
+
+
+def test_what_the_second_reading_does_not_hold_is_left_out() -> None:
+    found = [
+        Item("Jane Doe", BOX, "value"),
+        Item("[note: Too late]", BOX, "end"),
+        Item("[x]", BOX, "tick"),
+        Item("[ ]", BOX, "tick"),
+    ]
+    looked = Looked(tuple(found))
+    assert looked.confirmed(["jane  doe", "Too late"], 1).items == looked.items
+    assert looked.confirmed(["Jane Roe"], 1).items == tuple(found[2:])
+    assert looked.confirmed(["Jane Doe"], 2).items == tuple(found[:1])
 
 
 def test_typed_words_stand_in_place_and_notes_at_the_end_without_their_authors() -> None:
