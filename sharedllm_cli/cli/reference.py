@@ -55,10 +55,10 @@ What `sharedllm ask --json` prints, and `chat --json` on a line for every answer
   where none of the question's words occurs or all of the document was read, else `Not found in the passages read`,
   with their share.
 - `route` is how the question was answered: `passages` (the model, from the best passages), `tree` (the model, from the
-  tree alone), `front_matter` (the model; the first page is among the passages), `several` (the model; the sources are
-  all sentences about the thing), `overview` (the base model, from the opening pages), `mentions` and `yes_no` (a
-  sentence is quoted), `address` (the page or the title of a place, or its beginning), `no_term_matches` (none of the
-  question's words occurs).
+  tree alone), `front_matter` (the model; the first page and the file's metadata are read), `several` (the model; the
+  sources are all sentences about the thing), `overview` (the base model, from the opening pages), `mentions` and
+  `yes_no` (a sentence is quoted), `address` (the page or the title of a place, or its beginning), `no_term_matches`
+  (none of the question's words occurs).
 - `sources`, best first, at most eight: those that the answer rests on (`supports` true), then what else was found.
   `read`: the model had read the passage when it answered. `heading` is the nearest one above, null where the document
   has no outline. `page` counts from 1, `page_label` is as printed. `chunk`, `level` and `node` are

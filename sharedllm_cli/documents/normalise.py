@@ -36,9 +36,9 @@ _NO_SPACE_BETWEEN = re.compile("[\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\u3001-\
 # A line of a page ends in the index of a word, `granite3`: what follows is a piece of the same line.
 _RAISED = r"(?:\d{1,3}|[*†‡§¶¹²³⁴-⁹]{1,3})"
 _AFTER_RAISED = re.compile(
-    rf"(?:(?<=[^\W\d_])|(?<=[,.;:)”’\"'])|^)({_RAISED})[ \t]*(?:\r\n|\r|\n)(?: (?=\S)|(?=[,;:.)]))", re.MULTILINE
+    rf"(?:(?<=[^\W\d_])|(?<=[^\W\d_][,.;:)”’\"']))({_RAISED})[ \t]*(?:\r\n|\r|\n)(?: (?=\S)|(?=[,;:.)]))"
 )
-_REST_OF_ADDRESS = re.compile(r"[\w-]+@[\w-]|[\w/-]+\.[a-z]{2,4}(?!\w)|[\w-]+/[\w/-]", re.IGNORECASE)
+_REST_OF_ADDRESS = re.compile(r"[\w-]+@[\w-]|[\w/-]+\.[a-z]{2,4}(?!\w)", re.IGNORECASE)
 # What keeps its hyphen although nothing else in the document tells.
 _KEPT_PREFIXES = frozenset({"self", "well", "ex", "half", "quasi", "all"})
 _CONJUNCTIONS = frozenset({"and", "or", "to", "und", "oder", "bzw", "et", "ou", "y", "o", "e"})

@@ -6,10 +6,12 @@ PDFium reads them; `placing.py` finds their places. Notes are told without their
 from __future__ import annotations
 
 import ctypes
+import logging
 import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import pypdfium2
 import pypdfium2.raw as pdfium
@@ -18,6 +20,8 @@ from sharedllm_cli.documents.placing import Box, Glyph, Item, place
 
 MOST_ITEMS = 2000
 """Annotations of a page, and elements of its structure, that are looked at."""
+LONGEST_STEP = 30.0
+"""Points between two characters of a line at most, where the direction of text is looked for."""
 LONGEST_TEXT = 50_000
 """Characters of a field or a note; what goes beyond is named as cut."""
 _HIDDEN = pdfium.FPDF_ANNOT_FLAG_HIDDEN | pdfium.FPDF_ANNOT_FLAG_NOVIEW
@@ -93,8 +97,7 @@ class Beside:
         self._signatures: dict[str, str] | None = None
         self.form = pdfium.FPDF_GetFormType(document)
         if self.form != pdfium.FORMTYPE_NONE:
-            with suppress(pypdfium2.PdfiumError, RuntimeError):
-                document.init_forms()
+            _open_forms(document)
         self.carries_files = document.count_attachments() > 0
         """Whether there are attachments, as far as the pages were looked at."""
         self._tagged = bool(pdfium.FPDFCatalog_IsTagged(document))
@@ -110,8 +113,12 @@ class Beside:
         items = [*self._annotations(page), *(_figures(page) if self._tagged else [])]
         if not items:
             return NOTHING
-        turned = _Turned(page.get_rotation())
-        return Looked(tuple(_turn(item, turned) for item in items), tuple(_glyphs(page, turned)))
+        glyphs = _glyphs(page)
+        turned = _Turned(_direction(glyphs))
+        return Looked(
+            tuple(replace(item, box=turned.box(item.box)) for item in items),
+            tuple(Glyph(glyph.text, turned.box(glyph.box)) for glyph in glyphs),
+        )
 
     def _annotations(self, page: pypdfium2.PdfPage) -> Iterator[Item]:
         count = min(pdfium.FPDFPage_GetAnnotCount(page), MOST_ITEMS)
@@ -170,6 +177,18 @@ class Beside:
         return self._signatures.get(name, "")
 
 
+def _open_forms(document: pypdfium2.PdfDocument) -> None:
+    """Make the form's values readable; the library tells of XFA forms on its logger, which we do ourselves."""
+    logger = logging.getLogger("pypdfium2")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL + 1)
+    try:
+        with suppress(pypdfium2.PdfiumError, RuntimeError):
+            document.init_forms()
+    finally:
+        logger.setLevel(level)
+
+
 def _squeezed(text: str) -> str:
     return "".join(text.split()).casefold()
 
@@ -223,7 +242,7 @@ def _apart(name: str) -> str:
 
 
 class _Turned:
-    """Boxes as they are seen on a page that is shown turned by some degrees."""
+    """Boxes as they are seen where the text runs to the right, of a page whose text is turned by some degrees."""
 
     def __init__(self, degrees: int) -> None:
         self._degrees = degrees % 360
@@ -239,11 +258,21 @@ class _Turned:
         return box
 
 
-def _turn(item: Item, turned: _Turned) -> Item:
-    return Item(item.text, turned.box(item.box), item.kind, item.name)
+def _direction(glyphs: Sequence[Glyph]) -> int:
+    """By how many degrees the page's text is turned: 0 to the right, 90 upwards; the way of most characters counts.
+
+    A page may be shown turned with its text, or be turned so that its text is upright: what counts is the text.
+    """
+    ways = {0: 0, 90: 0, 180: 0, 270: 0}
+    for one, after in pairwise(glyphs):
+        (x, y), (next_x, next_y) = one.middle, after.middle
+        across, up = next_x - x, next_y - y
+        if max(abs(across), abs(up)) <= LONGEST_STEP:
+            ways[(0 if across >= 0 else 180) if abs(across) >= abs(up) else (90 if up >= 0 else 270)] += 1
+    return max(ways, key=lambda way: ways[way])
 
 
-def _glyphs(page: pypdfium2.PdfPage, turned: _Turned) -> list[Glyph]:
+def _glyphs(page: pypdfium2.PdfPage) -> list[Glyph]:
     glyphs = []
     text_page = page.get_textpage()
     try:
@@ -251,7 +280,7 @@ def _glyphs(page: pypdfium2.PdfPage, turned: _Turned) -> list[Glyph]:
             code = pdfium.FPDFText_GetUnicode(text_page, number)
             character = chr(code) if 0 < code < 0x110000 else ""
             if character and not character.isspace() and not pdfium.FPDFText_IsGenerated(text_page, number):
-                glyphs.append(Glyph(character, turned.box(text_page.get_charbox(number))))
+                glyphs.append(Glyph(character, text_page.get_charbox(number)))
     finally:
         text_page.close()
     return glyphs

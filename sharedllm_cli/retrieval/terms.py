@@ -19,12 +19,15 @@ import snowballstemmer  # type: ignore[import-untyped,unused-ignore]
 
 from sharedllm_cli.retrieval.languages import STOP_WORDS
 
-TERMS_VERSION = "2"
+TERMS_VERSION = "3"
 """Raised when the same text would give other terms (here, or by the stop words of languages.py)."""
 PREFERRED_STEMMERS = {"dutch": "dutch_porter"}
 """The algorithm that stems a language, where the library has it: its `dutch` parts regular plurals (veld, velden)."""
-STEMMED_TWICE = frozenset({"dutch"})
-"""Languages whose stemmer takes one ending of a plural alone: `molens` gives `molen`, but `molen` gives `mol`."""
+_DUTCH_PLURAL = re.compile(r"(.*[aeiouyàáâäèéêëìíîïòóôöùúûü].*(?:e[lmnr]|aar|aard|ier|eur|oor|ie|[^e]je))s")
+"""Plurals in -s of words of two syllables and more: the stemmer takes one ending alone (`molens`, `molen`, `mol`)."""
+_DUTCH_ENDS = re.compile(r"([bdfgklmnprst])\1\Z|[vz]\Z|(?<=[bdfgklmnprt])s\Z")
+"""What a stem ends with in the plural alone: bruggen, brieven, huizen, mensen (of `mens` the stemmer takes the s)."""
+_DUTCH_VOICELESS = {"v": "f", "z": "s"}
 
 _PAIRED = (
     "\u0e00-\u0eff\u0f00-\u0fff\u1000-\u109f\u1780-\u17ff"  # Thai, Lao, Tibetan, Burmese, Khmer
@@ -146,9 +149,11 @@ def fold(text: str) -> str:
 
 
 def _stem(word: str, language: str) -> str:
+    if language == "dutch" and (plural := _DUTCH_PLURAL.fullmatch(word)):
+        word = plural[1]
     stemmed: str = _stemmer(language).stemWord(word)
-    if language in STEMMED_TWICE:
-        stemmed = _stemmer(language).stemWord(stemmed)
+    if language == "dutch" and len(stemmed) > 2:
+        stemmed = _DUTCH_ENDS.sub(lambda end: _DUTCH_VOICELESS.get(end[0], end[1] or ""), stemmed)
     return stemmed
 
 

@@ -48,6 +48,7 @@ class FakeDocument:
     text_hit: bool = True
     index_path: Path | None = None
     content_hash: str = "f00d"
+    attached: bool = False
     warnings: tuple[str, ...] = ()
 
     @property

@@ -120,6 +120,7 @@ def test_surrogate_pairs_become_their_character() -> None:
         ("under www.harl-\nweir.example now", "under www.harl-weir.example now"),
         ("the long-\nterm plan and any long-term plan", "the long-term plan and any long-term plan"),
         ("said intel-\nligence. Then", "said intelligence. Then"),
+        ("of train-\ning/testing sets", "of training/testing sets"),
         ("he and/or intel-\nligence", "he and/or intelligence"),
     ],
 )
@@ -180,7 +181,7 @@ def test_a_word_broken_by_the_page_break_is_joined() -> None:
         ("The lighthouse3\r\n was built.", "The lighthouse3 was built."),
         ("of lime4\r\n, and the keeper", "of lime4, and the keeper"),
         ("of lime.*\n The keeper", "of lime.* The keeper"),
-        ("1\r\n See the annex.", "1 See the annex."),
+        ("in: £5,474.00\r\n Total out: £3", "in: £5,474.00\nTotal out: £3"),
         ("in 1904\r\n the keeper", "in 1904\nthe keeper"),
     ],
 )

@@ -16,12 +16,14 @@ from pypdf.generic import (
     FloatObject,
     NameObject,
     NumberObject,
+    StreamObject,
     TextStringObject,
 )
 from reportlab.pdfgen import canvas
 
 from sharedllm_cli.documents import quotes, readers, witness
 from sharedllm_cli.documents.pages import Document
+from sharedllm_cli.documents.pdf_beside import Looked
 from sharedllm_cli.documents.placing import Glyph, Item, place
 from sharedllm_cli.documents.sources import SourceFile
 
@@ -110,6 +112,47 @@ def test_the_values_of_a_form_stand_at_their_labels() -> None:
     assert "sesame" not in text
 
 
+@pytest.mark.parametrize("degrees", [90, 180, 270])
+def test_a_form_that_is_shown_turned_has_its_values_at_their_labels(degrees: int) -> None:
+    writer = PdfWriter(clone_from=PdfReader(BytesIO(form())))
+    writer.pages[0].rotate(degrees)
+    target = BytesIO()
+    writer.write(target)
+    text = read(target.getvalue()).text
+    for words in ("Name of the tenant: Jane Doe", "Street: Mill Lane 4", "[x] Garage", "Rent: 480 pounds"):
+        assert words in text
+
+
+def test_a_form_drawn_upwards_on_a_turned_page_has_its_values_at_their_labels() -> None:
+    target = BytesIO()
+    sheet = canvas.Canvas(target, pagesize=(595, 842))
+    sheet.setPageRotation(90)
+    sheet.saveState()
+    sheet.rotate(90)
+    sheet.translate(0, -595)
+    for down, line in ((500, "Name of the tenant:"), (470, "Town of the tenant:"), (440, "The rent is due in May.")):
+        sheet.drawString(72, down, line)
+    sheet.restoreState()
+    for name, value, up in (("one", "Jane Doe", 82), ("two", "Harl", 112)):
+        sheet.acroForm.textfield(name=name, value=value, x=up, y=200, width=18, height=150)
+    sheet.showPage()
+    sheet.save()
+    assert "Name of the tenant: Jane Doe\nTown of the tenant: Harl\n" in read(target.getvalue()).text
+
+
+def test_a_dynamic_form_is_said_to_be_unreadable(caplog: pytest.LogCaptureFixture) -> None:
+    writer = PdfWriter(clone_from=PdfReader(BytesIO(make_pdf([["Please wait for the form to appear."]]))))
+    program = StreamObject()
+    program.set_data(b'<xdp:xdp xmlns:xdp="http://ns.adobe.com/xdp/"/>')
+    form = DictionaryObject({NameObject("/Fields"): ArrayObject(), NameObject("/XFA"): writer._add_object(program)})
+    writer._root_object[NameObject("/AcroForm")] = form
+    writer._root_object[NameObject("/NeedsRendering")] = BooleanObject(True)
+    target = BytesIO()
+    writer.write(target)
+    assert [warning for warning in read(target.getvalue()).warnings if "XFA" in warning]
+    assert not caplog.records
+
+
 def test_a_form_without_appearances_is_read_by_its_values() -> None:
     writer = PdfWriter(clone_from=PdfReader(BytesIO(form())))
     for reference in writer.pages[0]["/Annots"]:
@@ -127,6 +170,19 @@ def test_the_second_reading_confirms_the_values_of_a_form_and_no_others() -> Non
     for line in ("Name of the tenant: Jane Doe", "[x] Garage [ ] Pets", "Rent: 480 pounds"):
         assert quotes.verify_by(line, text, raw)
     assert not quotes.verify_by("Name of the tenant: John Doe", text, raw)
+
+
+def test_what_the_second_reading_does_not_hold_is_left_out() -> None:
+    found = [
+        Item("Jane Doe", BOX, "value"),
+        Item("[note: Too late]", BOX, "end"),
+        Item("[x]", BOX, "tick"),
+        Item("[ ]", BOX, "tick"),
+    ]
+    looked = Looked(tuple(found))
+    assert looked.confirmed(["jane  doe", "Too late"], 1).items == looked.items
+    assert looked.confirmed(["Jane Roe"], 1).items == tuple(found[2:])
+    assert looked.confirmed(["Jane Doe"], 2).items == tuple(found[:1])
 
 
 def test_typed_words_stand_in_place_and_notes_at_the_end_without_their_authors() -> None:
@@ -202,8 +258,6 @@ def tagged() -> bytes:
         b"BT /F1 10 Tf 72 700 Td (The first line.) Tj ET /Figure <</MCID 0>> BDC 72 600 100 50 re f EMC"
         b" BT /F1 10 Tf 72 500 Td (The last line.) Tj ET"
     )
-    from pypdf.generic import StreamObject
-
     content = StreamObject()
     content.set_data(stream)
     page[NameObject("/Contents")] = writer._add_object(content)

@@ -32,6 +32,7 @@ def stored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> IndexStore:
     shutil.copytree(Path(__file__).parent / "stored", tmp_path / "stored")
     made = json.loads(next(tmp_path.glob("stored/log-*/leaves-*/manifest.json")).read_text("utf-8"))
     monkeypatch.setattr(manifest, "stemmer_version", lambda: made["key"]["stemmer"])
+    monkeypatch.setattr(manifest, "TERMS_VERSION", made["key"]["terms_version"])
     return IndexStore(tmp_path / "stored")
 
 

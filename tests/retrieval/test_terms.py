@@ -74,13 +74,35 @@ def test_two_spellings_meet(one: str, other: str) -> None:
 
 @pytest.mark.parametrize(
     ("one", "several"),
-    [("veld", "velden"), ("held", "helden"), ("woord", "woorden"), ("vuurtoren", "vuurtorens"), ("mens", "mensen")],
+    [
+        ("veld", "velden"),
+        ("held", "helden"),
+        ("woord", "woorden"),
+        ("vuurtoren", "vuurtorens"),
+        ("mens", "mensen"),
+        ("vereniging", "verenigingen"),
+        ("vergadering", "vergaderingen"),
+        ("bodem", "bodems"),
+        ("brug", "bruggen"),
+        ("brief", "brieven"),
+        ("huis", "huizen"),
+        ("school", "scholen"),
+        ("boerderij", "boerderijen"),
+    ],
 )
 def test_a_dutch_plural_is_found_by_its_singular(one: str, several: str) -> None:
     assert terms(one, "dutch") == terms(several, "dutch")
     leaves = ["De molen draait niet.", f"Wij zien de {several} van hier."]
     found = scores(f"Waar is {one}?", [LexicalIndex.build(leaves, "dutch")]).values[0]
     assert found[1] > found[0]
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [("vereniging", "ver"), ("vereniging", "veer"), ("rekening", "rek"), ("regering", "reeg")],
+)
+def test_a_dutch_word_is_no_other_short_one(one: str, other: str) -> None:
+    assert terms(one, "dutch") != terms(other, "dutch")
 
 
 def test_a_language_without_its_preferred_stemmer_has_the_one_of_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
