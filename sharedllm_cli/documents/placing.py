@@ -134,6 +134,8 @@ def _inserted(raw: str, inserts: Sequence[_Insert]) -> str:
         done = one.position
         words = " ".join([one.text, *one.chained])
         if one.before:
+            if pieces[-1].endswith("  "):  # the gap was the field's
+                pieces[-1] = pieces[-1].rstrip(" ") + " "
             pieces.append(f"{words}\n" if one.line else f"{words} ")
             continue
         joined = "".join(pieces[-1:])
