@@ -26,8 +26,7 @@ MOST_CHARACTERS = 400_000
 """Of a page; the text of one with more is not put in order."""
 MOST_PIECES = 8_000
 """Of a page; one with more is read as PDFium gives it."""
-FARTHEST = 100_000.0
-"""Points: no page is so long (200 inches are the limit of most viewers)."""
+FARTHEST = 100_000.0  # points: no page is so long
 FIRST_WIDE = 0x2E80
 """The first character of the scripts that are set in columns."""
 _DOUBLED = 0.12

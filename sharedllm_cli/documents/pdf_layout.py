@@ -31,6 +31,13 @@ WIDE_LEAD = 1.75
 """Lines that are farther from each other than this share of the usual lead are parted by a blank line."""
 
 
+PARTED = frozenset(("columns", "table", "beside"))
+DEEPEST = 12
+"""Columns within columns are followed so deep."""
+MOST_STRIPS = 500
+"""White strips that are looked at on a page; what is left then is read row by row."""
+
+
 @dataclass
 class PageText:
     """A page's text in the order of reading, and how many glyphs are not in it, by reason."""
@@ -73,12 +80,22 @@ def _lines(found: list[Segment]) -> list[str]:
     return _Order(found).lines()
 
 
+def _judged(band: list[Segment], middle: float, crosses: bool) -> tuple[str, list[Segment], list[Segment]]:
+    """What stands beside the middle of a strip: the verdict, and the two sides."""
+    left = [segment for segment in band if (segment.x0 + segment.x1) / 2 < middle]
+    right = [segment for segment in band if (segment.x0 + segment.x1) / 2 >= middle]
+    if crosses or not side_by_side(left, right):
+        return "flow", left, right
+    return Region(*beside_each_other(left, right)).verdict(), left, right
+
+
 class _Order:
     """Puts segments into the order of reading."""
 
     def __init__(self, found: list[Segment]) -> None:
         self.found = found
         self.notes: list[Segment] = []
+        self.strips_left = MOST_STRIPS
 
     def lines(self) -> list[str]:
         lines = self._ordered(self.found, 0)
@@ -87,37 +104,30 @@ class _Order:
         return lines
 
     def _ordered(self, found: list[Segment], depth: int) -> list[str]:
-        if len(found) < 4 or depth > 12:
+        if len(found) < 4 or depth > DEEPEST or self.strips_left <= 0:
             return self._by_rows(found)
         for low, high in strips(found):
+            self.strips_left -= 1
             middle = (low + high) / 2
-            lines: list[str] = []
-            parted = False
-            notes = len(self.notes)
-            for crosses, band in bands(found, low, high):
-                left = [segment for segment in band if (segment.x0 + segment.x1) / 2 < middle]
-                right = [segment for segment in band if (segment.x0 + segment.x1) / 2 >= middle]
-                parts = not crosses and side_by_side(left, right)
-                verdict = Region(*beside_each_other(left, right)).verdict() if parts else "flow"
-                if verdict == "columns":
-                    parted = True
-                    lines += self._columns(left, right, depth)
-                elif verdict == "table":
-                    parted = True
-                    lines += self._cells(left, right, depth)
-                elif verdict == "beside":
-                    parted = True
-                    note, main = (left, right) if extent(left) < extent(right) else (right, left)
-                    lines += self._ordered(main, depth + 1) + self._ordered(note, depth + 1)
-                elif len(band) < len(found):
-                    lines += self._ordered(band, depth + 1)
-                else:
-                    break
-            else:
-                if parted:
-                    return lines
-            del self.notes[notes:]
+            judged = [(band, *_judged(band, middle, crosses)) for crosses, band in bands(found, low, high)]
+            if any(verdict in PARTED for _, verdict, _, _ in judged):
+                lines: list[str] = []
+                for band, verdict, left, right in judged:
+                    lines += self._band(band, verdict, left, right, depth)
+                return lines
         return self._by_rows(found)
+
+    def _band(
+        self, band: list[Segment], verdict: str, left: list[Segment], right: list[Segment], depth: int
+    ) -> list[str]:
+        if verdict == "columns":
+            return self._columns(left, right, depth)
+        if verdict == "table":
+            return self._cells(left, right, depth)
+        if verdict == "beside":
+            note, main = (left, right) if extent(left) < extent(right) else (right, left)
+            return self._ordered(main, depth + 1) + self._ordered(note, depth + 1)
+        return self._ordered(band, depth + 1)
 
     def _columns(self, left: list[Segment], right: list[Segment], depth: int) -> list[str]:
         left, notes = _without_notes(left, right)

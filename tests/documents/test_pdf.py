@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import random
-import re
 import warnings
 from contextlib import suppress
 from io import BytesIO
@@ -312,4 +311,4 @@ def test_a_turned_table_keeps_its_rows(shared_pdfs: Path) -> None:
     """The page is turned by 90 degrees, and its text with it."""
     document = readers.read(SourceFile("rotated_page.pdf", shared_pdfs / "rotated_page.pdf"))
     assert "\n2011  2012  2013  2014  2015" in document.text
-    assert re.search(r"\nSocial Security ... +725  773  820", document.text)
+    assert "\nSocial Security  725  773  820" in document.text
