@@ -80,7 +80,8 @@ PYTHON
 
 python3 -m venv "$folder/venv"
 "$folder/venv/bin/pip" install -qq "torch==2.13.0" "transformers==5.24.0" "gguf==0.19.0" "accelerate==1.15.0"
-"$folder/venv/bin/python" "$folder/dropped.py" "$folder" 2> "$folder/errors" | tee "$folder/seen" || cat "$folder/errors"
+"$folder/venv/bin/python" "$folder/dropped.py" "$folder" 2> "$folder/errors" > "$folder/seen" || cat "$folder/errors"
+cat "$folder/seen"
 for name in yarn linear llama31; do
     grep -qF "$name: rotations of the unscaled model: True" "$folder/seen"
 done
