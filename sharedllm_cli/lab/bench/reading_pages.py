@@ -12,6 +12,9 @@ INLINE = re.compile(r"\^\{(?P<raised>.*?)\}|_\{(?P<lowered>.*?)\}|\[\[(?P<note>.
 MARK = "\ue000"
 """Stands before the number of a note mark in a truth: the mark may be read as `2`, `[2]` or `^2`."""
 
+_SAID_OF_HEADS = "Head of pages to"
+"""Words of ours, which say where a head was found."""
+
 
 @dataclass(frozen=True)
 class Piece:
@@ -74,8 +77,9 @@ def truth(sheet: Sheet) -> Truth:
     flow = "\n".join(linear(part) for part in parts)
     if not sheet.head:
         return Truth(flow, (*sheet.asides, *notes), sheet.stamp)
-    numbers = " ".join(str(number) for number in range(1, 10))
-    return Truth(flow, (sheet.head, *sheet.asides, *notes), f"{' '.join([sheet.head] * 8)} {numbers}")
+    numbers = [str(number) for number in range(1, 10)]
+    beside = " ".join([*[sheet.head] * 8, *numbers * 2, _SAID_OF_HEADS])
+    return Truth(flow, (sheet.head, *sheet.asides, *notes), beside)
 
 
 def grid(

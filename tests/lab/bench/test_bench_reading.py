@@ -77,6 +77,7 @@ def test_a_head_may_be_anywhere_but_not_be_lost_and_page_numbers_may_be_left_out
     wanted = truth(Sheet("prose", flow=("one two three",), head="Northern Waters"))
     assert reading.compare(wanted, "one two three Northern Waters") == (5, 5, (), ())
     assert reading.compare(wanted, "Northern Waters one two 1 Northern Waters three 2") == (5, 5, (), ())
+    assert reading.compare(wanted, "Head of pages 1 to 5: Northern Waters. one two three") == (5, 5, (), ())
     assert reading.compare(wanted, "one two three") == (5, 3, ("Northern", "Waters"), ())
     assert reading.compare(wanted, "Northern one two three Waters four") == (5, 4, (), ("four",))
 
