@@ -23,7 +23,8 @@ _KEPT = re.compile(
 _NUMBER = re.compile(r"(?<![^\W_])(?:\d{1,6}|[ivxlc]{1,7}|[IVXLC]{1,7})(?![^\W_])")
 _DIGITS = re.compile(r"\d+")
 _COUNTER = re.compile(
-    r"[\s\-–—|·/\[(]*(?:\b(?:page|p|pg|pp|seite|s|página|pagina|pág|blatt|стр)\b\.?\s*)?(?:\d{1,6}|(?<![^\W_])[ivxlc]{1,7}(?![^\W_]))"
+    r"[\s\-–—|·/\[(]*(?:\b(?:page|p|pg|pp|seite|s|página|pagina|pág|blatt|стр)\b\.?\s*)?"
+    r"(?:\d{1,6}|(?<![^\W_])[ivxlc]{1,7}(?![^\W_]))"
     r"(?:\s*(?:/|of|von|de|di|sur|van)\s*\d+)?[\s\-–—|·/\])]*",
     re.IGNORECASE,
 )
