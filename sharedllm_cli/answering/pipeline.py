@@ -20,7 +20,6 @@ from sharedllm_cli.answering.extracts import Extract, Extracts, SeveralFound
 from sharedllm_cli.answering.question import Question
 from sharedllm_cli.answering.reader import Prefilled, Reader, Refusal, SharedPrefix
 from sharedllm_cli.answering.routing import Route, route, wants_overview
-from sharedllm_cli.answering.wording import asks_for_a_list_of_contents
 from sharedllm_cli.errors import UsageError
 from sharedllm_cli.generation.decoding import first_sentences, with_sentence_replaced
 from sharedllm_cli.generation.grounding import AnswerCheck, assess, unsupported_words
@@ -38,6 +37,7 @@ from sharedllm_cli.reading.library import Library
 from sharedllm_cli.reading.scoring import Scored, score_documents
 from sharedllm_cli.reading.sources import answering_first, supporting_first
 from sharedllm_cli.reading.trees import TreeReading, Trees
+from sharedllm_cli.retrieval.listings import asks_for_a_list_of_contents
 from sharedllm_cli.retrieval.policies import BY_WORDS
 
 OVERVIEW_SENTENCES = 2

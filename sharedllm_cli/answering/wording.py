@@ -408,23 +408,6 @@ def asks_for_front_matter(question: str) -> bool:
     return bool(_QUESTIONS.fullmatch(words) or _QUESTIONS.fullmatch(_OPENING.sub("", words, count=1)))
 
 
-# -- contents, figures, pages ----------------------------------------------------------------------------------------
-
-_OF_CONTENTS = re.compile(
-    r"\b(?:table of contents|contents|index|outline|chapters|sections|appendices|headings|figures|illustrations|"
-    r"(?:on|at) (?:which|what) pages?|(?:which|what) pages? (?:is|are|does|do|has|have)|page numbers?|"
-    r"kapitel|abschnitte|inhalt\w*|abbildungen|auf welche[rn] seiten?|chapitres|sommaire|table des matières|"
-    r"(?:à|sur) quelles? pages?|capítulos|índice|en qué páginas?|capitoli|sommario|a (?:quale|che) pagina|hoofdstukken|"
-    r"inhoud\w*|op welke (?:pagina|bladzijde)|em que página)\b",
-    re.IGNORECASE,
-)
-
-
-def asks_for_a_list_of_contents(question: str) -> bool:
-    """Whether a question asks for what a list of contents, a list of figures or an index holds: chapters, pages."""
-    return _OF_CONTENTS.search(question) is not None
-
-
 # -- the whole document ----------------------------------------------------------------------------------------------
 
 _WHOLE = """

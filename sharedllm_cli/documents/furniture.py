@@ -23,7 +23,8 @@ _KEPT = re.compile(
 _NUMBER = re.compile(r"(?<![^\W_])(?:\d{1,6}|[ivxlc]{1,7}|[IVXLC]{1,7})(?![^\W_])")
 _DIGITS = re.compile(r"\d+")
 _COUNTER = re.compile(
-    r"[\s\-–—|·/\[(]*(?:\b(?:page|p|pg|pp|seite|s|página|pagina|pág|blatt|стр)\b\.?\s*)?{}"
+    r"[\s\-–—|·/\[(]*(?:\b(?:page|p|pg|pp|seite|s|página|pagina|pág|blatt|стр)\b\.?\s*)?"
+    r"(?:\d{1,6}|(?<![^\W_])[ivxlc]{1,7}(?![^\W_]))"
     r"(?:\s*(?:/|of|von|de|di|sur|van)\s*\d+)?[\s\-–—|·/\])]*",
     re.IGNORECASE,
 )
@@ -123,8 +124,7 @@ def _without_counter(line: str, printed: str | None, varying: dict[str, set[int]
 
 def _around(line: str, start: int, end: int) -> tuple[int, int]:
     """The span of a page's number with what belongs to it: `- page 3 of 12 -`."""
-    pattern = re.compile(_COUNTER.pattern.replace("{}", re.escape(line[start:end])), re.IGNORECASE)
-    for match in pattern.finditer(line):
+    for match in _COUNTER.finditer(line):
         if match.start() <= start and end <= match.end():
             return match.span()
     return start, end

@@ -62,6 +62,16 @@ _SENTENCE_END = re.compile(r"[.!?…;][\"'”’»)\]]*$")
 _BULLET = re.compile(r"[-*•–+]\s+|\W*(?:\d+(?:\.\d+)*\.?|[IVXLC]+\.)\s+")
 
 
+_OF_CONTENTS = re.compile(
+    r"\b(?:table of contents|contents|index|outline|chapters|sections|appendices|headings|figures|illustrations|"
+    r"(?:on|at) (?:which|what) pages?|(?:which|what) pages? (?:is|are|does|do|has|have)|page numbers?|"
+    r"kapitel|abschnitte|inhalt\w*|abbildungen|auf welche[rn] seiten?|chapitres|sommaire|table des matières|"
+    r"(?:à|sur) quelles? pages?|capítulos|índice|en qué páginas?|capitoli|sommario|a (?:quale|che) pagina|hoofdstukken|"
+    r"inhoud\w*|op welke (?:pagina|bladzijde)|em que página)\b",
+    re.IGNORECASE,
+)
+
+
 @dataclass(frozen=True)
 class _Line:
     text: str
@@ -84,6 +94,11 @@ def listings(text: str) -> list[tuple[int, int]]:
             found.append((lines[place].start, lines[end - 1].end))
         place = end or place + 1
     return found
+
+
+def asks_for_a_list_of_contents(question: str) -> bool:
+    """Whether a question asks for what a list of contents, a list of figures or an index holds: chapters, pages."""
+    return _OF_CONTENTS.search(question) is not None
 
 
 def yield_to_sections(

@@ -5,9 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from sharedllm_cli.answering.wording import asks_for_a_list_of_contents
 from sharedllm_cli.retrieval.boundaries import TokenText
-from sharedllm_cli.retrieval.listings import listings, raise_lists, yield_to_sections
+from sharedllm_cli.retrieval.listings import asks_for_a_list_of_contents, listings, raise_lists, yield_to_sections
 
 TITLES = ("Fitting the panel", "Codes of the users", "Testing the siren", "Changing the battery")
 BODY = "\n\n".join(
