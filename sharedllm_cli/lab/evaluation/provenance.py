@@ -26,7 +26,7 @@ def data_facts(files: Sequence[DataFile], joining: Sequence[Joining] = (), **dra
     """The data files by name and content, how their documents are joined, and how questions are drawn from them."""
     named: list[dict[str, Any]] = [{"file": file.path.name, "sha256": file.fingerprint()} for file in files]
     for one, how in zip(named, joining, strict=False):
-        one.update(asdict(how))
+        one.update(how.facts())
     return {"files": named, **drawn}
 
 
