@@ -40,7 +40,8 @@ def test_without_titles_only_the_questions_change(lights_file: Path) -> None:
     assert [one.text for one in plain] == [one.text for one in named], "headings stay"
     assert plain[0].asked[3].text == "When was the lamp lit?"
     for before, after in zip(named[0].asked, plain[0].asked, strict=True):
-        assert before.text.endswith(f": {after.text}") and replace(before, text=after.text) == after
+        assert before.text.endswith(f": {after.text}")
+        assert replace(before, text=after.text) == after
     assert Joining(3).facts() == {"join": 3, "last": None}, "runs from before there was a choice can be resumed"
     assert Joining(3, titles=False).facts() != Joining(3).facts()
     assert Joining.of(2, (3,), (None,), titles=False) == (Joining(3, titles=False),) * 2
