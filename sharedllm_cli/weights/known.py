@@ -52,6 +52,11 @@ class KnownModel:
         return sum(wheel.bytes for wheel in self.wheels)
 
     @property
+    def memory_bytes(self) -> int:
+        """What its weights take in memory, in 16 bits each."""
+        return self.facts.weights_bytes(2)
+
+    @property
     def building_bytes(self) -> int:
         """Most disk that a pull uses: a wheel twice (pip's copy, ours), the parts, the file, the conversion."""
         parts = self.gguf_bytes if len(self.wheels) > 1 else 0
