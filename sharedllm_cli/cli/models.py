@@ -46,7 +46,8 @@ def list_models(call: Call) -> None:
 
     here = {model.name: model for model in installed(call.home)}
     default = call.settings.model.lower()
-    known: dict[str, Any] = {model.name: model for model in (*known_models(), ENCODER)}
+    known: dict[str, Any] = {model.name: model for model in known_models()}
+    known[ENCODER.name] = ENCODER
     names = list(dict.fromkeys([*known, *here]))
     if call.json:
         entries = [_entry(name, known.get(name), here.get(name)) | {"default": name == default} for name in names]

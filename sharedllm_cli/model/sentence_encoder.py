@@ -29,12 +29,15 @@ class SentenceEncoder:
 
     def __init__(self, folder: Path, device: torch.device | str = "cpu") -> None:
         """Load from a folder of `encoder_folder`; ModelError where it doesn't hold such a model."""
-        from transformers import BertModel, PreTrainedTokenizerFast
+        import transformers
 
+        # what transformers returns depends on what it is asked, which its annotations don't say
+        tokenizers: Any = transformers.PreTrainedTokenizerFast
+        models: Any = transformers.BertModel
         try:
-            self._tokenizer: Any = PreTrainedTokenizerFast(tokenizer_file=str(folder / "tokenizer.json"), **_OWN_TOKENS)
+            self._tokenizer: Any = tokenizers(tokenizer_file=str(folder / "tokenizer.json"), **_OWN_TOKENS)
             with quiet_transformers():
-                self._model, report = BertModel.from_pretrained(
+                loaded: tuple[Any, dict[str, Any]] = models.from_pretrained(
                     folder,
                     add_pooling_layer=False,  # it serves classification
                     dtype=torch.float32,
@@ -42,6 +45,7 @@ class SentenceEncoder:
                     local_files_only=True,
                     output_loading_info=True,
                 )
+            self._model, report = loaded
             if report["missing_keys"]:
                 raise ModelError(f"it lacks {', '.join(sorted(report['missing_keys'])[:3])}")
         except Exception as error:  # whatever the libraries say of a damaged file

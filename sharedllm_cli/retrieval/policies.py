@@ -19,8 +19,6 @@ from sharedllm_cli.errors import UsageError
 LATE_SHARE_AFTER, LATE_SHARE_BEFORE = 0.7, 0.5
 """In the hybrid a leaf has at least these shares of the late interaction of the leaf before it and of the one after it
 (docs/log/ has the measurement)."""
-WORDS_SHARPNESS, MEANING_SHARPNESS = 0.7, 1.5
-"""Factors of the two scores that the hybrid mixes, chosen on training documents (docs/results.md)."""
 BY_WORDS = frozenset({"hybrid", "hybrid-words", "bm25", "right"})
 """The policies whose scores rest on the question's words: without any of them no leaf is better than another, unless
 meaning was scored, too."""
@@ -162,23 +160,6 @@ def combine(lexical: np.ndarray, late: np.ndarray, leaves: np.ndarray) -> np.nda
     return added
 
 
-def mix(one: np.ndarray, other: np.ndarray) -> np.ndarray:
-    """The logarithm of the mean of two softmaxes over the leaves, [leaves].
-
-    A score decides where it is sure of few leaves: words that stand in one leaf alone outweigh a vague likeness of
-    meaning, and words that are everywhere do not. A sum of z-scores would let either dilute the other.
-    """
-    mixed: np.ndarray = np.logaddexp(_log_softmax(one), _log_softmax(other)) - np.log(2)
-    return mixed
-
-
-def _log_softmax(values: np.ndarray) -> np.ndarray:
-    if not len(values):
-        return values
-    above = values - values.max()
-    return np.asarray(above - np.log(np.exp(above).sum()))
-
-
 def z_scores(values: np.ndarray) -> np.ndarray:
     """Values less their mean over their standard deviation; all 0 where they don't differ."""
     values = np.asarray(values, dtype=np.float64)
@@ -205,7 +186,7 @@ def _hybrid_words(source: LeafSource) -> np.ndarray:
 
 def _hybrid(source: LeafSource) -> np.ndarray:
     words, meaning = _hybrid_words(source), source.meaning()
-    return words if meaning is None else mix(WORDS_SHARPNESS * words, MEANING_SHARPNESS * z_scores(meaning))
+    return words if meaning is None else words + z_scores(meaning)
 
 
 def _meaning(source: LeafSource) -> np.ndarray:

@@ -14,9 +14,7 @@ from sharedllm_cli.retrieval import policies
 from sharedllm_cli.retrieval.policies import (
     LATE_SHARE_AFTER,
     LATE_SHARE_BEFORE,
-    MEANING_SHARPNESS,
     POLICIES,
-    WORDS_SHARPNESS,
     best_leaves,
     combine,
     late_interaction,
@@ -203,26 +201,17 @@ class Meant(RecordingSource):
         return self.meant
 
 
-def test_the_hybrid_mixes_the_shares_of_words_and_of_meaning() -> None:
+def test_meaning_counts_in_the_hybrid_as_words_and_states_do() -> None:
     random = np.random.default_rng(1)
     lexical, late, meant = random.random((3, 40))
     words = policies.policy("hybrid-words").scores(RecordingSource(lexical, late))
     found = policies.policy("hybrid").scores(Meant(lexical, late, meant))
-    sharp = (WORDS_SHARPNESS * words, MEANING_SHARPNESS * z_scores(meant))
-    shares = [np.exp(values) / np.exp(values).sum() for values in sharp]
-    np.testing.assert_allclose(np.exp(found), (shares[0] + shares[1]) / 2)
+    np.testing.assert_allclose(found - words, z_scores(meant))
     assert policies.policy("meaning").scores(Meant(lexical, late, meant)).tolist() == meant.tolist()
     # A leaf that no word leads to is found, which re-ranking by states can't do.
     lexical, meant = np.arange(250.0), np.zeros(250)
     meant[3] = 1.0
     assert policies.policy("hybrid").scores(Meant(lexical, np.zeros(250), meant)).argmax() == 3
-
-
-def test_a_score_decides_where_it_is_sure() -> None:
-    sure, vague = np.array([0.0, 0.0, 9.0, 0.0]), np.array([1.0, 0.0, 0.0, 0.0])
-    assert policies.mix(sure, vague).argmax() == policies.mix(vague, sure).argmax() == 2
-    assert policies.mix(sure, vague)[0] > policies.mix(sure, vague)[1], "the other tells the rest apart"
-    assert np.isfinite(policies.mix(1e4 * sure, -1e4 * vague)).all()
 
 
 def test_without_an_encoder_the_hybrid_goes_by_words_and_meaning_is_refused() -> None:
