@@ -34,7 +34,9 @@ def model_facts(shared: SharedModel, settings: Settings) -> dict[str, Any]:
     """The base model and adapter by their weights, and how they compute."""
     base, adapter = shared.base, shared.adapter
     folder = adapter_folder(settings, base.name)
-    learned = {"rules": dict(RULES)} if adapter.config.kinds else {}
+    learned: dict[str, Any] = {"rules": dict(RULES)} if adapter.config.kinds else {}
+    if shared.encoder is not None:
+        learned["encoder"] = {"name": shared.encoder.name, "weights": shared.encoder.weights_hash}
     return {
         "base": base.name,
         "weights": base.weights_hash,
