@@ -16,7 +16,7 @@ from typing import Any, Literal, cast, get_args
 from sharedllm_cli.errors import UsageError
 
 Injection = Literal["merged", "additive"]
-Policy = Literal["hybrid", "bm25", "late", "paper-cosine", "right"]
+Policy = Literal["hybrid", "hybrid-words", "meaning", "bm25", "late", "paper-cosine", "right"]
 StoredDtype = Literal["int8", "float16", "bfloat16", "float32"]
 Gates = Literal["layer", "head"]
 Encoding = Literal["node", "chunk"]

@@ -29,6 +29,7 @@ from sharedllm_cli.index.store import IndexStore
 from sharedllm_cli.model.shared import SharedModel, load_shared, model_use
 from sharedllm_cli.progress import RememberingReporter, Reporter
 from sharedllm_cli.reading.library import Library, OpenDocument, Shelf
+from sharedllm_cli.reading.meaning import LeafMeaning
 from sharedllm_cli.reading.scoring import leaf_states, score_documents
 from sharedllm_cli.reading.sources import allowed_tokens
 from sharedllm_cli.reading.trees import Trees
@@ -81,6 +82,12 @@ class Engine:
     def trees(self) -> Trees:
         """The trees of documents for the loaded model."""
         return Trees(self.store, self.shared, self.settings, self.reporter)
+
+    @cached_property
+    def meaning(self) -> LeafMeaning | None:
+        """The leaves' meaning; None where no sentence encoder was pulled."""
+        encoder = self.shared.encoder
+        return None if encoder is None else LeafMeaning(encoder, self.store, self.reporter)
 
     @property
     def reads_tree(self) -> bool:
@@ -144,6 +151,9 @@ class Engine:
             with self.reporter.task(f"states of {opened.name}", opened.tokens, "tokens") as task:
                 states = leaf_states(opened.leaves, self.shared.lower, task.advance)
             self.store.write_states(opened.content_hash, states_key, states)
+        if self.meaning is not None and not self.meaning.is_stored(opened):
+            skipped = False
+            self.meaning.build(opened)
         seconds = perf_counter() - started
         return IndexOutcome(
             name=opened.name,
@@ -183,6 +193,7 @@ class Engine:
             policy,
             nodes=lambda: self.trees.vectors(documents),
             stored_states=self.trees.states(documents) if policy == "late" else [None] * len(documents),
+            cosines=None if self.meaning is None else self.meaning.cosines,
         )
         return asked.result(
             library,
@@ -221,7 +232,7 @@ class Engine:
             pages=pages,
             section=section,
         )
-        pipeline = Pipeline(asked, library, self.shared, self.trees, self.store, self.reporter)
+        pipeline = Pipeline(asked, library, self.shared, self.trees, self.store, self.reporter, meaning=self.meaning)
         for piece in pipeline.run(Timing(load_s=self._load_seconds, read_s=library.read_seconds)):
             if isinstance(piece, Answer) and piece.route and Route(piece.route).asks_model:
                 timing = piece.timing

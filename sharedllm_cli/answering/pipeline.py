@@ -34,11 +34,13 @@ from sharedllm_cli.progress import RememberingReporter
 from sharedllm_cli.reading.checking import checked
 from sharedllm_cli.reading.evidence import Evidence, EvidenceSelector, tokens_read
 from sharedllm_cli.reading.library import Library
+from sharedllm_cli.reading.meaning import LeafMeaning
 from sharedllm_cli.reading.scoring import Scored, score_documents
 from sharedllm_cli.reading.sources import answering_first, supporting_first
 from sharedllm_cli.reading.trees import TreeReading, Trees
 from sharedllm_cli.retrieval.listings import asks_for_a_list_of_contents
 from sharedllm_cli.retrieval.policies import BY_WORDS
+from sharedllm_cli.weights.encoders import ENCODER
 
 OVERVIEW_SENTENCES = 2
 """The length of an answer about a document as a whole: what a small model goes on with is off the subject."""
@@ -94,6 +96,7 @@ class Pipeline:
         reporter: RememberingReporter,
         *,
         score: Callable[[str], Scored] | None = None,
+        meaning: LeafMeaning | None = None,
     ) -> None:
         self.question = question
         self.reader = Reader(shared, question, reporter)
@@ -104,6 +107,7 @@ class Pipeline:
         self._store = store
         self._reporter = reporter
         self._score = score or self._score_documents
+        self._meaning = meaning
         self._compared = False
 
     def run(self, timing: Timing) -> Iterator[str | AnswerSentence | Answer]:
@@ -189,7 +193,7 @@ class Pipeline:
 
     def _score_documents(self, query: str) -> Scored:
         documents, policy = self._documents, self.question.policy
-        return score_documents(
+        scored = score_documents(
             query,
             documents,
             self._shared.base,
@@ -197,7 +201,12 @@ class Pipeline:
             policy,
             nodes=lambda: self._trees.vectors(documents),
             stored_states=self._trees.states(documents) if policy == "late" else [None] * len(documents),
+            cosines=None if self._meaning is None else self._meaning.cosines,
         )
+        missing = f"{policy}, without meaning (sharedllm models pull {ENCODER.name})"
+        plain = missing if policy == "hybrid" and self._meaning is None else policy
+        self._reporter.detail("the search", f"{policy}, with meaning" if scored.by_meaning else plain)
+        return scored
 
     def _refuse_unfit(self, evidence: Evidence) -> None:
         """UsageError where the budget is too small for any passage and no tree is read: no answer from memory."""

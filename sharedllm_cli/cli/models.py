@@ -48,14 +48,16 @@ NO_ADAPTER = "none: answers are based on verbatim passages alone"
 @app.command("list", cls=Command)
 @with_settings(json=True)
 def list_models(call: Call) -> None:
-    """List the base models that are known by name or installed."""
+    """List the models that are known by name or installed."""
+    from sharedllm_cli.weights.encoders import ENCODER
     from sharedllm_cli.weights.known import known_models
     from sharedllm_cli.weights.registry import installed
     from sharedllm_cli.weights.speeds import last_speed
 
     here = {model.name: model for model in installed(call.home)}
     default = call.settings.model.lower()
-    known = {model.name: model for model in known_models()}
+    known: dict[str, Any] = {model.name: model for model in known_models()}
+    known[ENCODER.name] = ENCODER
     names = list(dict.fromkeys([*known, *here]))
     if call.json:
         entries = [
@@ -70,7 +72,7 @@ def list_models(call: Call) -> None:
         extent = size(folder.bytes) if folder else f"{size(model.fetched_bytes)} to fetch" if model else ""
         about = model.description if model else f"from {folder.source}" if folder else ""
         installed_here = ("yes" if folder else "no") + (", default" if name == default else "")
-        memory = size(model.facts.weights_bytes(2)) if model else ""
+        memory = size(model.memory_bytes) if model else ""
         speed = last_speed(call.home, name)
         measured = speed.words if speed else "not measured yet"
         rows.append((name, installed_here, extent, memory, measured, model.licence if model else "", about))
@@ -92,7 +94,7 @@ def _entry(name: str, known: Any, here: Any) -> dict[str, Any]:
         "path": str(here.path) if here else None,
         "bytes": here.bytes if here else None,
         "source": here.source if here else None,
-        "memory_bytes": known.facts.weights_bytes(2) if known else None,
+        "memory_bytes": known.memory_bytes if known else None,
         "licence": known.licence if known else None,
         "description": known.description if known else None,
     }

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from sharedllm_cli.reading.library import Library
 
-WORDS, POLICIES = "bm25", ("bm25", "hybrid", "late")
+WORDS, POLICIES = "bm25", ("bm25", "hybrid", "hybrid-words", "meaning", "late")
 SHOWN_WORDS = 60
 """Words of a passage shown at a terminal, in whole sentences; elsewhere and with --verbose all of them."""
 
@@ -53,7 +53,7 @@ def search(
         typer.Option(
             "--policy",
             metavar="|".join(POLICIES),
-            help="How passages are scored: bm25 by words, at once; hybrid and late with the model.",
+            help="How passages are scored: bm25 by words, at once; the others load the model.",
             rich_help_panel=READING.title,
         ),
     ] = WORDS,

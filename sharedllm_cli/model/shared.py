@@ -16,19 +16,21 @@ from sharedllm_cli.model.adapter_config import adapter_folder, candidate_count, 
 from sharedllm_cli.model.loading import BaseModel, load
 from sharedllm_cli.model.lower import LowerModel
 from sharedllm_cli.model.placement import Room, free_bytes, model_sizes
+from sharedllm_cli.model.sentence_encoder import PulledEncoder
 from sharedllm_cli.model.upper import UpperModel
 from sharedllm_cli.progress import Reporter
 
 
 @dataclass(frozen=True)
 class SharedModel:
-    """A loaded base model with its adapter in place."""
+    """A loaded base model with its adapter in place; `encoder` is the sentence encoder, where one was pulled."""
 
     base: BaseModel
     upper: UpperModel
     lower: LowerModel
     adapter_name: str | None
     tree: TreeConfig
+    encoder: PulledEncoder | None = None
 
     @property
     def adapter(self) -> Adapter:
@@ -108,7 +110,8 @@ def load_shared(settings: Settings, home: Path, reporter: Reporter) -> SharedMod
     layers = tree_layers(settings, base.name, base.layer_count)
     lower = LowerModel(base.model, layers.stop, layers.start)
     upper = UpperModel(base.model, adapter, merge=True)
-    shared = SharedModel(base, upper, lower, None if folder is None else folder.name, tree)
+    name = None if folder is None else folder.name
+    shared = SharedModel(base, upper, lower, name, tree, PulledEncoder.of(home, base.device))
     if shared.reads_tree(settings) and (other := _other_than_trained(tree, adapter.config.tree)):
         reporter.warn(f"the adapter was trained on other trees than these settings build: {other}")
     return shared

@@ -69,9 +69,13 @@ class Evidence:
 
     @property
     def no_term_matches(self) -> bool:
-        """None of the question's words occurs in documents of which the model would read passages only."""
+        """None of the question's words occurs in documents of which the model would read passages only.
+
+        Where meaning counted, passages were found all the same.
+        """
         matches = self.scored.lexical
-        return bool(matches.terms) and not matches.matched and not self.whole and not self.front and not self.lists
+        unfound = bool(matches.terms) and not matches.matched and not self.scored.by_meaning
+        return unfound and not self.whole and not self.front and not self.lists
 
     @property
     def unfit(self) -> bool:
@@ -116,6 +120,7 @@ class EvidenceSelector:
             for opened, ranges in zip(documents, allowed or [None] * len(documents), strict=True)
         ]
         self._readable = sum(end - first for ranges in self._allowed for first, end in ranges)
+        by_words = by_words and not (scored.by_meaning and not scored.lexical.matched)
         self._by_words = by_words
         self._front = front and any(map(_may_read_front, self._allowed))
         self._leaves = scored.leaves

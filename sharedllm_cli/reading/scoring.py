@@ -20,6 +20,7 @@ from sharedllm_cli.context.tree import ChunkTree, Node
 from sharedllm_cli.documents.chunking import plain_ids
 from sharedllm_cli.index.leaves import LeafStates, Leaves
 from sharedllm_cli.reading.library import OpenDocument
+from sharedllm_cli.reading.meaning import Cosines
 from sharedllm_cli.reading.named import leaves_inside, named_in
 from sharedllm_cli.retrieval import bm25, policies
 from sharedllm_cli.retrieval.bm25 import LexicalScores
@@ -36,11 +37,15 @@ _LARGEST_HALF = 65504.0
 
 @dataclass(frozen=True)
 class Scored:
-    """Scores of a question: one array [leaves] a document, a score of nodes for the search, and what BM25 matched."""
+    """Scores of a question: one array [leaves] a document, a score of nodes for the search, and what BM25 matched.
+
+    `by_meaning`: the sentence encoder counted, so that leaves differ even where none holds a word of the question.
+    """
 
     leaves: list[np.ndarray]
     nodes: Score
     lexical: LexicalScores
+    by_meaning: bool = False
 
 
 class QuestionLeaves:
@@ -54,6 +59,7 @@ class QuestionLeaves:
         lower: LowerModel,
         nodes: Callable[[], CompressedSource],
         stored_states: Sequence[LeafStates | None],
+        meaning: Callable[[], np.ndarray | None] = lambda: None,
     ) -> None:
         self._question = question
         self._question_ids = question_ids
@@ -61,6 +67,8 @@ class QuestionLeaves:
         self._lower = lower
         self._nodes = nodes
         self._stored_states = stored_states
+        self._meaning = meaning
+        self.by_meaning = False
         self._first = np.cumsum([0, *(document.leaf_count for document in leaves)])
 
     @property
@@ -101,6 +109,12 @@ class QuestionLeaves:
             nodes += [node._replace(chunk=node.chunk + first_chunk) for node in local]
             first_chunk += len(document.trees)
         return self.cosine(nodes)
+
+    def meaning(self) -> np.ndarray | None:
+        """The cosine of every leaf's meaning with the question's; None where there is no encoder."""
+        found = self._meaning()
+        self.by_meaning = found is not None
+        return found
 
     def cosine(self, nodes: Sequence[Node]) -> np.ndarray:
         """The paper's cosine of some nodes, their chunks numbered through all documents."""
@@ -164,7 +178,7 @@ def score(
         trees: list[ChunkTree] = [tree for document in documents for tree in document.trees]
         by_chunk = [part for document, own in zip(documents, values, strict=True) for part in document.by_chunk(own)]
         nodes = leaf_scores(trees, by_chunk)
-    return Scored(values, nodes, source.matches)
+    return Scored(values, nodes, source.matches, source.by_meaning)
 
 
 def score_documents(
@@ -176,9 +190,11 @@ def score_documents(
     *,
     nodes: Callable[[], CompressedSource],
     stored_states: Sequence[LeafStates | None],
+    cosines: Cosines | None = None,
 ) -> Scored:
     """Score the leaves of opened documents for a question as it was asked, with all that a policy may use.
 
+    `cosines` are a sentence encoder's (`LeafMeaning.cosines`), where one was pulled.
     Where the question names a part of a document in quotation marks, `hybrid` looks for the rest of it in that part
     first.
     """
@@ -186,7 +202,8 @@ def score_documents(
     part = named_in(question, documents) if policy_name == "hybrid" else None
     asked = question if part is None else part.question
     ids = plain_ids(base.tokenizer, asked)
-    source = QuestionLeaves(asked, ids, leaves, lower, nodes, stored_states)
+    meaning = (lambda: None) if cosines is None else (lambda: cosines(asked, documents))
+    source = QuestionLeaves(asked, ids, leaves, lower, nodes, stored_states, meaning)
     inside = (
         None
         if part is None

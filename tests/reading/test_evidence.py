@@ -202,3 +202,19 @@ def test_for_a_question_about_the_whole_the_beginnings_may_be_asked_for() -> Non
     late = EvidenceSelector(books, found, 400, beginnings=True, allowed=ranges)
     assert [(one.document, one.first_token) for one in late.best().held] == [(0, second[0]), (1, second[1])]
     assert all(source.score >= 0 for source in late.sources(late.best())), "scores, not places"
+
+
+def test_what_was_found_by_meaning_is_read_though_no_word_of_the_question_occurs() -> None:
+    book = opened([TITLE, HARBOUR, BEES])
+    found = scored("Qwerty zxcvb?", book)
+    assert not found.lexical.matched
+    assert choose([book], found, 300).no_term_matches
+    best = np.zeros(book.leaves.leaf_count)
+    best[-1] = 1.0
+    meant = replace(found, leaves=[best], by_meaning=True)
+    chosen = choose([book], meant, 64)
+    assert not chosen.no_term_matches
+    assert words(chosen).strip()
+    assert words(chosen).strip() in BEES
+    selector = EvidenceSelector([book], meant, 64)
+    assert selector.sources(selector.best())[0].page == 3

@@ -156,6 +156,10 @@ class RecordingSource:
         self.asked.append("node_cosines")
         return self.values[1]
 
+    def meaning(self) -> np.ndarray | None:
+        self.asked.append("meaning")
+        return self.values[1]
+
 
 def test_every_policy_asks_for_what_it_declares_and_nothing_else() -> None:
     assert tuple(POLICIES) == config.POLICIES
@@ -164,7 +168,12 @@ def test_every_policy_asks_for_what_it_declares_and_nothing_else() -> None:
         source = RecordingSource(random.random(250), random.random(250))
         values = policy.scores(source)
         assert values.shape == (250,)
-        declared = {"lexical": policy.lexical, "late": policy.states != "none", "node_cosines": policy.node_vectors}
+        declared = {
+            "lexical": policy.lexical,
+            "late": policy.states != "none",
+            "node_cosines": policy.node_vectors,
+            "meaning": policy.meaning,
+        }
         assert sorted(source.asked) == sorted(name for name, needed in declared.items() if needed)
         if policy.states != "none":
             assert len(source.late_leaves) == {"best": config.RERANK_LEAVES, "all": 250}[policy.states]
@@ -175,10 +184,43 @@ def test_the_hybrid_re_ranks_the_best_hundred_by_bm25_only() -> None:
     late = np.zeros(250)
     late[10], late[200] = 9.0, 1.0  # leaf 10 would win, but is not among the hundred
     source = RecordingSource(lexical, late)
-    values = policies.policy("hybrid").scores(source)
+    values = policies.policy("hybrid-words").scores(source)
     assert sorted(source.late_leaves) == list(range(150, 250))
     assert values.argmax() == 200
     assert values[10] < values[11]
+
+
+class Meant(RecordingSource):
+    """Leaves whose meaning is known, or is not to be had."""
+
+    def __init__(self, lexical: np.ndarray, late: np.ndarray, meant: np.ndarray | None) -> None:
+        super().__init__(lexical, late)
+        self.meant = meant
+
+    def meaning(self) -> np.ndarray | None:
+        return self.meant
+
+
+def test_meaning_counts_in_the_hybrid_as_words_and_states_do() -> None:
+    random = np.random.default_rng(1)
+    lexical, late, meant = random.random((3, 40))
+    words = policies.policy("hybrid-words").scores(RecordingSource(lexical, late))
+    found = policies.policy("hybrid").scores(Meant(lexical, late, meant))
+    np.testing.assert_allclose(found - words, z_scores(meant))
+    assert policies.policy("meaning").scores(Meant(lexical, late, meant)).tolist() == meant.tolist()
+    # A leaf that no word leads to is found, which re-ranking by states can't do.
+    lexical, meant = np.arange(250.0), np.zeros(250)
+    meant[3] = 1.0
+    assert policies.policy("hybrid").scores(Meant(lexical, np.zeros(250), meant)).argmax() == 3
+
+
+def test_without_an_encoder_the_hybrid_goes_by_words_and_meaning_is_refused() -> None:
+    random = np.random.default_rng(1)
+    lexical, late = random.random((2, 40))
+    words = policies.policy("hybrid-words").scores(RecordingSource(lexical, late))
+    assert policies.policy("hybrid").scores(Meant(lexical, late, None)).tolist() == words.tolist()
+    with pytest.raises(UsageError, match="sentence encoder"):
+        policies.policy("meaning").scores(Meant(lexical, late, None))
 
 
 @pytest.mark.parametrize("count", [0, 1, 2, 99])

@@ -53,6 +53,10 @@ Joins = Annotated[
         rich_help_panel=DATA,
     ),
 ]
+NoTitles = Annotated[
+    bool,
+    typer.Option("--no-titles", help="With --join: questions don't name their title.", rich_help_panel=DATA),
+]
 Last = Annotated[
     int | None,
     typer.Option(

@@ -20,6 +20,7 @@ from sharedllm_cli.cli.eval.options import (
     Lasts,
     Limit,
     NoAdapter,
+    NoTitles,
     Resume,
     Seed,
     SkipBadLines,
@@ -57,6 +58,7 @@ def qa(
     seed: Seed = 0,
     join: Joins = "1",
     last: Lasts = None,
+    no_titles: NoTitles = False,
     misplaced: Annotated[
         int,
         typer.Option(
@@ -89,6 +91,7 @@ def qa(
         seed=seed,
         joins=numbers("--join", join),
         lasts=tuple(one or None for one in numbers("--last", last)),
+        titles=not no_titles,
         misplaced=misplaced,
         adapter=not no_adapter,
         trees=trees,
@@ -145,6 +148,7 @@ def retrieval(
     seed: Seed = 0,
     join: Joins = "1",
     last: Lasts = None,
+    no_titles: NoTitles = False,
     skip_bad_lines: SkipBadLines = False,
     out: Annotated[
         Path | None,
@@ -171,6 +175,7 @@ def retrieval(
         seed=seed,
         joins=numbers("--join", join),
         lasts=tuple(one or None for one in numbers("--last", last)),
+        titles=not no_titles,
         out=out,
         resume=resume,
         skip_bad_lines=skip_bad_lines,

@@ -46,6 +46,7 @@ class Request:
     seed: int = 0
     joins: tuple[int, ...] = (1,)
     lasts: tuple[int | None, ...] = (None,)
+    titles: bool = True
     misplaced: int = 0
     adapter: bool = True
     trees: Path | None = None
@@ -66,7 +67,7 @@ def answers(request: Request, settings: Settings, *, home: Path, reporter: Repor
     """
     if not request.adapter:
         settings = replace(settings, adapter=UNTRAINED)
-    joining = Joining.of(len(request.data), request.joins, request.lasts)
+    joining = Joining.of(len(request.data), request.joins, request.lasts, titles=request.titles)
     documents = read_joined(request.data, joining, skip_bad_lines=request.skip_bad_lines, reporter=reporter)
     selection = select(documents, limit=request.limit, seed=request.seed)
     selection = with_misplaced(selection, request.misplaced, seed=request.seed)

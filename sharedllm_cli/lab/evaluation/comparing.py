@@ -205,7 +205,7 @@ def _flat(config: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, Any]
             yield f"{path}{name}", value
     if not path:
         for file in config["data"]["files"]:
-            yield from ((f"data {file['file']} {how}", file.get(how)) for how in ("join", "last"))
+            yield from ((f"data {file['file']} {how}", file.get(how)) for how in ("join", "last", "titles"))
 
 
 def _distinct(values: Iterator[Any]) -> list[Any]:

@@ -48,6 +48,7 @@ class Request:
     seed: int = 0
     joins: tuple[int, ...] = (1,)
     lasts: tuple[int | None, ...] = (None,)
+    titles: bool = True
     out: Path | None = None
     resume: bool = False
     skip_bad_lines: bool = False
@@ -68,7 +69,7 @@ def retrieval(request: Request, settings: Settings, *, home: Path, reporter: Rep
     Raises DocumentError for data that can't be read or hold no question whose answer's place is known, UsageError for
     an invalid request, ModelError for a base model that can't be had.
     """
-    joining = Joining.of(len(request.data), request.joins, request.lasts)
+    joining = Joining.of(len(request.data), request.joins, request.lasts, titles=request.titles)
     documents = read_joined(request.data, joining, skip_bad_lines=request.skip_bad_lines, reporter=reporter)
     selection = select(
         documents,

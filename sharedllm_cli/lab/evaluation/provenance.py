@@ -26,7 +26,7 @@ def data_facts(files: Sequence[DataFile], joining: Sequence[Joining] = (), **dra
     """The data files by name and content, how their documents are joined, and how questions are drawn from them."""
     named: list[dict[str, Any]] = [{"file": file.path.name, "sha256": file.fingerprint()} for file in files]
     for one, how in zip(named, joining, strict=False):
-        one.update(asdict(how))
+        one.update(how.facts())
     return {"files": named, **drawn}
 
 
@@ -34,7 +34,9 @@ def model_facts(shared: SharedModel, settings: Settings) -> dict[str, Any]:
     """The base model and adapter by their weights, and how they compute."""
     base, adapter = shared.base, shared.adapter
     folder = adapter_folder(settings, base.name)
-    learned = {"rules": dict(RULES)} if adapter.config.kinds else {}
+    learned: dict[str, Any] = {"rules": dict(RULES)} if adapter.config.kinds else {}
+    if shared.encoder is not None:
+        learned["encoder"] = {"name": shared.encoder.name, "weights": shared.encoder.weights_hash}
     return {
         "base": base.name,
         "weights": base.weights_hash,

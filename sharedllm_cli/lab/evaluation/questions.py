@@ -84,25 +84,33 @@ class Selection:
 class Joining:
     """How the documents of a file become those that are asked: each `join` that follow each other as one.
 
-    With `last` only so many at the file's end are taken: those that `train --hold-back` never looks at.
+    With `last` only so many at the file's end are taken: those that `train --hold-back` never looks at. Without
+    `titles` a question does not name the title of its own document.
     """
 
     join: int = 1
     last: int | None = None
+    titles: bool = True
 
     def __post_init__(self) -> None:
         if self.join < 1 or (self.last is not None and self.last < 1):
             raise UsageError(f"--join and --last must be at least 1, got {self.join} and {self.last}")
 
     @staticmethod
-    def of(files: int, joins: Sequence[int], lasts: Sequence[int | None]) -> tuple[Joining, ...]:
+    def of(
+        files: int, joins: Sequence[int], lasts: Sequence[int | None], *, titles: bool = True
+    ) -> tuple[Joining, ...]:
         """One for each of so many files, from one number for all of them or one for each; UsageError otherwise."""
         for flag, numbers in (("--join", joins), ("--last", lasts)):
             if len(numbers) not in (1, files):
                 raise UsageError(
                     f"{flag} has {len(numbers)} numbers for {files} data files", hint="give one, or one each"
                 )
-        return tuple(Joining(joins[file % len(joins)], lasts[file % len(lasts)]) for file in range(files))
+        return tuple(Joining(joins[file % len(joins)], lasts[file % len(lasts)], titles) for file in range(files))
+
+    def facts(self) -> dict[str, int | bool | None]:
+        """As a run's configuration records it; `titles` only where a question names none, as in the first runs."""
+        return {"join": self.join, "last": self.last} | ({} if self.titles else {"titles": False})
 
 
 def read_joined(
@@ -123,11 +131,12 @@ def read_joined(
         start = 0 if how.last is None else max(0, len(records) - how.last)
         for first in range(start, len(records), how.join):
             name = f"{file.path.name}:{first + 1}"
-            joined.append(_joined(name, file.path.name, records[first : first + how.join], several=how.join > 1))
+            joined.append(_joined(name, file.path.name, records[first : first + how.join], how))
     return tuple(joined)
 
 
-def _joined(name: str, file: str, records: Sequence[Record], *, several: bool) -> JoinedDocument:
+def _joined(name: str, file: str, records: Sequence[Record], how: Joining) -> JoinedDocument:
+    several = how.join > 1
     pieces: list[str] = []
     asked: list[Asked] = []
     length = 0
@@ -136,7 +145,7 @@ def _joined(name: str, file: str, records: Sequence[Record], *, several: bool) -
         start = length + len(heading)
         pieces.append(heading + record.document)
         length += len(pieces[-1]) + len(_GAP)
-        title = record.title if several else ""
+        title = record.title if several and how.titles else ""
         own = (start, start + len(record.document))
         asked += [_asked(f"{name}+{place}", number, one, title, own) for number, one in enumerate(record.questions)]
     return JoinedDocument(name, _GAP.join(pieces), tuple(asked), file)

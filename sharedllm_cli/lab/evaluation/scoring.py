@@ -18,6 +18,7 @@ from sharedllm_cli.index.nodes import LiveNodes, Room
 from sharedllm_cli.model.lower import CompressedNodes
 from sharedllm_cli.model.shared import SharedModel
 from sharedllm_cli.reading.library import OpenDocument
+from sharedllm_cli.reading.meaning import LeafMeaning
 from sharedllm_cli.reading.scoring import Scored, leaf_states, score_documents
 from sharedllm_cli.retrieval import policies
 
@@ -28,6 +29,7 @@ class DocumentScorer:
     def __init__(self, opened: OpenDocument, shared: SharedModel, *, many_questions: bool = False) -> None:
         self.opened = opened
         self._shared = shared
+        self._meaning = None if shared.encoder is None else LeafMeaning(shared.encoder)
         self._beforehand = ("best", "all") if many_questions else ("all",)
 
     def __call__(self, question: str, policy_name: str) -> Scored:
@@ -41,6 +43,7 @@ class DocumentScorer:
             policy_name,
             nodes=lambda: self._vectors,
             stored_states=[states],
+            cosines=None if self._meaning is None else self._meaning.cosines,
         )
 
     @cached_property

@@ -55,6 +55,7 @@ def test_every_flag_of_retrieval_arrives(tiny: list[str], monkeypatch: pytest.Mo
         "6",
         "--out",
         "folder",
+        "--no-titles",
         "--resume",
         "--skip-bad-lines",
         "--ratios",
@@ -68,6 +69,7 @@ def test_every_flag_of_retrieval_arrives(tiny: list[str], monkeypatch: pytest.Mo
     assert [file.path.name for file in request.data] == ["lights.jsonl", "b.jsonl.xz"]
     assert request.policies == ("late", "right")
     assert (request.limit, request.seed, request.joins, request.lasts) == (3, 4, (5, 2), (6,))
+    assert not request.titles
     assert (request.out, request.resume, request.skip_bad_lines) == (Path("folder"), True, True)
     assert (settings.chunk_tokens, settings.ratios, settings.adapter) == (256, "8,4,2", "none")
 
@@ -117,12 +119,12 @@ def test_every_flag_of_qa_arrives(tiny: list[str], monkeypatch: pytest.MonkeyPat
     flags = ["--arms", "full, tree", "--limit", "3", "--seed", "4", "--join", "5", "--no-adapter", "--out", "folder"]
     flags += ["--resume", "--skip-bad-lines", "--policy", "late", "--evidence-tokens", "6", "--no-tree"]
     flags += ["--max-new-tokens", "7", "--system", "Be brief.", "--stored-dtype", "float16", "--trees", "there"]
-    flags += ["--last", "0,8", "--misplaced", "9"]
+    flags += ["--last", "0,8", "--misplaced", "9", "--no-titles"]
     code, _, err = call("qa", *tiny, *flags)
     assert code == 0, err
     ((request, settings),) = seen
     assert (request.arms, request.limit, request.seed, request.joins) == (("full", "tree"), 3, 4, (5,))
-    assert (request.lasts, request.misplaced) == ((None, 8), 9)
+    assert (request.lasts, request.misplaced, request.titles) == ((None, 8), 9, False)
     assert (request.out, request.resume, request.skip_bad_lines, request.adapter) == (Path("folder"), True, True, False)
     assert (settings.policy, settings.evidence_tokens, settings.tree, settings.max_new_tokens) == ("late", 6, False, 7)
     assert (settings.system, settings.stored_dtype, request.trees) == ("Be brief.", "float16", Path("there"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,19 @@ def test_joined_documents_stand_below_their_titles_and_questions_name_them(light
     alone = joined(lights_file, 1)
     assert [one.text for one in alone] == [one["document"] for one in records]
     assert alone[1].asked[0].text == "When was the lamp lit?"
+
+
+def test_without_titles_only_the_questions_change(lights_file: Path) -> None:
+    named = joined(lights_file, 3)
+    plain = read_joined([DataFile(lights_file)], [Joining(3, titles=False)], skip_bad_lines=False, reporter=Silent())
+    assert [one.text for one in plain] == [one.text for one in named], "headings stay"
+    assert plain[0].asked[3].text == "When was the lamp lit?"
+    for before, after in zip(named[0].asked, plain[0].asked, strict=True):
+        assert before.text.endswith(f": {after.text}")
+        assert replace(before, text=after.text) == after
+    assert Joining(3).facts() == {"join": 3, "last": None}, "runs from before there was a choice can be resumed"
+    assert Joining(3, titles=False).facts() != Joining(3).facts()
+    assert Joining.of(2, (3,), (None,), titles=False) == (Joining(3, titles=False),) * 2
 
 
 def test_evidence_moves_with_its_document(tmp_path: Path) -> None:
