@@ -101,9 +101,9 @@ def test_the_values_of_a_form_stand_at_their_labels() -> None:
         "Name of the tenant: Jane Doe",
         "Street: Mill Lane 4",
         "Town: Harl",
-        "[x] Garage  [ ] Pets",
+        "[x] Garage [ ] Pets",
         "Rent: 480 pounds",
-        "Furnished: yes [x] no [ ]",
+        "Furnished: yes [x]  no [ ]",
         "Remarks: The cellar is damp.\nThe key is lost.",
         "I, Tom Reed, agree to the rules of the house.",
         "Number of keys: three",
@@ -167,7 +167,7 @@ def test_the_second_reading_confirms_the_values_of_a_form_and_no_others() -> Non
     raw = read(data).pages[0].raw
     text = witness.extract(data, {1: raw}, password=None)[1]
     assert text is not None
-    for line in ("Name of the tenant: Jane Doe", "[x] Garage  [ ] Pets", "Rent: 480 pounds"):
+    for line in ("Name of the tenant: Jane Doe", "[x] Garage [ ] Pets", "Rent: 480 pounds"):
         assert quotes.verify_by(line, text, raw)
     assert not quotes.verify_by("Name of the tenant: John Doe", text, raw)
 
