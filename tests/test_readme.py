@@ -94,11 +94,10 @@ def test_the_readme_names_the_disk_that_the_default_model_takes() -> None:
 
     model = known_models()[0]
     text = " ".join(README.read_text("utf-8").split())
-    found = re.search(r"the base model: (\d+) MB, which need (\d+) MB of disk .* and (\d+) MB afterwards", text)
+    found = re.search(r"the base model: (\d+) MB, which need (\d+) MB of disk", text)
     assert found is not None
-    for megabytes, count in zip(
-        found.groups(), (model.fetched_bytes, model.building_bytes, model.converted_bytes), strict=True
-    ):
+    most = max(model.building_bytes, model.converted_bytes)
+    for megabytes, count in zip(found.groups(), (model.fetched_bytes, most), strict=True):
         assert abs(int(megabytes) * 1e6 - count) <= 1e6  # beside the weights there are a tokenizer and a configuration
 
 
