@@ -26,6 +26,12 @@ _LIST_ITEM = re.compile(r"(?:[!»•◦▪▸‣·●○■□*✓–—−+-]|\
 _CODE = re.compile(r"[>$#%+]\s|.*(?:<-|:=|==|&&|\|\||[{}]$|\)\s?;$)")
 _CELLS = re.compile(r"\S  \S")
 _SENTENCE_END = re.compile(r"[.!?…][\"'”’»)\]]*$")
+# A line of prose never ends a sentence so: `to`, `of the`, `on 30`.
+_UNFINISHED = re.compile(
+    r"\b(?:a|an|and|at|by|for|from|in|of|on|or|that|the|to|with|das|dem|den|der|die|und|von|zu|de|des|du|et|la|le|les)"
+    r"(?: \d{1,2}\.?)?$",
+    re.IGNORECASE,
+)
 _TRAILING_MARK = re.compile(r"[,.;:)\]](?:\s|$)")
 _MAIL_ADDRESS = re.compile(r"\w@")
 # Only entered where such characters begin: from each of them on, a long word would be read again and again.
@@ -230,6 +236,8 @@ def _continues(before: str, after: str, measure: _Measure) -> bool:
         return length >= measure.least
     if len(after) <= 4:
         return False
+    if _UNFINISHED.search(before) and length >= 0.6 * measure.width:
+        return True
     return length >= (0.92 if _SENTENCE_END.search(before) else 0.8) * measure.width
 
 

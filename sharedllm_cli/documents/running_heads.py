@@ -89,6 +89,7 @@ def bodies(pages: Sequence[Sequence[str]]) -> list[Body]:
     filled = [[line for line in lines if line.strip()] for lines in pages]
     inner = Counter(_pattern(line) for lines in filled for line in lines[EDGE_LINES:-EDGE_LINES])
     top, foot = _Judge(tops, count, inner), _Judge(feet, count, inner)
+    top.opposite, foot.opposite = foot, top
     result = _remaining(pages, top, foot)
     # Where little else would remain, the lines that repeat are the document itself (labels, tickets, short slides).
     if _letters(pages, result) < LEAST_REMAINING * sum(len(line) for lines in pages for line in lines):
@@ -140,6 +141,8 @@ class _Judge:
         self.repeated = {words for words, seen in evidence.words.items() if len(seen) >= least}
         self.kept_once = self._local_runs(evidence)
         self.numbers_only = False
+        self.opposite: _Judge | None = None
+        """The other edge of the same pages: a page that has its number there has it once."""
 
     def _implied_numbers(self, evidence: _Evidence) -> dict[int, str]:
         """The number of each page between the first and the last that count in one way; the way of most pages wins."""
@@ -179,7 +182,7 @@ class _Judge:
     def dropped(self, index: int) -> list[int]:
         """Places of the page's lines to drop at this edge: contiguous from the edge inwards."""
         edge = self.edges[index]
-        surely = any(self._is_number(line) or self._counts_surely(line) for line in edge)
+        surely = self._has_number(index) or (self.opposite is not None and self.opposite._has_number(index))
         places = list(
             takewhile(
                 lambda line: (
@@ -192,6 +195,10 @@ class _Judge:
         if self.numbers_only or len(places) == EDGE_LINES:
             places = list(takewhile(self._is_number, edge))
         return [line.place for line in places]
+
+    def _has_number(self, index: int) -> bool:
+        """Whether the page's number surely stands at this edge, alone or with words that come with it on each page."""
+        return any(self._is_number(line) or self._counts_surely(line) for line in self.edges[index])
 
     def _is_number(self, line: _Line) -> bool:
         """Whether the line is the page number and nothing else."""

@@ -215,3 +215,14 @@ def test_code_after_a_full_line_stands_alone() -> None:
         + "\nTo see what the mean of these observations may be, one has to give the command of\n> mean(observations)"
     )
     assert normalise([page]).text.endswith("\n> mean(observations)")
+
+
+def test_a_line_that_can_not_end_a_sentence_goes_on_though_it_is_short() -> None:
+    lines = [
+        "The mill was let to a maker of animal feed for the time of six years,",
+        "with all its stones and wheels, so that the lease came to an end",
+        "and the term of the whole agreement was over on 30",
+        "September 1997. The rent was due in advance, and was to be paid at the",
+        "office of the mill, which was open on every day of the week but one.",
+    ]
+    assert "was over on 30 September 1997." in normalise(["\n".join(lines)]).text

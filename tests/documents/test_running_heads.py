@@ -135,6 +135,19 @@ def test_a_sentence_reads_on_past_head_and_foot() -> None:
     assert text.count("The Book") == 1, "kept once, where it cuts no sentence"
 
 
+def test_a_numbered_heading_that_counts_with_the_pages_stays_where_the_foot_has_their_number() -> None:
+    pages = [
+        "\n".join(
+            ["Rules of the pool", "", f"{n} About {WORDS[n]}", *body(n)[:2], "", f"Approved by Ida  page {n} of 6"]
+        )
+        for n in range(1, 7)
+    ]
+    text = normalise(pages).text
+    assert [text.count(f"{n} About {WORDS[n]}") for n in range(1, 7)] == [1] * 6
+    assert text.count("Rules of the pool") == 1
+    assert text.count("Approved by Ida") == 1
+
+
 def test_blank_lines_between_paragraphs_change_nothing() -> None:
     """The same last paragraph on every page is text, however its lines are parted from what is above and below."""
     last = [
