@@ -292,11 +292,11 @@ def test_the_prompt_is_told_as_a_detail(model: str, private_home: Path, story: s
     reporter = Silent()
     reporter.detail = lambda title, text: told.append((title, text))  # type: ignore[method-assign]
     ask(make(model, private_home, reporter), [story], "Who lights the beacon?")
-    assert [title for title, _ in told] == ["the model", "the prompt"]
+    assert [title for title, _ in told] == ["the model", "the search", "the prompt"]
     assert "MB of weights (quantize none" in told[0][1]
-    assert "Who lights the beacon?" in told[1][1]
-    assert "[page 1] " in told[1][1]
-    assert "lights the northern beacon" in told[1][1]
+    assert "Who lights the beacon?" in told[2][1]
+    assert "[page 1] " in told[2][1]
+    assert "lights the northern beacon" in told[2][1]
 
 
 def test_conversation_that_outgrows_the_window_says_so(

@@ -15,7 +15,6 @@ from typing import NamedTuple
 
 from sharedllm_cli.errors import ModelError
 from sharedllm_cli.progress import Reporter
-from sharedllm_cli.weights import hub
 from sharedllm_cli.weights.known import HubFile, Wheel
 from sharedllm_cli.weights.registry import Provenance, installed_folder, now, require_space, versions, write_provenance
 from sharedllm_cli.weights.weight_files import file_hash
@@ -135,6 +134,8 @@ def fetch_encoder(
 
 
 def _from_hub(encoder: KnownEncoder, folder: Path, reporter: Reporter) -> None:
+    from sharedllm_cli.weights import hub
+
     for name, pinned in encoder.files.items():
         hub.fetch_file(HubFile(encoder.repository, encoder.revision, name), pinned.bytes, folder, reporter)
 

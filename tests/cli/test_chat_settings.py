@@ -88,7 +88,7 @@ def test_every_setting_of_a_question_is_shown_and_explained(monkeypatch: pytest.
     assert "secret" not in shown
     assert "given (default: none)" in shown
     explained = talk(Script(), monkeypatch, "/set policy").err
-    assert "How passages and nodes are scored for a question. One of: hybrid, bm25" in explained
+    assert "How passages and nodes are scored for a question. One of: hybrid, hybrid-words, meaning, bm25" in explained
 
 
 def test_a_setting_reaches_the_trees_that_were_made_with_others(tmp_path: Path) -> None:

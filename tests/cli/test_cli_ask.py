@@ -27,7 +27,7 @@ KEYS = {
     "memory": {"peak_bytes"},
 }
 SOURCE_KEYS = {"document", "page", "page_label", "quote", "verified", "score", "chunk", "level", "node", "read"} | {
-    *("supports", "heading", "checked", "part", "part_title", "columns")
+    *("supports", "heading", "checked", "part", "part_title", "place", "columns")
 }
 
 

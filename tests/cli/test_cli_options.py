@@ -128,7 +128,7 @@ def test_help_shows_what_a_person_needs_and_help_all_every_option(
 def test_ask_help_is_short(capsys: pytest.CaptureFixture[str]) -> None:
     call(Script(), "ask", "--help")
     options = [line for line in capsys.readouterr().out.splitlines() if line.startswith("  -")]
-    assert len(options) <= 17
+    assert len(options) <= 18
 
 
 @pytest.mark.parametrize("value", ["inf", "nan", "-1"])

@@ -17,9 +17,9 @@ from sharedllm_cli.cli.app import run
 from sharedllm_cli.cli.terminal.console import Console
 
 PAGES = [
-    ["1 The kiln", "The kiln is lit at dawn and burns for three days.", "Nobody opens the door before it is cold."],
-    ["2 The glaze", "A glaze of wood ash is brushed on when the pots are dry.", "It melts and turns green."],
-    ["3 Visitors", "Visitors pay four francs at the gate.", "The gate opens at nine and closes at six."],
+    ["The kiln", "The kiln is lit at dawn and burns for three days.", "Nobody opens the door before it is cold."],
+    ["The glaze", "A glaze of wood ash is brushed on when the pots are dry.", "It melts and turns green."],
+    ["Visitors", "Visitors pay four francs at the gate.", "The gate opens at nine and closes at six."],
 ]
 NOTES = "# Bees\n\nThe bees fly to the clover at dawn.\n\n## Honey\n\nThe honey is spun in June.\n"
 

@@ -18,6 +18,7 @@ from sharedllm_cli.model import loading
 from sharedllm_cli.model.adapter import Adapter, LowRankLinear, model_shape
 from sharedllm_cli.model.adapter_config import AdapterConfig, LowRankConfig
 from sharedllm_cli.model.compat import layer_keywords
+from sharedllm_cli.model.families import Rotations
 from sharedllm_cli.model.lower import CompressedNodes, LowerModel
 from sharedllm_cli.model.placement import (
     ENDS,
@@ -217,9 +218,9 @@ def test_each_layer_reads_the_tree_on_its_own_device(family: str, form: Any) -> 
     with torch.no_grad():
         states = model.model.embed_tokens(TOKENS[None])
         positions = torch.arange(13)[None]
-        rotation = model.model.rotary_emb(states, positions)
+        rotations = Rotations(model.model.rotary_emb, states, positions)
         for layer in model.model.layers:
-            named = layer_keywords(layer, mask=None, positions=positions, rotation=rotation, cache=cache)
+            named = layer_keywords(layer, mask=None, positions=positions, rotation=rotations.of(layer), cache=cache)
             states = layer(states, **named, tree_context=context)
     assert [device.type for device in hidden] == ["cpu", "cpu", "meta", "meta"]
     assert [layer.keys.device.type for layer in cache.layers] == ["cpu", "cpu", "meta", "meta"]

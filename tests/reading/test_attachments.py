@@ -41,7 +41,7 @@ def reporter() -> Silent:
 def opened(folder: Path, data: bytes, tokenizer: Any, reporter: Silent) -> Library:
     path = folder / "tender.pdf"
     path.write_bytes(data)
-    return Shelf(IndexStore(folder / "indexes", reporter), tokenizer, "bytes", TREE, reporter).open([str(path)])
+    return Shelf(IndexStore(folder / "indexes", reporter), lambda: tokenizer, "bytes", TREE, reporter).open([str(path)])
 
 
 def test_attached_documents_are_read_and_found_again(tmp_path: Path, byte_tokenizer: Any, reporter: Silent) -> None:
