@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from sharedllm_cli.cli.call import Call
-from sharedllm_cli.cli.options import OUTPUT, Pages, with_settings
+from sharedllm_cli.cli.options import OUTPUT, Pages, Section, with_settings
 from sharedllm_cli.cli.preflight import announce_stdin, page_range
 from sharedllm_cli.cli.terminal.console import one_line
 from sharedllm_cli.documents.pages import Document, Page, resolve
@@ -15,7 +15,7 @@ from sharedllm_cli.documents.sources import expand
 from sharedllm_cli.errors import DocumentError, UsageError
 
 if TYPE_CHECKING:
-    from sharedllm_cli.retrieval.sections import Heading
+    from sharedllm_cli.retrieval.sections import Heading, Titled
 
 
 @with_settings("password", "index_dir")
@@ -30,6 +30,7 @@ def read(
         ),
     ],
     pages: Pages = None,
+    section: Section = None,
     outline: Annotated[
         bool,
         typer.Option(
@@ -48,8 +49,13 @@ def read(
     announce_stdin(call, [document])
     found = opened(call, document)
     numbers = _numbers(call, found, wanted)
-    chosen = [page for page in found.pages if page.number in numbers]
-    titles = [(heading, found.page_at(heading.start)) for heading in _headings(found)]
+    spans = [(0, len(found.text))] if section is None else _spans(found, section)
+    chosen = [piece for first, end in spans for piece in found.page_spans(first, end) if piece[0].number in numbers]
+    titles = [
+        (heading, found.page_at(heading.start))
+        for heading in _headings(found)
+        if any(first <= heading.start < end for first, end in spans)
+    ]
     titles = [(heading, page) for heading, page in titles if page.number in numbers]
     if call.json:
         call.console.json(as_json(found, chosen, titles, outline=outline))
@@ -60,10 +66,10 @@ def read(
         if not titles:
             call.console.note("no headings were found")
     else:
-        for page in chosen:
+        for page, first, end in chosen:
             if found.paged or page.part is not None:
                 call.console.line_as_is(f"[{_mark(page)}]")
-            call.console.write(found.text[page.start : page.end].strip("\n") + "\n\n")
+            call.console.write(found.text[first:end].strip("\n") + "\n\n")
     return 0
 
 
@@ -97,12 +103,31 @@ def _numbers(call: Call, document: Document, wanted: Any) -> frozenset[int]:
     return frozenset(number for first, last in found.spans for number in range(first, last + 1))
 
 
-def _headings(document: Document) -> list[Heading]:
-    from sharedllm_cli.retrieval.sections import Titled, headings
+def _titled(document: Document) -> Titled:
+    from sharedllm_cli.retrieval.sections import Titled
 
     starts = {page.counted: page.start for page in reversed(document.pages)}
     outline = [(entry.title, entry.level, starts.get(entry.page, 0)) for entry in document.outline]
-    return list(headings(Titled(document.name, document.text, outline)))
+    return Titled(document.name, document.text, outline)
+
+
+def _headings(document: Document) -> list[Heading]:
+    from sharedllm_cli.retrieval.sections import headings
+
+    return list(headings(_titled(document)))
+
+
+def _spans(document: Document, section: str) -> list[tuple[int, int]]:
+    """The characters of the sections that a name or a number means; UsageError where none is like it."""
+    from sharedllm_cli.retrieval import numbered
+
+    titled = _titled(document)
+    found = numbered.find(section, titled)
+    if not found:
+        near = numbered.near_names(section, [titled])
+        hint = f"nearest are: {'; '.join(near)}" if near else "the document has no headings that can be told"
+        raise UsageError(f"--section: no heading is like {section.strip()!r:.80}", hint=hint)
+    return [(part.start, part.end) for part in found]
 
 
 def _mark(page: Page) -> str:
@@ -114,7 +139,7 @@ def _mark(page: Page) -> str:
 
 
 def as_json(
-    document: Document, pages: list[Page], titles: list[tuple[Heading, Page]], *, outline: bool
+    document: Document, pages: list[tuple[Page, int, int]], titles: list[tuple[Heading, Page]], *, outline: bool
 ) -> dict[str, Any]:
     """The object of `read --json`: pages with their text, or with `outline` the headings alone."""
     found: dict[str, Any] = {"document": document.name, "kind": document.kind, "page_count": document.page_count}
@@ -129,9 +154,9 @@ def as_json(
                 "page_label": page.label,
                 "part": page.part,
                 "part_title": page.part_title,
-                "text": document.text[page.start : page.end].strip("\n"),
+                "text": document.text[first:end].strip("\n"),
             }
-            for page in pages
+            for page, first, end in pages
         ]
     found["warnings"] = list(document.warnings)
     return found

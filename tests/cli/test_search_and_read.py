@@ -146,6 +146,14 @@ def test_read_prints_the_headings(call: Callable[..., Ran]) -> None:
     assert call("read", "bees.md", "--outline").out == "Bees\n  Honey\n"
 
 
+def test_read_prints_a_section_alone(call: Callable[..., Ran]) -> None:
+    ran = call("read", "bees.md", "--section", "honey")
+    assert ran.out == "Honey\n\nThe honey is spun in June.\n\n"
+    wrong = call("read", "bees.md", "--section", "hony")
+    assert (wrong.code, wrong.out) == (2, "")
+    assert "nearest are: Honey" in wrong.err
+
+
 def test_read_gives_json(call: Callable[..., Ran]) -> None:
     found = json.loads(call("read", "pottery.pdf", "--pages", "3", "--json").out)
     assert (found["document"], found["kind"], found["page_count"]) == ("pottery.pdf", "pdf", 3)
