@@ -83,7 +83,8 @@ def _feet(pages: Sequence[Sequence[str]], bodies: Sequence[Body]) -> list[list[s
 
 
 def _masked(line: str) -> str:
-    return _DIGITS.sub("#", "".join(line.split()).casefold())
+    # Numbers first: `1 2` has one more than `12`.
+    return "".join(_DIGITS.sub("#", line).split()).casefold()
 
 
 def _varying(lines: Sequence[Sequence[str]]) -> dict[str, set[int] | None]:

@@ -25,7 +25,7 @@ from sharedllm_cli.documents.pdf_beside import NOTHING, Beside, Looked
 from sharedllm_cli.documents.pdf_characters import Named
 from sharedllm_cli.documents.pdf_glyphs import GlyphNames
 from sharedllm_cli.documents.pdf_layout import PageText, page_text
-from sharedllm_cli.documents.plausible import is_words
+from sharedllm_cli.documents.plausible import is_words, surely_words
 from sharedllm_cli.errors import DocumentError
 from sharedllm_cli.progress import Reporter
 
@@ -73,7 +73,8 @@ class OpenPDF:
         with self._document as document:
             beside = Beside(document, self._second.signatures)
             read = _Pages(self._name, self._second, document, beside, reporter)
-            outline = tuple(_outline(document))
+            with _quiet():
+                outline = tuple(_outline(document))
             metadata = of_pdf(document.get_metadata_dict())
         files, remarks = self._second.attached() if beside.carries_files else ((), ())
         return Extraction(
@@ -120,6 +121,7 @@ class _Pages:
         self.second = second
         self.damaged: list[int] = []
         self.unreadable: list[int] = []
+        self.guessed: list[int] = []
         self.unknown: dict[int, int] = {}
         count = len(document)
         pages: list[_Page | None] = []
@@ -127,6 +129,12 @@ class _Pages:
             for index in range(count):
                 pages.append(_attempt(document, index, beside, second.named_on(index)))
                 task.advance(1)
+            for index, page in enumerate(pages):
+                if page is not None and not page.readable:
+                    guess = _attempt(document, index, beside, second.named_on(index), trust=True)
+                    if guess is not None and guess.readable and surely_words(guess.found.text):
+                        pages[index] = guess
+                        self.guessed.append(index + 1)
             labels = [_label(document, index) for index in range(count)]
             self.extracted = tuple(
                 self._extracted(index, page, label)
@@ -158,6 +166,12 @@ class _Pages:
                 f"{self.name}: the text of {name_pages(self.unreadable)} can't be made out: {whose} not say which"
                 f" characters they draw; OCR adds the text, e.g. ocrmypdf --force-ocr in.pdf out.pdf",
             )
+        if self.guessed:
+            whose = "its font does" if len(self.guessed) == 1 else "their fonts do"
+            told += (
+                f"{self.name}: {whose} not say which characters {name_pages(self.guessed)} draw"
+                f"{'s' if len(self.guessed) == 1 else ''}: they are guessed from the codes, and make words",
+            )
         if self.unknown:
             count = sum(self.unknown.values())
             which = name_pages(sorted(self.unknown))
@@ -169,21 +183,23 @@ def _open(data: bytes, password: str | None) -> pypdfium2.PdfDocument:
     return pypdfium2.PdfDocument(data, password=password)
 
 
-def _attempt(document: pypdfium2.PdfDocument, index: int, beside: Beside, named: Named) -> _Page | None:
-    """A page as read, None where PDFium fails on it."""
+def _attempt(
+    document: pypdfium2.PdfDocument, index: int, beside: Beside, named: Named, *, trust: bool = False
+) -> _Page | None:
+    """A page as read, None where PDFium fails on it; `trust` as in `pdf_characters.read`."""
     try:
-        return _page(document, index, beside, named)
+        return _page(document, index, beside, named, trust)
     except pypdfium2.PdfiumError:
         return None
 
 
-def _page(document: pypdfium2.PdfDocument, index: int, beside: Beside, named: Named) -> _Page:
+def _page(document: pypdfium2.PdfDocument, index: int, beside: Beside, named: Named, trust: bool = False) -> _Page:
     page = document[index]
     try:
         around = beside.look(page)
         text_page = page.get_textpage()
         try:
-            found = _laid_out(text_page, named)
+            found = _laid_out(text_page, named, trust=trust)
         finally:
             text_page.close()
         if len(found.text.strip()) >= FEW_CHARACTERS:
@@ -194,10 +210,10 @@ def _page(document: pypdfium2.PdfDocument, index: int, beside: Beside, named: Na
         page.close()
 
 
-def _laid_out(text_page: pypdfium2.PdfTextPage, named: Named) -> PageText:
+def _laid_out(text_page: pypdfium2.PdfTextPage, named: Named, *, trust: bool = False) -> PageText:
     """A page's text in the order of reading; in PDFium's own order where it has more pieces than can be sorted."""
     if text_page.count_chars() <= pdf_characters.MOST_CHARACTERS:
-        pieces = pdf_characters.read(text_page, named)
+        pieces = pdf_characters.read(text_page, named, trust=trust)
         if len(pieces.pieces) <= pdf_characters.MOST_PIECES:
             return page_text(pieces)
     return PageText(text_page.get_text_range())
@@ -254,16 +270,18 @@ def _password_error(name: str, password: str | None) -> DocumentError:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """pypdf tells every oddity of a file on its logger and as a warning; what matters is told by us."""
-    logger = logging.getLogger("pypdf")
-    level = logger.level
-    logger.setLevel(logging.CRITICAL + 1)
+    """pypdf and pypdfium2 log every oddity of a file, or warn of it; what matters is told by us."""
+    loggers = [logging.getLogger(name) for name in ("pypdf", "pypdfium2")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.CRITICAL + 1)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
-        logger.setLevel(level)
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
 
 
 class SecondOpinion:

@@ -103,11 +103,12 @@ _font_name = _Function(pdfium.FPDFFont_GetBaseFontName, ctypes.c_size_t, _POINTE
 _object_mode = _Function(pdfium.FPDFTextObj_GetTextRenderMode, _INT, _POINTER).call
 
 
-def read(text_page: Any, named: Named | None = None) -> PagePieces:
+def read(text_page: Any, named: Named | None = None, *, trust: bool = False) -> PagePieces:
     """The pieces of an open text page (`pypdfium2.PdfTextPage`), in the order of drawing.
 
     `named` gives the characters of a font's codes, from its name and the widths of its glyphs; it is asked for fonts
-    that say nothing themselves (pdf_glyphs.py).
+    that say nothing themselves (pdf_glyphs.py). With `trust` what these leave open is taken as PDFium guesses it from
+    the codes, which are often those of a usual encoding.
     """
     handle = int(ctypes.cast(text_page.raw, ctypes.c_void_p).value or 0)
     count = text_page.count_chars()
@@ -117,7 +118,7 @@ def read(text_page: Any, named: Named | None = None) -> PagePieces:
     boxes = np.zeros((count, 4), np.float32)
     start = boxes.ctypes.data
     deque(map(_loose_box, repeat(handle), range(count), range(start, start + 16 * count, 16)), 0)
-    return _Reader(handle, codes, boxes, named).pieces()
+    return _Reader(handle, codes, boxes, named, trust=trust).pieces()
 
 
 def _codes(handle: int, count: int) -> Array:
@@ -141,8 +142,9 @@ class _Known:
 class _Reader:
     """Cuts a page's characters into pieces; the arrays have one number for each character that PDFium lists."""
 
-    def __init__(self, handle: int, codes: Array, boxes: Array, named: Named | None) -> None:
+    def __init__(self, handle: int, codes: Array, boxes: Array, named: Named | None, *, trust: bool) -> None:
         self.handle = handle
+        self.trust = trust
         self.codes = codes
         if not np.abs(boxes).max() < FARTHEST:  # nor where it is no number at all
             boxes = np.clip(np.nan_to_num(boxes), -FARTHEST, FARTHEST)
@@ -341,7 +343,7 @@ class _Reader:
             for letter in new:
                 meaning = meaning_of(letter)
                 if letter in unmapped:
-                    meaning = meant(names.get(ord(letter), "")) or UNKNOWN
+                    meaning = meant(names.get(ord(letter), "")) or (meaning if self.trust else UNKNOWN)
                 if meaning == letter:
                     known.plain.add(letter)
                 else:

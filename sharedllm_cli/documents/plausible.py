@@ -33,17 +33,37 @@ _PAIRS = (
 _COMMON = frozenset(_PAIRS.split())
 
 
+SURE_PAIRS, SURE_SHARE = 8, 0.62
+"""Pairs of letters, and the share of common ones, from which on guessed letters are words beyond doubt."""
+
+
+def surely_words(text: str) -> bool:
+    """Whether letters that were guessed make words of a European language; too few of them are no proof."""
+    pairs = _pairs(text[:SAMPLE])
+    words = [word for word in text[:SAMPLE].split() if len(word) > 2]
+    signs = sum(_SIGN_WITHIN.search(word) is not None for word in words)
+    common = sum(pair in _COMMON for pair in pairs)
+    return len(pairs) >= SURE_PAIRS and common >= SURE_SHARE * len(pairs) and signs < SIGNS_WITHIN * len(words)
+
+
 def is_words(text: str) -> bool:
     """False where the letters of the text can't be words of a European language, and are no other script."""
     text = text[:SAMPLE]
     letters = sum(letter.isalpha() for letter in text)
-    plain = unicodedata.normalize("NFD", text).encode("ascii", "ignore").decode("ascii").lower()
-    runs = _RUNS.findall(plain)
-    pairs = [run[place : place + 2] for run in runs for place in range(len(run) - 1)]
-    if len(pairs) < FEW_PAIRS or sum(len(run) for run in runs) < 0.3 * letters:
+    pairs = _pairs(text)
+    if len(pairs) < FEW_PAIRS or sum(map(len, _runs(text))) < 0.3 * letters:
         return True
     if sum(pair in _COMMON for pair in pairs) >= LEAST_SHARE * len(pairs):
         return True
     words = [word for word in text.split() if len(word) > 2]
     signs = sum(_SIGN_WITHIN.search(word) is not None for word in words)
     return len(pairs) < LEAST_PAIRS and signs < SIGNS_WITHIN * len(words)
+
+
+def _runs(text: str) -> list[str]:
+    """The runs of letters, without accents and in small letters."""
+    return _RUNS.findall(unicodedata.normalize("NFD", text).encode("ascii", "ignore").decode("ascii").lower())
+
+
+def _pairs(text: str) -> list[str]:
+    return [run[place : place + 2] for run in _runs(text) for place in range(len(run) - 1)]

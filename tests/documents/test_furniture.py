@@ -98,3 +98,10 @@ def test_what_is_kept_stands_on_its_page() -> None:
     assert quotes.verify_apart(words, document.pages[0].raw, furniture.BETWEEN)
     assert not quotes.verify_apart(words.replace("7", "8"), document.pages[0].raw, furniture.BETWEEN)
     assert furniture.parsed("Head of the school: Ilse Marlow") is None
+
+
+def test_heads_whose_numbers_differ_in_count_are_kept_too() -> None:
+    """`1 2` on one page and `12` on another: two numbers, and one."""
+    heads = ["Slide 1 of part 2", "Slide 2 of part 2", "Slide 3 of part 2", "Slide 12 of part 2", "Slide 1 3 of part 2"]
+    pages = ["\n".join([head, *[f"line {n} of {head[:7]} on herons" for n in range(9)]]) for head in heads]
+    assert "part 2" in normalise(pages).text

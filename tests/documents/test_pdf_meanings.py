@@ -19,7 +19,7 @@ from sharedllm_cli.documents.pages import Document
 from sharedllm_cli.documents.pdf_glyphs import character_of
 from sharedllm_cli.documents.pdf_layout import page_text
 from sharedllm_cli.documents.pdf_raised import Part, linear
-from sharedllm_cli.documents.plausible import is_words
+from sharedllm_cli.documents.plausible import is_words, surely_words
 from sharedllm_cli.documents.sources import SourceFile
 from sharedllm_cli.errors import DocumentError
 
@@ -278,3 +278,31 @@ def test_no_glyph_of_real_files_is_lost(shared_pdfs: Path) -> None:
     for name in ("fhs-3.0.pdf", "korean-text-with-tables.pdf", "bank_statements_bank_statement.pdf"):
         glyphs, told = counts((shared_pdfs / name).read_bytes())
         assert glyphs == told
+
+
+@pytest.mark.parametrize(
+    "text", ["KEY INVESTOR INFORMATION", "Checkliste Service", "V\u00fdbava na p\u0159\u00e1n\u00ed"]
+)
+def test_guessed_letters_that_make_words_are_words(text: str) -> None:
+    assert surely_words(text)
+
+
+@pytest.mark.parametrize("text", ["9ROXPHV DQG SULFHV", "5(&20('$&,\u00cf1", "-/ %,-0 1 23''", "ab", ""])
+def test_guessed_letters_that_make_none_or_too_few_are_not(text: str) -> None:
+    assert not surely_words(text)
+
+
+def test_a_guess_of_letters_is_told() -> None:
+    letters = sorted(set(b"Thelampislitatduskandputoutatdawn"))
+    glyphs = b" ".join(b"/g%d 7 0 R" % code for code in letters)
+    names = b" ".join(b"%d /g%d" % (code, code) for code in letters)
+    type3 = (
+        b"<< /Type /Font /Subtype /Type3 /FontBBox [0 0 600 700] /FontMatrix [0.001 0 0 0.001 0 0] /FirstChar 65"
+        b" /LastChar 122 /Widths [%s] /CharProcs << %s >> /Encoding << /Differences [%s] >> /Resources << >> >>"
+        % (b"600 " * 58, glyphs, names)
+    )
+    shown = b"BT /F2 12 Tf 40 700 Td (The) Tj 40 0 Td (lamp) Tj 50 0 Td (is) Tj 40 0 Td (lit) Tj 50 0 Td (dusk) Tj ET"
+    data = by_hand(shown, HELVETICA, type3, more=[SQUARE])
+    document = read(data)
+    assert document.text.split() == ["The", "lamp", "is", "lit", "dusk"]
+    assert [warning for warning in document.warnings if "guessed from the codes" in warning]
