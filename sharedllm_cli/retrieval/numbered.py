@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from sharedllm_cli.retrieval.listings import listings
 from sharedllm_cli.retrieval.sections import LONGEST_HEADING, Heading, Titled, headings
 
 _KINDS = {
@@ -126,14 +127,18 @@ def _starts_word(text: str, found: re.Match[str]) -> bool:
 
 
 def _all_headings(document: Titled) -> Iterator[Heading]:
-    """The outline's headings and the numbered lines; without either the lines that look like headings."""
+    """The outline's headings and the numbered lines; without either the lines that look like headings.
+
+    A numbered line within a list of contents is no heading, but names one.
+    """
     outlined = list(headings(document)) if document.outline else []
     yield from outlined
     known = {_plain(heading.title) for heading in outlined}
     begun: set[int] = set()
+    listed = listings(document.text)
     for match in _NUMBERED_LINE.finditer(document.text):
         title = match[0].strip(" #*\t")
-        if _NO_HEADING.search(title) or _plain(title) in known:
+        if _NO_HEADING.search(title) or _plain(title) in known or _lies_in(match.start(), listed):
             continue
         begins = _BEGINS.fullmatch(title)
         if begins is None:
@@ -145,6 +150,10 @@ def _all_headings(document: Titled) -> Iterator[Heading]:
         # A line that stands alone may be a heading, and ends no numbered part.
         lone = (one for one in headings(document) if one.start not in begun)
         yield from (one._replace(level=one.level + UNNUMBERED) if begun else one for one in lone)
+
+
+def _lies_in(place: int, spans: Sequence[tuple[int, int]]) -> bool:
+    return any(first <= place < end for first, end in spans)
 
 
 def _by_number(wanted: str, every: Sequence[Part]) -> list[Part]:

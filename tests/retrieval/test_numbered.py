@@ -104,3 +104,13 @@ def test_an_address_in_a_question(question: str, named: str | None) -> None:
 
 def test_a_long_text_of_numbers_ends() -> None:
     assert parts(Titled("x", "1.1 Aa\n" * 30_000))
+
+
+def test_an_entry_of_the_contents_is_no_chapter() -> None:
+    entries = [f"{n} Part of the {name}  {2 * n}" for n, name in enumerate(("mill", "weir", "barn", "yard", "well"), 1)]
+    bodies = [
+        f"{n} Part of the {name}\n\nWords about the {name}." for n, name in enumerate(("mill", "weir", "barn"), 1)
+    ]
+    book = Titled("mill.pdf", "\n".join(["Contents", "", *entries, "", "\n\n".join(bodies)]))
+    (part,) = find("chapter 2", book)
+    assert "Words about the weir." in book.text[part.start : part.end]
