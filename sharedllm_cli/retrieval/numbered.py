@@ -46,6 +46,7 @@ _NUMBERED_LINE = re.compile(
     re.IGNORECASE | re.MULTILINE,
 )
 _NO_HEADING = re.compile(r"(?:\.\.\.|…|\s\.\s).*\d\s*$|[,;]\s*$|[^.]{60,}\.\s*$| \| ")
+_ENDS_IN_PAGE = re.compile(r"\s(?:\d{1,4}|[ivxlc]{1,6})$", re.IGNORECASE)
 _ROMAN = {"i": 1, "v": 5, "x": 10, "l": 50, "c": 100}
 UNNUMBERED = 9
 """Levels by which lines that look like headings lie below the numbered ones."""
@@ -138,7 +139,9 @@ def _all_headings(document: Titled) -> Iterator[Heading]:
     listed = listings(document.text)
     for match in _NUMBERED_LINE.finditer(document.text):
         title = match[0].strip(" #*\t")
-        if _NO_HEADING.search(title) or _plain(title) in known or _lies_in(match.start(), listed):
+        if _NO_HEADING.search(title) or _plain(title) in known:
+            continue
+        if _ENDS_IN_PAGE.search(title) and any(first <= match.start() < end for first, end in listed):
             continue
         begins = _BEGINS.fullmatch(title)
         if begins is None:
@@ -150,10 +153,6 @@ def _all_headings(document: Titled) -> Iterator[Heading]:
         # A line that stands alone may be a heading, and ends no numbered part.
         lone = (one for one in headings(document) if one.start not in begun)
         yield from (one._replace(level=one.level + UNNUMBERED) if begun else one for one in lone)
-
-
-def _lies_in(place: int, spans: Sequence[tuple[int, int]]) -> bool:
-    return any(first <= place < end for first, end in spans)
 
 
 def _by_number(wanted: str, every: Sequence[Part]) -> list[Part]:
