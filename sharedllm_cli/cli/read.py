@@ -57,6 +57,11 @@ def read(
         if any(first <= heading.start < end for first, end in spans)
     ]
     titles = [(heading, page) for heading, page in titles if page.number in numbers]
+    if section is not None and not chosen:
+        raise UsageError(f"--section {section}: nothing of it is on these pages")
+    if found.attachments:
+        names = ", ".join(attachment.name for attachment in found.attachments)
+        call.console.warn(f"{found.name} carries documents of its own, which are not printed: {names}")
     if call.json:
         call.console.json(as_json(found, chosen, titles, outline=outline))
     elif outline:
@@ -121,6 +126,8 @@ def _spans(document: Document, section: str) -> list[tuple[int, int]]:
     """The characters of the sections that a name or a number means; UsageError where none is like it."""
     from sharedllm_cli.retrieval import numbered
 
+    if not section.strip():
+        raise UsageError("--section needs a heading or its number", hint='for example: --section "4.2"')
     titled = _titled(document)
     found = numbered.find(section, titled)
     if not found:

@@ -68,7 +68,10 @@ def from_html(source: str, *, authored: bool = False, print_pages: Mapping[str, 
 
 
 def from_xhtml(source: str, *, print_pages: Mapping[str, str] | None = None) -> MarkupText:
-    """The readable text of a page of XHTML, by the rules of XML; of one that is not well-formed, by those of HTML."""
+    """The readable text of a page of XHTML, by the rules of XML; of one that is not well-formed, by those of HTML.
+
+    Its `title` is left out: in a book it is mostly the book's own, in every part.
+    """
     root = _parsed(source.replace(PAGE_MARK, ""))
     if root is None:
         return from_html(source, print_pages=print_pages)
@@ -80,7 +83,7 @@ def from_xhtml(source: str, *, print_pages: Mapping[str, str] | None = None) -> 
         kind = next((value for name, value in tag.attrs.items() if getattr(name, "namespace", None) == _EPUB), None)
         if kind is not None:
             tag["epub:type"] = kind
-    return _written(soup, authored=False, print_pages=print_pages)
+    return _written(soup, authored=False, print_pages=print_pages, titled=False)
 
 
 def _parsed(source: str) -> etree._Element | None:
@@ -112,7 +115,9 @@ def _character(match: re.Match[str]) -> str:
     return match[0] if match[1] in _KEPT_NAMES else html.unescape(match[0])
 
 
-def _written(soup: BeautifulSoup, *, authored: bool, print_pages: Mapping[str, str] | None) -> MarkupText:
+def _written(
+    soup: BeautifulSoup, *, authored: bool, print_pages: Mapping[str, str] | None, titled: bool = True
+) -> MarkupText:
     facts = _facts(soup)
     writer = Writer(authored, facts)
     if print_pages and "" in print_pages:
@@ -127,7 +132,7 @@ def _written(soup: BeautifulSoup, *, authored: bool, print_pages: Mapping[str, s
         elif isinstance(element, NavigableString) and type(element) in (NavigableString, CData):
             writer.write(str(element))
     text = writer.text()
-    if title and title.casefold() not in _SPACES.sub(" ", text[: len(title) + 200]).casefold():
+    if titled and title and title.casefold() not in _SPACES.sub(" ", text[: len(title) + 200]).casefold():
         text = f"{title}\n\n{text}"
     return MarkupText(text, tuple(writer.outline), tuple(writer.pages))
 

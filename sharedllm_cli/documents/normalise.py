@@ -46,6 +46,8 @@ _AFTER_RAISED = re.compile(
 )
 _REST_OF_ADDRESS = re.compile(r"[\w-]+@[\w-]|[\w/-]+\.[a-z]{2,4}(?!\w)", re.IGNORECASE)
 # What keeps its hyphen although nothing else in the document tells.
+_TENS = frozenset(["twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety"])
+_ONES = re.compile(r"(?:one|two|three|four|five|six|seven|eight|nine|first|second|third|\w+th)s?\b", re.IGNORECASE)
 _KEPT_PREFIXES = frozenset({"self", "well", "ex", "half", "quasi", "all"})
 _CONJUNCTIONS = frozenset({"and", "or", "to", "und", "oder", "bzw", "et", "ou", "y", "o", "e"})
 
@@ -154,12 +156,16 @@ class _Joiner:
         broken = self._broken_word(before, after.lstrip())
         if broken is not None:
             return broken
-        if measure.prose and not _set_apart(before, after) and not (self.cells and _CELLS.search(after)):
+        if measure.prose and not _set_apart(before, after) and not self._is_row(before, after):
             if crosses and _runs_over(before, after):
                 return 0, _space(before, after)
             if not crosses and _continues(before, after, measure):
                 return 0, _space(before, after)
         return 0, "\n\n" if crosses else "\n"
+
+    def _is_row(self, before: str, after: str) -> bool:
+        """Whether one of two lines has cells, so that they are rows; a cell goes on in a line that starts small."""
+        return self.cells and bool(_CELLS.search(after) or (_CELLS.search(before) and not _starts_small(after)))
 
     def _broken_word(self, before: str, after: str) -> tuple[int, str] | None:
         """The seam inside a word that a hyphen breaks at the line end; None where there is none."""
@@ -181,6 +187,8 @@ class _Joiner:
         if self.words[joined] or self.words[hyphenated]:
             return self.words[hyphenated] > self.words[joined]
         if "-" in head or "-" in tail or head.casefold() in _KEPT_PREFIXES:
+            return True
+        if head.casefold() in _TENS and _ONES.match(tail):
             return True
         # No word is broken behind its first letter, nor behind a digit (12-month) or an abbreviation (DNA-based).
         if (

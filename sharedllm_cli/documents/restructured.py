@@ -26,6 +26,9 @@ _MARK = re.compile(r"[*`_|]")
 _NOT_READ = re.compile(r'"([\w-]+)" (?:directive|role) disabled|ignoring "([\w-]+)" directive|deactivated')
 
 
+_ROLE = re.compile(r":[a-z][\w:+.-]*:`(?:(?P<title>[^`<]*\S)\s*<[^`<>]*>|(?P<whole>[^`]+))`", re.IGNORECASE)
+
+
 def from_rst(source: str) -> MarkupText:
     """The readable text of a reStructuredText file; no other file is opened, nothing raw is passed on."""
     from docutils.core import publish_parts
@@ -53,6 +56,10 @@ def from_rst(source: str) -> MarkupText:
             message.replace_with(quoted)
         else:
             message.decompose()
+    for problem in soup.select(".problematic"):
+        # A role that docutils does not know (Sphinx has many) names its text: `:ref:`the setup <setup>``.
+        if (role := _ROLE.fullmatch(problem.get_text())) is not None:
+            problem.replace_with(role["title"] or role["whole"].lstrip("~!"))
     for heading in soup.find_all(string=re.compile("Docutils System Messages")):
         heading.extract()
     for classifier in soup.select("dt > span.classifier"):

@@ -105,7 +105,10 @@ def _remaining(pages: Sequence[Sequence[str]], top: _Judge, foot: _Judge) -> lis
         first = max(dropped_top, default=-1) + 1
         last = min(dropped_foot, default=len(lines))
         number = top.printed_number(index) or foot.printed_number(index)
-        result.append(Body(min(first, last), last, number))
+        first = min(first, last)
+        if not any(line.strip() for line in lines[first:last]) and any(map(_is_worded, lines)):
+            first, last = 0, len(lines)  # a title page says what the heads repeat, and is no head
+        result.append(Body(first, last, number))
     return result
 
 
@@ -245,6 +248,11 @@ def _edge(lines: Sequence[str], direction: int) -> Iterator[int]:
             found += 1
             if found == EDGE_LINES:
                 return
+
+
+def _is_worded(line: str) -> bool:
+    """Whether a line has words, and not a number alone."""
+    return sum(character.isalpha() for character in line) >= 3 and _BARE.fullmatch(line.strip()) is None
 
 
 def _squeeze(line: str) -> str:

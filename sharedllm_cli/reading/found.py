@@ -17,7 +17,9 @@ from sharedllm_cli.reading.library import Library, OpenDocument
 from sharedllm_cli.reading.sources import TokenRanges, sources, token_text
 from sharedllm_cli.retrieval.bm25 import LexicalScores
 from sharedllm_cli.retrieval.passages import rank, select
+from sharedllm_cli.retrieval.terms import words
 
+BY_WORDS_ALONE = "bm25"
 TOKENS_EACH = 192
 """Tokens of the best leaves that are looked at for each passage: neighbours become one."""
 
@@ -49,6 +51,11 @@ class Search:
     ) -> SearchResult:
         """The best passages by scores of leaves. `started`: the clock (`perf_counter`) when the search began."""
         found = found_passages(library.documents, scores, limit=self.limit, min_score=self.min_score, allowed=allowed)
+        if policy == BY_WORDS_ALONE and lexical.matched:
+            # A passage over a page break is a source on each page, and may have the words on one of them alone.
+            language = library.documents[0].leaves.lexical.language
+            sought = {term for word in words(" ".join(lexical.matched), language) for term in word.terms}
+            found = [one for one in found if any(sought & set(word.terms) for word in words(one.quote, language))]
         return SearchResult(
             query=self.query,
             policy=policy,

@@ -15,6 +15,8 @@ from functools import reduce
 from itertools import accumulate
 from typing import Any, NamedTuple
 
+from sharedllm_cli.documents.furniture import parsed
+
 LONGEST_HEADING = 100
 """Characters of a line that may be a heading where no outline tells."""
 LONGEST_TITLE = 50
@@ -26,6 +28,10 @@ _SENTENCE_ENDS = tuple(".!?,;:\"'”’")
 _SPEECH_BEGINS = tuple("\"'“‘„«")
 _BEFORE = re.compile(r"(?:\b(?:in|from|of|within|under)\s+)?(?:\bthe\s+)?\Z", re.IGNORECASE)
 _AFTER = re.compile(r"\s*[:,]?\s*")
+
+
+_PAGE_ALONE = re.compile(r"[\W_]*(?:\d{1,4}|[ivxlc]{1,7})[\W_]*", re.IGNORECASE)
+"""A page's number by itself."""
 
 
 class Heading(NamedTuple):
@@ -142,6 +148,8 @@ def _lone_lines(text: str) -> Iterator[Heading]:
     end = -1
     for match in _LONE_LINE.finditer(text):
         line = match.group().strip()
+        if parsed(line) is not None or _PAGE_ALONE.fullmatch(line):
+            continue
         if line and not line.endswith(_SENTENCE_ENDS) and not line.startswith(_SPEECH_BEGINS):
             below = end >= 0 and not text[end : match.start()].strip()
             yield Heading(line, 2 if below else 1, match.start())

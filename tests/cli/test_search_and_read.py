@@ -168,3 +168,22 @@ def test_what_can_not_be_read_is_an_error(call: Callable[..., Ran]) -> None:
     ran = call("read", "missing.pdf")
     assert (ran.code, ran.out) == (3, "")
     assert "does not exist" in ran.err
+
+
+def test_a_page_without_any_of_the_words_is_not_found(call: Callable[..., Ran], tmp_path: Path) -> None:
+    lines = [
+        f"The {name} stands at the {place} of the yard" for name, place in zip("abcdefgh", "ijklmnop", strict=True)
+    ]
+    pages = [[*lines, "and at its far end the old brewer keeps his"], ["barley in a loft above the stable,", *lines]]
+    (tmp_path / "split.pdf").write_bytes(make_pdf(pages))
+    found = json.loads(call("search", "split.pdf", "barley", "--json").out)["passages"]
+    assert {source["page"] for source in found} == {2}
+    assert all("barley" in source["quote"] for source in found)
+
+
+def test_a_section_that_is_not_on_the_pages_is_an_error(call: Callable[..., Ran], tmp_path: Path) -> None:
+    (tmp_path / "book.pdf").write_bytes(make_pdf([["Chapter 1: Mills", "They turn."], ["Chapter 2: Weirs", "Eels."]]))
+    ran = call("read", "book.pdf", "--pages", "1", "--section", "chapter 2")
+    assert (ran.code, ran.out) == (2, "")
+    assert "nothing of it is on these pages" in ran.err
+    assert "needs a heading" in call("read", "book.pdf", "--section", " ").err

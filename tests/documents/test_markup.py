@@ -135,7 +135,7 @@ def test_rst_without_inclusions(tmp_path: Path, capfd: pytest.CaptureFixture[str
     assert "raw" not in text
     for part in (
         "Title\n",
-        "Para with emph, literal and :ref:`target`.",
+        "Para with emph, literal and target.",
         "one",
         "- item",
         "a | b\n1 | 2",
@@ -250,3 +250,15 @@ def test_rst_names_what_it_does_not_read() -> None:
         "x.rst, line 5: .. csv-table:: Rents is not read",
         "x.rst, line 8: .. raw:: html is not read",
     )
+
+
+@pytest.mark.parametrize(
+    ("role", "text"),
+    [
+        (":ref:`setup`", "setup"),
+        (":ref:`the setup <setup>`", "the setup"),
+        (":py:func:`~os.path.join`", "os.path.join"),
+    ],
+)
+def test_roles_of_sphinx_are_read_as_their_text(role: str, text: str) -> None:
+    assert restructured.from_rst(f"See {role} here.").text == f"See {text} here."

@@ -226,3 +226,16 @@ def test_a_line_that_can_not_end_a_sentence_goes_on_though_it_is_short() -> None
         "office of the mill, which was open on every day of the week but one.",
     ]
     assert "was over on 30 September 1997." in normalise(["\n".join(lines)]).text
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "word"), [("twenty-", "one years", "twenty-one"), ("ninety-", "ninth", "ninety-ninth")]
+)
+def test_numbers_in_words_keep_their_hyphen(before: str, after: str, word: str) -> None:
+    assert word in normalise([f"The lease of the mill runs for {before}\n{after} and no longer than that."]).text
+
+
+def test_a_heading_below_a_row_of_cells_is_no_part_of_it() -> None:
+    rows = [f"the key {n} moves the cursor over here  and that is what it does there" for n in range(8)]
+    text = normalise(["\n".join([*rows, "Motion in the window of the editor", *rows])], layout=True, cells=True).text
+    assert "\nMotion in the window of the editor\n" in text

@@ -165,3 +165,10 @@ def test_blank_lines_between_paragraphs_change_nothing() -> None:
         ]
         assert kept[0] == kept[1]
         assert kept[1][-4:] == last
+
+
+def test_a_title_page_is_no_running_head() -> None:
+    pages = ["The Village Book", *["\n".join(["The Village Book", *body(n)]) for n in range(1, 10)]]
+    found = normalise(pages)
+    assert found.text[slice(*found.spans[0])].startswith("The Village Book")
+    assert found.text.count("The Village Book") == 1, "on its page, which says it for the others, too"

@@ -33,6 +33,7 @@ def stored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> IndexStore:
     made = json.loads(next(tmp_path.glob("stored/log-*/leaves-*/manifest.json")).read_text("utf-8"))
     monkeypatch.setattr(manifest, "stemmer_version", lambda: made["key"]["stemmer"])
     monkeypatch.setattr(manifest, "TERMS_VERSION", made["key"]["terms_version"])
+    monkeypatch.setattr("sharedllm_cli.index.stored.READING_VERSION", "4")  # as it was read then
     return IndexStore(tmp_path / "stored")
 
 

