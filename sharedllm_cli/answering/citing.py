@@ -7,6 +7,7 @@ in which the answer first rests on them, so that a mark printed behind a sentenc
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -17,6 +18,8 @@ from sharedllm_cli.retrieval.boundaries import split_sentences
 from sharedllm_cli.retrieval.languages import detect_language
 from sharedllm_cli.retrieval.terms import words
 
+_YES_OR_NO = re.compile(r"(?:yes|no|ja|nein|oui|non|sí|sì|si|sim|não|nee)\W*", re.IGNORECASE)
+"""A sentence that claims nothing that could stand in the passages."""
 LEAST_SHARE = 0.5
 """A sentence rests on a source only if that has this share of its words, by weight."""
 SECOND_SHARE = 0.25
@@ -58,13 +61,12 @@ class Citations:
         yield from self._show(len(self._text.rstrip()))
 
     def finish(self) -> Iterator[str | AnswerSentence]:
-        """The last sentence, unless it is the only one, and what was held back; call it once, after the last piece."""
+        """The last sentence, unless it is the only one; call it once, after the last piece."""
         last = self._text[self._begun :].strip()
         if last:
             ended = self._ended(last)
             if len(self.sentences) > 1:
                 yield ended
-        yield from self._show(len(self._text))
 
     def _show(self, end: int) -> Iterator[str]:
         if end > self._shown:
@@ -89,7 +91,7 @@ class Citations:
                 self._order.append(place)
             numbers.append(self._order.index(place) + 1)
         strange = []
-        if self._evidence_text.strip():
+        if self._evidence_text.strip() and not _YES_OR_NO.fullmatch(text.strip()):
             strange = unsupported_words(text, self._evidence_text, question=self._question, language=self._language)
         self.sentences.append(AnswerSentence(text, sorted(numbers), strange))
         return self.sentences[-1]

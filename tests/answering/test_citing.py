@@ -66,6 +66,11 @@ def test_a_name_or_number_that_the_passages_lack_is_marked_in_its_sentence_alone
     assert _marked(items).endswith("in 1911.[?]")
 
 
+def test_yes_claims_nothing_that_passages_could_lack() -> None:
+    _, items = _written(["Yes. The kiln burns for three days.\n"])
+    assert _marked(items) == "Yes. The kiln burns for three days.[1]"
+
+
 def test_a_sentence_of_two_sources_names_both() -> None:
     citations, _ = _written(["The kiln is lit at dawn and burns three days, and visitors pay four francs at the gate."])
     assert citations.sentences[0].sources == [1, 2]

@@ -83,7 +83,7 @@ def explain(
 
     `more` says how to see the sources beyond `at_most`.
     """
-    if answer.warnings or not answer.answered:
+    if set(answer.warnings) - console.warned or not answer.answered:
         console.say("")
     console.warn_all(answer.warnings)
     if not answer.answered:
