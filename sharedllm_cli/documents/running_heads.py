@@ -106,7 +106,7 @@ def _remaining(pages: Sequence[Sequence[str]], top: _Judge, foot: _Judge) -> lis
         last = min(dropped_foot, default=len(lines))
         number = top.printed_number(index) or foot.printed_number(index)
         first = min(first, last)
-        if not any(line.strip() for line in lines[first:last]) and any(map(_is_worded, lines)):
+        if index == 0 and not any(line.strip() for line in lines[first:last]) and any(map(_is_worded, lines)):
             first, last = 0, len(lines)  # a title page says what the heads repeat, and is no head
         result.append(Body(first, last, number))
     return result
