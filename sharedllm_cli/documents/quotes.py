@@ -18,7 +18,7 @@ _APART = re.compile(f"(?<=[^\\W\\d_])[ \\t]+([{_HYPHENS}])[ \\t]*\\n\\s*(?=[^\\W
 _PAGE_END_HYPHEN = re.compile(f"(?<=\\w)[{_HYPHENS}]\\s*$")
 _ROWS = re.compile(r"([._=*~─━═])\1{3,}")
 _PIECES = re.compile(r"\n|\r|\t| {2,}")
-# What is written for raised and lowered figures (pdf_raised.py), with the figures between two signs.
+# What is written for raised and lowered figures (superscripts.py), with the figures between two signs.
 _SIGNS = re.compile(r"[_^]\(([^()\n]{1,20})\)| ?\[(\w{1,4}(?:[,;–-]\w{1,4})*)\] ?|\^(?=\S)|(?<=\w)_(?=\w)")
 _OPTIONAL = "\x00"
 _MARKS = re.compile(f"[{_HYPHENS}{_OPTIONAL}]+")

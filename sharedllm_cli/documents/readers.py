@@ -21,7 +21,7 @@ from sharedllm_cli.errors import DocumentError
 from sharedllm_cli.progress import Reporter, Silent
 
 if TYPE_CHECKING:
-    from sharedllm_cli.documents.pdf import OpenPDF
+    from sharedllm_cli.documents.pdf.open_pdf import OpenPDF
 
 
 HEAD_BYTES = 1024
@@ -85,7 +85,7 @@ class Probe:
 
     @cached_property
     def _pdf(self) -> OpenPDF:
-        from sharedllm_cli.documents.pdf import OpenPDF
+        from sharedllm_cli.documents.pdf.open_pdf import OpenPDF
 
         return OpenPDF(self.data, self.source.name, self._password)
 
@@ -116,7 +116,7 @@ class Probe:
 
     def attached(self) -> dict[str, bytes]:
         """The bytes of the documents that a PDF carries, by their SHA-256; empty where it can't be opened again."""
-        from sharedllm_cli.documents.pdf import SecondOpinion
+        from sharedllm_cli.documents.pdf.open_pdf import SecondOpinion
 
         files = self.attachments or SecondOpinion(self.data, self.source.name, self._password).attached()[0]
         return {file.content_hash: file.data for file in files}
@@ -129,7 +129,7 @@ class Probe:
             del self._pdf  # its pages are read once
             return kind, opened.extract(reporter)
         if kind == "epub":
-            from sharedllm_cli.documents import epub
+            from sharedllm_cli.documents.markup import epub
 
             return kind, epub.extract(data, name)
         text, warnings = decode(data, name, declared=formats.declared_encoding(data))
@@ -215,16 +215,17 @@ def _plain(text: str, warnings: Sequence[str]) -> Extraction:
 
 
 def _marked_up(kind: str, text: str, warnings: list[str], name: str) -> Extraction:
-    from sharedllm_cli.documents import markdown, markup, metadata, restructured
+    from sharedllm_cli.documents import metadata
+    from sharedllm_cli.documents.markup import html_reader, markdown, restructured
 
     text = text.replace("\f", "\n")
-    readers = {"html": markup.from_html, "markdown": markdown.from_markdown, "rst": restructured.from_rst}
+    readers = {"html": html_reader.from_html, "markdown": markdown.from_markdown, "rst": restructured.from_rst}
     try:
         found = readers[kind](text)
     except (RecursionError, ValueError, AssertionError) as failure:
         # The libraries stumble over some hostile or half-finished files; their source is readable text all the same.
         warnings = [*warnings, f"{name}: its markup can't be parsed, so it is read as plain text ({failure!r:.80})"]
-        found = markup.MarkupText(text, ())
+        found = html_reader.MarkupText(text, ())
     warnings = [*warnings, *(f"{name}, {sentence}" for sentence in found.left_out)]
     return Extraction(
         (ExtractedPage(found.text),),
@@ -265,7 +266,7 @@ def _no_text(name: str, kind: str, extraction: Extraction) -> DocumentError:
 
 def _pages_without_text(name: str, extraction: Extraction, normalised: NormalisedText) -> tuple[str, ...]:
     """One warning that names the pages without text, with a hint where they show images."""
-    from sharedllm_cli.documents.pdf import name_pages
+    from sharedllm_cli.documents.pdf.open_pdf import name_pages
 
     empty = [
         number

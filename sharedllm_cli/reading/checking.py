@@ -14,8 +14,9 @@ from pathlib import Path
 from time import perf_counter
 
 from sharedllm_cli.answer import SECOND_EXTRACTION, Source
-from sharedllm_cli.documents import quotes, witness
+from sharedllm_cli.documents import quotes
 from sharedllm_cli.documents.furniture import BETWEEN
+from sharedllm_cli.documents.pdf import witness
 from sharedllm_cli.durable import sha256_of_bytes
 from sharedllm_cli.errors import ResourceError, UsageError
 from sharedllm_cli.index.store import IndexStore

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from sharedllm_cli.documents import epub, readers
+from sharedllm_cli.documents import readers
+from sharedllm_cli.documents.markup import epub
 from sharedllm_cli.documents.pages import Document
 from sharedllm_cli.documents.sources import SourceFile
 from sharedllm_cli.errors import DocumentError

@@ -9,8 +9,8 @@ import pytest
 
 from sharedllm_cli.documents import readers, running_heads
 from sharedllm_cli.documents.characters import clean
-from sharedllm_cli.documents.markup import from_html
-from sharedllm_cli.documents.restructured import from_rst
+from sharedllm_cli.documents.markup.html_reader import from_html
+from sharedllm_cli.documents.markup.restructured import from_rst
 from sharedllm_cli.documents.sources import SourceFile
 
 LENGTH = 400_000

@@ -6,15 +6,16 @@ from pathlib import Path
 
 import pytest
 
-from sharedllm_cli.documents import markup, readers
+from sharedllm_cli.documents import readers
 from sharedllm_cli.documents.characters import clean
+from sharedllm_cli.documents.markup import html_reader
 from sharedllm_cli.documents.sources import SourceFile
 
 CASES = Path(__file__).parents[3] / "shared" / "cases"
 
 
 def text(html: str) -> str:
-    return clean(markup.from_html(f"<html><body>{html}").text, layout=True)
+    return clean(html_reader.from_html(f"<html><body>{html}").text, layout=True)
 
 
 @pytest.mark.parametrize(
@@ -167,18 +168,18 @@ def test_xhtml_is_read_by_the_rules_of_xml() -> None:
         '<h:html xmlns:h="http://www.w3.org/1999/xhtml"><h:head><h:title/></h:head><h:body><h:p>One &mdash; two</h:p>'
         '<h:a id="x"/><h:p>three<h:sup>2</h:sup></h:p><h:pre><![CDATA[a < b &nbsp;]]></h:pre></h:body></h:html>'
     )
-    assert markup.from_xhtml(page).text == "One — two\n\nthree [2]\n\na < b &nbsp;"
-    assert markup.from_xhtml("<html><body><p>bro<br>ken &amp; fine").text == "bro\nken & fine", "else as HTML"
+    assert html_reader.from_xhtml(page).text == "One — two\n\nthree [2]\n\na < b &nbsp;"
+    assert html_reader.from_xhtml("<html><body><p>bro<br>ken &amp; fine").text == "bro\nken & fine", "else as HTML"
 
 
 def test_xhtml_follows_no_entity(tmp_path: Path) -> None:
     secret = tmp_path / "secret.txt"
     secret.write_text("SECRET")
     page = f'<!DOCTYPE html [<!ENTITY e SYSTEM "{secret.as_uri()}">]><html><body><p>a &e; b</p></body></html>'
-    assert "SECRET" not in markup.from_xhtml(page).text
+    assert "SECRET" not in html_reader.from_xhtml(page).text
     doubling = "".join(f'<!ENTITY a{n} "&a{n - 1};&a{n - 1};">' for n in range(1, 40))
     bomb = f'<!DOCTYPE html [<!ENTITY a0 "ha">{doubling}]><html><body><p>&a39;</p></body></html>'
-    assert len(markup.from_xhtml(bomb).text) < 100_000
+    assert len(html_reader.from_xhtml(bomb).text) < 100_000
 
 
 def test_controls_are_the_letters_of_windows() -> None:

@@ -10,12 +10,13 @@ from pathlib import Path
 import pytest
 from docutils.parsers.rst.directives import misc, tables
 
-from sharedllm_cli.documents import markdown, markup, readers, restructured
+from sharedllm_cli.documents import readers
+from sharedllm_cli.documents.markup import html_reader, markdown, restructured
 from sharedllm_cli.documents.sources import SourceFile
 
 
 def test_html_keeps_words_and_drops_what_is_not_read() -> None:
-    text = markup.from_html(
+    text = html_reader.from_html(
         "<html><head><title>The  Title</title><style>p{}</style></head><body><nav>Home About</nav>"
         "<script>alert('x')</script><h1>Head</h1><p>One\n  two <b>bold</b>face,<br>next.</p><div hidden>no</div>"
         "<p>last &amp; least</p></body></html>"
@@ -24,36 +25,36 @@ def test_html_keeps_words_and_drops_what_is_not_read() -> None:
 
 
 def test_a_title_that_the_page_repeats_stands_once() -> None:
-    assert markup.from_html("<title>Same</title><h1>Same</h1><p>x</p>").text == "Same\n\nx"
+    assert html_reader.from_html("<title>Same</title><h1>Same</h1><p>x</p>").text == "Same\n\nx"
 
 
 def test_tables_are_read_row_by_row() -> None:
     html = "<table><tr><th>Name<th>Age</tr><tr><td>Ann</td> <td><p>5</p></td></tr><tr><td></td><td>6</td></tr></table>"
-    assert markup.from_html(html).text == "Name | Age\nAnn | 5\n| 6", "its column stays its own"
+    assert html_reader.from_html(html).text == "Name | Age\nAnn | 5\n| 6", "its column stays its own"
 
 
 def test_layout_tables_are_not_rows() -> None:
-    text = markup.from_html("<table><tr><td><h2>Left</h2><p>one</p></td><td>side</td></tr></table>").text
+    text = html_reader.from_html("<table><tr><td><h2>Left</h2><p>one</p></td><td>side</td></tr></table>").text
     assert text.split() == ["Left", "one", "side"]
     assert "|" not in text
 
 
 def test_lists_nest_and_count() -> None:
     html = "<ul><li>a<ul><li>b</li></ul></li><li><p>c</p></li></ul><ol start=3><li>d<li>e</ol>"
-    assert markup.from_html(html).text.split("\n") == ["- a", "  - b", "- c", "", "3. d", "4. e"]
+    assert html_reader.from_html(html).text.split("\n") == ["- a", "  - b", "- c", "", "3. d", "4. e"]
 
 
 def test_preformatted_text_keeps_its_lines() -> None:
-    assert "def f():\n    return  1" in markup.from_html("<p>x</p><pre>def f():\n    return  1\n</pre>").text
+    assert "def f():\n    return  1" in html_reader.from_html("<p>x</p><pre>def f():\n    return  1\n</pre>").text
 
 
 def test_headings_are_the_outline() -> None:
-    entries = markup.from_html("<h1>A <i>b</i></h1><h3> C </h3>").outline
+    entries = html_reader.from_html("<h1>A <i>b</i></h1><h3> C </h3>").outline
     assert [(entry.title, entry.level, entry.page) for entry in entries] == [("A b", 1, 1), ("C", 3, 1)]
 
 
 def test_deep_nesting_ends() -> None:
-    assert markup.from_html("<div>" * 5000 + "deep" + "</div>" * 5000).text == "deep"
+    assert html_reader.from_html("<div>" * 5000 + "deep" + "</div>" * 5000).text == "deep"
 
 
 def test_an_encoding_that_the_page_declares() -> None:

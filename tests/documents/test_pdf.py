@@ -15,8 +15,9 @@ from pdf_making import image_pdf, make_pdf, rewritten
 from pypdf import PdfWriter
 from pypdf.generic import ArrayObject, ByteStringObject, DictionaryObject, NameObject, NumberObject, TextStringObject
 
-from sharedllm_cli.documents import pdf, quotes, readers, sources
+from sharedllm_cli.documents import quotes, readers, sources
 from sharedllm_cli.documents.pages import Document
+from sharedllm_cli.documents.pdf import open_pdf
 from sharedllm_cli.documents.sources import SourceFile
 from sharedllm_cli.errors import DocumentError
 from sharedllm_cli.progress import Silent
@@ -172,21 +173,21 @@ def test_random_damage_never_raises_anything_else() -> None:
 def test_a_damaged_page_is_named_and_the_rest_read(monkeypatch: pytest.MonkeyPatch) -> None:
     import pypdfium2
 
-    real = pdf._page
+    real = open_pdf._page
 
     def broken(document: pypdfium2.PdfDocument, index: int, *others: object) -> object:
         if index == 1:
             raise pypdfium2.PdfiumError("made to fail")
         return real(document, index, *others)
 
-    monkeypatch.setattr(pdf, "_page", broken)
+    monkeypatch.setattr(open_pdf, "_page", broken)
     data = make_pdf([["first page"], ["second page"], ["third page"]])
     # pypdf reads the page that PDFium could not: nothing is lost and nothing is said.
     document = read(data)
     assert "second page" in document.text
     assert document.warnings == ()
 
-    monkeypatch.setattr(pdf.SecondOpinion, "page", lambda self, index: None)
+    monkeypatch.setattr(open_pdf.SecondOpinion, "page", lambda self, index: None)
     document = read(data)
     assert "third page" in document.text
     assert "second page" not in document.text
@@ -211,7 +212,7 @@ def test_pypdf_reads_alone_what_pdfium_refuses(monkeypatch: pytest.MonkeyPatch) 
 def test_pypdf_is_silent(caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]) -> None:
     with caplog.at_level(logging.DEBUG), pytest.raises(DocumentError):
         read(b"%PDF-1.4\n1 0 obj\n<< /Type /Catalog /Pages 9 0 R>>\nendobj\ntrailer << /Root 1 0 R >>\n%%EOF")
-    with caplog.at_level(logging.DEBUG), warnings.catch_warnings(record=True) as heard, pdf._quiet():
+    with caplog.at_level(logging.DEBUG), warnings.catch_warnings(record=True) as heard, open_pdf._quiet():
         logging.getLogger("pypdf._reader").warning("an oddity of the file")
         warnings.warn("another", stacklevel=1)
     assert not [record for record in caplog.records if record.name.startswith("pypdf")]

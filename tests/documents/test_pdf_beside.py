@@ -21,10 +21,11 @@ from pypdf.generic import (
 )
 from reportlab.pdfgen import canvas
 
-from sharedllm_cli.documents import quotes, readers, witness
+from sharedllm_cli.documents import quotes, readers
 from sharedllm_cli.documents.pages import Document
-from sharedllm_cli.documents.pdf_beside import Looked
-from sharedllm_cli.documents.placing import Glyph, Item, place
+from sharedllm_cli.documents.pdf import witness
+from sharedllm_cli.documents.pdf.beside import Looked
+from sharedllm_cli.documents.pdf.placing import Glyph, Item, place
 from sharedllm_cli.documents.sources import SourceFile
 
 BOX = (180, 712, 260, 732)

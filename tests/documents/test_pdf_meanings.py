@@ -14,12 +14,13 @@ from reportlab.pdfbase.pdfmetrics import stringWidth
 from reportlab.pdfgen import canvas
 from reportlab.platypus import Paragraph, SimpleDocTemplate
 
-from sharedllm_cli.documents import pdf_characters, readers
+from sharedllm_cli.documents import readers
 from sharedllm_cli.documents.pages import Document
-from sharedllm_cli.documents.pdf_glyphs import character_of
-from sharedllm_cli.documents.pdf_layout import page_text
-from sharedllm_cli.documents.pdf_raised import Part, linear
-from sharedllm_cli.documents.plausible import is_words, surely_words
+from sharedllm_cli.documents.pdf import page_pieces
+from sharedllm_cli.documents.pdf.glyph_names import character_of
+from sharedllm_cli.documents.pdf.page_text import page_text
+from sharedllm_cli.documents.pdf.plausible import is_words, surely_words
+from sharedllm_cli.documents.pdf.superscripts import Part, linear
 from sharedllm_cli.documents.sources import SourceFile
 from sharedllm_cli.errors import DocumentError
 
@@ -251,7 +252,7 @@ def test_wrong_letters_are_no_words(shared_pdfs: Path) -> None:
 
 def counts(data: bytes) -> tuple[int, int]:
     """Glyphs that a page draws, and those that are in its text or told to be left out."""
-    found = page_text(pdf_characters.read(pypdfium2.PdfDocument(data)[0].get_textpage()))
+    found = page_text(page_pieces.read(pypdfium2.PdfDocument(data)[0].get_textpage()))
     left_out = found.doubled + sum(len(number) for number in found.line_numbers)
     return found.glyphs, len("".join(found.text.split())) + left_out
 

@@ -10,8 +10,9 @@ from pdf_making import make_pdf, rewritten
 from pypdf import PdfReader, PdfWriter
 from pypdf.generic import NameObject, StreamObject
 
-from sharedllm_cli.documents import quotes, readers, witness
+from sharedllm_cli.documents import quotes, readers
 from sharedllm_cli.documents.pages import Document
+from sharedllm_cli.documents.pdf import witness
 from sharedllm_cli.documents.sources import SourceFile
 
 LINES = ["The lamp is lit at dusk and put out at dawn.", "Nobody keeps the light in winter."]
@@ -37,7 +38,7 @@ def test_another_library_reads_the_page() -> None:
 
 def test_where_pypdf_was_read_it_is_pdfium(monkeypatch: pytest.MonkeyPatch) -> None:
     data = make_pdf([LINES])
-    from sharedllm_cli.documents.pdf import SecondOpinion
+    from sharedllm_cli.documents.pdf.open_pdf import SecondOpinion
 
     text = SecondOpinion(data, "", None).page(0) or ""
     (found,) = witness.extract(data, {1: text}, password=None).values()

@@ -12,7 +12,7 @@ from open_documents import TREE, opened
 from reportlab.pdfgen import canvas
 
 from sharedllm_cli.answer import OWN_TEXT, SECOND_EXTRACTION, Source
-from sharedllm_cli.documents import witness
+from sharedllm_cli.documents.pdf import witness
 from sharedllm_cli.errors import StoredIndexError
 from sharedllm_cli.index import folders
 from sharedllm_cli.index.bookkeeping import MOST_PAGES, SECOND, read_second, write_second

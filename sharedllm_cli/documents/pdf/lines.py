@@ -1,6 +1,6 @@
 """Pieces of a PDF's page to segments: what stands on one baseline without a gap as wide as between columns.
 
-Raised and lowered figures go into the line that they stand in (their form: pdf_raised.py).
+Raised and lowered figures go into the line that they stand in (their form: superscripts.py).
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
-from sharedllm_cli.documents.pdf_accents import composed
-from sharedllm_cli.documents.pdf_characters import Piece
-from sharedllm_cli.documents.pdf_leftward import right_to_left
-from sharedllm_cli.documents.pdf_raised import Part, linear
+from sharedllm_cli.documents.pdf.accents import composed
+from sharedllm_cli.documents.pdf.leftward import right_to_left
+from sharedllm_cli.documents.pdf.page_pieces import Piece
+from sharedllm_cli.documents.pdf.superscripts import Part, linear
 
 CELL_GAP = 0.9
 """A gap of more than this share of the size ends a segment."""
@@ -35,7 +35,7 @@ _NOTE = re.compile(r"[\[(]?(\d{1,2})[\])]?(?:\.?\s|$)")
 
 @dataclass(slots=True, eq=False)
 class Segment:
-    """Part of a line. The frame is that of its pieces (pdf_characters.py); `order` is the place in the drawing."""
+    """Part of a line. The frame is that of its pieces (page_pieces.py); `order` is the place in the drawing."""
 
     text: str
     x0: float

@@ -9,8 +9,8 @@ from itertools import pairwise
 
 import numpy as np
 
-from sharedllm_cli.documents.pdf_lines import Segment
-from sharedllm_cli.documents.pdf_rows import Line, joined, rows_of
+from sharedllm_cli.documents.pdf.lines import Segment
+from sharedllm_cli.documents.pdf.rows import Line, joined, rows_of
 
 LEAST_STRIP = 0.6
 """A strip between columns is at least as wide as this share of the size."""

@@ -1,7 +1,7 @@
 """Text, labels and outline of a PDF.
 
 PDFium reads everything that it can: it is the faster by far, and where pypdf gives labels and outline too they are the
-same. Its characters are put in the order of reading here (pdf_characters.py, pdf_layout.py). pypdf is the second
+same. Its characters are put in the order of reading here (page_pieces.py, page_text.py). pypdf is the second
 opinion: for a file that PDFium refuses, and for a page on which it fails or finds nothing.
 """
 
@@ -18,14 +18,14 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import pypdfium2
 import pypdfium2.raw
 
-from sharedllm_cli.documents import pdf_characters, pdf_layers
 from sharedllm_cli.documents.metadata import of_pdf
 from sharedllm_cli.documents.pages import AttachedFile, ExtractedPage, Extraction, OutlineEntry
-from sharedllm_cli.documents.pdf_beside import NOTHING, Beside, Looked
-from sharedllm_cli.documents.pdf_characters import Named
-from sharedllm_cli.documents.pdf_glyphs import GlyphNames
-from sharedllm_cli.documents.pdf_layout import PageText, page_text
-from sharedllm_cli.documents.plausible import is_words, surely_words
+from sharedllm_cli.documents.pdf import layers, page_pieces
+from sharedllm_cli.documents.pdf.beside import NOTHING, Beside, Looked
+from sharedllm_cli.documents.pdf.glyph_names import GlyphNames
+from sharedllm_cli.documents.pdf.page_pieces import Named
+from sharedllm_cli.documents.pdf.page_text import PageText, page_text
+from sharedllm_cli.documents.pdf.plausible import is_words, surely_words
 from sharedllm_cli.errors import DocumentError
 from sharedllm_cli.progress import Reporter
 
@@ -186,7 +186,7 @@ def _open(data: bytes, password: str | None) -> pypdfium2.PdfDocument:
 def _attempt(
     document: pypdfium2.PdfDocument, index: int, beside: Beside, named: Named, *, trust: bool = False
 ) -> _Page | None:
-    """A page as read, None where PDFium fails on it; `trust` as in `pdf_characters.read`."""
+    """A page as read, None where PDFium fails on it; `trust` as in `page_pieces.read`."""
     try:
         return _page(document, index, beside, named, trust)
     except pypdfium2.PdfiumError:
@@ -212,9 +212,9 @@ def _page(document: pypdfium2.PdfDocument, index: int, beside: Beside, named: Na
 
 def _laid_out(text_page: pypdfium2.PdfTextPage, named: Named, *, trust: bool = False) -> PageText:
     """A page's text in the order of reading; in PDFium's own order where it has more pieces than can be sorted."""
-    if text_page.count_chars() <= pdf_characters.MOST_CHARACTERS:
-        pieces = pdf_characters.read(text_page, named, trust=trust)
-        if len(pieces.pieces) <= pdf_characters.MOST_PIECES:
+    if text_page.count_chars() <= page_pieces.MOST_CHARACTERS:
+        pieces = page_pieces.read(text_page, named, trust=trust)
+        if len(pieces.pieces) <= page_pieces.MOST_PIECES:
             return page_text(pieces)
     return PageText(text_page.get_text_range())
 
@@ -312,7 +312,7 @@ class SecondOpinion:
         """The file without layers that are off, None where it has none (or where they can't be told)."""
         if b"/OCProperties" not in self.data and b"/ObjStm" not in self.data:
             return None
-        return self._asked(pdf_layers.without_hidden)
+        return self._asked(layers.without_hidden)
 
     def named_on(self, index: int) -> Named:
         """What gives the characters that names of glyphs say in the fonts of a page; the file is opened when asked."""
@@ -370,7 +370,7 @@ class SecondOpinion:
 
     def signatures(self) -> dict[str, str]:
         """What the file's signatures say of who signed and when, by the names of their fields."""
-        from sharedllm_cli.documents.pdf_strings import signatures
+        from sharedllm_cli.documents.pdf.strings import signatures
 
         with _quiet():
             reader = self._open()
@@ -381,7 +381,7 @@ class SecondOpinion:
 
     def beside(self, index: int) -> tuple[list[str], int]:
         """The words that the page's annotations and figures hold, and how many boxes are ticked."""
-        from sharedllm_cli.documents.pdf_strings import strings, ticked
+        from sharedllm_cli.documents.pdf.strings import strings, ticked
 
         with _quiet():
             reader = self._open()

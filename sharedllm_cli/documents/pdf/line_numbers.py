@@ -7,8 +7,8 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
 
-from sharedllm_cli.documents.pdf_lines import Segment
-from sharedllm_cli.documents.pdf_rows import Line, rows_of
+from sharedllm_cli.documents.pdf.lines import Segment
+from sharedllm_cli.documents.pdf.rows import Line, rows_of
 
 
 def without_line_numbers(found: list[Segment]) -> tuple[list[Segment], tuple[str, ...]]:

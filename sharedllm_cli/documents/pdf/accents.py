@@ -7,7 +7,7 @@ import unicodedata
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 
-from sharedllm_cli.documents.pdf_characters import Piece
+from sharedllm_cli.documents.pdf.page_pieces import Piece
 
 _COMBINING = {
     "\u00b4": "\u0301",

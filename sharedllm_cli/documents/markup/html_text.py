@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from bs4 import Tag
 from bs4.element import NavigableString
 
-from sharedllm_cli.documents import raised
-from sharedllm_cli.documents.html_elements import (
+from sharedllm_cli.documents.markup import raised
+from sharedllm_cli.documents.markup.html_elements import (
     MOST_SPANNED,
     Facts,
     following,
@@ -26,8 +26,8 @@ from sharedllm_cli.documents.html_elements import (
     span_of,
     stand_in,
 )
-from sharedllm_cli.documents.html_lists import ListMarks
-from sharedllm_cli.documents.html_tables import Cell, TableRows
+from sharedllm_cli.documents.markup.html_lists import ListMarks
+from sharedllm_cli.documents.markup.html_tables import Cell, TableRows
 from sharedllm_cli.documents.pages import OutlineEntry
 
 

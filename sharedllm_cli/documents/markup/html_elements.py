@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from bs4 import Tag
 from bs4.element import NavigableString
 
-from sharedllm_cli.documents import mathml, raised
+from sharedllm_cli.documents.markup import mathml, raised
 
 _STRUCK = frozenset({"del", "s", "strike"})
 _NOTE_WORDS = re.compile(r"\b(?:noteref|doc-noteref|footnote-?ref\w*|footnote|fnref|endnote|reference|cite_ref|fn)\b")

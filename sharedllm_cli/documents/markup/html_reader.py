@@ -16,8 +16,8 @@ from bs4 import BeautifulSoup, Tag
 from bs4.element import CData, NavigableString, PageElement
 from lxml import etree
 
-from sharedllm_cli.documents.html_elements import Facts
-from sharedllm_cli.documents.html_text import HEADINGS, PAGE_MARK, WHOLE, Writer
+from sharedllm_cli.documents.markup.html_elements import Facts
+from sharedllm_cli.documents.markup.html_text import HEADINGS, PAGE_MARK, WHOLE, Writer
 from sharedllm_cli.documents.pages import OutlineEntry
 
 

@@ -19,14 +19,14 @@ from sharedllm_cli.documents.characters import repair
 from sharedllm_cli.documents.pages import READING_VERSION
 
 if TYPE_CHECKING:
-    from sharedllm_cli.documents.pdf_beside import Looked
+    from sharedllm_cli.documents.pdf.beside import Looked
 
 SECONDS = 5.0
 """So long is waited for the second extraction of a question's pages; those of docs/log/ take 0.02 s each."""
 LONGEST_PAGE = 200_000
 """Characters of a page; a longer one is not kept."""
 _PACKAGE = Path(__file__).parents[2]
-_RUN = "import sys; sys.path.append(sys.argv[1]); from sharedllm_cli.documents.witness import answer; answer()"
+_RUN = "import sys; sys.path.append(sys.argv[1]); from sharedllm_cli.documents.pdf.witness import answer; answer()"
 # Windows' characters in the place of control codes, as old producers map them: they count as what they look like.
 _WINDOWS = {code: bytes([code]).decode("cp1252", "ignore") or chr(code) for code in range(0x80, 0xA0) if code != 0x85}
 
@@ -67,7 +67,7 @@ def extract(
 
 def answer() -> None:
     """The other process: what is asked as a line of JSON and the PDF's bytes come in, a line a page goes out."""
-    from sharedllm_cli.documents.pdf import SecondOpinion
+    from sharedllm_cli.documents.pdf.open_pdf import SecondOpinion
 
     asked = json.loads(sys.stdin.buffer.readline())
     data = sys.stdin.buffer.read()
@@ -89,8 +89,8 @@ def _around(data: bytes, password: str | None, index: int) -> Looked:
     """What lies beside a page's text, as it was read the first time."""
     import pypdfium2
 
-    from sharedllm_cli.documents.pdf import SecondOpinion
-    from sharedllm_cli.documents.pdf_beside import NOTHING, Beside
+    from sharedllm_cli.documents.pdf.beside import NOTHING, Beside
+    from sharedllm_cli.documents.pdf.open_pdf import SecondOpinion
 
     try:
         with pypdfium2.PdfDocument(data, password=password) as document:

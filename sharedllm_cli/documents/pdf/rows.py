@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
-from sharedllm_cli.documents.pdf_lines import Segment
+from sharedllm_cli.documents.pdf.lines import Segment
 
 CELLS = "  "
 """Between the cells of a row."""

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from sharedllm_cli.documents.characters import WINDOWS_1252
-from sharedllm_cli.documents.markup import MarkupText, from_html
+from sharedllm_cli.documents.markup.html_reader import MarkupText, from_html
 
 if TYPE_CHECKING:
     from markdown_it import MarkdownIt

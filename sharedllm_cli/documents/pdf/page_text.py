@@ -2,7 +2,7 @@
 
 A page is cut at the white strips between its columns, with the lines that cross a strip (a title over both columns)
 between the parts above and below. What stands left and right of a strip is either columns, read one after the other, or
-cells, read row by row; `Region.verdict` in pdf_columns.py says by what. Turned text is read apart, behind the rest.
+cells, read row by row; `Region.verdict` in columns.py says by what. Turned text is read apart, behind the rest.
 """
 
 from __future__ import annotations
@@ -12,8 +12,7 @@ import statistics
 from dataclasses import dataclass, field
 from itertools import pairwise
 
-from sharedllm_cli.documents.pdf_characters import PagePieces, Piece
-from sharedllm_cli.documents.pdf_columns import (
+from sharedllm_cli.documents.pdf.columns import (
     Region,
     bands,
     beside_each_other,
@@ -22,10 +21,11 @@ from sharedllm_cli.documents.pdf_columns import (
     strips,
     usual_size,
 )
-from sharedllm_cli.documents.pdf_leftward import runs_left
-from sharedllm_cli.documents.pdf_line_numbers import without_line_numbers
-from sharedllm_cli.documents.pdf_lines import Segment, segments
-from sharedllm_cli.documents.pdf_rows import joined, rows_of, whole_cells
+from sharedllm_cli.documents.pdf.leftward import runs_left
+from sharedllm_cli.documents.pdf.line_numbers import without_line_numbers
+from sharedllm_cli.documents.pdf.lines import Segment, segments
+from sharedllm_cli.documents.pdf.page_pieces import PagePieces, Piece
+from sharedllm_cli.documents.pdf.rows import joined, rows_of, whole_cells
 
 WIDE_LEAD = 1.75
 """Lines that are farther from each other than this share of the usual lead are parted by a blank line."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from bs4 import BeautifulSoup
 
-from sharedllm_cli.documents.markup import MarkupText, from_html
+from sharedllm_cli.documents.markup.html_reader import MarkupText, from_html
 
 if TYPE_CHECKING:
     from docutils import nodes

@@ -23,10 +23,11 @@ from urllib.parse import unquote
 
 from lxml import etree
 
-from sharedllm_cli.documents import markup, metadata
+from sharedllm_cli.documents import metadata
 from sharedllm_cli.documents.characters import decode
-from sharedllm_cli.documents.html_text import PAGE_MARK
-from sharedllm_cli.documents.markup import MarkupText
+from sharedllm_cli.documents.markup import html_reader
+from sharedllm_cli.documents.markup.html_reader import MarkupText
+from sharedllm_cli.documents.markup.html_text import PAGE_MARK
 from sharedllm_cli.documents.metadata import Metadata
 from sharedllm_cli.documents.pages import ExtractedPage, Extraction, OutlineEntry
 from sharedllm_cli.errors import DocumentError
@@ -107,17 +108,17 @@ class _Book:
             try:
                 text, remarks = decode(self._read(member), f"{self.name}, {member}")
                 warnings += remarks
-                found = markup.from_xhtml(text, print_pages=marks.get(member, {}))
+                found = html_reader.from_xhtml(text, print_pages=marks.get(member, {}))
                 if not found.text.strip() and _PICTURE.search(text):
                     pictures.append(number)
             except (_DamagedMemberError, etree.LxmlError):
                 warnings.append(f"{self.name}: part {number} ({member}) is missing or damaged")
-                found = markup.MarkupText("", ())
+                found = html_reader.MarkupText("", ())
             except DocumentError as failure:
                 if self.unpacked > LARGEST_WHOLE:
                     raise
                 warnings.append(failure.message)
-                found = markup.MarkupText("", ())
+                found = html_reader.MarkupText("", ())
             title = next((title for title, _, target in titles if target == member), None)
             pieces, label = _cut(found, number, title, label)
             pages += pieces
@@ -226,7 +227,7 @@ class _Book:
             return {}
         found: dict[str, dict[str, str]] = {}
         for title, folder, address in listed:
-            if 0 < len(title) <= markup.LONGEST_LABEL and address:
+            if 0 < len(title) <= html_reader.LONGEST_LABEL and address:
                 found.setdefault(_member(folder, address), {}).setdefault(unquote(address.partition("#")[2]), title)
         return found
 

@@ -6,7 +6,7 @@ import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from sharedllm_cli.documents.pdf_characters import LEFTWARD, Piece
+from sharedllm_cli.documents.pdf.page_pieces import LEFTWARD, Piece
 
 
 def right_to_left(run: Sequence[Piece]) -> str:

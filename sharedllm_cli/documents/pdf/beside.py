@@ -16,7 +16,7 @@ from itertools import pairwise
 import pypdfium2
 import pypdfium2.raw as pdfium
 
-from sharedllm_cli.documents.placing import Box, Glyph, Item, place
+from sharedllm_cli.documents.pdf.placing import Box, Glyph, Item, place
 
 MOST_ITEMS = 2000
 """Annotations of a page, and elements of its structure, that are looked at."""

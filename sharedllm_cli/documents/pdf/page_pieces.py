@@ -1,6 +1,6 @@
 """Characters of a PDF's page as PDFium finds them, in pieces: stretches of one baseline, size and direction.
 
-A piece has a place, so that the order of reading can be found (pdf_layout.py). Here only characters are settled: codes
+A piece has a place, so that the order of reading can be found (page_text.py). Here only characters are settled: codes
 of Windows, figures and capitals of expert fonts, letters drawn twice for bold, spaces, and what has no meaning at all.
 """
 
@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import pypdfium2.raw as pdfium
 
-from sharedllm_cli.documents.pdf_glyphs import MARK, UNKNOWN, meaning_of, meant
+from sharedllm_cli.documents.pdf.glyph_names import MARK, UNKNOWN, meaning_of, meant
 
 PIECE_GAP = 0.7
 """A gap of more than this share of the font's height ends a piece: it may part columns."""
@@ -107,7 +107,7 @@ def read(text_page: Any, named: Named | None = None, *, trust: bool = False) -> 
     """The pieces of an open text page (`pypdfium2.PdfTextPage`), in the order of drawing.
 
     `named` gives the characters of a font's codes, from its name and the widths of its glyphs; it is asked for fonts
-    that say nothing themselves (pdf_glyphs.py). With `trust` what these leave open is taken as PDFium guesses it from
+    that say nothing themselves (glyph_names.py). With `trust` what these leave open is taken as PDFium guesses it from
     the codes, which are often those of a usual encoding.
     """
     handle = int(ctypes.cast(text_page.raw, ctypes.c_void_p).value or 0)

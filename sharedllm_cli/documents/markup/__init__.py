@@ -1,0 +1,1 @@
+"""HTML, Markdown, reStructuredText and EPUB as plain text with their structure."""
