@@ -29,8 +29,7 @@ from sharedllm_cli.index.store import IndexStore
 from sharedllm_cli.model.shared import SharedModel, load_shared, model_use
 from sharedllm_cli.progress import RememberingReporter, Reporter
 from sharedllm_cli.reading.library import Library, OpenDocument, Shelf
-from sharedllm_cli.reading.meaning import LeafMeaning
-from sharedllm_cli.reading.scoring import leaf_states, score_documents
+from sharedllm_cli.reading.scoring import LeafMeaning, leaf_states, score_documents
 from sharedllm_cli.reading.sources import allowed_tokens
 from sharedllm_cli.reading.trees import Trees
 from sharedllm_cli.weights.speeds import remember_speed

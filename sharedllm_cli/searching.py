@@ -20,8 +20,7 @@ from sharedllm_cli.index.store import IndexStore
 from sharedllm_cli.model.adapter_config import tree_config
 from sharedllm_cli.progress import RememberingReporter, Reporter
 from sharedllm_cli.reading.found import Search
-from sharedllm_cli.reading.library import Library, Shelf
-from sharedllm_cli.reading.named import named_in, part_first
+from sharedllm_cli.reading.library import Library, Shelf, named_in, part_first
 from sharedllm_cli.reading.sources import allowed_tokens
 from sharedllm_cli.retrieval import bm25
 from sharedllm_cli.weights.references import Located, locate

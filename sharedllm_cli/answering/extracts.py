@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from sharedllm_cli.answer import Source
 from sharedllm_cli.answering.addresses import Asked
@@ -19,16 +20,12 @@ from sharedllm_cli.generation.grounding import AnswerCheck, states_number
 from sharedllm_cli.generation.prompt import NOT_IN_DOCUMENT
 from sharedllm_cli.reading.evidence import Evidence, EvidenceSelector
 from sharedllm_cli.reading.library import OpenDocument
-from sharedllm_cli.reading.sentences import (
-    LEAST_OF_QUESTION,
-    Quoted,
-    in_document_order,
-    mentions,
-    nearest_sentence,
-)
 from sharedllm_cli.reading.sources import characters, passage_at, sources, supporting_first
 from sharedllm_cli.retrieval.languages import ASKING_WORDS, GENERAL_WORDS, KIND_WORDS
 from sharedllm_cli.retrieval.passages import Passage
+
+if TYPE_CHECKING:
+    from sharedllm_cli.reading.sentences import Quoted
 
 UNJUDGED = "a question of yes or no: this is the sentence nearest to it, quoted; judge it yourself"
 BEGINNING = "this is the beginning of the place, quoted"
@@ -105,7 +102,7 @@ class Extracts:
 
     def _on_topic(self, topic: str, evidence: Evidence) -> Extract:
         """What the documents say of a topic: the sentence with most of it, and the others as sources."""
-        found = mentions(topic, self._documents, self._question.allowed)
+        found = self._mentions(topic)
         shown = self._selector.shown()
         if found:
             quoted = self._quoted(found, shown.held, supports=1, limit=MAX_SOURCES)
@@ -116,6 +113,8 @@ class Extracts:
 
     def _on_yes_no(self, query: str) -> Extract:
         """The sentence of the passages that stands nearest to a question of yes or no, for the reader to judge."""
+        from sharedllm_cli.reading.sentences import LEAST_OF_QUESTION, nearest_sentence
+
         shown = self._selector.shown()
         # `does the contract say whether …`: the words that ask the document do not count either.
         reported = asks_what_is_reported(query)
@@ -141,13 +140,19 @@ class Extracts:
         asked = self._question.wording.several
         if asked is None or (asked.count and answered and self._states(answer, asked.thing, read)):
             return None
-        found = in_document_order(mentions(asked.thing, self._documents, self._question.allowed))
+        found = sorted(self._mentions(asked.thing), key=lambda one: (one.place.document, one.place.first_token))
         quoted = self._quoted(found, read, supports=MOST_MATCHES, limit=MOST_MATCHES)
         why = "nothing was counted" if asked.count else "there may be more" if answered else "no list was made"
         sentences = "1 sentence speaks" if len(found) == 1 else f"{len(found)} sentences speak"
         shown = "shown below" if len(found) <= MOST_MATCHES else f"the first {MOST_MATCHES} shown below"
         where = f"{sentences} of {asked.thing}, {shown}" if found else f"no sentence speaks of {asked.thing}"
         return SeveralFound(len(found), quoted, f"{why}: {where}")
+
+    def _mentions(self, topic: str) -> list[Quoted]:
+        """All sentences of the documents that speak of a topic, best first."""
+        from sharedllm_cli.reading.sentences import mentions
+
+        return mentions(topic, self._documents, self._question.allowed)
 
     def _states(self, answer: str, thing: str, read: Sequence[Passage]) -> bool:
         """Whether a passage that was read states the answer's number of a thing."""

@@ -15,28 +15,24 @@ from dataclasses import dataclass, replace
 from time import perf_counter
 
 from sharedllm_cli.answer import Answer, AnswerSentence, Coverage, IndexUse, Source, Timing
-from sharedllm_cli.answering.citing import Citations
 from sharedllm_cli.answering.extracts import Extract, Extracts, SeveralFound
 from sharedllm_cli.answering.question import Question
 from sharedllm_cli.answering.reader import Prefilled, Reader, Refusal, SharedPrefix
 from sharedllm_cli.answering.routing import Route, route, wants_overview
 from sharedllm_cli.errors import UsageError
-from sharedllm_cli.generation.decoding import first_sentences, with_sentence_replaced
-from sharedllm_cli.generation.grounding import AnswerCheck, assess, unsupported_words
+from sharedllm_cli.generation.grounding import AnswerCheck, Citations, assess, unsupported_words
 from sharedllm_cli.generation.prompt import NOT_IN_DOCUMENT, Prompt
 from sharedllm_cli.generation.refusal import not_found
-from sharedllm_cli.generation.stream import Finish
+from sharedllm_cli.generation.stream import Finish, first_sentences, with_sentence_replaced
 from sharedllm_cli.index.store import IndexStore
 from sharedllm_cli.memory import memory_for, peak_bytes
 from sharedllm_cli.model.cross_attention import TreeContext
 from sharedllm_cli.model.shared import SharedModel, model_use
 from sharedllm_cli.progress import RememberingReporter
-from sharedllm_cli.reading.checking import checked
 from sharedllm_cli.reading.evidence import Evidence, EvidenceSelector, tokens_read
 from sharedllm_cli.reading.library import Library
-from sharedllm_cli.reading.meaning import LeafMeaning
-from sharedllm_cli.reading.scoring import Scored, score_documents
-from sharedllm_cli.reading.sources import answering_first, supporting_first
+from sharedllm_cli.reading.scoring import LeafMeaning, Scored, score_documents
+from sharedllm_cli.reading.sources import answering_first, checked, supporting_first
 from sharedllm_cli.reading.trees import TreeReading, Trees
 from sharedllm_cli.retrieval.listings import asks_for_a_list_of_contents
 from sharedllm_cli.retrieval.policies import BY_WORDS

@@ -1,20 +1,34 @@
-"""Does an answer stand on what the model was shown? Plain functions over text; no model.
+"""Does an answer rest on what the model was shown, and where? Knows words and sources; no model and no torch.
 
 They warn rather than judge: an answer in other words than the document's is no fault, a number or name that the
-passages do not hold may be one. `docs/log/` says how often they are wrong.
+passages do not hold may be one. `docs/log/` says how often they are wrong. A sentence of an answer rests on the source
+that has most of its words, rare words counting more (`Citations`); an answer of a few words on the place among the
+question's words (`Nearness`).
 """
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Collection
-from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from collections import Counter
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
+from sharedllm_cli.answer import AnswerSentence, Source
 from sharedllm_cli.generation.refusal import bare, says_not_in_document
-from sharedllm_cli.generation.stream import Finish
-from sharedllm_cli.retrieval.languages import ASKING_WORDS, KIND_WORDS, detect_language
+from sharedllm_cli.retrieval.boundaries import split_sentences
+from sharedllm_cli.retrieval.languages import (
+    ALTERNATIVES,
+    ASKING_WORDS,
+    KIND_WORDS,
+    asks_about_the_whole,
+    detect_language,
+)
 from sharedllm_cli.retrieval.terms import PAIRED_SCRIPT, SHARED_BEGINNING, Word, same_word, words
+
+if TYPE_CHECKING:
+    from sharedllm_cli.generation.stream import Finish
 
 _Kind = Literal["number", "name", "identifier", "ordinary"]
 
@@ -194,3 +208,171 @@ def _kind(word: Word, text: str) -> _Kind:
     before = text[: word.start].rstrip(" \t\"'“‘([*")
     begins_sentence = not before or before[-1] in ".!?:…\n"
     return "name" if surface[0].isupper() and not begins_sentence else "ordinary"
+
+
+WINDOW = 15
+"""Terms before an answer's place and after it that count as its neighbours (chosen with NATS: docs/log/)."""
+_QUOTED = re.compile(r"[\"“„«][^\"“”„«»]*[\"”“»]")
+
+
+class Nearness:
+    """How many of a question's words stand near an answer in some passages."""
+
+    def __init__(self, question: str, passages: Sequence[str]) -> None:
+        language = detect_language("\n".join(passages))
+        self._language = language
+        self._passages = [self._terms(passage) for passage in passages]
+        held = {term for terms in self._passages for term in terms}
+        asked = [word for word in words(question, language) if word.terms]
+        matched = [word.surface for word in asked if held.intersection(word.terms)]
+        whole = not matched or asks_about_the_whole(question, [word.surface for word in asked], matched)
+        self._asked = set() if whole else {term for word in asked for term in word.terms}
+        # What stands in quotation marks may name a part of the document, and be the answer all the same.
+        said = list(words(_QUOTED.sub(" ", question), language))
+        between = ALTERNATIVES[language] | ALTERNATIVES[detect_language(question)]
+        offers = any(word.surface.lower() in between for word in said)
+        self._said = set() if offers else {term for word in said for term in word.terms}
+
+    @property
+    def tells(self) -> bool:
+        """Whether it could tell answers apart: the passages hold a word of the question, which asks for a place."""
+        return bool(self._asked)
+
+    def __call__(self, answer: str) -> float:
+        """The share of the question's terms, from 0 to 1, within 15 terms of the answer, where that is largest.
+
+        0 where the answer stands in no passage word for word (case, accents, endings and punctuation aside), or the
+        question has no words but stop words, or asks about the whole. An answer of stop words (`no`) stands everywhere,
+        which tells nothing: 0, too.
+        """
+        return max((share or 0.0 for share in self.shares(answer)), default=0.0)
+
+    def repeats(self, answer: str) -> bool:
+        """Whether an answer says nothing but words of the question, which offers no choice between them (`or`)."""
+        terms = {term for word in words(answer, self._language) for term in word.terms}
+        return bool(terms) and terms <= self._said
+
+    def shares(self, answer: str) -> list[float | None]:
+        """The same for each of the passages; None for those that do not hold the answer."""
+        sought = self._terms(answer)
+        if not any(word.terms for word in words(answer, self._language)):
+            return [None] * len(self._passages)
+        found = [self._near(sought, terms) for terms in self._passages]
+        return [None if near is None else near / max(1, len(self._asked)) for near in found]
+
+    def _near(self, sought: Sequence[str], terms: Sequence[str]) -> int | None:
+        best, length = None, len(sought)
+        for start in range(len(terms) - length + 1):
+            if terms[start] == sought[0] and terms[start : start + length] == sought:
+                end = start + length
+                around = {*terms[max(0, start - WINDOW) : start], *terms[end : end + WINDOW]}
+                best = max(best or 0, len(self._asked & around))
+        return best
+
+    def _terms(self, text: str) -> list[str]:
+        """The text's terms in order; stop words, which have none, as they are."""
+        return [term for word in words(text, self._language) for term in word.terms or (word.surface.lower(),)]
+
+
+_YES_OR_NO = re.compile(r"(?:yes|no|ja|nein|oui|non|sí|sì|si|sim|não|nee)\W*", re.IGNORECASE)
+"""A sentence that claims nothing that could stand in the passages."""
+LEAST_SHARE = 0.5
+"""A sentence rests on a source only if that has this share of its words, by weight."""
+SECOND_SHARE = 0.25
+"""A second source is named if it has this share of the words that the first one lacks, by weight."""
+
+
+class Citations:
+    """The sentences of one answer and their sources, as the answer grows.
+
+    `found`: the sources that the model has read, best first. `evidence_text`: the words that it has read, against which
+    names and numbers are checked; empty where they can't be (a tree was read).
+    """
+
+    def __init__(self, found: Sequence[Source], evidence_text: str, question: str) -> None:
+        self._found = [source for source in found if source.read]
+        self._evidence_text = evidence_text
+        self._question = question
+        self._language = detect_language(evidence_text or "\n".join(source.quote for source in self._found))
+        self._terms = [self._terms_of(source.quote) for source in self._found]
+        held = Counter(term for terms in self._terms for term in terms)
+        self._weights = {term: math.log(1 + len(self._found) / count) for term, count in held.items()}
+        self._rarest = math.log(1 + len(self._found))
+        self._order: list[int] = []
+        self.sentences: list[AnswerSentence] = []
+        self._text = ""
+        self._shown = self._begun = 0  # characters yielded, and before the sentence that is being written
+
+    def push(self, piece: str) -> Iterator[str | AnswerSentence]:
+        """The next piece of the answer: text to show, and each sentence behind its last word once another begins.
+
+        White space is held back until a word follows, so that a mark stands right behind the sentence.
+        """
+        self._text += piece
+        while len(sentences := split_sentences(self._text[self._begun :])) > 1:
+            end = self._text.index(sentences[0], self._begun) + len(sentences[0])
+            yield from self._show(end)
+            yield self._ended(sentences[0])
+            self._begun = end
+        yield from self._show(len(self._text.rstrip()))
+
+    def finish(self) -> Iterator[str | AnswerSentence]:
+        """The last sentence, unless it is the only one; call it once, after the last piece."""
+        last = self._text[self._begun :].strip()
+        if last:
+            ended = self._ended(last)
+            if len(self.sentences) > 1:
+                yield ended
+
+    def _show(self, end: int) -> Iterator[str]:
+        if end > self._shown:
+            yield self._text[self._shown : end]
+            self._shown = end
+
+    def arranged(self, sources: Sequence[Source]) -> list[Source]:
+        """The sources in the order of their numbers, as those that the answer rests on; the others behind them."""
+        cited = [replace(self._found[place], supports=True) for place in self._order]
+        others = [replace(source, supports=False) for source in sources]
+        return [*cited, *(source for source in others if replace(source, supports=True) not in cited)]
+
+    @property
+    def cites(self) -> bool:
+        """Whether several sentences were written of which some rest on a source."""
+        return len(self.sentences) > 1 and bool(self._order)
+
+    def _ended(self, text: str) -> AnswerSentence:
+        numbers = []
+        for place in self._places(text):
+            if place not in self._order:
+                self._order.append(place)
+            numbers.append(self._order.index(place) + 1)
+        strange = []
+        if self._evidence_text.strip() and not _YES_OR_NO.fullmatch(text.strip()):
+            strange = unsupported_words(text, self._evidence_text, question=self._question, language=self._language)
+        self.sentences.append(AnswerSentence(text, sorted(numbers), strange))
+        return self.sentences[-1]
+
+    def _places(self, sentence: str) -> list[int]:
+        """The one or two sources of a sentence, by their place in `found`; none where none has half of its words."""
+        wanted = {term: self._weights.get(term, self._rarest) for term in self._terms_of(sentence)}
+        whole = sum(wanted.values())
+        if not whole:
+            return []
+        first = self._best(wanted)
+        if first is None or self._share(wanted, first) < LEAST_SHARE * whole:
+            return []
+        lacking = {term: weight for term, weight in wanted.items() if term not in self._terms[first]}
+        second = self._best(lacking) if lacking else None
+        if second is None or self._share(lacking, second) < SECOND_SHARE * whole:
+            return [first]
+        return [first, second]
+
+    def _best(self, wanted: dict[str, float]) -> int | None:
+        places = range(len(self._found))
+        return max(places, key=lambda place: (self._share(wanted, place), -place), default=None)
+
+    def _share(self, wanted: dict[str, float], place: int) -> float:
+        return sum(weight for term, weight in wanted.items() if term in self._terms[place])
+
+    def _terms_of(self, text: str) -> set[str]:
+        return {term for word in words(text, self._language) for term in word.terms}

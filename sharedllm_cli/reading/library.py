@@ -1,5 +1,6 @@
 """The documents of a conversation: read from their files once, from then on opened from their indexes.
 
+Of the opened ones, the part that a question names in quotation marks (`retrieval/sections.py`), as leaves.
 Knows documents and indexes; of the model only its tokenizer.
 """
 
@@ -11,6 +12,8 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from sharedllm_cli.answer import NotRead
 from sharedllm_cli.config import TreeConfig
@@ -24,8 +27,9 @@ from sharedllm_cli.index.manifest import LeavesKey, text_hash
 from sharedllm_cli.index.store import IndexStore
 from sharedllm_cli.index.stored import StoredDocument
 from sharedllm_cli.progress import Reporter
+from sharedllm_cli.retrieval import bm25
 from sharedllm_cli.retrieval.listings import listings
-from sharedllm_cli.retrieval.sections import Heading, Titled, headings
+from sharedllm_cli.retrieval.sections import Heading, NamedPart, Titled, headings, named_part
 
 KEPT_BYTES = 1 << 26
 """So many bytes of new documents are kept in memory, to check quotes without reading the files again."""
@@ -297,3 +301,34 @@ def _attached(outer: Probe, content_hash: str) -> bytes:
 
 def _text(path: Path | None) -> str | None:
     return None if path is None else str(path)
+
+
+def named_in(question: str, documents: Sequence[OpenDocument]) -> NamedPart | None:
+    """The part that a question names, unless nothing else that it asks stands in the documents."""
+    part = named_part(question, [opened.titled for opened in documents])
+    if part is None:
+        return None
+    rest = bm25.scores(part.question, [opened.leaves.lexical for opened in documents])
+    return part if rest.matched else None
+
+
+def leaves_inside(opened: OpenDocument, spans: Sequence[tuple[int, int]]) -> np.ndarray:
+    """Which leaves have some of their text in one of the spans of characters: [leaves]."""
+    leaves = opened.leaves
+    starts = leaves.tokens.starts[leaves.leaf_spans[:, 0]]
+    ends = leaves.tokens.ends[leaves.leaf_spans[:, 1] - 1]
+    found = np.zeros(leaves.leaf_count, dtype=bool)
+    for start, end in spans:
+        found |= (ends > start) & (starts < end)
+    return found
+
+
+def part_first(
+    scores: Sequence[np.ndarray], documents: Sequence[OpenDocument], spans: Sequence[Sequence[tuple[int, int]]]
+) -> list[np.ndarray]:
+    """The scores, in which leaves of a part that was named in quotation marks come before all others."""
+    highest = max((float(values.max(initial=0.0)) for values in scores), default=0.0)
+    return [
+        values + np.where(leaves_inside(opened, own) & (values > 0), highest, 0.0)
+        for values, opened, own in zip(scores, documents, spans, strict=True)
+    ]

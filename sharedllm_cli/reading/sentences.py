@@ -111,11 +111,6 @@ def mentions(topic: str, documents: Sequence[OpenDocument], allowed: Sequence[To
     return sorted(told, key=lambda one: (-one.share, one.place.document, one.place.first_token))
 
 
-def in_document_order(found: Sequence[Quoted]) -> list[Quoted]:
-    """Sentences as they follow each other in the documents."""
-    return sorted(found, key=lambda one: (one.place.document, one.place.first_token))
-
-
 def _literal(topic: str) -> re.Pattern[str]:
     """The topic as typed, whatever white space parts its words."""
     words = r"\s+".join(re.escape(word) for word in topic.split())

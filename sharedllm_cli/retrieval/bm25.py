@@ -13,10 +13,10 @@ from itertools import pairwise
 
 import numpy as np
 
-from sharedllm_cli.retrieval.irregular import IRREGULAR_FORMS
 from sharedllm_cli.retrieval.languages import (
     DEFAULT_LANGUAGE,
     GENERAL_WORDS,
+    IRREGULAR_FORMS,
     STOP_WORDS,
     asks_about_the_whole,
     detect_language,

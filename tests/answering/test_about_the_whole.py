@@ -16,9 +16,9 @@ from sharedllm_cli.answering.pipeline import OVERVIEW_SENTENCES
 from sharedllm_cli.answering.reader import Reader
 from sharedllm_cli.config import Settings, TreeConfig
 from sharedllm_cli.engine import Engine
-from sharedllm_cli.generation.decoding import first_sentences
 from sharedllm_cli.generation.prompt import RULE, RULE_OF_THE_WHOLE, Turn
 from sharedllm_cli.generation.refusal import says_not_in_document
+from sharedllm_cli.generation.stream import first_sentences
 from sharedllm_cli.model.adapter import Adapter
 from sharedllm_cli.model.upper import UpperModel
 from sharedllm_cli.progress import Silent

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from sharedllm_cli.errors import SharedLLMError
-from sharedllm_cli.generation.beams import FinishedBeam, beam_search
+from sharedllm_cli.generation.rerank import FinishedBeam, beam_search
 from sharedllm_cli.generation.sampling import SuppressedSequence
 
 STOP = 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from sharedllm_cli.generation.nearness import WINDOW, Nearness
+from sharedllm_cli.generation.grounding import WINDOW, Nearness
 from sharedllm_cli.generation.rerank import NATS, pick
 
 FEES = "In Ireland a private school typically costs 5,000 euros a year. In Spain the state pays all fees."

@@ -19,9 +19,8 @@ from sharedllm_cli.index.bookkeeping import MOST_PAGES, SECOND, read_second, wri
 from sharedllm_cli.index.manifest import DamagedFileError
 from sharedllm_cli.index.store import IndexStore
 from sharedllm_cli.progress import Silent
-from sharedllm_cli.reading.checking import checked
 from sharedllm_cli.reading.library import OpenDocument, Shelf
-from sharedllm_cli.reading.sources import sources
+from sharedllm_cli.reading.sources import checked, sources
 from sharedllm_cli.retrieval.passages import Passage
 
 LINES = ("The lamp is lit at dusk.", "It burns whale oil.")

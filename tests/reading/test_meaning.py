@@ -12,9 +12,9 @@ from open_documents import opened
 
 from sharedllm_cli.index.store import IndexStore
 from sharedllm_cli.progress import Silent
-from sharedllm_cli.reading import meaning as module
+from sharedllm_cli.reading import scoring as module
 from sharedllm_cli.reading.library import OpenDocument
-from sharedllm_cli.reading.meaning import LeafMeaning
+from sharedllm_cli.reading.scoring import LeafMeaning
 
 TEXT = "The keeper lit the great lamp at dusk. " * 3 + "Rain fell on the empty harbour all night. " * 4
 

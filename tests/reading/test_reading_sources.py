@@ -10,7 +10,7 @@ from open_documents import opened
 from sharedllm_cli.config import MAX_SOURCES
 from sharedllm_cli.documents.pages import OutlineEntry
 from sharedllm_cli.errors import UsageError
-from sharedllm_cli.reading import named
+from sharedllm_cli.reading import library
 from sharedllm_cli.reading.sources import (
     allowed_tokens,
     characters,
@@ -140,6 +140,6 @@ def test_a_title_points_to_the_beginning_of_its_part(monkeypatch: pytest.MonkeyP
     outline = (OutlineEntry("The oil", 1, 2),)
     book = replace(book, document=replace(book.document, pages=pages, outline=outline))
     found: list[Titled] = []
-    monkeypatch.setattr(named, "named_part", lambda _, titled: found.extend(titled))
-    assert named.named_in("What burns?", [book]) is None
+    monkeypatch.setattr(library, "named_part", lambda _, titled: found.extend(titled))
+    assert library.named_in("What burns?", [book]) is None
     assert found[0].outline == [("The oil", 1, 2 * len(FIRST))]

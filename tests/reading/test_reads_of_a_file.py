@@ -21,9 +21,8 @@ from sharedllm_cli.cli.terminal.console import Console
 from sharedllm_cli.index.bundle import SMALL_BYTES
 from sharedllm_cli.index.store import IndexStore
 from sharedllm_cli.progress import Silent
-from sharedllm_cli.reading.checking import checked
 from sharedllm_cli.reading.library import Library, Shelf
-from sharedllm_cli.reading.sources import sources
+from sharedllm_cli.reading.sources import checked, sources
 from sharedllm_cli.retrieval.passages import Passage
 
 counted: dict[str, int] = {}

@@ -18,8 +18,7 @@ from sharedllm_cli.index.nodes import LiveNodes, Room
 from sharedllm_cli.model.lower import CompressedNodes
 from sharedllm_cli.model.shared import SharedModel
 from sharedllm_cli.reading.library import OpenDocument
-from sharedllm_cli.reading.meaning import LeafMeaning
-from sharedllm_cli.reading.scoring import Scored, leaf_states, score_documents
+from sharedllm_cli.reading.scoring import LeafMeaning, Scored, leaf_states, score_documents
 from sharedllm_cli.retrieval import policies
 
 

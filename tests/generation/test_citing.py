@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from sharedllm_cli.answer import AnswerSentence, Source
-from sharedllm_cli.answering.citing import Citations
+from sharedllm_cli.generation.grounding import Citations
 
 QUOTES = [
     "The kiln is lit at dawn and burns for three days.",
