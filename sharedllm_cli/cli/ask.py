@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from typing import Annotated
 
-import typer
-
 from sharedllm_cli.cli.call import Call
-from sharedllm_cli.cli.options import EVERYTHING, Pages, Reindex, Section, Sources, Stream, with_settings
+from sharedllm_cli.cli.options import EVERYTHING, Pages, Reindex, Section, Sources, Stream, argument, with_settings
 from sharedllm_cli.cli.preflight import (
     announce_stdin,
     exit_code,
@@ -25,10 +23,9 @@ def ask(
     call: Call,
     arguments: Annotated[
         list[str],
-        typer.Argument(
-            metavar="DOC... QUESTION",
-            help="Files (PDF, txt, md, rst, html, epub), folders, globs, or - for standard input; then the question.",
-            show_default=False,
+        argument(
+            "DOC... QUESTION",
+            "Files (PDF, txt, md, rst, html, epub), folders, globs, or - for standard input; then the question.",
         ),
     ],
     pages: Pages = None,

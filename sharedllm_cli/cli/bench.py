@@ -7,10 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
-import typer
-
 from sharedllm_cli.cli.call import Call, calm_libraries
-from sharedllm_cli.cli.options import with_settings
+from sharedllm_cli.cli.options import option, with_settings
 from sharedllm_cli.cli.terminal.tables import duration, show_facts, show_table, size
 from sharedllm_cli.config import LayerSpan, parse_layer_span
 from sharedllm_cli.errors import UsageError
@@ -53,106 +51,58 @@ def layer_spans(text: str, flag: str) -> tuple[LayerSpan, ...]:
 def bench(
     call: Call,
     lengths: Annotated[
-        str,
-        typer.Option("--lengths", metavar="N,N,…", help="Lengths of the document, in tokens.", rich_help_panel=WHAT),
+        str, option("--lengths N,N,…", "Lengths of the document, in tokens.", WHAT)
     ] = "8192,32768,131072",
     arms: Annotated[
-        str,
-        typer.Option(
-            "--arms",
-            metavar="A,A,…",
-            help="Ways of reading: sharedllm, streaming, encoder-decoder, full.",
-            rich_help_panel=WHAT,
-        ),
+        str, option("--arms A,A,…", "Ways of reading: sharedllm, streaming, encoder-decoder, full.", WHAT)
     ] = "sharedllm,streaming,encoder-decoder,full",
     layers: Annotated[
         str,
-        typer.Option(
-            "--lower-layers",
-            metavar="M,A-B,…",
-            help="Layers that read the tree, an arm each: the bottom M, or from A up to but not B, counted from 0, so"
+        option(
+            "--lower-layers M,A-B,…",
+            "Layers that read the tree, an arm each: the bottom M, or from A up to but not B, counted from 0, so"
             " that M = B; else those of the model's adapter, or the preset's.",
-            rich_help_panel=WHAT,
-            show_default=False,
+            WHAT,
         ),
     ] = "",
     shape: Annotated[
         str | None,
-        typer.Option(
-            "--random-weights",
-            metavar="SHAPE",
-            help="Time a model's shape without its weights: llama-3.1-8b, llama-2-7b, smollm2-135m, tiny, or"
+        option(
+            "--random-weights SHAPE",
+            "Time a model's shape without its weights: llama-3.1-8b, llama-2-7b, smollm2-135m, tiny, or"
             " LAYERSxHIDDENxHEADSxKVxMLPxVOCAB.",
-            rich_help_panel=WHAT,
-            show_default=False,
+            WHAT,
         ),
     ] = None,
     text: Annotated[
-        Path | None,
-        typer.Option(
-            "--text",
-            metavar="FILE",
-            help="Text to read, repeated if it is too short; by default made-up words.",
-            rich_help_panel=WHAT,
-            show_default=False,
-        ),
+        Path | None, option("--text FILE", "Text to read, repeated if it is too short; by default made-up words.", WHAT)
     ] = None,
-    running_tokens: Annotated[
-        int, typer.Option("--running-tokens", help="Plain tokens after the document.", rich_help_panel=WHAT, min=1)
-    ] = 1280,
-    new_tokens: Annotated[
-        int, typer.Option("--new-tokens", help="Tokens to generate after the first.", rich_help_panel=WHAT, min=1)
-    ] = 32,
-    window: Annotated[
-        int, typer.Option("--window", help="Window of the arm streaming, in tokens.", rich_help_panel=WHAT, min=1)
-    ] = 2048,
+    running_tokens: Annotated[int, option("--running-tokens", "Plain tokens after the document.", WHAT, min=1)] = 1280,
+    new_tokens: Annotated[int, option("--new-tokens", "Tokens to generate after the first.", WHAT, min=1)] = 32,
+    window: Annotated[int, option("--window", "Window of the arm streaming, in tokens.", WHAT, min=1)] = 2048,
     block: Annotated[
         int | None,
-        typer.Option(
-            "--block",
-            metavar="N",
-            help="Tokens that the arm streaming reads at once; by default the fastest size.",
-            rich_help_panel=WHAT,
-            show_default=False,
-            min=1,
-        ),
+        option("--block N", "Tokens that the arm streaming reads at once; by default the fastest size.", WHAT, min=1),
     ] = None,
     encoders: Annotated[
         str,
-        typer.Option(
-            "--encoder",
-            metavar="E,E,…",
-            help="Encoders of the arm encoder-decoder: cepe, base (as large as the model), or LAYERSxHIDDENxHEADSxMLP.",
-            rich_help_panel=WHAT,
+        option(
+            "--encoder E,E,…",
+            "Encoders of the arm encoder-decoder: cepe, base (as large as the model), or LAYERSxHIDDENxHEADSxMLP.",
+            WHAT,
         ),
     ] = "cepe",
-    repeats: Annotated[int, typer.Option("--repeats", help="Number of timed runs.", rich_help_panel=RUN, min=1)] = 3,
+    repeats: Annotated[int, option("--repeats", "Number of timed runs.", RUN, min=1)] = 3,
     max_seconds: Annotated[
-        float,
-        typer.Option("--max-seconds", help="Skip an arm that would take longer than X seconds.", rich_help_panel=RUN),
+        float, option("--max-seconds", "Skip an arm that would take longer than X seconds.", RUN)
     ] = 600.0,
     memory: Annotated[
-        bool,
-        typer.Option(
-            "--memory/--no-memory",
-            help="On a CPU, measure each arm's peak memory in a process of its own.",
-            rich_help_panel=RUN,
-        ),
+        bool, option("--memory/--no-memory", "On a CPU, measure each arm's peak memory in a process of its own.", RUN)
     ] = True,
     counted: Annotated[
-        bool,
-        typer.Option(
-            "--count",
-            help="Only count the operations of each arm; load and run nothing.",
-            rich_help_panel=RUN,
-        ),
+        bool, option("--count", "Only count the operations of each arm; load and run nothing.", RUN)
     ] = False,
-    out: Annotated[
-        Path | None,
-        typer.Option(
-            "--out", metavar="FILE", help="Also write the JSON to this file.", rich_help_panel=RUN, show_default=False
-        ),
-    ] = None,
+    out: Annotated[Path | None, option("--out FILE", "Also write the JSON to this file.", RUN)] = None,
 ) -> None:
     """Time reading and answering by the length of a document: this method against the other ways of reading.
 

@@ -14,7 +14,7 @@ import typer
 from sharedllm_cli.cli.call import Call
 from sharedllm_cli.cli.chat.session import SUFFIX, TYPED, Drawer, SavedTurn, Session, kept_in, read_session
 from sharedllm_cli.cli.help import Command, Group
-from sharedllm_cli.cli.options import DELETING, Yes, complete_chats, with_settings
+from sharedllm_cli.cli.options import DELETING, Yes, argument, complete_chats, option, with_settings
 from sharedllm_cli.cli.preflight import agreed
 from sharedllm_cli.cli.terminal.answers import page_text
 from sharedllm_cli.cli.terminal.console import Console, harmless, one_line
@@ -24,24 +24,12 @@ from sharedllm_cli.errors import ResourceError, UsageError
 app = typer.Typer(help="Manage the conversations that `chat` keeps.", cls=Group)
 
 WHICH = "A kept conversation: its name in `chats list`, or its first letters."
-Which = Annotated[str, typer.Argument(metavar="CHAT", help=WHICH, autocompletion=complete_chats, show_default=False)]
-Several = Annotated[
-    list[str] | None,
-    typer.Argument(metavar="[CHAT...]", help=WHICH, autocompletion=complete_chats, show_default=False),
-]
+Which = Annotated[str, argument("CHAT", WHICH, autocompletion=complete_chats)]
+Several = Annotated[list[str] | None, argument("[CHAT...]", WHICH, autocompletion=complete_chats)]
 OlderThan = Annotated[
-    float | None,
-    typer.Option(
-        "--older-than", metavar="DAYS", help="Delete conversations that were not resumed for N days.", min=0,
-        rich_help_panel=DELETING,
-    ),
-]  # fmt: skip
-All = Annotated[
-    bool,
-    typer.Option(
-        "--all", help="Delete all of them, and the input history.", show_default=False, rich_help_panel=DELETING
-    ),
+    float | None, option("--older-than DAYS", "Delete conversations that were not resumed for N days.", DELETING, min=0)
 ]
+All = Annotated[bool, option("--all", "Delete all of them, and the input history.", DELETING)]
 
 
 @app.command("list", cls=Command)

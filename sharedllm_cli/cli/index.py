@@ -6,11 +6,9 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
-
 from sharedllm_cli.answer import NotRead
 from sharedllm_cli.cli.call import Call
-from sharedllm_cli.cli.options import MODEL, READING, TREE, Documents, Reindex, with_settings
+from sharedllm_cli.cli.options import MODEL, READING, TREE, Documents, Reindex, option, with_settings
 from sharedllm_cli.cli.preflight import (
     Failures,
     announce_stdin,
@@ -39,11 +37,10 @@ def index(
     reindex: Reindex = False,
     late_states: Annotated[
         bool,
-        typer.Option(
+        option(
             "--late-states",
-            help="Store the states that `--policy late` compares, instead of computing them for each question.",
-            rich_help_panel=READING.title,
-            show_default=False,
+            "Store the states that `--policy late` compares, instead of computing them for each question.",
+            READING.title,
         ),
     ] = False,
 ) -> int:

@@ -11,7 +11,7 @@ import typer
 
 from sharedllm_cli.cli.call import Call
 from sharedllm_cli.cli.help import Command, Group
-from sharedllm_cli.cli.options import DELETING, Yes, complete_indexes, with_settings
+from sharedllm_cli.cli.options import DELETING, Yes, argument, complete_indexes, option, with_settings
 from sharedllm_cli.cli.preflight import agreed
 from sharedllm_cli.cli.terminal.tables import plain, show_facts, show_table, size
 from sharedllm_cli.errors import StoredIndexError, UsageError
@@ -22,11 +22,8 @@ if TYPE_CHECKING:
 app = typer.Typer(help="Manage the indexes on disk.", cls=Group)
 
 WHICH = "An indexed document: its name, file, folder, or the first letters of its hash."
-Which = Annotated[str, typer.Argument(metavar="INDEX", help=WHICH, autocompletion=complete_indexes, show_default=False)]
-Several = Annotated[
-    list[str] | None,
-    typer.Argument(metavar="[INDEX...]", help=WHICH, autocompletion=complete_indexes, show_default=False),
-]
+Which = Annotated[str, argument("INDEX", WHICH, autocompletion=complete_indexes)]
+Several = Annotated[list[str] | None, argument("[INDEX...]", WHICH, autocompletion=complete_indexes)]
 
 
 @app.command("list", cls=Command)
@@ -196,21 +193,9 @@ def rm(call: Call, which: Several = None, yes: Yes = False) -> int:
 def prune(
     call: Call,
     older_than: Annotated[
-        float | None,
-        typer.Option(
-            "--older-than",
-            metavar="DAYS",
-            help="Also delete indexes that were not used for N days.",
-            min=0,
-            rich_help_panel=DELETING,
-        ),
+        float | None, option("--older-than DAYS", "Also delete indexes that were not used for N days.", DELETING, min=0)
     ] = None,
-    dry_run: Annotated[
-        bool,
-        typer.Option(
-            "--dry-run", help="Only print what would be deleted.", show_default=False, rich_help_panel=DELETING
-        ),
-    ] = False,
+    dry_run: Annotated[bool, option("--dry-run", "Only print what would be deleted.", DELETING)] = False,
     yes: Yes = False,
 ) -> int:
     """Delete what is of no use: interrupted builds, older formats, documents that are gone or have changed."""

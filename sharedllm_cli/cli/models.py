@@ -10,7 +10,7 @@ import typer
 
 from sharedllm_cli.cli.call import Call, set_text
 from sharedllm_cli.cli.help import Command, Group
-from sharedllm_cli.cli.options import Yes, complete_models, with_settings
+from sharedllm_cli.cli.options import Yes, argument, complete_models, option, with_settings
 from sharedllm_cli.cli.preflight import agreed
 from sharedllm_cli.cli.probe import probe
 from sharedllm_cli.cli.terminal.tables import plain, show_facts, show_table, size
@@ -21,25 +21,20 @@ from sharedllm_cli.model.adapter_config import AdapterConfig, adapter_folder, re
 app = typer.Typer(help="Manage base models and adapters.", cls=Group)
 
 Name = Annotated[
-    str,
-    typer.Argument(metavar="MODEL", help="A name from `models list`.", autocompletion=complete_models),
+    str, argument("MODEL", "A name from `models list`.", autocompletion=complete_models, show_default=True)
 ]
 NameOrDefault = Annotated[
     str | None,
-    typer.Argument(
-        metavar="MODEL",
-        help="A name from `models list`; by default the model that `ask` uses.",
-        autocompletion=complete_models,
-        show_default=False,
+    argument(
+        "MODEL", "A name from `models list`; by default the model that `ask` uses.", autocompletion=complete_models
     ),
 ]
 Chosen = Annotated[
     str | None,
-    typer.Argument(
-        metavar="[MODEL]",
-        help="A name from `models list`, a folder, a GGUF file or a hub id; without one the default is printed.",
+    argument(
+        "[MODEL]",
+        "A name from `models list`, a folder, a GGUF file or a hub id; without one the default is printed.",
         autocompletion=complete_models,
-        show_default=False,
     ),
 ]
 NO_ADAPTER = "none: answers are based on verbatim passages alone"
@@ -157,9 +152,7 @@ def rm(call: Call, name: Name, yes: Yes = False) -> int:
 @with_settings()
 def prune(
     call: Call,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Only print what would be deleted.", show_default=False)
-    ] = False,
+    dry_run: Annotated[bool, option("--dry-run", "Only print what would be deleted.")] = False,
     yes: Yes = False,
 ) -> int:
     """Delete what is of no use: converted GGUF files that are gone or have changed, and interrupted downloads."""
@@ -191,11 +184,10 @@ def show(
     call: Call,
     name: Annotated[
         str | None,
-        typer.Argument(
-            metavar="[MODEL]",
-            help="A name, a folder or a GGUF file; by default the model that `ask` uses.",
+        argument(
+            "[MODEL]",
+            "A name, a folder or a GGUF file; by default the model that `ask` uses.",
             autocompletion=complete_models,
-            show_default=False,
         ),
     ] = None,
 ) -> None:

@@ -69,56 +69,56 @@ OUTPUT_FLAGS: tuple[tuple[str, str], ...] = (
 
 DELETING = "Deleting"
 
+
+def option(spelled: str, help: str, panel: str | None = None, **more: Any) -> Any:
+    """An option as its help page spells it: its flags, and the name of its value if it takes one (`--limit -n N`).
+
+    `panel` is the help page's section; `more` goes to typer as it is.
+    """
+    flags, value = _spelled(spelled)
+    return typer.Option(*flags, help=help, rich_help_panel=panel, **{"metavar": value} | more)
+
+
+def argument(spelled: str, help: str, **more: Any) -> Any:
+    """An argument as its help page spells it (`DOC...`); `more` goes to typer as it is."""
+    return typer.Argument(metavar=spelled, help=help, **{"show_default": False} | more)
+
+
+def _spelled(text: str) -> tuple[list[str], str | None]:
+    words = text.split()
+    return [word for word in words if word.startswith("-")], next((word for word in words if word[0] != "-"), None)
+
+
 Documents = Annotated[
-    list[str],
-    typer.Argument(
-        metavar="DOC...",
-        help="Files (PDF, txt, md, rst, html, epub), folders, globs, or - for standard input.",
-        show_default=False,
-    ),
+    list[str], argument("DOC...", "Files (PDF, txt, md, rst, html, epub), folders, globs, or - for standard input.")
 ]
 Pages = Annotated[
     str | None,
-    typer.Option(
-        "--pages",
-        metavar="A-B",
-        help="Read only these pages, as printed (12-30, xii, A-3..A-7) or counted from 1 (counted:A-B).",
-        rich_help_panel=READING.title,
+    option(
+        "--pages A-B",
+        "Read only these pages, as printed (12-30, xii, A-3..A-7) or counted from 1 (counted:A-B).",
+        READING.title,
     ),
 ]
 Section = Annotated[
     str | None,
-    typer.Option(
-        "--section",
-        metavar="NAME",
-        help="Read only the sections with this number or these words in their heading (4.2, appendix B, Glossary).",
-        rich_help_panel=READING.title,
+    option(
+        "--section NAME",
+        "Read only the sections with this number or these words in their heading (4.2, appendix B, Glossary).",
+        READING.title,
     ),
 ]
-Reindex = Annotated[
-    bool,
-    typer.Option(
-        "--reindex",
-        help="Read the document again even if it is indexed.",
-        rich_help_panel=READING.title,
-        show_default=False,
-    ),
-]
+Reindex = Annotated[bool, option("--reindex", "Read the document again even if it is indexed.", READING.title)]
 Sources = Annotated[
     bool | None,
-    typer.Option(
+    option(
         "--sources/--no-sources",
-        help="Show all sources, quoted in full, or none; by default the first few, on a terminal.",
-        rich_help_panel=OUTPUT,
-        show_default=False,
+        "Show all sources, quoted in full, or none; by default the first few, on a terminal.",
+        OUTPUT,
     ),
 ]
-Stream = Annotated[
-    bool, typer.Option("--stream/--no-stream", help="Show the answer as it is generated.", rich_help_panel=OUTPUT)
-]
-Yes = Annotated[
-    bool, typer.Option("--yes", "-y", help="Don't ask before deleting.", show_default=False, rich_help_panel=DELETING)
-]
+Stream = Annotated[bool, option("--stream/--no-stream", "Show the answer as it is generated.", OUTPUT)]
+Yes = Annotated[bool, option("--yes -y", "Don't ask before deleting.", DELETING)]
 
 
 def knobs(names: Sequence[str]) -> Iterator[Field[Any]]:
@@ -214,11 +214,11 @@ def _help_all() -> inspect.Parameter:
             write(describe(context.command, context, everything=True))
             raise typer.Exit
 
-    info = typer.Option(
+    info = option(
         "--help-all",
+        "Show every option: also those of the tree, decoding and experiments.",
         callback=show,
         is_eager=True,
-        help="Show every option: also those of the tree, decoding and experiments.",
     )
     return _parameter(HELP_ALL, Annotated[bool, info], False)
 

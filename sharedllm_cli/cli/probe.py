@@ -6,8 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
-import typer
-
 from sharedllm_cli.cli.call import Call, calm_libraries
 from sharedllm_cli.cli.eval.options import (
     DATA,
@@ -20,7 +18,7 @@ from sharedllm_cli.cli.eval.options import (
     names,
     share,
 )
-from sharedllm_cli.cli.options import with_settings
+from sharedllm_cli.cli.options import option, with_settings
 from sharedllm_cli.cli.terminal.tables import show_table
 from sharedllm_cli.config import parse_layer_span
 
@@ -29,23 +27,15 @@ PROBED = "What is probed"
 
 Layers = Annotated[
     str | None,
-    typer.Option(
-        "--layers",
-        metavar="A-B,…",
-        help="Layers that read, from A up to but not B, counted from 0, so that M = B; by default a set that fits"
+    option(
+        "--layers A-B,…",
+        "Layers that read, from A up to but not B, counted from 0, so that M = B; by default a set that fits"
         " the model.",
-        show_default=False,
-        rich_help_panel=PROBED,
+        PROBED,
     ),
 ]
 Ratios = Annotated[
-    str,
-    typer.Option(
-        "--ratios",
-        metavar="R,R,…",
-        help="One key kept of every R tokens; tree is the real tree with all its ratios.",
-        rich_help_panel=PROBED,
-    ),
+    str, option("--ratios R,R,…", "One key kept of every R tokens; tree is the real tree with all its ratios.", PROBED)
 ]
 
 
@@ -55,50 +45,22 @@ def probe(
     data: DataFiles,
     layers: Layers = None,
     ratios: Ratios = "1,2,4,8,16,tree",
-    at_ratio: Annotated[
-        str, typer.Option("--at-ratio", metavar="R", help="The ratio of --layers.", rich_help_panel=PROBED)
-    ] = "4",
+    at_ratio: Annotated[str, option("--at-ratio R", "The ratio of --layers.", PROBED)] = "4",
     at_layers: Annotated[
-        str | None,
-        typer.Option(
-            "--at-layers",
-            metavar="A-B",
-            help="The layers of --ratios; by default all.",
-            show_default=False,
-            rich_help_panel=PROBED,
-        ),
+        str | None, option("--at-layers A-B", "The layers of --ratios; by default all.", PROBED)
     ] = None,
     adapter: Annotated[
         Path | None,
-        typer.Option(
-            "--adapter",
-            metavar="FOLDER",
-            help="A trained adapter, probed with its own gates in its own layers.",
-            show_default=False,
-            rich_help_panel=PROBED,
-        ),
+        option("--adapter FOLDER", "A trained adapter, probed with its own gates in its own layers.", PROBED),
     ] = None,
     limit: Limit = 48,
-    per_document: Annotated[
-        int,
-        typer.Option("--per-document", metavar="N", help="Most questions per document.", rich_help_panel=DATA, min=1),
-    ] = 2,
-    tokens: Annotated[
-        int,
-        typer.Option("--tokens", metavar="N", help="Cut documents to N tokens.", rich_help_panel=DATA, min=64),
-    ] = 2048,
+    per_document: Annotated[int, option("--per-document N", "Most questions per document.", DATA, min=1)] = 2,
+    tokens: Annotated[int, option("--tokens N", "Cut documents to N tokens.", DATA, min=64)] = 2048,
     seed: Seed = 0,
     last: Last = None,
     skip_bad_lines: SkipBadLines = False,
     out: Annotated[
-        Path | None,
-        typer.Option(
-            "--out",
-            metavar="FOLDER",
-            help="New folder for losses, metrics, configuration and plots.",
-            rich_help_panel="Run",
-            show_default=False,
-        ),
+        Path | None, option("--out FOLDER", "New folder for losses, metrics, configuration and plots.", "Run")
     ] = None,
     resume: Resume = False,
 ) -> int:

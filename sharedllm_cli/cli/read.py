@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
-
 from sharedllm_cli.cli.call import Call
-from sharedllm_cli.cli.options import OUTPUT, Pages, Section, with_settings
+from sharedllm_cli.cli.options import OUTPUT, Pages, Section, argument, option, with_settings
 from sharedllm_cli.cli.preflight import announce_stdin, page_range
 from sharedllm_cli.cli.terminal.console import one_line
 from sharedllm_cli.documents.pages import Document, Page, resolve
@@ -21,24 +19,11 @@ if TYPE_CHECKING:
 @with_settings("password", "index_dir")
 def read(
     call: Call,
-    document: Annotated[
-        str,
-        typer.Argument(
-            metavar="DOC",
-            help="A file (PDF, txt, md, rst, html, epub), or - for standard input.",
-            show_default=False,
-        ),
-    ],
+    document: Annotated[str, argument("DOC", "A file (PDF, txt, md, rst, html, epub), or - for standard input.")],
     pages: Pages = None,
     section: Section = None,
     outline: Annotated[
-        bool,
-        typer.Option(
-            "--outline",
-            help="Print the headings with their pages instead of the text.",
-            show_default=False,
-            rich_help_panel=OUTPUT,
-        ),
+        bool, option("--outline", "Print the headings with their pages instead of the text.", OUTPUT)
     ] = False,
 ) -> int:
     """Print the text of a document as questions read it: pages in order, running heads once, lines joined.

@@ -6,11 +6,9 @@ from collections.abc import Sequence
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Annotated
 
-import typer
-
 from sharedllm_cli.answer import SearchResult, Source
 from sharedllm_cli.cli.call import Call, calm_libraries
-from sharedllm_cli.cli.options import MODEL, OUTPUT, READING, Pages, Reindex, with_settings
+from sharedllm_cli.cli.options import MODEL, OUTPUT, READING, Pages, Reindex, argument, option, with_settings
 from sharedllm_cli.cli.preflight import (
     announce_stdin,
     exit_code,
@@ -42,44 +40,28 @@ def search(
     call: Call,
     arguments: Annotated[
         list[str],
-        typer.Argument(
-            metavar="DOC... QUERY",
-            help="Files (PDF, txt, md, rst, html, epub), folders, globs, or - for standard input; then the words.",
-            show_default=False,
+        argument(
+            "DOC... QUERY",
+            "Files (PDF, txt, md, rst, html, epub), folders, globs, or - for standard input; then the words.",
         ),
     ],
     policy: Annotated[
         str,
-        typer.Option(
+        option(
             "--policy",
+            "How passages are scored: bm25 by words, at once; the others load the model.",
+            READING.title,
             metavar="|".join(POLICIES),
-            help="How passages are scored: bm25 by words, at once; the others load the model.",
-            rich_help_panel=READING.title,
         ),
     ] = WORDS,
     pages: Pages = None,
     reindex: Reindex = False,
-    limit: Annotated[
-        int, typer.Option("--limit", "-n", metavar="N", help="Show at most N passages.", rich_help_panel=OUTPUT)
-    ] = MAX_SOURCES,
+    limit: Annotated[int, option("--limit -n N", "Show at most N passages.", OUTPUT)] = MAX_SOURCES,
     min_score: Annotated[
-        float | None,
-        typer.Option(
-            "--min-score",
-            metavar="X",
-            help="Leave out passages with a lower score.",
-            show_default=False,
-            rich_help_panel=OUTPUT,
-        ),
+        float | None, option("--min-score X", "Leave out passages with a lower score.", OUTPUT)
     ] = None,
     files: Annotated[
-        bool,
-        typer.Option(
-            "--files",
-            help="Print only the paths of the documents found, best first.",
-            show_default=False,
-            rich_help_panel=OUTPUT,
-        ),
+        bool, option("--files", "Print only the paths of the documents found, best first.", OUTPUT)
     ] = False,
 ) -> int:
     """Find the best passages for some words, with page, heading and exact text.

@@ -7,10 +7,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import typer
-
 from sharedllm_cli.cli.call import Call, calm_libraries
-from sharedllm_cli.cli.options import with_settings
+from sharedllm_cli.cli.options import option, with_settings
 from sharedllm_cli.cli.terminal.tables import duration
 from sharedllm_cli.errors import UsageError
 
@@ -19,182 +17,6 @@ if TYPE_CHECKING:
 
 
 DATA, COURSE, TREE = "Data", "Course", "Reading the tree"
-
-DataFiles = Annotated[
-    list[str],
-    typer.Option(
-        "--data",
-        metavar="FILE[=WEIGHT]",
-        help="JSON Lines with documents and questions, or plain text for recite and lm (.jsonl, .txt; .gz, .xz);"
-        " repeat it for several files, with weights.",
-        show_default=False,
-        rich_help_panel=DATA,
-    ),
-]
-Out = Annotated[
-    Path, typer.Option("--out", metavar="FOLDER", help="Folder of the run: its adapter, checkpoints and metrics.")
-]
-Objective = Annotated[
-    str,
-    typer.Option(
-        "--objective",
-        metavar="qa|recite|lm|distill",
-        help="What to train: answering from passages and tree, reciting a tree's words, continuing its text, or"
-        " predicting from the tree as the base model does from the text.",
-    ),
-]
-HoldBack = Annotated[
-    int,
-    typer.Option(
-        "--hold-back", help="Number of last documents of each file that are never used.", rich_help_panel=DATA, min=0
-    ),
-]
-Validation = Annotated[
-    int,
-    typer.Option(
-        "--validation",
-        help="Number of documents before those for the validation loss, never trained on.",
-        rich_help_panel=DATA,
-        min=0,
-    ),
-]
-Documents = Annotated[
-    int | None,
-    typer.Option(
-        "--documents",
-        metavar="N",
-        help="Train on N documents of each file, spread over it; each needs its trees. By default all.",
-        show_default=False,
-        rich_help_panel=DATA,
-        min=1,
-    ),
-]
-ValidationSamples = Annotated[
-    int, typer.Option("--validation-samples", help="Samples of the validation loss.", rich_help_panel=DATA, min=1)
-]
-SkipBadLines = Annotated[
-    bool, typer.Option("--skip-bad-lines", help="Report bad lines and skip them.", rich_help_panel=DATA)
-]
-Steps = Annotated[int, typer.Option("--steps", help="Number of steps.", rich_help_panel=COURSE, min=1)]
-Samples = Annotated[int, typer.Option("--samples", help="Samples per step.", rich_help_panel=COURSE, min=1)]
-LearningRate = Annotated[float, typer.Option("--learning-rate", help="Highest learning rate.", rich_help_panel=COURSE)]
-Rank = Annotated[int, typer.Option("--rank", help="Rank of the low-rank weights.", rich_help_panel=COURSE)]
-BatchTokens = Annotated[
-    int,
-    typer.Option("--batch-tokens", help="Batch samples up to this many tokens.", rich_help_panel=COURSE),
-]
-GradientCheckpointing = Annotated[
-    bool,
-    typer.Option(
-        "--gradient-checkpointing",
-        help="Recompute activations in the backward pass: more work, far less memory.",
-        rich_help_panel=COURSE,
-    ),
-]
-Start = Annotated[
-    Path | None,
-    typer.Option(
-        "--from",
-        metavar="FOLDER",
-        help="Adapter to continue from; keeps its rank, layers and injection.",
-        show_default=False,
-        rich_help_panel=COURSE,
-    ),
-]
-Seed = Annotated[int, typer.Option("--seed", help="Seed of weights and samples.", rich_help_panel=COURSE)]
-MaxMinutes = Annotated[
-    float | None,
-    typer.Option("--max-minutes", help="Stop cleanly after N minutes.", rich_help_panel=COURSE),
-]
-Resume = Annotated[
-    bool, typer.Option("--resume", help="Continue from the folder's newest checkpoint.", rich_help_panel=COURSE)
-]
-TreeShare = Annotated[
-    float,
-    typer.Option(
-        "--tree-share",
-        metavar="X",
-        help="Share of samples that read a tree beside their passages; opens a new adapter's gates.",
-        rich_help_panel=TREE,
-        min=0.0,
-        max=1.0,
-    ),
-]
-TreeOnlyShare = Annotated[
-    float,
-    typer.Option(
-        "--tree-only-share",
-        metavar="X",
-        help="Share of samples that read a tree and no passage; opens a new adapter's gates.",
-        rich_help_panel=TREE,
-        min=0.0,
-        max=1.0,
-    ),
-]
-TextShare = Annotated[
-    float,
-    typer.Option(
-        "--text-share",
-        metavar="X",
-        help="Share of samples of qa that continue a text after its tree, as lm does; opens a new adapter's gates.",
-        rich_help_panel=TREE,
-        min=0.0,
-        max=1.0,
-    ),
-]
-TextTokens = Annotated[
-    str,
-    typer.Option(
-        "--text-tokens",
-        metavar="A-B",
-        help="Plain tokens after the tree in a sample of lm or --text-share, drawn from A to B.",
-        rich_help_panel=TREE,
-    ),
-]
-TextPieces = Annotated[
-    int | None,
-    typer.Option(
-        "--text-pieces",
-        metavar="N",
-        help="For lm, recite and --text-share: train on N pieces of each file, spread over it; a piece has some 11,000"
-        " tokens. All by default.",
-        show_default=False,
-        rich_help_panel=DATA,
-        min=1,
-    ),
-]
-TreeTokens = Annotated[
-    str,
-    typer.Option(
-        "--tree-tokens",
-        metavar="A-B",
-        help="Join a file's documents until a tree has A to B tokens.",
-        rich_help_panel=TREE,
-    ),
-]
-PassageTokens = Annotated[
-    str,
-    typer.Option(
-        "--passage-tokens",
-        metavar="A-B",
-        help="Tokens of verbatim passages in a sample of qa, drawn from A to B.",
-        rich_help_panel=DATA,
-    ),
-]
-TreesFolder = Annotated[
-    Path | None,
-    typer.Option(
-        "--trees",
-        metavar="FOLDER",
-        help="Folder of the samples' trees, which runs can share. By default the run's folder.",
-        show_default=False,
-        rich_help_panel=TREE,
-    ),
-]
-FirstLayer = Annotated[
-    int,
-    typer.Option("--first-layer", metavar="N", help="Lowest layer that reads the tree.", rich_help_panel=TREE, min=0),
-]
 
 
 INTERRUPTED = 130
@@ -222,33 +44,126 @@ INTERRUPTED = 130
 )
 def train(
     call: Call,
-    data: DataFiles,
-    out: Out,
-    objective: Objective = "qa",
-    hold_back: HoldBack = 5,
-    validation: Validation = 5,
-    validation_samples: ValidationSamples = 8,
-    documents: Documents = None,
-    passage_tokens: PassageTokens = "256-1024",
-    skip_bad_lines: SkipBadLines = False,
-    steps: Steps = 400,
-    samples: Samples = 4,
-    learning_rate: LearningRate = 5e-4,
-    rank: Rank = 16,
-    batch_tokens: BatchTokens = 1,
-    gradient_checkpointing: GradientCheckpointing = False,
-    start: Start = None,
-    seed: Seed = 0,
-    max_minutes: MaxMinutes = None,
-    resume: Resume = False,
-    tree_share: TreeShare = 0.0,
-    tree_only_share: TreeOnlyShare = 0.0,
-    text_share: TextShare = 0.0,
-    text_tokens: TextTokens = "512-512",
-    text_pieces: TextPieces = None,
-    tree_tokens: TreeTokens = "1024-8192",
-    trees: TreesFolder = None,
-    first_layer: FirstLayer = 0,
+    data: Annotated[
+        list[str],
+        option(
+            "--data FILE[=WEIGHT]",
+            "JSON Lines with documents and questions, or plain text for recite and lm (.jsonl, .txt; .gz, .xz);"
+            " repeat it for several files, with weights.",
+            DATA,
+        ),
+    ],
+    out: Annotated[Path, option("--out FOLDER", "Folder of the run: its adapter, checkpoints and metrics.")],
+    objective: Annotated[
+        str,
+        option(
+            "--objective qa|recite|lm|distill",
+            "What to train: answering from passages and tree, reciting a tree's words, continuing its text, or"
+            " predicting from the tree as the base model does from the text.",
+        ),
+    ] = "qa",
+    hold_back: Annotated[
+        int, option("--hold-back", "Number of last documents of each file that are never used.", DATA, min=0)
+    ] = 5,
+    validation: Annotated[
+        int,
+        option(
+            "--validation", "Number of documents before those for the validation loss, never trained on.", DATA, min=0
+        ),
+    ] = 5,
+    validation_samples: Annotated[
+        int, option("--validation-samples", "Samples of the validation loss.", DATA, min=1)
+    ] = 8,
+    documents: Annotated[
+        int | None,
+        option(
+            "--documents N",
+            "Train on N documents of each file, spread over it; each needs its trees. By default all.",
+            DATA,
+            min=1,
+        ),
+    ] = None,
+    passage_tokens: Annotated[
+        str, option("--passage-tokens A-B", "Tokens of verbatim passages in a sample of qa, drawn from A to B.", DATA)
+    ] = "256-1024",
+    skip_bad_lines: Annotated[bool, option("--skip-bad-lines", "Report bad lines and skip them.", DATA)] = False,
+    steps: Annotated[int, option("--steps", "Number of steps.", COURSE, min=1)] = 400,
+    samples: Annotated[int, option("--samples", "Samples per step.", COURSE, min=1)] = 4,
+    learning_rate: Annotated[float, option("--learning-rate", "Highest learning rate.", COURSE)] = 5e-4,
+    rank: Annotated[int, option("--rank", "Rank of the low-rank weights.", COURSE)] = 16,
+    batch_tokens: Annotated[int, option("--batch-tokens", "Batch samples up to this many tokens.", COURSE)] = 1,
+    gradient_checkpointing: Annotated[
+        bool,
+        option(
+            "--gradient-checkpointing",
+            "Recompute activations in the backward pass: more work, far less memory.",
+            COURSE,
+        ),
+    ] = False,
+    start: Annotated[
+        Path | None, option("--from FOLDER", "Adapter to continue from; keeps its rank, layers and injection.", COURSE)
+    ] = None,
+    seed: Annotated[int, option("--seed", "Seed of weights and samples.", COURSE)] = 0,
+    max_minutes: Annotated[float | None, option("--max-minutes", "Stop cleanly after N minutes.", COURSE)] = None,
+    resume: Annotated[bool, option("--resume", "Continue from the folder's newest checkpoint.", COURSE)] = False,
+    tree_share: Annotated[
+        float,
+        option(
+            "--tree-share X",
+            "Share of samples that read a tree beside their passages; opens a new adapter's gates.",
+            TREE,
+            min=0.0,
+            max=1.0,
+        ),
+    ] = 0.0,
+    tree_only_share: Annotated[
+        float,
+        option(
+            "--tree-only-share X",
+            "Share of samples that read a tree and no passage; opens a new adapter's gates.",
+            TREE,
+            min=0.0,
+            max=1.0,
+        ),
+    ] = 0.0,
+    text_share: Annotated[
+        float,
+        option(
+            "--text-share X",
+            "Share of samples of qa that continue a text after its tree, as lm does; opens a new adapter's gates.",
+            TREE,
+            min=0.0,
+            max=1.0,
+        ),
+    ] = 0.0,
+    text_tokens: Annotated[
+        str,
+        option(
+            "--text-tokens A-B",
+            "Plain tokens after the tree in a sample of lm or --text-share, drawn from A to B.",
+            TREE,
+        ),
+    ] = "512-512",
+    text_pieces: Annotated[
+        int | None,
+        option(
+            "--text-pieces N",
+            "For lm, recite and --text-share: train on N pieces of each file, spread over it; a piece has some"
+            " 11,000 tokens. All by default.",
+            DATA,
+            min=1,
+        ),
+    ] = None,
+    tree_tokens: Annotated[
+        str, option("--tree-tokens A-B", "Join a file's documents until a tree has A to B tokens.", TREE)
+    ] = "1024-8192",
+    trees: Annotated[
+        Path | None,
+        option(
+            "--trees FOLDER", "Folder of the samples' trees, which runs can share. By default the run's folder.", TREE
+        ),
+    ] = None,
+    first_layer: Annotated[int, option("--first-layer N", "Lowest layer that reads the tree.", TREE, min=0)] = 0,
 ) -> int:
     """Train an adapter for a base model, to answer in the document's own words.
 

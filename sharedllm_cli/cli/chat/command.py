@@ -8,8 +8,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
 from sharedllm_cli.cli.call import Call, translate
 from sharedllm_cli.cli.chat.conversation import (
     BEGIN,
@@ -25,34 +23,33 @@ from sharedllm_cli.cli.chat.keyboard import Keyboard, Suggestions, open_keyboard
 from sharedllm_cli.cli.chat.session import Drawer, Record, kept_in, read_session
 from sharedllm_cli.cli.chat.settings import defaults_of, resumed
 from sharedllm_cli.cli.chat.slash_commands import COMMANDS, check_section, is_command, run_command
-from sharedllm_cli.cli.options import CONVERSATION, EVERYTHING, Pages, Reindex, Section, Sources, Stream, with_settings
+from sharedllm_cli.cli.options import (
+    CONVERSATION,
+    EVERYTHING,
+    Pages,
+    Reindex,
+    Section,
+    Sources,
+    Stream,
+    argument,
+    option,
+    with_settings,
+)
 from sharedllm_cli.cli.preflight import exit_code, open_documents, page_range
 from sharedllm_cli.errors import UsageError
 
 Documents = Annotated[
     list[str] | None,
-    typer.Argument(
-        metavar="[DOC...]",
-        help="Files (PDF, txt, md, rst, html, epub), folders or globs; without any, the last conversation is resumed.",
-        show_default=False,
+    argument(
+        "[DOC...]",
+        "Files (PDF, txt, md, rst, html, epub), folders or globs; without any, the last conversation is resumed.",
     ),
 ]
 Resume = Annotated[
     bool,
-    typer.Option(
-        "--resume",
-        "-r",
-        help="Resume the last conversation; with documents, the last one about them.",
-        rich_help_panel=CONVERSATION.title,
-        show_default=False,
-    ),
+    option("--resume -r", "Resume the last conversation; with documents, the last one about them.", CONVERSATION.title),
 ]
-Load = Annotated[
-    str | None,
-    typer.Option(
-        "--load", metavar="FILE", help="Resume a conversation that /save wrote.", rich_help_panel=CONVERSATION.title
-    ),
-]
+Load = Annotated[str | None, option("--load FILE", "Resume a conversation that /save wrote.", CONVERSATION.title)]
 FAREWELLS = frozenset({"exit", "quit"})
 """Typed alone at a terminal they mean /quit."""
 

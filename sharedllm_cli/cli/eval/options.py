@@ -5,8 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any
 
-import typer
-
+from sharedllm_cli.cli.options import option
 from sharedllm_cli.errors import UsageError
 
 DATA = "Data"
@@ -25,76 +24,45 @@ KEPT = "continue with --resume"
 
 DataFiles = Annotated[
     list[str],
-    typer.Option(
-        "--data",
-        metavar="FILE",
-        help="JSON Lines with documents and questions (.jsonl, .gz, .xz); may be repeated.",
-        show_default=False,
-        rich_help_panel=DATA,
-    ),
+    option("--data FILE", "JSON Lines with documents and questions (.jsonl, .gz, .xz); may be repeated.", DATA),
 ]
-Arms = Annotated[
-    str,
-    typer.Option(
-        "--arms", metavar="A,A,…", help="Of closed, truncate, bm25, tree, tree-wrong, plain, sharedllm, full."
-    ),
-]
-NoAdapter = Annotated[bool, typer.Option("--no-adapter", help="Use the base model alone, without an adapter.")]
-Limit = Annotated[
-    int, typer.Option("--limit", metavar="N", help="Number of questions to draw.", rich_help_panel=DATA, min=1)
-]
-Seed = Annotated[int, typer.Option("--seed", metavar="N", help="Seed of the draw.", rich_help_panel=DATA, min=0)]
+Arms = Annotated[str, option("--arms A,A,…", "Of closed, truncate, bm25, tree, tree-wrong, plain, sharedllm, full.")]
+NoAdapter = Annotated[bool, option("--no-adapter", "Use the base model alone, without an adapter.")]
+Limit = Annotated[int, option("--limit N", "Number of questions to draw.", DATA, min=1)]
+Seed = Annotated[int, option("--seed N", "Seed of the draw.", DATA, min=0)]
 Joins = Annotated[
     str,
-    typer.Option(
-        "--join",
-        metavar="K[,K…]",
-        help="Join every K documents into one; questions then name their title. One number, or one per data file.",
-        rich_help_panel=DATA,
+    option(
+        "--join K[,K…]",
+        "Join every K documents into one; questions then name their title. One number, or one per data file.",
+        DATA,
     ),
 ]
-NoTitles = Annotated[
-    bool,
-    typer.Option("--no-titles", help="With --join: questions don't name their title.", rich_help_panel=DATA),
-]
+NoTitles = Annotated[bool, option("--no-titles", "With --join: questions don't name their title.", DATA)]
 Last = Annotated[
     int | None,
-    typer.Option(
-        "--last",
-        metavar="N",
-        help="Only the last N documents of each file: those that `train --hold-back N` never looks at.",
-        show_default=False,
-        rich_help_panel=DATA,
+    option(
+        "--last N",
+        "Only the last N documents of each file: those that `train --hold-back N` never looks at.",
+        DATA,
         min=1,
     ),
 ]
 Lasts = Annotated[
     str | None,
-    typer.Option(
-        "--last",
-        metavar="N[,N…]",
-        help="Only the last N documents of each file (0: all), those that `train --hold-back N` never looks at. One"
-        " number, or one a data file.",
-        show_default=False,
-        rich_help_panel=DATA,
+    option(
+        "--last N[,N…]",
+        "Only the last N documents of each file (0: all), those that `train --hold-back N` never looks at."
+        " One number, or one a data file.",
+        DATA,
     ),
 ]
-SkipBadLines = Annotated[
-    bool, typer.Option("--skip-bad-lines", help="Report bad lines and skip them.", rich_help_panel=DATA)
-]
-Resume = Annotated[
-    bool, typer.Option("--resume", help="Continue the run in the folder of --out.", rich_help_panel="Run")
-]
+SkipBadLines = Annotated[bool, option("--skip-bad-lines", "Report bad lines and skip them.", DATA)]
+Resume = Annotated[bool, option("--resume", "Continue the run in the folder of --out.", "Run")]
 OUT_HELP = "New folder for predictions, metrics and configuration."
 Trees = Annotated[
     Path | None,
-    typer.Option(
-        "--trees",
-        metavar="FOLDER",
-        help="Folder of trees, which runs can share; by default in the folder of --out.",
-        rich_help_panel="Run",
-        show_default=False,
-    ),
+    option("--trees FOLDER", "Folder of trees, which runs can share; by default in the folder of --out.", "Run"),
 ]
 
 

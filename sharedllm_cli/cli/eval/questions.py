@@ -5,8 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any
 
-import typer
-
 from sharedllm_cli.cli.call import Call, calm_libraries
 from sharedllm_cli.cli.eval.options import (
     ANSWER_SETTINGS,
@@ -29,7 +27,7 @@ from sharedllm_cli.cli.eval.options import (
     numbers,
     share,
 )
-from sharedllm_cli.cli.options import TREE, with_settings
+from sharedllm_cli.cli.options import TREE, argument, option, with_settings
 from sharedllm_cli.cli.terminal.tables import show_table
 
 _SIDES = "What is compared"
@@ -49,9 +47,7 @@ _ROWS = (
 def qa(
     call: Call,
     data: DataFiles,
-    out: Annotated[
-        Path, typer.Option("--out", metavar="FOLDER", help=OUT_HELP, rich_help_panel="Run", show_default=False)
-    ],
+    out: Annotated[Path, option("--out FOLDER", OUT_HELP, "Run")],
     arms: Arms = "closed,truncate,bm25,tree,tree-wrong,sharedllm,full",
     no_adapter: NoAdapter = False,
     limit: Limit = 200,
@@ -60,14 +56,7 @@ def qa(
     last: Lasts = None,
     no_titles: NoTitles = False,
     misplaced: Annotated[
-        int,
-        typer.Option(
-            "--misplaced",
-            metavar="N",
-            help="Add N questions, each asked of a document that does not answer it.",
-            rich_help_panel=DATA,
-            min=0,
-        ),
+        int, option("--misplaced N", "Add N questions, each asked of a document that does not answer it.", DATA, min=0)
     ] = 0,
     skip_bad_lines: SkipBadLines = False,
     trees: Trees = None,
@@ -142,7 +131,7 @@ def retrieval(
     call: Call,
     data: DataFiles,
     policies: Annotated[
-        str, typer.Option("--policies", metavar="P,P,…", help="Policies: hybrid, bm25, late, paper-cosine, right.")
+        str, option("--policies P,P,…", "Policies: hybrid, bm25, late, paper-cosine, right.")
     ] = "hybrid,bm25",
     limit: Limit = 200,
     seed: Seed = 0,
@@ -150,10 +139,7 @@ def retrieval(
     last: Lasts = None,
     no_titles: NoTitles = False,
     skip_bad_lines: SkipBadLines = False,
-    out: Annotated[
-        Path | None,
-        typer.Option("--out", metavar="FOLDER", help=OUT_HELP, rich_help_panel="Run", show_default=False),
-    ] = None,
+    out: Annotated[Path | None, option("--out FOLDER", OUT_HELP, "Run")] = None,
     resume: Resume = False,
 ) -> None:
     """Measure how often a policy ranks the leaf that holds the answer's words first, or among the best eight.
@@ -196,44 +182,28 @@ def compare(
     call: Call,
     runs: Annotated[
         list[Path],
-        typer.Argument(
-            metavar="RUN…",
-            help="Folders that `eval qa --out` or `eval retrieval --out` wrote; their questions are put together.",
+        argument(
+            "RUN…",
+            "Folders that `eval qa --out` or `eval retrieval --out` wrote; their questions are put together.",
+            show_default=True,
         ),
     ],
     against: Annotated[
         list[Path] | None,
-        typer.Option(
-            "--against",
-            metavar="RUN",
-            help="Folders of the other side; may be repeated. The same runs unless said.",
-            show_default=False,
-            rich_help_panel=_SIDES,
-        ),
+        option("--against RUN", "Folders of the other side; may be repeated. The same runs unless said.", _SIDES),
     ] = None,
     arm: Annotated[
-        str | None,
-        typer.Option(
-            "--arm",
-            metavar="ARM",
-            help="Arm of the runs, or policy; by default sharedllm, or hybrid.",
-            show_default=False,
-            rich_help_panel=_SIDES,
-        ),
+        str | None, option("--arm ARM", "Arm of the runs, or policy; by default sharedllm, or hybrid.", _SIDES)
     ] = None,
     against_arm: Annotated[
         str | None,
-        typer.Option(
-            "--against-arm",
-            metavar="ARM",
-            help="The arm of the other side: that of --arm, or bm25 where the runs are the same.",
-            show_default=False,
-            rich_help_panel=_SIDES,
+        option(
+            "--against-arm ARM",
+            "The arm of the other side: that of --arm, or bm25 where the runs are the same.",
+            _SIDES,
         ),
     ] = None,
-    seed: Annotated[
-        int, typer.Option("--seed", metavar="N", help="Seed of the intervals.", rich_help_panel=_SIDES, min=0)
-    ] = 0,
+    seed: Annotated[int, option("--seed N", "Seed of the intervals.", _SIDES, min=0)] = 0,
 ) -> None:
     """Compare finished runs of `eval qa` or `eval retrieval`, question by question, with paired 95 % intervals.
 

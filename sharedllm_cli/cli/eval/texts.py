@@ -6,8 +6,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
-import typer
-
 from sharedllm_cli.cli.call import Call, calm_libraries
 from sharedllm_cli.cli.eval.options import (
     ANSWER_SETTINGS,
@@ -23,7 +21,7 @@ from sharedllm_cli.cli.eval.options import (
     SkipBadLines,
     names,
 )
-from sharedllm_cli.cli.options import TREE, with_settings
+from sharedllm_cli.cli.options import TREE, option, with_settings
 from sharedllm_cli.cli.terminal.console import Console, one_line
 from sharedllm_cli.cli.terminal.tables import show_table
 from sharedllm_cli.errors import UsageError
@@ -48,43 +46,23 @@ def needle(
     call: Call,
     text: Annotated[
         list[str],
-        typer.Option(
-            "--text",
-            metavar="FILE",
-            help="Text to plant facts in: JSON Lines (.jsonl, .gz, .xz) or a document; may be repeated.",
-            show_default=False,
-            rich_help_panel=DATA,
+        option(
+            "--text FILE", "Text to plant facts in: JSON Lines (.jsonl, .gz, .xz) or a document; may be repeated.", DATA
         ),
     ],
-    out: Annotated[
-        Path, typer.Option("--out", metavar="FOLDER", help=OUT_HELP, rich_help_panel="Run", show_default=False)
-    ],
+    out: Annotated[Path, option("--out FOLDER", OUT_HELP, "Run")],
     lengths: Annotated[
-        str, typer.Option("--lengths", metavar="N,N,…", help="Lengths of the document, in tokens.")
+        str, option("--lengths N,N,…", "Lengths of the document, in tokens.")
     ] = "2048,8192,32768,131072",
     depths: Annotated[
-        str, typer.Option("--depths", metavar="P,P,…", help="Position of the fact, in percent of the document.")
+        str, option("--depths P,P,…", "Position of the fact, in percent of the document.")
     ] = "0,25,50,75,100",
     arms: Arms = "sharedllm,tree,tree-wrong,bm25,closed",
     no_adapter: NoAdapter = False,
-    trials: Annotated[
-        int,
-        typer.Option(
-            "--trials", metavar="N", help="Number of facts per length and depth.", rich_help_panel=DATA, min=1
-        ),
-    ] = 5,
-    seed: Annotated[
-        int, typer.Option("--seed", metavar="N", help="Seed of facts and stretches.", rich_help_panel=DATA, min=0)
-    ] = 0,
+    trials: Annotated[int, option("--trials N", "Number of facts per length and depth.", DATA, min=1)] = 5,
+    seed: Annotated[int, option("--seed N", "Seed of facts and stretches.", DATA, min=0)] = 0,
     trees: Annotated[
-        Path | None,
-        typer.Option(
-            "--trees",
-            metavar="FOLDER",
-            help=f"{TREES_HELP} each is deleted after its document's questions.",
-            rich_help_panel="Run",
-            show_default=False,
-        ),
+        Path | None, option("--trees FOLDER", f"{TREES_HELP} each is deleted after its document's questions.", "Run")
     ] = None,
     resume: Resume = False,
 ) -> None:
@@ -201,56 +179,34 @@ def ppl(
     call: Call,
     text: Annotated[
         list[str],
-        typer.Option(
-            "--text",
-            metavar="FILE",
-            help="A text: JSON Lines (.jsonl, .gz, .xz; each document is one) or a document; can be given several"
-            " times.",
-            show_default=False,
-            rich_help_panel=DATA,
+        option(
+            "--text FILE",
+            "A text: JSON Lines (.jsonl, .gz, .xz; each document is one) or a document; can be given several times.",
+            DATA,
         ),
     ],
     lengths: Annotated[
-        str, typer.Option("--lengths", metavar="N,N,…", help="Tokens of a stretch, the scored ones included.")
+        str, option("--lengths N,N,…", "Tokens of a stretch, the scored ones included.")
     ] = "4096,16384,32768,131072",
-    arms: Annotated[str, typer.Option("--arms", metavar="A,A,…", help=f"Arms: {ARMS.replace(',', ', ')}.")] = ARMS,
+    arms: Annotated[str, option("--arms A,A,…", f"Arms: {ARMS.replace(',', ', ')}.")] = ARMS,
     no_adapter: NoAdapter = False,
-    recent: Annotated[
-        int, typer.Option("--recent", metavar="N", help="Tokens that every arm reads as plain text.", min=1)
-    ] = 2048,
-    scored: Annotated[
-        int, typer.Option("--scored", metavar="N", help="Tokens to score at the end of a stretch.", min=1)
-    ] = 512,
+    recent: Annotated[int, option("--recent N", "Tokens that every arm reads as plain text.", min=1)] = 2048,
+    scored: Annotated[int, option("--scored N", "Tokens to score at the end of a stretch.", min=1)] = 512,
     streaming_window: Annotated[
         int | None,
-        typer.Option(
-            "--streaming-window",
-            metavar="N",
-            help="Tokens that streaming sees beside its 4 sinks; by default those of --recent and --scored together.",
-            show_default=False,
+        option(
+            "--streaming-window N",
+            "Tokens that streaming sees beside its 4 sinks; by default those of --recent and --scored together.",
             min=1,
         ),
     ] = None,
-    ends: Annotated[
-        int,
-        typer.Option("--ends", metavar="N", help="Number of stretches per text.", rich_help_panel=DATA, min=1),
-    ] = 3,
+    ends: Annotated[int, option("--ends N", "Number of stretches per text.", DATA, min=1)] = 3,
     seed: Seed = 0,
     last: Last = None,
     skip_bad_lines: SkipBadLines = False,
-    out: Annotated[
-        Path | None,
-        typer.Option("--out", metavar="FOLDER", help=OUT_HELP, rich_help_panel="Run", show_default=False),
-    ] = None,
+    out: Annotated[Path | None, option("--out FOLDER", OUT_HELP, "Run")] = None,
     trees: Annotated[
-        Path | None,
-        typer.Option(
-            "--trees",
-            metavar="FOLDER",
-            help=f"{TREES_HELP} the nodes are computed as they are read.",
-            rich_help_panel="Run",
-            show_default=False,
-        ),
+        Path | None, option("--trees FOLDER", f"{TREES_HELP} the nodes are computed as they are read.", "Run")
     ] = None,
     resume: Resume = False,
 ) -> None:
