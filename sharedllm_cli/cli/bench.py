@@ -8,26 +8,13 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from sharedllm_cli.cli.call import Call, calm_libraries
-from sharedllm_cli.cli.options import option, with_settings
+from sharedllm_cli.cli.options import names, numbers, option, with_settings
 from sharedllm_cli.cli.terminal.tables import duration, show_facts, show_table, size
 from sharedllm_cli.config import LayerSpan, parse_layer_span
 from sharedllm_cli.errors import UsageError
 
 WHAT, RUN = "What is read", "Run"
 HEADINGS = ("Tokens", "Arm", "Cold", "Of floor", "Indexed", "Token/s", "Peak", "Index built")
-
-
-def numbers(text: str, flag: str) -> tuple[int, ...]:
-    """Whole numbers joined by commas; UsageError for anything else."""
-    try:
-        return tuple(int(part) for part in text.split(",") if part.strip())
-    except ValueError:
-        raise UsageError(f"{flag} must be whole numbers joined by commas, got {text!r}") from None
-
-
-def names(text: str) -> tuple[str, ...]:
-    """Names joined by commas."""
-    return tuple(part.strip() for part in text.split(",") if part.strip())
 
 
 def layer_spans(text: str, flag: str) -> tuple[LayerSpan, ...]:
@@ -115,7 +102,7 @@ def bench(
     from sharedllm_cli.lab.bench.request import Request, count
 
     request = Request(
-        numbers(lengths, "--lengths"),
+        numbers("--lengths", lengths),
         names(arms),
         shape=shape,
         text=text,

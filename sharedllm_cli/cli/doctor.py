@@ -21,7 +21,7 @@ from sharedllm_cli.cli.options import MODEL, with_settings
 from sharedllm_cli.cli.terminal.console import one_line
 from sharedllm_cli.cli.terminal.tables import show_table, size
 from sharedllm_cli.config import Settings, environment_name
-from sharedllm_cli.errors import SharedLLMError
+from sharedllm_cli.errors import ModelError, SharedLLMError, UsageError
 from sharedllm_cli.home import HOME_VARIABLE, config_file, obstacle
 
 SIGNS = {"ok": ("✓", "ok", "green"), "note": ("·", "--", "cyan"), "problem": ("✗", "!!", "bold red")}
@@ -36,8 +36,6 @@ TORCH_ADVICE = "python -m pip install --force-reinstall 'torch>=2.6'"
 @with_settings(*MODEL.names, "index_dir")
 def doctor(call: Call) -> None:
     """Look at this machine: what is there, what is missing and what to do about it, where each setting comes from."""
-    from sharedllm_cli.cli.doctor import examine
-
     calm_libraries(verbose=call.console.verbose)
     findings = examine(call.settings, call.home, os.environ)
     if call.json:
@@ -223,7 +221,6 @@ def _model(settings: Settings, home: Path) -> Iterator[Finding]:
 
 def _runs(settings: Settings, home: Path) -> Iterator[Finding]:
     """How the model would be loaded here, and whether it has room; nothing where it is not known by name or folder."""
-    from sharedllm_cli.errors import ModelError, UsageError
     from sharedllm_cli.weights.references import describe
 
     try:

@@ -192,8 +192,6 @@ def show(
     ] = None,
 ) -> None:
     """Tell what a base model is, and whether its adapter is trained and on what. Loads no weights."""
-    from sharedllm_cli.cli.models import adapter_facts
-
     facts = base_facts(name or call.settings.model, call.home, offline=call.settings.offline)
     adapter = adapter_facts(call.settings, facts["name"])
     if call.json:
@@ -251,7 +249,6 @@ def base_text(facts: dict[str, Any]) -> list[tuple[str, str]]:
 
 def adapter_text(adapter: AdapterFacts) -> list[tuple[str, str]]:
     """The facts of an adapter for reading."""
-    from sharedllm_cli.cli.models import training_text
     from sharedllm_cli.index.manifest import ENCODING_WORDS, ENCODINGS
 
     if adapter.config is None:
@@ -276,8 +273,6 @@ def adapter_text(adapter: AdapterFacts) -> list[tuple[str, str]]:
 
 def _reading_text(config: AdapterConfig) -> str:
     """What a question reads under this adapter, unless the user says."""
-    from sharedllm_cli.config import Settings
-
     passages = f"{Settings().passage_budget(config.evidence_tokens):,} tokens of passages"
     return f"{passages} and the tree, if it reads one" if config.beside_passages else f"{passages}, no tree beside them"
 

@@ -14,7 +14,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import Field, dataclass, fields
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import typer
 
@@ -24,6 +24,7 @@ from sharedllm_cli.config import DEFAULT_MODEL, Settings, flag
 from sharedllm_cli.errors import UsageError
 from sharedllm_cli.home import home_folder, indexes_folder
 
+Number = TypeVar("Number", int, float)
 DEVICES = ("auto", "cpu", "cuda", "mps")
 
 
@@ -82,6 +83,20 @@ def option(spelled: str, help: str, panel: str | None = None, **more: Any) -> An
 def argument(spelled: str, help: str, **more: Any) -> Any:
     """An argument as its help page spells it (`DOC...`); `more` goes to typer as it is."""
     return typer.Argument(metavar=spelled, help=help, **{"show_default": False} | more)
+
+
+def names(text: str) -> tuple[str, ...]:
+    """Names joined by commas."""
+    return tuple(name.strip() for name in text.split(",") if name.strip())
+
+
+def numbers(flags: str, text: str, kind: type[Number] = int) -> tuple[Number, ...]:
+    """Numbers joined by commas; UsageError for anything else."""
+    try:
+        return tuple(kind(name) for name in names(text))
+    except ValueError:
+        whole = "whole numbers" if kind is int else "numbers"
+        raise UsageError(f"{flags} must be {whole} joined by commas, got {text!r}") from None
 
 
 def _spelled(text: str) -> tuple[list[str], str | None]:

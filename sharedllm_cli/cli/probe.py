@@ -15,10 +15,11 @@ from sharedllm_cli.cli.eval.options import (
     Resume,
     Seed,
     SkipBadLines,
-    names,
+    data_files,
+    measured,
     share,
 )
-from sharedllm_cli.cli.options import option, with_settings
+from sharedllm_cli.cli.options import names, option, with_settings
 from sharedllm_cli.cli.terminal.tables import show_table
 from sharedllm_cli.config import parse_layer_span
 
@@ -73,12 +74,9 @@ def probe(
     from sharedllm_cli.lab.evaluation.probe import Request
     from sharedllm_cli.lab.evaluation.probe import probe as measure
     from sharedllm_cli.lab.evaluation.probe_results import parse_ratio
-    from sharedllm_cli.lab.training.records import DataFile
 
-    if out is not None:
-        call.console.kept = "continue with --resume"
     request = Request(
-        tuple(DataFile(Path(file)) for file in data),
+        data_files(data),
         None if layers is None else tuple(map(parse_layer_span, names(layers))),
         ratios=tuple(map(parse_ratio, names(ratios))),
         at_ratio=parse_ratio(at_ratio),
@@ -93,10 +91,8 @@ def probe(
         resume=resume,
         skip_bad_lines=skip_bad_lines,
     )
-    found = measure(request, call.settings, home=call.home, reporter=call.console)
-    if call.json:
-        call.console.json(found)
-    else:
+    found = measured(call, measure, request)
+    if not call.json:
         _show(call, found)
     if found["interrupted"]:
         call.console.interrupted()

@@ -22,8 +22,8 @@ from sharedllm_cli.errors import UsageError
 from sharedllm_cli.generation.prompt import NOT_IN_DOCUMENT, Prompt
 from sharedllm_cli.generation.refusal import refusal_ids, refuses
 from sharedllm_cli.generation.stream import GeneratedToken
+from sharedllm_cli.lab.evaluation.arm_table import THRESHOLDS, operating_points
 from sharedllm_cli.lab.evaluation.arms import ARMS, DocumentReader
-from sharedllm_cli.lab.evaluation.refusals import THRESHOLDS, operating_points
 from sharedllm_cli.model.adapter import Adapter, model_shape
 from sharedllm_cli.model.adapter_config import AdapterConfig
 from sharedllm_cli.model.shared import SharedModel

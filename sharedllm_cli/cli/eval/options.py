@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
+from sharedllm_cli.cli.call import Call
 from sharedllm_cli.cli.options import option
 from sharedllm_cli.errors import UsageError
+
+if TYPE_CHECKING:
+    from sharedllm_cli.lab.training.records import DataFile
 
 DATA = "Data"
 MODEL_SETTINGS = ("model", "adapter", "device", "quantize", "dtype", "attention", "offline")
@@ -20,7 +25,6 @@ ANSWER_SETTINGS = (
     "max_new_tokens",
     "system",
 )
-KEPT = "continue with --resume"
 
 DataFiles = Annotated[
     list[str],
@@ -66,13 +70,25 @@ Trees = Annotated[
 ]
 
 
-def names(text: str) -> tuple[str, ...]:
-    """Names joined by commas."""
-    return tuple(name.strip() for name in text.split(",") if name.strip())
+def data_files(named: Sequence[str]) -> tuple[DataFile, ...]:
+    """The data files that `--data` or `--text` name."""
+    from sharedllm_cli.lab.training.records import DataFile
+
+    return tuple(DataFile(Path(file)) for file in named)
 
 
-def numbers(flag: str, text: str | None) -> tuple[int, ...]:
-    """Whole numbers joined by commas, (0,) for none; UsageError for what isn't one."""
+def measured(call: Call, measure: Callable[..., dict[str, Any]], request: Any) -> dict[str, Any]:
+    """Measure what is asked, and print it where JSON is wanted; with `request.out` it can be resumed."""
+    if request.out is not None:
+        call.console.kept = "continue with --resume"
+    found = measure(request, call.settings, home=call.home, reporter=call.console)
+    if call.json:
+        call.console.json(found)
+    return found
+
+
+def per_file(flag: str, text: str | None) -> tuple[int, ...]:
+    """Whole numbers, one or one a data file, (0,) for none; UsageError for anything else."""
     if text is None:
         return (0,)
     try:

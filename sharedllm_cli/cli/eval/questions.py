@@ -9,7 +9,6 @@ from sharedllm_cli.cli.call import Call, calm_libraries
 from sharedllm_cli.cli.eval.options import (
     ANSWER_SETTINGS,
     DATA,
-    KEPT,
     MODEL_SETTINGS,
     OUT_HELP,
     Arms,
@@ -23,11 +22,12 @@ from sharedllm_cli.cli.eval.options import (
     Seed,
     SkipBadLines,
     Trees,
-    names,
-    numbers,
+    data_files,
+    measured,
+    per_file,
     share,
 )
-from sharedllm_cli.cli.options import TREE, argument, option, with_settings
+from sharedllm_cli.cli.options import TREE, argument, names, option, with_settings
 from sharedllm_cli.cli.terminal.tables import show_table
 
 _SIDES = "What is compared"
@@ -69,17 +69,15 @@ def qa(
     calm_libraries(verbose=call.console.verbose)
     from sharedllm_cli.lab.evaluation.answers import Request
     from sharedllm_cli.lab.evaluation.answers import answers as measure
-    from sharedllm_cli.lab.training.records import DataFile
 
-    call.console.kept = KEPT
     request = Request(
-        tuple(DataFile(Path(file)) for file in data),
+        data_files(data),
         out,
         arms=names(arms),
         limit=limit,
         seed=seed,
-        joins=numbers("--join", join),
-        lasts=tuple(one or None for one in numbers("--last", last)),
+        joins=per_file("--join", join),
+        lasts=tuple(one or None for one in per_file("--last", last)),
         titles=not no_titles,
         misplaced=misplaced,
         adapter=not no_adapter,
@@ -87,9 +85,8 @@ def qa(
         resume=resume,
         skip_bad_lines=skip_bad_lines,
     )
-    found = measure(request, call.settings, home=call.home, reporter=call.console)
+    found = measured(call, measure, request)
     if call.json:
-        call.console.json(found)
         return
     headings = ("Arm", "Questions", "F1", "EM", "ROUGE-L", "NLL", "First token", "Refused", "Unanswerable refused")
     show_table(call.console, headings, [_arm_row(*of) for of in found["arms"].items()], right="Questions,First token")
@@ -150,25 +147,21 @@ def retrieval(
     calm_libraries(verbose=call.console.verbose)
     from sharedllm_cli.lab.evaluation.leaf_recall import Request
     from sharedllm_cli.lab.evaluation.leaf_recall import retrieval as measure
-    from sharedllm_cli.lab.training.records import DataFile
 
-    if out is not None:
-        call.console.kept = KEPT
     request = Request(
-        tuple(DataFile(Path(file)) for file in data),
+        data_files(data),
         policies=names(policies),
         limit=limit,
         seed=seed,
-        joins=numbers("--join", join),
-        lasts=tuple(one or None for one in numbers("--last", last)),
+        joins=per_file("--join", join),
+        lasts=tuple(one or None for one in per_file("--last", last)),
         titles=not no_titles,
         out=out,
         resume=resume,
         skip_bad_lines=skip_bad_lines,
     )
-    found = measure(request, call.settings, home=call.home, reporter=call.console)
+    found = measured(call, measure, request)
     if call.json:
-        call.console.json(found)
         return
     rows = [
         (name, str(of["n"]), share(of, "recall_at_1"), share(of, "recall_at_8"))

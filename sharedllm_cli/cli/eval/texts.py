@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any
 
 from sharedllm_cli.cli.call import Call, calm_libraries
 from sharedllm_cli.cli.eval.options import (
     ANSWER_SETTINGS,
     DATA,
-    KEPT,
     MODEL_SETTINGS,
     OUT_HELP,
     Arms,
@@ -19,14 +18,12 @@ from sharedllm_cli.cli.eval.options import (
     Resume,
     Seed,
     SkipBadLines,
-    names,
+    data_files,
+    measured,
 )
-from sharedllm_cli.cli.options import TREE, option, with_settings
+from sharedllm_cli.cli.options import TREE, names, numbers, option, with_settings
 from sharedllm_cli.cli.terminal.console import Console, one_line
 from sharedllm_cli.cli.terminal.tables import show_table
-from sharedllm_cli.errors import UsageError
-
-Number = TypeVar("Number", int, float)
 
 TREES_HELP = "Folder of trees, which runs can share; by default"
 _COLOURS = (
@@ -74,12 +71,11 @@ def needle(
     from sharedllm_cli.lab.evaluation.needle import Request
     from sharedllm_cli.lab.evaluation.needle import needle as measure
 
-    call.console.kept = KEPT
     request = Request(
         tuple(Path(file) for file in text),
         out,
-        lengths=_numbers("--lengths", lengths, int),
-        depths=_numbers("--depths", depths, float),
+        lengths=numbers("--lengths", lengths),
+        depths=numbers("--depths", depths, float),
         trials=trials,
         arms=names(arms),
         seed=seed,
@@ -87,21 +83,12 @@ def needle(
         trees=trees,
         resume=resume,
     )
-    found = measure(request, call.settings, home=call.home, reporter=call.console)
+    found = measured(call, measure, request)
     if call.json:
-        call.console.json(found)
         return
     for name, of in found["arms"].items():
         _show_arm(call, name, of, found["lengths"], found["depths"])
     call.console.say(f"{out}: heat maps, predictions, metrics and configuration", style="dim")
-
-
-def _numbers(option: str, text: str, kind: Callable[[str], Number]) -> tuple[Number, ...]:
-    try:
-        return tuple(kind(name) for name in names(text))
-    except ValueError:
-        whole = "whole numbers" if kind is int else "numbers"
-        raise UsageError(f"{option} must be {whole} joined by commas, got {text!r}") from None
 
 
 def _show_arm(call: Call, name: str, of: dict[str, Any], lengths: list[int], depths: list[float]) -> None:
@@ -220,13 +207,10 @@ def ppl(
     from sharedllm_cli.lab.evaluation.perplexity import Request
     from sharedllm_cli.lab.evaluation.perplexity import perplexity as measure
     from sharedllm_cli.lab.evaluation.perplexity_stretches import Sizes
-    from sharedllm_cli.lab.training.records import DataFile
 
-    if out is not None:
-        call.console.kept = KEPT
     request = Request(
-        tuple(DataFile(Path(file)) for file in text),
-        lengths=_numbers("--lengths", lengths, int),
+        data_files(text),
+        lengths=numbers("--lengths", lengths),
         arms=names(arms),
         ends=ends,
         sizes=Sizes(recent, scored),
@@ -239,9 +223,8 @@ def ppl(
         resume=resume,
         skip_bad_lines=skip_bad_lines,
     )
-    found = measure(request, call.settings, home=call.home, reporter=call.console)
+    found = measured(call, measure, request)
     if call.json:
-        call.console.json(found)
         return
     _show(call, found, request.arms)
     if out is not None:

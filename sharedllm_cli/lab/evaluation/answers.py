@@ -11,23 +11,20 @@ from typing import Any
 
 from sharedllm_cli.config import Settings
 from sharedllm_cli.documents.chunking import plain_ids
-from sharedllm_cli.errors import UsageError
 from sharedllm_cli.index.store import IndexStore
 from sharedllm_cli.lab.evaluation.arm_table import ArmTable, difference
-from sharedllm_cli.lab.evaluation.arms import ARMS, Arm, DocumentReader, check_names, measurable
+from sharedllm_cli.lab.evaluation.arms import ARMS, Arm, DocumentReader, measurable
 from sharedllm_cli.lab.evaluation.provenance import data_facts, model_facts, program_facts, reading_facts
 from sharedllm_cli.lab.evaluation.questions import (
     Asked,
     JoinedDocument,
-    Joining,
+    Questions,
     Selection,
     opened,
-    read_joined,
     select,
     with_misplaced,
 )
-from sharedllm_cli.lab.evaluation.runner import Run
-from sharedllm_cli.lab.training.records import DataFile
+from sharedllm_cli.lab.evaluation.runner import Run, check_named
 from sharedllm_cli.model.adapter_config import UNTRAINED
 from sharedllm_cli.model.shared import SharedModel, load_shared
 from sharedllm_cli.progress import Reporter
@@ -36,27 +33,19 @@ INDEXES = "indexes"
 
 
 @dataclass(frozen=True)
-class Request:
+class Request(Questions):
     """Which arms answer what, and where to. `trees`: where trees are kept, else in a folder of `out`."""
 
-    data: tuple[DataFile, ...]
     out: Path
     arms: tuple[str, ...] = tuple(ARMS)
-    limit: int = 200
-    seed: int = 0
-    joins: tuple[int, ...] = (1,)
-    lasts: tuple[int | None, ...] = (None,)
-    titles: bool = True
     misplaced: int = 0
     adapter: bool = True
     trees: Path | None = None
     resume: bool = False
-    skip_bad_lines: bool = False
 
     def __post_init__(self) -> None:
-        if not self.data:
-            raise UsageError("there is nothing to ask", hint="give one or more files with --data")
-        check_names(self.arms)
+        super().__post_init__()
+        check_named("arm", "--arms", self.arms, ARMS)
 
 
 def answers(request: Request, settings: Settings, *, home: Path, reporter: Reporter) -> dict[str, Any]:
@@ -67,8 +56,7 @@ def answers(request: Request, settings: Settings, *, home: Path, reporter: Repor
     """
     if not request.adapter:
         settings = replace(settings, adapter=UNTRAINED)
-    joining = Joining.of(len(request.data), request.joins, request.lasts, titles=request.titles)
-    documents = read_joined(request.data, joining, skip_bad_lines=request.skip_bad_lines, reporter=reporter)
+    documents = request.documents(reporter)
     selection = select(documents, limit=request.limit, seed=request.seed)
     selection = with_misplaced(selection, request.misplaced, seed=request.seed)
     shared = load_shared(settings, home, reporter)
@@ -77,11 +65,7 @@ def answers(request: Request, settings: Settings, *, home: Path, reporter: Repor
         "command": "eval qa",
         "arms": list(request.arms),
         "data": data_facts(
-            request.data,
-            joining,
-            limit=request.limit,
-            seed=request.seed,
-            misplaced=request.misplaced,
+            request.data, request.joining, limit=request.limit, seed=request.seed, misplaced=request.misplaced
         ),
         "model": model_facts(shared, settings),
         "settings": reading_facts(shared, settings),

@@ -5,11 +5,12 @@ Made of the lines of predictions alone, so that runs can be compared long after 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from sharedllm_cli.generation.prompt import NOT_IN_DOCUMENT
+from sharedllm_cli.generation.refusal import refuses
 from sharedllm_cli.lab.evaluation import metrics
-from sharedllm_cli.lab.evaluation.refusals import operating_points
 from sharedllm_cli.lab.evaluation.runner import interval_json
 
 METRICS = ("f1", "em", "holds", "rouge_l", "answer_nll")
@@ -51,8 +52,7 @@ class ArmTable:
 
     def _refused(self, *, answerable: bool) -> float | None:
         """The share of answers that are the fixed sentence."""
-        said = [float(metrics.refused(line["answer"])) for line in self._given if line["answerable"] is answerable]
-        return sum(said) / len(said) if said else None
+        return _mean([metrics.refused(line["answer"]) for line in self._given if line["answerable"] is answerable])
 
 
 def _scores(line: dict[str, Any]) -> dict[str, Any]:
@@ -75,3 +75,30 @@ def difference(one: ArmTable, other: ArmTable, seed: int) -> dict[str, Any]:
         (values, weights), (others, _) = one.values(metric, keys), other.values(metric, keys)
         found[metric] = interval_json(metrics.difference(values, others, weights, seed=seed))
     return found
+
+
+THRESHOLDS = (0.001, 0.003, 0.01, 0.03, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.7)
+
+
+def operating_points(lines: Sequence[Mapping[str, Any]]) -> list[dict[str, float | None]]:
+    """For each threshold: the shares of answerable and of unanswerable questions refused, and the F1 of the answerable.
+
+    How a threshold is chosen; on training data, since one chosen on the questions that it is measured by says nothing.
+    `lines` are predictions with their `refusal_nll` and what is answered `otherwise`, below the threshold.
+    """
+    return [{"refuse_from": threshold, **_point(lines, threshold)} for threshold in THRESHOLDS]
+
+
+def _point(lines: Sequence[Mapping[str, Any]], threshold: float) -> dict[str, float | None]:
+    refused: dict[bool, list[bool]] = {True: [], False: []}
+    scores = []
+    for line in lines:
+        answer = NOT_IN_DOCUMENT if refuses(line["refusal_nll"], threshold) else line["otherwise"]
+        refused[line["answerable"]].append(metrics.refused(answer))
+        if line["answerable"]:
+            scores.append(metrics.f1(answer, line["answers"]))
+    return {"refused": _mean(refused[True]), "unanswerable_refused": _mean(refused[False]), "f1": _mean(scores)}
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    return sum(values) / len(values) if values else None

@@ -20,9 +20,9 @@ from sharedllm_cli.answering.routing import Route
 from sharedllm_cli.answering.wording import NO_WORDING
 from sharedllm_cli.config import Settings
 from sharedllm_cli.errors import UsageError
+from sharedllm_cli.generation.decoding import SuppressedSequence
 from sharedllm_cli.generation.prompt import NOT_IN_DOCUMENT, PassageText, Prompt
 from sharedllm_cli.generation.refusal import says_not_found
-from sharedllm_cli.generation.sampling import SuppressedSequence
 from sharedllm_cli.index.nodes import StoredNodes
 from sharedllm_cli.index.store import IndexStore
 from sharedllm_cli.lab.evaluation.scoring import DocumentScorer
@@ -288,15 +288,6 @@ ARMS: Mapping[str, Arm] = MappingProxyType(
     }
 )
 """Every arm by its name on the command line."""
-
-
-def check_names(names: Sequence[str]) -> None:
-    """Raises UsageError where no arm is named, one twice, or one that there isn't."""
-    if not names or len(set(names)) < len(names):
-        raise UsageError("--arms names no arm, or one twice")
-    for name in names:
-        if name not in ARMS:
-            raise UsageError(f"unknown arm {name!r}", hint=f"choose among {', '.join(ARMS)}")
 
 
 def measurable(

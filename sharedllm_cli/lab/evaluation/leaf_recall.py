@@ -16,21 +16,18 @@ from typing import Any
 import numpy as np
 
 from sharedllm_cli.config import POLICIES, Settings
-from sharedllm_cli.errors import UsageError
 from sharedllm_cli.lab.evaluation.metrics import difference, estimate
 from sharedllm_cli.lab.evaluation.provenance import data_facts, model_facts, program_facts
 from sharedllm_cli.lab.evaluation.questions import (
     Asked,
     JoinedDocument,
-    Joining,
+    Questions,
     Selection,
     opened,
-    read_joined,
     select,
 )
-from sharedllm_cli.lab.evaluation.runner import Run
+from sharedllm_cli.lab.evaluation.runner import Run, check_named
 from sharedllm_cli.lab.evaluation.scoring import DocumentScorer
-from sharedllm_cli.lab.training.records import DataFile
 from sharedllm_cli.model.shared import SharedModel, load_shared
 from sharedllm_cli.progress import Reporter
 from sharedllm_cli.reading.library import OpenDocument
@@ -39,28 +36,16 @@ RECALL_AT = (1, 8)
 
 
 @dataclass(frozen=True)
-class Request:
+class Request(Questions):
     """Which policies are asked what. Without `out` nothing is written."""
 
-    data: tuple[DataFile, ...]
     policies: tuple[str, ...] = ("hybrid", "bm25")
-    limit: int = 200
-    seed: int = 0
-    joins: tuple[int, ...] = (1,)
-    lasts: tuple[int | None, ...] = (None,)
-    titles: bool = True
     out: Path | None = None
     resume: bool = False
-    skip_bad_lines: bool = False
 
     def __post_init__(self) -> None:
-        if not self.data:
-            raise UsageError("there is nothing to ask", hint="give one or more files with --data")
-        if not self.policies or len(set(self.policies)) < len(self.policies):
-            raise UsageError("--policies names no policy, or one twice")
-        for name in self.policies:
-            if name not in POLICIES:
-                raise UsageError(f"unknown policy {name!r}", hint=f"choose among {', '.join(POLICIES)}")
+        super().__post_init__()
+        check_named("policy", "--policies", self.policies, POLICIES)
 
 
 def retrieval(request: Request, settings: Settings, *, home: Path, reporter: Reporter) -> dict[str, Any]:
@@ -69,8 +54,7 @@ def retrieval(request: Request, settings: Settings, *, home: Path, reporter: Rep
     Raises DocumentError for data that can't be read or hold no question whose answer's place is known, UsageError for
     an invalid request, ModelError for a base model that can't be had.
     """
-    joining = Joining.of(len(request.data), request.joins, request.lasts, titles=request.titles)
-    documents = read_joined(request.data, joining, skip_bad_lines=request.skip_bad_lines, reporter=reporter)
+    documents = request.documents(reporter)
     selection = select(
         documents,
         limit=request.limit,
@@ -81,7 +65,7 @@ def retrieval(request: Request, settings: Settings, *, home: Path, reporter: Rep
     config = {
         "command": "eval retrieval",
         "policies": list(request.policies),
-        "data": data_facts(request.data, joining, limit=request.limit, seed=request.seed),
+        "data": data_facts(request.data, request.joining, limit=request.limit, seed=request.seed),
         "model": model_facts(shared, settings),
         **program_facts(),
     }

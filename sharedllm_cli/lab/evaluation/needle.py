@@ -20,12 +20,12 @@ from sharedllm_cli.errors import UsageError
 from sharedllm_cli.index.store import IndexStore
 from sharedllm_cli.lab import plots
 from sharedllm_cli.lab.evaluation.answers import INDEXES
-from sharedllm_cli.lab.evaluation.arms import Arm, DocumentReader, check_names, measurable
+from sharedllm_cli.lab.evaluation.arms import ARMS, Arm, DocumentReader, measurable
 from sharedllm_cli.lab.evaluation.metrics import proportion, refused
 from sharedllm_cli.lab.evaluation.needle_texts import KINDS, Fact, Haystack, Stretch, draw_fact, most_tokens, read_text
 from sharedllm_cli.lab.evaluation.provenance import data_facts, model_facts, program_facts, reading_facts
 from sharedllm_cli.lab.evaluation.questions import JoinedDocument, opened
-from sharedllm_cli.lab.evaluation.runner import Run
+from sharedllm_cli.lab.evaluation.runner import Run, check_named
 from sharedllm_cli.lab.training.records import DataFile
 from sharedllm_cli.model.adapter_config import UNTRAINED
 from sharedllm_cli.model.shared import SharedModel, load_shared
@@ -66,7 +66,7 @@ class Request:
             raise UsageError("--depths are percent of the document, 0 to 100")
         if self.trials < 1:
             raise UsageError(f"--trials must be at least 1, got {self.trials}")
-        check_names(self.arms)
+        check_named("arm", "--arms", self.arms, ARMS)
 
 
 @dataclass(frozen=True)

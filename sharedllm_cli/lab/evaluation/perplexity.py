@@ -35,7 +35,7 @@ from sharedllm_cli.lab.evaluation.perplexity_stretches import (
     tokenized,
 )
 from sharedllm_cli.lab.evaluation.provenance import data_facts, model_facts, program_facts
-from sharedllm_cli.lab.evaluation.runner import Run, interval_json
+from sharedllm_cli.lab.evaluation.runner import Run, check_named, interval_json
 from sharedllm_cli.lab.training.records import DataFile
 from sharedllm_cli.model.adapter_config import UNTRAINED
 from sharedllm_cli.model.cross_attention import TreeContext
@@ -157,15 +157,6 @@ ARMS: Mapping[str, Arm] = MappingProxyType(
 """Every arm by its name on the command line."""
 
 
-def check_names(names: Sequence[str]) -> None:
-    """Raises UsageError where no arm is named, one twice, or one that there isn't."""
-    if not names or len(set(names)) < len(names):
-        raise UsageError("--arms names no arm, or one twice")
-    for name in names:
-        if name not in ARMS:
-            raise UsageError(f"unknown arm {name!r}", hint=f"choose among {', '.join(ARMS)}")
-
-
 def left_out(
     names: Sequence[str], stretches: Sequence[Stretch], books: Sequence[Book], shared: SharedModel, sizes: Sizes
 ) -> dict[tuple[int, str], str]:
@@ -224,7 +215,7 @@ class Request:
     def __post_init__(self) -> None:
         if not self.texts:
             raise UsageError("there is nothing to read", hint="give one or more files with --text")
-        check_names(self.arms)
+        check_named("arm", "--arms", self.arms, ARMS)
         if not self.lengths or len(set(self.lengths)) < len(self.lengths):
             raise UsageError("--lengths names no length, or one twice")
         if min(self.sizes.recent, self.sizes.scored, self.ends) < 1:

@@ -7,7 +7,7 @@ user with one long document would. Knows no model; of the tokenizer only that do
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -111,6 +111,36 @@ class Joining:
     def facts(self) -> dict[str, int | bool | None]:
         """As a run's configuration records it; `titles` only where a question names none, as in the first runs."""
         return {"join": self.join, "last": self.last} | ({} if self.titles else {"titles": False})
+
+
+@dataclass(frozen=True)
+class Questions:
+    """Whose questions are asked: `limit` of them, drawn from data files whose documents are joined as `Joining` says.
+
+    `joins` and `lasts`: one for all files, or one for each.
+    """
+
+    data: tuple[DataFile, ...]
+    _: KW_ONLY
+    limit: int = 200
+    seed: int = 0
+    joins: tuple[int, ...] = (1,)
+    lasts: tuple[int | None, ...] = (None,)
+    titles: bool = True
+    skip_bad_lines: bool = False
+
+    def __post_init__(self) -> None:
+        if not self.data:
+            raise UsageError("there is nothing to ask", hint="give one or more files with --data")
+
+    @property
+    def joining(self) -> tuple[Joining, ...]:
+        """How each file's documents are joined; UsageError for other than one number a file."""
+        return Joining.of(len(self.data), self.joins, self.lasts, titles=self.titles)
+
+    def documents(self, reporter: Reporter) -> tuple[JoinedDocument, ...]:
+        """The documents as they are asked; see `read_joined`."""
+        return read_joined(self.data, self.joining, skip_bad_lines=self.skip_bad_lines, reporter=reporter)
 
 
 def read_joined(

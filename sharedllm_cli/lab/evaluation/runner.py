@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -70,6 +70,15 @@ class Run:
         if self.folder is not None:
             with durable.writing(self.folder, _ELSEWHERE):
                 durable.replace_bytes(self.folder / METRICS, _spelled(metrics))
+
+
+def check_named(noun: str, flag: str, names: Sequence[str], known: Collection[str]) -> None:
+    """Raises UsageError where a flag names none of these (arms, policies), one twice, or one that there isn't."""
+    if not names or len(set(names)) < len(names):
+        raise UsageError(f"{flag} names no {noun}, or one twice")
+    for name in names:
+        if name not in known:
+            raise UsageError(f"unknown {noun} {name!r}", hint=f"choose among {', '.join(known)}")
 
 
 def interval_json(estimate: Any) -> dict[str, Any] | None:
