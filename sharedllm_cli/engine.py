@@ -36,7 +36,7 @@ from sharedllm_cli.weights.speeds import remember_speed
 
 if TYPE_CHECKING:
     from sharedllm_cli.planning import PlanRow
-    from sharedllm_cli.reading.found import Search
+    from sharedllm_cli.reading.searching import Search
 
 __all__ = ["Engine", "IndexOutcome", "Library", "OpenDocument"]
 

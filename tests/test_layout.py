@@ -27,7 +27,7 @@ FLOORS: tuple[frozenset[str], ...] = (
     frozenset({"generation", "index"}),
     frozenset({"planning", "reading"}),
     frozenset({"answering"}),
-    frozenset({"engine", "lab/plots", "searching"}),
+    frozenset({"engine", "lab/plots"}),
     frozenset({"lab/training"}),
     frozenset({"lab/evaluation"}),
     frozenset({"lab/bench"}),

@@ -75,11 +75,11 @@ def search(
         raise UsageError("--files and --json exclude each other")
     wanted = page_range(pages)
     announce_stdin(call, documents)
-    from sharedllm_cli.reading.found import Search
+    from sharedllm_cli.reading.searching import Search
 
     asked = Search(query, limit, min_score)
     if policy == WORDS:
-        from sharedllm_cli.searching import WordSearcher
+        from sharedllm_cli.reading.searching import WordSearcher
 
         refuse_unwritable(call)
         probe = probe_first(call, documents, reindex=reindex)

@@ -1,23 +1,38 @@
 """The best passages for a query, without an answer: by the scores of leaves, whatever policy gave them.
 
-Knows opened documents and numbers; no model.
+A search by words opens the documents, too, without loading the model (`WordSearcher`). The index is the one that `ask`
+uses. Of the model only the tokenizer is read, and only for a document that is new.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
 from time import perf_counter
+from typing import Any
 
 import numpy as np
 
 from sharedllm_cli.answer import SearchResult, Source
+from sharedllm_cli.config import Settings
+from sharedllm_cli.documents.pages import PageRange
+from sharedllm_cli.documents.readers import Probe
 from sharedllm_cli.errors import UsageError
-from sharedllm_cli.reading.library import Library, OpenDocument
-from sharedllm_cli.reading.sources import TokenRanges, sources, token_text
+from sharedllm_cli.home import indexes_folder
+from sharedllm_cli.index.store import IndexStore
+from sharedllm_cli.model.adapter_config import tree_config
+from sharedllm_cli.progress import RememberingReporter, Reporter
+from sharedllm_cli.reading.library import Library, OpenDocument, Shelf, named_in, part_first
+from sharedllm_cli.reading.sources import TokenRanges, allowed_tokens, sources, token_text
+from sharedllm_cli.retrieval import bm25
 from sharedllm_cli.retrieval.bm25 import LexicalScores
 from sharedllm_cli.retrieval.passages import rank, select
 from sharedllm_cli.retrieval.terms import words
+from sharedllm_cli.weights.references import Located, locate
+from sharedllm_cli.weights.tokenizer_files import read_tokenizer
+from sharedllm_cli.weights.weight_files import file_hash
 
 BY_WORDS_ALONE = "bm25"
 TOKENS_EACH = 192
@@ -89,3 +104,53 @@ def found_passages(
         if passage.score > least and (min_score is None or round(passage.score, 4) >= min_score)  # as it is shown
     ]
     return sources(documents, passages, read=False, limit=limit)
+
+
+Pages = PageRange | str | tuple[int, int] | None
+
+
+class WordSearcher:
+    """Opens documents and searches them by words. Loads no torch; fetches the model's files if they are not here."""
+
+    def __init__(self, settings: Settings, *, home: Path, reporter: Reporter) -> None:
+        self.settings = settings
+        self.home = home
+        self.reporter = RememberingReporter(reporter)
+        root = indexes_folder(home) if settings.index_dir is None else Path(settings.index_dir).expanduser()
+        self.store = IndexStore(root, self.reporter)
+
+    @cached_property
+    def _located(self) -> Located:
+        return locate(self.settings.model, home=self.home, offline=self.settings.offline, reporter=self.reporter)
+
+    @cached_property
+    def _tokenizer(self) -> Any:
+        return read_tokenizer(self._located.folder)[0]
+
+    def open(self, arguments: Sequence[str], *, reindex: bool = False, probe: Probe | None = None) -> Library:
+        """Open documents as `Engine.open` does; those that can't be read are among the library's failures."""
+        shelf = Shelf(
+            self.store,
+            lambda: self._tokenizer,
+            file_hash(self._located.folder / "tokenizer.json"),
+            tree_config(self.settings, self._located.name),
+            self.reporter,
+            password=self.settings.password,
+            probe=probe,
+        )
+        library = shelf.open(arguments, reindex=reindex)
+        library.warnings = list(self.reporter.warnings)
+        return library
+
+    def search(self, library: Library, asked: Search, *, pages: Pages = None) -> SearchResult:
+        """The best passages by BM25; UsageError for pages that no document has."""
+        started = perf_counter()
+        documents = library.documents
+        allowed, remarks = allowed_tokens(documents, pages)
+        part = named_in(asked.query, documents)
+        query = asked.query if part is None else part.question
+        lexical = bm25.scores(query, [opened.leaves.lexical for opened in documents])
+        scores = list(lexical.values)
+        if part is not None:
+            scores = part_first(scores, documents, part.spans)
+        return asked.result(library, scores, lexical, policy="bm25", allowed=allowed, remarks=remarks, started=started)
