@@ -22,7 +22,7 @@ from sharedllm_cli.documents.chunking import tokenize
 from sharedllm_cli.documents.readers import Probe
 from sharedllm_cli.documents.sources import expand, told
 from sharedllm_cli.errors import DocumentError, ResourceError, SharedLLMError
-from sharedllm_cli.generation.rerank import LONGEST
+from sharedllm_cli.generation.decoding import LONGEST
 from sharedllm_cli.index.encoding import ACCELERATOR_BATCH_TOKENS, CPU_BATCH_TOKENS
 from sharedllm_cli.index.layout import LowerShape, predicted_bytes
 from sharedllm_cli.index.manifest import LeavesKey, TreesKey, text_hash

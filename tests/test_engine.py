@@ -19,8 +19,8 @@ from sharedllm_cli.config import InjectionConfig, Settings, TreeConfig
 from sharedllm_cli.documents import readers
 from sharedllm_cli.engine import Engine
 from sharedllm_cli.errors import DocumentError, StoredIndexError, UsageError
+from sharedllm_cli.generation.decoding import Drawn, Sampler
 from sharedllm_cli.generation.prompt import NOT_IN_DOCUMENT, Turn
-from sharedllm_cli.generation.sampling import Drawn, Sampler
 from sharedllm_cli.model.adapter import Adapter
 from sharedllm_cli.model.lower import LowerModel
 from sharedllm_cli.progress import Silent

@@ -17,10 +17,9 @@ from torch import Tensor
 
 from sharedllm_cli.answering.question import Question
 from sharedllm_cli.generation import prompt as prompts
+from sharedllm_cli.generation.decoding import Sampler, SuppressedSequence, reranked_tokens
 from sharedllm_cli.generation.prompt import PassageText, Prompt
 from sharedllm_cli.generation.refusal import as_model_says, refusal_ids, refuses
-from sharedllm_cli.generation.rerank import reranked_tokens
-from sharedllm_cli.generation.sampling import Sampler, SuppressedSequence
 from sharedllm_cli.generation.stream import Finish, GeneratedToken, answer_pieces, decode_stream, stop_ids
 from sharedllm_cli.memory import is_out_of_memory, release
 from sharedllm_cli.model.adapter import AdapterDisabled

@@ -4,7 +4,7 @@ Greedy decoding gives the refusal only where its first word is the likeliest one
 but no single answer likelier word by word, guesses; and it refuses where no answer begins with a likelier word, though
 all answers together are likelier. A threshold that was chosen on questions with known answers decides instead, before
 anything is decoded (docs/evaluation.md); below it, what is decoded is the likeliest of all else
-(`sampling.SuppressedSequence`). Knows no model.
+(`decoding.SuppressedSequence`). Knows no model.
 """
 
 from __future__ import annotations

@@ -12,11 +12,12 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Literal
 
 from sharedllm_cli.errors import UsageError
-from sharedllm_cli.generation.sampling import Sampler
 
 if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedTokenizerBase
+
+    from sharedllm_cli.generation.decoding import Sampler
 
 _BYTE = re.compile("<0x[0-9A-F]{2}>")
 _REPLACEMENT = "\ufffd"

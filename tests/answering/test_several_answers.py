@@ -17,11 +17,10 @@ from sharedllm_cli.answering import reader as reader_module
 from sharedllm_cli.config import InjectionConfig, Settings, TreeConfig
 from sharedllm_cli.engine import Engine
 from sharedllm_cli.errors import ModelError, UsageError
-from sharedllm_cli.generation import rerank as generation_module
+from sharedllm_cli.generation import decoding as generation_module
+from sharedllm_cli.generation.decoding import FinishedBeam, SuppressedSequence
 from sharedllm_cli.generation.grounding import Nearness
 from sharedllm_cli.generation.prompt import NOT_IN_DOCUMENT
-from sharedllm_cli.generation.rerank import FinishedBeam
-from sharedllm_cli.generation.sampling import SuppressedSequence
 from sharedllm_cli.generation.stream import GeneratedToken
 from sharedllm_cli.lab.evaluation.arms import ARMS, DocumentReader
 from sharedllm_cli.model.adapter import Adapter, model_shape

@@ -10,8 +10,7 @@ import torch
 from torch import Tensor
 
 from sharedllm_cli.errors import SharedLLMError
-from sharedllm_cli.generation.rerank import FinishedBeam, beam_search
-from sharedllm_cli.generation.sampling import SuppressedSequence
+from sharedllm_cli.generation.decoding import FinishedBeam, SuppressedSequence, beam_search
 
 STOP = 0
 VOCABULARY = 5

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from sharedllm_cli.generation.decoding import NATS, pick
 from sharedllm_cli.generation.grounding import WINDOW, Nearness
-from sharedllm_cli.generation.rerank import NATS, pick
 
 FEES = "In Ireland a private school typically costs 5,000 euros a year. In Spain the state pays all fees."
 PUPILS = "Of Filipino primary schools 7.5% are private; of the secondary schools in Malta 11.1% are."

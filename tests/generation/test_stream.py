@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sharedllm_cli.errors import SharedLLMError, UsageError
-from sharedllm_cli.generation.sampling import Sampler, SuppressedSequence
+from sharedllm_cli.generation.decoding import Sampler, SuppressedSequence
 from sharedllm_cli.generation.stream import (
     GeneratedToken,
     LoopDetector,

@@ -16,7 +16,7 @@ from torch._subclasses.fake_tensor import DataDependentOutputException
 from transformers import AutoModelForCausalLM
 
 from sharedllm_cli.config import InjectionConfig
-from sharedllm_cli.generation.sampling import Sampler, SuppressedSequence
+from sharedllm_cli.generation.decoding import Sampler, SuppressedSequence
 from sharedllm_cli.model import recorded
 from sharedllm_cli.model.adapter import Adapter
 from sharedllm_cli.model.cache import GrowingLayer
