@@ -29,7 +29,7 @@ from sharedllm_cli.index.store import IndexStore
 from sharedllm_cli.model.shared import SharedModel, load_shared, model_use
 from sharedllm_cli.progress import RememberingReporter, Reporter
 from sharedllm_cli.reading.library import Library, OpenDocument, Shelf
-from sharedllm_cli.reading.scoring import LeafMeaning, leaf_states, score_documents
+from sharedllm_cli.reading.scoring import LeafMeaning, leaf_states
 from sharedllm_cli.reading.sources import allowed_tokens
 from sharedllm_cli.reading.trees import Trees
 from sharedllm_cli.weights.speeds import remember_speed
@@ -184,24 +184,9 @@ class Engine:
         started = perf_counter()
         documents, policy = library.documents, self.settings.policy
         allowed, remarks = allowed_tokens(documents, pages)
-        scored = score_documents(
-            asked.query,
-            documents,
-            self.shared.base,
-            self.shared.lower,
-            policy,
-            nodes=lambda: self.trees.vectors(documents),
-            stored_states=self.trees.states(documents) if policy == "late" else [None] * len(documents),
-            cosines=None if self.meaning is None else self.meaning.cosines,
-        )
+        scored = self.trees.score(asked.query, documents, policy, self.meaning)
         return asked.result(
-            library,
-            scored.leaves,
-            scored.lexical,
-            policy=policy,
-            allowed=allowed,
-            remarks=remarks,
-            started=started,
+            library, scored.leaves, scored.lexical, policy=policy, allowed=allowed, remarks=remarks, started=started
         )
 
     # -- a question -------------------------------------------------------------------------------------------------

@@ -31,7 +31,7 @@ from sharedllm_cli.model.shared import SharedModel, model_use
 from sharedllm_cli.progress import RememberingReporter
 from sharedllm_cli.reading.evidence import Evidence, EvidenceSelector, tokens_read
 from sharedllm_cli.reading.library import Library
-from sharedllm_cli.reading.scoring import LeafMeaning, Scored, score_documents
+from sharedllm_cli.reading.scoring import LeafMeaning, Scored
 from sharedllm_cli.reading.sources import answering_first, checked, supporting_first
 from sharedllm_cli.reading.trees import TreeReading, Trees
 from sharedllm_cli.retrieval.listings import asks_for_a_list_of_contents
@@ -188,17 +188,8 @@ class Pipeline:
         return Retrieved(query, route(question, evidence, overview=overview), selector, evidence, tree, search_s)
 
     def _score_documents(self, query: str) -> Scored:
-        documents, policy = self._documents, self.question.policy
-        scored = score_documents(
-            query,
-            documents,
-            self._shared.base,
-            self._shared.lower,
-            policy,
-            nodes=lambda: self._trees.vectors(documents),
-            stored_states=self._trees.states(documents) if policy == "late" else [None] * len(documents),
-            cosines=None if self._meaning is None else self._meaning.cosines,
-        )
+        policy = self.question.policy
+        scored = self._trees.score(query, self._documents, policy, self._meaning)
         missing = f"{policy}, without meaning (sharedllm models pull {ENCODER.name})"
         plain = missing if policy == "hybrid" and self._meaning is None else policy
         self._reporter.detail("the search", f"{policy}, with meaning" if scored.by_meaning else plain)

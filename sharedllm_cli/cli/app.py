@@ -16,13 +16,12 @@ from typer.exceptions import TyperException
 from typer.main import get_command
 
 from sharedllm_cli import __version__
-from sharedllm_cli.cli.call import broken_pipe, translate
+from sharedllm_cli.cli.call import INTERRUPTED, broken_pipe, translate
 from sharedllm_cli.cli.help import ADVANCED, Command, Group
 from sharedllm_cli.cli.terminal.console import Console, make_console
 from sharedllm_cli.errors import SharedLLMError, UsageError
 
 NAME = "sharedllm"
-INTERRUPTED = 130
 HELP_NAMES = ["-h", "--help"]
 
 COMMANDS = {

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from sharedllm_cli.engine import Engine
     from sharedllm_cli.progress import Reporter
 
+INTERRUPTED = 128 + 2
+"""What a shell reports for a program that Ctrl-C ended (128 + SIGINT)."""
 PIPE_CLOSED = 128 + 13
 """What a shell reports for a program whose reader went away (128 + SIGPIPE)."""
 MEMORY_HINT = "close other programs, choose a smaller --model, or try --quantize 4bit"

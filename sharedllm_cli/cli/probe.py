@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
-from sharedllm_cli.cli.call import Call, calm_libraries
+from sharedllm_cli.cli.call import INTERRUPTED, Call, calm_libraries
 from sharedllm_cli.cli.eval.options import (
     DATA,
     DataFiles,
@@ -23,7 +23,6 @@ from sharedllm_cli.cli.options import names, option, with_settings
 from sharedllm_cli.cli.terminal.tables import show_table
 from sharedllm_cli.config import parse_layer_span
 
-INTERRUPTED = 130
 PROBED = "What is probed"
 
 Layers = Annotated[

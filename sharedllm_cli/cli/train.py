@@ -7,7 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from sharedllm_cli.cli.call import Call, calm_libraries
+from sharedllm_cli.cli.call import INTERRUPTED, Call, calm_libraries
 from sharedllm_cli.cli.options import option, with_settings
 from sharedllm_cli.cli.terminal.tables import duration
 from sharedllm_cli.errors import UsageError
@@ -19,23 +19,9 @@ if TYPE_CHECKING:
 DATA, COURSE, TREE = "Data", "Course", "Reading the tree"
 
 
-INTERRUPTED = 130
-
-
 @with_settings(
-    "model",
-    "device",
-    "dtype",
-    "quantize",
-    "offline",
-    "policy",
-    "preset",
-    "lower_layers",
-    "chunk_tokens",
-    "tree_height",
-    "ratios",
-    "encoding",
-    "injection",
+    *("model", "device", "dtype", "quantize", "offline", "policy", "preset", "lower_layers", "chunk_tokens"),
+    *("tree_height", "ratios", "encoding", "injection"),
     without=("paper-cosine",),
     advanced=(
         *("passage_tokens", "batch_tokens", "gradient_checkpointing", "tree_share", "tree_only_share", "text_share"),

@@ -20,7 +20,7 @@ from sharedllm_cli.model.cross_attention import TreeContext
 from sharedllm_cli.model.shared import SharedModel
 from sharedllm_cli.progress import Reporter
 from sharedllm_cli.reading.library import OpenDocument
-from sharedllm_cli.reading.scoring import Scored
+from sharedllm_cli.reading.scoring import LeafMeaning, Scored, score_documents
 from sharedllm_cli.reading.sources import TokenRanges
 
 if TYPE_CHECKING:
@@ -103,6 +103,19 @@ class Trees:
                 if states is not None:
                     self._states[key] = states
         return [self._states.get(key) for key in keys]
+
+    def score(self, query: str, documents: Sequence[OpenDocument], policy: str, meaning: LeafMeaning | None) -> Scored:
+        """The scores of documents' leaves, from what is stored of them as far as a policy uses it."""
+        return score_documents(
+            query,
+            documents,
+            self._shared.base,
+            self._shared.lower,
+            policy,
+            nodes=lambda: self.vectors(documents),
+            stored_states=self.states(documents) if policy == "late" else [None] * len(documents),
+            cosines=None if meaning is None else meaning.cosines,
+        )
 
     def find(self, opened: OpenDocument) -> StoredNodes | None:
         """The stored trees, None where there are none; StoredIndexError where they are damaged."""

@@ -10,7 +10,7 @@ from typing import Any
 from fake_engine import make_answer
 
 from sharedllm_cli.answer import AnswerSentence, NotRead
-from sharedllm_cli.cli.app import INTERRUPTED
+from sharedllm_cli.cli.call import INTERRUPTED
 from sharedllm_cli.cli.reference import ANSWER, EXIT_CODES, reference
 from sharedllm_cli.config import Settings, environment_name, flag
 from sharedllm_cli.errors import SharedLLMError

@@ -16,15 +16,7 @@ if TYPE_CHECKING:
 DATA = "Data"
 MODEL_SETTINGS = ("model", "adapter", "device", "quantize", "dtype", "attention", "offline")
 """What every measurement of a model takes; `--cuda-graphs` is for answers alone."""
-ANSWER_SETTINGS = (
-    "policy",
-    "evidence_tokens",
-    "tree",
-    "refuse_from",
-    "candidates",
-    "max_new_tokens",
-    "system",
-)
+ANSWER_SETTINGS = ("policy", "evidence_tokens", "tree", "refuse_from", "candidates", "max_new_tokens", "system")
 
 DataFiles = Annotated[
     list[str],
