@@ -227,8 +227,8 @@ class Adapter(nn.Module):
             shared = place < self.config.injection.lower_layers
             # A spilled weight lies elsewhere until it is computed with; a hook of accelerate's knows the module that it
             # was made for, and no copy of it.
-            alone = linear.weight.is_meta or (shared and hasattr(linear, "_hf_hook"))
-            if type(linear) is not nn.Linear or alone or (shared and not copies):
+            alone = type(linear) is not nn.Linear or linear.weight.is_meta or (shared and hasattr(linear, "_hf_hook"))
+            if alone or (shared and not copies):
                 setattr(owner, name, LowRankLinear(linear, addition))
                 continue
             merged = _plus(linear.weight, addition, 1.0)
@@ -243,7 +243,7 @@ class Adapter(nn.Module):
         """What copies of all shared linear maps with additions would take."""
         shared = self.config.low_rank.shared_layers if self.config.low_rank else ()
         linears = [_linear(layers[place].wrapped, target) for place in shared for target in self._targets]
-        return sum(linear.weight.numel() * linear.weight.element_size() for linear in linears)
+        return sum(linear.weight.nbytes for linear in linears if type(linear) is nn.Linear)
 
     @property
     def _targets(self) -> tuple[str, ...]:

@@ -18,13 +18,13 @@ from sharedllm_cli.config import Settings
 from sharedllm_cli.errors import ModelError, ResourceError
 from sharedllm_cli.memory import is_out_of_memory
 from sharedllm_cli.model.cpu_attention import registered
+from sharedllm_cli.model.packed_loading import load_packed
 from sharedllm_cli.model.placement import (
     Placement,
     Room,
     Spread,
     attention_name,
-    choose_device,
-    choose_dtype,
+    file_type,
     free_bytes,
     model_sizes,
     place,
@@ -104,13 +104,11 @@ def load(
     tokenizer, tokenizer_hash = read_tokenizer(located.folder)
     _check_vocabulary(tokenizer, facts)
     placement, where = _settle(facts, placement)
-    dtype_name = str(placement.dtype).removeprefix("torch.")
-    files = ready_files(located.folder, dtype_name)
-    if files is None:
-        from sharedllm_cli.weights.conversion import typed_weights
-
-        files = typed_weights(located.folder, dtype_name, home, reporter or Silent())
-    model = _load_weights(located.folder, files, facts, placement, where)
+    files = _files(located.folder, placement, home, reporter or Silent())
+    if placement.packed:
+        model = load_packed(located.folder, files, facts, placement)
+    else:
+        model = _load_weights(located.folder, files, facts, placement, where)
     base = BaseModel(
         name=located.name,
         family=facts.family,
@@ -133,14 +131,25 @@ def load(
     return base
 
 
+def _files(folder: Path, placement: Placement, home: Path, reporter: Reporter) -> list[Path]:
+    """The weight files to load from, written on first use where they are converted from a GGUF file."""
+    kind = file_type(placement)
+    if (files := ready_files(folder, kind)) is not None:
+        return files
+    from sharedllm_cli.weights.conversion import typed_weights
+
+    return typed_weights(folder, kind, home, reporter)
+
+
 def prepare(folder: Path, settings: Settings, *, home: Path, reporter: Reporter) -> None:
     """Convert a fetched model's weights into the type that a load with these settings takes; loads nothing."""
     from sharedllm_cli.weights.conversion import typed_weights
 
     facts = facts_from_config(read_config(folder), folder.name)
-    device = choose_device(settings.device)
-    dtype = choose_dtype(settings.dtype, device, facts.parameter_count)
-    typed_weights(folder, str(dtype).removeprefix("torch."), home, reporter)
+    placement = place(
+        facts, device=settings.device, dtype=settings.dtype, quantize=settings.quantize, attention=settings.attention
+    )
+    typed_weights(folder, file_type(placement), home, reporter)
 
 
 def _load_report(base: BaseModel) -> str:

@@ -18,9 +18,11 @@ import torch
 from sharedllm_cli.errors import ResourceError, UsageError
 from sharedllm_cli.model.attention import runs_flash
 from sharedllm_cli.model.cpu_attention import CPU_SDPA
+from sharedllm_cli.weights.blocks import BLOCK, FORMATS
 from sharedllm_cli.weights.facts import QUANTIZED_BYTES, ModelFacts
 
 _QUANTIZE_FROM = 1_000_000_000
+_PACKED_FROM = 50_000_000
 _HALF_FROM = 50_000_000
 """Models with at least this many parameters compute in bfloat16 on a CPU that multiplies it; 135 million gain
 (docs/log/)."""
@@ -36,7 +38,9 @@ LEAST_LEFT_FREE = 2**30
 
 @dataclass(frozen=True)
 class Placement:
-    """Device, computation type, quantization (`none`, `8bit`, `4bit`), attention kernel (transformers' name).
+    """Device, computation type, quantization, attention kernel (transformers' name).
+
+    `quantize` is `none`, `8bit` or `4bit` (bitsandbytes), `int8` or `int4` (packed blocks, on a CPU).
 
     `dtype` is the type of everything that is not quantized, and of all states; `product_dtype` the one in which 4-bit
     weights are multiplied; `gpus` those that may be used, in order: all, unless one was named.
@@ -49,11 +53,21 @@ class Placement:
     product_dtype: torch.dtype
     gpus: tuple[torch.device, ...] = ()
 
+    @property
+    def packed(self) -> bool:
+        """Whether the weights are packed in blocks (`model/packed.py`)."""
+        return self.quantize in FORMATS
+
+
+def file_type(placement: Placement) -> str:
+    """The type of converted weights that a placement loads."""
+    return placement.quantize if placement.packed else str(placement.dtype).removeprefix("torch.")
+
 
 def place(facts: ModelFacts, *, device: str, dtype: str, quantize: str, attention: str) -> Placement:
     """Settle every `auto` for this machine and model; UsageError for what the machine doesn't have."""
     where = choose_device(device)
-    how = choose_quantization(quantize, where, facts.parameter_count)
+    how = choose_quantization(quantize, where, facts)
     kind = choose_dtype(dtype, where, facts.parameter_count)
     if how == "4bit" and where.type == "cpu":
         _check_blocks(facts)
@@ -113,12 +127,22 @@ def multiplies_bfloat16() -> bool:
     return any(supported() for supported in asked if supported is not None)
 
 
-def choose_quantization(asked: str, device: torch.device, parameter_count: int) -> str:
-    """The quantization asked for. `auto` is 4bit on CUDA for models of 1B parameters and more, else none."""
+def choose_quantization(asked: str, device: torch.device, facts: ModelFacts) -> str:
+    """The quantization asked for, as this device does it.
+
+    `auto` is `4bit` on CUDA for models of 1B parameters and more, and `int8` on a CPU for all but tiny ones. On a CPU
+    `8bit` and `4bit` are `int8` and `int4` where the model's rows are whole blocks, else bitsandbytes'.
+    """
+    if device.type == "cpu":
+        packs = has("onnxruntime") and not facts.uneven_rows(BLOCK)
+        if asked == "auto":
+            return "int8" if packs and facts.parameter_count >= _PACKED_FROM else "none"
+        if packs and asked != "none":
+            return {"8bit": "int8", "4bit": "int4"}[asked]
     if asked == "auto":
-        pays = device.type == "cuda" and parameter_count >= _QUANTIZE_FROM
-        return "4bit" if pays and _has("bitsandbytes") else "none"
-    if asked != "none" and not _has("bitsandbytes"):
+        pays = device.type == "cuda" and facts.parameter_count >= _QUANTIZE_FROM
+        return "4bit" if pays and has("bitsandbytes") else "none"
+    if asked != "none" and not has("bitsandbytes"):
         raise UsageError(f"--quantize {asked} needs the package bitsandbytes", hint="pip install bitsandbytes")
     if asked != "none" and device.type == "mps":
         raise UsageError(f"--quantize {asked} does not run on mps", hint="use --quantize none or --device cpu")
@@ -153,16 +177,14 @@ def _why_not_flash(device: torch.device, dtype: torch.dtype) -> tuple[str, str] 
         return "runs in bfloat16 or float16 only", "use --attention sdpa, or --dtype bfloat16"
     if not runs_flash(device):
         return "needs an Ampere GPU or a newer one", "use --attention sdpa"
-    if not _has("flash_attn"):
+    if not has("flash_attn"):
         return "needs the package flash-attn", "pip install 'sharedllm-cli[flash]' (compiles against CUDA)"
     return None
 
 
 def _check_blocks(facts: ModelFacts) -> None:
     """bitsandbytes' CPU kernel takes rows of whole 64-value blocks, which tiny test models may not have."""
-    if any(
-        width % 64 for width in (facts.hidden_size, facts.intermediate_size, facts.attention_heads * facts.head_dim)
-    ):
+    if facts.uneven_rows(64):
         raise UsageError(f"{facts.name} is too narrow for --quantize 4bit on a CPU", hint="use --quantize none")
 
 
@@ -177,7 +199,7 @@ def _cuda(device: torch.device) -> torch.device:
     return torch.device("cuda", ordinal)
 
 
-def _has(package: str) -> bool:
+def has(package: str) -> bool:
     return importlib.util.find_spec(package) is not None
 
 
@@ -297,8 +319,8 @@ def computing_device(module: Any) -> torch.device:
     """Where a module with a weight of its own computes: where that lies, or where a spilled one is brought."""
     execution = getattr(getattr(module, "_hf_hook", None), "execution_device", None)
     if execution is None:
-        device: torch.device = module.weight.device
-        return device
+        own: torch.device = module.device if hasattr(module, "device") else module.weight.device
+        return own
     return torch.device("cuda", execution) if isinstance(execution, int) else torch.device(execution)
 
 

@@ -16,7 +16,7 @@ def quantization_config(placement: Placement, *, spilled: bool = False) -> Any:
 
     Embeddings, norms and the output layer are not quantized, nor are layers that are `spilled` to the CPU.
     """
-    if placement.quantize == "none":
+    if placement.quantize == "none" or placement.packed:
         return None
     import transformers
 

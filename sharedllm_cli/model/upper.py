@@ -31,6 +31,8 @@ from sharedllm_cli.model.compat import (
 from sharedllm_cli.model.cross_attention import AdditiveInjection, MergedInjection, TreeContext
 from sharedllm_cli.model.families import after_attention, after_mlp
 from sharedllm_cli.model.lower import CompressedNodes
+from sharedllm_cli.model.packed import PackedLinear
+from sharedllm_cli.model.packed_step import PackedStep, fits, takes
 from sharedllm_cli.model.placement import layer_device
 from sharedllm_cli.progress import Reporter
 
@@ -39,7 +41,8 @@ _CHECKED_TOKENS, _CHECKED_KEYS = 6, 8
 """Tokens of text and keys of the tree that `check_reading` compares: the text must weigh beside the tree."""
 _BOUNDS = {torch.float64: 1e-6, torch.float32: 1e-3}
 _ROUNDING = 0.05
-"""By how much, relative to its length, a state may differ between the two: this for half precision and 4 bits."""
+"""By how much, relative to its length, a state may differ between the two: this for half precision and quantized
+weights."""
 Step = Callable[[Tensor, Tensor], Tensor]
 """`step(tokens, parents)`: logits [N, vocabulary] after the tokens [N], each of which goes on from a beam [N] of the
 step before. Before the first step there is one beam, number 0: the prompt alone."""
@@ -127,6 +130,7 @@ class UpperModel:
             adapter.merge_low_rank(self._layers)
         else:
             adapter.attach_low_rank(self._layers)
+        self._step = PackedStep(self.model, adapter) if merge and fits(self.model) else None
 
     def remove(self) -> None:
         """Take the adapter out again: the base model is left exactly as it came. RuntimeError after merging."""
@@ -181,9 +185,25 @@ class UpperModel:
 
         token_ids: [B, Q], going on after what the cache holds; returns [B, logits_to_keep or Q, vocabulary].
         """
+        if tree is None and cache is not None and len(token_ids) == 1 and self.steps_through(cache, token_ids.shape[1]):
+            held, count = cache.get_seq_length(), token_ids.shape[1]
+            seen = torch.ones(count, held + count, dtype=torch.bool).tril(held)
+            return self.step(token_ids[0], torch.arange(held, held + count), seen, cache)[None, -logits_to_keep:]
         output = call_model(self.model, token_ids, cache, logits_to_keep=logits_to_keep, tree_context=tree)
         logits: Tensor = output.logits
         return logits
+
+    def steps_through(self, cache: DynamicCache, count: int) -> bool:
+        """Whether so many tokens behind what the cache holds go through a packed model in one step."""
+        return self._step is not None and not torch.is_grad_enabled() and takes(cache, count)
+
+    def step(self, token_ids: Tensor, positions: Tensor, seen: Tensor, cache: DynamicCache) -> Tensor:
+        """Such a step (`packed_step.py`): logits [n, vocabulary] after the tokens [n], each of which sees what it may.
+
+        positions: [n]; seen: boolean [n, S + n]. The cache of S tokens grows by n.
+        """
+        assert self._step is not None
+        return self._step(token_ids, positions, seen, cache)
 
     @torch.inference_mode()
     def token_nlls(self, first: Tensor, ids: Sequence[int], tree: TreeContext | None, cache: Any) -> list[float]:
@@ -212,6 +232,8 @@ class UpperModel:
         Where memory does not suffice for all of it at once it is read in pieces, half as long each time, which gives
         the same; ResourceError where a short piece is still too much.
         """
+        if self._step is not None:
+            self._step.wait()  # both would compute on all cores, and wait for each other
         piece = len(token_ids)
         while True:
             cache = self.cache()
@@ -267,17 +289,20 @@ class _OneText:
         before = torch.ones(1, self._position, dtype=torch.bool, device=device) if self._seen is None else self._seen
         own = torch.eye(count, dtype=torch.bool, device=device)
         self._seen = torch.cat([before[parents], own], dim=1)
+        positions = torch.full((count,), self._position, device=device)
+        self._position += 1
+        if self._tree is None and self._upper.steps_through(self._cache, count):
+            return self._upper.step(tokens, positions, self._seen, self._cache)
         model = self._upper.model
         with heeds_masks(model):
             output = call_model(
                 model,
                 tokens[None],
                 self._cache,
-                position_ids=torch.full((1, count), self._position, device=device),
+                position_ids=positions[None],
                 attention_mask=as_taken(model, self._seen[None, None], model.model.norm.weight.dtype),
                 tree_context=self._tree,
             )
-        self._position += 1
         logits: Tensor = output.logits[0]
         return logits
 
@@ -328,5 +353,6 @@ def check_reading(model: Any, cache: Any, tree: TreeContext) -> None:
     if torch.equal(whole, plain):
         raise incompatible("the decoder layers don't see the tree")
     error = float((stepped - whole).norm() / whole.norm())
-    if not error <= _BOUNDS.get(decoder.norm.weight.dtype, _ROUNDING):
+    exact = {} if isinstance(model.lm_head, PackedLinear) else _BOUNDS
+    if not error <= exact.get(decoder.norm.weight.dtype, _ROUNDING):
         raise incompatible(f"a step with a cache differs from the same step without one by {error:.1%}")

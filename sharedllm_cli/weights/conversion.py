@@ -8,7 +8,6 @@ type: of a fetched model it stays in the folder, of a user's own it is looked fo
 from __future__ import annotations
 
 import json
-import math
 import tempfile
 from dataclasses import replace
 from pathlib import Path
@@ -35,7 +34,7 @@ from sharedllm_cli.weights.registry import (
     versions,
     write_provenance,
 )
-from sharedllm_cli.weights.typed_weights import itemsize, write_typed
+from sharedllm_cli.weights.typed_weights import typed_bytes, write_typed
 from sharedllm_cli.weights.weight_files import GGUF_FILE, ready_files, remember, remembered_hash, typed_name
 
 
@@ -98,7 +97,7 @@ def _moved(folder: Path, source: str) -> bool:
 
 
 def typed_weights(folder: Path, dtype: str, home: Path, reporter: Reporter) -> list[Path]:
-    """The weight files to load a model folder from in a type (`float32`, `bfloat16`, `float16`).
+    """The weight files to load a model folder from in a type (`float32`, `bfloat16`, `float16`, `int8`, `int4`).
 
     Where the folder was made of a GGUF file they are written on first use; any other folder's are what it holds.
     Raises ModelError where the GGUF file is gone, ResourceError where the disk is too small.
@@ -118,7 +117,7 @@ def _add_type(folder: Path, dtype: str, home: Path, reporter: Reporter) -> None:
     source = _source(folder, made, dtype, home)
     file = GGUFFile(source)
     weights = weights_from_gguf(file)
-    needed = sum(math.prod(weight.shape) for weight in weights) * itemsize(dtype)
+    needed = typed_bytes(weights, dtype)
     if source.parent != folder:
         reporter.note(f"converting {source.name} to {dtype}, once")
     with durable.writing(folder.parent, HOME_ELSEWHERE):

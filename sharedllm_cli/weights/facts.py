@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from sharedllm_cli.errors import ModelError
+from sharedllm_cli.weights.blocks import FORMATS, bytes_a_weight
 
 ARCHITECTURES: Mapping[str, str] = {
     "llama": "LlamaForCausalLM",
@@ -30,8 +31,9 @@ _HYBRIDS = frozenset({"lfm2", "granitemoehybrid", "qwen3_next", "qwen3_5_text", 
 _HEAD_DIM = {"qwen3": 128, "gemma3_text": 256}
 _TIED = frozenset({"gemma3_text", "smollm3"})
 """Families whose output layer is the embeddings where config.json does not say."""
-QUANTIZED_BYTES = {"8bit": 1.0, "4bit": 0.52}
-"""Bytes of one weight of the layers' matrices, its share of the scales with it; all others are not quantized."""
+QUANTIZED_BYTES = {"8bit": 1.0, "4bit": 0.52, **{name: bytes_a_weight(bits) for name, bits in FORMATS.items()}}
+"""Bytes of one weight of the layers' matrices, its share of the scales with it. Of what else there is, packed formats
+hold embeddings and output layer in 8 bits (`blocks.py`), the others nothing."""
 SUPPORTED_HINT = f"supported are the families {', '.join(FAMILIES)}, e.g. --model smollm2-135m-instruct"
 
 
@@ -64,7 +66,13 @@ class ModelFacts:
     def weights_bytes(self, number: int, quantize: str = "none") -> int:
         """What the weights take: the layers' matrices as quantized, all else in numbers of `number` bytes."""
         matrices = self.layer_matrices * self.layer_count
-        return int(matrices * QUANTIZED_BYTES.get(quantize, number)) + number * (self.parameter_count - matrices)
+        others = bytes_a_weight(8) if quantize in FORMATS else number
+        return int(matrices * QUANTIZED_BYTES.get(quantize, number) + others * (self.parameter_count - matrices))
+
+    def uneven_rows(self, block: int) -> bool:
+        """Whether some matrix has rows that are not whole blocks of so many numbers."""
+        widths = (self.hidden_size, self.intermediate_size, self.attention_heads * self.head_dim)
+        return any(width % block for width in widths)
 
 
 def read_config(folder: Path) -> dict[str, Any]:

@@ -11,6 +11,7 @@ import json
 import math
 import struct
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ import numpy as np
 
 from sharedllm_cli.errors import ModelError
 from sharedllm_cli.progress import Task
+from sharedllm_cli.weights.blocks import BLOCK, CODES, SCALES, ZEROS, bits_of, pack
 from sharedllm_cli.weights.gguf_config import Weight
 from sharedllm_cli.weights.gguf_file import GGUFFile
 
@@ -39,17 +41,31 @@ _TYPES: Mapping[str, tuple[str, int, Callable[[np.ndarray], np.ndarray]]] = {
 _LARGEST_HALF = float(np.finfo(np.float16).max)
 
 
-def itemsize(dtype: str) -> int:
-    """Bytes of a number of a type."""
-    return _TYPES[dtype][1]
+_PLAIN = "float32"
+"""The type of what is not packed in a file of packed weights."""
+
+
+@dataclass(frozen=True)
+class _Tensor:
+    """A tensor of the file to be written."""
+
+    name: str
+    code: str
+    shape: tuple[int, ...]
+    nbytes: int
+
+
+def typed_bytes(weights: Sequence[Weight], dtype: str) -> int:
+    """Bytes of all weights in a type."""
+    return sum(tensor.nbytes for weight in weights for tensor in _tensors(weight, dtype))
 
 
 def write_typed(file: GGUFFile, weights: Sequence[Weight], path: Path, dtype: str, task: Task) -> str:
-    """Write all weights, rounded to the nearest number of the type; returns the file's SHA-256.
+    """Write all weights, rounded to the nearest number of the type or packed in blocks; returns the file's SHA-256.
 
-    `task` advances by bytes. Raises ModelError for what can't be dequantised or has no place in the type.
+    `dtype`: a type of numbers, or a format of `blocks.py`. `task` advances by bytes. Raises ModelError for what can't
+    be dequantised or has no place in the type.
     """
-    code, size, rounded = _TYPES[dtype]
     digest = hashlib.sha256()
     with path.open("wb") as target:
 
@@ -57,14 +73,42 @@ def write_typed(file: GGUFFile, weights: Sequence[Weight], path: Path, dtype: st
             target.write(data)
             digest.update(data)
 
-        put(_header(weights, code, size))
+        def put_array(values: np.ndarray) -> None:
+            put(np.ascontiguousarray(values).data.cast("B"))
+            task.advance(values.nbytes)
+
+        put(_header([tensor for weight in weights for tensor in _tensors(weight, dtype)]))
         for weight in weights:
+            bits = bits_of(weight.name, dtype)
+            scales, zeros = list[np.ndarray](), list[np.ndarray]()  # small beside the codes, and behind all of them
             for values in _pieces(file, weight):
                 _check_numbers(values, file, weight, dtype)
-                piece = np.ascontiguousarray(rounded(values))
-                put(piece.data.cast("B"))
-                task.advance(piece.nbytes)
+                if bits is None:
+                    put_array(_TYPES.get(dtype, _TYPES[_PLAIN])[2](values))
+                    continue
+                packed = pack(values, bits)
+                put_array(packed.codes)
+                scales.append(packed.scales)
+                zeros += [] if packed.zeros is None else [packed.zeros]
+            for part in (*scales, *zeros):
+                put_array(part)
     return digest.hexdigest()
+
+
+def _tensors(weight: Weight, dtype: str) -> list[_Tensor]:
+    """What of a weight stands in the file, in order."""
+    bits = bits_of(weight.name, dtype)
+    if bits is None:
+        code, size, _ = _TYPES.get(dtype, _TYPES[_PLAIN])
+        return [_Tensor(weight.name, code, weight.shape, math.prod(weight.shape) * size)]
+    rows, width = weight.shape
+    count = width // BLOCK
+    codes = _Tensor(f"{weight.name}.{CODES}", "U8", (rows, count, 4 * bits), rows * count * 4 * bits)
+    scales = _Tensor(f"{weight.name}.{SCALES}", "F32", (rows, count), rows * count * 4)
+    if bits == 8:
+        return [codes, scales]
+    half = (count + 1) // 2
+    return [codes, scales, _Tensor(f"{weight.name}.{ZEROS}", "U8", (rows, half), rows * half)]
 
 
 def _check_numbers(values: np.ndarray, file: GGUFFile, weight: Weight, dtype: str) -> None:
@@ -86,12 +130,12 @@ def _pieces(file: GGUFFile, weight: Weight) -> Iterator[np.ndarray]:
         yield values - np.float32(weight.shift) if weight.shift else values
 
 
-def _header(weights: Sequence[Weight], code: str, size: int) -> bytes:
+def _header(tensors: Sequence[_Tensor]) -> bytes:
     header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
     end = 0
-    for weight in weights:
-        start, end = end, end + math.prod(weight.shape) * size
-        header[weight.name] = {"dtype": code, "shape": list(weight.shape), "data_offsets": [start, end]}
+    for tensor in tensors:
+        start, end = end, end + tensor.nbytes
+        header[tensor.name] = {"dtype": tensor.code, "shape": list(tensor.shape), "data_offsets": [start, end]}
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-(8 + len(text)) % _ALIGNMENT)
     return struct.pack("<Q", len(text)) + text

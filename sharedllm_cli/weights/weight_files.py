@@ -17,6 +17,7 @@ from typing import Any
 from sharedllm_cli import durable
 from sharedllm_cli.errors import ModelError
 from sharedllm_cli.home import models_folder
+from sharedllm_cli.weights.blocks import FORMATS
 from sharedllm_cli.weights.facts import unreadable
 from sharedllm_cli.weights.registry import provenance
 
@@ -24,7 +25,7 @@ INDEX_FILE = "model.safetensors.index.json"
 SINGLE_FILE = "model.safetensors"
 GGUF_FILE = "weights.gguf"
 """The file that a fetched model's weights are converted from, in its folder."""
-TYPES = ("float32", "bfloat16", "float16")
+TYPES = ("float32", "bfloat16", "float16", *FORMATS)
 _PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
 _LONGEST_HEADER = 100 << 20
 

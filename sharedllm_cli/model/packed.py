@@ -1,0 +1,139 @@
+"""Linear maps and embeddings whose weights are packed in blocks of 8 or 4 bits, on a CPU.
+
+A few states (a token of an answer, some beams) are multiplied by the packed weights. Many (a prompt, the nodes of a
+tree) are multiplied by the unpacked ones, a piece of the rows at a time: unpacking costs as much as some thirty states.
+The numbers are those of `weights/blocks.py`; every map that transformers calls works as it did.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from sharedllm_cli.model.onnx_graph import Graph, product
+from sharedllm_cli.weights.blocks import BLOCK, MIDDLE, pack
+
+FEW_STATES = 16
+"""Up to so many states are multiplied by the packed weights."""
+_PIECE = 1 << 22
+"""Numbers that are unpacked at once."""
+
+
+class PackedWeight(nn.Module):
+    """A packed matrix [rows, width]: `codes`, `scales` and, with 4 bits, `zeros` (`weights/blocks.py`)."""
+
+    codes: Tensor
+    scales: Tensor
+    zeros: Tensor | None
+
+    def __init__(self, parts: Mapping[str, Tensor]) -> None:
+        super().__init__()
+        for name in ("codes", "scales", "zeros"):
+            self.register_buffer(name, parts.get(name), persistent=False)
+        self.rows, blocks, size = self.codes.shape
+        self.width = blocks * BLOCK
+        self.bits = size * 8 // BLOCK
+        self._lock = threading.Lock()
+        self._session: Any = None
+
+    @staticmethod
+    def of(weight: Tensor, bits: int) -> PackedWeight:
+        """Pack a floating-point matrix."""
+        step = max(1, _PIECE // weight.shape[1])
+        found = [pack(piece.detach().float().numpy(), bits) for piece in torch.split(weight, step)]
+        parts = {"codes": [one.codes for one in found], "scales": [one.scales for one in found]}
+        if bits == 4:
+            parts["zeros"] = [one.zeros for one in found if one.zeros is not None]
+        return PackedWeight({name: torch.from_numpy(np.concatenate(part)) for name, part in parts.items()})
+
+    @property
+    def parts(self) -> dict[str, np.ndarray]:
+        """Codes, scales and zeros as arrays over the same memory."""
+        found = {"codes": self.codes, "scales": self.scales, "zeros": self.zeros}
+        return {name: part.numpy() for name, part in found.items() if part is not None}
+
+    def _few(self, states: Tensor) -> Tensor:
+        """The product with a few float32 states [n, width]; what it takes is made when it is first wanted."""
+        with self._lock:
+            if self._session is None:
+                graph = Graph()
+                found = product(graph, graph.input("x", ("n", self.width)), self.bits, self.width, self.parts, BLOCK)
+                graph.output(found, ("n", self.rows))
+                self._session = graph.opened()
+        return torch.from_numpy(self._session.run(None, {"x": states.contiguous().numpy()})[0])
+
+    def unpacked(self, rows: slice | Tensor, dtype: torch.dtype) -> Tensor:
+        """Some of the rows as numbers: [n, width]."""
+        codes, scales = self.codes[rows], self.scales[rows]
+        if self.bits == 8:
+            # Rounded after the product: bfloat16 has no code above 256, and scales of its own would err twice.
+            values = codes.to(torch.float32).sub_(MIDDLE)
+        else:
+            assert self.zeros is not None
+            zeros = _whole(self.zeros[rows])[..., : codes.shape[1]].to(torch.float32)
+            values = _whole(codes).to(torch.float32).sub_(zeros.unsqueeze(-1))
+        return values.mul_(scales.unsqueeze(-1)).flatten(1).to(dtype)
+
+    def multiply(self, states: Tensor) -> Tensor:
+        """states: [..., width]; returns [..., rows] in the states' type."""
+        flat = states.reshape(-1, self.width)
+        if len(flat) <= FEW_STATES and not (torch.is_grad_enabled() and states.requires_grad):
+            found = self._few(flat.detach().to(torch.float32))
+            return found.to(states.dtype).view(*states.shape[:-1], self.rows)
+        step = max(1, _PIECE // self.width)
+        pieces = [
+            nn.functional.linear(flat, self.unpacked(slice(start, start + step), states.dtype))
+            for start in range(0, self.rows, step)
+        ]
+        joined = pieces[0] if len(pieces) == 1 else torch.cat(pieces, dim=-1)
+        return joined.view(*states.shape[:-1], self.rows)
+
+
+def _whole(codes: Tensor) -> Tensor:
+    """Two 4-bit codes of each byte side by side: [..., 2 · n]."""
+    return torch.stack((codes & 15, codes >> 4), dim=-1).flatten(-2)
+
+
+class PackedLinear(nn.Module):
+    """A linear map with packed weights."""
+
+    def __init__(self, packed: PackedWeight, bias: Tensor | None) -> None:
+        super().__init__()
+        self.packed = packed
+        self.bias = None if bias is None else nn.Parameter(bias, requires_grad=False)
+        self.in_features, self.out_features = packed.width, packed.rows
+
+    @property
+    def weight(self) -> Tensor:
+        """The weights unpacked, [outputs, inputs], made anew each time."""
+        return self.packed.unpacked(slice(None), torch.float32)
+
+    def forward(self, states: Tensor) -> Tensor:
+        """states: [..., inputs]; returns [..., outputs]."""
+        output = self.packed.multiply(states)
+        return output if self.bias is None else output + self.bias
+
+
+class PackedEmbedding(nn.Module):
+    """Embeddings with packed weights. `scale`: what a family multiplies them by."""
+
+    def __init__(self, packed: PackedWeight, dtype: torch.dtype, scale: Tensor | None = None) -> None:
+        super().__init__()
+        self.packed, self.dtype = packed, dtype
+        self.register_buffer("scale", scale, persistent=False)
+
+    @property
+    def device(self) -> torch.device:
+        """Where it computes."""
+        return self.packed.codes.device
+
+    def forward(self, token_ids: Tensor) -> Tensor:
+        """token_ids: integers [...]; returns [..., width]."""
+        found = self.packed.unpacked(token_ids.reshape(-1), self.dtype).view(*token_ids.shape, -1)
+        scale: Any = self.scale
+        return found if scale is None else found * scale.to(found.dtype)
