@@ -197,7 +197,7 @@ class Settings:
     device: str = _knob("auto", "Where to run: auto, cpu, cuda, cuda:N or mps.", _device)
     quantize: str = _knob(
         "auto",
-        "Load the weights in 4 or 8 bits; auto: 4bit on CUDA for models of 1B parameters and more, else none.",
+        "Load the weights in 4 or 8 bits; auto: 8bit on a CPU, 4bit on CUDA for models of 1B parameters and more.",
         choices=("auto", "none", "8bit", "4bit"),
     )
     dtype: str = _knob(

@@ -29,6 +29,12 @@ def private_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.M
     return home
 
 
+@pytest.fixture
+def bitsandbytes_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Quantized weights are bitsandbytes' on a CPU too, as they are on a GPU: for tests of those."""
+    monkeypatch.setattr("sharedllm_cli.model.placement.packs_blocks", lambda facts: False)
+
+
 @pytest.fixture(params=LLAMA_LIKE)
 def llama_like(request: pytest.FixtureRequest) -> str:
     """The families that `reference.py` computes, whose layers are all Llama's in structure."""

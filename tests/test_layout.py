@@ -66,6 +66,7 @@ LIBRARIES: dict[str, frozenset[str]] = {
             *("lab/training", "weights"),
         }
     ),
+    "onnxruntime": frozenset({"model"}),
     "platformdirs": frozenset({"home"}),
     "prompt_toolkit": frozenset({"cli"}),
     "psutil": frozenset({"cli", "engine", "model"}),

@@ -15,6 +15,7 @@ from sharedllm_cli.engine import Engine
 from sharedllm_cli.model.adapter import Adapter
 from sharedllm_cli.progress import Silent
 
+pytestmark = pytest.mark.usefixtures("bitsandbytes_alone")
 SHAPE = {"hidden_size": 128, "head_dim": 32, "intermediate_size": 256, "max_position_embeddings": 8192}
 
 

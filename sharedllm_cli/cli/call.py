@@ -141,6 +141,8 @@ def uncollected() -> Iterator[None]:
 def calm_libraries(*, verbose: bool) -> None:
     """Keep third-party chatter (load reports, bars, deprecations) off the user's screen unless asked for."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    # Threads that wait for each other give way: beside another busy program they would else keep each other waiting.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     if verbose:
         return
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")

@@ -160,7 +160,8 @@ def _torch() -> Iterator[Finding]:
 def _libraries(settings: Settings) -> Iterator[Finding]:
     quantized, flash = settings.quantize in ("4bit", "8bit"), settings.attention == "flash"
     yield _library("transformers", "not installed", _pip("transformers"), needed=True)
-    yield _library("bitsandbytes", "not installed: no --quantize", _pip("bitsandbytes"), needed=quantized)
+    yield _library("onnxruntime", "not installed: answers are written slowly", _pip("onnxruntime"), needed=False)
+    yield _library("bitsandbytes", "not installed: no --quantize on a GPU", _pip("bitsandbytes"), needed=quantized)
     extra = "python -m pip install 'sharedllm-cli[flash]' (needs CUDA to build)" if flash else None
     yield _library("flash-attn", "not installed: torch's own kernels are used", extra, needed=flash)
     if util.find_spec("pip") is None:

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from sharedllm_cli.model.onnx_graph import Graph, product
-from sharedllm_cli.weights.blocks import BLOCK, MIDDLE, pack
+from sharedllm_cli.weights.blocks import BLOCK, MIDDLE, bits_of, pack
 
 FEW_STATES = 16
 """Up to so many states are multiplied by the packed weights."""
@@ -137,3 +137,24 @@ class PackedEmbedding(nn.Module):
         found = self.packed.unpacked(token_ids.reshape(-1), self.dtype).view(*token_ids.shape, -1)
         scale: Any = self.scale
         return found if scale is None else found * scale.to(found.dtype)
+
+
+def packed_module(module: Any, weight: PackedWeight, dtype: torch.dtype) -> nn.Module:
+    """What computes with a packed weight in a linear map's or an embedding's place."""
+    if isinstance(module, nn.Embedding):
+        scale = getattr(module, "embed_scale", None)
+        return PackedEmbedding(weight, dtype, scale if isinstance(scale, Tensor) else None)
+    return PackedLinear(weight, module.bias)
+
+
+def pack_weights(model: nn.Module, quantize: str, dtype: torch.dtype) -> None:
+    """Pack the weights of a model in memory, tied ones once; one that has been packed is let go."""
+    made: dict[int, PackedWeight] = {}
+    for owner_name, owner in list(model.named_modules()):
+        for name, module in list(owner.named_children()):
+            bits = bits_of(f"{owner_name}.{name}.weight", quantize)
+            if bits and type(module) in (nn.Linear, nn.Embedding):
+                key = module.weight.data_ptr()
+                if key not in made:
+                    made[key] = PackedWeight.of(module.weight, bits)
+                setattr(owner, name, packed_module(module, made[key], dtype))

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from sharedllm_cli.errors import ModelError, ResourceError
 from sharedllm_cli.memory import is_out_of_memory
 from sharedllm_cli.model.cpu_attention import registered
-from sharedllm_cli.model.packed import PackedEmbedding, PackedLinear, PackedWeight
+from sharedllm_cli.model.packed import PackedLinear, PackedWeight, packed_module
 from sharedllm_cli.model.placement import Placement
 from sharedllm_cli.weights.blocks import CODES, SCALES, ZEROS, bits_of
 from sharedllm_cli.weights.facts import ARCHITECTURES, ModelFacts
@@ -95,7 +95,7 @@ def _fill(
         if tuple(expected) != shape:
             raise ModelError(f"the weights of {name} have another shape for {place}")
         if isinstance(weight, PackedWeight):
-            _replace(model, owner_name, _packed(owner, weight, dtype))
+            _replace(model, owner_name, packed_module(owner, weight, dtype))
         else:
             owner.register_parameter(attribute, nn.Parameter(weight, requires_grad=False))
     if getattr(config, "tie_word_embeddings", False):
@@ -104,13 +104,6 @@ def _fill(
     if missing:
         more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
         raise ModelError(f"the weights of {name} lack {missing[0]}{more}")
-
-
-def _packed(owner: Any, weight: PackedWeight, dtype: torch.dtype) -> nn.Module:
-    if isinstance(owner, nn.Embedding):
-        scale = getattr(owner, "embed_scale", None)
-        return PackedEmbedding(weight, dtype, scale if isinstance(scale, Tensor) else None)
-    return PackedLinear(weight, owner.bias)
 
 
 def _replace(model: nn.Module, place: str, module: nn.Module) -> None:

@@ -134,19 +134,24 @@ def choose_quantization(asked: str, device: torch.device, facts: ModelFacts) -> 
     `8bit` and `4bit` are `int8` and `int4` where the model's rows are whole blocks, else bitsandbytes'.
     """
     if device.type == "cpu":
-        packs = has("onnxruntime") and not facts.uneven_rows(BLOCK)
+        packs = packs_blocks(facts)
         if asked == "auto":
             return "int8" if packs and facts.parameter_count >= _PACKED_FROM else "none"
         if packs and asked != "none":
             return {"8bit": "int8", "4bit": "int4"}[asked]
     if asked == "auto":
         pays = device.type == "cuda" and facts.parameter_count >= _QUANTIZE_FROM
-        return "4bit" if pays and has("bitsandbytes") else "none"
-    if asked != "none" and not has("bitsandbytes"):
+        return "4bit" if pays and _has("bitsandbytes") else "none"
+    if asked != "none" and not _has("bitsandbytes"):
         raise UsageError(f"--quantize {asked} needs the package bitsandbytes", hint="pip install bitsandbytes")
     if asked != "none" and device.type == "mps":
         raise UsageError(f"--quantize {asked} does not run on mps", hint="use --quantize none or --device cpu")
     return asked
+
+
+def packs_blocks(facts: ModelFacts) -> bool:
+    """Whether this machine multiplies packed weights, and the model's rows are whole blocks."""
+    return _has("onnxruntime") and not facts.uneven_rows(BLOCK)
 
 
 def choose_attention(asked: str, device: torch.device, dtype: torch.dtype) -> str:
@@ -177,7 +182,7 @@ def _why_not_flash(device: torch.device, dtype: torch.dtype) -> tuple[str, str] 
         return "runs in bfloat16 or float16 only", "use --attention sdpa, or --dtype bfloat16"
     if not runs_flash(device):
         return "needs an Ampere GPU or a newer one", "use --attention sdpa"
-    if not has("flash_attn"):
+    if not _has("flash_attn"):
         return "needs the package flash-attn", "pip install 'sharedllm-cli[flash]' (compiles against CUDA)"
     return None
 
@@ -199,7 +204,7 @@ def _cuda(device: torch.device) -> torch.device:
     return torch.device("cuda", ordinal)
 
 
-def has(package: str) -> bool:
+def _has(package: str) -> bool:
     return importlib.util.find_spec(package) is not None
 
 

@@ -17,6 +17,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
 from sharedllm_cli.errors import ResourceError
 from sharedllm_cli.model.cpu_attention import registered
+from sharedllm_cli.model.packed import pack_weights
 from sharedllm_cli.model.placement import Placement
 from sharedllm_cli.model.quantization import multiply_as_asked
 
@@ -35,7 +36,7 @@ def random_model(config: Mapping[str, Any], placement: Placement, *, seed: int =
         model = auto.from_config(full, dtype=placement.dtype, attn_implementation=registered(placement.attention))
     draw = _Draw(placement, seed)
     try:
-        if placement.quantize != "none":
+        if placement.quantize != "none" and not placement.packed:
             _quantize_layers(model.model.layers, draw)
         _fill(model, draw)
     except (torch.OutOfMemoryError, MemoryError) as error:
@@ -44,6 +45,8 @@ def random_model(config: Mapping[str, Any], placement: Placement, *, seed: int =
         ) from error
     multiply_as_asked(model, placement.product_dtype)
     model.tie_weights()
+    if placement.packed:
+        pack_weights(model, placement.quantize, placement.dtype)
     # Buffers made on the meta device are empty; the rotation's frequencies follow from the configuration.
     model.model.rotary_emb = type(model.model.rotary_emb)(full).to(placement.device)
     frozen: PreTrainedModel = model.eval().requires_grad_(False)

@@ -322,6 +322,7 @@ def test_flash_asked_for_on_a_processor_is_refused_before_anything_is_loaded(fol
         load(str(folder), home=private_home, device="cpu", attention="flash")
 
 
+@pytest.mark.usefixtures("bitsandbytes_alone")
 @pytest.mark.parametrize(("quantize", "kind"), [("4bit", "Linear4bit"), ("8bit", "Linear8bitLt")])
 def test_quantized_weights_compute_nearly_the_same(
     quantize: str, kind: str, model_folder: Callable[..., Path], private_home: Path
@@ -340,6 +341,7 @@ def test_quantized_weights_compute_nearly_the_same(
     assert rounded.model(torch.arange(30)[None]).logits.isfinite().all()
 
 
+@pytest.mark.usefixtures("bitsandbytes_alone")
 def test_quantized_weights_are_silent(
     model_folder: Callable[..., Path], private_home: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -350,6 +352,7 @@ def test_quantized_weights_are_silent(
     assert capfd.readouterr() == ("", "")
 
 
+@pytest.mark.usefixtures("bitsandbytes_alone")
 def test_four_bits_are_normal_floats_quantized_twice(model_folder: Callable[..., Path], private_home: Path) -> None:
     base = load(str(model_folder("llama", **WIDE)), home=private_home, device="cpu", quantize="4bit")
     state = base.model.model.layers[0].mlp.up_proj.weight.quant_state
@@ -357,6 +360,7 @@ def test_four_bits_are_normal_floats_quantized_twice(model_folder: Callable[...,
     assert base.model.model.layers[0].mlp.up_proj.compute_dtype == torch.bfloat16
 
 
+@pytest.mark.usefixtures("bitsandbytes_alone")
 def test_a_model_too_narrow_for_four_bits_on_a_cpu_is_said(folder: Path, private_home: Path) -> None:
     with pytest.raises(UsageError, match="too narrow"):
         load(str(folder), home=private_home, device="cpu", quantize="4bit")

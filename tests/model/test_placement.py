@@ -7,6 +7,12 @@ import torch
 
 from sharedllm_cli.errors import UsageError
 from sharedllm_cli.model import placement
+from sharedllm_cli.weights.facts import ModelFacts
+
+
+def sized(parameters: int, hidden_size: int = 64) -> ModelFacts:
+    """A model of so many parameters."""
+    return ModelFacts("m", "llama", 4, hidden_size, 128, 4, 2, 16, 300, parameters, 512, "float32")
 
 
 @pytest.mark.parametrize(
@@ -58,10 +64,22 @@ def test_automatic_choices_follow_the_device(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: False)
     assert placement.choose_dtype("auto", gpu, 10**9) == torch.float16
     chosen = [
-        placement.choose_quantization("auto", device, count)
-        for device, count in ((gpu, 10**9), (gpu, 10**9 - 1), (cpu, 10**10))
+        placement.choose_quantization("auto", device, sized(count))
+        for device, count in ((gpu, 10**9), (gpu, 10**9 - 1), (cpu, 10**10), (cpu, 5 * 10**7), (cpu, 10**6))
     ]
-    assert chosen == ["4bit", "none", "none"]
+    assert chosen == ["4bit", "none", "int8", "int8", "none"]
+
+
+def test_a_cpu_packs_weights_where_their_rows_are_whole_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    cpu = torch.device("cpu")
+    even, uneven = sized(10**8), sized(10**8, hidden_size=40)
+    assert [placement.choose_quantization(asked, cpu, even) for asked in ("8bit", "4bit", "none")] == [
+        *("int8", "int4"),
+        "none",
+    ]
+    assert [placement.choose_quantization(asked, cpu, uneven) for asked in ("8bit", "auto")] == ["8bit", "none"]
+    monkeypatch.setattr(placement, "_has", lambda package: package != "onnxruntime")
+    assert [placement.choose_quantization(asked, cpu, even) for asked in ("8bit", "auto")] == ["8bit", "none"]
 
 
 @pytest.mark.parametrize("instructions", ["_is_avx512_bf16_supported", "_is_amx_tile_supported"])
@@ -84,9 +102,9 @@ def test_a_processor_computes_in_halves_where_it_multiplies_them(
 def test_four_bits_are_not_taken_where_they_can_not_be_computed(monkeypatch: pytest.MonkeyPatch) -> None:
     gpu = torch.device("cuda", 0)
     monkeypatch.setattr(placement, "_has", lambda package: False)
-    assert placement.choose_quantization("auto", gpu, 10**10) == "none"
+    assert placement.choose_quantization("auto", gpu, sized(10**10)) == "none"
     with pytest.raises(UsageError, match="bitsandbytes"):
-        placement.choose_quantization("4bit", gpu, 10**10)
+        placement.choose_quantization("4bit", gpu, sized(10**10))
     monkeypatch.setattr(placement, "_has", lambda package: True)
     with pytest.raises(UsageError, match="mps"):
-        placement.choose_quantization("8bit", torch.device("mps"), 10**10)
+        placement.choose_quantization("8bit", torch.device("mps"), sized(10**10))

@@ -21,6 +21,7 @@ from sharedllm_cli.model.shared import load_shared
 from sharedllm_cli.model.upper import UpperModel
 from sharedllm_cli.progress import Silent
 
+pytestmark = pytest.mark.usefixtures("bitsandbytes_alone")
 WIDE = {"hidden_size": 128, "head_dim": 32, "intermediate_size": 256}
 TOKENS = torch.arange(60)[None]
 NF4_BLOCK = 64

@@ -35,6 +35,7 @@ from sharedllm_cli.model.adapter import WEIGHTS_FILE, Adapter, model_shape
 from sharedllm_cli.model.adapter_config import TARGETS, AdapterConfig, LowRankConfig, read_config
 from sharedllm_cli.model.loading import BaseModel, load
 from sharedllm_cli.model.lower import LowerModel
+from sharedllm_cli.model.placement import choose_device
 from sharedllm_cli.model.upper import UpperModel
 from sharedllm_cli.progress import Reporter, Silent
 from sharedllm_cli.retrieval.policies import policy
@@ -166,7 +167,7 @@ def _load(settings: Settings, home: Path, reporter: Reporter) -> BaseModel:
         home=home,
         device=_own_device(settings.device),
         dtype=settings.dtype,
-        quantize=settings.quantize,
+        quantize=_quantize(settings),
         attention="sdpa",  # the branches of a sample are kept apart by a mask, which flash attention does not take
         offline=settings.offline,
         reporter=reporter,
@@ -213,6 +214,12 @@ def _samples(
 def is_main_process() -> bool:
     """Whether this process is the only one or the first of those that `accelerate launch` or `torchrun` started."""
     return os.environ.get("RANK", "0") == "0"
+
+
+def _quantize(settings: Settings) -> str:
+    """Nothing by default on a CPU: packed weights are for a few tokens, and would be unpacked at every step."""
+    by_default = settings.quantize == "auto" and choose_device(settings.device).type == "cpu"
+    return "none" if by_default else settings.quantize
 
 
 def _own_device(device: str) -> str:

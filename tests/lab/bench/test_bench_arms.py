@@ -160,7 +160,7 @@ def test_a_file_that_holds_no_text_is_refused(subject: Subject, tmp_path: Path) 
             make_reading(subject, 10, 1, path)
 
 
-@pytest.mark.parametrize("quantize", ["none", "4bit", "8bit"])
+@pytest.mark.parametrize("quantize", ["none", "4bit", "8bit", "int8"])
 def test_random_weights_are_whole_and_the_same_for_a_seed(subject: Subject, quantize: str) -> None:
     from sharedllm_cli.lab.bench.subject import shape_config
 
@@ -171,8 +171,9 @@ def test_random_weights_are_whole_and_the_same_for_a_seed(subject: Subject, quan
     assert torch.equal(first, same)
     assert not torch.equal(first, other)
     kinds = {type(module).__name__ for module in models[0].model.layers.modules()}
-    expected = {"none": "Linear", "4bit": "Linear4bit", "8bit": "Linear8bitLt"}
+    expected = {"none": "Linear", "4bit": "Linear4bit", "8bit": "Linear8bitLt", "int8": "PackedLinear"}
     assert kinds & set(expected.values()) == {expected[quantize]}
-    assert type(models[0].lm_head).__name__ == "Linear"
+    assert type(models[0].lm_head).__name__ == ("PackedLinear" if quantize == "int8" else "Linear")
     tied: Any = random_model({**shape_config("tiny"), "tie_word_embeddings": True}, placement)
-    assert tied.lm_head.weight is tied.model.embed_tokens.weight
+    shared = "packed" if quantize == "int8" else "weight"
+    assert getattr(tied.lm_head, shared) is getattr(tied.model.embed_tokens, shared)

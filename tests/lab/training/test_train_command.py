@@ -140,6 +140,7 @@ def test_an_objective_of_the_tree_opens_the_gates(
     assert seen[0].objective == objective
 
 
+@pytest.mark.usefixtures("bitsandbytes_alone")
 def test_a_base_in_four_bits_is_trained_too(tiny_arguments: list[str], model_folder: Callable[..., Path]) -> None:
     # bitsandbytes' kernel for processors takes rows of whole blocks of 64
     wide = {"hidden_size": 128, "head_dim": 32, "intermediate_size": 256, "max_position_embeddings": 4096}
