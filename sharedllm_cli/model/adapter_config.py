@@ -52,8 +52,8 @@ class AdapterConfig:
     which it answers best, by the same data; None where that was not measured. `text_bias` b: where a text is continued
     after its tree of S keys and no question is asked (`eval ppl`), b − log(S / 512) is added to the gates, so that the
     tree's share of the attention does not grow with S. b was chosen on training texts; None leaves the gates as they
-    are. `candidates`: number of answers to compare (`generation/rerank.py`); None for the likeliest alone. `kinds`: it
-    learned the rule of each kind of question (`answering/kinds.py`), which then stands in its prompts.
+    are. `candidates`: number of answers to compare (`generation/decoding.py`); None for the likeliest alone. `kinds`:
+    it learned the rule of each kind of question (`answering/kinds.py`), which then stands in its prompts.
     """
 
     base: str
