@@ -65,6 +65,15 @@ _HTML_NAMES = {
     "citation_isbn": "ISBN",
     "book:isbn": "ISBN",
 }
+_FIELD_NAMES = {
+    **_HTML_NAMES,
+    "title": "title",
+    **dict.fromkeys(("authors", "creator", "creators", "by", "byline"), "author"),
+    **dict.fromkeys(("editor", "editors"), "editor"),
+    **dict.fromkeys(("translator", "translators"), "translator"),
+    **dict.fromkeys(("published", "publishdate", "publish_date", "published_at", "issued"), "published"),
+    "isbn": "ISBN",
+}
 
 
 def words(metadata: Metadata) -> str:
@@ -156,6 +165,16 @@ def of_html(text: str) -> Metadata:
     if not any(kind == "title" and value for kind, value in found):
         found += [("title", "".join(title.itertext())) for title in root.iter("title")]
     return _facts(found)
+
+
+def of_fields(found: Iterable[tuple[str, str]]) -> Metadata:
+    """The facts among the named fields that stand at the head of a text file, such as front matter of Markdown."""
+    facts: list[tuple[str, str]] = []
+    for name, value in found:
+        kind = _FIELD_NAMES.get(name.strip().casefold())
+        if kind and not re.match(r"https?://|@", value):
+            facts.append((kind, _day(value) if kind == "published" else value))
+    return _facts(facts)
 
 
 def _facts(found: Iterable[tuple[str, str]]) -> Metadata:

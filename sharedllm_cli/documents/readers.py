@@ -234,7 +234,7 @@ def _marked_up(kind: str, text: str, warnings: list[str], name: str) -> Extracti
         layout=True,
         outline=found.outline,
         warnings=tuple(warnings),
-        metadata=metadata.of_html(text) if kind == "html" else (),
+        metadata=metadata.of_html(text) if kind == "html" else found.metadata,
     )
 
 

@@ -202,3 +202,18 @@ def test_the_cases() -> None:
     lockers = text((CASES / "merged-table-cells" / "lockers.html").read_text())
     assert "North pier | large | 21 | 30" in lockers
     assert "Railway quay | medium | 10 | 16" in lockers
+
+
+def test_a_picture_on_a_page_with_a_formula_keeps_its_words() -> None:
+    formula = "<math><mi>x</mi></math>"
+    assert html_reader.from_html(f"<p>so {formula} and <img alt='a red pan'></p>").text == "so x and [image: a red pan]"
+    assert html_reader.from_html(f"<p><span>{formula}<img alt='x'></span> it is</p>").text == "x it is", (
+        "the same formula again"
+    )
+
+
+def test_a_term_and_its_definition_stay_together() -> None:
+    assert (
+        html_reader.from_html("<dl><dt>pan</dt><dd><p>A flat one.</p></dd></dl><p>End.</p>").text
+        == "pan\nA flat one.\n\nEnd."
+    )

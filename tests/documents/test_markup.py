@@ -137,7 +137,6 @@ def test_rst_without_inclusions(tmp_path: Path, capfd: pytest.CaptureFixture[str
     for part in (
         "Title\n",
         "Para with emph, literal and target.",
-        "one",
         "- item",
         "a | b\n1 | 2",
         "x = 1\n  y",
@@ -258,7 +257,7 @@ def test_rst_names_what_it_does_not_read() -> None:
     [
         (":ref:`setup`", "setup"),
         (":ref:`the setup <setup>`", "the setup"),
-        (":py:func:`~os.path.join`", "os.path.join"),
+        (":py:func:`~os.path.join`", "join()"),
     ],
 )
 def test_roles_of_sphinx_are_read_as_their_text(role: str, text: str) -> None:

@@ -93,6 +93,13 @@ def stand_in(tag: Tag, *, beside_formula: bool = False) -> str:
             return tag.get_text()
 
 
+def shows_formula(tag: Tag | None, facts: Facts) -> bool:
+    """Whether an element holds a formula and no more: a picture in it shows that formula once more."""
+    if tag is None or id(tag) not in facts.formulas:
+        return False
+    return tag.name in ("span", "a") or "math" in " ".join(tag.get("class") or ()).lower()
+
+
 def _field(tag: Tag) -> str:
     kind = str(tag.get("type", "text")).lower()
     if kind in ("checkbox", "radio"):

@@ -18,6 +18,7 @@ from lxml import etree
 
 from sharedllm_cli.documents.markup.html_elements import Facts
 from sharedllm_cli.documents.markup.html_text import HEADINGS, PAGE_MARK, WHOLE, Writer
+from sharedllm_cli.documents.metadata import Metadata
 from sharedllm_cli.documents.pages import OutlineEntry
 
 
@@ -44,13 +45,14 @@ class MarkupText:
     """The plain text and the headings in it (all on page 1).
 
     `pages` are the labels of the pages of a print edition, in the order of their marks (`PAGE_MARK`) in the text.
-    `left_out` are sentences about what the file names and does not hold.
+    `left_out` are sentences about what the file names and does not hold. `metadata` is what the file says of itself.
     """
 
     text: str
     outline: tuple[OutlineEntry, ...]
     pages: tuple[str, ...] = ()
     left_out: tuple[str, ...] = ()
+    metadata: Metadata = ()
 
 
 def from_html(source: str, *, authored: bool = False, print_pages: Mapping[str, str] | None = None) -> MarkupText:

@@ -112,6 +112,25 @@ class TableRows:
         return text if self._repeated <= MOST_REPEATED else ""
 
 
+@dataclass
+class OpenRow:
+    """A row of a table whose cells are collected: those done, and where the text of the open one begins."""
+
+    cells: list[Cell] = field(default_factory=list)
+    head: bool = False
+    start: int = 0
+
+
+@dataclass
+class OpenTable:
+    """A table whose rows are written as they close. `headed`: it has headings; `head`: its `thead` is open."""
+
+    rows: TableRows = field(default_factory=TableRows)
+    headed: bool = False
+    head: bool = False
+    row: OpenRow | None = None
+
+
 def _line(columns: list[str]) -> str:
     while columns and not columns[-1]:
         columns = columns[:-1]

@@ -23,11 +23,12 @@ from sharedllm_cli.documents.markup.html_elements import (
     quotation_marks,
     says_note,
     script,
+    shows_formula,
     span_of,
     stand_in,
 )
 from sharedllm_cli.documents.markup.html_lists import ListMarks
-from sharedllm_cli.documents.markup.html_tables import Cell, TableRows
+from sharedllm_cli.documents.markup.html_tables import Cell, OpenRow, OpenTable
 from sharedllm_cli.documents.pages import OutlineEntry
 
 
@@ -54,23 +55,6 @@ STRUCK_OUT = "[struck out: "
 
 
 @dataclass
-class _Row:
-    """A row of a table whose cells are collected: those done, and where the text of the open one begins."""
-
-    cells: list[Cell] = field(default_factory=list)
-    head: bool = False
-    start: int = 0
-
-
-@dataclass
-class _Table:
-    rows: TableRows = field(default_factory=TableRows)
-    headed: bool = False
-    head: bool = False
-    row: _Row | None = None
-
-
-@dataclass
 class Writer:
     """Collects lines. White space is one space, except in `pre`; a table's row is one line, its cells between bars.
 
@@ -86,11 +70,12 @@ class Writer:
     _lines: list[str] = field(default_factory=list)
     _line: list[str] = field(default_factory=list)
     _mark: str = ""
+    _term: int = -1  # lines at the end of the last term: its definition follows without a blank line
     _lists: list[ListMarks] = field(default_factory=list)
     _heading: tuple[int, int] | None = None
     _pre: int = 0
     _cells: list[bool] = field(default_factory=list)
-    _tables: list[_Table] = field(default_factory=list)
+    _tables: list[OpenTable] = field(default_factory=list)
     _links: list[tuple[str, int]] = field(default_factory=list)
     _scripts: list[tuple[int, int]] = field(default_factory=list)
     _quotes: int = 0
@@ -257,7 +242,7 @@ class Writer:
         return bool(self._cells) and self._cells[-1]
 
     def _enter_table(self, tag: Tag) -> None:
-        self._tables.append(_Table(headed=id(tag) in self.facts.headed))
+        self._tables.append(OpenTable(headed=id(tag) in self.facts.headed))
         self._cells.append(False)
 
     def _leave_table(self, tag: Tag) -> None:
@@ -282,7 +267,7 @@ class Writer:
         cells = [child for child in tag.children if isinstance(child, Tag) and child.name in ("td", "th")]
         kinds = (self.facts.layout,) if table.headed else (self.facts.layout, self.facts.lists)
         whole = not any(id(cell) in kind for cell in cells for kind in kinds)
-        table.row = _Row(head=table.head) if whole else None
+        table.row = OpenRow(head=table.head) if whole else None
         if not whole:
             self._lines += table.rows.skip()
 
@@ -383,18 +368,22 @@ class Writer:
         if line.strip() or keep:
             self._lines.append(line.rstrip())
 
+    def _leave_term(self, tag: Tag) -> None:
+        self._break()
+        self._term = len(self._lines)
+
     def _blank(self) -> None:
         # A list item's own first paragraph stays on the line of its mark.
         if self._line and self._mark and "".join(self._line) == self._mark:
             return
         self._break()
-        if self._lines and self._lines[-1] and not self._lists:
+        if self._term != len(self._lines) and self._lines and self._lines[-1] and not self._lists:
             self._lines.append("")
 
     # -- what has no text of its own --------------------------------------------------------------------------------
 
     def _enter_stand_in(self, tag: Tag) -> None:
-        text = stand_in(tag, beside_formula=tag.parent is not None and id(tag.parent) in self.facts.formulas)
+        text = stand_in(tag, beside_formula=shows_formula(tag.parent, self.facts))
         apart = is_apart(tag) and not self._in_cell()
         if apart:
             self._break()
@@ -428,6 +417,7 @@ _ENTERED = {
 _LEFT = {
     "a": Writer._leave_link,
     "abbr": Writer._leave_abbreviation,
+    "dt": Writer._leave_term,
     "ol": Writer._leave_list,
     "pre": Writer._leave_pre,
     "q": Writer._leave_quote,

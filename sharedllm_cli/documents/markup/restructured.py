@@ -7,8 +7,10 @@ import re
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
-from bs4 import BeautifulSoup
+from bs4 import BeautifulSoup, Tag
+from bs4.element import NavigableString
 
+from sharedllm_cli.documents import metadata
 from sharedllm_cli.documents.markup.html_reader import MarkupText, from_html
 
 if TYPE_CHECKING:
@@ -20,18 +22,19 @@ MOST_INLINE_SEARCHED = 10**8
 """Marks of a reStructuredText paragraph times its characters: above it, a second's work, it is left as it stands."""
 LONGEST_SUBSTITUTION = 10_000
 """Characters that a reStructuredText substitution may stand for; a longer one is not carried out."""
+LONGEST_FORMULA = 5000
+"""Characters of TeX that are read as a formula; a longer one stands as it is written."""
 MOST_LEFT_OUT = 20
 """Directives that are named as not read; of more the number is given."""
 _MARK = re.compile(r"[*`_|]")
 _NOT_READ = re.compile(r'"([\w-]+)" (?:directive|role) disabled|ignoring "([\w-]+)" directive|deactivated')
 
 
-_ROLE = re.compile(r":[a-z][\w:+.-]*:`(?:(?P<title>[^`<]*\S)\s*<[^`<>]*>|(?P<whole>[^`]+))`", re.IGNORECASE)
-
-
 def from_rst(source: str) -> MarkupText:
     """The readable text of a reStructuredText file; no other file is opened, nothing raw is passed on."""
     from docutils.core import publish_parts
+
+    from sharedllm_cli.documents.markup import sphinx, sphinx_page
 
     settings = {
         "file_insertion_enabled": False,
@@ -42,43 +45,63 @@ def from_rst(source: str) -> MarkupText:
         "warning_stream": io.StringIO(),
         "line_length_limit": 1 << 30,
         "syntax_highlight": "none",
-        "math_output": "MathJax",
+        "math_output": "MathML",
         "input_encoding": "unicode",
         "output_encoding": "unicode",
     }
-    left_out: list[str] = []
-    parts = publish_parts(source, parser=_parser(left_out), writer=_writer(), settings_overrides=settings)
+    page = sphinx_page.SphinxPage()
+    settings["sphinx_page"] = page
+    with sphinx.known():
+        parts = publish_parts(source, parser=_parser(page.left_out), writer=_writer(), settings_overrides=settings)
     soup = BeautifulSoup(parts["html_body"], "lxml")
     for message in soup.select(".system-message"):
-        # The content of a directive that docutils does not know (Sphinx has many) stands in its complaint.
+        # What docutils could not carry out or place (a table, a title, a directive) is quoted in its complaint.
         quoted = message.find("pre")
-        if quoted is not None and "Unknown directive" in message.get_text():
+        if quoted is not None:
+            quoted.string = sphinx.content_of(quoted.get_text())
             message.replace_with(quoted)
         else:
             message.decompose()
-    for problem in soup.select(".problematic"):
-        # A role that docutils does not know (Sphinx has many) names its text: `:ref:`the setup <setup>``.
-        if (role := _ROLE.fullmatch(problem.get_text())) is not None:
-            problem.replace_with(role["title"] or role["whole"].lstrip("~!"))
     for heading in soup.find_all(string=re.compile("Docutils System Messages")):
         heading.extract()
     for classifier in soup.select("dt > span.classifier"):
         classifier.insert_before(" : ")
-    for label in soup.select("aside > span.label"):
+    for label in soup.select("aside > span.label, div.citation > span.label"):
         paragraph = label.find_next_sibling()
         if paragraph is not None and paragraph.name == "p":
             paragraph.insert(0, " ")
             paragraph.insert(0, label.extract())
+    for fields in soup.select("dl.field-list, dl.docinfo, dl.option-list"):
+        _on_one_line(fields)
     found = from_html(str(soup))
-    more = len(left_out) - MOST_LEFT_OUT
-    told = [*left_out[:MOST_LEFT_OUT], f"{more} more directives are not read"] if more > 0 else left_out
-    return MarkupText(found.text, found.outline, left_out=tuple(told))
+    told = page.left_out
+    more = len(told) - MOST_LEFT_OUT
+    told = [*told[:MOST_LEFT_OUT], f"{more} more directives are not read"] if more > 0 else told
+    return MarkupText(found.text, found.outline, left_out=tuple(told), metadata=metadata.of_fields(page.facts))
+
+
+def _on_one_line(fields: Tag) -> None:
+    """A field's name stands before the first words of its body, an option before what it does."""
+    for name in fields.find_all("dt", recursive=False):
+        body = name.find_next_sibling()
+        if body is None or body.name != "dd":
+            continue
+        first = next(
+            (child for child in body.children if not isinstance(child, NavigableString) or child.strip()), None
+        )
+        holder = first if isinstance(first, Tag) and first.name == "p" else body
+        apart = "  " if "option-list" in (fields.get("class") or ()) else " "
+        holder.insert(0, " ".join(name.get_text().split()) + apart)
+        name.decompose()
 
 
 def _parser(left_out: list[str]) -> rst.Parser:
     """docutils' parser, without what makes a file of some kilobytes endless work. Names what it does not read."""
     from docutils import nodes
     from docutils.parsers import rst
+    from docutils.transforms import Transform
+
+    from sharedllm_cli.documents.markup import sphinx_page
 
     lines: list[str] = []
 
@@ -92,7 +115,16 @@ def _parser(left_out: list[str]) -> rst.Parser:
         shown = near[-1] if near else f"a part given as {name}" if name else "a part of it"
         left_out.append(f"line {line}: {shown:.100} is not read")
 
+    class Read(Transform):
+        default_priority = 870  # once references are resolved, before messages are filtered
+
+        def apply(self, **_: Any) -> None:
+            sphinx_page.finish(self.document)
+
     class Parser(rst.Parser):
+        def get_transforms(self) -> list[type[Transform]]:
+            return [*super().get_transforms(), Read]
+
         def parse(self, inputstring: str, document: nodes.document) -> None:
             lines[:] = inputstring.splitlines()
             document.reporter.attach_observer(hear)
@@ -127,6 +159,13 @@ def _writer() -> html5_polyglot.Writer:
         def visit_image(self, node: nodes.image) -> None:
             node["loading"] = "link"  # `:loading: embed` opens any local file, whatever the settings forbid
             super().visit_image(node)
+
+        def visit_math(self, node: nodes.math) -> None:
+            if len(node.astext()) <= LONGEST_FORMULA:
+                super().visit_math(node)
+                return
+            self.body.append(self.starttag(node, "span") + self.encode(node.astext()) + "</span>")
+            raise nodes.SkipNode
 
         def starttag(self, node: Any, tagname: str, *arguments: Any, **attributes: Any) -> str:
             if tagname == "ol" and isinstance(node, nodes.enumerated_list):
