@@ -41,6 +41,7 @@ LIBRARIES: dict[str, frozenset[str]] = {
     "bs4": frozenset({"documents"}),
     "charset_normalizer": frozenset({"documents"}),
     "docutils": frozenset({"documents"}),
+    "yaml": frozenset({"documents"}),
     "filelock": frozenset({"index", "weights"}),
     "flash_attn": frozenset({"model"}),
     "gguf": frozenset({"weights"}),

@@ -49,7 +49,7 @@ _REST_OF_ADDRESS = re.compile(r"[\w-]+@[\w-]|[\w/-]+\.[a-z]{2,4}(?!\w)", re.IGNO
 _TENS = frozenset(["twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety"])
 _ONES = re.compile(r"(?:one|two|three|four|five|six|seven|eight|nine|first|second|third|\w+th)s?\b", re.IGNORECASE)
 _KEPT_PREFIXES = frozenset({"self", "well", "ex", "half", "quasi", "all"})
-_CONJUNCTIONS = frozenset({"and", "or", "to", "und", "oder", "bzw", "et", "ou", "y", "o", "e"})
+CONJUNCTIONS = frozenset({"and", "or", "to", "und", "oder", "bzw", "et", "ou", "y", "o", "e"})
 
 
 @dataclass(frozen=True)
@@ -176,7 +176,7 @@ class _Joiner:
             return None
         if before[-1] == "\u00ad":
             return 1, ""
-        if tail[0].casefold() in _CONJUNCTIONS and head[1].casefold() + tail[0].casefold() not in self.words:
+        if tail[0].casefold() in CONJUNCTIONS and head[1].casefold() + tail[0].casefold() not in self.words:
             return 0, " "
         if _breaks_an_address(before, after):
             return 0, ""

@@ -91,11 +91,12 @@ if x:
 def test_markdown() -> None:
     found = markdown.from_markdown(MARKDOWN)
     assert found.text == (
-        "title: Front\n\nHead one\n\n"
+        "Front\n\nHead one\n\n"
         "Soft break with code <x>, a link (https://example.org/a), https://auto.org, <placeholder> and bold.\n\n"
         '- item\n  - [x] nested\n\na | b\n1 | 2\n\nif x:\n    y = "<b>"\n\n[image: a picture]'
     )
     assert [entry.title for entry in found.outline] == ["Head one"]
+    assert found.metadata == (("title", "Front"),)
 
 
 RST = """\

@@ -8,14 +8,16 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from sharedllm_cli.documents.characters import WINDOWS_1252
+from sharedllm_cli.documents.markup import front_matter
 from sharedllm_cli.documents.markup.html_reader import MarkupText, from_html
+from sharedllm_cli.documents.markup.line_ends import LineEnds
+from sharedllm_cli.documents.markup.markdown_blocks import add_blocks
+from sharedllm_cli.documents.markup.markdown_inline import NOTE, add_inline
 
 if TYPE_CHECKING:
     from markdown_it import MarkdownIt
     from markdown_it.rules_block import StateBlock
     from markdown_it.rules_core import StateCore
-    from markdown_it.rules_inline import StateInline
     from markdown_it.token import Token
 
 
@@ -23,11 +25,7 @@ def _names(names: str) -> frozenset[str]:
     return frozenset(names.split())
 
 
-DEEPEST = 120
-"""Levels of lists and quotes. The parser drops what is nested deeper, and all that follows it."""
 _FRONT_MATTER = re.compile(r"\A(---|\+\+\+)[ \t]*\n(.*?\n)(?:\1|\.\.\.)[ \t]*(?:\n|\Z)", re.DOTALL)
-_WINDOWS_ENTITY = re.compile(r"&#(?:[xX]0*([89][0-9a-fA-F])|0*(1[2-5]\d));")
-_NOTE = re.compile(r"\[\^([^\]\s]{1,64})\](:?)")
 _TAG = re.compile(r"<(/?)([A-Za-z][\w:.-]*)([^<>]*)>")
 _ATTRIBUTES = re.compile(r"[ \t]*\{:?[ \t]*[#.][^{}\n]{0,200}\}[ \t]*$")
 _LINE_OF_ATTRIBUTES = re.compile(r"^[ \t]*\{:[^{}\n]{0,200}\}[ \t]*$", re.MULTILINE)
@@ -48,62 +46,59 @@ _ELEMENTS = _names(_OF_HTML) | _names(_OF_FORMULAS)
 
 
 def from_markdown(source: str) -> MarkupText:
-    """The readable text of a Markdown file; front matter stands before it as it is, with its author, title and date."""
-    front = _FRONT_MATTER.match(source)
-    body = source[front.end() :] if front else source
-    rendered = from_html(_parser().render(body), authored=True)
-    return MarkupText(f"{front[2]}\n{rendered.text}", rendered.outline) if front else rendered
+    """The readable text of a Markdown file; what front matter says of it is its metadata; the rest of that stays.
+
+    The title of the front matter stands above the text, unless the text begins with it.
+    """
+    found = _FRONT_MATTER.match(source)
+    front = front_matter.read(found[2], found[1]) if found else front_matter.FrontMatter()
+    body = source[found.end() :] if found else source
+    rendered = from_html(_parser(body).render(body), authored=True)
+    titled = front.title and front.title.casefold() not in rendered.text[: len(front.title) + 200].casefold()
+    above = "\n".join(filter(None, (front.title if titled else "", front.rest)))
+    text = "\n\n".join(filter(None, (above, rendered.text)))
+    return MarkupText(text, rendered.outline, metadata=front.metadata)
 
 
-def _parser() -> MarkdownIt:
+def _parser(source: str) -> MarkdownIt:
     from markdown_it import MarkdownIt
 
-    parser = MarkdownIt("commonmark", {"maxNesting": DEEPEST}).enable(["table", "strikethrough"])
-    parser.inline.ruler.before("entity", "windows_entity", _windows_entity)
-    parser.inline.ruler.before("link", "note", _note)
+    parser = MarkdownIt("commonmark").enable(["table", "strikethrough"])
+    add_blocks(parser)
+    add_inline(parser)
     parser.block.ruler.before("reference", "note", _note_line, {"alt": []})
     parser.core.ruler.before("inline", "attributes", _without_attributes)
     parser.core.ruler.push("elements", _text_in_angles)
+    ends = LineEnds(source)
+    parser.core.ruler.push("line_ends", lambda state: _with_words_joined(state, ends))
     parser.add_render_rule("html_block", _html_block)
+    parser.add_render_rule("markup", lambda renderer, tokens, index, options, env: tokens[index].content)
     return parser
 
 
-def _windows_entity(state: StateInline, silent: bool) -> bool:
-    """`&#150;` is a dash in every browser: these numbers mean what they mean in Windows-1252."""
-    match = _WINDOWS_ENTITY.match(state.src, state.pos)
-    code = (int(match[1], 16) if match[1] else int(match[2])) if match else 0
-    character = WINDOWS_1252.get(code)
-    if match is None or character is None:
-        return False
-    if not silent:
-        state.push("text", "", 0).content = character
-    state.pos = match.end()
-    return True
-
-
-def _note(state: StateInline, silent: bool) -> bool:
-    """`word[^2]` is the mark of a note, apart from its word."""
-    match = _NOTE.match(state.src, state.pos)
-    if match is None:
-        return False
-    if not silent:
-        apart = " " if state.pos and not state.src[state.pos - 1].isspace() else ""
-        state.push("text", "", 0).content = f"{apart}[{match[1]}]{match[2]}"
-    state.pos = match.end()
-    return True
+def _with_words_joined(state: StateCore, ends: LineEnds) -> None:
+    """A line ends behind the hyphen of a word that goes on in the next."""
+    for token in state.tokens:
+        children = token.children or []
+        for before, line_end, after in zip(children, children[1:], children[2:], strict=False):
+            if line_end.type != "softbreak" or not before.type == after.type == "text":
+                continue
+            if (seam := ends.seam(before.content, after.content)) is not None:
+                before.content = before.content[:-1] + seam
+                line_end.type, line_end.content = "text", ""
 
 
 def _note_line(state: StateBlock, first: int, last: int, silent: bool) -> bool:
     """A note's own line is a paragraph: as the target of a link (`[^1]: Ibid.`) it would vanish."""
     start = state.bMarks[first] + state.tShift[first]
-    match = _NOTE.match(state.src, start)
+    match = NOTE.match(state.src, start)
     if match is None or not match[2] or state.is_code_block(first):
         return False
     if silent:
         return True
     line = first + 1
     while (
-        line < last and not state.isEmpty(line) and not _NOTE.match(state.src, state.bMarks[line] + state.tShift[line])
+        line < last and not state.isEmpty(line) and not NOTE.match(state.src, state.bMarks[line] + state.tShift[line])
     ):
         line += 1
     state.line = line

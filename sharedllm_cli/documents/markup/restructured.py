@@ -12,6 +12,7 @@ from bs4.element import NavigableString
 
 from sharedllm_cli.documents import metadata
 from sharedllm_cli.documents.markup.html_reader import MarkupText, from_html
+from sharedllm_cli.documents.markup.line_ends import LineEnds
 
 if TYPE_CHECKING:
     from docutils import nodes
@@ -119,7 +120,7 @@ def _parser(left_out: list[str]) -> rst.Parser:
         default_priority = 870  # once references are resolved, before messages are filtered
 
         def apply(self, **_: Any) -> None:
-            sphinx_page.finish(self.document)
+            sphinx_page.finish(self.document, LineEnds("\n".join(lines)))
 
     class Parser(rst.Parser):
         def get_transforms(self) -> list[type[Transform]]:

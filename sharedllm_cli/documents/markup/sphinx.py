@@ -7,7 +7,7 @@ named as not read. An unknown directive is read as its title and its content.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from textwrap import dedent
 from threading import Lock
@@ -182,7 +182,8 @@ class _SphinxDirective(rst.Directive):
             self._not_read()
             return []
         layout = re.fullmatch(r"[\d ]*", " ".join(self.title)) or short in ("only", "ifconfig", "tabs")
-        return self._parsed() if layout else [*self._titled(), *self._parsed()]
+        inner = self._parsed()
+        return inner if layout else [*self._titled(), *inner]
 
     def _is_style(self) -> bool:
         """`class` is a style in docutils and a class in Sphinx: a capital, a dot or a bracket makes a class of it."""
@@ -202,9 +203,10 @@ class _SphinxDirective(rst.Directive):
         found, messages = self.state.inline_text(text, self.lineno)
         return [*found, *messages]
 
-    def _titled(self) -> Sequence[nodes.Node]:
+    def _titled(self) -> list[nodes.Node]:
         texts = [" ".join(self.title), *(self.settings.get(name, "") for name in ("caption", "title", "header"))]
-        return [nodes.paragraph("", "", *self._inline(text)) for text in texts if text]
+        found: list[nodes.Node] = [nodes.paragraph("", "", *self._inline(text)) for text in texts if text]
+        return found
 
     def _toctree(self) -> list[nodes.Node]:
         entries = [line.strip() for line in self.body if line.strip()]
@@ -217,7 +219,7 @@ class _SphinxDirective(rst.Directive):
     def _code(self) -> list[nodes.Node]:
         lines = list(self.body)
         caption = self.settings.get("caption", "")
-        above = [nodes.paragraph("", "", *self._inline(caption))] if caption else []
+        above: list[nodes.Node] = [nodes.paragraph("", "", *self._inline(caption))] if caption else []
         # Without a blank line behind the first, code is written as the argument is: the language is one word.
         code = "\n".join([*(self.title if len(self.title) > 1 or not any(lines) else []), *lines])
         return [*above, nodes.literal_block(code, code)] if code.strip() else above

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 
 from docutils import nodes
 
+from sharedllm_cli.documents.markup.line_ends import LineEnds
+
 _NAMES_OF_FIELDS = {
     **dict.fromkeys(("param", "parameter", "arg", "argument", "key", "keyword", "kwarg", "kwparam"), "Parameters"),
     **dict.fromkeys(("var", "ivar", "cvar"), "Variables"),
@@ -32,7 +34,7 @@ class SphinxPage:
     within: int = 0
 
 
-def finish(document: nodes.document) -> None:
+def finish(document: nodes.document, ends: LineEnds) -> None:
     """What needs the whole file: facts of the file, references, fields of functions."""
     page: SphinxPage = document.settings.sphinx_page
     for information in list(document.findall(nodes.docinfo)):
@@ -46,6 +48,7 @@ def finish(document: nodes.document) -> None:
         if not information.children:
             information.parent.remove(information)
     _resolve(document)
+    _join_words(document, ends)
     _gather_fields(document)
 
 
@@ -62,6 +65,13 @@ def _resolve(document: nodes.document) -> None:
         if "sphinx-ref" in reference["classes"] and shown:
             reference.clear()
             reference += nodes.Text(shown)
+
+
+def _join_words(document: nodes.document, ends: LineEnds) -> None:
+    """A line ends behind the hyphen of a word that goes on in the next."""
+    for text in list(document.findall(nodes.Text)):
+        if "-\n" in text and text.parent is not None and not isinstance(text.parent, nodes.FixedTextElement):
+            text.parent.replace(text, nodes.Text(ends.joined(str(text))))
 
 
 def _gather_fields(document: nodes.document) -> None:

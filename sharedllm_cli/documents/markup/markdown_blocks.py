@@ -1,0 +1,219 @@
+"""Blocks that dialects of Markdown add to CommonMark, as rules of its parser: a title and its content.
+
+Alerts (`> [!NOTE]`), admonitions and tabs (`!!! note`, `=== "Linux"`), fences (`:::tip`, MyST's ```` ```{note} ````),
+definition lists, formulas between `$$`, and whatever is nested deeper than the parser goes.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+from sharedllm_cli.documents.markup import tex
+
+if TYPE_CHECKING:
+    from markdown_it import MarkdownIt
+    from markdown_it.rules_block import StateBlock
+    from markdown_it.rules_core import StateCore
+
+DEEPEST = 120
+"""Levels of lists and quotes; what is nested deeper is read line by line, with its marks."""
+_ALERT = re.compile(r"\[!([A-Za-z][\w-]*)\][+-]?[ \t]*(.*)")
+_INDENTED = re.compile(
+    r"(?:(?:!!!|\?\?\?\+?)[ \t]+([\w-]+)[^\"\n]*(?:\"([^\"\n]*)\")?|===[+!]?[ \t]+\"([^\"\n]*)\")[ \t]*"
+)
+_FENCE = re.compile(r"(:{3,}|`{3,}|~{3,})[ \t]*(?:\{([\w:+-]+)\}|([A-Za-z][\w-]*))?[ \t]*(.*)")
+_CODE = re.compile(r"(?:code|math|mermaid|eval|raw|jupyter|doctest|literalinclude|include|toctree|prompt)[\w:-]*")
+_DEFINITION = re.compile(r":[ \t]+(?=\S)")
+_TITLED = """
+note tip info warning caution danger important hint attention error success example question quote seealso admonition
+abstract summary bug failure details
+"""
+_OPTION = re.compile(r":[\w-]+:(?:[ \t].*)?$")
+_ATTRIBUTE = re.compile(r"\{[^{}]*\}")
+
+
+def add_blocks(parser: MarkdownIt) -> None:
+    """Teach a parser of CommonMark these blocks."""
+    parser.options["maxNesting"] = DEEPEST + 20
+    ends: Any = {"alt": ["paragraph", "reference", "blockquote"]}
+    parser.block.ruler.before("table", "deep", _deep)
+    parser.block.ruler.before("fence", "formula", _formula, ends)
+    parser.block.ruler.before("fence", "container", _container, ends)
+    parser.block.ruler.before("fence", "admonition", _admonition, ends)
+    parser.block.ruler.before("paragraph", "definitions", _definitions)
+    parser.core.ruler.before("inline", "alerts", _alerts)
+
+
+def _line(state: StateBlock, number: int) -> str:
+    return state.src[state.bMarks[number] + state.tShift[number] : state.eMarks[number]]
+
+
+def _paragraph(state: StateBlock, text: str, line: int, name: str = "p") -> None:
+    kind = "paragraph" if name == "p" else name
+    state.push(f"{kind}_open", name, 1).map = [line, line + 1]
+    inline = state.push("inline", "", 0)
+    inline.content, inline.map, inline.children = text, [line, line + 1], []
+    state.push(f"{kind}_close", name, -1)
+
+
+def _inner(state: StateBlock, first: int, end: int, indent: int) -> None:
+    """The blocks of the lines from `first` on, without so much indentation."""
+    kept, state.blkIndent = state.blkIndent, indent
+    last, state.lineMax = state.lineMax, end
+    state.level += 1
+    state.md.block.tokenize(state, first, end)
+    state.level -= 1
+    state.blkIndent, state.lineMax = kept, last
+
+
+def _deep(state: StateBlock, first: int, last: int, silent: bool) -> bool:
+    """Beyond its depth the parser would leave out the rest of the document."""
+    if state.level < DEEPEST or silent:
+        return False
+    _paragraph(state, _line(state, first).strip(), first)
+    state.line = first + 1
+    return True
+
+
+def _formula(state: StateBlock, first: int, last: int, silent: bool) -> bool:
+    """`$$` to `$$`, and what stands in a fence of `math`."""
+    opening = _line(state, first)
+    if state.is_code_block(first) or not opening.startswith("$$"):
+        return False
+    text, line = opening[2:].rstrip(), first
+    while not text.endswith("$$"):
+        line += 1
+        if line >= last or len(text) > tex.LONGEST or state.sCount[line] < state.blkIndent:
+            return False
+        text = f"{text}\n{_line(state, line)}".rstrip(" \t")
+    if not silent:
+        state.push("markup", "", 0).content = f"<p>{tex.as_html(text[:-2], block=True)}</p>\n"
+        state.line = line + 1
+    return True
+
+
+def _container(state: StateBlock, first: int, last: int, silent: bool) -> bool:
+    """A fence around blocks: its title is a paragraph, its marks and options are not read."""
+    match = _FENCE.match(_line(state, first))
+    if match is None or state.is_code_block(first):
+        return False
+    mark, directive, kind, title = match[1], match[2], match[3], match[4].strip()
+    if mark[0] != ":" and (directive is None or _CODE.match(directive)):
+        return False
+    if silent:
+        return True
+    end, closed = _closing(state, mark, first, last)
+    title = _ATTRIBUTE.sub("", title).strip().strip('"').removeprefix("[").removesuffix("]")
+    if directive and _CODE.match(directive):
+        title = ""
+    name = (directive or kind or "").rpartition(":")[2]
+    if title or name.lower() in _TITLED.split():
+        _paragraph(state, title or name.capitalize(), first)
+    inner = first + 1
+    while inner < end and directive and _OPTION.match(_line(state, inner)):
+        inner += 1
+    if mark[0] != ":" or closed:
+        _inner(state, inner, end, state.blkIndent)
+        state.line = end + closed
+    else:
+        state.line = first + 1  # a lone line of colons takes nothing with it
+    return True
+
+
+def _closing(state: StateBlock, mark: str, first: int, last: int) -> tuple[int, bool]:
+    """The line that closes a fence, and whether one does."""
+    depth = 1
+    for line in range(first + 1, last):
+        text = _line(state, line).strip()
+        if not state.isEmpty(line) and state.sCount[line] < state.blkIndent:
+            return line, False
+        if text.startswith(mark) and not text.strip(mark[0]):
+            depth -= 1
+            if not depth:
+                return line, True
+        elif (
+            mark[0] == ":"
+            and text.startswith(mark)
+            and text.lstrip(":")
+            and len(text) - len(text.lstrip(":")) == len(mark)
+        ):
+            depth += 1
+    return last, False
+
+
+def _admonition(state: StateBlock, first: int, last: int, silent: bool) -> bool:
+    """A title whose content is indented by four below it."""
+    match = _INDENTED.fullmatch(_line(state, first))
+    if match is None or state.is_code_block(first):
+        return False
+    if silent:
+        return True
+    title = match[3] if match[1] is None else match[1].capitalize() if match[2] is None else match[2]
+    if title:
+        _paragraph(state, title, first)
+    indent = state.sCount[first] + 4
+    end = first + 1
+    while end < last and (state.isEmpty(end) or state.sCount[end] >= indent):
+        end += 1
+    _inner(state, first + 1, end, indent)
+    state.line = end
+    return True
+
+
+def _definitions(state: StateBlock, first: int, last: int, silent: bool) -> bool:
+    """A term on a line of its own, and its definitions below it, each behind a colon."""
+    start = _first_definition(state, first, last)
+    if silent or start is None or state.is_code_block(first):
+        return False
+    state.push("dl_open", "dl", 1)
+    _paragraph(state, _line(state, first).strip(), first, "dt")
+    line: int | None = start
+    while line is not None:
+        match = _DEFINITION.match(_line(state, line))
+        width = len(match[0]) if match else 0
+        indent = state.sCount[line] + min(width, 4)
+        kept = state.tShift[line], state.sCount[line]
+        state.tShift[line] += width
+        state.sCount[line] += width
+        end = line + 1
+        while end < last and (state.isEmpty(end) or state.sCount[end] >= indent or _is_lazy(state, end)):
+            end += 1
+        state.push("dd_open", "dd", 1)
+        _inner(state, line, end, min(indent, state.sCount[line]))
+        state.push("dd_close", "dd", -1)
+        state.tShift[line], state.sCount[line] = kept
+        line = end if end < last and _begins_definition(state, end) else None
+        state.line = end
+    state.push("dl_close", "dl", -1)
+    return True
+
+
+def _is_lazy(state: StateBlock, line: int) -> bool:
+    """Whether a line goes on in the paragraph above it without its indentation."""
+    return not state.isEmpty(line - 1) and not _begins_definition(state, line) and state.sCount[line] >= state.blkIndent
+
+
+def _begins_definition(state: StateBlock, line: int) -> bool:
+    return 0 <= state.sCount[line] - state.blkIndent < 4 and _DEFINITION.match(_line(state, line)) is not None
+
+
+def _first_definition(state: StateBlock, first: int, last: int) -> int | None:
+    """The line of the definition that follows a term, next to it or behind a blank line."""
+    for line in (first + 1, first + 2):
+        if line >= last:
+            return None
+        if not state.isEmpty(line):
+            return line if _begins_definition(state, line) else None
+    return None
+
+
+def _alerts(state: StateCore) -> None:
+    """A quotation that begins with `[!NOTE]` has that as its title."""
+    tokens = state.tokens
+    for place in range(2, len(tokens)):
+        if tokens[place].type == "inline" and tokens[place - 2].type == "blockquote_open":
+            first, _, rest = tokens[place].content.partition("\n")
+            if (match := _ALERT.fullmatch(first)) is not None:
+                title = match[2].strip() or match[1].capitalize()
+                tokens[place].content = f"{title}\\\n{rest}" if rest else title
