@@ -37,7 +37,7 @@ def text_of(source: str) -> str:
         ("It costs: much\n:smile: indeed", "It costs: much :smile: indeed"),
         ("so $x*y*z$ and $\\frac{a}{b}$", "so x*y*z and a/b"),
         ("between $5 and $10, or $5*2$ of them", "between $5 and $10, or 5*2 of them"),
-        ("$$\nx_1 = 2\n\n+ *y*\n$$", "x_1 = 2+*y*"),
+        ("$$\nx_1 = 2\n\n+ *y*\n$$", "x_1 = 2 + *y*"),
         ("$$10^6$$", "10^6"),
         ("H~2~O, 10^6^ and ~~old~~ ~older~ ==new==", "H2O, 10^6 and [struck out: old] [struck out: older] new"),
         ("a == b == c and x^2 or ~5", "a == b == c and x^2 or ~5"),

@@ -58,7 +58,7 @@ def _parsed(text: str, fence: str) -> Mapping[str, Any] | None:
     if len(text) > LARGEST:
         return None
     try:
-        found = tomllib.loads(text) if fence == "+++" else yaml.load(text, Loader=yaml.BaseLoader)
+        found = tomllib.loads(text) if fence == "+++" else yaml.safe_load(text)
     except (yaml.YAMLError, tomllib.TOMLDecodeError, RecursionError, ValueError):
         return None
     return found if isinstance(found, dict) else None

@@ -50,7 +50,7 @@ class Facts:
     """What is found of a page before it is written, so that no element is searched twice: ids of elements.
 
     `layout` hold more than a table's cell does; so do those with `lists`, unless the table is `headed`. `linked` hold a
-    link; `formulas` hold one. `lang` is the page's own.
+    link; `formulas` hold one. `lang` is the page's own. `main` are hidden and hold the page's text all the same.
     """
 
     layout: frozenset[int]
@@ -59,6 +59,7 @@ class Facts:
     linked: frozenset[int]
     formulas: frozenset[int]
     lang: str = ""
+    main: frozenset[int] = frozenset()
 
 
 def is_struck_out(tag: Tag) -> bool:
@@ -103,7 +104,7 @@ def shows_formula(tag: Tag | None, facts: Facts) -> bool:
 def _field(tag: Tag) -> str:
     kind = str(tag.get("type", "text")).lower()
     if kind in ("checkbox", "radio"):
-        return "[x] " if tag.has_attr("checked") else "[ ] "
+        return " [x] " if tag.has_attr("checked") else " [ ] "
     return f" {tag['value']} " if kind in _SHOWN_INPUTS and tag.get("value") else ""
 
 

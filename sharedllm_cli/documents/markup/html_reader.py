@@ -10,12 +10,13 @@ import html
 import re
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from bs4 import BeautifulSoup, Tag
-from bs4.element import CData, NavigableString, PageElement
+from bs4.element import CData, NavigableString, PageElement, TemplateString
 from lxml import etree
 
+from sharedllm_cli.documents.markup import html_hidden
 from sharedllm_cli.documents.markup.html_elements import Facts
 from sharedllm_cli.documents.markup.html_text import HEADINGS, PAGE_MARK, WHOLE, Writer
 from sharedllm_cli.documents.metadata import Metadata
@@ -26,11 +27,9 @@ def _names(names: str) -> frozenset[str]:
     return frozenset(names.split())
 
 
-_DROPPED = _names("script style nav noscript template iframe object embed canvas button datalist head rt rp")
 # A cell with one of these inside is layout, not a table's cell.
 _NOT_IN_CELLS = ["table", "pre", *sorted(HEADINGS)]
 _SPACES = re.compile(r"\s+")
-_UNSEEN = re.compile(r"display\s*:\s*none|visibility\s*:\s*hidden", re.IGNORECASE)
 _DECLARATION = re.compile(r"\s*<\?xml[^>]*\?>|\A\ufeff")
 _NAMED = re.compile(r"&(\w{2,32});")
 _KEPT_NAMES = frozenset({"amp", "lt", "gt", "quot", "apos"})
@@ -131,7 +130,7 @@ def _written(
             if entering and print_pages is not None and (label := print_page(element, print_pages)):
                 writer.begin_page(label)
             (writer.enter if entering else writer.leave)(element)
-        elif isinstance(element, NavigableString) and type(element) in (NavigableString, CData):
+        elif isinstance(element, NavigableString) and type(element) in (NavigableString, CData, TemplateString):
             writer.write(str(element))
     text = writer.text()
     if titled and title and title.casefold() not in _SPACES.sub(" ", text[: len(title) + 200]).casefold():
@@ -164,7 +163,7 @@ def is_page_mark(tag: Tag) -> bool:
 def _facts(soup: BeautifulSoup) -> Facts:
     root = soup.find("html")
     lang = str(root.get("lang") or root.get("xml:lang") or "") if isinstance(root, Tag) else ""
-    return Facts(
+    facts = Facts(
         layout=_around(soup.find_all(_NOT_IN_CELLS)),
         lists=_around(soup.find_all(["ul", "ol"])),
         headed=_around(soup.find_all(["th", "caption"])),
@@ -172,6 +171,7 @@ def _facts(soup: BeautifulSoup) -> Facts:
         formulas=_around(soup.find_all("math")),
         lang=lang,
     )
+    return replace(facts, main=html_hidden.main_text(soup, facts))
 
 
 def _around(elements: Iterable[PageElement]) -> frozenset[int]:
@@ -191,7 +191,7 @@ def _walk(root: Tag, facts: Facts, *, marks: bool) -> Iterator[tuple[PageElement
     while waiting:
         element, entering = waiting.pop()
         if isinstance(element, Tag):
-            if entering and _is_dropped(element, facts) and not (marks and is_page_mark(element)):
+            if entering and html_hidden.is_hidden(element, facts) and not (marks and is_page_mark(element)):
                 continue
             yield element, entering
             if entering:
@@ -200,12 +200,3 @@ def _walk(root: Tag, facts: Facts, *, marks: bool) -> Iterator[tuple[PageElement
                 waiting += [(child, True) for child in reversed(inner)]
         else:
             yield element, True
-
-
-def _is_dropped(tag: Tag, facts: Facts) -> bool:
-    """What a reader of the page does not see as text. A formula's MathML is hidden where a picture of it is shown."""
-    if tag.name in _DROPPED:
-        return not (tag.name == "script" and str(tag.get("type", "")).startswith("math/"))
-    if tag.has_attr("hidden") or tag.get("role") == "navigation" or "katex-html" in (tag.get("class") or ()):
-        return True
-    return bool(_UNSEEN.search(str(tag.get("style", "")))) and id(tag) not in facts.formulas

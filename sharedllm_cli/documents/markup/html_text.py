@@ -38,7 +38,8 @@ def _names(names: str) -> frozenset[str]:
 
 BLOCKS = _names(
     "address article aside blockquote body center dd details dialog div dl dt fieldset figcaption figure footer form "
-    "header hgroup html legend li main p section summary tbody tfoot thead caption table tr ul ol pre hr option"
+    "header hgroup html legend li listing main menu p section summary tbody tfoot thead caption table tr ul ol pre hr "
+    "option audio video xmp"
 )
 HEADINGS = _names("h1 h2 h3 h4 h5 h6")
 _SPACED = _names("blockquote dl figure h1 h2 h3 h4 h5 h6 hr ol p pre table ul")
@@ -400,7 +401,7 @@ _ENTERED = {
     "li": Writer._enter_item,
     "math": Writer._enter_stand_in,
     "ol": Writer._enter_list,
-    "pre": Writer._enter_pre,
+    **dict.fromkeys(("pre", "listing", "textarea", "xmp"), Writer._enter_pre),
     "q": Writer._enter_quote,
     "script": Writer._enter_stand_in,
     "select": Writer._enter_stand_in,
@@ -419,7 +420,7 @@ _LEFT = {
     "abbr": Writer._leave_abbreviation,
     "dt": Writer._leave_term,
     "ol": Writer._leave_list,
-    "pre": Writer._leave_pre,
+    **dict.fromkeys(("pre", "listing", "textarea", "xmp"), Writer._leave_pre),
     "q": Writer._leave_quote,
     "table": Writer._leave_table,
     "tbody": Writer._leave_group,
