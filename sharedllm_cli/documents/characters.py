@@ -1,17 +1,13 @@
-"""Bytes to characters in whatever encoding they are, and characters as they should be in a text.
+"""Characters as they should be in a text.
 
-Compatibility forms are resolved, odd spaces and invisible characters removed. Lines, pages and files are for others.
+Compatibility forms are resolved, odd spaces and invisible characters removed. Bytes, lines and pages are for others.
 """
 
 from __future__ import annotations
 
-import codecs
 import re
 import unicodedata
 from collections.abc import Mapping
-from contextlib import suppress
-
-from sharedllm_cli.errors import DocumentError
 
 LINE_END_HYPHENS = "-\u2010\u00ad"
 """What a word broken at the end of a line may end with, once the text has been cleaned."""
@@ -48,31 +44,8 @@ _RULES = re.compile(r"([_=*~─━═\-])\1{3,}")
 _INNER_SPACES = re.compile(r"(?<=\S)[ \t]+(?=\S)")
 _COLUMN_GAP = re.compile(r"(?<=\S)(?: ?\t[ \t]*| {2,}[ \t]*)(?=\S)")
 _MANY_BLANK_LINES = re.compile(r"\n{3,}")
-SAMPLE = 1 << 18
-"""So many bytes are looked at to tell an encoding."""
-# Longer marks first: the one of UTF-32 begins with the one of UTF-16.
-_MARKS = (
-    (codecs.BOM_UTF8, "utf-8"),
-    (codecs.BOM_UTF32_LE, "utf-32-le"),
-    (codecs.BOM_UTF32_BE, "utf-32-be"),
-    (codecs.BOM_UTF16_LE, "utf-16-le"),
-    (codecs.BOM_UTF16_BE, "utf-16-be"),
-)
-_CONTROLS = re.compile(rb"[\x00-\x08\x0e-\x1a\x1c-\x1f]")
-# Python decodes these too, but they spell domain names, source code, or mail of long ago.
-_NOT_OF_PAGES = frozenset({"idna", "punycode", "undefined", "unicode-escape", "raw-unicode-escape", "utf-7"})
-# What pages that declare the first are in: it has characters where the first has none (WHATWG, Encoding Standard).
-_WIDER = {
-    **dict.fromkeys(("ascii", "iso8859-1"), "cp1252"),
-    "iso8859-9": "cp1254",
-    **dict.fromkeys(("iso8859-11", "tis-620"), "cp874"),
-    **dict.fromkeys(("gb2312", "gbk"), "gb18030"),
-    "shift_jis": "cp932",
-    "euc_kr": "cp949",
-    "big5": "big5hkscs",
-}
-MOST_CONTROLS = 0.02
-"""A file with a larger share of control bytes is no text."""
+WIDEST_INDENT = 200
+"""Columns of indentation that are kept: no reader tells more of them apart."""
 
 
 def repair(text: str) -> str:
@@ -122,99 +95,5 @@ def _spaced(line: str, layout: bool) -> str:
     body = line.strip()
     if not layout:
         return _INNER_SPACES.sub(" ", body)
-    indent = len(line.expandtabs(4)) - len(line.expandtabs(4).lstrip())
-    return " " * (indent if body else 0) + _COLUMN_GAP.sub("  ", body)
-
-
-def decode(data: bytes, name: str, *, declared: str | None = None) -> tuple[str, list[str]]:
-    """The text and any warnings: by byte order mark, as declared (HTML), as UTF-8, or as detected.
-
-    Raises DocumentError for bytes that are no text.
-    """
-    for mark, encoding in _MARKS:
-        if data.startswith(mark):
-            return _with(data[len(mark) :], encoding, name)
-    if declared:
-        # A wrong declaration is common: go on as if there were none.
-        with suppress(LookupError):
-            own = _for_page(declared)
-            wider = _WIDER.get(own, own)
-            if wider == "cp1252" and _is_utf8(data):
-                wider = "utf-8"  # declared out of habit: no Western text looks like UTF-8 by chance
-            for encoding in (wider, own):
-                with suppress(UnicodeError):
-                    return data.decode(encoding), []
-    wide = _unmarked_utf16(data)
-    if wide:
-        return _with(data, wide, name)
-    sample = data[:SAMPLE]
-    if b"\0" in sample or len(_CONTROLS.findall(sample)) > MOST_CONTROLS * len(sample):
-        raise DocumentError(
-            f"{name} is a binary file, not a document", hint="give a PDF, txt, md, rst, html or epub file"
-        )
-    try:
-        return data.decode("utf-8"), []
-    except UnicodeDecodeError as failure:
-        # One bad byte in a long UTF-8 text is damage, not another encoding.
-        if failure.start > 0 and _mostly_utf8(data):
-            return _with(data, "utf-8", name)
-    return _with(data, _detected(sample), name)
-
-
-def _for_page(declared: str) -> str:
-    """The encoding that a declaration means which could be read as ASCII; LookupError for none that a page has."""
-    name = codecs.lookup(declared).name
-    if name in _NOT_OF_PAGES:
-        raise LookupError(declared)
-    # So the standard of HTML says: bytes that spell a declaration in ASCII are in no wide encoding.
-    return "utf-8" if name.startswith(("utf-16", "utf-32")) else name
-
-
-def _is_utf8(data: bytes) -> bool:
-    with suppress(UnicodeDecodeError):
-        return not data.isascii() and bool(data.decode("utf-8"))
-    return False
-
-
-def _with(data: bytes, encoding: str, name: str) -> tuple[str, list[str]]:
-    text = data.decode(encoding, "surrogatepass" if encoding.startswith("utf-16") and len(data) % 2 == 0 else "replace")
-    text = repair(text)
-    lost = text.count("\ufffd")
-    if not lost:
-        return text, []
-    return text, [f"{name}: {lost} character{'s' if lost > 1 else ''} could not be decoded as {encoding}"]
-
-
-def _unmarked_utf16(data: bytes) -> str | None:
-    """UTF-16 without its mark: in most scripts nearly every second byte is 0, always on the same side."""
-    sample = data[:4096]
-    if len(sample) < 4 or len(data) % 2:
-        return None
-    even, odd = sample[0::2].count(0), sample[1::2].count(0)
-    half = len(sample) // 2
-    if odd > 0.4 * half and even == 0:
-        return "utf-16-le"
-    if even > 0.4 * half and odd == 0:
-        return "utf-16-be"
-    return None
-
-
-def _mostly_utf8(data: bytes) -> bool:
-    text = data[:SAMPLE].decode("utf-8", "replace")
-    sound = sum(character > "\x7f" and character != "\ufffd" for character in text)
-    return sound > 10 * text.count("\ufffd")
-
-
-def _detected(sample: bytes) -> str:
-    from charset_normalizer import from_bytes
-
-    matches = from_bytes(sample)
-    best = matches.best()
-    # Several code pages of Europe fit most texts equally; the Western one is by far the likeliest where it fits.
-    if best is None or any("cp1252" in match.could_be_from_charset for match in matches):
-        try:
-            sample.decode("cp1252")
-        except UnicodeDecodeError:
-            return "latin-1"
-        return "cp1252"
-    return best.encoding
+    opening = line[: len(line) - len(line.lstrip())][:WIDEST_INDENT].expandtabs(4)
+    return " " * (min(len(opening), WIDEST_INDENT) if body else 0) + _COLUMN_GAP.sub("  ", body)

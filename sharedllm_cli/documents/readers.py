@@ -12,7 +12,8 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from sharedllm_cli.documents import formats
-from sharedllm_cli.documents.characters import decode, repair
+from sharedllm_cli.documents.characters import repair
+from sharedllm_cli.documents.encodings import decode
 from sharedllm_cli.documents.normalise import NormalisedText, normalise
 from sharedllm_cli.documents.pages import AttachedFile, Attachment, Document, ExtractedPage, Extraction, Page
 from sharedllm_cli.documents.sources import SourceFile

@@ -6,9 +6,11 @@ Works on a document's characters and its tokens' places in them; looks only at t
 from __future__ import annotations
 
 import re
+from bisect import bisect_right
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import IntEnum
+from functools import cached_property
 from itertools import pairwise
 
 import numpy as np
@@ -22,6 +24,7 @@ _ABBREVIATED = re.compile(
 )
 _ITEM_NUMBER = re.compile(r"(?:^|\n)\s*\d{1,3}\.$")
 _WIDE_SENTENCE_END = re.compile(r"[。！？；]")
+_LONG_GAP = re.compile(r"\s{100,}")
 _LOOK_BACK = 24
 """Characters before a boundary that tell whether a sentence ends there."""
 
@@ -59,15 +62,26 @@ class TokenText:
         if self.starts[token] < self.ends[token - 1]:
             return Boundary.CHARACTER  # tokens that share a character
         here = int(self.starts[token])
-        after = here
-        while after < len(self.text) and self.text[after].isspace():
-            after += 1
-        before = here
-        while before > 0 and self.text[before - 1].isspace():
-            before -= 1
+        before, after = self._gap(here)
         if before == 0 or after == len(self.text):
             return Boundary.PARAGRAPH
         return _between(self.text[max(0, before - _LOOK_BACK) : before], self.text[before:after], self.text[after])
+
+    def _gap(self, place: int) -> tuple[int, int]:
+        """The white space around a place; a long one, which many tokens lie in, is measured once."""
+        number = bisect_right(self._long_gaps, (place, len(self.text))) - 1
+        if number >= 0 and place <= self._long_gaps[number][1]:
+            return self._long_gaps[number]
+        before = after = place
+        while after < len(self.text) and self.text[after].isspace():
+            after += 1
+        while before > 0 and self.text[before - 1].isspace():
+            before -= 1
+        return before, after
+
+    @cached_property
+    def _long_gaps(self) -> list[tuple[int, int]]:
+        return [match.span() for match in _LONG_GAP.finditer(self.text)]
 
     def best(self, candidates: Iterable[int], least: Boundary = Boundary.WORD) -> int | None:
         """The first of the candidate tokens before which a sentence or paragraph begins, else the first line, else the

@@ -24,7 +24,7 @@ from urllib.parse import unquote
 from lxml import etree
 
 from sharedllm_cli.documents import metadata
-from sharedllm_cli.documents.characters import decode
+from sharedllm_cli.documents.encodings import decode
 from sharedllm_cli.documents.markup import html_reader
 from sharedllm_cli.documents.markup.html_reader import MarkupText
 from sharedllm_cli.documents.markup.html_text import PAGE_MARK

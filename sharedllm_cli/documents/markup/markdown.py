@@ -25,6 +25,9 @@ def _names(names: str) -> frozenset[str]:
     return frozenset(names.split())
 
 
+MOST_INLINE_SEARCHED = 2 * 10**9
+"""Marks of a paragraph times its characters: above it, seconds of work, it is left as it stands."""
+_MARK = re.compile(r"[\[`$~^={<]")
 _FRONT_MATTER = re.compile(r"\A(---|\+\+\+)[ \t]*\n(.*?\n)(?:\1|\.\.\.)[ \t]*(?:\n|\Z)", re.DOTALL)
 _TAG = re.compile(r"<(/?)([A-Za-z][\w:.-]*)([^<>]*)>")
 _ATTRIBUTES = re.compile(r"[ \t]*\{:?[ \t]*[#.][^{}\n]{0,200}\}[ \t]*$")
@@ -66,6 +69,7 @@ def _parser(source: str) -> MarkdownIt:
     parser = MarkdownIt("commonmark").enable(["table", "strikethrough"])
     add_blocks(parser)
     add_inline(parser)
+    parser.core.ruler.at("inline", _inline)
     parser.block.ruler.before("reference", "note", _note_line, {"alt": []})
     parser.core.ruler.before("inline", "attributes", _without_attributes)
     parser.core.ruler.push("elements", _text_in_angles)
@@ -74,6 +78,20 @@ def _parser(source: str) -> MarkdownIt:
     parser.add_render_rule("html_block", _html_block)
     parser.add_render_rule("markup", lambda renderer, tokens, index, options, env: tokens[index].content)
     return parser
+
+
+def _inline(state: StateCore) -> None:
+    """What stands within the lines of each block; a paragraph of marks alone, each a search to its end, is text."""
+    from markdown_it.token import Token
+
+    for token in state.tokens:
+        if token.type != "inline":
+            continue
+        token.children = token.children or []
+        if len(_MARK.findall(token.content)) * len(token.content) > MOST_INLINE_SEARCHED:
+            token.children.append(Token("text", "", 0, content=token.content))
+        else:
+            state.md.inline.parse(token.content, state.md, state.env, token.children)
 
 
 def _with_words_joined(state: StateCore, ends: LineEnds) -> None:
