@@ -61,8 +61,7 @@ def decode(data: bytes, name: str, *, declared: str | None = None) -> tuple[str,
                 with suppress(UnicodeError):
                     return data.decode(encoding), []
     if b"\0" in data:
-        wide = _unmarked_wide(data)
-        return _with(data, wide, name) if wide else _without_nul(data, name)
+        return _with_nul(data, name)
     return _narrow(data, name)
 
 
@@ -89,20 +88,29 @@ def _counted(number: int) -> str:
 
 
 def _mixed(data: bytes) -> tuple[str, int]:
-    """The text as UTF-8; a byte that belongs to no character is what it is in Windows-1252. And how many there are."""
-    foreign = 0
+    """The text as UTF-8; a byte that belongs to no character is what it is in Windows-1252. And how many there are.
+
+    Several such bytes together are the rest of a character that was cut, unless there are single ones elsewhere.
+    """
+    alone: list[int] = []
+    every = False
 
     def instead(failure: UnicodeError) -> tuple[str, int]:
-        nonlocal foreign
         if not isinstance(failure, UnicodeDecodeError):
             raise failure
-        # More than one byte is the rest of a character that was cut.
-        alone = failure.end - failure.start == 1 and data[failure.start] not in _NEVER_ALONE
-        foreign += alone
-        return bytes([data[failure.start]]).decode("cp1252") if alone else "\ufffd", failure.end
+        end = failure.start + 1 if every else failure.end
+        if end - failure.start > 1 or data[failure.start] in _NEVER_ALONE:
+            return "\ufffd", end
+        alone.append(failure.start)
+        return data[failure.start : end].decode("cp1252"), end
 
     codecs.register_error("sharedllm.mixed", instead)
-    return data.decode("utf-8", "sharedllm.mixed"), foreign
+    text = data.decode("utf-8", "sharedllm.mixed")
+    if alone and "\ufffd" in text:
+        every = True
+        alone.clear()
+        text = data.decode("utf-8", "sharedllm.mixed")
+    return text, len(alone)
 
 
 def _for_page(declared: str) -> str:
@@ -157,16 +165,18 @@ def _reads_as(sample: bytes, encoding: str) -> bool:
     return odd * 50 <= len(text) and (any(map(str.isspace, text)) or text.isascii())
 
 
-def _without_nul(data: bytes, name: str) -> tuple[str, list[str]]:
-    """A text with NULs between: records that end with one, the hole that a crash left. Anything else is no text."""
+def _with_nul(data: bytes, name: str) -> tuple[str, list[str]]:
+    """Wide text, or a text with NULs between: records that end with one, the hole of a crash. Anything else is none."""
     pieces = [piece for piece in data.split(b"\0") if piece]
     rest = b"\n".join(pieces)
     count = data.count(b"\0")
     # Numbers of a program have other control codes, or a NUL behind every few bytes.
     few = count <= len(rest) // LEAST_RECORD or len(pieces) <= MOST_HOLES
-    if not few or _CONTROLS.search(rest[:SAMPLE]) is not None or not _is_text(rest):
+    if few and _CONTROLS.search(rest[:SAMPLE]) is None and _is_text(rest):
+        return rest.decode("utf-8"), [f"{name}: {count} NUL byte{'s are' if count > 1 else ' is'} left out"]
+    if (wide := _unmarked_wide(data)) is None:
         raise _binary(name)
-    return rest.decode("utf-8"), [f"{name}: {count} NUL byte{'s are' if count > 1 else ' is'} left out"]
+    return _with(data, wide, name)
 
 
 def _is_text(data: bytes) -> bool:

@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 
 from sharedllm_cli.documents import readers, running_heads
-from sharedllm_cli.documents.characters import clean
+from sharedllm_cli.documents.characters import WIDEST_INDENT, clean
+from sharedllm_cli.documents.encodings import decode
 from sharedllm_cli.documents.markup.html_reader import from_html
+from sharedllm_cli.documents.markup.markdown import from_markdown
 from sharedllm_cli.documents.markup.restructured import from_rst
 from sharedllm_cli.documents.sources import SourceFile
 
@@ -65,3 +67,31 @@ def test_long_paragraphs_of_rst(pattern: str) -> None:
     text = from_rst(f"Title\n=====\n\nA *short* one.\n\n{filled(pattern)[: LENGTH // 4]}\n\nthe end").text
     assert text.startswith("Title\n\nA short one.\n\n")
     assert text.endswith("the end")
+
+
+@pytest.mark.parametrize(
+    "pattern", ["[", "![", "`a", "!!! a\n", "> [!N]\n> ", ":::a\n", "a\n: ", "$a", "$$a\n", "{a}`", "- "]
+)
+def test_marks_of_markdown(pattern: str) -> None:
+    text = from_markdown(f"{filled(pattern)[: LENGTH // 4]}\n\nthe end").text
+    assert text.rstrip("`$").endswith("the end")
+
+
+@pytest.mark.parametrize("pattern", ["<nav>x", "<div hidden>x", "<button>x", "<nav><p>x y z<ul><li><a>x</a>"])
+def test_hidden_elements(pattern: str) -> None:
+    assert len(from_html(f"<body>{filled(pattern)}").text) < 10 * LENGTH
+
+
+@pytest.mark.parametrize("pattern", [".. a::\n\n", ".. a:: b\n   :c: d\n\n   e\n\n", ":a: b\n", ":ref:`a` "])
+def test_directives_and_fields_of_rst(pattern: str) -> None:
+    assert from_rst(f"{filled(pattern)[: LENGTH // 20]}\n\nthe end").text.endswith("the end")
+
+
+def test_the_indentation_of_a_line_is_bounded() -> None:
+    assert clean(f"a\n{filled(' ')}b", layout=True) == f"a\n{' ' * WIDEST_INDENT}b"
+
+
+@pytest.mark.parametrize("pattern", [b"\xe9", "\u00e9\u00ff".encode() + b"\xff", b"\0abcde", b"a b c d\0"])
+def test_bytes_of_no_encoding(pattern: bytes) -> None:
+    data = "naïve ".encode() * 9 + pattern * (LENGTH // len(pattern))
+    assert len(decode(data, "x.txt")[0]) > LENGTH // 4

@@ -7,6 +7,7 @@ definition lists, formulas between `$$`, and whatever is nested deeper than the 
 from __future__ import annotations
 
 import re
+from bisect import bisect_right
 from typing import TYPE_CHECKING, Any
 
 from sharedllm_cli.documents.markup import tex
@@ -30,6 +31,7 @@ note tip info warning caution danger important hint attention error success exam
 abstract summary bug failure details
 """
 _OPTION = re.compile(r":[\w-]+:(?:[ \t].*)?$")
+_ENDS = re.compile(r"\$\$[ \t]*$")
 _ATTRIBUTE = re.compile(r"\{[^{}]*\}")
 
 
@@ -81,12 +83,10 @@ def _formula(state: StateBlock, first: int, last: int, silent: bool) -> bool:
     opening = _line(state, first)
     if state.is_code_block(first) or not opening.startswith("$$"):
         return False
-    text, line = opening[2:].rstrip(), first
-    while not text.endswith("$$"):
-        line += 1
-        if line >= last or len(text) > tex.LONGEST or state.sCount[line] < state.blkIndent:
-            return False
-        text = f"{text}\n{_line(state, line)}".rstrip(" \t")
+    line = first if len(opening.rstrip()) > 3 and opening.rstrip().endswith("$$") else _next(state, _ENDS, first, last)
+    if line is None or state.eMarks[line] - state.bMarks[first] > tex.LONGEST:
+        return False
+    text = "\n".join(_line(state, number) for number in range(first, line + 1)).strip()[2:]
     if not silent:
         state.push("markup", "", 0).content = f"<p>{tex.as_html(text[:-2], block=True)}</p>\n"
         state.line = line + 1
@@ -121,25 +121,40 @@ def _container(state: StateBlock, first: int, last: int, silent: bool) -> bool:
     return True
 
 
+def _next(state: StateBlock, kind: re.Pattern[str], first: int, last: int) -> int | None:
+    """The next line of a kind below one, if there is one; all lines are looked at once a document and kind."""
+    places = state.env.get(kind.pattern)
+    if places is None:
+        lines = (state.src[begin:end] for begin, end in zip(state.bMarks, state.eMarks, strict=True))
+        places = state.env[kind.pattern] = [number for number, text in enumerate(lines) if kind.search(text)]
+    place = bisect_right(places, first)
+    return places[place] if place < len(places) and places[place] < last else None
+
+
+def _pairs(state: StateBlock) -> dict[int, int]:
+    """The line that closes a fence of colons, by the line that opens it."""
+    if "pairs" not in state.env:
+        pairs: dict[int, int] = {}
+        opened: dict[int, list[int]] = {}
+        for number, (begin, end) in enumerate(zip(state.bMarks, state.eMarks, strict=True)):
+            text = state.src[begin:end].strip()
+            length = len(text) - len(text.lstrip(":"))
+            if length >= 3 and length < len(text):
+                opened.setdefault(length, []).append(number)
+            elif length >= 3 and opened.get(length):
+                pairs[opened[length].pop()] = number
+        state.env["pairs"] = pairs
+    found: dict[int, int] = state.env["pairs"]
+    return found
+
+
 def _closing(state: StateBlock, mark: str, first: int, last: int) -> tuple[int, bool]:
     """The line that closes a fence, and whether one does."""
-    depth = 1
-    for line in range(first + 1, last):
-        text = _line(state, line).strip()
-        if not state.isEmpty(line) and state.sCount[line] < state.blkIndent:
-            return line, False
-        if text.startswith(mark) and not text.strip(mark[0]):
-            depth -= 1
-            if not depth:
-                return line, True
-        elif (
-            mark[0] == ":"
-            and text.startswith(mark)
-            and text.lstrip(":")
-            and len(text) - len(text.lstrip(":")) == len(mark)
-        ):
-            depth += 1
-    return last, False
+    if mark[0] == ":":
+        line = _pairs(state).get(first)
+    else:
+        line = _next(state, re.compile(rf"^[ >\t]*{re.escape(mark)}{re.escape(mark[0])}*[ \t]*$"), first, last)
+    return (line, True) if line is not None and line < last else (last, False)
 
 
 def _admonition(state: StateBlock, first: int, last: int, silent: bool) -> bool:
