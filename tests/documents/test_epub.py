@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from sharedllm_cli.documents import readers
-from sharedllm_cli.documents.markup import epub
+from sharedllm_cli.documents.markup import epub, html_reader
 from sharedllm_cli.documents.pages import Document
 from sharedllm_cli.documents.sources import SourceFile
 from sharedllm_cli.errors import DocumentError
@@ -223,3 +223,27 @@ def test_broken_books_are_one_clear_error(changes: dict[str, str | None]) -> Non
 def test_a_cut_file_is_an_error() -> None:
     with pytest.raises(DocumentError, match="damaged"):
         read(make_epub()[:200])
+
+
+@pytest.mark.parametrize(
+    ("body", "text"),
+    [
+        ('<aside epub:type="footnote" hidden="hidden"><p>1. Very hot.</p></aside><p>End.</p>', "1. Very hot.\n\nEnd."),
+        ('<div role="doc-footnote" style="display:none">Very hot.</div><p>End.</p>', "Very hot.\n\nEnd."),
+        (
+            '<epub:switch><epub:case required-namespace="urn:x"><p>no</p></epub:case>'
+            "<epub:default><p>yes</p></epub:default></epub:switch>",
+            "yes",
+        ),
+        (
+            '<epub:switch><epub:case required-namespace="http://www.w3.org/1998/Math/MathML"><p>yes</p></epub:case>'
+            "<epub:default><p>no</p></epub:default></epub:switch>",
+            "yes",
+        ),
+    ],
+)
+def test_notes_and_switches_as_a_reading_system_shows_them(body: str, text: str) -> None:
+    spaces = 'xmlns="http://www.w3.org/1999/xhtml" xmlns:epub="http://www.idpf.org/2007/ops"'
+    assert (
+        html_reader.from_xhtml(f"<html {spaces}><head><title>t</title></head><body>{body}</body></html>").text == text
+    )

@@ -23,6 +23,8 @@ _NEVER = _names("script style head iframe embed datalist rt rp")
 _DROPPED = _names("nav noscript template object canvas button dialog")
 _UNSEEN = re.compile(r"display\s*:\s*none|visibility\s*:\s*hidden", re.IGNORECASE)
 _ASIDE = re.compile(r"modal|popup|pop-up|cookie|consent|lightbox|overlay|newsletter|login|adblock", re.IGNORECASE)
+_NOTE = re.compile(r"\b(?:footnote|endnote|rearnote|note)s?(?:\s|$)")
+_MATHML = "http://www.w3.org/1998/Math/MathML"
 _HEADS = ["h1", "h2", "h3", "h4", "h5", "h6", "dt", "th", "summary", "legend", "caption"]
 MOST_OF_THE_PAGE = 3
 """A hidden element is the page's text if it has so many times the words of all else, links not counted."""
@@ -45,11 +47,23 @@ def is_hidden(tag: Tag, facts: Facts) -> bool:
         return not _is_shown(tag)
     if tag.get("role") == "navigation" or "katex-html" in (tag.get("class") or ()):
         return True
+    if (parent := tag.parent) is not None and parent.name == "switch" and name in ("case", "default"):
+        return _is_other_case(tag, parent)
+    if _NOTE.search(f"{tag.get('epub:type', '')} {tag.get('role', '')}"):
+        return False  # reading systems show a hidden note on request
     if tag.has_attr("hidden") and str(tag["hidden"]).lower() != "until-found":
         return True
     if name in ("ul", "ol") and facts.main and _is_menu(tag, facts):
         return True
     return bool(_UNSEEN.search(str(tag.get("style", "")))) and id(tag) not in facts.formulas
+
+
+def _is_other_case(tag: Tag, switch: Tag) -> bool:
+    """Whether an epub's switch shows another of its children: of the cases, the one with a formula can be read."""
+    cases = [
+        case for case in switch.find_all("case", recursive=False) if _MATHML in str(case.get("required-namespace"))
+    ]
+    return tag is not cases[0] if cases else tag.name == "case"
 
 
 def _is_shown(tag: Tag) -> bool:

@@ -24,11 +24,14 @@ _INDENTED = re.compile(
     r"(?:(?:!!!|\?\?\?\+?)[ \t]+([\w-]+)[^\"\n]*(?:\"([^\"\n]*)\")?|===[+!]?[ \t]+\"([^\"\n]*)\")[ \t]*"
 )
 _FENCE = re.compile(r"(:{3,}|`{3,}|~{3,})[ \t]*(?:\{([\w:+-]+)\}|([A-Za-z][\w-]*))?[ \t]*(.*)")
-_CODE = re.compile(r"(?:code|math|mermaid|eval|raw|jupyter|doctest|literalinclude|include|toctree|prompt)[\w:-]*")
 _DEFINITION = re.compile(r":[ \t]+(?=\S)")
 _TITLED = """
 note tip info warning caution danger important hint attention error success example question quote seealso admonition
 abstract summary bug failure details
+"""
+_UNTITLED = """
+tab-set tab-item tabs tab grid grid-item grid-item-card card card-carousel dropdown toggle topic sidebar margin epigraph
+pull-quote highlights rubric figure div container aside centered
 """
 _OPTION = re.compile(r":[\w-]+:(?:[ \t].*)?$")
 _ENDS = re.compile(r"\$\$[ \t]*$")
@@ -99,16 +102,17 @@ def _container(state: StateBlock, first: int, last: int, silent: bool) -> bool:
     if match is None or state.is_code_block(first):
         return False
     mark, directive, kind, title = match[1], match[2], match[3], match[4].strip()
-    if mark[0] != ":" and (directive is None or _CODE.match(directive)):
-        return False
+    name = (directive or kind or "").rpartition(":")[2]
+    titled, blocks = name.lower() in _TITLED.split(), name.lower() in _UNTITLED.split()
+    if mark[0] != ":" and (directive is None or not (titled or blocks)):
+        return False  # any other directive holds code, or what Sphinx makes of it
     if silent:
         return True
     end, closed = _closing(state, mark, first, last)
     title = _ATTRIBUTE.sub("", title).strip().strip('"').removeprefix("[").removesuffix("]")
-    if directive and _CODE.match(directive):
-        title = ""
-    name = (directive or kind or "").rpartition(":")[2]
-    if title or name.lower() in _TITLED.split():
+    if directive in ("figure", "div", "container") or title.isdigit():
+        title = ""  # of a figure it is the file's name, of a grid the number of its columns
+    if title or titled:
         _paragraph(state, title or name.capitalize(), first)
     inner = first + 1
     while inner < end and directive and _OPTION.match(_line(state, inner)):

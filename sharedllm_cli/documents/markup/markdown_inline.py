@@ -101,7 +101,9 @@ def _role(state: StateInline) -> tuple[str, str, int] | None:
     if match[1] == "math":
         return "markup", tex.as_html(match[2]), match.end()
     titled = _TITLED.fullmatch(match[2])
-    return "text", titled[1] if titled else match[2].removeprefix("!"), match.end()
+    whole = match[2].removeprefix("!")
+    shown = whole.rpartition(".")[2] if whole.startswith("~") else whole
+    return "text", titled[1] if titled else shown, match.end()
 
 
 def _script(state: StateInline) -> tuple[str, str, int] | None:
