@@ -9,6 +9,7 @@ from __future__ import annotations
 import html
 import re
 import warnings
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
@@ -163,12 +164,20 @@ def is_page_mark(tag: Tag) -> bool:
 def _facts(soup: BeautifulSoup) -> Facts:
     root = soup.find("html")
     lang = str(root.get("lang") or root.get("xml:lang") or "") if isinstance(root, Tag) else ""
+    named: defaultdict[str, list[Tag]] = defaultdict(list)
+    for element in soup.descendants:
+        if isinstance(element, Tag):
+            named[element.name].append(element)
+
+    def around(names: Iterable[str]) -> frozenset[int]:
+        return _around(element for name in names for element in named.get(name, ()))
+
     facts = Facts(
-        layout=_around(soup.find_all(_NOT_IN_CELLS)),
-        lists=_around(soup.find_all(["ul", "ol"])),
-        headed=_around(soup.find_all(["th", "caption"])),
-        linked=_around(soup.find_all("a")),
-        formulas=_around(soup.find_all("math")),
+        layout=around(_NOT_IN_CELLS),
+        lists=around(["ul", "ol"]),
+        headed=around(["th", "caption"]),
+        linked=around(["a"]),
+        formulas=around(["math"]),
         lang=lang,
     )
     return replace(facts, main=html_hidden.main_text(soup, facts))
