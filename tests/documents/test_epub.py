@@ -229,6 +229,7 @@ def test_a_cut_file_is_an_error() -> None:
     ("body", "text"),
     [
         ('<aside epub:type="footnote" hidden="hidden"><p>1. Very hot.</p></aside><p>End.</p>', "1. Very hot.\n\nEnd."),
+        ('<nav epub:type="toc"><h2>Contents</h2><ol><li><a href="a">Pans</a></li></ol></nav>', ""),
         ('<div role="doc-footnote" style="display:none">Very hot.</div><p>End.</p>', "Very hot.\n\nEnd."),
         (
             '<epub:switch><epub:case required-namespace="urn:x"><p>no</p></epub:case>'

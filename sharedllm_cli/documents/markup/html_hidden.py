@@ -102,7 +102,7 @@ def main_text(page: Tag, facts: Facts) -> frozenset[int]:
                     shown += len(child.split()) if type(child) is NavigableString else 0
                 elif id(child) in found or not is_hidden(child, facts):
                     waiting.append(child)
-                elif child.name not in _NEVER:
+                elif child.name not in _NEVER and not (_is_navigation(child) and child.get("epub:type")):
                     hidden.append(child)
         if not hidden:
             break
