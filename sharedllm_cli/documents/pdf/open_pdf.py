@@ -13,6 +13,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import pypdfium2
@@ -101,7 +102,7 @@ class _Page:
     images: bool = False
     blank: bool = False
 
-    @property
+    @cached_property
     def readable(self) -> bool:
         return self.found.unknown <= MOST_UNKNOWN * self.found.glyphs and is_words(self.found.text)
 
@@ -291,28 +292,43 @@ class SecondOpinion:
         self.data = data
         self.name = name
         self.password = password
+        self._unchecked: pypdf.PdfReader | None = None
         self._reader: pypdf.PdfReader | None = None
         self._refused = False
 
     def _open(self) -> pypdf.PdfReader | None:
         if self._reader is None and not self._refused:
-            from io import BytesIO
-
-            import pypdf
-
             try:
-                reader = pypdf.PdfReader(BytesIO(self.data), strict=False, password=self.password)
+                reader = self._begun()
                 len(reader.pages)
                 self._reader = reader
             except Exception:
                 self._refused = True
         return self._reader
 
+    def _begun(self) -> pypdf.PdfReader:
+        """The file as pypdf opens it, before its pages are looked for, which takes the most time."""
+        from io import BytesIO
+
+        import pypdf
+
+        if self._unchecked is None:
+            self._unchecked = pypdf.PdfReader(BytesIO(self.data), strict=False, password=self.password)
+        return self._unchecked
+
     def without_hidden(self) -> bytes | None:
         """The file without layers that are off, None where it has none (or where they can't be told)."""
-        if b"/OCProperties" not in self.data and b"/ObjStm" not in self.data:
-            return None
-        return self._asked(layers.without_hidden)
+        if b"/OCProperties" in self.data or (b"/ObjStm" in self.data and self._may_have_layers()):
+            return self._asked(layers.without_hidden)
+        return None
+
+    def _may_have_layers(self) -> bool:
+        """Whether the file's root names layers."""
+        with _quiet():
+            try:
+                return "/OCProperties" in self._begun().root_object
+            except Exception:
+                return True
 
     def named_on(self, index: int) -> Named:
         """What gives the characters that names of glyphs say in the fonts of a page; the file is opened when asked."""

@@ -9,11 +9,12 @@ from __future__ import annotations
 import ctypes
 import math
 import re
+import sys
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import repeat
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pypdfium2.raw as pdfium
@@ -31,7 +32,10 @@ FIRST_WIDE = 0x2E80
 """The first character of the scripts that are set in columns."""
 _DOUBLED = 0.12
 """Two equal characters nearer than this share of their size are one, drawn twice."""
-_SEPARATORS = np.array([0x09, 0x0A, 0x0D, 0x20, 0xA0, 0x1680, *range(0x2000, 0x200B), 0x202F, 0x205F, 0x3000])
+_SEPARATORS = [0x09, 0x0A, 0x0D, 0x20, 0xA0, 0x1680, *range(0x2000, 0x200B), 0x202F, 0x205F, 0x3000]
+_LAST = max(_SEPARATORS) + 1
+_SEPARATES = np.isin(np.arange(_LAST + 1), _SEPARATORS)
+"""By code, up to the first one behind all separators."""
 LEFTWARD = re.compile("[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefc]")
 """Letters of the scripts that run to the left."""
 
@@ -80,27 +84,29 @@ class PagePieces:
     unknown: int = 0
 
 
-class _Function:
-    """A function of PDFium with plain integers for pointers: far quicker to call than the typed one."""
+def _quick(typed: Any, result: Any) -> Any:
+    """A function of PDFium that takes pointers as `ctypes.byref` and `from_param` make them, and plain integers.
 
-    def __init__(self, typed: Any, result: Any, *arguments: Any) -> None:
-        address = ctypes.cast(typed, ctypes.c_void_p).value or 0
-        self.call = ctypes.CFUNCTYPE(result, *arguments)(address)
+    These are made once, so a call costs half of a typed one. It is short, so other threads wait for it.
+    """
+    return ctypes.PYFUNCTYPE(result)(ctypes.cast(typed, ctypes.c_void_p).value or 0)
 
 
 _POINTER, _INT = ctypes.c_void_p, ctypes.c_int
-_unicode = _Function(pdfium.FPDFText_GetUnicode, ctypes.c_uint, _POINTER, _INT).call
-_loose_box = _Function(pdfium.FPDFText_GetLooseCharBox, _INT, _POINTER, _INT, _POINTER).call
-_tight_box = _Function(pdfium.FPDFText_GetCharBox, _INT, _POINTER, _INT, _POINTER, _POINTER, _POINTER, _POINTER).call
-_origin = _Function(pdfium.FPDFText_GetCharOrigin, _INT, _POINTER, _INT, _POINTER, _POINTER).call
-_matrix = _Function(pdfium.FPDFText_GetMatrix, _INT, _POINTER, _INT, _POINTER).call
-_font_size = _Function(pdfium.FPDFText_GetFontSize, ctypes.c_double, _POINTER, _INT).call
-_map_error = _Function(pdfium.FPDFText_HasUnicodeMapError, _INT, _POINTER, _INT).call
-_hyphen = _Function(pdfium.FPDFText_IsHyphen, _INT, _POINTER, _INT).call
-_object = _Function(pdfium.FPDFText_GetTextObject, _POINTER, _POINTER, _INT).call
-_object_font = _Function(pdfium.FPDFTextObj_GetFont, _POINTER, _POINTER).call
-_font_name = _Function(pdfium.FPDFFont_GetBaseFontName, ctypes.c_size_t, _POINTER, _POINTER, ctypes.c_size_t).call
-_object_mode = _Function(pdfium.FPDFTextObj_GetTextRenderMode, _INT, _POINTER).call
+_AT_ONCE = 4096
+"""Characters whose boxes are asked for before these are copied."""
+_unicode = _quick(pdfium.FPDFText_GetUnicode, ctypes.c_uint)
+_loose_box = _quick(pdfium.FPDFText_GetLooseCharBox, _INT)
+_tight_box = _quick(pdfium.FPDFText_GetCharBox, _INT)
+_origin = _quick(pdfium.FPDFText_GetCharOrigin, _INT)
+_matrix = _quick(pdfium.FPDFText_GetMatrix, _INT)
+_font_size = _quick(pdfium.FPDFText_GetFontSize, ctypes.c_double)
+_map_error = _quick(pdfium.FPDFText_HasUnicodeMapError, _INT)
+_hyphen = _quick(pdfium.FPDFText_IsHyphen, _INT)
+_object = _quick(pdfium.FPDFText_GetTextObject, _POINTER)
+_object_font = _quick(pdfium.FPDFTextObj_GetFont, _POINTER)
+_font_name = _quick(pdfium.FPDFFont_GetBaseFontName, ctypes.c_size_t)
+_object_mode = _quick(pdfium.FPDFTextObj_GetTextRenderMode, _INT)
 
 
 def read(text_page: Any, named: Named | None = None, *, trust: bool = False) -> PagePieces:
@@ -110,24 +116,46 @@ def read(text_page: Any, named: Named | None = None, *, trust: bool = False) -> 
     that say nothing themselves (glyph_names.py). With `trust` what these leave open is taken as PDFium guesses it from
     the codes, which are often those of a usual encoding.
     """
-    handle = int(ctypes.cast(text_page.raw, ctypes.c_void_p).value or 0)
+    handle = _POINTER.from_param(ctypes.cast(text_page.raw, _POINTER).value or 0)
     count = text_page.count_chars()
     if not 0 < count <= MOST_CHARACTERS:
         return PagePieces([])
-    codes = _codes(handle, count)
+    codes = _codes(text_page, handle, count)
+    return _Reader(handle, codes, _boxes(handle, count), named, trust=trust).pieces()
+
+
+class _Boxes:
+    """Places for the boxes of characters, with the pointers to them made once: they cost more than the question."""
+
+    free: ClassVar[list[_Boxes]] = []
+
+    def __init__(self) -> None:
+        self.numbers = (ctypes.c_float * (4 * _AT_ONCE))()
+        self.array = np.frombuffer(self.numbers, np.float32).reshape(_AT_ONCE, 4)
+        self.pointers = [ctypes.byref(self.numbers, 16 * place) for place in range(_AT_ONCE)]
+
+
+def _boxes(handle: Any, count: int) -> Array:
+    """The characters' loose boxes."""
     boxes = np.zeros((count, 4), np.float32)
-    start = boxes.ctypes.data
-    deque(map(_loose_box, repeat(handle), range(count), range(start, start + 16 * count, 16)), 0)
-    return _Reader(handle, codes, boxes, named, trust=trust).pieces()
+    places = _Boxes.free.pop() if _Boxes.free else _Boxes()
+    for first in range(0, count, _AT_ONCE):
+        last = min(first + _AT_ONCE, count)
+        places.array[:] = 0  # of a character without a box
+        deque(map(_loose_box, repeat(handle), range(first, last), places.pointers), 0)
+        boxes[first:last] = places.array[: last - first]
+    _Boxes.free.append(places)
+    return boxes
 
 
-def _codes(handle: int, count: int) -> Array:
+def _codes(text_page: Any, handle: Any, count: int) -> Array:
     """The characters' codes, all at once where PDFium's text leaves none out, else one by one."""
     buffer = (ctypes.c_ushort * (count + 1))()
-    written = pdfium.FPDFText_GetText(ctypes.cast(handle, pdfium.FPDF_TEXTPAGE), 0, count, buffer) - 1
+    written = pdfium.FPDFText_GetText(text_page, 0, count, buffer) - 1
     codes: Array = np.frombuffer(memoryview(buffer), np.uint16)[:count].astype(np.int64)
     if written != count or ((codes >= 0xD800) & (codes < 0xE000)).any():
         codes = np.fromiter(map(_unicode, repeat(handle), range(count)), np.int64, count)
+        codes[codes > sys.maxunicode] = ord(UNKNOWN)
     return codes
 
 
@@ -142,7 +170,7 @@ class _Known:
 class _Reader:
     """Cuts a page's characters into pieces; the arrays have one number for each character that PDFium lists."""
 
-    def __init__(self, handle: int, codes: Array, boxes: Array, named: Named | None, *, trust: bool) -> None:
+    def __init__(self, handle: Any, codes: Array, boxes: Array, named: Named | None, *, trust: bool) -> None:
         self.handle = handle
         self.trust = trust
         self.codes = codes
@@ -156,11 +184,12 @@ class _Reader:
         self.named = named
         self.numbers = (ctypes.c_double * 2)(), (ctypes.c_float * 6)()
         self.tight = (ctypes.c_double * 4)()
-        self.tight_sides = [ctypes.addressof(self.tight) + 8 * side for side in range(4)]
-        self.origin, self.matrix = (ctypes.addressof(numbers) for numbers in self.numbers)
+        self.tight_sides = [ctypes.byref(self.tight, 8 * side) for side in range(4)]
+        self.origin = [ctypes.byref(self.numbers[0], 8 * side) for side in range(2)]
+        self.matrix = ctypes.byref(self.numbers[1])
 
     def pieces(self) -> PagePieces:
-        separator = np.isin(self.codes, _SEPARATORS)
+        separator = _SEPARATES[np.minimum(self.codes, _LAST)]
         for place in np.flatnonzero((self.codes == MARK) | (self.codes == 2)).tolist():
             if _hyphen(self.handle, place):
                 self.codes[place] = ord("-")
@@ -179,12 +208,14 @@ class _Reader:
 
     def _without_doubles(self, places: Array) -> Array:
         """The characters without those that are drawn again at their place, as some programs make bold letters."""
-        codes, x, y = self.codes[places], self.left[places], self.bottom[places]
-        if not _repeated(codes, x, y):
+        if len(places) < 2:
             return places
-        near = _DOUBLED * np.maximum(self.top[places] - y, self.right[places] - x)
+        codes, x, y = self.codes[places], self.left[places], self.bottom[places]
         same = (codes[1:] == codes[:-1]) & (x[1:] == x[:-1]) & (y[1:] == y[:-1])
         ligature = np.concatenate(([False], same))  # one glyph that says several letters, as the two of `ff`
+        if not _repeated(codes[~ligature], x[~ligature], y[~ligature]):
+            return places
+        near = _DOUBLED * np.maximum(self.top[places] - y, self.right[places] - x)
         again = np.zeros(len(places), bool)
         for shift in (0.0, 0.5):
             order = np.lexsort((x, np.floor(y / 4.0 + shift), codes))
@@ -271,27 +302,39 @@ class _Reader:
         return all(side[one] == side[other] for side in (self.left, self.right, self.bottom, self.top))
 
     def _cut(self, places: Array, steps: Array, spaces: Array) -> None:
-        tokens = list(map(chr, self.codes[places].tolist()))
-        for place in np.flatnonzero(spaces).tolist():
-            tokens[place] = " " + tokens[place]
-        columns = [side[places].tolist() for side in (self.left, self.bottom, self.right, self.top)]
+        """Make the pieces: each goes on as long as its characters follow each other in one way."""
+        codes = self.codes[places]
+        starts = np.arange(len(places)) + np.cumsum(spaces) - spaces  # of each character, or of the space before it
+        text = np.insert(codes, np.flatnonzero(spaces), 0x20).astype("<u4").tobytes().decode("utf-32-le", "surrogatepass")
+        bounds = [*starts.tolist(), len(text)]
+        left, bottom, right, top = (side[places].tolist() for side in (self.left, self.bottom, self.right, self.top))
         numbers = places.tolist()
-        begin, going = 0, 0
-        for place, step in enumerate([*steps.tolist()[1:], 0], 1):
-            if step == 0 or (going and step != going):
-                boxes = [side[begin:place] for side in columns]
-                piece = self._piece(numbers[begin:place], "".join(tokens[begin:place]), boxes, going)
-                piece.space_after = place < len(tokens) and tokens[place][0] == " "
-                self.found.pieces.append(piece)
-                begin, going = place, 0
+        changes = np.flatnonzero((steps[1:] == 0) | (steps[1:] != steps[:-1])) + 1
+        ways = steps.tolist()
+        begin = 0
+        for end in [*changes.tolist(), len(numbers)]:
+            # The second character says which way a piece goes.
+            if end < len(numbers) and ways[end] and end == begin + 1:
+                continue
+            going = ways[begin + 1] if end > begin + 1 else 0
+            lefts, rights = left[begin:end], right[begin:end]
+            if going == 1:
+                sides = lefts[0], bottom[begin], max(rights[-1], rights[0]), top[begin]
             else:
-                going = step
+                sides = min(lefts), min(bottom[begin:end]), max(rights), max(top[begin:end])
+            piece = self._piece(numbers[begin:end], text[bounds[begin] : bounds[end]], sides, going)
+            if piece.turn == 0:
+                piece.lefts, piece.rights = lefts, rights
+            piece.space_after = end < len(numbers) and text[bounds[end]] == " "
+            self.found.pieces.append(piece)
+            begin = end
 
-    def _piece(self, numbers: Sequence[int], text: str, boxes: list[list[float]], going: int) -> Piece:
-        """The piece of characters that PDFium lists under these numbers: their text, and their boxes' sides."""
-        origin = self.numbers[0]
+    def _piece(
+        self, numbers: Sequence[int], text: str, sides: tuple[float, float, float, float], going: int
+    ) -> Piece:
+        """The piece of characters that PDFium lists under these numbers: their text, and the sides of all of them."""
         first = numbers[0]
-        _origin(self.handle, first, self.origin, self.origin + 8)
+        _origin(self.handle, first, *self.origin)
         thing = _object(self.handle, first)
         drawing = self.drawings.get(thing) if thing else None
         if drawing is None:
@@ -299,21 +342,16 @@ class _Reader:
         size, turn, font, shown = drawing
         upright = going == 3 and turn % 180 == 0
         frame = 270 if upright else turn
-        left, bottom, right, top = boxes
-        if going == 1:
-            sides = left[0], bottom[0], max(right[-1], right[0]), top[0]
-        else:
-            sides = min(left), min(bottom), max(right), max(top)
+        x, y = self.numbers[0]
         if upright:
-            origin[0], origin[1] = (sides[0] + sides[2]) / 2 - 0.3 * size, sides[3]
-        x0, x1, y = _in_frame(frame, sides, (origin[0], origin[1]), size)
+            x, y = (sides[0] + sides[2]) / 2 - 0.3 * size, sides[3]
+        x0, x1, y = _in_frame(frame, sides, (x, y), size)
         space_before = text[0] == " "
         text = self._meant(text.lstrip(" "), numbers, font, going == 1)
         piece = Piece(text, x0, x1, y, size, frame, len(self.found.pieces), space_before)
         piece.shown = shown
         piece.upright = upright
         if frame == 0:
-            piece.lefts, piece.rights = left, right
             piece.leftward = not text.isascii() and LEFTWARD.search(text) is not None
         return piece
 
@@ -325,7 +363,8 @@ class _Reader:
         turn = round(math.degrees(math.atan2(matrix[1], matrix[0]))) % 360
         if not thing:
             return size, turn, None, True
-        return size, turn, _object_font(thing), _object_mode(thing) != pdfium.FPDF_TEXTRENDERMODE_INVISIBLE
+        drawn = _POINTER.from_param(thing)
+        return size, turn, _object_font(drawn), _object_mode(drawn) != pdfium.FPDF_TEXTRENDERMODE_INVISIBLE
 
     def _meant(self, text: str, numbers: Sequence[int], font: int | None, level: bool) -> str:
         """The characters that are meant, of text at places; those without meaning are counted, and become U+FFFD."""
@@ -359,7 +398,7 @@ class _Reader:
         if not font or self.named is None:
             return {}
         buffer = ctypes.create_string_buffer(256)
-        length = _font_name(font, buffer, len(buffer))
+        length = _font_name(_POINTER.from_param(font), buffer, ctypes.c_size_t(len(buffer)))
         measured = numbers if level else ()
         widths = {int(self.codes[number]): float(self.right[number] - self.left[number]) for number in measured}
         _matrix(self.handle, numbers[0], self.matrix)
