@@ -282,6 +282,8 @@ def _runs(members: Sequence[Piece], scripts: dict[Piece, _Script]) -> Iterable[l
 
 
 def _segment(run: Sequence[Piece], scripts: dict[Piece, _Script], notes: frozenset[str]) -> Segment:
+    if len(run) == 1 and run[0] not in scripts and not run[0].leftward:
+        return _alone(run[0])
     bases = [piece for piece in run if piece not in scripts] or list(run)
     size = max(bases, key=lambda piece: len(piece.text)).size
     y = statistics.median_low([piece.y for piece in bases])
@@ -300,6 +302,12 @@ def _segment(run: Sequence[Piece], scripts: dict[Piece, _Script], notes: frozens
         shown=run[0].shown,
         words=text.count(" ") + 1,
     )
+
+
+def _alone(piece: Piece) -> Segment:
+    """The segment of one piece, which most lines of prose are."""
+    place, words = (piece.x0, piece.x1, piece.y, piece.size, piece.order), piece.text.count(" ") + 1
+    return Segment(piece.text, *place, shown=piece.shown, words=words)
 
 
 def _letter_by_letter(run: Sequence[Piece]) -> str | None:

@@ -340,15 +340,15 @@ class SecondOpinion:
                     names.append(GlyphNames(reader, index))
                 return names[0].characters(font, widths)
 
-            return self._asked(ask) or {}
+            return self._asked(ask, whole=False) or {}
 
         return named
 
-    def _asked(self, question: Callable[[pypdf.PdfReader], _Answer]) -> _Answer | None:
-        """What is found in the file as pypdf opens it, None where it fails."""
+    def _asked(self, question: Callable[[pypdf.PdfReader], _Answer], *, whole: bool = True) -> _Answer | None:
+        """What is found in the file as pypdf opens it (`whole`: with all of its pages), None where it fails."""
         with _quiet():
-            reader = self._open()
             try:
+                reader = self._open() if whole else self._begun()
                 return None if reader is None else question(reader)
             except Exception:
                 return None

@@ -131,7 +131,7 @@ class _Boxes:
 
     def __init__(self) -> None:
         self.numbers = (ctypes.c_float * (4 * _AT_ONCE))()
-        self.array = np.frombuffer(self.numbers, np.float32).reshape(_AT_ONCE, 4)
+        self.array = np.frombuffer(memoryview(self.numbers), np.float32).reshape(_AT_ONCE, 4)
         self.pointers = [ctypes.byref(self.numbers, 16 * place) for place in range(_AT_ONCE)]
 
 
@@ -305,9 +305,10 @@ class _Reader:
         """Make the pieces: each goes on as long as its characters follow each other in one way."""
         codes = self.codes[places]
         starts = np.arange(len(places)) + np.cumsum(spaces) - spaces  # of each character, or of the space before it
-        text = np.insert(codes, np.flatnonzero(spaces), 0x20).astype("<u4").tobytes().decode("utf-32-le", "surrogatepass")
+        spaced = np.insert(codes, np.flatnonzero(spaces), 0x20)
+        text = spaced.astype("<u4").tobytes().decode("utf-32-le", "surrogatepass")
         bounds = [*starts.tolist(), len(text)]
-        left, bottom, right, top = (side[places].tolist() for side in (self.left, self.bottom, self.right, self.top))
+        left, right = self.left[places].tolist(), self.right[places].tolist()
         numbers = places.tolist()
         changes = np.flatnonzero((steps[1:] == 0) | (steps[1:] != steps[:-1])) + 1
         ways = steps.tolist()
@@ -319,9 +320,11 @@ class _Reader:
             going = ways[begin + 1] if end > begin + 1 else 0
             lefts, rights = left[begin:end], right[begin:end]
             if going == 1:
-                sides = lefts[0], bottom[begin], max(rights[-1], rights[0]), top[begin]
+                place = numbers[begin]
+                sides = lefts[0], self.bottom.item(place), max(rights[-1], rights[0]), self.top.item(place)
             else:
-                sides = min(lefts), min(bottom[begin:end]), max(rights), max(top[begin:end])
+                own = places[begin:end]
+                sides = min(lefts), float(self.bottom[own].min()), max(rights), float(self.top[own].max())
             piece = self._piece(numbers[begin:end], text[bounds[begin] : bounds[end]], sides, going)
             if piece.turn == 0:
                 piece.lefts, piece.rights = lefts, rights
@@ -329,9 +332,7 @@ class _Reader:
             self.found.pieces.append(piece)
             begin = end
 
-    def _piece(
-        self, numbers: Sequence[int], text: str, sides: tuple[float, float, float, float], going: int
-    ) -> Piece:
+    def _piece(self, numbers: Sequence[int], text: str, sides: tuple[float, float, float, float], going: int) -> Piece:
         """The piece of characters that PDFium lists under these numbers: their text, and the sides of all of them."""
         first = numbers[0]
         _origin(self.handle, first, *self.origin)
