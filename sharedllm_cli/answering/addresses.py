@@ -164,7 +164,8 @@ def _part_place(asked: Asked, name: str, documents: Sequence[OpenDocument], rest
             return None
         return Place(asked, ranges, _page_words(page, opened), place, part.start, end, rest, None)
     if asked is Asked.TITLE:
-        return Place(asked, ranges, part.name, place, part.start, end, rest, None)
+        title = numbered.title_of(part, opened.document.text)
+        return Place(asked, ranges, title, place, part.start, end, rest, None)
     remark = f"only “{part.title}”{where} is read for this question"
     return _opening(asked, ranges, place, part.start, part.end, documents, rest, remark)
 

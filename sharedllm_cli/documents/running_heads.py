@@ -12,7 +12,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from heapq import heappop, heappush
-from itertools import takewhile
+from itertools import pairwise, takewhile
 
 EDGE_LINES = 4
 """Running heads and feet are sought among this many lines at each edge of a page, and have fewer than so many."""
@@ -24,6 +24,8 @@ COUNTED_SHARE = 0.4
 """A number that counts with the pages is a page number if it does so on this share of the pages between its first and
 last, and on at least three (a line that is nothing but the number: two)."""
 
+MOST_OF_A_CHAPTER = 0.5
+"""Words on one run of pages that is no longer than this share of all pages name a chapter, not the document."""
 LEAST_REMAINING = 0.5
 """Nothing is dropped where less than this share of the document's characters would remain."""
 
@@ -91,6 +93,8 @@ def bodies(pages: Sequence[Sequence[str]]) -> list[Body]:
     top, foot = _Judge(tops, count, inner), _Judge(feet, count, inner)
     top.opposite, foot.opposite = foot, top
     result = _remaining(pages, top, foot)
+    if not _letters(pages, result):  # the document is nothing else: `Page 1`, `Page 2`
+        return [Body(0, len(lines), body.printed_number) for lines, body in zip(pages, result, strict=True)]
     # Where little else would remain, the lines that repeat are the document itself (labels, tickets, short slides).
     if _letters(pages, result) < LEAST_REMAINING * sum(len(line) for lines in pages for line in lines):
         top.numbers_only = foot.numbers_only = True
@@ -141,7 +145,9 @@ class _Judge:
         self.page_numbers = self.counting | self.counting_bare
         self.implied_numbers = self._implied_numbers(evidence)
         self.counters = {key for key, seen in evidence.counters.items() if len(seen) >= least}
-        self.repeated = {words for words, seen in evidence.words.items() if len(seen) >= least}
+        self.repeated = {
+            words for words, seen in evidence.words.items() if len(seen) >= least and not self._is_run(seen)
+        }
         self.kept_once = self._local_runs(evidence)
         self.numbers_only = False
         self.opposite: _Judge | None = None
@@ -162,6 +168,12 @@ class _Judge:
             if under_way:
                 implied[index] = str(index + under_way[0][1])
         return implied
+
+    def _is_run(self, seen: set[int]) -> bool:
+        """Whether pages follow each other, and are the pages of one chapter."""
+        first, last = min(seen), max(seen)
+        gaps = [after - before for before, after in pairwise(sorted(seen))]
+        return max(gaps, default=0) <= 2 and last - first + 1 <= MOST_OF_A_CHAPTER * self.page_count
 
     def _local_runs(self, evidence: _Evidence) -> dict[str, set[int]]:
         """Words that repeat over at least three neighbouring pages only (the head of one chapter), and where to drop.

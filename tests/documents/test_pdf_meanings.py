@@ -137,7 +137,11 @@ def test_a_mark_of_a_note_of_the_page_is_no_power() -> None:
     ],
 )
 def test_a_formula_has_no_mark_of_a_note(before: str, after: str, wanted: str) -> None:
-    parts = [Part(before), Part("2", 0.4, small=True), *([Part(after.lstrip(), space=after[0] == " ")] if after else [])]
+    parts = [
+        Part(before),
+        Part("2", 0.4, small=True),
+        *([Part(after.lstrip(), space=after[0] == " ")] if after else []),
+    ]
     assert linear(parts, frozenset({"2"})) == wanted
 
 

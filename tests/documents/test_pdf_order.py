@@ -96,6 +96,16 @@ def test_notes_below_a_column_come_after_both() -> None:
     assert found == [*LEFT_COLUMN, *RIGHT_COLUMN, *(text for _, _, text in notes)]
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_notes_of_both_columns_come_in_order_and_the_page_number_last(seed: int) -> None:
+    first = [(60.0, 612.0, "1 A lorry pays for three cars."), (60.0, 603.0, "2 Dogs cross for nothing.")]
+    second = [(320.0, 612.0, "3 The skates are kept"), (320.0, 603.0, "in the school.")]
+    sizes = {text: 7.0 for _, _, text in [*first, *second]}
+    number = (300.0, 40.0, "17")
+    found = raw_lines(drawn(shuffled([*first, *second, number, *columns()], seed), sizes=sizes))
+    assert found == [*LEFT_COLUMN, *RIGHT_COLUMN, *(text for _, _, text in [*first, *second]), "17"]
+
+
 def test_three_columns() -> None:
     words = [
         "heron stands in the reeds",
