@@ -318,12 +318,12 @@ class SecondOpinion:
 
     def without_hidden(self) -> bytes | None:
         """The file without layers that are off, None where it has none (or where they can't be told)."""
-        if b"/OCProperties" in self.data or (b"/ObjStm" in self.data and self._may_have_layers()):
+        named = layers.names_layers(self.data)
+        if named or (named is None and self._root_names_layers()):
             return self._asked(layers.without_hidden)
         return None
 
-    def _may_have_layers(self) -> bool:
-        """Whether the file's root names layers."""
+    def _root_names_layers(self) -> bool:
         with _quiet():
             try:
                 return "/OCProperties" in self._begun().root_object
