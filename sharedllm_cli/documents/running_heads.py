@@ -90,7 +90,7 @@ def bodies(pages: Sequence[Sequence[str]]) -> list[Body]:
     feet = [[_describe(lines, place, index) for place in _edge(lines, -1)] for index, lines in enumerate(pages)]
     filled = [[line for line in lines if line.strip()] for lines in pages]
     inner = Counter(_pattern(line) for lines in filled for line in lines[EDGE_LINES:-EDGE_LINES])
-    top, foot = _Judge(tops, count, inner), _Judge(feet, count, inner)
+    top, foot = _Judge(tops, count, inner, filled), _Judge(feet, count, inner, filled)
     top.opposite, foot.opposite = foot, top
     result = _remaining(pages, top, foot)
     if not _letters(pages, result):  # the document is nothing else: `Page 1`, `Page 2`
@@ -123,8 +123,11 @@ def _letters(pages: Sequence[Sequence[str]], found: Sequence[Body]) -> int:
 class _Judge:
     """Decides for the lines at one edge of all pages, from the evidence of all of them."""
 
-    def __init__(self, edges: list[list[_Line]], page_count: int, inner: Counter[str]) -> None:
+    def __init__(
+        self, edges: list[list[_Line]], page_count: int, inner: Counter[str], pages: Sequence[Sequence[str]]
+    ) -> None:
         self.edges = edges
+        self.pages = pages
         self.page_count = page_count
         self.inner = inner
         evidence = _Evidence()
@@ -178,8 +181,8 @@ class _Judge:
     def _local_runs(self, evidence: _Evidence) -> dict[str, set[int]]:
         """Words that repeat over at least three neighbouring pages only (the head of one chapter), and where to drop.
 
-        Such a line may be the heading of a table that runs on, so its first occurrence stays unless the same words
-        stand elsewhere within a page.
+        Such a line may be the heading of a table that runs on, or a title, so its first occurrence stays unless the
+        same words stand elsewhere within a page, or within a title right before.
         """
         runs: dict[str, set[int]] = {}
         for words, seen in evidence.words.items():
@@ -189,10 +192,17 @@ class _Judge:
             for index in [*sorted(seen), self.page_count + 9]:
                 if run and index - run[-1] > 2:
                     if len(run) >= 3:
-                        runs.setdefault(words, set()).update(run if self.inner[_pattern(words)] else run[1:])
+                        told = self.inner[_pattern(words)] or self._is_titled(words, run[0])
+                        runs.setdefault(words, set()).update(run if told else run[1:])
                     run = []
                 run.append(index)
         return runs
+
+    def _is_titled(self, words: str, index: int) -> bool:
+        """Whether a line of a page or the two before it says the words of a head and more: `Chapter 3. The mill`."""
+        sought = _squeeze(words)
+        lines = (line for page in self.pages[max(0, index - 2) : index + 1] for line in page if len(line) <= LONGEST)
+        return any(sought in line and sought != line for line in map(_squeeze, lines))
 
     def dropped(self, index: int) -> list[int]:
         """Places of the page's lines to drop at this edge: contiguous from the edge inwards."""

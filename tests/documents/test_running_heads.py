@@ -183,6 +183,14 @@ def test_the_title_of_one_of_few_chapters_stays_where_its_heads_go() -> None:
         assert title not in kept[3 * number + 1] + kept[3 * number + 2]
 
 
+def test_a_head_that_says_less_than_the_title_before_it_goes_from_all_its_pages() -> None:
+    opening = [["Chapter 5. The mill by the river", *body(1)]]
+    pages = [*([line] for line in body(99)), *opening, *(["The mill", *body(page)] for page in range(2, 7))]
+    pages = [*([f"Foreword {page}.", *body(70 + page)] for page in range(6)), *pages]
+    assert all("The mill" not in lines for lines in kept(pages))
+    assert any("Chapter 5. The mill by the river" in lines for lines in kept(pages))
+
+
 def test_a_document_of_page_numbers_alone_is_not_empty() -> None:
     pages = [["Page 1"], ["Page 2"]]
     assert [(body.first, body.last, body.printed_number) for body in bodies(pages)] == [(0, 1, "1"), (0, 1, "2")]

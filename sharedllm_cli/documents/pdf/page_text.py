@@ -8,6 +8,7 @@ cells, read row by row; `Region.verdict` in columns.py says by what. Turned text
 from __future__ import annotations
 
 import math
+import re
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -32,6 +33,8 @@ WIDE_LEAD = 1.75
 """Lines that are farther from each other than this share of the usual lead are parted by a blank line."""
 
 
+_NOTE = re.compile(r"[*†‡§]|\d(?!\d\d+[.,]\s)")  # `228. Springer.` ends a reference
+"""What a note at the foot of a column begins with, where its mark is not raised."""
 PARTED = frozenset(("columns", "table", "beside"))
 DEEPEST = 12
 """Columns within columns are followed so deep."""
@@ -188,7 +191,7 @@ def _without_notes(column: list[Segment], body: float) -> tuple[list[Segment], l
     while place > 1 and max(cell.size for cell in rows[place - 1].cells) <= 0.93 * body:
         place -= 1
         cell = rows[place].cells[0]
-        if cell.marked or cell.text[:1] in "*†‡§" or cell.text[:1].isdigit():
+        if cell.marked or _NOTE.match(cell.text):
             first = place
     notes = [cell for row in rows[first:] for cell in row.cells]
     return [cell for row in rows[:first] for cell in row.cells], notes
