@@ -9,6 +9,8 @@ from io import BytesIO
 import pytest
 from pypdf import PdfReader, PdfWriter
 from reportlab.lib.pagesizes import A4
+from reportlab.pdfbase import pdfmetrics
+from reportlab.pdfbase.cidfonts import UnicodeCIDFont
 from reportlab.pdfgen import canvas
 
 from sharedllm_cli.documents import readers
@@ -349,3 +351,18 @@ def test_columns_whose_paragraphs_end_at_the_same_heights_are_columns() -> None:
         for row, text in enumerate(column):
             texts.append((60 + 260.0 * side, 700 - 12.0 * row - 6.0 * (row // 2), text))
     assert raw_lines(drawn(texts)) == LEFT_COLUMN + RIGHT_COLUMN
+
+
+def test_signs_placed_one_below_the_other_are_columns() -> None:
+    pdfmetrics.registerFont(UnicodeCIDFont("HeiseiMin-W3"))
+    columns = ["渡し船は毎日十二回、島へ渡る。", "一　船頭は島に住む。", "二　冬には誰も渡らなかった。"]
+    target = BytesIO()
+    sheet = canvas.Canvas(target, pagesize=A4)
+    for number, column in enumerate(columns):
+        for place, sign in enumerate(column):
+            sheet.setFont("HeiseiMin-W3", 10)
+            if sign != "　":
+                sheet.drawString(400 - 18 * number, 700 - 10 * place, sign)
+    sheet.save()
+    found = raw_lines(target.getvalue())
+    assert found == [column.replace("　", " ") for column in columns]

@@ -25,6 +25,7 @@ PIECE_GAP = 0.7
 """A gap of more than this share of the font's height ends a piece: it may part columns."""
 MOST_CHARACTERS = 400_000
 """Of a page; the text of one with more is not put in order."""
+_MOST_ALONE = 500  # signs of a page that are set into its columns
 MOST_PIECES = 8_000
 """Of a page; one with more is read as PDFium gives it."""
 FARTHEST = 100_000.0  # points: no page is so long
@@ -40,6 +41,8 @@ LEFTWARD = re.compile("[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefc]")
 """Letters of the scripts that run to the left."""
 
 Named = Callable[[str, Mapping[int, float]], Mapping[int, str]]
+Sides = tuple[float, float, float, float]
+"""Left, bottom, right and top."""
 Array = np.ndarray[Any, np.dtype[Any]]
 
 
@@ -238,6 +241,11 @@ class _Reader:
         upright = (abs(left[1:] - left[:-1]) < 0.02 * wide[1:]) & (abs(right[1:] - right[:-1]) < 0.02 * wide[1:])
         ahead, back = left[1:] - right[:-1], left[:-1] - right[1:]
         apart = np.maximum(bottom[1:] - top[:-1], bottom[:-1] - top[1:])
+        # Marks of a script that is set in columns are narrower than its signs, and stand at the column's left.
+        codes, larger = self.codes[places], np.maximum(wide[1:], wide[:-1])
+        columns = (codes[1:] >= FIRST_WIDE) & (codes[:-1] >= FIRST_WIDE) & ~level
+        upright |= columns & (abs(left[1:] - left[:-1]) < 0.05 * larger)
+        wide[1:][columns] = larger[columns]
         gap, steps = np.zeros(len(places)), np.zeros(len(places), np.int8)
         for number, fits, space, size in ((3, upright, apart, wide), (2, level, back, high), (1, level, ahead, high)):
             follows = fits & (space > -0.45 * size[1:]) & (space < PIECE_GAP * size[1:])
@@ -312,6 +320,7 @@ class _Reader:
         numbers = places.tolist()
         changes = np.flatnonzero((steps[1:] == 0) | (steps[1:] != steps[:-1])) + 1
         ways = steps.tolist()
+        alone: list[tuple[Piece, Sides]] = []
         begin = 0
         for end in [*changes.tolist(), len(numbers)]:
             # The second character says which way a piece goes.
@@ -328,11 +337,30 @@ class _Reader:
             piece = self._piece(numbers[begin:end], text[bounds[begin] : bounds[end]], sides, going)
             if piece.turn == 0:
                 piece.lefts, piece.rights = lefts, rights
-            piece.space_after = end < len(numbers) and text[bounds[end]] == " "
+            piece.space_after = end < len(numbers) and text[bounds[end]] == " " and not piece.upright
             self.found.pieces.append(piece)
+            if end == begin + 1 and piece.turn == 0 and codes[begin] >= FIRST_WIDE:
+                alone.append((piece, sides))
             begin = end
+        self._join_columns(alone)
 
-    def _piece(self, numbers: Sequence[int], text: str, sides: tuple[float, float, float, float], going: int) -> Piece:
+    def _join_columns(self, alone: Sequence[tuple[Piece, Sides]]) -> None:
+        """Let signs that stand alone above or below a column of a page that is set in columns be of that column."""
+        columns = [piece for piece in self.found.pieces if piece.upright]
+        if len(alone) > _MOST_ALONE or 2 * sum(len(piece.text) for piece in columns) < self.found.glyphs:
+            return
+        for piece, (left, bottom, _, top) in alone:
+            middle, first, last = left + 0.2 * piece.size, -top, -bottom
+            for column in columns:
+                gap = max(column.x0 - last, first - column.x1)
+                alike = abs(piece.size - column.size) < 0.03 * column.size  # a head over the columns has its own size
+                if alike and abs(column.y - middle) < 0.15 * piece.size and -0.2 < gap / piece.size < 1.6:
+                    piece.x0, piece.x1, piece.y, piece.turn, piece.upright = first, last, column.y, column.turn, True
+                    piece.lefts = piece.rights = ()
+                    piece.space_before = piece.space_after = False
+                    break
+
+    def _piece(self, numbers: Sequence[int], text: str, sides: Sides, going: int) -> Piece:
         """The piece of characters that PDFium lists under these numbers: their text, and the sides of all of them."""
         first = numbers[0]
         _origin(self.handle, first, *self.origin)
@@ -347,7 +375,8 @@ class _Reader:
         if upright:
             x, y = (sides[0] + sides[2]) / 2 - 0.3 * size, sides[3]
         x0, x1, y = _in_frame(frame, sides, (x, y), size)
-        space_before = text[0] == " "
+        space_before = text[0] == " " and not upright
+        text = text.replace(" ", "") if upright else text  # PDFium ends a line behind each sign
         text = self._meant(text.lstrip(" "), numbers, font, going == 1)
         piece = Piece(text, x0, x1, y, size, frame, len(self.found.pieces), space_before)
         piece.shown = shown
