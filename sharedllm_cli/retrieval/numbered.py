@@ -50,6 +50,12 @@ _ENDS_IN_PAGE = re.compile(r"\s(?:\d{1,4}|[ivxlc]{1,6})$", re.IGNORECASE)
 _ROMAN = {"i": 1, "v": 5, "x": 10, "l": 50, "c": 100}
 LONGEST_OPENING = 1000
 """Characters of a part's beginning in which its title may stand."""
+_BESIDE_CHAPTERS = re.compile(
+    r"(?:introduction|prologue|preface|foreword|preamble|epilogue|afterword|postscript|conclusions?|conclusion|coda|"
+    r"einleitung|einführung|vorwort|nachwort|prolog|epilog|schluss|avant-propos|préface|prologue|épilogue|"
+    r"introducción|prólogo|epílogo|introduzione|prefazione|epilogo|inleiding|voorwoord|nawoord)\b.{0,80}"
+)
+"""Titles of what readers name beside the chapters."""
 UNNUMBERED = 9
 """Levels by which lines that look like headings lie below the numbered ones."""
 MOST_COMPARED, MOST_WORDS = 500, 12
@@ -149,6 +155,33 @@ def find(wanted: str, document: Titled, *, exact: bool = False) -> list[Part]:
         return whole
     words = set(name.split())
     return [part for part in every if any(words <= set(_plain(name).split()) for name in (part.title, *part.heads))]
+
+
+def counted(kind: str, document: Titled) -> tuple[list[Heading], list[Heading]]:
+    """A document's headings of a kind that are numbered, and those of their level beside them that are not.
+
+    The second are an introduction or an epilogue, no contents, index or bibliography. Where there is an outline it
+    alone tells, and numbers without a kind on its first level are chapters. The first list is empty where the numbers
+    do not follow each other.
+    """
+    wanted = _KIND_OF[kind.casefold()]
+    every = list(headings(document) if document.outline else _all_headings(document))
+    bare: dict[str, Heading] = {}
+    named: dict[str, Heading] = {}
+    top = min((heading.level for heading in every), default=1)
+    for heading in every:
+        begins = _BEGINS.fullmatch(heading.title.strip())
+        if begins is not None and begins[1] and _KIND_OF[begins[1].casefold()] == wanted:
+            named.setdefault(_value(begins[2]), heading)
+        elif begins is not None and not begins[1] and _is_number(begins) and heading.level == top and document.outline:
+            bare.setdefault(_value(begins[2]), heading)
+    found = named or (bare if wanted == "chapter" else {})
+    values = sorted(int(value) for value in found if value.isdecimal())
+    if values and (values[0] > 1 or len(values) != len(found) or values[-1] - values[0] + 1 != len(values)):
+        return [], []
+    levels = {heading.level for heading in found.values()} if document.outline and wanted == "chapter" else set()
+    beside = [one for one in every if one.level in levels and _BESIDE_CHAPTERS.fullmatch(_plain(one.title))]
+    return list(found.values()), beside
 
 
 def title_of(part: Part, text: str) -> str:

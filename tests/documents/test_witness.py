@@ -38,7 +38,7 @@ def test_another_library_reads_the_page() -> None:
 
 def test_where_pypdf_was_read_it_is_pdfium(monkeypatch: pytest.MonkeyPatch) -> None:
     data = make_pdf([LINES])
-    from sharedllm_cli.documents.pdf.open_pdf import SecondOpinion
+    from sharedllm_cli.documents.pdf.second_opinion import SecondOpinion
 
     text = SecondOpinion(data, "", None).page(0) or ""
     (found,) = witness.extract(data, {1: text}, password=None).values()

@@ -319,7 +319,7 @@ def _letter_by_letter(run: Sequence[Piece]) -> str | None:
     if sum(abs(step - pitch) < 0.05 * pitch for step in steps) < 0.6 * len(steps):
         return None
     letters = zip(run[1:], steps, strict=True)
-    return run[0].text + "".join(f" {piece.text}" if step > 1.5 * pitch else piece.text for piece, step in letters)
+    return run[0].text + "".join(f" {piece.text}" if step > 1.4 * pitch else piece.text for piece, step in letters)
 
 
 def _parts(run: Sequence[Piece], scripts: dict[Piece, _Script], size: float) -> list[Part]:

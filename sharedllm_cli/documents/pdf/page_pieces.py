@@ -9,17 +9,30 @@ from __future__ import annotations
 import ctypes
 import math
 import re
-import sys
-from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import repeat
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import pypdfium2.raw as pdfium
 
 from sharedllm_cli.documents.pdf.glyph_names import MARK, UNKNOWN, meaning_of, meant
+from sharedllm_cli.documents.pdf.pdfium_calls import (
+    POINTER,
+    Array,
+    boxes_of,
+    codes_of,
+    font_name,
+    font_size,
+    is_hyphen,
+    map_error,
+    matrix_of,
+    object_font,
+    object_mode,
+    origin_of,
+    text_object,
+    tight_box,
+)
 
 PIECE_GAP = 0.7
 """A gap of more than this share of the font's height ends a piece: it may part columns."""
@@ -43,7 +56,6 @@ LEFTWARD = re.compile("[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefc]")
 Named = Callable[[str, Mapping[int, float]], Mapping[int, str]]
 Sides = tuple[float, float, float, float]
 """Left, bottom, right and top."""
-Array = np.ndarray[Any, np.dtype[Any]]
 
 
 @dataclass(slots=True, eq=False)
@@ -87,31 +99,6 @@ class PagePieces:
     unknown: int = 0
 
 
-def _quick(typed: Any, result: Any) -> Any:
-    """A function of PDFium that takes pointers as `ctypes.byref` and `from_param` make them, and plain integers.
-
-    These are made once, so a call costs half of a typed one. It is short, so other threads wait for it.
-    """
-    return ctypes.PYFUNCTYPE(result)(ctypes.cast(typed, ctypes.c_void_p).value or 0)
-
-
-_POINTER, _INT = ctypes.c_void_p, ctypes.c_int
-_AT_ONCE = 4096
-"""Characters whose boxes are asked for before these are copied."""
-_unicode = _quick(pdfium.FPDFText_GetUnicode, ctypes.c_uint)
-_loose_box = _quick(pdfium.FPDFText_GetLooseCharBox, _INT)
-_tight_box = _quick(pdfium.FPDFText_GetCharBox, _INT)
-_origin = _quick(pdfium.FPDFText_GetCharOrigin, _INT)
-_matrix = _quick(pdfium.FPDFText_GetMatrix, _INT)
-_font_size = _quick(pdfium.FPDFText_GetFontSize, ctypes.c_double)
-_map_error = _quick(pdfium.FPDFText_HasUnicodeMapError, _INT)
-_hyphen = _quick(pdfium.FPDFText_IsHyphen, _INT)
-_object = _quick(pdfium.FPDFText_GetTextObject, _POINTER)
-_object_font = _quick(pdfium.FPDFTextObj_GetFont, _POINTER)
-_font_name = _quick(pdfium.FPDFFont_GetBaseFontName, ctypes.c_size_t)
-_object_mode = _quick(pdfium.FPDFTextObj_GetTextRenderMode, _INT)
-
-
 def read(text_page: Any, named: Named | None = None, *, trust: bool = False) -> PagePieces:
     """The pieces of an open text page (`pypdfium2.PdfTextPage`), in the order of drawing.
 
@@ -119,47 +106,12 @@ def read(text_page: Any, named: Named | None = None, *, trust: bool = False) -> 
     that say nothing themselves (glyph_names.py). With `trust` what these leave open is taken as PDFium guesses it from
     the codes, which are often those of a usual encoding.
     """
-    handle = _POINTER.from_param(ctypes.cast(text_page.raw, _POINTER).value or 0)
+    handle = POINTER.from_param(ctypes.cast(text_page.raw, POINTER).value or 0)
     count = text_page.count_chars()
     if not 0 < count <= MOST_CHARACTERS:
         return PagePieces([])
-    codes = _codes(text_page, handle, count)
-    return _Reader(handle, codes, _boxes(handle, count), named, trust=trust).pieces()
-
-
-class _Boxes:
-    """Places for the boxes of characters, with the pointers to them made once: they cost more than the question."""
-
-    free: ClassVar[list[_Boxes]] = []
-
-    def __init__(self) -> None:
-        self.numbers = (ctypes.c_float * (4 * _AT_ONCE))()
-        self.array = np.frombuffer(memoryview(self.numbers), np.float32).reshape(_AT_ONCE, 4)
-        self.pointers = [ctypes.byref(self.numbers, 16 * place) for place in range(_AT_ONCE)]
-
-
-def _boxes(handle: Any, count: int) -> Array:
-    """The characters' loose boxes."""
-    boxes = np.zeros((count, 4), np.float32)
-    places = _Boxes.free.pop() if _Boxes.free else _Boxes()
-    for first in range(0, count, _AT_ONCE):
-        last = min(first + _AT_ONCE, count)
-        places.array[:] = 0  # of a character without a box
-        deque(map(_loose_box, repeat(handle), range(first, last), places.pointers), 0)
-        boxes[first:last] = places.array[: last - first]
-    _Boxes.free.append(places)
-    return boxes
-
-
-def _codes(text_page: Any, handle: Any, count: int) -> Array:
-    """The characters' codes, all at once where PDFium's text leaves none out, else one by one."""
-    buffer = (ctypes.c_ushort * (count + 1))()
-    written = pdfium.FPDFText_GetText(text_page, 0, count, buffer) - 1
-    codes: Array = np.frombuffer(memoryview(buffer), np.uint16)[:count].astype(np.int64)
-    if written != count or ((codes >= 0xD800) & (codes < 0xE000)).any():
-        codes = np.fromiter(map(_unicode, repeat(handle), range(count)), np.int64, count)
-        codes[codes > sys.maxunicode] = ord(UNKNOWN)
-    return codes
+    codes = codes_of(text_page, handle, count)
+    return _Reader(handle, codes, boxes_of(handle, count), named, trust=trust).pieces()
 
 
 class _Known:
@@ -194,12 +146,12 @@ class _Reader:
     def pieces(self) -> PagePieces:
         separator = _SEPARATES[np.minimum(self.codes, _LAST)]
         for place in np.flatnonzero((self.codes == MARK) | (self.codes == 2)).tolist():
-            if _hyphen(self.handle, place):
+            if is_hyphen(self.handle, place):
                 self.codes[place] = ord("-")
             elif self.codes[place] == MARK:  # a glyph that is mapped to U+0000, which is a space in all files seen
                 separator[place] = True
         for place in np.flatnonzero(separator & (self.codes != 0x20)).tolist():
-            separator[place] = not _map_error(self.handle, place)  # a code that happens to be a space's
+            separator[place] = not map_error(self.handle, place)  # a code that happens to be a space's
         separator |= self.codes == 0
         places = np.flatnonzero(~separator)
         self.found.glyphs = len(places)
@@ -265,7 +217,7 @@ class _Reader:
             if codes[place] >= FIRST_WIDE and codes[place - 1] >= FIRST_WIDE:
                 steps[place] = 3 if apart[place - 1] < 0.35 * wide[place] else 0
                 continue
-            _matrix(self.handle, int(places[place]), self.matrix)
+            matrix_of(self.handle, int(places[place]), self.matrix)
             if abs(matrix[1]) < abs(matrix[0]):
                 steps[place] = 0
 
@@ -297,10 +249,10 @@ class _Reader:
             return first
         while first and 0x30 <= self.codes[places[first - 1]] <= 0x39:
             place = int(places[first - 1])
-            _tight_box(self.handle, place, *self.tight_sides)
-            _matrix(self.handle, place, self.matrix)
+            tight_box(self.handle, place, *self.tight_sides)
+            matrix_of(self.handle, place, self.matrix)
             high = abs(self.tight[3] - self.tight[2])
-            full = abs(_font_size(self.handle, place)) * math.hypot(self.numbers[1][2], self.numbers[1][3])
+            full = abs(font_size(self.handle, place)) * math.hypot(self.numbers[1][2], self.numbers[1][3])
             if high > 0.55 * full:
                 break
             first -= 1
@@ -363,8 +315,8 @@ class _Reader:
     def _piece(self, numbers: Sequence[int], text: str, sides: Sides, going: int) -> Piece:
         """The piece of characters that PDFium lists under these numbers: their text, and the sides of all of them."""
         first = numbers[0]
-        _origin(self.handle, first, *self.origin)
-        thing = _object(self.handle, first)
+        origin_of(self.handle, first, *self.origin)
+        thing = text_object(self.handle, first)
         drawing = self.drawings.get(thing) if thing else None
         if drawing is None:
             drawing = self.drawings[thing] = self._drawing(first, thing)
@@ -387,14 +339,14 @@ class _Reader:
 
     def _drawing(self, first: int, thing: int | None) -> tuple[float, int, int | None, bool]:
         """Size, direction and font of the object that a character is drawn by, and whether it is painted."""
-        _matrix(self.handle, first, self.matrix)
+        matrix_of(self.handle, first, self.matrix)
         matrix = self.numbers[1]
-        size = abs(_font_size(self.handle, first)) * math.hypot(matrix[2], matrix[3]) or 1.0
+        size = abs(font_size(self.handle, first)) * math.hypot(matrix[2], matrix[3]) or 1.0
         turn = round(math.degrees(math.atan2(matrix[1], matrix[0]))) % 360
         if not thing:
             return size, turn, None, True
-        drawn = _POINTER.from_param(thing)
-        return size, turn, _object_font(drawn), _object_mode(drawn) != pdfium.FPDF_TEXTRENDERMODE_INVISIBLE
+        drawn = POINTER.from_param(thing)
+        return size, turn, object_font(drawn), object_mode(drawn) != pdfium.FPDF_TEXTRENDERMODE_INVISIBLE
 
     def _meant(self, text: str, numbers: Sequence[int], font: int | None, level: bool) -> str:
         """The characters that are meant, of text at places; those without meaning are counted, and become U+FFFD."""
@@ -407,7 +359,7 @@ class _Reader:
         new = letters - known.other.keys()
         if new:
             bare = text.replace(" ", "")
-            unmapped = [letter for letter in new if _map_error(self.handle, numbers[bare.index(letter)])]
+            unmapped = [letter for letter in new if map_error(self.handle, numbers[bare.index(letter)])]
             names = self._names(font, numbers, level) if unmapped else {}
             for letter in new:
                 meaning = meaning_of(letter)
@@ -428,11 +380,11 @@ class _Reader:
         if not font or self.named is None:
             return {}
         buffer = ctypes.create_string_buffer(256)
-        length = _font_name(_POINTER.from_param(font), buffer, ctypes.c_size_t(len(buffer)))
+        length = font_name(POINTER.from_param(font), buffer, ctypes.c_size_t(len(buffer)))
         measured = numbers if level else ()
         widths = {int(self.codes[number]): float(self.right[number] - self.left[number]) for number in measured}
-        _matrix(self.handle, numbers[0], self.matrix)
-        size = abs(_font_size(self.handle, numbers[0])) * math.hypot(self.numbers[1][0], self.numbers[1][1]) or 1.0
+        matrix_of(self.handle, numbers[0], self.matrix)
+        size = abs(font_size(self.handle, numbers[0])) * math.hypot(self.numbers[1][0], self.numbers[1][1]) or 1.0
         name = buffer.value.decode("utf-8", "replace") if length else ""
         return self.named(name, {code: 1000 * wide / size for code, wide in widths.items()})
 
