@@ -366,3 +366,17 @@ def test_signs_placed_one_below_the_other_are_columns() -> None:
     sheet.save()
     found = raw_lines(target.getvalue())
     assert found == [column.replace("　", " ") for column in columns]
+
+
+def test_letters_set_one_by_one_at_an_angle_keep_their_spaces() -> None:
+    target = BytesIO()
+    sheet = canvas.Canvas(target, pagesize=A4)
+    sheet.setFont("Helvetica", 11)
+    sheet.translate(200, 300)
+    sheet.rotate(33)
+    x = 0.0
+    for sign in "320 25 00":
+        sheet.drawString(x, 0, sign.strip())
+        x += 2.6 if sign == " " else 5.2
+    sheet.save()
+    assert raw_lines(target.getvalue()) == ["320 25 00"]
