@@ -27,6 +27,8 @@ class Asked(StrEnum):
     """The page on which it is."""
     TITLE = "title"
     """Its title."""
+    NUMBER = "number"
+    """How many chapters, parts or appendices there are."""
     CONTENT = "content"
     """What stands there, and nothing in particular of it."""
     WITHIN = "within"
@@ -52,6 +54,8 @@ class Place:
     remark: str | None
 
 
+LEAST_COUNTED = 2
+"""Fewer numbered chapters are no proof that the document numbers them."""
 LONGEST_CONTENT = 400
 """Characters of the beginning of a place that are quoted where its content is asked for."""
 _PAGES = (
@@ -102,9 +106,20 @@ _CONTENT = tuple(
         rf"qu['’]y a-t-il (?:à la |dans le |dans la |au )?{_PLACE}",
     )
 )
+_HERE = r"(?:the |this )?(?:book|document|text|report|novel|manual|thesis|guide|work|file|paper)"
+_COUNTED = tuple(
+    re.compile(form, re.IGNORECASE)
+    for form in (
+        rf"how many (?P<kind>chapters|parts|appendices) (?:are there(?: in {_HERE})?|are in {_HERE}|"
+        rf"(?:does|do|did) {_HERE} (?:have|contain))",
+        rf"(?:what is )?the number of (?P<kind>chapters|parts|appendices)(?: (?:in|of) {_HERE})?",
+        r"wie ?viele (?P<kind>kapitel|teile) (?:gibt es|hat (?:das|dieses) (?:buch|dokument))",
+    )
+)
+_SINGULAR = {"chapters": "chapter", "parts": "part", "appendices": "appendix", "kapitel": "kapitel", "teile": "teil"}
 _ORDINAL_FIRST = re.compile(rf"\b({numbered.ORDINAL}) ({numbered.KIND})\b", re.IGNORECASE)
 _KIND_LAST = re.compile(rf"\s+{numbered.KIND}\Z", re.IGNORECASE)
-_LEADING = re.compile(r"(?:(?:and|so|please|ok|according to the document),?\s+)+", re.IGNORECASE)
+_LEADING = re.compile(r"\A(?:(?:and|so|please|ok|according to the document),?\s+)+", re.IGNORECASE)
 _TIED = re.compile(
     r"(?:\b(?:in|on|at|from|of|within|under|according to|per|auf|im|in|dans|en)\s+)?(?:\bthe\s+)?\Z", re.IGNORECASE
 )
@@ -121,6 +136,9 @@ def place_of(question: str, documents: Sequence[OpenDocument]) -> Place | None:
     for pattern in _ENTITLED:
         if match := pattern.fullmatch(asked):
             return _part_place(Asked.TITLE, match["place"], documents, "")
+    for pattern in _COUNTED:
+        if match := pattern.fullmatch(asked):
+            return _number_of(match["kind"], documents)
     for pattern in _LOCATE:
         if match := pattern.fullmatch(asked):
             return _part_place(Asked.PAGE, _KIND_LAST.sub("", match["name"].strip(" \"“”'")), documents, "")
@@ -164,9 +182,26 @@ def _part_place(asked: Asked, name: str, documents: Sequence[OpenDocument], rest
             return None
         return Place(asked, ranges, _page_words(page, opened), place, part.start, end, rest, None)
     if asked is Asked.TITLE:
-        return Place(asked, ranges, part.name, place, part.start, end, rest, None)
+        title = numbered.title_of(part, opened.document.text)
+        return Place(asked, ranges, title, place, part.start, end, rest, None)
     remark = f"only “{part.title}”{where} is read for this question"
     return _opening(asked, ranges, place, part.start, part.end, documents, rest, remark)
+
+
+def _number_of(kind: str, documents: Sequence[OpenDocument]) -> Place | None:
+    """How many chapters a document has, and what stands beside them without a number; None where none are numbered."""
+    if len(documents) != 1:
+        return None
+    (opened,) = documents
+    found, beside = numbered.counted(_SINGULAR[kind.casefold()], opened.titled)
+    if len(found) < LEAST_COUNTED:
+        return None
+    names = ", ".join(heading.title.strip() for heading in beside)
+    text = f"{len(found)} {kind.casefold()}" + (f" (and without a number: {names})" if names else "")
+    first = min(found, key=lambda heading: heading.start)
+    whole = Part(first.title, first.start, len(opened.document.text))
+    place = first.start, first.start + len(first.title)
+    return Place(Asked.NUMBER, (part_tokens(opened, [whole]),), text, 0, *place, "", None)
 
 
 def _page_place(asked: Asked, pages: str, documents: Sequence[OpenDocument], rest: str) -> Place | None:

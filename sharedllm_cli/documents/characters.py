@@ -41,6 +41,8 @@ _SYMBOLS = str.maketrans({"\uf0b7": "•", "\uf0a7": "▪", "\uf0d8": "▸", "\u
 # Spaces before the first dot are entered at their beginning alone: a long run of spaces would be read once from each.
 _LEADERS = re.compile(r"(?:(?<![ \t])[ \t]+)?\.(?:[ \t]*\.){3,}|(?:…[ \t]*){2,}")
 _RULES = re.compile(r"([_=*~─━═\-])\1{3,}")
+_TWO_DOTS = re.compile(r"\.[ \t]*\.")
+_LONG_RULES = tuple(4 * sign for sign in "_=*~─━═-")
 _INNER_SPACES = re.compile(r"(?<=\S)[ \t]+(?=\S)")
 _COLUMN_GAP = re.compile(r"(?<=\S)(?: ?\t[ \t]*| {2,}[ \t]*)(?=\S)")
 _MANY_BLANK_LINES = re.compile(r"\n{3,}")
@@ -77,9 +79,11 @@ def clean(text: str, *, layout: bool = False) -> str:
     text = _INVISIBLE.sub("", text)
     if not text.isascii():
         text = unicodedata.normalize("NFC", _SOFT_HYPHEN.sub("", text))
-    text = _RULES.sub(r"\1\1\1", text)
-    while (shorter := _LEADERS.sub(" ...", text)) != text:  # a dot before ellipses goes with what they became
-        text = shorter
+    if any(run in text for run in _LONG_RULES):
+        text = _RULES.sub(r"\1\1\1", text)
+    if "…" in text or _TWO_DOTS.search(text):
+        while (shorter := _LEADERS.sub(" ...", text)) != text:  # a dot before ellipses goes with what they became
+            text = shorter
     lines = [_spaced(line, layout) for line in text.split("\n")]
     return _MANY_BLANK_LINES.sub("\n\n", "\n".join(lines)).strip("\n")
 
@@ -95,5 +99,7 @@ def _spaced(line: str, layout: bool) -> str:
     body = line.strip()
     if not layout:
         return _INNER_SPACES.sub(" ", body)
+    if body == line and "  " not in line and "\t" not in line:
+        return line
     opening = line[: len(line) - len(line.lstrip())][:WIDEST_INDENT].expandtabs(4)
     return " " * (min(len(opening), WIDEST_INDENT) if body else 0) + _COLUMN_GAP.sub("  ", body)

@@ -9,8 +9,8 @@ already. Knows lines of text and page indices, nothing else.
 from __future__ import annotations
 
 import re
-from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass
 
 from sharedllm_cli.documents.running_heads import Body
@@ -49,13 +49,14 @@ class Kept:
 
 def kept(pages: Sequence[Sequence[str]], bodies: Sequence[Body]) -> list[Kept]:
     """What was taken from the pages' edges and stands nowhere else, in the order of its first pages."""
-    told = _lines_of_text(pages, bodies)
+    told: set[str] | None = None
     seen: dict[tuple[str, str], list[int]] = {}
     for edge, lines in (("Head", _heads(pages, bodies)), ("Foot", _feet(pages, bodies))):
         varying = _varying(lines)
         for index, own in enumerate(lines):
             for line in own:
                 for words in _without_counter(line, bodies[index].printed_number, varying):
+                    told = _lines_of_text(pages, bodies) if told is None else told
                     if not _is_told(words, told):
                         seen.setdefault((edge, words), []).append(index)
     together: dict[tuple[str, tuple[int, ...]], list[str]] = {}
@@ -132,12 +133,12 @@ def _around(line: str, start: int, end: int) -> tuple[int, int]:
 
 
 def _letters(text: str) -> str:
-    return "".join(character for character in text.casefold() if character.isalnum())
+    return "".join(filter(str.isalnum, text.casefold()))
 
 
-def _lines_of_text(pages: Sequence[Sequence[str]], bodies: Sequence[Body]) -> Counter[str]:
+def _lines_of_text(pages: Sequence[Sequence[str]], bodies: Sequence[Body]) -> set[str]:
     """The lines that stay, alone and a few in a row, in letters and digits alone."""
-    told: Counter[str] = Counter()
+    told: set[str] = set()
     for lines, body in zip(pages, bodies, strict=True):
         own = [_letters(line) for line in lines[body.first : body.last] if line.strip()]
         for count in range(1, LINES_OF_A_HEADING + 1):
@@ -145,11 +146,11 @@ def _lines_of_text(pages: Sequence[Sequence[str]], bodies: Sequence[Body]) -> Co
     return told
 
 
-def _is_told(words: str, told: Counter[str]) -> bool:
+def _is_told(words: str, told: Set[str]) -> bool:
     bare = _letters(words[_NUMBERED.match(words).end() :])  # type: ignore[union-attr]
-    return told[_letters(words)] > 0 or (bool(bare) and told[bare] > 0) or any(
-        told[f"{number}{bare}"] > 0 for number in _NUMBER.findall(words)[:1] if bare
-    )  # fmt: skip
+    if _letters(words) in told or (bare and bare in told):
+        return True
+    return any(f"{number}{bare}" in told for number in _NUMBER.findall(words)[:1] if bare)
 
 
 def _pages(indices: Sequence[int]) -> str:

@@ -25,6 +25,7 @@ PROSE_SHARE = 0.35
 _LIST_ITEM = re.compile(r"(?:[!»•◦▪▸‣·●○■□*✓–—−+-]|\(?\d{1,3}[.)]|\(?[A-Za-z][.)]|\d+(?:\.\d+)+\.?|[IVX]+[.)])\s")
 _CODE = re.compile(r"[>$#%+]\s|.*(?:<-|:=|==|&&|\|\||[{}]$|\)\s?;$)")
 _CELLS = re.compile(r"\S  \S")
+_MAY_BE_CODE = re.compile(r"[>$#%+<:=&|{};]")  # quick, and true of most code
 _SENTENCE_END = re.compile(r"[.!?…][\"'”’»)\]]*$")
 # A line of prose never ends a sentence so: `to`, `of the`, `on 30`.
 _UNFINISHED = re.compile(
@@ -226,10 +227,14 @@ def _starts_small(text: str) -> bool:
     return text[:1].isalpha() and not text[:1].isupper()
 
 
+def _is_code(line: str) -> bool:
+    return _MAY_BE_CODE.search(line) is not None and _CODE.match(line) is not None
+
+
 def _set_apart(before: str, after: str) -> bool:
     """Lines that are never joined to each other: code, list items, indented lines."""
     return bool(
-        after[:1].isspace() or _LIST_ITEM.match(after) or _CODE.match(before.lstrip()) or _CODE.match(after)
+        after[:1].isspace() or _LIST_ITEM.match(after) or _is_code(before.lstrip()) or _is_code(after)
     ) or before.endswith(" ...")
 
 

@@ -117,7 +117,7 @@ class Probe:
 
     def attached(self) -> dict[str, bytes]:
         """The bytes of the documents that a PDF carries, by their SHA-256; empty where it can't be opened again."""
-        from sharedllm_cli.documents.pdf.open_pdf import SecondOpinion
+        from sharedllm_cli.documents.pdf.second_opinion import SecondOpinion
 
         files = self.attachments or SecondOpinion(self.data, self.source.name, self._password).attached()[0]
         return {file.content_hash: file.data for file in files}
@@ -267,7 +267,7 @@ def _no_text(name: str, kind: str, extraction: Extraction) -> DocumentError:
 
 def _pages_without_text(name: str, extraction: Extraction, normalised: NormalisedText) -> tuple[str, ...]:
     """One warning that names the pages without text, with a hint where they show images."""
-    from sharedllm_cli.documents.pdf.open_pdf import name_pages
+    from sharedllm_cli.documents.pdf.second_opinion import name_pages
 
     empty = [
         number

@@ -12,7 +12,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from heapq import heappop, heappush
-from itertools import takewhile
+from itertools import pairwise, takewhile
 
 EDGE_LINES = 4
 """Running heads and feet are sought among this many lines at each edge of a page, and have fewer than so many."""
@@ -24,6 +24,8 @@ COUNTED_SHARE = 0.4
 """A number that counts with the pages is a page number if it does so on this share of the pages between its first and
 last, and on at least three (a line that is nothing but the number: two)."""
 
+MOST_OF_A_CHAPTER = 0.5
+"""Words on one run of pages that is no longer than this share of all pages name a chapter, not the document."""
 LEAST_REMAINING = 0.5
 """Nothing is dropped where less than this share of the document's characters would remain."""
 
@@ -88,9 +90,11 @@ def bodies(pages: Sequence[Sequence[str]]) -> list[Body]:
     feet = [[_describe(lines, place, index) for place in _edge(lines, -1)] for index, lines in enumerate(pages)]
     filled = [[line for line in lines if line.strip()] for lines in pages]
     inner = Counter(_pattern(line) for lines in filled for line in lines[EDGE_LINES:-EDGE_LINES])
-    top, foot = _Judge(tops, count, inner), _Judge(feet, count, inner)
+    top, foot = _Judge(tops, count, inner, filled), _Judge(feet, count, inner, filled)
     top.opposite, foot.opposite = foot, top
     result = _remaining(pages, top, foot)
+    if not _letters(pages, result):  # the document is nothing else: `Page 1`, `Page 2`
+        return [Body(0, len(lines), body.printed_number) for lines, body in zip(pages, result, strict=True)]
     # Where little else would remain, the lines that repeat are the document itself (labels, tickets, short slides).
     if _letters(pages, result) < LEAST_REMAINING * sum(len(line) for lines in pages for line in lines):
         top.numbers_only = foot.numbers_only = True
@@ -119,8 +123,11 @@ def _letters(pages: Sequence[Sequence[str]], found: Sequence[Body]) -> int:
 class _Judge:
     """Decides for the lines at one edge of all pages, from the evidence of all of them."""
 
-    def __init__(self, edges: list[list[_Line]], page_count: int, inner: Counter[str]) -> None:
+    def __init__(
+        self, edges: list[list[_Line]], page_count: int, inner: Counter[str], pages: Sequence[Sequence[str]]
+    ) -> None:
         self.edges = edges
+        self.pages = pages
         self.page_count = page_count
         self.inner = inner
         evidence = _Evidence()
@@ -141,7 +148,9 @@ class _Judge:
         self.page_numbers = self.counting | self.counting_bare
         self.implied_numbers = self._implied_numbers(evidence)
         self.counters = {key for key, seen in evidence.counters.items() if len(seen) >= least}
-        self.repeated = {words for words, seen in evidence.words.items() if len(seen) >= least}
+        self.repeated = {
+            words for words, seen in evidence.words.items() if len(seen) >= least and not self._is_run(seen)
+        }
         self.kept_once = self._local_runs(evidence)
         self.numbers_only = False
         self.opposite: _Judge | None = None
@@ -163,11 +172,17 @@ class _Judge:
                 implied[index] = str(index + under_way[0][1])
         return implied
 
+    def _is_run(self, seen: set[int]) -> bool:
+        """Whether pages follow each other, and are the pages of one chapter."""
+        first, last = min(seen), max(seen)
+        gaps = [after - before for before, after in pairwise(sorted(seen))]
+        return max(gaps, default=0) <= 2 and last - first + 1 <= MOST_OF_A_CHAPTER * self.page_count
+
     def _local_runs(self, evidence: _Evidence) -> dict[str, set[int]]:
         """Words that repeat over at least three neighbouring pages only (the head of one chapter), and where to drop.
 
-        Such a line may be the heading of a table that runs on, so its first occurrence stays unless the same words
-        stand elsewhere within a page.
+        Such a line may be the heading of a table that runs on, or a title, so its first occurrence stays unless the
+        same words stand elsewhere within a page, or within a title right before.
         """
         runs: dict[str, set[int]] = {}
         for words, seen in evidence.words.items():
@@ -177,10 +192,17 @@ class _Judge:
             for index in [*sorted(seen), self.page_count + 9]:
                 if run and index - run[-1] > 2:
                     if len(run) >= 3:
-                        runs.setdefault(words, set()).update(run if self.inner[_pattern(words)] else run[1:])
+                        told = self.inner[_pattern(words)] or self._is_titled(words, run[0])
+                        runs.setdefault(words, set()).update(run if told else run[1:])
                     run = []
                 run.append(index)
         return runs
+
+    def _is_titled(self, words: str, index: int) -> bool:
+        """Whether a line of a page or the two before it says the words of a head and more: `Chapter 3. The mill`."""
+        sought = _squeeze(words)
+        lines = (line for page in self.pages[max(0, index - 2) : index + 1] for line in page if len(line) <= LONGEST)
+        return any(sought in line and sought != line for line in map(_squeeze, lines))
 
     def dropped(self, index: int) -> list[int]:
         """Places of the page's lines to drop at this edge: contiguous from the edge inwards."""

@@ -48,6 +48,14 @@ _NUMBERED_LINE = re.compile(
 _NO_HEADING = re.compile(r"(?:\.\.\.|…|\s\.\s).*\d\s*$|[,;]\s*$|[^.]{60,}\.\s*$| \| ")
 _ENDS_IN_PAGE = re.compile(r"\s(?:\d{1,4}|[ivxlc]{1,6})$", re.IGNORECASE)
 _ROMAN = {"i": 1, "v": 5, "x": 10, "l": 50, "c": 100}
+LONGEST_OPENING = 1000
+"""Characters of a part's beginning in which its title may stand."""
+_BESIDE_CHAPTERS = re.compile(
+    r"(?:introduction|prologue|preface|foreword|preamble|epilogue|afterword|postscript|conclusions?|conclusion|coda|"
+    r"einleitung|einführung|vorwort|nachwort|prolog|epilog|schluss|avant-propos|préface|prologue|épilogue|"
+    r"introducción|prólogo|epílogo|introduzione|prefazione|epilogo|inleiding|voorwoord|nawoord)\b.{0,80}"
+)
+"""Titles of what readers name beside the chapters."""
 UNNUMBERED = 9
 """Levels by which lines that look like headings lie below the numbered ones."""
 MOST_COMPARED, MOST_WORDS = 500, 12
@@ -63,6 +71,8 @@ class Part:
     title: str
     start: int
     end: int
+    heads: tuple[str, ...] = ()
+    """Lines that name it, too: its title below its number, and running heads that are still in the text."""
 
     @property
     def name(self) -> str:
@@ -73,15 +83,59 @@ class Part:
 
 
 def parts(document: Titled) -> list[Part]:
-    """All parts of a document, in order: each ends where the next of its level or a higher one begins."""
-    found = sorted(_all_headings(document), key=lambda one: one.start)
-    ends = [len(document.text)] * len(found)
+    """All parts of a document, in order: each ends where the next of its level or a higher one begins.
+
+    A running head that is still in the text is no heading; an outline tells all of them.
+    """
+    guessed = not document.outline
+    found: list[Heading] = []
+    heads: list[list[str]] = []
+    ends: list[int] = []
     open_places: list[int] = []
-    for place, heading in enumerate(found):
+    for heading in sorted(_all_headings(document), key=lambda one: one.start):
+        last = len(found) - 1
+        if guessed:
+            place = last if found and _stands_below(heading, found[last], document.text) else None
+            for other in reversed(open_places if place is None else ()):
+                names = (found[other].title, *heads[other][:1])
+                if any(_repeats(heading.title, name, other == last) for name in names):
+                    place = other
+                    break
+            if place is not None:
+                heads[place].append(heading.title)
+                continue
         while open_places and found[open_places[-1]].level >= heading.level:
             ends[open_places.pop()] = heading.start
-        open_places.append(place)
-    return [Part(heading.title, heading.start, end) for heading, end in zip(found, ends, strict=True)]
+        open_places.append(len(found))
+        found.append(heading)
+        heads.append([])
+        ends.append(len(document.text))
+    return [
+        Part(heading.title, heading.start, end, tuple(dict.fromkeys(own)))
+        for heading, end, own in zip(found, ends, heads, strict=True)
+    ]
+
+
+def _stands_below(heading: Heading, above: Heading, text: str) -> bool:
+    """Whether a line without a number is the title of a heading right above it that is a number alone."""
+    if _number_alone(above.title, alone=True) is None or heading.level <= UNNUMBERED:
+        return False
+    return not text[above.start + len(above.title) : heading.start].strip()
+
+
+def _repeats(heading: str, title: str, last: bool) -> bool:
+    """Whether a line repeats an open title as running heads do: whole, or if it has no number its first words.
+
+    Of the title right before it (`last`) any words in a row.
+    """
+    whole, words = _plain(title), _plain(heading)
+    if not words or words == whole:
+        return bool(words)
+    begins = _BEGINS.fullmatch(heading)
+    if begins is not None and (begins[1] or _is_number(begins)):
+        return False
+    name = _plain(Part(title, 0, 0).name)
+    return f"{name} ".startswith(f"{words} ") or (last and f" {words} " in f" {whole} ")
 
 
 def find(wanted: str, document: Titled, *, exact: bool = False) -> list[Part]:
@@ -96,16 +150,72 @@ def find(wanted: str, document: Titled, *, exact: bool = False) -> list[Part]:
     name = _plain(wanted)
     if not name or _ADDRESS.fullmatch(wanted.strip()):
         return []
-    whole = [part for part in every if name in (_plain(part.title), _plain(part.name))]
+    whole = [part for part in every if name in (_plain(part.title), _plain(part.name), *map(_plain, part.heads))]
     if whole or exact:
         return whole
     words = set(name.split())
-    return [part for part in every if words <= set(_plain(part.title).split())]
+    return [part for part in every if any(words <= set(_plain(name).split()) for name in (part.title, *part.heads))]
+
+
+def counted(kind: str, document: Titled) -> tuple[list[Heading], list[Heading]]:
+    """A document's headings of a kind that are numbered, and those of their level beside them that are not.
+
+    The second are an introduction or an epilogue, no contents, index or bibliography. Where there is an outline it
+    alone tells, and numbers without a kind on its first level are chapters. The first list is empty where the numbers
+    do not follow each other.
+    """
+    wanted = _KIND_OF[kind.casefold()]
+    every = list(headings(document) if document.outline else _all_headings(document))
+    bare: dict[str, Heading] = {}
+    named: dict[str, Heading] = {}
+    top = min((heading.level for heading in every), default=1)
+    for heading in every:
+        begins = _BEGINS.fullmatch(heading.title.strip())
+        if begins is not None and begins[1] and _KIND_OF[begins[1].casefold()] == wanted:
+            named.setdefault(_value(begins[2]), heading)
+        elif begins is not None and not begins[1] and _is_number(begins) and heading.level == top and document.outline:
+            bare.setdefault(_value(begins[2]), heading)
+    found = named or (bare if wanted == "chapter" else {})
+    values = sorted(int(value) for value in found if value.isdecimal())
+    if values and (values[0] > 1 or len(values) != len(found) or values[-1] - values[0] + 1 != len(values)):
+        return [], []
+    levels = {heading.level for heading in found.values()} if document.outline and wanted == "chapter" else set()
+    beside = [one for one in every if one.level in levels and _BESIDE_CHAPTERS.fullmatch(_plain(one.title))]
+    return list(found.values()), beside
+
+
+def title_of(part: Part, text: str) -> str:
+    """A part's title without its number: that of its heading, else the line below it (`CHAPTER IV`, `The weir`)."""
+    begins = _BEGINS.fullmatch(part.title.strip())
+    if begins is None or begins["title"].strip() or not (begins[1] or _is_number(begins)):
+        return part.name
+    lines = [" ".join(line.split()) for line in text[part.start : part.end][:LONGEST_OPENING].split("\n")]
+    place = next((number for number, line in enumerate(lines) if _is_same_number(line, begins)), len(lines))
+    place = next((number for number in range(place + 1, len(lines)) if lines[number]), len(lines))
+    if place == len(lines) or not _may_be_title(lines[place]):
+        return part.name
+    title, after = lines[place], lines[place + 1 : place + 3]
+    goes_on = len(after) == 2 and after[0] and not after[1] and _may_be_title(after[0]) and after[0][:1].islower()
+    return f"{title} {after[0]}" if goes_on else title
+
+
+def _is_same_number(line: str, title: re.Match[str]) -> bool:
+    """Whether a line has the number of a title, in figures or in letters, and nothing else."""
+    own = _BEGINS.fullmatch(line)
+    kind = _KIND_OF.get((title[1] or "").casefold())
+    if own is None or own["title"].strip() or _KIND_OF.get((own[1] or "").casefold()) not in (kind, None):
+        return False
+    return _value(own[2]) == _value(title[2])
+
+
+def _may_be_title(line: str) -> bool:
+    return len(line) <= LONGEST_HEADING and not line.endswith((".", ",", ";", ":")) and any(map(str.isalpha, line))
 
 
 def near_names(wanted: str, documents: Sequence[Titled]) -> list[str]:
     """The titles nearest to a name that no part has, else the first ones."""
-    titles = dict.fromkeys(part.title.strip() for document in documents for part in parts(document))
+    every = [part for document in documents for part in parts(document)]
+    titles = dict.fromkeys(name.strip() for part in every for name in (part.title, *part.heads))
     sought = _plain(wanted)
 
     def likeness(title: str) -> float:
@@ -135,13 +245,18 @@ def _all_headings(document: Titled) -> Iterator[Heading]:
     outlined = list(headings(document)) if document.outline else []
     yield from outlined
     known = {_plain(heading.title) for heading in outlined}
+    numbers = {_number_alone(heading.title) for heading in outlined} - {None}
     begun: set[int] = set()
     listed = listings(document.text)
+
+    def is_listed(title: str, start: int) -> bool:
+        return _ENDS_IN_PAGE.search(title) is not None and any(first <= start < end for first, end in listed)
+
     for match in _NUMBERED_LINE.finditer(document.text):
         title = match[0].strip(" #*\t")
         if _NO_HEADING.search(title) or _plain(title) in known:
             continue
-        if _ENDS_IN_PAGE.search(title) and any(first <= match.start() < end for first, end in listed):
+        if is_listed(title, match.start()) or (numbers and _number_alone(title, alone=True) in numbers):
             continue
         begins = _BEGINS.fullmatch(title)
         if begins is None:
@@ -151,8 +266,16 @@ def _all_headings(document: Titled) -> Iterator[Heading]:
         yield Heading(title, depth, match.start())
     if not outlined:
         # A line that stands alone may be a heading, and ends no numbered part.
-        lone = (one for one in headings(document) if one.start not in begun)
+        lone = (one for one in headings(document) if one.start not in begun and not is_listed(one.title, one.start))
         yield from (one._replace(level=one.level + UNNUMBERED) if begun else one for one in lone)
+
+
+def _number_alone(title: str, *, alone: bool = False) -> tuple[str, str] | None:
+    """A title's kind and number; None where it has not both, or (`alone`) has words of its own."""
+    begins = _BEGINS.fullmatch(title.strip())
+    if begins is None or not begins[1] or (alone and begins["title"].strip()):
+        return None
+    return _KIND_OF[begins[1].casefold()], _value(begins[2])
 
 
 def _by_number(wanted: str, every: Sequence[Part]) -> list[Part]:

@@ -64,6 +64,37 @@ def test_the_title_of_a_part(question: str) -> None:
     assert (place.asked, place.text) == (Asked.TITLE, "The weir")
 
 
+def counting(*titles: str) -> Any:
+    book = opened()
+    page = book.document.pages[0].start
+    book.titled = Titled("mill.pdf", book.document.text, [(title, 1, page) for title in titles])
+    return book
+
+
+@pytest.mark.parametrize(
+    ("titles", "answer"),
+    [
+        (("Chapter 1: Mill", "Chapter 2: Weir"), "2 chapters"),
+        (
+            ("Contents", "Introduction", "Chapter I", "Chapter II", "Epilogue", "Index"),
+            "2 chapters (and without a number: Introduction, Epilogue)",
+        ),
+        (("Preface", "1 Mill", "2 Weir", "3 Eels", "Bibliography"), "3 chapters (and without a number: Preface)"),
+    ],
+)
+def test_how_many_chapters_there_are(titles: tuple[str, ...], answer: str) -> None:
+    for question in ("How many chapters are there?", "How many chapters does the book have?"):
+        place = place_of(question, [counting(*titles)])
+        assert place is not None
+        assert (place.asked, place.text) == (Asked.NUMBER, answer)
+
+
+def test_chapters_that_do_not_count_on_are_not_counted() -> None:
+    assert place_of("How many chapters are there?", [counting("Chapter 3: Mill", "Chapter 7: Weir")]) is None
+    assert place_of("How many chapters are there?", [counting("Mill", "Weir")]) is None
+    assert place_of("How many chapters did he write?", [counting("Chapter 1", "Chapter 2")]) is None
+
+
 def test_what_stands_on_a_page_or_in_a_part() -> None:
     page = place_of("What is on page 2?", [BOOK])
     part = place_of("What is chapter 2 about?", [BOOK])
@@ -97,6 +128,12 @@ def test_a_place_beside_a_question_is_read_alone() -> None:
 )
 def test_other_questions_name_no_place(question: str) -> None:
     assert place_of(question, [BOOK]) is None
+
+
+def test_a_word_that_ends_like_an_opening_one_stays_whole() -> None:
+    place = place_of("In chapter 1 of the book who rings?", [BOOK])
+    assert place is not None
+    assert place.question == "of the book who rings"
 
 
 def test_sections_by_name() -> None:

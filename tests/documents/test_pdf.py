@@ -18,6 +18,7 @@ from pypdf.generic import ArrayObject, ByteStringObject, DictionaryObject, NameO
 from sharedllm_cli.documents import quotes, readers, sources
 from sharedllm_cli.documents.pages import Document
 from sharedllm_cli.documents.pdf import open_pdf
+from sharedllm_cli.documents.pdf.second_opinion import quiet
 from sharedllm_cli.documents.sources import SourceFile
 from sharedllm_cli.errors import DocumentError
 from sharedllm_cli.progress import Silent
@@ -212,7 +213,7 @@ def test_pypdf_reads_alone_what_pdfium_refuses(monkeypatch: pytest.MonkeyPatch) 
 def test_pypdf_is_silent(caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]) -> None:
     with caplog.at_level(logging.DEBUG), pytest.raises(DocumentError):
         read(b"%PDF-1.4\n1 0 obj\n<< /Type /Catalog /Pages 9 0 R>>\nendobj\ntrailer << /Root 1 0 R >>\n%%EOF")
-    with caplog.at_level(logging.DEBUG), warnings.catch_warnings(record=True) as heard, open_pdf._quiet():
+    with caplog.at_level(logging.DEBUG), warnings.catch_warnings(record=True) as heard, quiet():
         logging.getLogger("pypdf._reader").warning("an oddity of the file")
         warnings.warn("another", stacklevel=1)
     assert not [record for record in caplog.records if record.name.startswith("pypdf")]

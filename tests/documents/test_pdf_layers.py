@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import zlib
 from pathlib import Path
 
 import pytest
 from test_pdf_meanings import HELVETICA, by_hand, read
+
+from sharedllm_cli.documents.pdf.layers import names_layers
 
 OLD, NEW = "395 pounds a day", "480 pounds a day"
 GROUPS = [b"<< /Type /OCG /Name (Prices) >>", b"<< /Type /OCG /Name (Prices) >>"]  # objects 6 and 7, of one name
@@ -91,3 +94,20 @@ def test_text_under_a_scan_is_read(shared_pdfs: Path) -> None:
     assert "accepting" in read((shared_pdfs / "pdf-with-ocr-text.pdf").read_bytes()).text
     shown = b"BT /F1 12 Tf 3 Tr 72 720 Td (recognised words) Tj ET"
     assert read(by_hand(shown, HELVETICA)).text == "recognised words"
+
+
+@pytest.mark.parametrize(
+    ("dictionary", "content", "named"),
+    [
+        (b"/Type /ObjStm /Filter /FlateDecode", zlib.compress(b"<< /OCProperties 4 0 R >>"), True),
+        (b"/Type /ObjStm /Filter /FlateDecode", zlib.compress(b"x" * 2_000_000 + b"/OCProperties"), True),
+        (b"/Type /ObjStm /Filter /FlateDecode", zlib.compress(b"<< /Pages 4 0 R >>"), False),
+        (b"/Type /ObjStm /Filter /LZWDecode", b"no Flate", None),
+        (b"/DecodeParms << /Predictor 12 >> /Type /ObjStm", zlib.compress(b"abc"), None),
+        (b"/Type /ObjStm /Filter /FlateDecode", zlib.compress(b"abc" * 99)[:-9], None),
+    ],
+    ids=["named", "far in", "not named", "other filter", "predictor", "cut"],
+)
+def test_layers_are_looked_for_within_compressed_objects(dictionary: bytes, content: bytes, named: bool | None) -> None:
+    data = b"%PDF-1.5\n3 0 obj << " + dictionary + b" >> stream\n" + content
+    assert names_layers(data) is named

@@ -120,6 +120,31 @@ def test_a_mark_of_a_note_of_the_page_is_no_power() -> None:
     assert linear(parts, frozenset({"2"})) == "It counted 38 [2]."
 
 
+@pytest.mark.parametrize(
+    ("before", "after", "wanted"),
+    [
+        ("energy is E = mc", "", "energy is E = mc^2"),
+        ("energy is E = mc", " at rest", "energy is E = mc^2 at rest"),
+        ("it holds E = 1/2 mv", " of energy", "it holds E = 1/2 mv^2 of energy"),
+        ("an area of 4πr", " is painted", "an area of 4πr^2 is painted"),
+        ("where mc", " = E holds", "where mc^2 = E holds"),
+        ("P = UI", " fails", "P = UI^2 fails"),
+        ("the members of the EU", " = 27", "the members of the EU [2] = 27"),
+        ("the sample (n = 38 men", ") was", "the sample (n = 38 men [2]) was"),
+        ("of his/her", " own", "of his/her [2] own"),
+        ("paid by the men", " at sea", "paid by the men [2] at sea"),
+        ("profit = revenue", " less cost", "profit = revenue [2] less cost"),
+    ],
+)
+def test_a_formula_has_no_mark_of_a_note(before: str, after: str, wanted: str) -> None:
+    parts = [
+        Part(before),
+        Part("2", 0.4, small=True),
+        *([Part(after.lstrip(), space=after[0] == " ")] if after else []),
+    ]
+    assert linear(parts, frozenset({"2"})) == wanted
+
+
 def test_figures_above_each_other_are_a_fraction() -> None:
     parts = [
         Part("It is 2"),

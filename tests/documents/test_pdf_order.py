@@ -9,6 +9,8 @@ from io import BytesIO
 import pytest
 from pypdf import PdfReader, PdfWriter
 from reportlab.lib.pagesizes import A4
+from reportlab.pdfbase import pdfmetrics
+from reportlab.pdfbase.cidfonts import UnicodeCIDFont
 from reportlab.pdfgen import canvas
 
 from sharedllm_cli.documents import readers
@@ -94,6 +96,16 @@ def test_notes_below_a_column_come_after_both() -> None:
     sizes = {text: 7.0 for _, _, text in notes}
     found = raw_lines(drawn([*notes, *columns()], sizes=sizes))
     assert found == [*LEFT_COLUMN, *RIGHT_COLUMN, *(text for _, _, text in notes)]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_notes_of_both_columns_come_in_order_and_the_page_number_last(seed: int) -> None:
+    first = [(60.0, 612.0, "1 A lorry pays for three cars."), (60.0, 603.0, "2 Dogs cross for nothing.")]
+    second = [(320.0, 612.0, "3 The skates are kept"), (320.0, 603.0, "in the school.")]
+    sizes = {text: 7.0 for _, _, text in [*first, *second]}
+    number = (300.0, 40.0, "17")
+    found = raw_lines(drawn(shuffled([*first, *second, number, *columns()], seed), sizes=sizes))
+    assert found == [*LEFT_COLUMN, *RIGHT_COLUMN, *(text for _, _, text in [*first, *second]), "17"]
 
 
 def test_three_columns() -> None:
@@ -339,3 +351,32 @@ def test_columns_whose_paragraphs_end_at_the_same_heights_are_columns() -> None:
         for row, text in enumerate(column):
             texts.append((60 + 260.0 * side, 700 - 12.0 * row - 6.0 * (row // 2), text))
     assert raw_lines(drawn(texts)) == LEFT_COLUMN + RIGHT_COLUMN
+
+
+def test_signs_placed_one_below_the_other_are_columns() -> None:
+    pdfmetrics.registerFont(UnicodeCIDFont("HeiseiMin-W3"))
+    columns = ["渡し船は毎日十二回、島へ渡る。", "一　船頭は島に住む。", "二　冬には誰も渡らなかった。"]
+    target = BytesIO()
+    sheet = canvas.Canvas(target, pagesize=A4)
+    for number, column in enumerate(columns):
+        for place, sign in enumerate(column):
+            sheet.setFont("HeiseiMin-W3", 10)
+            if sign != "　":
+                sheet.drawString(400 - 18 * number, 700 - 10 * place, sign)
+    sheet.save()
+    found = raw_lines(target.getvalue())
+    assert found == [column.replace("　", " ") for column in columns]
+
+
+def test_letters_set_one_by_one_at_an_angle_keep_their_spaces() -> None:
+    target = BytesIO()
+    sheet = canvas.Canvas(target, pagesize=A4)
+    sheet.setFont("Helvetica", 11)
+    sheet.translate(200, 300)
+    sheet.rotate(33)
+    x = 0.0
+    for sign in "320 25 00":
+        sheet.drawString(x, 0, sign.strip())
+        x += 2.6 if sign == " " else 5.2
+    sheet.save()
+    assert raw_lines(target.getvalue()) == ["320 25 00"]

@@ -172,3 +172,25 @@ def test_a_title_page_is_no_running_head() -> None:
     found = normalise(pages)
     assert found.text[slice(*found.spans[0])].startswith("The Village Book")
     assert found.text.count("The Village Book") == 1, "on its page, which says it for the others, too"
+
+
+def test_the_title_of_one_of_few_chapters_stays_where_its_heads_go() -> None:
+    titles = ["Chapter 1: The mill", "Chapter 2: Weirs", "Chapter 3: Stones", "Chapter 4: Glossary"]
+    pages = [[title, "", *body(10 * n + k)] for n, title in enumerate(titles) for k in range(3)]
+    kept = ["\n".join(page[body.first : body.last]) for page, body in zip(pages, bodies(pages), strict=True)]
+    for number, title in enumerate(titles):
+        assert title in kept[3 * number]
+        assert title not in kept[3 * number + 1] + kept[3 * number + 2]
+
+
+def test_a_head_that_says_less_than_the_title_before_it_goes_from_all_its_pages() -> None:
+    opening = [["Chapter 5. The mill by the river", *body(1)]]
+    pages = [*([line] for line in body(99)), *opening, *(["The mill", *body(page)] for page in range(2, 7))]
+    pages = [*([f"Foreword {page}.", *body(70 + page)] for page in range(6)), *pages]
+    assert all("The mill" not in lines for lines in kept(pages))
+    assert any("Chapter 5. The mill by the river" in lines for lines in kept(pages))
+
+
+def test_a_document_of_page_numbers_alone_is_not_empty() -> None:
+    pages = [["Page 1"], ["Page 2"]]
+    assert [(body.first, body.last, body.printed_number) for body in bodies(pages)] == [(0, 1, "1"), (0, 1, "2")]

@@ -38,7 +38,7 @@ def test_another_library_reads_the_page() -> None:
 
 def test_where_pypdf_was_read_it_is_pdfium(monkeypatch: pytest.MonkeyPatch) -> None:
     data = make_pdf([LINES])
-    from sharedllm_cli.documents.pdf.open_pdf import SecondOpinion
+    from sharedllm_cli.documents.pdf.second_opinion import SecondOpinion
 
     text = SecondOpinion(data, "", None).page(0) or ""
     (found,) = witness.extract(data, {1: text}, password=None).values()
@@ -62,7 +62,7 @@ def test_what_it_can_t_read_has_none(data: bytes) -> None:
 def test_it_ends_in_time_and_keeps_what_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
     data = make_pdf([LINES, LINES])
     slow = witness._RUN.replace("answer()", "") + (
-        "import time; from sharedllm_cli.documents import pdf; whole = pdf.SecondOpinion.page\n"
+        "import time; from sharedllm_cli.documents.pdf import second_opinion as pdf; whole = pdf.SecondOpinion.page\n"
         "pdf.SecondOpinion.page = lambda self, index: whole(self, index) if index == 0 else time.sleep(60)\n"
         "answer()"
     )

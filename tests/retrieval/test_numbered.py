@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from sharedllm_cli.retrieval.numbered import address_in, find, near_names, parts
+from sharedllm_cli.retrieval.numbered import address_in, find, near_names, parts, title_of
 from sharedllm_cli.retrieval.sections import Titled
 
 TEXT = """\
@@ -114,3 +114,35 @@ def test_an_entry_of_the_contents_is_no_chapter() -> None:
     book = Titled("mill.pdf", "\n".join(["Contents", "", *entries, "", "\n\n".join(bodies)]))
     (part,) = find("chapter 2", book)
     assert "Words about the weir." in book.text[part.start : part.end]
+
+
+@pytest.mark.parametrize("opening", ["Chapter 4\n\n{}", "4 {}", "Chapter 4: {}"])
+def test_a_running_head_is_no_heading(opening: str) -> None:
+    title = opening.format("Glossary of the trade")
+    pages = [f"{title}\n\nWeir: a low dam.\n", "4.1 Stones\n\nA stone turns.\n"]
+    text = "\n\nGlossary\n\n".join(pages) + "\n\nGlossary of the trade\n\nThe last stone.\n\nChapter 5\n\nThanks.\n"
+    document = Titled("mill.pdf", text)
+    for wanted in ("Glossary of the trade", "Glossary"):
+        (part,) = find(wanted, document, exact=True)
+        assert "a low dam" in text[part.start : part.end], "the title, and not the head of a later page"
+    (chapter,) = find("chapter 4", document)
+    assert "The last stone." in text[chapter.start : chapter.end], "a head ends no chapter"
+    assert "Thanks" not in text[chapter.start : chapter.end]
+
+
+@pytest.mark.parametrize(
+    ("text", "outline", "title"),
+    [
+        ("Chapter 3\n\nThe mill\n\nStones.\n\nChapter 4\n\nThe weir\n\nEels pass.\n", [], "The weir"),
+        ("CHAPTER III\nTHE MILL\n\nStones.\n\nCHAPTER IV\nTHE WEIR\n\nEels pass.\n", [], "THE WEIR"),
+        ("Chapter Four\nThe weir\nEels pass at night.\n", [], "The weir"),
+        ("Chapter 4\nEels pass at night.\n", [], "Chapter 4"),
+        ("17\n\nCHAPTER IV\n\nThe weir\n\nEels pass.\n", [("Chapter 4", 1, 0)], "The weir"),
+        ("4\n\nThe weir and\nthe eels of Morne\n\nEels pass.\n", [("4", 1, 0)], "The weir and the eels of Morne"),
+        ("Chapter 4: The weir\nEels pass\n", [], "The weir"),
+    ],
+)
+def test_a_title_may_stand_below_its_number(text: str, outline: list[tuple[str, int, int]], title: str) -> None:
+    document = Titled("mill.pdf", text, outline)
+    part = find("chapter 4", document)[0]
+    assert title_of(part, text) == title

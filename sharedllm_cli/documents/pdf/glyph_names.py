@@ -27,6 +27,8 @@ _EXPERT |= dict(zip(range(0xF6F9, 0xF700), ("Ł", "Œ", "Œ", "\u02da", "Š", "\
 UNKNOWN = "\ufffd"
 """In the place of a glyph that has no meaning."""
 
+DEEPEST_TREE = 40
+"""Levels of the tree of pages."""
 DEEPEST = 8
 """Forms within forms are followed so deep."""
 _TEX = {"lscript": "ℓ", "visiblespace": "␣", "summation": "∑", "product": "∏", "coproduct": "∐", "integral": "∫"}
@@ -48,7 +50,7 @@ class GlyphNames:
     def __init__(self, reader: pypdf.PdfReader, page: int) -> None:
         self._fonts: dict[str, list[Any]] = {}
         self._tables: dict[str, list[_Table]] = {}
-        for font in _fonts(reader.pages[page]):
+        for font in _fonts(page_of(reader, page)):
             self._fonts.setdefault(str(font.get("/BaseFont", "")).lstrip("/"), []).append(font)
 
     def characters(self, name: str, widths: Mapping[int, float]) -> Mapping[int, str]:
@@ -70,6 +72,27 @@ class GlyphNames:
 
 def _value(entry: Any) -> Any:
     return entry.get_object() if hasattr(entry, "get_object") else entry
+
+
+def page_of(reader: pypdf.PdfReader, index: int) -> Any:
+    """A page's dictionary with the resources that it inherits, found without reading the pages before it."""
+    node, resources, place = _value(reader.root_object["/Pages"]), None, index
+    for _ in range(DEEPEST_TREE):
+        resources = node.get("/Resources", resources)
+        kids = _value(node.get("/Kids"))
+        if kids is None:
+            return node if "/Resources" in node else {"/Resources": resources or {}}
+        if node.get("/Count") == len(kids):  # its kids are pages
+            kids, place = kids[place : place + 1], 0
+        for kid in kids:
+            node = _value(kid)
+            count = int(node.get("/Count", 1))
+            if place < count:
+                break
+            place -= count
+        else:
+            break
+    return reader.pages[index]
 
 
 def _fonts(page: Any) -> Iterator[Any]:

@@ -282,6 +282,8 @@ def _runs(members: Sequence[Piece], scripts: dict[Piece, _Script]) -> Iterable[l
 
 
 def _segment(run: Sequence[Piece], scripts: dict[Piece, _Script], notes: frozenset[str]) -> Segment:
+    if len(run) == 1 and run[0] not in scripts and not run[0].leftward:
+        return _alone(run[0])
     bases = [piece for piece in run if piece not in scripts] or list(run)
     size = max(bases, key=lambda piece: len(piece.text)).size
     y = statistics.median_low([piece.y for piece in bases])
@@ -302,6 +304,12 @@ def _segment(run: Sequence[Piece], scripts: dict[Piece, _Script], notes: frozens
     )
 
 
+def _alone(piece: Piece) -> Segment:
+    """The segment of one piece, which most lines of prose are."""
+    place, words = (piece.x0, piece.x1, piece.y, piece.size, piece.order), piece.text.count(" ") + 1
+    return Segment(piece.text, *place, shown=piece.shown, words=words)
+
+
 def _letter_by_letter(run: Sequence[Piece]) -> str | None:
     """The text of letters that are set one by one at an even distance; None of anything else."""
     if len(run) < 5 or any(len(piece.text) > 1 for piece in run):
@@ -311,7 +319,7 @@ def _letter_by_letter(run: Sequence[Piece]) -> str | None:
     if sum(abs(step - pitch) < 0.05 * pitch for step in steps) < 0.6 * len(steps):
         return None
     letters = zip(run[1:], steps, strict=True)
-    return run[0].text + "".join(f" {piece.text}" if step > 1.5 * pitch else piece.text for piece, step in letters)
+    return run[0].text + "".join(f" {piece.text}" if step > 1.4 * pitch else piece.text for piece, step in letters)
 
 
 def _parts(run: Sequence[Piece], scripts: dict[Piece, _Script], size: float) -> list[Part]:

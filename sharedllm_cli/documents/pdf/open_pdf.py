@@ -7,39 +7,40 @@ opinion: for a file that PDFium refuses, and for a page on which it fails or fin
 
 from __future__ import annotations
 
-import logging
-import re
-import warnings
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, TypeVar
+from functools import cached_property
+from typing import TYPE_CHECKING
 
 import pypdfium2
 import pypdfium2.raw
 
 from sharedllm_cli.documents.metadata import of_pdf
-from sharedllm_cli.documents.pages import AttachedFile, ExtractedPage, Extraction, OutlineEntry
-from sharedllm_cli.documents.pdf import layers, page_pieces
+from sharedllm_cli.documents.pages import ExtractedPage, Extraction, OutlineEntry
+from sharedllm_cli.documents.pdf import page_pieces
 from sharedllm_cli.documents.pdf.beside import NOTHING, Beside, Looked
-from sharedllm_cli.documents.pdf.glyph_names import GlyphNames
 from sharedllm_cli.documents.pdf.page_pieces import Named
 from sharedllm_cli.documents.pdf.page_text import PageText, page_text
 from sharedllm_cli.documents.pdf.plausible import is_words, surely_words
-from sharedllm_cli.errors import DocumentError
+from sharedllm_cli.documents.pdf.second_opinion import (
+    SecondOpinion,
+    damage,
+    name_pages,
+    password_error,
+    quiet,
+    single_spaced,
+)
 from sharedllm_cli.progress import Reporter
 
 if TYPE_CHECKING:
-    import pypdf
+    pass
 
 FEW_CHARACTERS = 200
 """Images are looked for on pages with less text than this: they may be scans with a printed stamp."""
 
 MOST_UNKNOWN = 0.3
 """A page is not read where a larger share of its glyphs has no meaning."""
-
-_Answer = TypeVar("_Answer")
-_GAPS = re.compile(r"(?<=\S)[ \t]{2,}")
 
 
 class OpenPDF:
@@ -58,7 +59,7 @@ class OpenPDF:
             self._document = _open(data, password) if shown is None else pypdfium2.PdfDocument(shown)
         except pypdfium2.PdfiumError as failure:
             if failure.err_code == pypdfium2.raw.FPDF_ERR_PASSWORD:
-                raise _password_error(name, password) from failure
+                raise password_error(name, password) from failure
         if self._document is None or len(self._document) == 0:
             self._document = None
             self._second.require()
@@ -73,7 +74,7 @@ class OpenPDF:
         with self._document as document:
             beside = Beside(document, self._second.signatures)
             read = _Pages(self._name, self._second, document, beside, reporter)
-            with _quiet():
+            with quiet():
                 outline = tuple(_outline(document))
             metadata = of_pdf(document.get_metadata_dict())
         files, remarks = self._second.attached() if beside.carries_files else ((), ())
@@ -101,7 +102,7 @@ class _Page:
     images: bool = False
     blank: bool = False
 
-    @property
+    @cached_property
     def readable(self) -> bool:
         return self.found.unknown <= MOST_UNKNOWN * self.found.glyphs and is_words(self.found.text)
 
@@ -147,7 +148,7 @@ class _Pages:
             other = self.second.page(index)
             if other is None:
                 self.damaged.append(number)
-            return ExtractedPage(_single_spaced(other or ""), label)
+            return ExtractedPage(single_spaced(other or ""), label)
         if not page.readable:
             self.unreadable.append(number)
             return ExtractedPage(page.around.into(""), label, page.images, unreadable=True)
@@ -155,11 +156,11 @@ class _Pages:
         if page.found.unknown:
             self.unknown[number] = page.found.unknown
         if not raw.strip() and not page.blank:
-            raw = _single_spaced(self.second.page(index) or "")
+            raw = single_spaced(self.second.page(index) or "")
         return ExtractedPage(page.around.into(raw), label, page.images)
 
     def warnings(self) -> tuple[str, ...]:
-        told = _damage(self.name, self.damaged)
+        told = damage(self.name, self.damaged)
         if self.unreadable:
             whose = "its font does" if len(self.unreadable) == 1 else "their fonts do"
             told += (
@@ -219,11 +220,6 @@ def _laid_out(text_page: pypdfium2.PdfTextPage, named: Named, *, trust: bool = F
     return PageText(text_page.get_text_range())
 
 
-def _single_spaced(text: str) -> str:
-    """pypdf's text: the white space within its lines means nothing."""
-    return _GAPS.sub(" ", text)
-
-
 def _label(document: pypdfium2.PdfDocument, index: int) -> str | None:
     """The label that the file gives the page, None where it has no labels or a damaged one."""
     try:
@@ -242,209 +238,3 @@ def _outline(document: pypdfium2.PdfDocument) -> Iterator[OutlineEntry]:
                 title = " ".join(bookmark.get_title().split())
                 if index is not None and 0 <= index < len(document) and title:
                     yield OutlineEntry(title, bookmark.level + 1, index + 1)
-
-
-def _damage(name: str, damaged: list[int]) -> tuple[str, ...]:
-    if not damaged:
-        return ()
-    return (f"{name}: {name_pages(damaged)} could not be read (damaged)",)
-
-
-def name_pages(numbers: list[int]) -> str:
-    """`page 4`, `pages 4, 9-12`."""
-    runs: list[list[int]] = []
-    for number in numbers:
-        if runs and number == runs[-1][-1] + 1:
-            runs[-1].append(number)
-        else:
-            runs.append([number])
-    told = ", ".join(f"{run[0]}-{run[-1]}" if len(run) > 1 else str(run[0]) for run in runs)
-    return f"page{'s' if len(numbers) > 1 else ''} {told}"
-
-
-def _password_error(name: str, password: str | None) -> DocumentError:
-    if password is None:
-        return DocumentError(f"{name} is encrypted", hint="give its password with --password")
-    return DocumentError(f"the password does not open {name}", hint="give the right one with --password")
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """pypdf and pypdfium2 log every oddity of a file, or warn of it; what matters is told by us."""
-    loggers = [logging.getLogger(name) for name in ("pypdf", "pypdfium2")]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.CRITICAL + 1)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
-
-
-class SecondOpinion:
-    """pypdf, opened when first needed. On a damaged file it can raise nearly anything, so here anything is caught."""
-
-    def __init__(self, data: bytes, name: str, password: str | None) -> None:
-        self.data = data
-        self.name = name
-        self.password = password
-        self._reader: pypdf.PdfReader | None = None
-        self._refused = False
-
-    def _open(self) -> pypdf.PdfReader | None:
-        if self._reader is None and not self._refused:
-            from io import BytesIO
-
-            import pypdf
-
-            try:
-                reader = pypdf.PdfReader(BytesIO(self.data), strict=False, password=self.password)
-                len(reader.pages)
-                self._reader = reader
-            except Exception:
-                self._refused = True
-        return self._reader
-
-    def without_hidden(self) -> bytes | None:
-        """The file without layers that are off, None where it has none (or where they can't be told)."""
-        if b"/OCProperties" not in self.data and b"/ObjStm" not in self.data:
-            return None
-        return self._asked(layers.without_hidden)
-
-    def named_on(self, index: int) -> Named:
-        """What gives the characters that names of glyphs say in the fonts of a page; the file is opened when asked."""
-        names: list[GlyphNames] = []
-
-        def named(font: str, widths: Mapping[int, float]) -> Mapping[int, str]:
-            def ask(reader: pypdf.PdfReader) -> Mapping[int, str]:
-                if not names:
-                    names.append(GlyphNames(reader, index))
-                return names[0].characters(font, widths)
-
-            return self._asked(ask) or {}
-
-        return named
-
-    def _asked(self, question: Callable[[pypdf.PdfReader], _Answer]) -> _Answer | None:
-        """What is found in the file as pypdf opens it, None where it fails."""
-        with _quiet():
-            reader = self._open()
-            try:
-                return None if reader is None else question(reader)
-            except Exception:
-                return None
-
-    def page(self, index: int) -> str | None:
-        """The page's text, None where pypdf fails on it too."""
-        with _quiet():
-            reader = self._open()
-            try:
-                return reader.pages[index].extract_text() if reader else None
-            except Exception:
-                return None
-
-    def require(self) -> pypdf.PdfReader:
-        """The file as pypdf opens it; DocumentError where that is impossible."""
-        with _quiet():
-            reader = self._open()
-            if reader is not None and len(reader.pages) > 0:
-                return reader
-            if self._needs_password():
-                raise _password_error(self.name, self.password)
-        raise DocumentError(f"{self.name} is damaged, or not a PDF", hint="open it in a PDF viewer and save it again")
-
-    def attached(self) -> tuple[tuple[AttachedFile, ...], tuple[str, ...]]:
-        """The documents that the file carries, and what is to be said of others that it carries."""
-        from sharedllm_cli.documents.attachments import attached
-
-        with _quiet():
-            reader = self._open()
-            try:
-                files, remarks = attached(reader, self.name) if reader else ([], [])
-                return tuple(files), tuple(remarks)
-            except Exception:
-                return (), (f"{self.name}: its attachments could not be read (damaged)",)
-
-    def signatures(self) -> dict[str, str]:
-        """What the file's signatures say of who signed and when, by the names of their fields."""
-        from sharedllm_cli.documents.pdf.strings import signatures
-
-        with _quiet():
-            reader = self._open()
-            try:
-                return signatures(reader) if reader else {}
-            except Exception:
-                return {}
-
-    def beside(self, index: int) -> tuple[list[str], int]:
-        """The words that the page's annotations and figures hold, and how many boxes are ticked."""
-        from sharedllm_cli.documents.pdf.strings import strings, ticked
-
-        with _quiet():
-            reader = self._open()
-            try:
-                page = reader.pages[index] if reader else None
-                return ([], 0) if reader is None or page is None else (strings(reader, page), ticked(page))
-            except Exception:
-                return [], 0
-
-    def whole(self, reporter: Reporter) -> Extraction:
-        """The file read by pypdf alone; DocumentError where that is impossible."""
-        reader = self.require()
-        with _quiet():
-            count = len(reader.pages)
-            labels = self._labels(reader)
-            with reporter.task(f"reading {self.name}", count, "pages") as task:
-                pages, damaged = [], []
-                for index in range(count):
-                    text = self.page(index)
-                    if text is None:
-                        damaged.append(index + 1)
-                    pages.append(ExtractedPage(_single_spaced(text or ""), labels[index]))
-                    task.advance(1)
-            outline = tuple(self._outline(reader))
-        files, remarks = self.attached()
-        return Extraction(
-            tuple(pages),
-            True,
-            reflow=True,
-            layout=True,
-            outline=outline,
-            warnings=(*_damage(self.name, damaged), *remarks),
-            attachments=files,
-        )
-
-    def _needs_password(self) -> bool:
-        from io import BytesIO
-
-        import pypdf
-
-        try:
-            reader = pypdf.PdfReader(BytesIO(self.data), strict=False)
-            return reader.is_encrypted and not reader.decrypt(self.password or "")
-        except Exception:
-            return False
-
-    def _labels(self, reader: pypdf.PdfReader) -> list[str | None]:
-        try:
-            labels: list[str | None] = list(reader.page_labels) if "/PageLabels" in reader.root_object else []
-        except Exception:
-            labels = []
-        return labels if len(labels) == len(reader.pages) else [None] * len(reader.pages)
-
-    def _outline(self, reader: pypdf.PdfReader) -> Iterator[OutlineEntry]:
-        try:
-            waiting: list[tuple[Any, int]] = [(entry, 1) for entry in reversed(reader.outline)]
-            while waiting:
-                entry, level = waiting.pop()
-                if isinstance(entry, list):
-                    waiting += [(inner, level + 1) for inner in reversed(entry)]
-                    continue
-                index = reader.get_destination_page_number(entry)
-                if index is not None and entry.title:
-                    yield OutlineEntry(" ".join(str(entry.title).split()), level, index + 1)
-        except Exception:
-            return

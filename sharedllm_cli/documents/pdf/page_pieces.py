@@ -9,21 +9,36 @@ from __future__ import annotations
 import ctypes
 import math
 import re
-from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import repeat
 from typing import Any
 
 import numpy as np
 import pypdfium2.raw as pdfium
 
 from sharedllm_cli.documents.pdf.glyph_names import MARK, UNKNOWN, meaning_of, meant
+from sharedllm_cli.documents.pdf.pdfium_calls import (
+    POINTER,
+    Array,
+    boxes_of,
+    codes_of,
+    font_name,
+    font_size,
+    is_hyphen,
+    map_error,
+    matrix_of,
+    object_font,
+    object_mode,
+    origin_of,
+    text_object,
+    tight_box,
+)
 
 PIECE_GAP = 0.7
 """A gap of more than this share of the font's height ends a piece: it may part columns."""
 MOST_CHARACTERS = 400_000
 """Of a page; the text of one with more is not put in order."""
+_MOST_ALONE = 500  # signs of a page that are set into its columns
 MOST_PIECES = 8_000
 """Of a page; one with more is read as PDFium gives it."""
 FARTHEST = 100_000.0  # points: no page is so long
@@ -31,12 +46,16 @@ FIRST_WIDE = 0x2E80
 """The first character of the scripts that are set in columns."""
 _DOUBLED = 0.12
 """Two equal characters nearer than this share of their size are one, drawn twice."""
-_SEPARATORS = np.array([0x09, 0x0A, 0x0D, 0x20, 0xA0, 0x1680, *range(0x2000, 0x200B), 0x202F, 0x205F, 0x3000])
+_SEPARATORS = [0x09, 0x0A, 0x0D, 0x20, 0xA0, 0x1680, *range(0x2000, 0x200B), 0x202F, 0x205F, 0x3000]
+_LAST = max(_SEPARATORS) + 1
+_SEPARATES = np.isin(np.arange(_LAST + 1), _SEPARATORS)
+"""By code, up to the first one behind all separators."""
 LEFTWARD = re.compile("[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefc]")
 """Letters of the scripts that run to the left."""
 
 Named = Callable[[str, Mapping[int, float]], Mapping[int, str]]
-Array = np.ndarray[Any, np.dtype[Any]]
+Sides = tuple[float, float, float, float]
+"""Left, bottom, right and top."""
 
 
 @dataclass(slots=True, eq=False)
@@ -80,29 +99,6 @@ class PagePieces:
     unknown: int = 0
 
 
-class _Function:
-    """A function of PDFium with plain integers for pointers: far quicker to call than the typed one."""
-
-    def __init__(self, typed: Any, result: Any, *arguments: Any) -> None:
-        address = ctypes.cast(typed, ctypes.c_void_p).value or 0
-        self.call = ctypes.CFUNCTYPE(result, *arguments)(address)
-
-
-_POINTER, _INT = ctypes.c_void_p, ctypes.c_int
-_unicode = _Function(pdfium.FPDFText_GetUnicode, ctypes.c_uint, _POINTER, _INT).call
-_loose_box = _Function(pdfium.FPDFText_GetLooseCharBox, _INT, _POINTER, _INT, _POINTER).call
-_tight_box = _Function(pdfium.FPDFText_GetCharBox, _INT, _POINTER, _INT, _POINTER, _POINTER, _POINTER, _POINTER).call
-_origin = _Function(pdfium.FPDFText_GetCharOrigin, _INT, _POINTER, _INT, _POINTER, _POINTER).call
-_matrix = _Function(pdfium.FPDFText_GetMatrix, _INT, _POINTER, _INT, _POINTER).call
-_font_size = _Function(pdfium.FPDFText_GetFontSize, ctypes.c_double, _POINTER, _INT).call
-_map_error = _Function(pdfium.FPDFText_HasUnicodeMapError, _INT, _POINTER, _INT).call
-_hyphen = _Function(pdfium.FPDFText_IsHyphen, _INT, _POINTER, _INT).call
-_object = _Function(pdfium.FPDFText_GetTextObject, _POINTER, _POINTER, _INT).call
-_object_font = _Function(pdfium.FPDFTextObj_GetFont, _POINTER, _POINTER).call
-_font_name = _Function(pdfium.FPDFFont_GetBaseFontName, ctypes.c_size_t, _POINTER, _POINTER, ctypes.c_size_t).call
-_object_mode = _Function(pdfium.FPDFTextObj_GetTextRenderMode, _INT, _POINTER).call
-
-
 def read(text_page: Any, named: Named | None = None, *, trust: bool = False) -> PagePieces:
     """The pieces of an open text page (`pypdfium2.PdfTextPage`), in the order of drawing.
 
@@ -110,25 +106,12 @@ def read(text_page: Any, named: Named | None = None, *, trust: bool = False) -> 
     that say nothing themselves (glyph_names.py). With `trust` what these leave open is taken as PDFium guesses it from
     the codes, which are often those of a usual encoding.
     """
-    handle = int(ctypes.cast(text_page.raw, ctypes.c_void_p).value or 0)
+    handle = POINTER.from_param(ctypes.cast(text_page.raw, POINTER).value or 0)
     count = text_page.count_chars()
     if not 0 < count <= MOST_CHARACTERS:
         return PagePieces([])
-    codes = _codes(handle, count)
-    boxes = np.zeros((count, 4), np.float32)
-    start = boxes.ctypes.data
-    deque(map(_loose_box, repeat(handle), range(count), range(start, start + 16 * count, 16)), 0)
-    return _Reader(handle, codes, boxes, named, trust=trust).pieces()
-
-
-def _codes(handle: int, count: int) -> Array:
-    """The characters' codes, all at once where PDFium's text leaves none out, else one by one."""
-    buffer = (ctypes.c_ushort * (count + 1))()
-    written = pdfium.FPDFText_GetText(ctypes.cast(handle, pdfium.FPDF_TEXTPAGE), 0, count, buffer) - 1
-    codes: Array = np.frombuffer(memoryview(buffer), np.uint16)[:count].astype(np.int64)
-    if written != count or ((codes >= 0xD800) & (codes < 0xE000)).any():
-        codes = np.fromiter(map(_unicode, repeat(handle), range(count)), np.int64, count)
-    return codes
+    codes = codes_of(text_page, handle, count)
+    return _Reader(handle, codes, boxes_of(handle, count), named, trust=trust).pieces()
 
 
 class _Known:
@@ -142,7 +125,7 @@ class _Known:
 class _Reader:
     """Cuts a page's characters into pieces; the arrays have one number for each character that PDFium lists."""
 
-    def __init__(self, handle: int, codes: Array, boxes: Array, named: Named | None, *, trust: bool) -> None:
+    def __init__(self, handle: Any, codes: Array, boxes: Array, named: Named | None, *, trust: bool) -> None:
         self.handle = handle
         self.trust = trust
         self.codes = codes
@@ -156,18 +139,19 @@ class _Reader:
         self.named = named
         self.numbers = (ctypes.c_double * 2)(), (ctypes.c_float * 6)()
         self.tight = (ctypes.c_double * 4)()
-        self.tight_sides = [ctypes.addressof(self.tight) + 8 * side for side in range(4)]
-        self.origin, self.matrix = (ctypes.addressof(numbers) for numbers in self.numbers)
+        self.tight_sides = [ctypes.byref(self.tight, 8 * side) for side in range(4)]
+        self.origin = [ctypes.byref(self.numbers[0], 8 * side) for side in range(2)]
+        self.matrix = ctypes.byref(self.numbers[1])
 
     def pieces(self) -> PagePieces:
-        separator = np.isin(self.codes, _SEPARATORS)
+        separator = _SEPARATES[np.minimum(self.codes, _LAST)]
         for place in np.flatnonzero((self.codes == MARK) | (self.codes == 2)).tolist():
-            if _hyphen(self.handle, place):
+            if is_hyphen(self.handle, place):
                 self.codes[place] = ord("-")
             elif self.codes[place] == MARK:  # a glyph that is mapped to U+0000, which is a space in all files seen
                 separator[place] = True
         for place in np.flatnonzero(separator & (self.codes != 0x20)).tolist():
-            separator[place] = not _map_error(self.handle, place)  # a code that happens to be a space's
+            separator[place] = not map_error(self.handle, place)  # a code that happens to be a space's
         separator |= self.codes == 0
         places = np.flatnonzero(~separator)
         self.found.glyphs = len(places)
@@ -179,12 +163,14 @@ class _Reader:
 
     def _without_doubles(self, places: Array) -> Array:
         """The characters without those that are drawn again at their place, as some programs make bold letters."""
-        codes, x, y = self.codes[places], self.left[places], self.bottom[places]
-        if not _repeated(codes, x, y):
+        if len(places) < 2:
             return places
-        near = _DOUBLED * np.maximum(self.top[places] - y, self.right[places] - x)
+        codes, x, y = self.codes[places], self.left[places], self.bottom[places]
         same = (codes[1:] == codes[:-1]) & (x[1:] == x[:-1]) & (y[1:] == y[:-1])
         ligature = np.concatenate(([False], same))  # one glyph that says several letters, as the two of `ff`
+        if not _repeated(codes[~ligature], x[~ligature], y[~ligature]):
+            return places
+        near = _DOUBLED * np.maximum(self.top[places] - y, self.right[places] - x)
         again = np.zeros(len(places), bool)
         for shift in (0.0, 0.5):
             order = np.lexsort((x, np.floor(y / 4.0 + shift), codes))
@@ -207,6 +193,11 @@ class _Reader:
         upright = (abs(left[1:] - left[:-1]) < 0.02 * wide[1:]) & (abs(right[1:] - right[:-1]) < 0.02 * wide[1:])
         ahead, back = left[1:] - right[:-1], left[:-1] - right[1:]
         apart = np.maximum(bottom[1:] - top[:-1], bottom[:-1] - top[1:])
+        # Marks of a script that is set in columns are narrower than its signs, and stand at the column's left.
+        codes, larger = self.codes[places], np.maximum(wide[1:], wide[:-1])
+        columns = (codes[1:] >= FIRST_WIDE) & (codes[:-1] >= FIRST_WIDE) & ~level
+        upright |= columns & (abs(left[1:] - left[:-1]) < 0.05 * larger)
+        wide[1:][columns] = larger[columns]
         gap, steps = np.zeros(len(places)), np.zeros(len(places), np.int8)
         for number, fits, space, size in ((3, upright, apart, wide), (2, level, back, high), (1, level, ahead, high)):
             follows = fits & (space > -0.45 * size[1:]) & (space < PIECE_GAP * size[1:])
@@ -226,7 +217,7 @@ class _Reader:
             if codes[place] >= FIRST_WIDE and codes[place - 1] >= FIRST_WIDE:
                 steps[place] = 3 if apart[place - 1] < 0.35 * wide[place] else 0
                 continue
-            _matrix(self.handle, int(places[place]), self.matrix)
+            matrix_of(self.handle, int(places[place]), self.matrix)
             if abs(matrix[1]) < abs(matrix[0]):
                 steps[place] = 0
 
@@ -258,10 +249,10 @@ class _Reader:
             return first
         while first and 0x30 <= self.codes[places[first - 1]] <= 0x39:
             place = int(places[first - 1])
-            _tight_box(self.handle, place, *self.tight_sides)
-            _matrix(self.handle, place, self.matrix)
+            tight_box(self.handle, place, *self.tight_sides)
+            matrix_of(self.handle, place, self.matrix)
             high = abs(self.tight[3] - self.tight[2])
-            full = abs(_font_size(self.handle, place)) * math.hypot(self.numbers[1][2], self.numbers[1][3])
+            full = abs(font_size(self.handle, place)) * math.hypot(self.numbers[1][2], self.numbers[1][3])
             if high > 0.55 * full:
                 break
             first -= 1
@@ -271,61 +262,91 @@ class _Reader:
         return all(side[one] == side[other] for side in (self.left, self.right, self.bottom, self.top))
 
     def _cut(self, places: Array, steps: Array, spaces: Array) -> None:
-        tokens = list(map(chr, self.codes[places].tolist()))
-        for place in np.flatnonzero(spaces).tolist():
-            tokens[place] = " " + tokens[place]
-        columns = [side[places].tolist() for side in (self.left, self.bottom, self.right, self.top)]
+        """Make the pieces: each goes on as long as its characters follow each other in one way."""
+        codes = self.codes[places]
+        starts = np.arange(len(places)) + np.cumsum(spaces) - spaces  # of each character, or of the space before it
+        spaced = np.insert(codes, np.flatnonzero(spaces), 0x20)
+        text = spaced.astype("<u4").tobytes().decode("utf-32-le", "surrogatepass")
+        bounds = [*starts.tolist(), len(text)]
+        left, right = self.left[places].tolist(), self.right[places].tolist()
         numbers = places.tolist()
-        begin, going = 0, 0
-        for place, step in enumerate([*steps.tolist()[1:], 0], 1):
-            if step == 0 or (going and step != going):
-                boxes = [side[begin:place] for side in columns]
-                piece = self._piece(numbers[begin:place], "".join(tokens[begin:place]), boxes, going)
-                piece.space_after = place < len(tokens) and tokens[place][0] == " "
-                self.found.pieces.append(piece)
-                begin, going = place, 0
+        changes = np.flatnonzero((steps[1:] == 0) | (steps[1:] != steps[:-1])) + 1
+        ways = steps.tolist()
+        alone: list[tuple[Piece, Sides]] = []
+        begin = 0
+        for end in [*changes.tolist(), len(numbers)]:
+            # The second character says which way a piece goes.
+            if end < len(numbers) and ways[end] and end == begin + 1:
+                continue
+            going = ways[begin + 1] if end > begin + 1 else 0
+            lefts, rights = left[begin:end], right[begin:end]
+            if going == 1:
+                place = numbers[begin]
+                sides = lefts[0], self.bottom.item(place), max(rights[-1], rights[0]), self.top.item(place)
             else:
-                going = step
+                own = places[begin:end]
+                sides = min(lefts), float(self.bottom[own].min()), max(rights), float(self.top[own].max())
+            piece = self._piece(numbers[begin:end], text[bounds[begin] : bounds[end]], sides, going)
+            if piece.turn == 0:
+                piece.lefts, piece.rights = lefts, rights
+            piece.space_after = end < len(numbers) and text[bounds[end]] == " " and not piece.upright
+            self.found.pieces.append(piece)
+            if end == begin + 1 and piece.turn == 0 and codes[begin] >= FIRST_WIDE:
+                alone.append((piece, sides))
+            begin = end
+        self._join_columns(alone)
 
-    def _piece(self, numbers: Sequence[int], text: str, boxes: list[list[float]], going: int) -> Piece:
-        """The piece of characters that PDFium lists under these numbers: their text, and their boxes' sides."""
-        origin = self.numbers[0]
+    def _join_columns(self, alone: Sequence[tuple[Piece, Sides]]) -> None:
+        """Let signs that stand alone above or below a column of a page that is set in columns be of that column."""
+        columns = [piece for piece in self.found.pieces if piece.upright]
+        if len(alone) > _MOST_ALONE or 2 * sum(len(piece.text) for piece in columns) < self.found.glyphs:
+            return
+        for piece, (left, bottom, _, top) in alone:
+            middle, first, last = left + 0.2 * piece.size, -top, -bottom
+            for column in columns:
+                gap = max(column.x0 - last, first - column.x1)
+                alike = abs(piece.size - column.size) < 0.03 * column.size  # a head over the columns has its own size
+                if alike and abs(column.y - middle) < 0.15 * piece.size and -0.2 < gap / piece.size < 1.6:
+                    piece.x0, piece.x1, piece.y, piece.turn, piece.upright = first, last, column.y, column.turn, True
+                    piece.lefts = piece.rights = ()
+                    piece.space_before = piece.space_after = False
+                    break
+
+    def _piece(self, numbers: Sequence[int], text: str, sides: Sides, going: int) -> Piece:
+        """The piece of characters that PDFium lists under these numbers: their text, and the sides of all of them."""
         first = numbers[0]
-        _origin(self.handle, first, self.origin, self.origin + 8)
-        thing = _object(self.handle, first)
+        origin_of(self.handle, first, *self.origin)
+        thing = text_object(self.handle, first)
         drawing = self.drawings.get(thing) if thing else None
         if drawing is None:
             drawing = self.drawings[thing] = self._drawing(first, thing)
         size, turn, font, shown = drawing
         upright = going == 3 and turn % 180 == 0
         frame = 270 if upright else turn
-        left, bottom, right, top = boxes
-        if going == 1:
-            sides = left[0], bottom[0], max(right[-1], right[0]), top[0]
-        else:
-            sides = min(left), min(bottom), max(right), max(top)
+        x, y = self.numbers[0]
         if upright:
-            origin[0], origin[1] = (sides[0] + sides[2]) / 2 - 0.3 * size, sides[3]
-        x0, x1, y = _in_frame(frame, sides, (origin[0], origin[1]), size)
-        space_before = text[0] == " "
+            x, y = (sides[0] + sides[2]) / 2 - 0.3 * size, sides[3]
+        x0, x1, y = _in_frame(frame, sides, (x, y), size)
+        space_before = text[0] == " " and not upright
+        text = text.replace(" ", "") if upright else text  # PDFium ends a line behind each sign
         text = self._meant(text.lstrip(" "), numbers, font, going == 1)
         piece = Piece(text, x0, x1, y, size, frame, len(self.found.pieces), space_before)
         piece.shown = shown
         piece.upright = upright
         if frame == 0:
-            piece.lefts, piece.rights = left, right
             piece.leftward = not text.isascii() and LEFTWARD.search(text) is not None
         return piece
 
     def _drawing(self, first: int, thing: int | None) -> tuple[float, int, int | None, bool]:
         """Size, direction and font of the object that a character is drawn by, and whether it is painted."""
-        _matrix(self.handle, first, self.matrix)
+        matrix_of(self.handle, first, self.matrix)
         matrix = self.numbers[1]
-        size = abs(_font_size(self.handle, first)) * math.hypot(matrix[2], matrix[3]) or 1.0
+        size = abs(font_size(self.handle, first)) * math.hypot(matrix[2], matrix[3]) or 1.0
         turn = round(math.degrees(math.atan2(matrix[1], matrix[0]))) % 360
         if not thing:
             return size, turn, None, True
-        return size, turn, _object_font(thing), _object_mode(thing) != pdfium.FPDF_TEXTRENDERMODE_INVISIBLE
+        drawn = POINTER.from_param(thing)
+        return size, turn, object_font(drawn), object_mode(drawn) != pdfium.FPDF_TEXTRENDERMODE_INVISIBLE
 
     def _meant(self, text: str, numbers: Sequence[int], font: int | None, level: bool) -> str:
         """The characters that are meant, of text at places; those without meaning are counted, and become U+FFFD."""
@@ -338,7 +359,7 @@ class _Reader:
         new = letters - known.other.keys()
         if new:
             bare = text.replace(" ", "")
-            unmapped = [letter for letter in new if _map_error(self.handle, numbers[bare.index(letter)])]
+            unmapped = [letter for letter in new if map_error(self.handle, numbers[bare.index(letter)])]
             names = self._names(font, numbers, level) if unmapped else {}
             for letter in new:
                 meaning = meaning_of(letter)
@@ -359,11 +380,11 @@ class _Reader:
         if not font or self.named is None:
             return {}
         buffer = ctypes.create_string_buffer(256)
-        length = _font_name(font, buffer, len(buffer))
+        length = font_name(POINTER.from_param(font), buffer, ctypes.c_size_t(len(buffer)))
         measured = numbers if level else ()
         widths = {int(self.codes[number]): float(self.right[number] - self.left[number]) for number in measured}
-        _matrix(self.handle, numbers[0], self.matrix)
-        size = abs(_font_size(self.handle, numbers[0])) * math.hypot(self.numbers[1][0], self.numbers[1][1]) or 1.0
+        matrix_of(self.handle, numbers[0], self.matrix)
+        size = abs(font_size(self.handle, numbers[0])) * math.hypot(self.numbers[1][0], self.numbers[1][1]) or 1.0
         name = buffer.value.decode("utf-8", "replace") if length else ""
         return self.named(name, {code: 1000 * wide / size for code, wide in widths.items()})
 

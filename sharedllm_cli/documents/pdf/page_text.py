@@ -8,7 +8,9 @@ cells, read row by row; `Region.verdict` in columns.py says by what. Turned text
 from __future__ import annotations
 
 import math
+import re
 import statistics
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
@@ -31,6 +33,8 @@ WIDE_LEAD = 1.75
 """Lines that are farther from each other than this share of the usual lead are parted by a blank line."""
 
 
+_NOTE = re.compile(r"[*†‡§]|\d(?!\d\d+[.,]\s)")  # `228. Springer.` ends a reference
+"""What a note at the foot of a column begins with, where its mark is not raised."""
 PARTED = frozenset(("columns", "table", "beside"))
 DEEPEST = 12
 """Columns within columns are followed so deep."""
@@ -94,13 +98,18 @@ class _Order:
 
     def __init__(self, found: list[Segment]) -> None:
         self.found = found
-        self.notes: list[Segment] = []
+        self.notes: list[list[Segment]] = []
+        """The notes at the foot of each column, which are read behind all columns."""
         self.strips_left = MOST_STRIPS
 
     def lines(self) -> list[str]:
         lines = self._ordered(self.found, 0)
-        if self.notes:
-            lines += ["", *self._by_rows(self.notes)]
+        body, foot = _without_foot(self.found) if self.notes else (self.found, [])
+        if foot and body:  # it stands below the notes
+            self.notes = []
+            lines = self._ordered(body, 0)
+        for group in (*self.notes, foot):
+            lines += ["", *self._by_rows(group)] if group else []
         return lines
 
     def _ordered(self, found: list[Segment], depth: int) -> list[str]:
@@ -130,9 +139,12 @@ class _Order:
         return self._ordered(band, depth + 1)
 
     def _columns(self, left: list[Segment], right: list[Segment], depth: int) -> list[str]:
-        left, notes = _without_notes(left, right)
-        self.notes += notes
         left, below = _without_foot(left, right)
+        body = max(usual_size(left), usual_size(right))
+        (left, first), (right, second) = _without_notes(left, body), _without_notes(right, body)
+        if any(len(row.cells) > 1 for row in rows_of(second)):  # of several columns
+            right, second = [*right, *second], []
+        self.notes += [notes for notes in (first, second) if notes]
         lines = self._ordered(left, depth + 1) + self._ordered(right, depth + 1)
         return [*lines, "", *self._by_rows(below)] if below else lines
 
@@ -160,10 +172,10 @@ class _Order:
         return lines
 
 
-def _without_foot(left: list[Segment], right: list[Segment]) -> tuple[list[Segment], list[Segment]]:
-    """The left column without a line or two far below both columns, and these: the foot of the page."""
+def _without_foot(left: list[Segment], right: Sequence[Segment] = ()) -> tuple[list[Segment], list[Segment]]:
+    """The left column (or the page) without a line or two far below both columns, and these: the foot of the page."""
     rows = rows_of(left)
-    end = min(segment.bottom for segment in right)
+    end = min((segment.bottom for segment in right), default=math.inf)
     for place in (len(rows) - 2, len(rows) - 1):
         if place > 0 and rows[place].y < end and rows[place - 1].y - rows[place].y > 2.5 * rows[place - 1].size:
             foot = [cell for row in rows[place:] for cell in row.cells]
@@ -171,16 +183,15 @@ def _without_foot(left: list[Segment], right: list[Segment]) -> tuple[list[Segme
     return left, []
 
 
-def _without_notes(left: list[Segment], right: list[Segment]) -> tuple[list[Segment], list[Segment]]:
-    """A column without the notes at its foot, and these."""
-    body = max(usual_size(left), usual_size(right))
-    rows = rows_of(left)
+def _without_notes(column: list[Segment], body: float) -> tuple[list[Segment], list[Segment]]:
+    """A column without the notes at its foot, in type smaller than the body's size, and these."""
+    rows = rows_of(column)
     place = len(rows)
     first = place
     while place > 1 and max(cell.size for cell in rows[place - 1].cells) <= 0.93 * body:
         place -= 1
         cell = rows[place].cells[0]
-        if cell.marked or cell.text[:1] in "*†‡§" or cell.text[:1].isdigit():
+        if cell.marked or _NOTE.match(cell.text):
             first = place
     notes = [cell for row in rows[first:] for cell in row.cells]
     return [cell for row in rows[:first] for cell in row.cells], notes

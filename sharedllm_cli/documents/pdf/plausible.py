@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Iterable
+from itertools import pairwise
 
 LEAST_PAIRS = 150
 """Pairs of letters from which on they alone are judged by."""
@@ -39,21 +41,22 @@ SURE_PAIRS, SURE_SHARE = 8, 0.62
 
 def surely_words(text: str) -> bool:
     """Whether letters that were guessed make words of a European language; too few of them are no proof."""
-    pairs = _pairs(text[:SAMPLE])
+    pairs = _pairs(_runs(text[:SAMPLE]))
     words = [word for word in text[:SAMPLE].split() if len(word) > 2]
     signs = sum(_SIGN_WITHIN.search(word) is not None for word in words)
-    common = sum(pair in _COMMON for pair in pairs)
+    common = sum(map(_COMMON.__contains__, pairs))
     return len(pairs) >= SURE_PAIRS and common >= SURE_SHARE * len(pairs) and signs < SIGNS_WITHIN * len(words)
 
 
 def is_words(text: str) -> bool:
     """False where the letters of the text can't be words of a European language, and are no other script."""
     text = text[:SAMPLE]
-    letters = sum(letter.isalpha() for letter in text)
-    pairs = _pairs(text)
-    if len(pairs) < FEW_PAIRS or sum(map(len, _runs(text))) < 0.3 * letters:
+    letters = sum(map(str.isalpha, text))
+    runs = _runs(text)
+    pairs = _pairs(runs)
+    if len(pairs) < FEW_PAIRS or sum(map(len, runs)) < 0.3 * letters:
         return True
-    if sum(pair in _COMMON for pair in pairs) >= LEAST_SHARE * len(pairs):
+    if sum(map(_COMMON.__contains__, pairs)) >= LEAST_SHARE * len(pairs):
         return True
     words = [word for word in text.split() if len(word) > 2]
     signs = sum(_SIGN_WITHIN.search(word) is not None for word in words)
@@ -62,8 +65,10 @@ def is_words(text: str) -> bool:
 
 def _runs(text: str) -> list[str]:
     """The runs of letters, without accents and in small letters."""
-    return _RUNS.findall(unicodedata.normalize("NFD", text).encode("ascii", "ignore").decode("ascii").lower())
+    if not text.isascii():
+        text = unicodedata.normalize("NFD", text).encode("ascii", "ignore").decode("ascii")
+    return _RUNS.findall(text.lower())
 
 
-def _pairs(text: str) -> list[str]:
-    return [run[place : place + 2] for run in _runs(text) for place in range(len(run) - 1)]
+def _pairs(runs: Iterable[str]) -> list[str]:
+    return [first + second for run in runs for first, second in pairwise(run)]

@@ -7,8 +7,8 @@ fraction       2 1/2
 ordinal        1st · 3e
 
 A raised figure after a number is a power where the number is 10 or a sign of arithmetic is beside it, or where neither
-a word follows nor a note of the page has this mark; otherwise it is the mark of a note. After a unit of measure or a
-single letter it is a power, after a word or a full stop a mark.
+a word follows nor a note of the page has this mark; otherwise it is the mark of a note. After a unit of measure, a
+single letter or a short name of a formula (`E = mc^2`, `1/2 mv^2`) it is a power, after a word or a full stop a mark.
 """
 
 from __future__ import annotations
@@ -31,6 +31,10 @@ _UNITS = _LENGTHS | frozenset(_OTHERS.split())
 _FUNCTIONS = frozenset(("sin", "cos", "tan", "cot", "sinh", "cosh", "tanh", "log", "ln", "exp", "det"))
 _BESIDE_NUMBER = re.compile(r"[=+×·*/÷<>≤≥≈±−^√]\s*$")
 _AFTER = re.compile(r"\s*[=+×·*/÷<>≤≥≈±−^]")
+_LONGEST_TERM = 4
+"""Letters of a formula that are set without a space, as in `mgh`; only beside a sign of arithmetic."""
+_BEGINS_TERM = re.compile(r"[=+×÷<>≤≥≈±−^√]\s*(?:\d[\d.,]*|(?:\d{1,2}/\d{1,2}|[½¼¾⅓⅔])\s*)?$")
+_GREEK = re.compile(r"[α-ωΑ-Ω]")
 _UNIT_AFTER = re.compile(rf"\s*(?:$|[.,;:)]|(?:{'|'.join(sorted(_UNITS))})(?![^\W\d_]))")
 _TRADE = frozenset(("TM", "SM", "MD", "MC"))
 
@@ -186,9 +190,22 @@ def _after_word(before: str, word: str, script: str, after: str) -> str:
         return "power"
     if len(word) == 1 and not (word in "aAIO" and not _AFTER.match(after)):
         return "power"
+    if _is_of_formula(before, word, after):
+        return "power"
     if len(word) == 2 and word[0] in "dΔ∆" and small and (_AFTER.match(after) or _BESIDE_NUMBER.search(before)):
         return "power"
     return "mark"
+
+
+def _is_of_formula(before: str, word: str, after: str) -> bool:
+    """Whether letters are a term of a formula: a short one beside a sign of arithmetic, or one with Greek letters."""
+    if len(word) > _LONGEST_TERM:
+        return False
+    if _BEGINS_TERM.search(before):
+        return True
+    if _GREEK.search(word):
+        return not all(map(_GREEK.match, word))
+    return word.islower() and _AFTER.match(after) is not None and after.lstrip()[:1] not in "/*·"
 
 
 def _is_term(before: str) -> bool:

@@ -67,7 +67,7 @@ def extract(
 
 def answer() -> None:
     """The other process: what is asked as a line of JSON and the PDF's bytes come in, a line a page goes out."""
-    from sharedllm_cli.documents.pdf.open_pdf import SecondOpinion
+    from sharedllm_cli.documents.pdf.second_opinion import SecondOpinion
 
     asked = json.loads(sys.stdin.buffer.readline())
     data = sys.stdin.buffer.read()
@@ -90,7 +90,7 @@ def _around(data: bytes, password: str | None, index: int) -> Looked:
     import pypdfium2
 
     from sharedllm_cli.documents.pdf.beside import NOTHING, Beside
-    from sharedllm_cli.documents.pdf.open_pdf import SecondOpinion
+    from sharedllm_cli.documents.pdf.second_opinion import SecondOpinion
 
     try:
         with pypdfium2.PdfDocument(data, password=password) as document:
