@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from types import MappingProxyType
 
 from sharedllm_cli.documents import furniture, running_heads
 from sharedllm_cli.documents.characters import LINE_END_HYPHENS, clean
@@ -24,7 +25,7 @@ PROSE_SHARE = 0.35
 
 _LIST_ITEM = re.compile(r"(?:[!»•◦▪▸‣·●○■□*✓–—−+-]|\(?\d{1,3}[.)]|\(?[A-Za-z][.)]|\d+(?:\.\d+)+\.?|[IVX]+[.)])\s")
 _CODE = re.compile(r"[>$#%+]\s|.*(?:<-|:=|==|&&|\|\||[{}]$|\)\s?;$)")
-_CELLS = re.compile(r"\S  \S")
+_CELLS = re.compile(r"\S  \S|\S \| ?\S")
 _SENTENCE_END = re.compile(r"[.!?…][\"'”’»)\]]*$")
 # A line of prose never ends a sentence so: `to`, `of the`, `on 30`.
 _UNFINISHED = re.compile(
@@ -180,25 +181,27 @@ class _Joiner:
             return 0, " "
         if _breaks_an_address(before, after):
             return 0, ""
-        return (0, "") if self._keeps_hyphen(head[1], tail[0]) else (1, "")
+        return (0, "") if keeps_hyphen(head[1], tail[0], self.words) else (1, "")
 
-    def _keeps_hyphen(self, head: str, tail: str) -> bool:
-        joined, hyphenated = (head + tail).casefold(), f"{head}-{tail}".casefold()
-        if self.words[joined] or self.words[hyphenated]:
-            return self.words[hyphenated] > self.words[joined]
-        if "-" in head or "-" in tail or head.casefold() in _KEPT_PREFIXES:
-            return True
-        if head.casefold() in _TENS and _ONES.match(tail):
-            return True
-        # No word is broken behind its first letter, nor behind a digit (12-month) or an abbreviation (DNA-based).
-        if (
-            len(head) == 1
-            or not head.isalpha()
-            or (not head.islower() and head[1:].lower() != head[1:] and tail.islower())
-        ):
-            return True
-        # A capital or digit starts a new part of a compound, unless the whole word is in capitals.
-        return not tail[0].islower() and not (head.isupper() and tail.isupper() and len(head) > 1)
+
+def keeps_hyphen(head: str, tail: str, words: Mapping[str, int] = MappingProxyType({})) -> bool:
+    """Whether a word that is broken at its hyphen is written with it; `words`: how often each stands unbroken."""
+    joined, hyphenated = (head + tail).casefold(), f"{head}-{tail}".casefold()
+    if words.get(joined) or words.get(hyphenated):
+        return words.get(hyphenated, 0) > words.get(joined, 0)
+    if "-" in head or "-" in tail or head.casefold() in _KEPT_PREFIXES:
+        return True
+    if head.casefold() in _TENS and _ONES.match(tail):
+        return True
+    # No word is broken behind its first letter, nor behind a digit (12-month) or an abbreviation (DNA-based).
+    if (
+        len(head) == 1
+        or not head.isalpha()
+        or (not head.islower() and head[1:].lower() != head[1:] and tail.islower())
+    ):
+        return True
+    # A capital or digit starts a new part of a compound, unless the whole word is in capitals.
+    return not tail[0].islower() and not (head.isupper() and tail.isupper() and len(head) > 1)
 
 
 class _Measure:

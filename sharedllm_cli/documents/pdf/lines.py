@@ -47,6 +47,10 @@ class Segment:
     """Begins with a raised mark, as the notes of a page do."""
     shown: bool = True
     words: int = 0
+    table: int = 0
+    """The number of the table on the page that the segment is a row of; 0 for one that is none."""
+    drop: float = 0.0
+    """Points from the baseline to that of the last line of a row's cells."""
 
     @property
     def top(self) -> float:
@@ -54,7 +58,7 @@ class Segment:
 
     @property
     def bottom(self) -> float:
-        return self.y - 0.25 * self.size
+        return self.y - self.drop - 0.25 * self.size
 
 
 @dataclass(slots=True, eq=False)

@@ -26,6 +26,7 @@ from sharedllm_cli.documents.pdf.glyph_names import GlyphNames
 from sharedllm_cli.documents.pdf.page_pieces import Named
 from sharedllm_cli.documents.pdf.page_text import PageText, page_text
 from sharedllm_cli.documents.pdf.plausible import is_words, surely_words
+from sharedllm_cli.documents.pdf.rules import rules
 from sharedllm_cli.errors import DocumentError
 from sharedllm_cli.progress import Reporter
 
@@ -199,7 +200,7 @@ def _page(document: pypdfium2.PdfDocument, index: int, beside: Beside, named: Na
         around = beside.look(page)
         text_page = page.get_textpage()
         try:
-            found = _laid_out(text_page, named, trust=trust)
+            found = _laid_out(page, text_page, named, trust=trust)
         finally:
             text_page.close()
         if len(found.text.strip()) >= FEW_CHARACTERS:
@@ -210,12 +211,14 @@ def _page(document: pypdfium2.PdfDocument, index: int, beside: Beside, named: Na
         page.close()
 
 
-def _laid_out(text_page: pypdfium2.PdfTextPage, named: Named, *, trust: bool = False) -> PageText:
+def _laid_out(
+    page: pypdfium2.PdfPage, text_page: pypdfium2.PdfTextPage, named: Named, *, trust: bool = False
+) -> PageText:
     """A page's text in the order of reading; in PDFium's own order where it has more pieces than can be sorted."""
     if text_page.count_chars() <= page_pieces.MOST_CHARACTERS:
         pieces = page_pieces.read(text_page, named, trust=trust)
         if len(pieces.pieces) <= page_pieces.MOST_PIECES:
-            return page_text(pieces)
+            return page_text(pieces, rules(page) if pieces.pieces else None)
     return PageText(text_page.get_text_range())
 
 

@@ -26,6 +26,9 @@ from sharedllm_cli.documents.pdf.line_numbers import without_line_numbers
 from sharedllm_cli.documents.pdf.lines import Segment, segments
 from sharedllm_cli.documents.pdf.page_pieces import PagePieces, Piece
 from sharedllm_cli.documents.pdf.rows import joined, rows_of, whole_cells
+from sharedllm_cli.documents.pdf.ruled_tables import without_tables
+from sharedllm_cli.documents.pdf.rules import Rules
+from sharedllm_cli.documents.pdf.struck import mark, written
 
 WIDE_LEAD = 1.75
 """Lines that are farther from each other than this share of the usual lead are parted by a blank line."""
@@ -51,8 +54,8 @@ class PageText:
     """Lines that stand at an angle to the others, such as a watermark; they are the last of the text."""
 
 
-def page_text(page: PagePieces) -> PageText:
-    """The text of a page; never raises for any places of its pieces."""
+def page_text(page: PagePieces, rules: Rules | None = None) -> PageText:
+    """The text of a page, whose ruled lines part the cells of tables; never raises for any places of its pieces."""
     result = PageText("", page.glyphs, page.unknown, page.doubled)
     frames: dict[int, list[Piece]] = {}
     for piece in page.pieces:
@@ -60,14 +63,21 @@ def page_text(page: PagePieces) -> PageText:
     if not frames:
         return result
     main = max(frames, key=lambda turn: (turn % 90 == 0, sum(len(piece.text) for piece in frames[turn])))
-    found = segments(frames.pop(main))
+    pieces = frames.pop(main)
+    rules = rules.turned(main) if rules is not None else None
+    struck = rules is not None and main == 0 and mark(pieces, rules)
+    rows: list[Segment] = []
+    if rules is not None:
+        pieces, rows = without_tables(pieces, rules, lambda part: _lines(segments(part)))
+    found = segments(pieces)
     found, result.line_numbers = without_line_numbers(found)
-    lines = _lines(found)
+    lines = _lines([*found, *rows])
     for _, pieces in sorted(frames.items(), key=lambda item: (item[0] % 90 != 0, item[0])):
         apart = _lines(segments(pieces))
         result.turned += apart
         lines += ["", *apart]
-    result.text = "\n".join(lines)
+    text = "\n".join(lines)
+    result.text = written(text) if struck else text
     return result
 
 
@@ -151,12 +161,16 @@ class _Order:
         usual = statistics.median_low([above.y - below.y for above, below in pairwise(rows)]) if len(rows) > 1 else 0.0
         lines: list[str] = []
         lowest = 0.0
+        table = 0
         for cells in whole_cells(rows):
             apart = lowest - cells[0].y > WIDE_LEAD * max(usual, 1.1 * cells[0].size)
+            if table and cells[0].table == table:
+                apart = False
+            table = cells[0].table
             if lines and (apart or cells[0].marked):
                 lines.append("")
             lines.append(joined(cells))
-            lowest = cells[0].y
+            lowest = cells[0].y - cells[0].drop
         return lines
 
 
