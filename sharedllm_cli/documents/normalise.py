@@ -25,6 +25,7 @@ PROSE_SHARE = 0.35
 
 _LIST_ITEM = re.compile(r"(?:[!»•◦▪▸‣·●○■□*✓–—−+-]|\(?\d{1,3}[.)]|\(?[A-Za-z][.)]|\d+(?:\.\d+)+\.?|[IVX]+[.)])\s")
 _CODE = re.compile(r"[>$#%+]\s|.*(?:<-|:=|==|&&|\|\||[{}]$|\)\s?;$)")
+_BARS = re.compile(r"(?:\S |^)\| ?\S")
 _CELLS = re.compile(r"\S  \S|\S \| ?\S")
 _SENTENCE_END = re.compile(r"[.!?…][\"'”’»)\]]*$")
 # A line of prose never ends a sentence so: `to`, `of the`, `on 30`.
@@ -208,6 +209,7 @@ class _Measure:
     """How full the lines of a page are, and whether they are prose."""
 
     def __init__(self, lines: Sequence[str]) -> None:
+        lines = [line for line in lines if not _BARS.search(line)]
         lengths = sorted(len(line.strip()) for line in lines if line.strip())
         self.width = lengths[int(len(lengths) * 0.8)] if lengths else 0
         after_full = [

@@ -158,7 +158,8 @@ class _Order:
 
     def _by_rows(self, found: list[Segment]) -> list[str]:
         rows = rows_of(found)
-        usual = statistics.median_low([above.y - below.y for above, below in pairwise(rows)]) if len(rows) > 1 else 0.0
+        leads = [above.y - below.y for above, below in pairwise(row for row in rows if not row.cells[0].table)]
+        usual = statistics.median_low(leads) if leads else 0.0
         lines: list[str] = []
         lowest = 0.0
         table = 0

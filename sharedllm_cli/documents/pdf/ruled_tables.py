@@ -142,9 +142,11 @@ class _Table:
             lines: list[str] = []
             if not any(cell.lines for cell in own):
                 lines += writer.skip()
-            elif any(cell.large for cell in own):
+            elif any(cell.large for cell in own) or self._is_note(own):
                 lines += writer.skip()
-                lines += [line for cell in own for line in (cell.lines if cell.large else [joined_lines(cell.lines)])]
+                whole = self._is_note(own)
+                for cell in own:
+                    lines += cell.lines if whole or cell.large else [joined_lines(cell.lines)]
             else:
                 for part in self._parted(own):
                     lines += writer.row([_written(cell, row < heads) for cell in part])
@@ -153,6 +155,10 @@ class _Table:
                 found += self._at(row, own, lines, number)
         lines = writer.end()
         return found + (self._at(self.grid.rows - 1, [], lines, number) if lines else [])
+
+    def _is_note(self, own: Sequence[_Cell]) -> bool:
+        """Whether a row is one cell over the table's width, of several lines."""
+        return len(own) == 1 and own[0].place.right - own[0].place.left == self.grid.columns and len(own[0].lines) > 1
 
     def _parted(self, own: list[_Cell]) -> list[list[_Cell]]:
         """A row of the grid, in several where it has only upright lines and rows of words between them."""
@@ -201,18 +207,19 @@ class _Table:
         size = statistics.median(piece.size for piece in pieces or self.pieces)
         top = max((piece.y for piece in pieces), default=self.grid.ys[row] - size)
         low = min((piece.y for piece in pieces), default=top)
-        step = max((top - low) / len(lines), 0.01 * size)
+        count = len(lines)
+        step = max((top - low) / count, 0.5 * size)
         return [
             Segment(
                 text=line,
                 x0=self.grid.xs[0],
                 x1=self.grid.xs[-1],
-                y=top - step * place,
+                y=low + step * (count - 1 - place) if count > 1 else top,
                 size=size,
                 order=min((piece.order for piece in pieces), default=self.pieces[0].order),
                 words=line.count(" ") + 1,
                 table=number,
-                drop=max(0.0, top - low - step * (len(lines) - 1)) if place == len(lines) - 1 else 0.0,
+                drop=top - low if count == 1 else 0.0,
             )
             for place, line in enumerate(lines)
         ]
