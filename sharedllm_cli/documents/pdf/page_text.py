@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
 from sharedllm_cli.documents.pdf.columns import (
@@ -34,6 +34,8 @@ WIDE_LEAD = 1.75
 """Lines that are farther from each other than this share of the usual lead are parted by a blank line."""
 
 
+NEARLY_LEVEL = 4
+"""Degrees: text at a smaller angle to a page's lines is part of them, as on a page that was scanned askew."""
 PARTED = frozenset(("columns", "table", "beside"))
 DEEPEST = 12
 """Columns within columns are followed so deep."""
@@ -64,6 +66,8 @@ def page_text(page: PagePieces, rules: Rules | None = None) -> PageText:
         return result
     main = max(frames, key=lambda turn: (turn % 90 == 0, sum(len(piece.text) for piece in frames[turn])))
     pieces = frames.pop(main)
+    for turn in [turn for turn in frames if min((turn - main) % 360, (main - turn) % 360) <= NEARLY_LEVEL]:
+        pieces = pieces + [_levelled(piece, main) for piece in frames.pop(turn)]
     rules = rules.turned(main) if rules is not None else None
     struck = rules is not None and main == 0 and mark(pieces, rules)
     rows: list[Segment] = []
@@ -79,6 +83,14 @@ def page_text(page: PagePieces, rules: Rules | None = None) -> PageText:
     text = "\n".join(lines)
     result.text = written(text) if struck else text
     return result
+
+
+def _levelled(piece: Piece, main: int) -> Piece:
+    """A piece that stands at a small angle to the page's lines in the frame of these."""
+    angle = math.radians(piece.turn - main)
+    x = piece.x0 * math.cos(angle) - piece.y * math.sin(angle)
+    y = piece.x0 * math.sin(angle) + piece.y * math.cos(angle)
+    return replace(piece, x0=x, x1=x + piece.x1 - piece.x0, y=y, turn=main, lefts=(), rights=())
 
 
 def _lines(found: list[Segment]) -> list[str]:
