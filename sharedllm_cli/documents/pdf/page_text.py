@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import math
 import statistics
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from itertools import pairwise
 
 from sharedllm_cli.documents.pdf.columns import (
@@ -67,7 +68,7 @@ def page_text(page: PagePieces, rules: Rules | None = None) -> PageText:
     main = max(frames, key=lambda turn: (turn % 90 == 0, sum(len(piece.text) for piece in frames[turn])))
     pieces = frames.pop(main)
     for turn in [turn for turn in frames if min((turn - main) % 360, (main - turn) % 360) <= NEARLY_LEVEL]:
-        pieces = pieces + [_levelled(piece, main) for piece in frames.pop(turn)]
+        pieces = [*pieces, *_levelled(frames.pop(turn), turn, main)]
     rules = rules.turned(main) if rules is not None else None
     struck = rules is not None and main == 0 and mark(pieces, rules)
     rows: list[Segment] = []
@@ -85,12 +86,13 @@ def page_text(page: PagePieces, rules: Rules | None = None) -> PageText:
     return result
 
 
-def _levelled(piece: Piece, main: int) -> Piece:
-    """A piece that stands at a small angle to the page's lines in the frame of these."""
-    angle = math.radians(piece.turn - main)
-    x = piece.x0 * math.cos(angle) - piece.y * math.sin(angle)
-    y = piece.x0 * math.sin(angle) + piece.y * math.cos(angle)
-    return replace(piece, x0=x, x1=x + piece.x1 - piece.x0, y=y, turn=main, lefts=(), rights=())
+def _levelled(pieces: list[Piece], turn: int, main: int) -> Iterator[Piece]:
+    """Pieces that stand at a small angle to the page's lines in the frame of these, a word or more each."""
+    angle = math.radians(turn - main)
+    for part in segments(pieces):
+        x = part.x0 * math.cos(angle) - part.y * math.sin(angle)
+        y = part.x0 * math.sin(angle) + part.y * math.cos(angle)
+        yield Piece(part.text, x, x + part.x1 - part.x0, y, part.size, main, part.order, shown=part.shown)
 
 
 def _lines(found: list[Segment]) -> list[str]:

@@ -28,7 +28,7 @@ def rows_of(found: Iterable[Segment]) -> list[Line]:
     rows: list[Line] = []
     for segment in sorted(found, key=lambda segment: -segment.y):
         last = rows[-1] if rows else None
-        if last is not None and last.y - segment.y <= 0.35 * min(last.size, segment.size):
+        if last is not None and _on_line(last, segment):
             last.cells.append(segment)
             last.size = max(last.size, segment.size)
         else:
@@ -36,6 +36,16 @@ def rows_of(found: Iterable[Segment]) -> list[Line]:
     for row in rows:
         row.cells.sort(key=lambda segment: segment.x0)
     return rows
+
+
+def _on_line(line: Line, segment: Segment) -> bool:
+    """Whether a segment stands on a line, or a little below its last one and beside all of it, as in a scanned row."""
+    size = min(line.size, segment.size)
+    if line.y - segment.y <= 0.35 * size:
+        return True
+    if line.y - segment.y > 0.6 * size or line.cells[-1].y - segment.y > 0.25 * size:
+        return False
+    return not any(_overlap(cell, segment) for cell in line.cells)
 
 
 def joined(cells: Sequence[Segment]) -> str:
