@@ -195,11 +195,7 @@ def keeps_hyphen(head: str, tail: str, words: Mapping[str, int] = MappingProxyTy
     if head.casefold() in _TENS and _ONES.match(tail):
         return True
     # No word is broken behind its first letter, nor behind a digit (12-month) or an abbreviation (DNA-based).
-    if (
-        len(head) == 1
-        or not head.isalpha()
-        or (not head.islower() and head[1:].lower() != head[1:] and tail.islower())
-    ):
+    if len(head) == 1 or not head.isalpha() or (not head.islower() and head[1:].lower() != head[1:] and tail.islower()):
         return True
     # A capital or digit starts a new part of a compound, unless the whole word is in capitals.
     return not tail[0].islower() and not (head.isupper() and tail.isupper() and len(head) > 1)

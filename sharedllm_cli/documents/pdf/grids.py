@@ -5,6 +5,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -19,6 +20,8 @@ _OPEN = 8.0
 """Points that lines reach beyond the last line across them where a table has no border there."""
 _COVERED = 0.6
 """Share of a cell's side that a line must cover to part it from the next cell."""
+
+_Array = np.ndarray[Any, np.dtype[Any]]
 
 
 @dataclass(frozen=True)
@@ -66,7 +69,7 @@ class Grid:
         return [self.xs[place] for place in inner if x0 + 1 < self.xs[place] < x1 - 1 and self._upright[place][row]]
 
     @staticmethod
-    def _parted(rules: Sequence[Rule], along: Sequence[float], across: Sequence[float]) -> np.ndarray:
+    def _parted(rules: Sequence[Rule], along: Sequence[float], across: Sequence[float]) -> _Array:
         """For each line of the grid and each field beside it, whether ruled lines part the fields there."""
         parted = np.zeros((len(along), max(1, len(across) - 1)), bool)
         places, ends = np.array(along), np.array(across)
@@ -118,7 +121,7 @@ class Grid:
 
 def grids(rules: Rules) -> list[Grid]:
     """The grids of two columns or more that a page's lines make, the smallest first."""
-    level, upright = _joined(rules.level), _joined(rules.upright)
+    level, upright = joined_rules(rules.level), joined_rules(rules.upright)
     if len(level) < 2 or len(upright) < 1 or max(len(level), len(upright)) > MOST_RULES:
         return []
     across = np.array([(rule.at, rule.start, rule.end) for rule in level])
@@ -133,18 +136,18 @@ def grids(rules: Rules) -> list[Grid]:
     return sorted(found, key=lambda grid: grid.area)
 
 
-def _together(meets: np.ndarray) -> Iterator[tuple[list[int], list[int]]]:
+def _together(meets: _Array) -> Iterator[tuple[list[int], list[int]]]:
     """The level and upright lines that hang together."""
-    left = np.ones(meets.shape[0], bool)
+    left: _Array = np.ones(meets.shape[0], bool)
     for start in range(meets.shape[0]):
         if not left[start]:
             continue
-        levels = np.zeros(meets.shape[0], bool)
+        levels: _Array = np.zeros(meets.shape[0], bool)
         levels[start] = True
-        uprights = np.zeros(meets.shape[1], bool)
+        uprights: _Array = np.zeros(meets.shape[1], bool)
         while True:
-            more = meets[levels].any(axis=0)
-            rest = meets[:, more].any(axis=1) | levels
+            more: _Array = np.asarray(meets[levels].any(axis=0))
+            rest: _Array = np.asarray(meets[:, more].any(axis=1)) | levels
             if (more == uprights).all() and (rest == levels).all():
                 break
             uprights, levels = more, rest
@@ -153,7 +156,7 @@ def _together(meets: np.ndarray) -> Iterator[tuple[list[int], list[int]]]:
             yield np.flatnonzero(levels).tolist(), np.flatnonzero(uprights).tolist()
 
 
-def _joined(rules: Iterable[Rule]) -> list[Rule]:
+def joined_rules(rules: Iterable[Rule]) -> list[Rule]:
     """The lines, with those that go on in each other made one."""
     joined: list[Rule] = []
     rows: list[list[Rule]] = []

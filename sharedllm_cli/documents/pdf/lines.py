@@ -5,6 +5,7 @@ Raised and lowered figures go into the line that they stand in (their form: supe
 
 from __future__ import annotations
 
+import math
 import re
 import statistics
 from bisect import bisect_left, bisect_right
@@ -29,6 +30,9 @@ ITEM = re.compile(r"[^\w\s]|\(?(?:\d{1,3}|[a-zA-Z]|[ivxIVX]{1,5})[.)]|\d{1,2}(?:
 """What begins an item of a list, a note or a numbered heading: the gap behind it parts no columns."""
 
 
+_WIDE_GAP = 0.5
+"""Gaps of at least this share of the size may part the cells of a table, where other rows do so."""
+_UNCOUNTED = frozenset(" \x02\x03")
 _MOST_INITIALS = 20  # of a page
 _NOTE = re.compile(r"[\[(]?(\d{1,2})[\])]?(?:\.?\s|$)")
 
@@ -49,8 +53,34 @@ class Segment:
     words: int = 0
     table: int = 0
     """The number of the table on the page that the segment is a row of; 0 for one that is none."""
+    gaps: Sequence[tuple[int, float, float]] = ()
+    """Wide gaps between words: characters before each without spaces, where it begins and where it ends."""
     drop: float = 0.0
     """Points from the baseline to that of the last line of a row's cells."""
+
+    def parts(self, least: float) -> list[tuple[float, float]]:
+        """Where its words stand, with gaps of at least so many points between them."""
+        bounds = [self.x0]
+        for _, begin, end in self.gaps:
+            if end - begin >= least:
+                bounds += [begin, end]
+        bounds.append(self.x1)
+        return list(zip(bounds[::2], bounds[1::2], strict=True))
+
+    def cut(self, place: float) -> list[Segment]:
+        """The segment in two, parted at the gap around a place; whole where there is none."""
+        for number, (count, begin, end) in enumerate(self.gaps):
+            if begin <= place <= end:
+                letters = [offset for offset, letter in enumerate(self.text) if letter not in _UNCOUNTED]
+                if not 0 < count < len(letters):
+                    return [self]
+                left, right = self.text[: letters[count]].rstrip(), self.text[letters[count] :]
+                rest = [(more - count, start, stop) for more, start, stop in self.gaps[number + 1 :]]
+                return [
+                    replace(self, text=left, x1=begin, words=left.count(" ") + 1, gaps=self.gaps[:number]),
+                    replace(self, text=right, x0=end, words=right.count(" ") + 1, gaps=rest, marked=False),
+                ]
+        return [self]
 
     @property
     def top(self) -> float:
@@ -289,9 +319,11 @@ def _segment(run: Sequence[Piece], scripts: dict[Piece, _Script], notes: frozens
     bases = [piece for piece in run if piece not in scripts] or list(run)
     size = max(bases, key=lambda piece: len(piece.text)).size
     y = statistics.median_low([piece.y for piece in bases])
+    gaps: Sequence[tuple[int, float, float]] = ()
     if any(piece.leftward for piece in run):
         text = right_to_left(run)
     else:
+        gaps = _wide_gaps(run, scripts, _WIDE_GAP * size)
         text = _letter_by_letter(run) or linear(_parts(run, scripts, size), notes)
     return Segment(
         text=text,
@@ -303,7 +335,26 @@ def _segment(run: Sequence[Piece], scripts: dict[Piece, _Script], notes: frozens
         marked=run[0] in scripts and scripts[run[0]].rise > 0,
         shown=run[0].shown,
         words=text.count(" ") + 1,
+        gaps=gaps,
     )
+
+
+def _wide_gaps(run: Sequence[Piece], scripts: dict[Piece, _Script], least: float) -> Sequence[tuple[int, float, float]]:
+    """The gaps of at least so many points between the letters of a run; none where letters are raised."""
+    if any(piece in scripts or not piece.lefts for piece in run):
+        return ()
+    gaps: list[tuple[int, float, float]] = []
+    count = 0
+    end = math.inf
+    for piece in run:
+        if piece.x0 - end >= least:
+            gaps.append((count, end, piece.x0))
+        for number, (right, left) in enumerate(zip(piece.rights, piece.lefts[1:], strict=False), count + 1):
+            if left - right >= least:
+                gaps.append((number, right, left))
+        count += len(piece.lefts)
+        end = piece.x1
+    return gaps
 
 
 def _letter_by_letter(run: Sequence[Piece]) -> str | None:

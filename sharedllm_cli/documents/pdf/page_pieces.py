@@ -257,7 +257,7 @@ class _Reader:
         """
         high = self.top[places] - self.bottom[places]
         level = spaces & (steps == 1)
-        unseen = level & (gaps < _UNSEEN * high)
+        unseen: Array = level & (gaps < _UNSEEN * high)
         if 10 * unseen.sum() > level.sum():
             for place in np.flatnonzero(unseen).tolist():
                 unseen[place] = _generated(self.handle, int(places[place]) - 1)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
@@ -22,13 +22,15 @@ from sharedllm_cli.documents.pdf.columns import (
     strips,
     usual_size,
 )
+from sharedllm_cli.documents.pdf.grids import joined_rules
 from sharedllm_cli.documents.pdf.leftward import runs_left
 from sharedllm_cli.documents.pdf.line_numbers import without_line_numbers
 from sharedllm_cli.documents.pdf.lines import Segment, segments
+from sharedllm_cli.documents.pdf.open_tables import with_rows
 from sharedllm_cli.documents.pdf.page_pieces import PagePieces, Piece
 from sharedllm_cli.documents.pdf.rows import joined, rows_of, whole_cells
 from sharedllm_cli.documents.pdf.ruled_tables import without_tables
-from sharedllm_cli.documents.pdf.rules import Rules
+from sharedllm_cli.documents.pdf.rules import Rule, Rules
 from sharedllm_cli.documents.pdf.struck import mark, written
 
 WIDE_LEAD = 1.75
@@ -76,7 +78,7 @@ def page_text(page: PagePieces, rules: Rules | None = None) -> PageText:
         pieces, rows = without_tables(pieces, rules, lambda part: _lines(segments(part)))
     found = segments(pieces)
     found, result.line_numbers = without_line_numbers(found)
-    lines = _lines([*found, *rows])
+    lines = _lines([*found, *rows], joined_rules(rules.level) if rules is not None else ())
     for _, pieces in sorted(frames.items(), key=lambda item: (item[0] % 90 != 0, item[0])):
         apart = _lines(segments(pieces))
         result.turned += apart
@@ -95,13 +97,14 @@ def _levelled(pieces: list[Piece], turn: int, main: int) -> Iterator[Piece]:
         yield Piece(part.text, x, x + part.x1 - part.x0, y, part.size, main, part.order, shown=part.shown)
 
 
-def _lines(found: list[Segment]) -> list[str]:
-    """The lines of segments of one direction."""
+def _lines(found: list[Segment], rules: Sequence[Rule] = ()) -> list[str]:
+    """The lines of segments of one direction; `rules` are the level lines between them."""
     leftward = sum(runs_left(segment.text) for segment in found) > 0.5 * len(found)
     if leftward:
         for segment in found:
             segment.x0, segment.x1 = -segment.x1, -segment.x0
-    return _Order(found).lines()
+        rules = [rule._replace(start=-rule.end, end=-rule.start) for rule in rules]
+    return _Order(found, rules).lines()
 
 
 def _judged(band: list[Segment], middle: float, crosses: bool) -> tuple[str, list[Segment], list[Segment]]:
@@ -116,8 +119,10 @@ def _judged(band: list[Segment], middle: float, crosses: bool) -> tuple[str, lis
 class _Order:
     """Puts segments into the order of reading."""
 
-    def __init__(self, found: list[Segment]) -> None:
+    def __init__(self, found: list[Segment], rules: Sequence[Rule] = ()) -> None:
         self.found = found
+        self.rules = rules
+        self.tables = max((segment.table for segment in found), default=0)
         self.notes: list[Segment] = []
         self.strips_left = MOST_STRIPS
 
@@ -130,6 +135,8 @@ class _Order:
     def _ordered(self, found: list[Segment], depth: int) -> list[str]:
         if len(found) < 4 or depth > DEEPEST or self.strips_left <= 0:
             return self._by_rows(found)
+        found = with_rows(found, self.rules, self.tables + 1)
+        self.tables = max([self.tables, *(segment.table for segment in found)])
         for low, high in strips(found):
             self.strips_left -= 1
             middle = (low + high) / 2

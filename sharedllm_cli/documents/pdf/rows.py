@@ -7,10 +7,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
+from sharedllm_cli.documents.normalise import keeps_hyphen
 from sharedllm_cli.documents.pdf.lines import Segment
 
 CELLS = "  "
 """Between the cells of a row."""
+_BROKEN = re.compile(r"([^\W\d_]+)-$")
+_WORD = re.compile(r"[^\W\d_]+")
 _NUMBER = re.compile(r"\d{1,3}(?:\.\d{1,3})*\.?|[A-Z]|[IVX]{1,5}\.?")
 
 
@@ -62,6 +65,19 @@ def joined(cells: Sequence[Segment]) -> str:
     return text
 
 
+def joined_lines(lines: Sequence[str]) -> str:
+    """The lines of a cell as one; a word that a hyphen breaks at a line's end is whole again."""
+    text = ""
+    for line in lines:
+        broken, after = _BROKEN.search(text), _WORD.match(line)
+        if broken and after:
+            text = text if keeps_hyphen(broken[1], after[0]) else text[:-1]
+        elif text and not (text.endswith("-") and line[:1].isalnum() and text[-2:-1].isalnum()):
+            text += " "
+        text += line
+    return " ".join(text.split())
+
+
 def whole_cells(rows: Sequence[Line]) -> Iterable[list[Segment]]:
     """The rows of a table, with the lines of a cell that is broken over several joined to it.
 
@@ -78,7 +94,7 @@ def whole_cells(rows: Sequence[Line]) -> Iterable[list[Segment]]:
             for cell in row.cells:
                 place = next(place for place, other in enumerate(waiting) if _overlap(other, cell))
                 above = waiting[place]
-                text = above.text + ("" if above.text.endswith("-") else " ") + cell.text
+                text = joined_lines((above.text, cell.text))
                 waiting[place] = replace(above, text=text, x1=max(above.x1, cell.x1))
             continue
         if waiting:

@@ -6,25 +6,22 @@ the text stands in such cells, the lines are a frame and no table.
 
 from __future__ import annotations
 
-import re
 import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 
 from sharedllm_cli.documents.markup.html_tables import Cell, TableRows
-from sharedllm_cli.documents.normalise import keeps_hyphen
 from sharedllm_cli.documents.pdf.grids import Grid, Place, grids
 from sharedllm_cli.documents.pdf.lines import Segment
 from sharedllm_cli.documents.pdf.page_pieces import Piece
-from sharedllm_cli.documents.pdf.rows import CELLS
+from sharedllm_cli.documents.pdf.rows import CELLS, joined_lines
 from sharedllm_cli.documents.pdf.rules import Rules
 
 LARGE = 12
 """Lines of a cell that is read as a section of the page."""
 _FRAME = 0.5
 """A grid with more than this share of its text in large cells is a frame."""
-_BROKEN = re.compile(r"([^\W\d_]+)-$")
-_WORD = re.compile(r"[^\W\d_]+")
 Ordered = Callable[[list[Piece]], list[str]]
 """The lines of pieces in the order of reading."""
 
@@ -61,19 +58,6 @@ def without_tables(pieces: Sequence[Piece], rules: Rules, ordered: Ordered) -> t
     return rest, rows
 
 
-def joined_lines(lines: Sequence[str]) -> str:
-    """The lines of a cell as one; a word that a hyphen breaks at a line's end is whole again."""
-    text = ""
-    for line in lines:
-        broken, after = _BROKEN.search(text), _WORD.match(line)
-        if broken and after:
-            text = text if keeps_hyphen(broken[1], after[0]) else text[:-1]
-        elif text and not (text.endswith("-") and line[:1].isalnum() and text[-2:-1].isalnum()):
-            text += " "
-        text += line
-    return " ".join(text.split())
-
-
 def _within(grid: Grid, pieces: Sequence[Piece]) -> tuple[list[Piece], list[Piece]]:
     """The pieces in a grid, cut at its lines, and the others."""
     within: list[Piece] = []
@@ -94,7 +78,7 @@ def _cut(piece: Piece, cuts: Sequence[float]) -> list[Piece]:
     middles = [(left + right) / 2 for left, right in zip(piece.lefts, piece.rights, strict=True)]
     bounds = [0, *(sum(middle < cut for middle in middles) for cut in cuts), len(middles)]
     parts = []
-    for first, last in zip(bounds, bounds[1:], strict=False):
+    for first, last in pairwise(bounds):
         if first < last:
             start = 0 if first == 0 else letters[first]
             text = piece.text[start : letters[last] if last < len(letters) else len(piece.text)].strip(" ")

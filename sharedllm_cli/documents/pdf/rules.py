@@ -43,7 +43,7 @@ class Rule(NamedTuple):
 
 @dataclass
 class Rules:
-    """A page's level and upright lines; `struck` are the boxes of its strike-out annotations (left, bottom, right, top)."""
+    """A page's level and upright lines, and the boxes of its strike-out annotations: left, bottom, right, top."""
 
     level: list[Rule] = field(default_factory=list)
     upright: list[Rule] = field(default_factory=list)
@@ -97,13 +97,13 @@ def rules(page: pypdfium2.PdfPage) -> Rules:
     found = Rules()
     try:
         _Paths(found).read(int(ctypes.cast(page.raw, ctypes.c_void_p).value or 0))
-    except _IsDrawing:
+    except _DrawingError:
         found = Rules()
     found.struck = list(_struck(page))
     return found
 
 
-class _IsDrawing(Exception):
+class _DrawingError(Exception):
     """The page has too many paths."""
 
 
@@ -132,7 +132,7 @@ class _Paths:
         if kind == pdfium.FPDF_PAGEOBJ_PATH:
             self.paths += 1
             if self.paths > MOST_PATHS:
-                raise _IsDrawing
+                raise _DrawingError
             self._path(thing, around)
         elif kind == pdfium.FPDF_PAGEOBJ_FORM and depth < _DEEPEST:
             within = _times(self._matrix_of(thing), around)

@@ -1,0 +1,415 @@
+"""Tables without upright lines: their columns from the white between cells, their rows from white or level lines.
+
+A row is one line, its cells joined from the lines of text that each is broken into. Columns of prose have white between
+them, too: what tells a table are level lines across it, or rows that begin together and end apart.
+"""
+
+from __future__ import annotations
+
+import re
+import statistics
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+
+from sharedllm_cli.documents.pdf.lines import Segment
+from sharedllm_cli.documents.pdf.rows import CELLS, Line, joined, joined_lines, rows_of
+from sharedllm_cli.documents.pdf.rules import Rule
+
+BAR = " | "
+LEAST_GAP = 0.6
+"""Columns are parted by at least this share of the size."""
+FARTHEST = 5.0
+"""Rows of one table are no farther apart than this share of the size, unless a line is between them."""
+LONGEST = 8.0
+"""Lines of a cell on average; the cells of a table are shorter."""
+MOST_ROWS = 3_000
+"""Of a page; more are not looked at."""
+_NUMBER = re.compile(r"[^\w\s]{0,2}\s?[A-Z]{0,3}\s?[(+−–-]?\s?[$€£¥]?\s?\d[\d\s.,:/'%+−–-]*(?:[^\W\d_]{1,3}|[%°*)]+)?")
+
+
+@dataclass
+class _Row:
+    """A row of a table: the lines of each cell, by column."""
+
+    cells: list[list[Line]]
+    found: list[Segment]
+
+    @property
+    def filled(self) -> list[list[Line]]:
+        return [cell for cell in self.cells if cell]
+
+    @property
+    def longest(self) -> int:
+        return max(map(len, self.cells))
+
+
+def with_rows(found: list[Segment], rules: Sequence[Rule], first: int) -> list[Segment]:
+    """The segments of a region, with those of its tables joined to rows, which are numbered from `first` by table."""
+    rows = _seen_rows(found)
+    if len(rows) > MOST_ROWS:
+        return found
+    kept: list[Segment] = []
+    number = first
+    done = 0
+    for begin, end in _stretches(rows, rules):
+        table = _Table(rows[begin:end], rules)
+        if table.is_one():
+            kept += [cell for row in rows[done:begin] for cell in row.cells]
+            kept += table.segments(number)
+            number += 1
+            done = end
+    return kept + [cell for row in rows[done:] for cell in row.cells] if done else found
+
+
+def _seen_rows(found: Sequence[Segment]) -> list[Line]:
+    """The segments that are seen beside each other, if their baselines are less than a line apart."""
+    rows: list[Line] = []
+    for cell in sorted(found, key=lambda cell: -cell.y):
+        last = rows[-1] if rows else None
+        if last is not None and last.y - cell.y <= 0.75 * min(last.size, cell.size):
+            level = last.y - cell.y <= 0.35 * min(last.size, cell.size)
+            if level or all(other.x1 <= cell.x0 or other.x0 >= cell.x1 for other in last.cells):
+                last.cells.append(cell)
+                continue
+        rows.append(Line(cell.y, cell.size, [cell]))
+    for row in rows:
+        row.cells.sort(key=lambda cell: cell.x0)
+    return rows
+
+
+def _stretches(rows: Sequence[Line], rules: Sequence[Rule]) -> Iterator[tuple[int, int]]:
+    """Rows below each other that leave some white between their cells at the same place."""
+    begin = done = 0
+    while begin < len(rows):
+        gaps = _gaps(rows[begin])
+        end = begin + 1
+        alone = 0
+        while gaps and end < len(rows):
+            rest = _narrowed(gaps, rows[end])
+            lead = rows[end - 1].y - rows[end].y
+            far = lead > FARTHEST * rows[end].size
+            if not rest or (far and not _ruled(rules, rows[end - 1].y, rows[end])):
+                break
+            alone = alone + 1 if len(rows[end].cells) == 1 and lead > 1.6 * rows[end].size else 0
+            if alone == 2:  # lines that stand by themselves, as those below a table do
+                end -= 1
+                break
+            gaps = rest
+            end += 1
+        if end > begin + 1 and len(rows[end - 1].cells) == 1:
+            end -= rows[end - 2].y - rows[end - 1].y > 1.6 * rows[end - 1].size
+        if end - begin > 1:
+            while begin > done and _is_above(rows[begin - 1], rows[begin], gaps):
+                begin -= 1
+            yield begin, end
+            done = end
+        begin = end
+
+
+def _is_above(line: Line, first: Line, gaps: Sequence[tuple[float, float]]) -> bool:
+    """Whether a line of one cell is the first of a cell in a row whose label stands lower, at half its height."""
+    near = line.y - first.y <= 1.5 * line.size
+    return near and len(line.cells) == 1 and any(high <= line.cells[0].x0 + 1 for _, high in gaps)
+
+
+def _gaps(row: Line) -> list[tuple[float, float]]:
+    if any(cell.table for cell in row.cells):
+        return []
+    gaps: list[tuple[float, float]] = []
+    right = row.cells[0].x1
+    for cell in row.cells[1:]:
+        if cell.x0 - right >= LEAST_GAP * row.size:
+            gaps.append((right, cell.x0))
+        right = max(right, cell.x1)
+    return gaps
+
+
+def _narrowed(gaps: Sequence[tuple[float, float]], row: Line) -> list[tuple[float, float]]:
+    """What a row leaves of the white between cells."""
+    if any(cell.table for cell in row.cells):
+        return []
+    least = LEAST_GAP * row.size
+    left: list[tuple[float, float]] = list(gaps)
+    for cell in row.cells:
+        for begin, end in cell.parts(least) if cell.gaps else ((cell.x0, cell.x1),):
+            cut: list[tuple[float, float]] = []
+            for low, high in left:
+                if end <= low or begin >= high:
+                    cut.append((low, high))
+                else:
+                    cut += [part for part in ((low, begin), (end, high)) if part[1] - part[0] >= least]
+            left = cut
+    return left
+
+
+def _ruled(rules: Sequence[Rule], above: float, row: Line) -> bool:
+    return any(row.y < rule.at < above for rule in rules)
+
+
+def _starts_small(line: Line) -> bool:
+    letter = line.cells[0].text[:1]
+    return letter.isalpha() and not letter.isupper()
+
+
+class _Table:
+    """Lines that may be a table."""
+
+    def __init__(self, lines: Sequence[Line], rules: Sequence[Rule]) -> None:
+        self.lines = lines
+        self.found = [cell for line in lines for cell in line.cells]
+        self.size = statistics.median(cell.size for cell in self.found)
+        self.x0, self.x1 = min(cell.x0 for cell in self.found), max(cell.x1 for cell in self.found)
+        self.bounds = self._bounds()
+        self.lines = [self._cut(line) for line in lines]
+        self.found = [cell for line in self.lines for cell in line.cells]
+        self.rules = self._across(rules)
+        columns = self._columns(self.found)
+        self.lead = self._lead(columns)
+        self.widths = [max((row.cells[-1].x1 - row.cells[0].x0 for row in rows), default=0.0) for rows in columns]
+        self.rows = self._rows() if self.bounds else []
+
+    def _bounds(self) -> list[float]:
+        """The middle of the white between each two columns; headings may stand over several."""
+        step = max(self.size / 5, (self.x1 - self.x0) / 4000)
+        count = int((self.x1 - self.x0) / step) + 2
+        changes = np.zeros(count + 1)
+        several = [line for line in self.lines if len(line.cells) > 1]
+        for line in several:
+            for cell in line.cells:
+                for low, high in cell.parts(LEAST_GAP * self.size):
+                    changes[int((low - self.x0) / step + 0.5)] += 1
+                    changes[int((high - self.x0) / step + 0.5)] -= 1
+        cover = np.cumsum(changes)[:count]
+        white = cover <= (0 if len(several) < 4 else max(1, 0.1 * len(several)))
+        edges = np.flatnonzero(np.diff(np.concatenate(([0], white.astype(np.int8), [0]))))
+        bounds = []
+        for begin, end in zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True):
+            if begin > 0 and end < count and (end - begin) * step >= LEAST_GAP * self.size:
+                least = np.flatnonzero(cover[begin:end] == cover[begin:end].min()) + begin
+                run = max(np.split(least, np.flatnonzero(np.diff(least) > 1) + 1), key=len)
+                bounds.append(self.x0 + step * (int(run[0]) + int(run[-1]) + 1) / 2)
+        return [bound for bound in bounds if sum(len(line.cells) > 1 for line in self.lines) > 1]
+
+    def _cut(self, line: Line) -> Line:
+        """A line whose segments are cut at the white between columns."""
+        cells = line.cells
+        for bound in self.bounds:
+            cells = [part for cell in cells for part in (cell.cut(bound) if cell.x0 < bound < cell.x1 else [cell])]
+        return Line(line.y, line.size, cells) if len(cells) > len(line.cells) else line
+
+    def _across(self, rules: Sequence[Rule]) -> list[float]:
+        """The heights of level lines over at least two columns, between the first line of text and the last."""
+        if not self.bounds:
+            return []
+        high, low = self.lines[0].y, self.lines[-1].y
+        return [
+            rule.at
+            for rule in rules
+            if low < rule.at < high
+            and min(rule.end, self.x1) - max(rule.start, self.x0) > 0.85 * (self.x1 - self.x0)
+            and rule.end - rule.start < 1.6 * (self.x1 - self.x0)
+        ]
+
+    def _column(self, cell: Segment) -> int:
+        """The column that a cell begins in."""
+        return bisect_right(self.bounds, cell.x0 + 0.2 * self.size)
+
+    def _columns(self, found: Sequence[Segment]) -> list[list[Line]]:
+        columns: list[list[Segment]] = [[] for _ in range(len(self.bounds) + 1)]
+        for cell in found:
+            columns[self._column(cell)].append(cell)
+        return [rows_of(column) for column in columns]
+
+    def _lead(self, columns: Sequence[Sequence[Line]]) -> float:
+        """Points between the lines within a cell: the least between lines of a column."""
+        leads = [
+            above.y - below.y
+            for column in columns
+            for above, below in pairwise(column)
+            if above.y - below.y > 0.8 * self.size
+        ]
+        return min(leads, default=0.0)
+
+    def _rows(self) -> list[_Row]:
+        if not self.lead > 0:
+            return []
+        bands: list[list[Line]] = [[]]
+        bottom = 0.0
+        white = self.lead - self.size + 0.22 * self.size
+        for line in self.lines:
+            top = max(cell.top for cell in line.cells)
+            ruled = bands[-1] and any(line.y < at < bands[-1][-1].y for at in self.rules)
+            if bands[-1] and (ruled or (not self._ruled_rows() and bottom - top > white)):
+                bands.append([])
+            bottom = min([bottom] * bool(bands[-1]) + [cell.bottom for cell in line.cells])
+            bands[-1].append(line)
+        return [self._row(part) for band in bands for part in self._by_numbers(band)]
+
+    def _ruled_rows(self) -> bool:
+        """Whether each row stands between two level lines."""
+        if len(self.rules) < 2:
+            return False
+        full = [line.y for line in self.lines if len({self._column(cell) for cell in line.cells}) > len(self.bounds)]
+        edges = sorted(self.rules, reverse=True)
+        counts = [0] * (len(edges) + 1)
+        for y in full:
+            counts[sum(y < edge for edge in edges)] += 1
+        return sum(count > 1 for count in counts) < 0.4 * len(counts)
+
+    def _by_numbers(self, band: Sequence[Line]) -> list[list[Line]]:
+        """A band of lines, cut before each line with a number where numbers stand below each other: no cell has two."""
+        numbers: dict[int, int] = {}
+        starts: list[bool] = []
+        for line in band:
+            held = {self._column(cell) for cell in line.cells if _NUMBER.fullmatch(cell.text)} - {0}
+            for column in held:
+                numbers[column] = numbers.get(column, 0) + 1
+            starts.append(bool(held))
+        most = max(numbers.values(), default=0)
+        if most == 0 or len(self.bounds) < 2:
+            return self._by_labels(band)
+        parts: list[list[Line]] = [[]]
+        for line, start in zip(band, starts, strict=True):
+            before = parts[-1][-1] if parts[-1] else None
+            numbered = any(starts[place] for place, one in enumerate(band) if one in parts[-1])
+            head = before is not None and (start or most > 1) and self._is_head(before, line, start)
+            heading = any(self._begins_row(one) for one in parts[-1])
+            if head or (start and (numbered or heading)):
+                parts.append([])
+            parts[-1].append(line)
+        return parts
+
+    def _begins_row(self, line: Line) -> bool:
+        """Whether a line has a cell in the first column and others."""
+        return len(line.cells) > 1 and self._column(line.cells[0]) == 0
+
+    def _is_head(self, before: Line, line: Line, numbered: bool) -> bool:
+        """Whether one of two lines is a head of the rows below it, or a row without numbers, and no part of a label."""
+        alone = before if numbered else line
+        if len(alone.cells) > 1 or self._column(alone.cells[0]) > 0:
+            return False
+        return not (_starts_small(line) or before.cells[0].text.endswith((",", "-", "/", "&")))
+
+    def _by_labels(self, band: Sequence[Line]) -> list[list[Line]]:
+        """A band of lines, cut before each that begins in the first column and has more, if they don't go on."""
+        starts = [self._begins_row(line) for line in band]
+        if sum(starts) < 2:
+            return [list(band)]
+        pairs = [
+            self._goes_on(column, one, two)
+            for column, cell in enumerate(self._columns([cell for line in band for cell in line.cells]))
+            for one, two in pairwise(cell)
+        ]
+        if sum(pairs) >= 0.5 * len(pairs):
+            return [list(band)]
+        parts: list[list[Line]] = [[]]
+        for line, start in zip(band, starts, strict=True):
+            if start and parts[-1]:
+                parts.append([])
+            parts[-1].append(line)
+        return parts
+
+    def _goes_on(self, column: int, line: Line, after: Line) -> bool:
+        """Whether the second of two lines of a column goes on in the sentence of the first, as far as can be seen."""
+        if _starts_small(after):
+            return True
+        text = joined(line.cells)
+        wide = line.cells[-1].x1 - line.cells[0].x0
+        word = after.cells[0].text.split(" ", 1)[0]
+        return wide * (1 + (len(word) + 1) / len(text)) > self.widths[column]
+
+    def _row(self, lines: Sequence[Line]) -> _Row:
+        found = [cell for line in lines for cell in line.cells]
+        return _Row(self._columns(found), found)
+
+    def is_one(self) -> bool:
+        """Whether the lines are a table that has cells of several lines, or level lines between its rows."""
+        rows = [row for row in self.rows if len(row.filled) > 1]
+        if len(rows) < 2 or len(self.bounds) > 40:
+            return False
+        broken = [row for row in rows if row.longest > 1]
+        if statistics.mean(len(cell) for row in rows for cell in row.filled) > LONGEST or not self._whole(rows):
+            return False
+        if not broken or len(self.rules) >= 2:
+            return len(self.rules) >= 2 or self._has_holes(rows)
+        if broken == rows[:1] and len(self.bounds) > 1:
+            return len(rows) > 2 and rows[0].longest <= 4
+        uneven = sum(len({len(cell) for cell in row.filled}) > 1 for row in broken)
+        if uneven < 0.5 * len(broken) or not self._go_on(broken):
+            return False
+        return len(self.bounds) > 1 or self._labels(rows)
+
+    def _has_holes(self, rows: Sequence[_Row]) -> bool:
+        """Whether rows of single lines, in columns of numbers, leave cells out, so that bars must say which."""
+        columns = len(self.bounds) + 1
+        if columns < 3 or len(rows) < 4 or len(rows) < 0.8 * len(self.rows):
+            return False
+        cells = [cell for row in rows[1:] for cell in row.cells[1:] if cell]
+        numbers = sum(_NUMBER.fullmatch(joined(cell[0].cells)) is not None for cell in cells)
+        full = sum(len(row.filled) == columns for row in rows)
+        return numbers >= 0.7 * len(cells) and full >= 0.3 * len(rows) and full < len(rows)
+
+    def _whole(self, rows: Sequence[_Row]) -> bool:
+        """Whether there is no white within cells as there is between rows."""
+        cells = [cell for row in rows for cell in row.filled if len(cell) > 1]
+        whole = sum(max(one.y - two.y for one, two in pairwise(cell)) < 1.35 * self.lead for cell in cells)
+        return whole >= 0.8 * len(cells)
+
+    def _go_on(self, rows: Sequence[_Row]) -> bool:
+        """Whether lines go on in the next ones of their cells: these start small, or had no room."""
+        pairs = [
+            self._goes_on(column, one, two)
+            for row in rows
+            for column, cell in enumerate(row.cells)
+            for one, two in pairwise(cell)
+        ]
+        return sum(pairs) >= 0.5 * len(pairs)
+
+    def _labels(self, rows: Sequence[_Row]) -> bool:
+        """Whether the first of two columns is labels: short ones, in type as large as the other's, beside each row."""
+        labels = [row.cells[0] for row in rows if row.cells[0]]
+        left = [cell for row in rows for line in row.cells[0] for cell in line.cells]
+        right = [cell for row in rows for line in row.cells[1] for cell in line.cells]
+        if not left or not right or len(rows) < 0.7 * len(self.rows):
+            return False
+        narrow = max(cell.x1 for cell in left) - min(cell.x0 for cell in left) < 0.5 * (self.x1 - self.x0)
+        words = statistics.mean(sum(cell.words for line in label for cell in line.cells) for label in labels)
+        small = statistics.median(cell.size for cell in left) < 0.93 * statistics.median(cell.size for cell in right)
+        small |= statistics.median(cell.size for cell in right) < 0.93 * statistics.median(cell.size for cell in left)
+        return narrow and words <= 6 and not small and max(map(len, labels)) < 2.5
+
+    def segments(self, number: int) -> list[Segment]:
+        """The rows, each a segment over the table's width."""
+        several = [row for row in self.rows if len(row.filled) > 1]
+        holes = len(self.bounds) > 1 and any(not all(row.cells[1 : self._last(row)]) for row in several[1:])
+        found = []
+        for row in self.rows:
+            texts = [joined_lines([joined(line.cells) for line in cell]) for cell in row.cells]
+            if holes and len(row.filled) > 1:
+                text = " ".join(BAR.join(texts[: self._last(row) + 1]).split())
+            else:
+                text = CELLS.join(filter(None, texts))
+            top, low = max(cell.y for cell in row.found), min(cell.y - cell.drop for cell in row.found)
+            found.append(
+                Segment(
+                    text=text,
+                    x0=self.x0,
+                    x1=self.x1,
+                    y=top,
+                    size=self.size,
+                    order=min(cell.order for cell in row.found),
+                    words=text.count(" ") + 1,
+                    table=number,
+                    drop=top - low,
+                )
+            )
+        return found
+
+    @staticmethod
+    def _last(row: _Row) -> int:
+        """The last column that a row has words in."""
+        return max(column for column, cell in enumerate(row.cells) if cell)
