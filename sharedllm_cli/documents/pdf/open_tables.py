@@ -26,6 +26,8 @@ FARTHEST = 5.0
 """Rows of one table are no farther apart than this share of the size, unless a line is between them."""
 LONGEST = 8.0
 """Lines of a cell on average; the cells of a table are shorter."""
+WIDEST_LEAD = 1.7
+"""Lines of a cell are no farther apart than this share of the size."""
 MOST_ROWS = 3_000
 """Of a page; more are not looked at."""
 _NUMBER = re.compile(r"[^\w\s]{0,2}\s?[A-Z]{0,3}\s?[(+−–-]?\s?[$€£¥]?\s?\d[\d\s.,:/'%+−–-]*(?:[^\W\d_]{1,3}|[%°*)]+)?")
@@ -232,7 +234,7 @@ class _Table:
             for above, below in pairwise(column)
             if above.y - below.y > 0.8 * self.size
         ]
-        return min(leads, default=0.0)
+        return min([*leads, WIDEST_LEAD * self.size])
 
     def _rows(self) -> list[_Row]:
         if not self.lead > 0:
@@ -283,9 +285,9 @@ class _Table:
             parts[-1].append(line)
         return parts
 
-    def _begins_row(self, line: Line) -> bool:
+    def _begins_row(self, line: Line, first: int = 0) -> bool:
         """Whether a line has a cell in the first column and others."""
-        return len(line.cells) > 1 and self._column(line.cells[0]) == 0
+        return len(line.cells) > 1 and self._column(line.cells[0]) == first
 
     def _is_head(self, before: Line, line: Line, numbered: bool) -> bool:
         """Whether one of two lines is a head of the rows below it, or a row without numbers, and no part of a label."""
@@ -296,7 +298,8 @@ class _Table:
 
     def _by_labels(self, band: Sequence[Line]) -> list[list[Line]]:
         """A band of lines, cut before each that begins in the first column and has more, if they don't go on."""
-        starts = [self._begins_row(line) for line in band]
+        first = min(self._column(line.cells[0]) for line in band)
+        starts = [self._begins_row(line, first) for line in band]
         if sum(starts) < 2:
             return [list(band)]
         pairs = [
