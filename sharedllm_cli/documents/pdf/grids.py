@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from sharedllm_cli.documents.pdf.rules import Rule, Rules
+from sharedllm_cli.documents.pdf.rules import SNAP, Rule, Rules
 
 MOST_RULES = 800
 """Level or upright lines of a page, joined; a page with more is a drawing."""
 MOST_CELLS = 10_000
-SNAP = 3.0
-"""Points: lines nearer than this are one, and lines whose ends are nearer than this meet."""
 _OPEN = 8.0
 """Points that lines reach beyond the last line across them where a table has no border there."""
 _COVERED = 0.6
@@ -120,8 +118,8 @@ class Grid:
 
 
 def grids(rules: Rules) -> list[Grid]:
-    """The grids of two columns or more that a page's lines make, the smallest first."""
-    level, upright = joined_rules(rules.level), joined_rules(rules.upright)
+    """The grids of two columns or more that a page's lines make, joined ones (`Rules.joined`); the smallest first."""
+    level, upright = rules.level, rules.upright
     if len(level) < 2 or len(upright) < 1 or max(len(level), len(upright)) > MOST_RULES:
         return []
     across = np.array([(rule.at, rule.start, rule.end) for rule in level])
@@ -154,28 +152,6 @@ def _together(meets: _Array) -> Iterator[tuple[list[int], list[int]]]:
         left &= ~levels
         if levels.sum() > 1 and uprights.any():
             yield np.flatnonzero(levels).tolist(), np.flatnonzero(uprights).tolist()
-
-
-def joined_rules(rules: Iterable[Rule]) -> list[Rule]:
-    """The lines, with those that go on in each other made one."""
-    joined: list[Rule] = []
-    rows: list[list[Rule]] = []
-    for rule in sorted(rules):
-        if rows and rule.at - rows[-1][0].at <= 1.5:
-            rows[-1].append(rule)
-        else:
-            rows.append([rule])
-    for row in rows:
-        row.sort(key=lambda rule: rule.start)
-        last = row[0]
-        for rule in row[1:]:
-            if rule.start - last.end <= SNAP:
-                last = last._replace(end=max(last.end, rule.end), at=last.at)
-            else:
-                joined.append(last)
-                last = rule
-        joined.append(last)
-    return [rule for rule in joined if rule.end - rule.start >= 2 * SNAP]
 
 
 def _levels(lines: Sequence[tuple[float, float]], ends: Sequence[tuple[float, float]]) -> list[float]:

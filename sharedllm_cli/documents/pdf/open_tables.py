@@ -6,7 +6,6 @@ them, too: what tells a table are level lines across it, or rows that begin toge
 
 from __future__ import annotations
 
-import re
 import statistics
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
@@ -16,7 +15,7 @@ from itertools import pairwise
 import numpy as np
 
 from sharedllm_cli.documents.pdf.lines import Segment
-from sharedllm_cli.documents.pdf.rows import CELLS, Line, joined, joined_lines, rows_of
+from sharedllm_cli.documents.pdf.rows import CELLS, NUMBER, Line, joined, joined_lines, rows_of
 from sharedllm_cli.documents.pdf.rules import Rule
 
 BAR = " | "
@@ -30,7 +29,6 @@ WIDEST_LEAD = 1.7
 """Lines of a cell are no farther apart than this share of the size."""
 MOST_ROWS = 3_000
 """Of a page; more are not looked at."""
-_NUMBER = re.compile(r"[^\w\s]{0,2}\s?[A-Z]{0,3}\s?[(+−–-]?\s?[$€£¥]?\s?\d[\d\s.,:/'%+−–-]*(?:[^\W\d_]{1,3}|[%°*)]+)?")
 
 
 @dataclass
@@ -267,7 +265,7 @@ class _Table:
         numbers: dict[int, int] = {}
         starts: list[bool] = []
         for line in band:
-            held = {self._column(cell) for cell in line.cells if _NUMBER.fullmatch(cell.text)} - {0}
+            held = {self._column(cell) for cell in line.cells if NUMBER.fullmatch(cell.text)} - {0}
             for column in held:
                 numbers[column] = numbers.get(column, 0) + 1
             starts.append(bool(held))
@@ -283,7 +281,7 @@ class _Table:
             if head or (start and (numbered or heading)):
                 parts.append([])
             parts[-1].append(line)
-        return parts
+        return parts if most > 1 else [rows for part in parts for rows in self._by_labels(part)]
 
     def _begins_row(self, line: Line, first: int = 0) -> bool:
         """Whether a line has a cell in the first column and others."""
@@ -307,7 +305,10 @@ class _Table:
             for column, cell in enumerate(self._columns([cell for line in band for cell in line.cells]))
             for one, two in pairwise(cell)
         ]
-        if sum(pairs) >= 0.5 * len(pairs):
+        filled = [[self._column(cell) for cell in line.cells] for line in band]
+        if sum(pairs) >= 0.5 * len(pairs) and not (len(filled[0]) > 2 and all(one == filled[0] for one in filled)):
+            return [list(band)]
+        if sum(map(_starts_small, band)) >= 0.5 * (len(band) - 1):
             return [list(band)]
         parts: list[list[Line]] = [[]]
         for line, start in zip(band, starts, strict=True):
@@ -352,7 +353,7 @@ class _Table:
         if columns < 3 or len(rows) < 4 or len(rows) < 0.8 * len(self.rows):
             return False
         cells = [cell for row in rows[1:] for cell in row.cells[1:] if cell]
-        numbers = sum(_NUMBER.fullmatch(joined(cell[0].cells)) is not None for cell in cells)
+        numbers = sum(NUMBER.fullmatch(joined(cell[0].cells)) is not None for cell in cells)
         full = sum(len(row.filled) == columns for row in rows)
         return numbers >= 0.7 * len(cells) and full >= 0.3 * len(rows) and full < len(rows)
 

@@ -22,7 +22,6 @@ from sharedllm_cli.documents.pdf.columns import (
     strips,
     usual_size,
 )
-from sharedllm_cli.documents.pdf.grids import joined_rules
 from sharedllm_cli.documents.pdf.leftward import runs_left
 from sharedllm_cli.documents.pdf.line_numbers import without_line_numbers
 from sharedllm_cli.documents.pdf.lines import Segment, segments
@@ -39,6 +38,9 @@ WIDE_LEAD = 1.75
 
 NEARLY_LEVEL = 4
 """Degrees: text at a smaller angle to a page's lines is part of them, as on a page that was scanned askew."""
+SHORTEST_WALL = 250.0
+"""Points: an upright line as long as this parts what is on both sides of it."""
+MOST_WALLS = 50
 PARTED = frozenset(("columns", "table", "beside"))
 DEEPEST = 12
 """Columns within columns are followed so deep."""
@@ -75,10 +77,11 @@ def page_text(page: PagePieces, rules: Rules | None = None) -> PageText:
     struck = rules is not None and main == 0 and mark(pieces, rules)
     rows: list[Segment] = []
     if rules is not None:
+        rules = rules.joined()
         pieces, rows = without_tables(pieces, rules, lambda part: _lines(segments(part)))
     found = segments(pieces)
     found, result.line_numbers = without_line_numbers(found)
-    lines = _lines([*found, *rows], joined_rules(rules.level) if rules is not None else ())
+    lines = _lines([*found, *rows], rules)
     for _, pieces in sorted(frames.items(), key=lambda item: (item[0] % 90 != 0, item[0])):
         apart = _lines(segments(pieces))
         result.turned += apart
@@ -97,13 +100,14 @@ def _levelled(pieces: list[Piece], turn: int, main: int) -> Iterator[Piece]:
         yield Piece(part.text, x, x + part.x1 - part.x0, y, part.size, main, part.order, shown=part.shown)
 
 
-def _lines(found: list[Segment], rules: Sequence[Rule] = ()) -> list[str]:
-    """The lines of segments of one direction; `rules` are the level lines between them."""
+def _lines(found: list[Segment], rules: Rules | None = None) -> list[str]:
+    """The lines of segments of one direction; `rules` are the ruled lines between them."""
+    rules = rules or Rules()
     leftward = sum(runs_left(segment.text) for segment in found) > 0.5 * len(found)
     if leftward:
         for segment in found:
             segment.x0, segment.x1 = -segment.x1, -segment.x0
-        rules = [rule._replace(start=-rule.end, end=-rule.start) for rule in rules]
+        rules = rules.mirrored()
     return _Order(found, rules).lines()
 
 
@@ -119,9 +123,10 @@ def _judged(band: list[Segment], middle: float, crosses: bool) -> tuple[str, lis
 class _Order:
     """Puts segments into the order of reading."""
 
-    def __init__(self, found: list[Segment], rules: Sequence[Rule] = ()) -> None:
+    def __init__(self, found: list[Segment], rules: Rules) -> None:
         self.found = found
-        self.rules = rules
+        self.rules = rules.level
+        self.walls = [rule for rule in rules.upright if rule.end - rule.start >= SHORTEST_WALL][:MOST_WALLS]
         self.tables = max((segment.table for segment in found), default=0)
         self.notes: list[Segment] = []
         self.strips_left = MOST_STRIPS
@@ -135,6 +140,10 @@ class _Order:
     def _ordered(self, found: list[Segment], depth: int) -> list[str]:
         if len(found) < 4 or depth > DEEPEST or self.strips_left <= 0:
             return self._by_rows(found)
+        for wall in self.walls:
+            parts = _parted_by(wall, found)
+            if parts:
+                return [line for part in parts if part for line in self._ordered(part, depth + 1)]
         found = with_rows(found, self.rules, self.tables + 1)
         self.tables = max([self.tables, *(segment.table for segment in found)])
         for low, high in strips(found):
@@ -194,6 +203,17 @@ class _Order:
             lines.append(joined(cells))
             lowest = cells[0].y - cells[0].drop
         return lines
+
+
+def _parted_by(wall: Rule, found: Sequence[Segment]) -> list[list[Segment]]:
+    """What is above, left, right and below of a long upright line that no text crosses; empty if it parts nothing."""
+    above = [segment for segment in found if segment.y > wall.end]
+    below = [segment for segment in found if segment.y < wall.start]
+    left = [segment for segment in found if wall.start <= segment.y <= wall.end and segment.x1 <= wall.at + 2]
+    right = [segment for segment in found if wall.start <= segment.y <= wall.end and segment.x0 >= wall.at - 2]
+    if len(above) + len(below) + len(left) + len(right) != len(found) or min(len(left), len(right)) < 0.2 * len(found):
+        return []
+    return [above, left, right, below]
 
 
 def _without_foot(left: list[Segment], right: list[Segment]) -> tuple[list[Segment], list[Segment]]:

@@ -12,9 +12,13 @@ from sharedllm_cli.documents.pdf.lines import Segment
 
 CELLS = "  "
 """Between the cells of a row."""
+NUMBER = re.compile(
+    r"[^\w\s]{0,2}\s?(?:[A-Z]{3}\s|[A-Z]{1,3}(?=[$€£¥]))?[(+−–-]?\s?[$€£¥]?\s?\d[\d\s.,:/'%+−–-]*(?:[^\W\d_]{1,3}|[%°*)]+)?"
+)
+"""A cell that is a number, with its sign, currency or unit."""
 _BROKEN = re.compile(r"([^\W\d_]+)-$")
 _WORD = re.compile(r"[^\W\d_]+")
-_NUMBER = re.compile(r"\d{1,3}(?:\.\d{1,3})*\.?|[A-Z]|[IVX]{1,5}\.?")
+_COUNT = re.compile(r"\d{1,3}(?:\.\d{1,3})*\.?|[A-Z]|[IVX]{1,5}\.?")
 
 
 @dataclass
@@ -55,7 +59,7 @@ def joined(cells: Sequence[Segment]) -> str:
     """The segments of a row as a line; gaps wider than between words stay visible."""
     text = ""
     before: Segment | None = None
-    numbered = len(cells) == 2 and _NUMBER.fullmatch(cells[0].text) is not None and cells[1].text[0].isupper()
+    numbered = len(cells) == 2 and _COUNT.fullmatch(cells[0].text) is not None and cells[1].text[0].isupper()
     for cell in cells:
         if before is not None:
             gap = cell.x0 - before.x1

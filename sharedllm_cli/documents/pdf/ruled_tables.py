@@ -6,6 +6,7 @@ the text stands in such cells, the lines are a frame and no table.
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -15,7 +16,7 @@ from sharedllm_cli.documents.markup.html_tables import Cell, TableRows
 from sharedllm_cli.documents.pdf.grids import Grid, Place, grids
 from sharedllm_cli.documents.pdf.lines import Segment
 from sharedllm_cli.documents.pdf.page_pieces import Piece
-from sharedllm_cli.documents.pdf.rows import CELLS, joined_lines
+from sharedllm_cli.documents.pdf.rows import CELLS, NUMBER, joined_lines
 from sharedllm_cli.documents.pdf.rules import Rules
 
 LARGE = 12
@@ -104,6 +105,9 @@ class _Table:
         for cell in self.cells:
             if cell.pieces:
                 cell.lines = [line for line in ordered(cell.pieces) if line]
+        self.used = [
+            any(cell.lines and cell.place.left == column for cell in self.cells) for column in range(grid.columns)
+        ]
 
     @property
     def is_one(self) -> bool:
@@ -120,7 +124,8 @@ class _Table:
         heads = self._heads()
         found: list[Segment] = []
         for row in range(self.grid.rows):
-            own = sorted((cell for cell in self.cells if cell.place.top == row), key=lambda cell: cell.place.left)
+            own = [cell for cell in self.cells if cell.place.top == row and self._is_used(cell)]
+            own.sort(key=lambda cell: cell.place.left)
             if self.leftward:
                 own.reverse()
             lines: list[str] = []
@@ -133,43 +138,61 @@ class _Table:
                     lines += cell.lines if whole or cell.large else [joined_lines(cell.lines)]
             else:
                 for part in self._parted(own):
-                    lines += writer.row([_written(cell, row < heads) for cell in part])
+                    lines += writer.row([self._written(cell, row < heads) for cell in part])
             lines = [line for line in lines if line.strip(" |")]
             if lines:
                 found += self._at(row, own, lines, number)
         lines = writer.end()
         return found + (self._at(self.grid.rows - 1, [], lines, number) if lines else [])
 
+    def _is_used(self, cell: _Cell) -> bool:
+        """Whether a cell covers a column that has words, and is no part of a double line."""
+        return any(self.used[cell.place.left : cell.place.right])
+
     def _is_note(self, own: Sequence[_Cell]) -> bool:
         """Whether a row is one cell over the table's width, of several lines."""
         return len(own) == 1 and own[0].place.right - own[0].place.left == self.grid.columns and len(own[0].lines) > 1
 
     def _parted(self, own: list[_Cell]) -> list[list[_Cell]]:
-        """A row of the grid, in several where it has only upright lines and rows of words between them."""
-        single = [cell for cell in own if cell.place.bottom - cell.place.top == 1 and cell.lines]
-        rows = sorted({round(piece.y, 1) for cell in single for piece in cell.pieces}, reverse=True)
+        """A row of the grid, in several where there are rows of words between its lines.
+
+        That is so where numbers stand below each other in a cell, or where the grid has hardly any level lines and
+        the lines of all cells are level.
+        """
         row = own[0].place.top
-        covered = sum(cell.place.right - cell.place.left for cell in own if cell.place.bottom == row + 1)
-        if self.grid.rows > 3 or len(single) < 2 or len(rows) < 3 or covered < self.grid.columns:
+        single = [cell for cell in own if cell.place.bottom == row + 1 and cell.lines]
+        if len(single) < 2 or len(single) < sum(bool(cell.lines) for cell in own):
             return [own]
-        baselines: list[float] = []
         size = statistics.median(piece.size for cell in single for piece in cell.pieces)
-        for y in rows:
+        baselines: list[float] = []
+        for y in sorted((piece.y for cell in single for piece in cell.pieces), reverse=True):
             if not baselines or baselines[-1] - y > 0.5 * size:
                 baselines.append(y)
-        first = single[-1 if self.leftward else 0]
-        if any(len(cell.lines) < 0.75 * len(baselines) for cell in single) or len(first.lines) != len(baselines):
+        numbers = [cell for cell in single if len(cell.lines) > 1 and all(map(NUMBER.fullmatch, cell.lines))]
+        if numbers:
+            longest = max(numbers, key=lambda cell: len(cell.lines))
+            starts = [any(abs(piece.y - y) <= 0.5 * size for piece in longest.pieces) for y in baselines]
+        elif self.grid.rows <= 3 and len(baselines) > 2 and self._all_level(single, len(baselines)):
+            starts = [True] * len(baselines)
+        else:
             return [own]
-        if any(len(cell.lines) > len(baselines) for cell in single):
+        tops = [y + 0.5 * size for y, start in zip(baselines, starts, strict=True) if start][1:]
+        if not tops:
             return [own]
-        parts: list[list[_Cell]] = []
-        for y in baselines:
-            parts.append([self._part(cell, y, size) for cell in own])
-        return parts
+        bounds = pairwise((math.inf, *tops, -math.inf))
+        return [[self._part(cell, top, bottom) for cell in own] for top, bottom in bounds]
 
-    def _part(self, cell: _Cell, y: float, size: float) -> _Cell:
-        pieces = [piece for piece in cell.pieces if abs(piece.y - y) <= 0.5 * size]
+    def _all_level(self, single: Sequence[_Cell], lines: int) -> bool:
+        first = single[-1 if self.leftward else 0]
+        return len(first.lines) == lines and all(0.75 * lines <= len(cell.lines) <= lines for cell in single)
+
+    def _part(self, cell: _Cell, top: float, bottom: float) -> _Cell:
+        pieces = [piece for piece in cell.pieces if bottom < piece.y <= top]
         return _Cell(cell.place, pieces, self.ordered(pieces) if pieces else [])
+
+    def _written(self, cell: _Cell, heading: bool) -> Cell:
+        columns = sum(self.used[cell.place.left : cell.place.right])
+        return Cell(joined_lines(cell.lines), max(1, columns), cell.place.bottom - cell.place.top, heading)
 
     def _heads(self) -> int:
         """Rows of the heading: two or more where the first has cells above several columns."""
@@ -207,8 +230,3 @@ class _Table:
             )
             for place, line in enumerate(lines)
         ]
-
-
-def _written(cell: _Cell, heading: bool) -> Cell:
-    place = cell.place
-    return Cell(joined_lines(cell.lines), place.right - place.left, place.bottom - place.top, heading)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import ctypes
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any, NamedTuple
@@ -25,6 +25,8 @@ _LONGEST_GRID = 2_000
 THICKEST = 3.0
 """Points; a thicker one is an area, whose edges are its lines."""
 SHORTEST = 2.0
+SNAP = 3.0
+"""Points: lines nearer than this are one, and lines whose ends are nearer than this meet."""
 _DEEPEST = 3  # forms within forms
 _STRUCK_ANNOTATIONS = 500
 _LEVEL = 0.7  # points that a line may rise over its length
@@ -62,6 +64,37 @@ class Rules:
             upright = [rule._replace(at=-rule.at) for rule in self.level]
             return Rules([_mirrored(rule, 1) for rule in self.upright], upright)
         return Rules()
+
+    def mirrored(self) -> Rules:
+        """The same lines with left and right exchanged."""
+        level = [_mirrored(rule, 1) for rule in self.level]
+        return Rules(level, [rule._replace(at=-rule.at) for rule in self.upright])
+
+    def joined(self) -> Rules:
+        """The same lines, those that go on in each other made one."""
+        return Rules(joined_rules(self.level), joined_rules(self.upright), self.struck)
+
+
+def joined_rules(rules: Iterable[Rule]) -> list[Rule]:
+    """Lines of one direction, those that go on in each other made one; without very short ones."""
+    joined: list[Rule] = []
+    rows: list[list[Rule]] = []
+    for rule in sorted(rules):
+        if rows and rule.at - rows[-1][0].at <= 1.5:
+            rows[-1].append(rule)
+        else:
+            rows.append([rule])
+    for row in rows:
+        row.sort(key=lambda rule: rule.start)
+        last = row[0]
+        for rule in row[1:]:
+            if rule.start - last.end <= SNAP:
+                last = last._replace(end=max(last.end, rule.end))
+            else:
+                joined.append(last)
+                last = rule
+        joined.append(last)
+    return [rule for rule in joined if rule.end - rule.start >= 2 * SNAP]
 
 
 def _mirrored(rule: Rule, sign: int) -> Rule:
