@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -44,6 +45,17 @@ class Grid:
             self._upright = self._parted(upright, self.xs, self.ys[::-1])[:, ::-1]
             self._level = self._parted(level, self.ys, self.xs)
             self._owners, self.places = self._cells()
+            self._sizes = Counter(number for row in self._owners for number in row)
+
+    @property
+    def is_table(self) -> bool:
+        """Whether nearly all cells are rectangles; the lines of charts and drawings leave others."""
+        whole = sum(
+            (place.bottom - place.top) * (place.right - place.left)
+            for number, place in enumerate(self.places)
+            if self._sizes[number] == (place.bottom - place.top) * (place.right - place.left)
+        )
+        return whole >= 0.9 * self.rows * self.columns
 
     @property
     def area(self) -> float:
@@ -129,7 +141,7 @@ def grids(rules: Rules) -> list[Grid]:
     found = []
     for levels, uprights in _together(meets):
         grid = Grid([level[place] for place in levels], [upright[place] for place in uprights])
-        if grid.fits:
+        if grid.fits and grid.is_table:
             found.append(grid)
     return sorted(found, key=lambda grid: grid.area)
 

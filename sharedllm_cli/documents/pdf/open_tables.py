@@ -24,7 +24,7 @@ LEAST_GAP = 0.6
 FARTHEST = 5.0
 """Rows of one table are no farther apart than this share of the size, unless a line is between them."""
 LONGEST = 8.0
-"""Lines of a cell on average; the cells of a table are shorter."""
+"""Lines of a cell on average, and a third of those of the longest; the cells of a table are no longer."""
 WIDEST_LEAD = 1.7
 """Lines of a cell are no farther apart than this share of the size."""
 MOST_ROWS = 3_000
@@ -150,6 +150,11 @@ def _ruled(rules: Sequence[Rule], above: float, row: Line) -> bool:
     return any(row.y < rule.at < above for rule in rules)
 
 
+def _are_numbers(lines: Sequence[Line]) -> bool:
+    count = sum(NUMBER.fullmatch(joined(line.cells)) is not None for line in lines)
+    return count >= max(2, 0.5 * len(lines))
+
+
 def _starts_small(line: Line) -> bool:
     letter = line.cells[0].text[:1]
     return letter.isalpha() and not letter.isupper()
@@ -169,6 +174,7 @@ class _Table:
         self.rules = self._across(rules)
         columns = self._columns(self.found)
         self.lead = self._lead(columns)
+        self.numeric = {column for column, rows in enumerate(columns) if column and _are_numbers(rows)}
         self.widths = [max((row.cells[-1].x1 - row.cells[0].x0 for row in rows), default=0.0) for rows in columns]
         self.rows = self._rows() if self.bounds else []
 
@@ -265,7 +271,7 @@ class _Table:
         numbers: dict[int, int] = {}
         starts: list[bool] = []
         for line in band:
-            held = {self._column(cell) for cell in line.cells if NUMBER.fullmatch(cell.text)} - {0}
+            held = {self._column(cell) for cell in line.cells if NUMBER.fullmatch(cell.text)} & self.numeric
             for column in held:
                 numbers[column] = numbers.get(column, 0) + 1
             starts.append(bool(held))
@@ -300,21 +306,19 @@ class _Table:
         starts = [self._begins_row(line, first) for line in band]
         if sum(starts) < 2:
             return [list(band)]
-        pairs = [
-            self._goes_on(column, one, two)
-            for column, cell in enumerate(self._columns([cell for line in band for cell in line.cells]))
-            for one, two in pairwise(cell)
-        ]
-        filled = [[self._column(cell) for cell in line.cells] for line in band]
-        if sum(pairs) >= 0.5 * len(pairs) and not (len(filled[0]) > 2 and all(one == filled[0] for one in filled)):
-            return [list(band)]
-        if sum(map(_starts_small, band)) >= 0.5 * (len(band) - 1):
-            return [list(band)]
+        alike = len({tuple(self._column(cell) for cell in line.cells) for line in band}) == 1
         parts: list[list[Line]] = [[]]
+        above: dict[int, Line] = {}
         for line, start in zip(band, starts, strict=True):
-            if start and parts[-1]:
+            pairs = [
+                _starts_small(after) if alike and len(line.cells) > 2 else self._goes_on(column, above[column], after)
+                for column, after in ((self._column(cell), Line(line.y, line.size, [cell])) for cell in line.cells)
+                if column in above
+            ]
+            if start and parts[-1] and 2 * sum(pairs) < max(1, len(pairs)):
                 parts.append([])
             parts[-1].append(line)
+            above.update({self._column(cell): Line(line.y, line.size, [cell]) for cell in line.cells})
         return parts
 
     def _goes_on(self, column: int, line: Line, after: Line) -> bool:
@@ -322,6 +326,10 @@ class _Table:
         if _starts_small(after):
             return True
         text = joined(line.cells)
+        if text.endswith((".", ";", ":", "…")) and not text.endswith(("etc.", "No.", "e.g.")):
+            return False
+        if after.cells[0].text[:1].isdigit() and (text[:1].isdigit() or not text[-1:].islower()):
+            return text.endswith((",", "-", "–", "/", "("))
         wide = line.cells[-1].x1 - line.cells[0].x0
         word = after.cells[0].text.split(" ", 1)[0]
         return wide * (1 + (len(word) + 1) / len(text)) > self.widths[column]
@@ -336,7 +344,7 @@ class _Table:
         if len(rows) < 2 or len(self.bounds) > 40:
             return False
         broken = [row for row in rows if row.longest > 1]
-        if statistics.mean(len(cell) for row in rows for cell in row.filled) > LONGEST or not self._whole(rows):
+        if not (self._are_short(rows) and self._whole(rows) and self._together(rows)):
             return False
         if not broken or len(self.rules) >= 2:
             return len(self.rules) >= 2 or self._has_holes(rows)
@@ -346,6 +354,24 @@ class _Table:
         if uneven < 0.5 * len(broken) or not self._go_on(broken):
             return False
         return len(self.bounds) > 1 or self._labels(rows)
+
+    @staticmethod
+    def _are_short(rows: Sequence[_Row]) -> bool:
+        lines = [len(cell) for row in rows for cell in row.filled]
+        return statistics.mean(lines) <= LONGEST and max(lines) <= 3 * LONGEST
+
+    def _together(self, rows: Sequence[_Row]) -> bool:
+        """Whether the cells of each row begin or end together, or have their middles at one height."""
+        hits = count = 0
+        for row in rows:
+            longest = max(row.filled, key=len)
+            top, low = longest[0].y, longest[-1].y
+            for cell in row.filled:
+                if len(cell) < row.longest:
+                    count += 1
+                    offsets = top - cell[0].y, low - cell[-1].y, (top + low - cell[0].y - cell[-1].y) / 2
+                    hits += min(map(abs, offsets)) < 0.3 * self.size
+        return hits >= 0.85 * count
 
     def _has_holes(self, rows: Sequence[_Row]) -> bool:
         """Whether rows of single lines, in columns of numbers, leave cells out, so that bars must say which."""

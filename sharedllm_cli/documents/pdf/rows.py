@@ -13,7 +13,8 @@ from sharedllm_cli.documents.pdf.lines import Segment
 CELLS = "  "
 """Between the cells of a row."""
 NUMBER = re.compile(
-    r"[^\w\s]{0,2}\s?(?:[A-Z]{3}\s|[A-Z]{1,3}(?=[$€£¥]))?[(+−–-]?\s?[$€£¥]?\s?\d[\d\s.,:/'%+−–-]*(?:[^\W\d_]{1,3}|[%°*)]+)?"
+    r"[^\w\s]{0,2}\s?(?:[A-Z]{3}\s|[A-Z]{1,3}(?=[$€£¥]))?[(+−–-]?\s?[$€£¥]?\s?"
+    r"\d[\d\s.,:/'%+−–-]*(?:[^\W\d_]{1,3}|[%°*)]+)?"
 )
 """A cell that is a number, with its sign, currency or unit."""
 _BROKEN = re.compile(r"([^\W\d_]+)-$")
@@ -48,6 +49,8 @@ def rows_of(found: Iterable[Segment]) -> list[Line]:
 def _on_line(line: Line, segment: Segment) -> bool:
     """Whether a segment stands on a line, or a little below its last one and beside all of it, as in a scanned row."""
     size = min(line.size, segment.size)
+    if segment.table and any(cell.table == segment.table for cell in line.cells):
+        return False
     if line.y - segment.y <= 0.35 * size:
         return True
     if line.y - segment.y > 0.6 * size or line.cells[-1].y - segment.y > 0.25 * size:
@@ -76,10 +79,17 @@ def joined_lines(lines: Sequence[str]) -> str:
         broken, after = _BROKEN.search(text), _WORD.match(line)
         if broken and after:
             text = text if keeps_hyphen(broken[1], after[0]) else text[:-1]
+        elif _is_wide(text[-1:]) and _is_wide(line[:1]):
+            pass
         elif text and not (text.endswith("-") and line[:1].isalnum() and text[-2:-1].isalnum()):
             text += " "
         text += line
     return " ".join(text.split())
+
+
+def _is_wide(letter: str) -> bool:
+    """Whether the character is of a script without spaces between words."""
+    return "\u3000" <= letter <= "\u9fff" or "\uf900" <= letter <= "\uff60"
 
 
 def whole_cells(rows: Sequence[Line]) -> Iterable[list[Segment]]:

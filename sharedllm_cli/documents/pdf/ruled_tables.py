@@ -143,7 +143,10 @@ class _Table:
             if lines:
                 found += self._at(row, own, lines, number)
         lines = writer.end()
-        return found + (self._at(self.grid.rows - 1, [], lines, number) if lines else [])
+        found += self._at(self.grid.rows - 1, [], lines, number) if lines else []
+        for above, below in pairwise(found):
+            below.y = min(below.y, above.y - 0.01)
+        return found
 
     def _is_used(self, cell: _Cell) -> bool:
         """Whether a cell covers a column that has words, and is no part of a double line."""
