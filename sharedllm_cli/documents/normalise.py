@@ -218,7 +218,7 @@ class _Measure:
         # Among glossaries and code small letters start lines after short lines too: only full ones are joined there.
         self.least = (0.6 if full >= 0.7 * len(before_small) else 0.85) * self.width
         small = sum(_starts_small(start) for start in after_full)
-        overlong = sum(length > 1.4 * self.width for length in lengths)
+        overlong = sum(len(line.strip()) > 1.4 * self.width and not _CELLS.search(line) for line in lines)
         self.prose = bool(small) and small >= PROSE_SHARE * len(after_full) and overlong <= 0.1 * len(lengths)
 
 

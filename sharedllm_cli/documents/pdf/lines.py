@@ -51,6 +51,8 @@ class Segment:
     """Begins with a raised mark, as the notes of a page do."""
     shown: bool = True
     words: int = 0
+    upright: bool = False
+    """Of a script that is set in columns."""
     table: int = 0
     """The number of the table on the page that the segment is a row of; 0 for one that is none."""
     gaps: Sequence[tuple[int, float, float]] = ()
@@ -335,6 +337,7 @@ def _segment(run: Sequence[Piece], scripts: dict[Piece, _Script], notes: frozens
         marked=run[0] in scripts and scripts[run[0]].rise > 0,
         shown=run[0].shown,
         words=text.count(" ") + 1,
+        upright=run[0].upright,
         gaps=gaps,
     )
 

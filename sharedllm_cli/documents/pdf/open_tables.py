@@ -14,6 +14,7 @@ from itertools import pairwise
 
 import numpy as np
 
+from sharedllm_cli.documents.pdf.columns import is_prose
 from sharedllm_cli.documents.pdf.lines import Segment
 from sharedllm_cli.documents.pdf.rows import CELLS, NUMBER, Line, joined, joined_lines, rows_of
 from sharedllm_cli.documents.pdf.rules import Rule
@@ -175,6 +176,8 @@ class _Table:
         columns = self._columns(self.found)
         self.lead = self._lead(columns)
         self.numeric = {column for column, rows in enumerate(columns) if column and _are_numbers(rows)}
+        self.small = {column for column, rows in enumerate(columns) if sum(map(_starts_small, rows)) > 0.7 * len(rows)}
+        self.prose = bool(columns) and all(map(is_prose, columns))
         self.widths = [max((row.cells[-1].x1 - row.cells[0].x0 for row in rows), default=0.0) for rows in columns]
         self.rows = self._rows() if self.bounds else []
 
@@ -306,33 +309,35 @@ class _Table:
         starts = [self._begins_row(line, first) for line in band]
         if sum(starts) < 2:
             return [list(band)]
-        alike = len({tuple(self._column(cell) for cell in line.cells) for line in band}) == 1
         parts: list[list[Line]] = [[]]
         above: dict[int, Line] = {}
         for line, start in zip(band, starts, strict=True):
-            pairs = [
-                _starts_small(after) if alike and len(line.cells) > 2 else self._goes_on(column, above[column], after)
-                for column, after in ((self._column(cell), Line(line.y, line.size, [cell])) for cell in line.cells)
-                if column in above
-            ]
-            if start and parts[-1] and 2 * sum(pairs) < max(1, len(pairs)):
+            cells = [(self._column(cell), Line(line.y, line.size, [cell])) for cell in line.cells]
+            votes = [self._goes_on(column, above[column], cell) for column, cell in cells if column in above]
+            if start and parts[-1] and votes.count(True) <= votes.count(False):
                 parts.append([])
             parts[-1].append(line)
-            above.update({self._column(cell): Line(line.y, line.size, [cell]) for cell in line.cells})
+            above.update(cells)
         return parts
 
-    def _goes_on(self, column: int, line: Line, after: Line) -> bool:
-        """Whether the second of two lines of a column goes on in the sentence of the first, as far as can be seen."""
-        if _starts_small(after):
-            return True
-        text = joined(line.cells)
+    def _goes_on(self, column: int, line: Line, after: Line) -> bool | None:
+        """Whether the second of two lines of a column goes on in the sentence of the first; None if nothing says so.
+
+        It does if it starts small, unless most lines of the column do, or if its first word had no room.
+        """
+        text, next_text = joined(line.cells), joined(after.cells)
         if text.endswith((".", ";", ":", "…")) and not text.endswith(("etc.", "No.", "e.g.")):
             return False
-        if after.cells[0].text[:1].isdigit() and (text[:1].isdigit() or not text[-1:].islower()):
+        if next_text[:1].isdigit() and (text[:1].isdigit() or not text[-1:].islower()):
             return text.endswith((",", "-", "–", "/", "("))
+        small = _starts_small(after)
+        if small and column not in self.small:
+            return True
+        word = next_text.split(" ", 1)[0]
         wide = line.cells[-1].x1 - line.cells[0].x0
-        word = after.cells[0].text.split(" ", 1)[0]
-        return wide * (1 + (len(word) + 1) / len(text)) > self.widths[column]
+        if wide * (1 + (len(word) + 1) / len(text)) <= self.widths[column]:
+            return False
+        return True if small or " " in text else None
 
     def _row(self, lines: Sequence[Line]) -> _Row:
         found = [cell for line in lines for cell in line.cells]
@@ -346,14 +351,23 @@ class _Table:
         broken = [row for row in rows if row.longest > 1]
         if not (self._are_short(rows) and self._whole(rows) and self._together(rows)):
             return False
+        if self._seams() > 0.25 or (self.prose and not self._is_prose_table(rows)):
+            return False
         if not broken or len(self.rules) >= 2:
             return len(self.rules) >= 2 or self._has_holes(rows)
         if broken == rows[:1] and len(self.bounds) > 1:
-            return len(rows) > 2 and rows[0].longest <= 4
+            return (
+                len(rows) > 2 and rows[0].longest <= 4 and not any(NUMBER.fullmatch(one.text) for one in rows[0].found)
+            )
         uneven = sum(len({len(cell) for cell in row.filled}) > 1 for row in broken)
         if uneven < 0.5 * len(broken) or not self._go_on(broken):
             return False
         return len(self.bounds) > 1 or self._labels(rows)
+
+    def _is_prose_table(self, rows: Sequence[_Row]) -> bool:
+        """Whether columns that are all prose are a table: rows that are full, with no sentence over two of them."""
+        full = sum(len(row.filled) == len(row.cells) for row in rows)
+        return len(rows) >= 3 and full >= 0.9 * len(self.rows) and self._seams() < 0.1
 
     @staticmethod
     def _are_short(rows: Sequence[_Row]) -> bool:
@@ -391,13 +405,27 @@ class _Table:
 
     def _go_on(self, rows: Sequence[_Row]) -> bool:
         """Whether lines go on in the next ones of their cells: these start small, or had no room."""
-        pairs = [
+        votes = [
             self._goes_on(column, one, two)
             for row in rows
             for column, cell in enumerate(row.cells)
             for one, two in pairwise(cell)
         ]
-        return sum(pairs) >= 0.5 * len(pairs)
+        return votes.count(True) >= votes.count(False)
+
+    def _seams(self) -> float:
+        """The share of cells that seem to go on in the next row's, as lines of columns do."""
+        pairs = [
+            (one.cells[column][-1], two.cells[column][0], column)
+            for one, two in pairwise(self.rows)
+            for column in range(len(one.cells))
+            if one.cells[column] and two.cells[column]
+        ]
+        broken = sum(
+            _starts_small(two) and column not in self.small and not joined(one.cells).endswith((".", ";", ":"))
+            for one, two, column in pairs
+        )
+        return broken / max(1, len(pairs))
 
     def _labels(self, rows: Sequence[_Row]) -> bool:
         """Whether the first of two columns is labels: short ones, in type as large as the other's, beside each row."""

@@ -251,13 +251,15 @@ class _Reader:
         return space
 
     def _taken_back(self, places: Array, spaces: Array, steps: Array, gaps: Array) -> Array:
-        """The spaces that are not seen: the letter behind is set at the end of the one before, as kerning does.
+        """The spaces between letters that are not seen: one is set at the end of the other, as kerning does.
 
         Where that is so of many, as in a font whose widths are wrong, those alone that PDFium has put there.
         """
         high = self.top[places] - self.bottom[places]
         level = spaces & (steps == 1)
         unseen: Array = level & (gaps < _UNSEEN * high)
+        for place in np.flatnonzero(unseen).tolist():
+            unseen[place] = all(chr(self.codes[places[one]]).isalpha() for one in (place - 1, place))
         if 10 * unseen.sum() > level.sum():
             for place in np.flatnonzero(unseen).tolist():
                 unseen[place] = _generated(self.handle, int(places[place]) - 1)

@@ -127,6 +127,7 @@ class _Order:
         self.found = found
         self.rules = rules.level
         self.walls = [rule for rule in rules.upright if rule.end - rule.start >= SHORTEST_WALL][:MOST_WALLS]
+        self.open_tables = sum(segment.upright for segment in found) <= 0.2 * len(found)
         self.tables = max((segment.table for segment in found), default=0)
         self.notes: list[Segment] = []
         self.strips_left = MOST_STRIPS
@@ -144,7 +145,8 @@ class _Order:
             parts = _parted_by(wall, found)
             if parts:
                 return [line for part in parts if part for line in self._ordered(part, depth + 1)]
-        found = with_rows(found, self.rules, self.tables + 1)
+        if self.open_tables:
+            found = with_rows(found, self.rules, self.tables + 1)
         self.tables = max([self.tables, *(segment.table for segment in found)])
         for low, high in strips(found):
             self.strips_left -= 1
@@ -211,6 +213,8 @@ def _parted_by(wall: Rule, found: Sequence[Segment]) -> list[list[Segment]]:
     below = [segment for segment in found if segment.y < wall.start]
     left = [segment for segment in found if wall.start <= segment.y <= wall.end and segment.x1 <= wall.at + 2]
     right = [segment for segment in found if wall.start <= segment.y <= wall.end and segment.x0 >= wall.at - 2]
+    if not left or not right or Region(left, right).aligned() >= 0.5:
+        return []
     if len(above) + len(below) + len(left) + len(right) != len(found) or min(len(left), len(right)) < 0.2 * len(found):
         return []
     return [above, left, right, below]

@@ -14,9 +14,9 @@ from itertools import pairwise
 
 from sharedllm_cli.documents.markup.html_tables import Cell, TableRows
 from sharedllm_cli.documents.pdf.grids import Grid, Place, grids
-from sharedllm_cli.documents.pdf.lines import Segment
+from sharedllm_cli.documents.pdf.lines import Segment, segments
 from sharedllm_cli.documents.pdf.page_pieces import Piece
-from sharedllm_cli.documents.pdf.rows import CELLS, NUMBER, joined_lines
+from sharedllm_cli.documents.pdf.rows import CELLS, NUMBER, joined, joined_lines, rows_of
 from sharedllm_cli.documents.pdf.rules import Rules
 
 LARGE = 12
@@ -89,6 +89,32 @@ def _cut(piece: Piece, cuts: Sequence[float]) -> list[Piece]:
     return parts
 
 
+class _Lines:
+    """The lines of text in a cell and the room that they have."""
+
+    def __init__(self, cell: _Cell, grid: Grid) -> None:
+        self.cell = cell
+        self.lines = rows_of(segments(cell.pieces))
+        left, right = grid.xs[cell.place.left], grid.xs[cell.place.right]
+        margin = min(line.cells[0].x0 for line in self.lines) - left
+        self.room = right - left - 2 * max(0.0, min(margin, 6.0))
+
+    def at(self, y: float) -> int:
+        """The number of the line at a height; 0 for none, and for the first."""
+        return next((place for place, line in enumerate(self.lines) if abs(line.y - y) < 0.4 * line.size), 0)
+
+    def goes_on(self, place: int) -> bool | None:
+        """Whether a line goes on in the sentence of the one above it; None if nothing says so."""
+        above, line = self.lines[place - 1], self.lines[place]
+        text, word = joined(above.cells), line.cells[0].text.split(" ", 1)[0]
+        if NUMBER.fullmatch(text) and NUMBER.fullmatch(joined(line.cells)):
+            return False
+        wide = above.cells[-1].x1 - above.cells[0].x0
+        if wide * (1 + (len(word) + 1) / len(text)) <= self.room:
+            return False
+        return True if " " in text or word[:1].islower() else None
+
+
 class _Table:
     """A grid with its words."""
 
@@ -123,22 +149,21 @@ class _Table:
         writer = TableRows()
         heads = self._heads()
         found: list[Segment] = []
-        for row in range(self.grid.rows):
-            own = [cell for cell in self.cells if cell.place.top == row and self._is_used(cell)]
-            own.sort(key=lambda cell: cell.place.left)
-            if self.leftward:
-                own.reverse()
+        rows = [self._own(row) for row in range(self.grid.rows)]
+        parts = [[own] if self._is_apart(own) else self._parted(own) for own in rows]
+        counts = [len(part) for part in parts]
+        for row, own in enumerate(rows):
             lines: list[str] = []
             if not any(cell.lines for cell in own):
                 lines += writer.skip()
-            elif any(cell.large for cell in own) or self._is_note(own):
+            elif self._is_apart(own):
                 lines += writer.skip()
                 whole = self._is_note(own)
                 for cell in own:
                     lines += cell.lines if whole or cell.large else [joined_lines(cell.lines)]
             else:
-                for part in self._parted(own):
-                    lines += writer.row([self._written(cell, row < heads) for cell in part])
+                for part in parts[row]:
+                    lines += writer.row([self._written(cell, counts, row < heads) for cell in part])
             lines = [line for line in lines if line.strip(" |")]
             if lines:
                 found += self._at(row, own, lines, number)
@@ -147,6 +172,15 @@ class _Table:
         for above, below in pairwise(found):
             below.y = min(below.y, above.y - 0.01)
         return found
+
+    def _own(self, row: int) -> list[_Cell]:
+        """The cells that begin in a row, in the order of reading."""
+        own = [cell for cell in self.cells if cell.place.top == row and self._is_used(cell)]
+        return sorted(own, key=lambda cell: cell.place.left, reverse=self.leftward)
+
+    def _is_apart(self, own: Sequence[_Cell]) -> bool:
+        """Whether a row is written otherwise than as one line."""
+        return not own or any(cell.large for cell in own) or self._is_note(own)
 
     def _is_used(self, cell: _Cell) -> bool:
         """Whether a cell covers a column that has words, and is no part of a double line."""
@@ -157,45 +191,42 @@ class _Table:
         return len(own) == 1 and own[0].place.right - own[0].place.left == self.grid.columns and len(own[0].lines) > 1
 
     def _parted(self, own: list[_Cell]) -> list[list[_Cell]]:
-        """A row of the grid, in several where there are rows of words between its lines.
+        """A row of the grid, in several where it has rows of words without a line between them.
 
-        That is so where numbers stand below each other in a cell, or where the grid has hardly any level lines and
-        the lines of all cells are level.
+        There are if the first cell and another have lines at one height, and most of these don't go on in the cell:
+        they are numbers, or had room for the next one's first word.
         """
         row = own[0].place.top
         single = [cell for cell in own if cell.place.bottom == row + 1 and cell.lines]
-        if len(single) < 2 or len(single) < sum(bool(cell.lines) for cell in own):
+        lists = [_Lines(cell, self.grid) for cell in single if len(cell.lines) > 1]
+        first = single[-1 if self.leftward else 0] if single else None
+        if first is None or len(lists) < 2 or lists[-1 if self.leftward else 0].cell is not first:
             return [own]
-        size = statistics.median(piece.size for cell in single for piece in cell.pieces)
-        baselines: list[float] = []
-        for y in sorted((piece.y for cell in single for piece in cell.pieces), reverse=True):
-            if not baselines or baselines[-1] - y > 0.5 * size:
-                baselines.append(y)
-        numbers = [cell for cell in single if len(cell.lines) > 1 and all(map(NUMBER.fullmatch, cell.lines))]
-        if numbers:
-            longest = max(numbers, key=lambda cell: len(cell.lines))
-            starts = [any(abs(piece.y - y) <= 0.5 * size for piece in longest.pieces) for y in baselines]
-        elif self.grid.rows <= 3 and len(baselines) > 2 and self._all_level(single, len(baselines)):
-            starts = [True] * len(baselines)
-        else:
-            return [own]
-        tops = [y + 0.5 * size for y, start in zip(baselines, starts, strict=True) if start][1:]
-        if not tops:
-            return [own]
+        head = lists[-1 if self.leftward else 0]
+        tops = []
+        for place, line in enumerate(head.lines[1:], 1):
+            level = [(one, one.at(line.y)) for one in lists if one is not head]
+            votes = [one.goes_on(number) for one, number in level if number]
+            if votes and [*votes, head.goes_on(place)].count(False) > [*votes, head.goes_on(place)].count(True):
+                tops.append(line.y + 0.5 * line.size)
         bounds = pairwise((math.inf, *tops, -math.inf))
-        return [[self._part(cell, top, bottom) for cell in own] for top, bottom in bounds]
-
-    def _all_level(self, single: Sequence[_Cell], lines: int) -> bool:
-        first = single[-1 if self.leftward else 0]
-        return len(first.lines) == lines and all(0.75 * lines <= len(cell.lines) <= lines for cell in single)
+        parts = [[self._part(cell, top, bottom) for cell in own] for top, bottom in bounds]
+        for cell, whole in zip(parts[0], own, strict=True):
+            if whole not in single:
+                cell.pieces, cell.lines = whole.pieces, whole.lines
+        for part in parts[1:]:
+            part[:] = [cell for cell in part if cell.place.bottom == row + 1]
+        return parts if tops else [own]
 
     def _part(self, cell: _Cell, top: float, bottom: float) -> _Cell:
         pieces = [piece for piece in cell.pieces if bottom < piece.y <= top]
         return _Cell(cell.place, pieces, self.ordered(pieces) if pieces else [])
 
-    def _written(self, cell: _Cell, heading: bool) -> Cell:
+    def _written(self, cell: _Cell, counts: Sequence[int], heading: bool) -> Cell:
         columns = sum(self.used[cell.place.left : cell.place.right])
-        return Cell(joined_lines(cell.lines), max(1, columns), cell.place.bottom - cell.place.top, heading)
+        rows = sum(counts[cell.place.top : cell.place.bottom])
+        single = cell.place.bottom - cell.place.top == 1
+        return Cell(joined_lines(cell.lines), max(1, columns), 1 if single else rows, heading)
 
     def _heads(self) -> int:
         """Rows of the heading: two or more where the first has cells above several columns."""
