@@ -99,6 +99,10 @@ class _Lines:
         margin = min(line.cells[0].x0 for line in self.lines) - left
         self.room = right - left - 2 * max(0.0, min(margin, 6.0))
 
+    @property
+    def numbers(self) -> bool:
+        return all(NUMBER.fullmatch(joined(line.cells)) for line in self.lines)
+
     def at(self, y: float) -> int:
         """The number of the line at a height; 0 for none, and for the first."""
         return next((place for place, line in enumerate(self.lines) if abs(line.y - y) < 0.4 * line.size), 0)
@@ -107,7 +111,7 @@ class _Lines:
         """Whether a line goes on in the sentence of the one above it; None if nothing says so."""
         above, line = self.lines[place - 1], self.lines[place]
         text, word = joined(above.cells), line.cells[0].text.split(" ", 1)[0]
-        if NUMBER.fullmatch(text) and NUMBER.fullmatch(joined(line.cells)):
+        if text[:1].isdigit() and word[:1].isdigit():
             return False
         wide = above.cells[-1].x1 - above.cells[0].x0
         if wide * (1 + (len(word) + 1) / len(text)) <= self.room:
@@ -190,14 +194,42 @@ class _Table:
         """Whether a row is one cell over the table's width, of several lines."""
         return len(own) == 1 and own[0].place.right - own[0].place.left == self.grid.columns and len(own[0].lines) > 1
 
+    def _by_rows(self, cell: _Cell) -> list[_Cell]:
+        """A merged cell, in one for each row that it covers where its lines are those of the rows, level with them."""
+        top, bottom = cell.place.top, cell.place.bottom
+        if bottom - top < 2 or len(cell.lines) < 2:
+            return [cell]
+        lines = _Lines(cell, self.grid).lines
+        rows = [self.grid.row(line.y + 0.25 * line.size) for line in lines]
+        level = {
+            row: [piece.y for one in self.cells if one.place.top == row == one.place.bottom - 1 for piece in one.pieces]
+            for row in rows
+        }
+        aligned = [
+            not level[row] or any(abs(y - line.y) < 0.25 * line.size for y in level[row])
+            for row, line in zip(rows, lines, strict=True)
+        ]
+        votes = [_Lines(cell, self.grid).goes_on(place) for place in range(1, len(lines))]
+        if len(set(rows)) < len(rows) or not all(aligned) or not any(level.values()):
+            return [cell]
+        if votes.count(True) >= max(1, votes.count(False)):
+            return [cell]
+        parts = []
+        for row in range(top, bottom):
+            place = Place(row, row + 1, cell.place.left, cell.place.right)
+            pieces = [piece for piece in cell.pieces if self.grid.row(piece.y + 0.25 * piece.size) == row]
+            parts.append(_Cell(place, pieces, [line for line in self.ordered(pieces) if line] if pieces else []))
+        return parts
+
     def _parted(self, own: list[_Cell]) -> list[list[_Cell]]:
         """A row of the grid, in several where it has rows of words without a line between them.
 
         There are if the first cell and another have lines at one height, and most of these don't go on in the cell:
         they are numbers, or had room for the next one's first word.
         """
-        row = own[0].place.top
-        single = [cell for cell in own if cell.place.bottom == row + 1 and cell.lines]
+        filled = [cell for cell in own if cell.lines]
+        bottom = filled[0].place.bottom if filled else 0
+        single = [cell for cell in filled if cell.place.bottom == bottom]
         lists = [_Lines(cell, self.grid) for cell in single if len(cell.lines) > 1]
         first = single[-1 if self.leftward else 0] if single else None
         if first is None or len(lists) < 2 or lists[-1 if self.leftward else 0].cell is not first:
@@ -206,21 +238,23 @@ class _Table:
         tops = []
         for place, line in enumerate(head.lines[1:], 1):
             level = [(one, one.at(line.y)) for one in lists if one is not head]
-            votes = [one.goes_on(number) for one, number in level if number]
-            if votes and [*votes, head.goes_on(place)].count(False) > [*votes, head.goes_on(place)].count(True):
+            level = [(head, place), *((one, number) for one, number in level if number)]
+            votes = [one.goes_on(number) for one, number in level]
+            apart = votes.count(False) - votes.count(True)
+            small = line.cells[0].text[:1].islower()
+            if len(level) > 1 and (apart > 0 or (apart == 0 and not small) or any(one.numbers for one, _ in level)):
                 tops.append(line.y + 0.5 * line.size)
         bounds = pairwise((math.inf, *tops, -math.inf))
         parts = [[self._part(cell, top, bottom) for cell in own] for top, bottom in bounds]
-        for cell, whole in zip(parts[0], own, strict=True):
-            if whole not in single:
-                cell.pieces, cell.lines = whole.pieces, whole.lines
+        parts[0] = [cell if whole in single else whole for cell, whole in zip(parts[0], own, strict=True)]
         for part in parts[1:]:
-            part[:] = [cell for cell in part if cell.place.bottom == row + 1]
+            part[:] = [cell for cell, whole in zip(part, own, strict=True) if whole.place.bottom == bottom]
         return parts if tops else [own]
 
     def _part(self, cell: _Cell, top: float, bottom: float) -> _Cell:
         pieces = [piece for piece in cell.pieces if bottom < piece.y <= top]
-        return _Cell(cell.place, pieces, self.ordered(pieces) if pieces else [])
+        place = replace(cell.place, bottom=cell.place.top + 1)
+        return _Cell(place, pieces, self.ordered(pieces) if pieces else [])
 
     def _written(self, cell: _Cell, counts: Sequence[int], heading: bool) -> Cell:
         columns = sum(self.used[cell.place.left : cell.place.right])
