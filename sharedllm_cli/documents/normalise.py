@@ -23,10 +23,17 @@ LONGEST_NAME = 200
 PROSE_SHARE = 0.35
 """Lines are joined only where this share of the lines after a full one starts small: prose, not tables."""
 
+LONGEST_ENTRY = 120
+LEAST_ENTRIES = 6
+"""Lines of a page with page numbers behind their words, if they are half of it at least, make it an index."""
+
 _LIST_ITEM = re.compile(r"(?:[!»•◦▪▸‣·●○■□*✓–—−+-]|\(?\d{1,3}[.)]|\(?[A-Za-z][.)]|\d+(?:\.\d+)+\.?|[IVX]+[.)])\s")
 _CODE = re.compile(r"[>$#%+]\s|.*(?:<-|:=|==|&&|\|\||[{}]$|\)\s?;$)")
 _BARS = re.compile(r"(?:\S |^)\| ?\S")
 _CELLS = re.compile(r"\S  \S|\S \| ?\S")
+# An entry of a book's index: words, and the pages that they are on.
+_PAGES = r"(?:\d{1,4}(?:[-–]\d{1,4})?|[ivxlc]{1,6})(?:f{1,2}|n)?\.?"
+_ENTRY = re.compile(rf"\W*[^\W\d_].{{0,80}}?,\s*{_PAGES}(?:,\s*{_PAGES})*,?")
 _SENTENCE_END = re.compile(r"[.!?…][\"'”’»)\]]*$")
 # A line of prose never ends a sentence so: `to`, `of the`, `on 30`.
 _UNFINISHED = re.compile(
@@ -158,6 +165,10 @@ class _Joiner:
         broken = self._broken_word(before, after.lstrip())
         if broken is not None:
             return broken
+        if measure.index:
+            if not crosses and _entry_continues(before, after.lstrip()):
+                return 0, _space(before, after.lstrip())
+            return 0, "\n\n" if crosses else "\n"
         if measure.prose and not _set_apart(before, after) and not self._is_row(before, after):
             if crosses and _runs_over(before, after):
                 return 0, _space(before, after)
@@ -205,6 +216,8 @@ class _Measure:
     """How full the lines of a page are, and whether they are prose."""
 
     def __init__(self, lines: Sequence[str]) -> None:
+        entries = sum(map(is_entry, lines))
+        self.index = entries >= LEAST_ENTRIES and entries >= 0.5 * sum(bool(line.strip()) for line in lines)
         lines = [line for line in lines if not _BARS.search(line)]
         lengths = sorted(len(line.strip()) for line in lines if line.strip())
         self.width = lengths[int(len(lengths) * 0.8)] if lengths else 0
@@ -220,6 +233,18 @@ class _Measure:
         small = sum(_starts_small(start) for start in after_full)
         overlong = sum(len(line.strip()) > 1.4 * self.width and not _CELLS.search(line) for line in lines)
         self.prose = bool(small) and small >= PROSE_SHARE * len(after_full) and overlong <= 0.1 * len(lengths)
+
+
+def is_entry(line: str) -> bool:
+    """Whether a line is an entry of a book's index: words, and the numbers of the pages that they are on."""
+    return len(line) <= LONGEST_ENTRY and _ENTRY.fullmatch(line.strip()) is not None
+
+
+def _entry_continues(before: str, after: str) -> bool:
+    """Whether an entry of an index goes on in the next line: with more pages, or before any."""
+    if before.endswith((",", "–", "-")):
+        return after[:1].isdigit() or not before[-2:-1].isdigit()
+    return not before[-1:].isdigit() and _starts_small(after) and _ENTRY.fullmatch(before.strip()) is None
 
 
 def _starts_small(text: str) -> bool:

@@ -9,6 +9,7 @@ from itertools import pairwise
 
 import numpy as np
 
+from sharedllm_cli.documents.normalise import is_entry
 from sharedllm_cli.documents.pdf.lines import Segment
 from sharedllm_cli.documents.pdf.rows import Line, joined, rows_of
 
@@ -148,7 +149,7 @@ class Region:
         """Whether both sides are lists of the same kind, one the continuation of the other: an index, a glossary."""
         if min(len(rows) for rows in self.rows) < 3:
             return False
-        if all(_bulleted(rows) for rows in self.rows):
+        if all(_bulleted(rows) for rows in self.rows) or all(_are_entries(rows) for rows in self.rows):
             return True
         if self._drawn_by_rows():
             return False
@@ -215,6 +216,11 @@ def _is_block(rows: Sequence[Line]) -> bool:
 
 def _words(rows: Sequence[Line]) -> int:
     return sum(cell.words for row in rows for cell in row.cells)
+
+
+def _are_entries(rows: Sequence[Line]) -> bool:
+    """Whether lines are entries of a book's index."""
+    return 2 * sum(is_entry(joined(row.cells)) for row in rows) >= len(rows)
 
 
 def _bulleted(rows: Sequence[Line]) -> bool:
