@@ -286,11 +286,16 @@ class _Table:
             before = parts[-1][-1] if parts[-1] else None
             numbered = any(starts[place] for place, one in enumerate(band) if one in parts[-1])
             head = before is not None and (start or most > 1) and self._is_head(before, line, start)
-            heading = any(self._begins_row(one) for one in parts[-1])
+            heading = any(self._begins_row(one) or self._names_numbers(one) for one in parts[-1])
             if head or (start and (numbered or heading)):
                 parts.append([])
             parts[-1].append(line)
         return parts if most > 1 else [rows for part in parts for rows in self._by_labels(part)]
+
+    def _names_numbers(self, line: Line) -> bool:
+        """Whether a line has words above columns of numbers, as a heading does."""
+        held = {self._column(cell) for cell in line.cells if not NUMBER.fullmatch(cell.text)}
+        return len(held & self.numeric) > 1
 
     def _begins_row(self, line: Line, first: int = 0) -> bool:
         """Whether a line has a cell in the first column and others."""
@@ -390,6 +395,8 @@ class _Table:
     def _has_holes(self, rows: Sequence[_Row]) -> bool:
         """Whether rows of single lines, in columns of numbers, leave cells out, so that bars must say which."""
         columns = len(self.bounds) + 1
+        if any(cell.x0 < bound < cell.x1 for cell in self.found for bound in self.bounds):
+            return False
         if columns < 3 or len(rows) < 4 or len(rows) < 0.8 * len(self.rows):
             return False
         cells = [cell for row in rows[1:] for cell in row.cells[1:] if cell]

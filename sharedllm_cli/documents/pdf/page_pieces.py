@@ -253,16 +253,19 @@ class _Reader:
     def _taken_back(self, places: Array, spaces: Array, steps: Array, gaps: Array) -> Array:
         """The spaces between letters that are not seen: one is set at the end of the other, as kerning does.
 
-        Where that is so of many, as in a font whose widths are wrong, those alone that PDFium has put there.
+        A drawn space counts as seen where that is so of many, as in a font whose widths are wrong.
         """
         high = self.top[places] - self.bottom[places]
         level = spaces & (steps == 1)
         unseen: Array = level & (gaps < _UNSEEN * high)
+        many = 10 * unseen.sum() > level.sum()
         for place in np.flatnonzero(unseen).tolist():
-            unseen[place] = all(chr(self.codes[places[one]]).isalpha() for one in (place - 1, place))
-        if 10 * unseen.sum() > level.sum():
-            for place in np.flatnonzero(unseen).tolist():
-                unseen[place] = _generated(self.handle, int(places[place]) - 1)
+            before = int(places[place]) - 1
+            unseen[place] = all(chr(self.codes[places[one]]).isalpha() for one in (place - 1, place)) and (
+                self.codes[before] in (0x0A, 0x0D)
+                if _generated(self.handle, before)
+                else not many and gaps[place] < -_UNSEEN * high[place]
+            )
         return unseen
 
     def _numerator(self, places: Array, slash: int) -> int:

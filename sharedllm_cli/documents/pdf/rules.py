@@ -189,16 +189,20 @@ class _Paths:
         wide, high = right - left, top - bottom
         if not math.isfinite(wide + high) or max(wide, high) < SHORTEST:
             return
-        if high <= THICKEST or wide <= THICKEST:
-            self._line(left, bottom, right, top)
+        thin = min(wide, high)
+        if self.modes[1] and not self.modes[0]:  # PDFium adds the width of a stroke on each side
+            thin /= 2
+            left, bottom, right, top = left + thin, bottom + thin, right - thin, top - thin
+        if thin <= THICKEST:
+            self._line(left, bottom, right, top, thin)
         elif 2 <= (count := _segment_count(thing)) <= _LONGEST_GRID:
             self._edges(thing, count, _times(self._matrix_of(thing), around))
 
-    def _line(self, left: float, bottom: float, right: float, top: float) -> None:
+    def _line(self, left: float, bottom: float, right: float, top: float, thick: float) -> None:
         if right - left >= top - bottom:
-            self.found.level.append(Rule((bottom + top) / 2, left, right, top - bottom))
+            self.found.level.append(Rule((bottom + top) / 2, left, right, thick))
         else:
-            self.found.upright.append(Rule((left + right) / 2, bottom, top, right - left))
+            self.found.upright.append(Rule((left + right) / 2, bottom, top, thick))
 
     def _edges(self, thing: int, count: int, matrix: Matrix) -> None:
         """The level and upright lines of a path of several; none of one with curves or slanted lines."""
