@@ -178,7 +178,7 @@ class _Joiner:
 
     def _is_row(self, before: str, after: str) -> bool:
         """Whether one of two lines has cells, so that they are rows; a cell goes on in a line that starts small."""
-        return self.cells and bool(_CELLS.search(after) or (_CELLS.search(before) and not _starts_small(after)))
+        return self.cells and (_has_cells(after) or (_has_cells(before) and not _starts_small(after)))
 
     def _broken_word(self, before: str, after: str) -> tuple[int, str] | None:
         """The seam inside a word that a hyphen breaks at the line end; None where there is none."""
@@ -218,7 +218,7 @@ class _Measure:
     def __init__(self, lines: Sequence[str]) -> None:
         entries = sum(map(is_entry, lines))
         self.index = entries >= LEAST_ENTRIES and entries >= 0.5 * sum(bool(line.strip()) for line in lines)
-        lines = [line for line in lines if not _BARS.search(line)]
+        lines = [line for line in lines if "|" not in line or not _BARS.search(line)]
         lengths = sorted(len(line.strip()) for line in lines if line.strip())
         self.width = lengths[int(len(lengths) * 0.8)] if lengths else 0
         after_full = [
@@ -231,7 +231,7 @@ class _Measure:
         # Among glossaries and code small letters start lines after short lines too: only full ones are joined there.
         self.least = (0.6 if full >= 0.7 * len(before_small) else 0.85) * self.width
         small = sum(_starts_small(start) for start in after_full)
-        overlong = sum(len(line.strip()) > 1.4 * self.width and not _CELLS.search(line) for line in lines)
+        overlong = sum(len(line.strip()) > 1.4 * self.width and not _has_cells(line) for line in lines)
         self.prose = bool(small) and small >= PROSE_SHARE * len(after_full) and overlong <= 0.1 * len(lengths)
 
 
@@ -250,6 +250,11 @@ def _entry_continues(before: str, after: str) -> bool:
 def _starts_small(text: str) -> bool:
     """Whether the text goes on in mid-sentence as far as its first letter tells (caseless scripts always do)."""
     return text[:1].isalpha() and not text[:1].isupper()
+
+
+def _has_cells(line: str) -> bool:
+    """Whether a line is a row of cells, with gaps or bars between them."""
+    return ("  " in line or "|" in line) and _CELLS.search(line) is not None
 
 
 def _set_apart(before: str, after: str) -> bool:

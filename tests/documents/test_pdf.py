@@ -313,5 +313,5 @@ def test_pdfium_and_pypdf_agree_on_labels_and_outline(shared_pdfs: Path) -> None
 def test_a_turned_table_keeps_its_rows(shared_pdfs: Path) -> None:
     """The page is turned by 90 degrees, and its text with it."""
     document = readers.read(SourceFile("rotated_page.pdf", shared_pdfs / "rotated_page.pdf"))
-    assert "\n| 2011 | 2012 | 2013 | 2014 | 2015" in document.text
-    assert "\nSocial Security | 725 | 773 | 820" in document.text
+    assert "\n2011  2012  2013  2014  2015" in document.text
+    assert "\nSocial Security  725  773  820" in document.text

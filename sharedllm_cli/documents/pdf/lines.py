@@ -30,11 +30,17 @@ ITEM = re.compile(r"[^\w\s]|\(?(?:\d{1,3}|[a-zA-Z]|[ivxIVX]{1,5})[.)]|\d{1,2}(?:
 """What begins an item of a list, a note or a numbered heading: the gap behind it parts no columns."""
 
 
+_LEVEL = 0.08
+"""A piece that is raised or lowered by less than this share of the size stands on the line."""
 _WIDE_GAP = 0.5
 """Gaps of at least this share of the size may part the cells of a table, where other rows do so."""
 _UNCOUNTED = frozenset(" \x02\x03")
 _MOST_INITIALS = 20  # of a page
 _NOTE = re.compile(r"[\[(]?(\d{1,2})[\])]?(?:\.?\s|$)")
+
+
+Gap = tuple[int, float, float]
+"""A wide gap between words: the characters before it without spaces, where it begins and where it ends."""
 
 
 @dataclass(slots=True, eq=False)
@@ -55,10 +61,18 @@ class Segment:
     """Of a script that is set in columns."""
     table: int = 0
     """The number of the table on the page that the segment is a row of; 0 for one that is none."""
-    gaps: Sequence[tuple[int, float, float]] = ()
-    """Wide gaps between words: characters before each without spaces, where it begins and where it ends."""
+    run: Sequence[Piece] = ()
+    """The pieces that it is made of, where none is raised."""
+    known: Sequence[Gap] | None = None
     drop: float = 0.0
     """Points from the baseline to that of the last line of a row's cells."""
+
+    @property
+    def gaps(self) -> Sequence[Gap]:
+        """The wide gaps between its words."""
+        if self.known is None:
+            self.known = _wide_gaps(self.run, _WIDE_GAP * self.size)
+        return self.known
 
     def parts(self, least: float) -> list[tuple[float, float]]:
         """Where its words stand, with gaps of at least so many points between them."""
@@ -79,8 +93,8 @@ class Segment:
                 left, right = self.text[: letters[count]].rstrip(), self.text[letters[count] :]
                 rest = [(more - count, start, stop) for more, start, stop in self.gaps[number + 1 :]]
                 return [
-                    replace(self, text=left, x1=begin, words=left.count(" ") + 1, gaps=self.gaps[:number]),
-                    replace(self, text=right, x0=end, words=right.count(" ") + 1, gaps=rest, marked=False),
+                    replace(self, text=left, x1=begin, words=left.count(" ") + 1, known=self.gaps[:number]),
+                    replace(self, text=right, x0=end, words=right.count(" ") + 1, known=rest, marked=False),
                 ]
         return [self]
 
@@ -219,6 +233,8 @@ def _scripts(pieces: Sequence[Piece]) -> dict[Piece, _Script]:
         for base in near:
             if piece.x0 - base.x1 > reach or base.x0 - piece.x1 > reach:
                 continue
+            if abs(piece.y - base.y) < _LEVEL * base.size:
+                continue
             distance = _distance(piece, base, ends.get(base, base.x1)) if base not in found else None
             if distance is not None and (best is None or distance < best[0]):
                 best = distance, base
@@ -233,7 +249,7 @@ def _scripts(pieces: Sequence[Piece]) -> dict[Piece, _Script]:
 def _distance(piece: Piece, base: Piece, end: float) -> float | None:
     """How far a raised or lowered piece is from what it may belong to; None where it can't belong to it."""
     rise = (piece.y - base.y) / base.size
-    if base is piece or not base.shown or not abs(rise) >= 0.08 or not -0.6 <= rise <= 0.85:
+    if base is piece or not base.shown or not abs(rise) >= _LEVEL or not -0.6 <= rise <= 0.85:
         return None
     small = piece.size <= 0.87 * base.size
     if not small and not (
@@ -321,11 +337,11 @@ def _segment(run: Sequence[Piece], scripts: dict[Piece, _Script], notes: frozens
     bases = [piece for piece in run if piece not in scripts] or list(run)
     size = max(bases, key=lambda piece: len(piece.text)).size
     y = statistics.median_low([piece.y for piece in bases])
-    gaps: Sequence[tuple[int, float, float]] = ()
+    level = not scripts or not any(piece in scripts for piece in run)
     if any(piece.leftward for piece in run):
         text = right_to_left(run)
+        level = False
     else:
-        gaps = _wide_gaps(run, scripts, _WIDE_GAP * size)
         text = _letter_by_letter(run) or linear(_parts(run, scripts, size), notes)
     return Segment(
         text=text,
@@ -338,15 +354,15 @@ def _segment(run: Sequence[Piece], scripts: dict[Piece, _Script], notes: frozens
         shown=run[0].shown,
         words=text.count(" ") + 1,
         upright=run[0].upright,
-        gaps=gaps,
+        run=run if level else (),
     )
 
 
-def _wide_gaps(run: Sequence[Piece], scripts: dict[Piece, _Script], least: float) -> Sequence[tuple[int, float, float]]:
-    """The gaps of at least so many points between the letters of a run; none where letters are raised."""
-    if any(piece in scripts or not piece.lefts for piece in run):
+def _wide_gaps(run: Sequence[Piece], least: float) -> Sequence[Gap]:
+    """The gaps of at least so many points between the letters of a run."""
+    if not all(piece.lefts for piece in run):
         return ()
-    gaps: list[tuple[int, float, float]] = []
+    gaps: list[Gap] = []
     count = 0
     end = math.inf
     for piece in run:

@@ -53,7 +53,9 @@ def with_rows(found: list[Segment], rules: Sequence[Rule], first: int) -> list[S
     kept: list[Segment] = []
     number = first
     done = 0
-    for begin, end in stretches(rows, rules):
+    for begin, end, gaps in stretches(rows, rules):
+        if len(gaps) == 1 and _are_columns(rows[begin:end], sum(gaps[0]) / 2):
+            continue
         table = _Table(rows[begin:end], rules)
         if table.is_one():
             kept += [cell for row in rows[done:begin] for cell in row.cells]
@@ -61,6 +63,19 @@ def with_rows(found: list[Segment], rules: Sequence[Rule], first: int) -> list[S
             number += 1
             done = end
     return kept + [cell for row in rows[done:] for cell in row.cells] if done else found
+
+
+def _are_columns(lines: Sequence[Line], middle: float) -> bool:
+    """Whether both sides of the white between cells are prose, and no columns themselves."""
+    sides: tuple[list[Line], list[Line]] = [], []
+    for line in lines:
+        for side, cells in enumerate(
+            ([cell for cell in line.cells if cell.x1 < middle], [cell for cell in line.cells if cell.x1 >= middle])
+        ):
+            if cells:
+                sides[side].append(Line(line.y, line.size, cells))
+    single = all(sum(len(line.cells) > 1 for line in side) <= 0.15 * len(side) for side in sides)
+    return single and all(map(is_prose, sides))
 
 
 def _are_numbers(lines: Sequence[Line]) -> bool:
@@ -81,6 +96,7 @@ class _Table:
         self.found = [cell for line in lines for cell in line.cells]
         self.size = statistics.median(cell.size for cell in self.found)
         self.x0, self.x1 = min(cell.x0 for cell in self.found), max(cell.x1 for cell in self.found)
+        self.rows: list[_Row] = []
         self.bounds = self._bounds()
         self.lines = [self._cut(line) for line in lines]
         self.found = [cell for line in self.lines for cell in line.cells]
@@ -91,7 +107,7 @@ class _Table:
         self.small = {column for column, rows in enumerate(columns) if sum(map(_starts_small, rows)) > 0.7 * len(rows)}
         self.prose = bool(columns) and all(map(is_prose, columns))
         self.widths = [max((row.cells[-1].x1 - row.cells[0].x0 for row in rows), default=0.0) for rows in columns]
-        self.rows = self._rows() if self.bounds else []
+        self.rows = self._rows()
 
     def _bounds(self) -> list[float]:
         """The middle of the white between each two columns; headings may stand over several."""

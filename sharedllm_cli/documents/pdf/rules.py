@@ -9,7 +9,7 @@ import ctypes
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
+from itertools import pairwise, repeat
 from typing import Any, NamedTuple
 
 import pypdfium2
@@ -154,23 +154,20 @@ class _Paths:
         self.numbers = (ctypes.c_float * 6)()
 
     def read(self, page: int) -> None:
-        for place in range(min(_count(page), self.left)):
-            self._object(_object(page, place), None, 0)
+        self._objects(list(map(_object, repeat(page), range(min(_count(page), self.left)))), None, 0)
 
-    def _object(self, thing: int | None, around: Matrix | None, depth: int) -> None:
-        if not thing or self.left <= 0:
-            return
-        self.left -= 1
-        kind = _type(thing)
-        if kind == pdfium.FPDF_PAGEOBJ_PATH:
-            self.paths += 1
-            if self.paths > MOST_PATHS:
-                raise _DrawingError
-            self._path(thing, around)
-        elif kind == pdfium.FPDF_PAGEOBJ_FORM and depth < _DEEPEST:
-            within = _times(self._matrix_of(thing), around)
-            for place in range(min(_form_count(thing), self.left)):
-                self._object(_form_object(thing, place), within, depth + 1)
+    def _objects(self, things: list[int | None], around: Matrix | None, depth: int) -> None:
+        self.left -= len(things)
+        for thing, kind in zip(things, map(_type, things), strict=True):
+            if thing and kind == pdfium.FPDF_PAGEOBJ_PATH:
+                self.paths += 1
+                if self.paths > MOST_PATHS:
+                    raise _DrawingError
+                self._path(thing, around)
+            elif thing and kind == pdfium.FPDF_PAGEOBJ_FORM and depth < _DEEPEST:
+                count = min(_form_count(thing), self.left)
+                within = _times(self._matrix_of(thing), around)
+                self._objects(list(map(_form_object, repeat(thing), range(count))), within, depth + 1)
 
     def _matrix_of(self, thing: int) -> Matrix:
         if not _matrix(thing, ctypes.addressof(self.numbers)):

@@ -30,8 +30,8 @@ def seen_rows(found: Sequence[Segment]) -> list[Line]:
     return rows
 
 
-def stretches(rows: Sequence[Line], rules: Sequence[Rule]) -> Iterator[tuple[int, int]]:
-    """Rows below each other that leave some white between their cells at the same place."""
+def stretches(rows: Sequence[Line], rules: Sequence[Rule]) -> Iterator[tuple[int, int, list[tuple[float, float]]]]:
+    """Rows below each other that leave some white between their cells at the same place, and this white."""
     begin = done = 0
     while begin < len(rows):
         gaps = _gaps(rows[begin])
@@ -54,7 +54,7 @@ def stretches(rows: Sequence[Line], rules: Sequence[Rule]) -> Iterator[tuple[int
         if end - begin > 1:
             while begin > done and _is_above(rows[begin - 1], rows[begin], gaps):
                 begin -= 1
-            yield begin, end
+            yield begin, end, gaps
             done = end
         begin = end
 
@@ -82,16 +82,22 @@ def _narrowed(gaps: Sequence[tuple[float, float]], row: Line) -> list[tuple[floa
     if any(cell.table for cell in row.cells):
         return []
     least = LEAST_GAP * row.size
+    left = _without(gaps, [(cell.x0, cell.x1) for cell in row.cells], least)
+    return left or _without(gaps, [part for cell in row.cells for part in cell.parts(least)], least)
+
+
+def _without(
+    gaps: Sequence[tuple[float, float]], words: Sequence[tuple[float, float]], least: float
+) -> list[tuple[float, float]]:
     left: list[tuple[float, float]] = list(gaps)
-    for cell in row.cells:
-        for begin, end in cell.parts(least) if cell.gaps else ((cell.x0, cell.x1),):
-            cut: list[tuple[float, float]] = []
-            for low, high in left:
-                if end <= low or begin >= high:
-                    cut.append((low, high))
-                else:
-                    cut += [part for part in ((low, begin), (end, high)) if part[1] - part[0] >= least]
-            left = cut
+    for begin, end in words:
+        cut: list[tuple[float, float]] = []
+        for low, high in left:
+            if end <= low or begin >= high:
+                cut.append((low, high))
+            else:
+                cut += [part for part in ((low, begin), (end, high)) if part[1] - part[0] >= least]
+        left = cut
     return left
 
 
