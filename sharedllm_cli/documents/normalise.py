@@ -178,7 +178,9 @@ class _Joiner:
 
     def _is_row(self, before: str, after: str) -> bool:
         """Whether one of two lines has cells, so that they are rows; a cell goes on in a line that starts small."""
-        return self.cells and (_has_cells(after) or (_has_cells(before) and not _starts_small(after)))
+        if not self.cells:
+            return False
+        return _has_cells(after) or _has_bars(before) or (_has_cells(before) and not _starts_small(after))
 
     def _broken_word(self, before: str, after: str) -> tuple[int, str] | None:
         """The seam inside a word that a hyphen breaks at the line end; None where there is none."""
@@ -218,7 +220,7 @@ class _Measure:
     def __init__(self, lines: Sequence[str]) -> None:
         entries = sum(map(is_entry, lines))
         self.index = entries >= LEAST_ENTRIES and entries >= 0.5 * sum(bool(line.strip()) for line in lines)
-        lines = [line for line in lines if "|" not in line or not _BARS.search(line)]
+        lines = [line for line in lines if not _has_bars(line)]
         lengths = sorted(len(line.strip()) for line in lines if line.strip())
         self.width = lengths[int(len(lengths) * 0.8)] if lengths else 0
         after_full = [
@@ -250,6 +252,11 @@ def _entry_continues(before: str, after: str) -> bool:
 def _starts_small(text: str) -> bool:
     """Whether the text goes on in mid-sentence as far as its first letter tells (caseless scripts always do)."""
     return text[:1].isalpha() and not text[:1].isupper()
+
+
+def _has_bars(line: str) -> bool:
+    """Whether a line is a row whose cells are whole, with bars between them."""
+    return "|" in line and _BARS.search(line) is not None
 
 
 def _has_cells(line: str) -> bool:

@@ -92,6 +92,17 @@ def test_rows_between_few_lines_are_rows_of_their_own() -> None:
     assert read(data).text.split("\n") == [" | ".join(row) for row in rows]
 
 
+def test_rows_beside_a_merged_label_have_it_each() -> None:
+    """The rows between two level lines are told by their numbers; the label stands over these and the next."""
+    rows = [["Ferries", "Skerry\nQuill\nMorne", "1,204\n877\n96"], ["", "All", "2,177"]]
+    assert read(table_pdf(rows, [80, 60, 60], [*GRID, ("SPAN", (0, 0), (0, 1))], wrapped=False)).text.split("\n") == [
+        "Ferries | Skerry | 1,204",
+        "Ferries | Quill | 877",
+        "Ferries | Morne | 96",
+        "Ferries | All | 2,177",
+    ]
+
+
 def test_an_empty_cell_is_not_filled_by_the_next_one() -> None:
     rows = [
         ["Day", "Out", "In", "Balance"],

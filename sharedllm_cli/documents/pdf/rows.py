@@ -79,7 +79,7 @@ def joined_lines(lines: Sequence[str]) -> str:
         broken, after = _BROKEN.search(text), _WORD.match(line)
         if broken and after:
             text = text if keeps_hyphen(broken[1], after[0]) else text[:-1]
-        elif _is_wide(text[-1:]) and _is_wide(line[:1]):
+        elif is_wide(text[-1:]) and is_wide(line[:1]):
             pass
         elif text and not (text.endswith("-") and line[:1].isalnum() and text[-2:-1].isalnum()):
             text += " "
@@ -87,7 +87,7 @@ def joined_lines(lines: Sequence[str]) -> str:
     return " ".join(text.split())
 
 
-def _is_wide(letter: str) -> bool:
+def is_wide(letter: str) -> bool:
     """Whether the character is of a script without spaces between words."""
     return "\u3000" <= letter <= "\u9fff" or "\uf900" <= letter <= "\uff60"
 

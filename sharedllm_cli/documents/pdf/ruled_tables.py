@@ -16,7 +16,7 @@ from sharedllm_cli.documents.markup.html_tables import Cell, TableRows
 from sharedllm_cli.documents.pdf.grids import Grid, Place, grids
 from sharedllm_cli.documents.pdf.lines import Segment, segments
 from sharedllm_cli.documents.pdf.page_pieces import Piece
-from sharedllm_cli.documents.pdf.rows import CELLS, NUMBER, joined, joined_lines, rows_of
+from sharedllm_cli.documents.pdf.rows import CELLS, NUMBER, is_wide, joined, joined_lines, rows_of
 from sharedllm_cli.documents.pdf.rules import Rules
 
 LARGE = 12
@@ -114,9 +114,10 @@ class _Lines:
         if text[:1].isdigit() and word[:1].isdigit():
             return False
         wide = above.cells[-1].x1 - above.cells[0].x0
-        if wide * (1 + (len(word) + 1) / len(text)) <= self.room:
+        unspaced = is_wide(word[:1])
+        if wide * (1 + (1 if unspaced else len(word) + 1) / len(text)) <= self.room:
             return False
-        return True if " " in text or word[:1].islower() else None
+        return True if unspaced or " " in text or word[:1].islower() else None
 
 
 class _Table:
@@ -228,7 +229,7 @@ class _Table:
         they are numbers, or had room for the next one's first word.
         """
         filled = [cell for cell in own if cell.lines]
-        bottom = filled[0].place.bottom if filled else 0
+        bottom = min((cell.place.bottom for cell in filled), default=0)
         single = [cell for cell in filled if cell.place.bottom == bottom]
         lists = [_Lines(cell, self.grid) for cell in single if len(cell.lines) > 1]
         first = single[-1 if self.leftward else 0] if single else None
