@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from types import MappingProxyType
 
 from sharedllm_cli.documents import furniture, running_heads
 from sharedllm_cli.documents.characters import LINE_END_HYPHENS, clean
@@ -22,9 +23,17 @@ LONGEST_NAME = 200
 PROSE_SHARE = 0.35
 """Lines are joined only where this share of the lines after a full one starts small: prose, not tables."""
 
+LONGEST_ENTRY = 120
+LEAST_ENTRIES = 6
+"""Lines of a page with page numbers behind their words, if they are half of it at least, make it an index."""
+
 _LIST_ITEM = re.compile(r"(?:[!»•◦▪▸‣·●○■□*✓–—−+-]|\(?\d{1,3}[.)]|\(?[A-Za-z][.)]|\d+(?:\.\d+)+\.?|[IVX]+[.)])\s")
 _CODE = re.compile(r"[>$#%+]\s|.*(?:<-|:=|==|&&|\|\||[{}]$|\)\s?;$)")
-_CELLS = re.compile(r"\S  \S")
+_BARS = re.compile(r"(?:\S |^)\| ?\S")
+_CELLS = re.compile(r"\S  \S|\S \| ?\S")
+# An entry of a book's index: words, and the pages that they are on.
+_PAGES = r"(?:\d{1,4}(?:[-–]\d{1,4})?|[ivxlc]{1,6})(?:f{1,2}|n)?\.?"
+_ENTRY = re.compile(rf"\W*[^\W\d_].{{0,80}}?,\s*{_PAGES}(?:,\s*{_PAGES})*,?")
 _MAY_BE_CODE = re.compile(r"[>$#%+<:=&|{};]")  # quick, and true of most code
 _SENTENCE_END = re.compile(r"[.!?…][\"'”’»)\]]*$")
 # A line of prose never ends a sentence so: `to`, `of the`, `on 30`.
@@ -157,6 +166,10 @@ class _Joiner:
         broken = self._broken_word(before, after.lstrip())
         if broken is not None:
             return broken
+        if measure.index:
+            if not crosses and _entry_continues(before, after.lstrip()):
+                return 0, _space(before, after.lstrip())
+            return 0, "\n\n" if crosses else "\n"
         if measure.prose and not _set_apart(before, after) and not self._is_row(before, after):
             if crosses and _runs_over(before, after):
                 return 0, _space(before, after)
@@ -166,7 +179,9 @@ class _Joiner:
 
     def _is_row(self, before: str, after: str) -> bool:
         """Whether one of two lines has cells, so that they are rows; a cell goes on in a line that starts small."""
-        return self.cells and bool(_CELLS.search(after) or (_CELLS.search(before) and not _starts_small(after)))
+        if not self.cells:
+            return False
+        return _has_cells(after) or _has_bars(before) or (_has_cells(before) and not _starts_small(after))
 
     def _broken_word(self, before: str, after: str) -> tuple[int, str] | None:
         """The seam inside a word that a hyphen breaks at the line end; None where there is none."""
@@ -181,31 +196,32 @@ class _Joiner:
             return 0, " "
         if _breaks_an_address(before, after):
             return 0, ""
-        return (0, "") if self._keeps_hyphen(head[1], tail[0]) else (1, "")
+        return (0, "") if keeps_hyphen(head[1], tail[0], self.words) else (1, "")
 
-    def _keeps_hyphen(self, head: str, tail: str) -> bool:
-        joined, hyphenated = (head + tail).casefold(), f"{head}-{tail}".casefold()
-        if self.words[joined] or self.words[hyphenated]:
-            return self.words[hyphenated] > self.words[joined]
-        if "-" in head or "-" in tail or head.casefold() in _KEPT_PREFIXES:
-            return True
-        if head.casefold() in _TENS and _ONES.match(tail):
-            return True
-        # No word is broken behind its first letter, nor behind a digit (12-month) or an abbreviation (DNA-based).
-        if (
-            len(head) == 1
-            or not head.isalpha()
-            or (not head.islower() and head[1:].lower() != head[1:] and tail.islower())
-        ):
-            return True
-        # A capital or digit starts a new part of a compound, unless the whole word is in capitals.
-        return not tail[0].islower() and not (head.isupper() and tail.isupper() and len(head) > 1)
+
+def keeps_hyphen(head: str, tail: str, words: Mapping[str, int] = MappingProxyType({})) -> bool:
+    """Whether a word that is broken at its hyphen is written with it; `words`: how often each stands unbroken."""
+    joined, hyphenated = (head + tail).casefold(), f"{head}-{tail}".casefold()
+    if words.get(joined) or words.get(hyphenated):
+        return words.get(hyphenated, 0) > words.get(joined, 0)
+    if "-" in head or "-" in tail or head.casefold() in _KEPT_PREFIXES:
+        return True
+    if head.casefold() in _TENS and _ONES.match(tail):
+        return True
+    # No word is broken behind its first letter, nor behind a digit (12-month) or an abbreviation (DNA-based).
+    if len(head) == 1 or not head.isalpha() or (not head.islower() and head[1:].lower() != head[1:] and tail.islower()):
+        return True
+    # A capital or digit starts a new part of a compound, unless the whole word is in capitals.
+    return not tail[0].islower() and not (head.isupper() and tail.isupper() and len(head) > 1)
 
 
 class _Measure:
     """How full the lines of a page are, and whether they are prose."""
 
     def __init__(self, lines: Sequence[str]) -> None:
+        entries = sum(map(is_entry, lines))
+        self.index = entries >= LEAST_ENTRIES and entries >= 0.5 * sum(bool(line.strip()) for line in lines)
+        lines = [line for line in lines if not _has_bars(line)]
         lengths = sorted(len(line.strip()) for line in lines if line.strip())
         self.width = lengths[int(len(lengths) * 0.8)] if lengths else 0
         after_full = [
@@ -218,8 +234,20 @@ class _Measure:
         # Among glossaries and code small letters start lines after short lines too: only full ones are joined there.
         self.least = (0.6 if full >= 0.7 * len(before_small) else 0.85) * self.width
         small = sum(_starts_small(start) for start in after_full)
-        overlong = sum(length > 1.4 * self.width for length in lengths)
+        overlong = sum(len(line.strip()) > 1.4 * self.width and not _has_cells(line) for line in lines)
         self.prose = bool(small) and small >= PROSE_SHARE * len(after_full) and overlong <= 0.1 * len(lengths)
+
+
+def is_entry(line: str) -> bool:
+    """Whether a line is an entry of a book's index: words, and the numbers of the pages that they are on."""
+    return len(line) <= LONGEST_ENTRY and _ENTRY.fullmatch(line.strip()) is not None
+
+
+def _entry_continues(before: str, after: str) -> bool:
+    """Whether an entry of an index goes on in the next line: with more pages, or before any."""
+    if before.endswith((",", "–", "-")):
+        return after[:1].isdigit() or not before[-2:-1].isdigit()
+    return not before[-1:].isdigit() and _starts_small(after) and _ENTRY.fullmatch(before.strip()) is None
 
 
 def _starts_small(text: str) -> bool:
@@ -229,6 +257,16 @@ def _starts_small(text: str) -> bool:
 
 def _is_code(line: str) -> bool:
     return _MAY_BE_CODE.search(line) is not None and _CODE.match(line) is not None
+
+
+def _has_bars(line: str) -> bool:
+    """Whether a line is a row whose cells are whole, with bars between them."""
+    return "|" in line and _BARS.search(line) is not None
+
+
+def _has_cells(line: str) -> bool:
+    """Whether a line is a row of cells, with gaps or bars between them."""
+    return ("  " in line or "|" in line) and _CELLS.search(line) is not None
 
 
 def _set_apart(before: str, after: str) -> bool:

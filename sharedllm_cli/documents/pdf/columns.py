@@ -9,6 +9,7 @@ from itertools import pairwise
 
 import numpy as np
 
+from sharedllm_cli.documents.normalise import is_entry
 from sharedllm_cli.documents.pdf.lines import Segment
 from sharedllm_cli.documents.pdf.rows import Line, joined, rows_of
 
@@ -97,8 +98,8 @@ class Region:
     def verdict(self) -> str:
         """`columns`, `cells`, `table` for cells of prose, or `beside` for notes in the margin."""
         left, right = self.rows
-        aligned = self._aligned()
-        prose = [_is_prose(rows) for rows in self.rows]
+        aligned = self.aligned()
+        prose = [is_prose(rows) for rows in self.rows]
         if min(len(left), len(right)) < 3:
             return "cells"
         if all(prose):
@@ -111,7 +112,7 @@ class Region:
             return "beside"
         return "columns" if self._alike() else "cells"
 
-    def _aligned(self) -> float:
+    def aligned(self) -> float:
         """The share of the shorter side's lines that stand on the other side's baselines."""
         shorter, longer = sorted(self.rows, key=len)
         heights = np.array(sorted(row.y for row in longer))
@@ -148,11 +149,11 @@ class Region:
         """Whether both sides are lists of the same kind, one the continuation of the other: an index, a glossary."""
         if min(len(rows) for rows in self.rows) < 3:
             return False
-        if all(_bulleted(rows) for rows in self.rows):
+        if all(_bulleted(rows) for rows in self.rows) or all(_are_entries(rows) for rows in self.rows):
             return True
         if self._drawn_by_rows():
             return False
-        if self._aligned() < 0.85 and all(_words(rows) >= 3 * len(rows) for rows in self.rows):
+        if self.aligned() < 0.85 and all(_words(rows) >= 3 * len(rows) for rows in self.rows):
             return True
         texts = [[joined(row.cells) for row in rows] for rows in self.rows]
         for side in texts:
@@ -181,7 +182,7 @@ def usual_size(found: Sequence[Segment]) -> float:
     return weights.most_common(1)[0][0]
 
 
-def _is_prose(rows: Sequence[Line], depth: int = 0) -> bool:
+def is_prose(rows: Sequence[Line], depth: int = 0) -> bool:
     """Whether lines of several words fill their column, or the columns that they are made of."""
     if len(rows) < 3:
         return False
@@ -202,7 +203,7 @@ def _are_columns(found: Sequence[Segment], depth: int) -> bool:
         middle = (low + high) / 2
         left = [segment for segment in found if (segment.x0 + segment.x1) / 2 < middle]
         right = [segment for segment in found if (segment.x0 + segment.x1) / 2 >= middle]
-        if _is_prose(rows_of(left), depth + 1) and _is_prose(rows_of(right), depth + 1):
+        if is_prose(rows_of(left), depth + 1) and is_prose(rows_of(right), depth + 1):
             return True
     return False
 
@@ -215,6 +216,11 @@ def _is_block(rows: Sequence[Line]) -> bool:
 
 def _words(rows: Sequence[Line]) -> int:
     return sum(cell.words for row in rows for cell in row.cells)
+
+
+def _are_entries(rows: Sequence[Line]) -> bool:
+    """Whether lines are entries of a book's index."""
+    return 2 * sum(is_entry(joined(row.cells)) for row in rows) >= len(rows)
 
 
 def _bulleted(rows: Sequence[Line]) -> bool:

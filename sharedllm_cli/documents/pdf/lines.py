@@ -5,6 +5,7 @@ Raised and lowered figures go into the line that they stand in (their form: supe
 
 from __future__ import annotations
 
+import math
 import re
 import statistics
 from bisect import bisect_left, bisect_right
@@ -29,8 +30,17 @@ ITEM = re.compile(r"[^\w\s]|\(?(?:\d{1,3}|[a-zA-Z]|[ivxIVX]{1,5})[.)]|\d{1,2}(?:
 """What begins an item of a list, a note or a numbered heading: the gap behind it parts no columns."""
 
 
+_LEVEL = 0.08
+"""A piece that is raised or lowered by less than this share of the size stands on the line."""
+_WIDE_GAP = 0.5
+"""Gaps of at least this share of the size may part the cells of a table, where other rows do so."""
+_UNCOUNTED = frozenset(" \x02\x03")
 _MOST_INITIALS = 20  # of a page
 _NOTE = re.compile(r"[\[(]?(\d{1,2})[\])]?(?:\.?\s|$)")
+
+
+Gap = tuple[int, float, float]
+"""A wide gap between words: the characters before it without spaces, where it begins and where it ends."""
 
 
 @dataclass(slots=True, eq=False)
@@ -47,6 +57,46 @@ class Segment:
     """Begins with a raised mark, as the notes of a page do."""
     shown: bool = True
     words: int = 0
+    upright: bool = False
+    """Of a script that is set in columns."""
+    table: int = 0
+    """The number of the table on the page that the segment is a row of; 0 for one that is none."""
+    run: Sequence[Piece] = ()
+    """The pieces that it is made of, where none is raised."""
+    known: Sequence[Gap] | None = None
+    drop: float = 0.0
+    """Points from the baseline to that of the last line of a row's cells."""
+
+    @property
+    def gaps(self) -> Sequence[Gap]:
+        """The wide gaps between its words."""
+        if self.known is None:
+            self.known = _wide_gaps(self.run, _WIDE_GAP * self.size)
+        return self.known
+
+    def parts(self, least: float) -> list[tuple[float, float]]:
+        """Where its words stand, with gaps of at least so many points between them."""
+        bounds = [self.x0]
+        for _, begin, end in self.gaps:
+            if end - begin >= least:
+                bounds += [begin, end]
+        bounds.append(self.x1)
+        return list(zip(bounds[::2], bounds[1::2], strict=True))
+
+    def cut(self, place: float) -> list[Segment]:
+        """The segment in two, parted at the gap around a place; whole where there is none."""
+        for number, (count, begin, end) in enumerate(self.gaps):
+            if begin <= place <= end:
+                letters = [offset for offset, letter in enumerate(self.text) if letter not in _UNCOUNTED]
+                if not 0 < count < len(letters):
+                    return [self]
+                left, right = self.text[: letters[count]].rstrip(), self.text[letters[count] :]
+                rest = [(more - count, start, stop) for more, start, stop in self.gaps[number + 1 :]]
+                return [
+                    replace(self, text=left, x1=begin, words=left.count(" ") + 1, known=self.gaps[:number]),
+                    replace(self, text=right, x0=end, words=right.count(" ") + 1, known=rest, marked=False),
+                ]
+        return [self]
 
     @property
     def top(self) -> float:
@@ -54,7 +104,7 @@ class Segment:
 
     @property
     def bottom(self) -> float:
-        return self.y - 0.25 * self.size
+        return self.y - self.drop - 0.25 * self.size
 
 
 @dataclass(slots=True, eq=False)
@@ -183,6 +233,8 @@ def _scripts(pieces: Sequence[Piece]) -> dict[Piece, _Script]:
         for base in near:
             if piece.x0 - base.x1 > reach or base.x0 - piece.x1 > reach:
                 continue
+            if abs(piece.y - base.y) < _LEVEL * base.size:
+                continue
             distance = _distance(piece, base, ends.get(base, base.x1)) if base not in found else None
             if distance is not None and (best is None or distance < best[0]):
                 best = distance, base
@@ -197,7 +249,7 @@ def _scripts(pieces: Sequence[Piece]) -> dict[Piece, _Script]:
 def _distance(piece: Piece, base: Piece, end: float) -> float | None:
     """How far a raised or lowered piece is from what it may belong to; None where it can't belong to it."""
     rise = (piece.y - base.y) / base.size
-    if base is piece or not base.shown or not abs(rise) >= 0.08 or not -0.6 <= rise <= 0.85:
+    if base is piece or not base.shown or not abs(rise) >= _LEVEL or not -0.6 <= rise <= 0.85:
         return None
     small = piece.size <= 0.87 * base.size
     if not small and not (
@@ -287,8 +339,10 @@ def _segment(run: Sequence[Piece], scripts: dict[Piece, _Script], notes: frozens
     bases = [piece for piece in run if piece not in scripts] or list(run)
     size = max(bases, key=lambda piece: len(piece.text)).size
     y = statistics.median_low([piece.y for piece in bases])
+    level = not scripts or not any(piece in scripts for piece in run)
     if any(piece.leftward for piece in run):
         text = right_to_left(run)
+        level = False
     else:
         text = _letter_by_letter(run) or linear(_parts(run, scripts, size), notes)
     return Segment(
@@ -301,13 +355,33 @@ def _segment(run: Sequence[Piece], scripts: dict[Piece, _Script], notes: frozens
         marked=run[0] in scripts and scripts[run[0]].rise > 0,
         shown=run[0].shown,
         words=text.count(" ") + 1,
+        upright=run[0].upright,
+        run=run if level else (),
     )
 
 
 def _alone(piece: Piece) -> Segment:
     """The segment of one piece, which most lines of prose are."""
     place, words = (piece.x0, piece.x1, piece.y, piece.size, piece.order), piece.text.count(" ") + 1
-    return Segment(piece.text, *place, shown=piece.shown, words=words)
+    return Segment(piece.text, *place, shown=piece.shown, words=words, upright=piece.upright, run=(piece,))
+
+
+def _wide_gaps(run: Sequence[Piece], least: float) -> Sequence[Gap]:
+    """The gaps of at least so many points between the letters of a run."""
+    if not all(piece.lefts for piece in run):
+        return ()
+    gaps: list[Gap] = []
+    count = 0
+    end = math.inf
+    for piece in run:
+        if piece.x0 - end >= least:
+            gaps.append((count, end, piece.x0))
+        for number, (right, left) in enumerate(zip(piece.rights, piece.lefts[1:], strict=False), count + 1):
+            if left - right >= least:
+                gaps.append((number, right, left))
+        count += len(piece.lefts)
+        end = piece.x1
+    return gaps
 
 
 def _letter_by_letter(run: Sequence[Piece]) -> str | None:

@@ -18,7 +18,7 @@ import pypdfium2.raw
 
 from sharedllm_cli.documents.metadata import of_pdf
 from sharedllm_cli.documents.pages import ExtractedPage, Extraction, OutlineEntry
-from sharedllm_cli.documents.pdf import page_pieces
+from sharedllm_cli.documents.pdf import page_pieces, rules
 from sharedllm_cli.documents.pdf.beside import NOTHING, Beside, Looked
 from sharedllm_cli.documents.pdf.page_pieces import Named
 from sharedllm_cli.documents.pdf.page_text import PageText, page_text
@@ -200,7 +200,7 @@ def _page(document: pypdfium2.PdfDocument, index: int, beside: Beside, named: Na
         around = beside.look(page)
         text_page = page.get_textpage()
         try:
-            found = _laid_out(text_page, named, trust=trust)
+            found = _laid_out(page, text_page, named, trust=trust)
         finally:
             text_page.close()
         if len(found.text.strip()) >= FEW_CHARACTERS:
@@ -211,13 +211,13 @@ def _page(document: pypdfium2.PdfDocument, index: int, beside: Beside, named: Na
         page.close()
 
 
-def _laid_out(text_page: pypdfium2.PdfTextPage, named: Named, *, trust: bool = False) -> PageText:
+def _laid_out(page: pypdfium2.PdfPage, text: pypdfium2.PdfTextPage, named: Named, *, trust: bool) -> PageText:
     """A page's text in the order of reading; in PDFium's own order where it has more pieces than can be sorted."""
-    if text_page.count_chars() <= page_pieces.MOST_CHARACTERS:
-        pieces = page_pieces.read(text_page, named, trust=trust)
+    if text.count_chars() <= page_pieces.MOST_CHARACTERS:
+        pieces = page_pieces.read(text, named, trust=trust)
         if len(pieces.pieces) <= page_pieces.MOST_PIECES:
-            return page_text(pieces)
-    return PageText(text_page.get_text_range())
+            return page_text(pieces, rules.rules(page) if pieces.pieces else None)
+    return PageText(text.get_text_range())
 
 
 def _label(document: pypdfium2.PdfDocument, index: int) -> str | None:

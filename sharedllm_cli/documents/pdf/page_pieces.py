@@ -24,6 +24,7 @@ from sharedllm_cli.documents.pdf.pdfium_calls import (
     codes_of,
     font_name,
     font_size,
+    is_generated,
     is_hyphen,
     map_error,
     matrix_of,
@@ -46,6 +47,8 @@ FIRST_WIDE = 0x2E80
 """The first character of the scripts that are set in columns."""
 _DOUBLED = 0.12
 """Two equal characters nearer than this share of their size are one, drawn twice."""
+_UNSEEN = 0.02
+"""A space is not seen where the gap is smaller than this share of the size."""
 _SEPARATORS = [0x09, 0x0A, 0x0D, 0x20, 0xA0, 0x1680, *range(0x2000, 0x200B), 0x202F, 0x205F, 0x3000]
 _LAST = max(_SEPARATORS) + 1
 _SEPARATES = np.isin(np.arange(_LAST + 1), _SEPARATORS)
@@ -158,7 +161,8 @@ class _Reader:
         places = self._without_doubles(places)
         if len(places):
             steps, gaps = self._steps(places)
-            self._cut(places, steps, self._spaces(places, separator, gaps))
+            spaces = self._spaces(places, separator, gaps)
+            self._cut(places, steps, spaces & ~self._taken_back(places, spaces, steps, gaps))
         return self.found
 
     def _without_doubles(self, places: Array) -> Array:
@@ -236,6 +240,24 @@ class _Reader:
             if 0 < start < place and 0x30 <= codes[start - 1] <= 0x39:
                 space[start] = True
         return space
+
+    def _taken_back(self, places: Array, spaces: Array, steps: Array, gaps: Array) -> Array:
+        """The spaces between letters that are not seen: one is set at the end of the other, as kerning does.
+
+        A drawn space counts as seen where that is so of many, as in a font whose widths are wrong.
+        """
+        high = self.top[places] - self.bottom[places]
+        level = spaces & (steps == 1)
+        unseen: Array = level & (gaps < _UNSEEN * high)
+        many = 10 * unseen.sum() > level.sum()
+        for place in np.flatnonzero(unseen).tolist():
+            before = int(places[place]) - 1
+            unseen[place] = all(chr(self.codes[places[one]]).isalpha() for one in (place - 1, place)) and (
+                self.codes[before] in (0x0A, 0x0D)
+                if is_generated(self.handle, before)
+                else not many and gaps[place] < -_UNSEEN * high[place]
+            )
+        return unseen
 
     def _numerator(self, places: Array, slash: int) -> int:
         """Where the figure above a fraction's stroke begins; the stroke's place where there is none.

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import re
 import statistics
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
@@ -26,15 +26,22 @@ from sharedllm_cli.documents.pdf.columns import (
 from sharedllm_cli.documents.pdf.leftward import runs_left
 from sharedllm_cli.documents.pdf.line_numbers import without_line_numbers
 from sharedllm_cli.documents.pdf.lines import Segment, segments
+from sharedllm_cli.documents.pdf.open_tables import with_rows
 from sharedllm_cli.documents.pdf.page_pieces import PagePieces, Piece
 from sharedllm_cli.documents.pdf.rows import joined, rows_of, whole_cells
+from sharedllm_cli.documents.pdf.ruled_tables import without_tables
+from sharedllm_cli.documents.pdf.rules import Rule, Rules
+from sharedllm_cli.documents.pdf.struck import mark, written
 
 WIDE_LEAD = 1.75
 """Lines that are farther from each other than this share of the usual lead are parted by a blank line."""
-
-
 _NOTE = re.compile(r"[*†‡§]|\d(?!\d\d+[.,]\s)")  # `228. Springer.` ends a reference
 """What a note at the foot of a column begins with, where its mark is not raised."""
+NEARLY_LEVEL = 4
+"""Degrees: text at a smaller angle to a page's lines is part of them, as on a page that was scanned askew."""
+SHORTEST_WALL = 250.0
+"""Points: an upright line as long as this parts what is on both sides of it."""
+MOST_WALLS = 50
 PARTED = frozenset(("columns", "table", "beside"))
 DEEPEST = 12
 """Columns within columns are followed so deep."""
@@ -55,8 +62,8 @@ class PageText:
     """Lines that stand at an angle to the others, such as a watermark; they are the last of the text."""
 
 
-def page_text(page: PagePieces) -> PageText:
-    """The text of a page; never raises for any places of its pieces."""
+def page_text(page: PagePieces, rules: Rules | None = None) -> PageText:
+    """The text of a page, whose ruled lines part the cells of tables; never raises for any places of its pieces."""
     result = PageText("", page.glyphs, page.unknown, page.doubled)
     frames: dict[int, list[Piece]] = {}
     for piece in page.pieces:
@@ -64,24 +71,45 @@ def page_text(page: PagePieces) -> PageText:
     if not frames:
         return result
     main = max(frames, key=lambda turn: (turn % 90 == 0, sum(len(piece.text) for piece in frames[turn])))
-    found = segments(frames.pop(main))
+    pieces = frames.pop(main)
+    for turn in [turn for turn in frames if min((turn - main) % 360, (main - turn) % 360) <= NEARLY_LEVEL]:
+        pieces = [*pieces, *_levelled(frames.pop(turn), turn, main)]
+    rules = rules.turned(main) if rules is not None else None
+    struck = rules is not None and main == 0 and mark(pieces, rules)
+    rows: list[Segment] = []
+    if rules is not None:
+        rules = rules.joined()
+        pieces, rows = without_tables(pieces, rules, lambda part: _lines(segments(part)))
+    found = segments(pieces)
     found, result.line_numbers = without_line_numbers(found)
-    lines = _lines(found)
+    lines = _lines([*found, *rows], rules)
     for _, pieces in sorted(frames.items(), key=lambda item: (item[0] % 90 != 0, item[0])):
         apart = _lines(segments(pieces))
         result.turned += apart
         lines += ["", *apart]
-    result.text = "\n".join(lines)
+    text = "\n".join(lines)
+    result.text = written(text) if struck else text
     return result
 
 
-def _lines(found: list[Segment]) -> list[str]:
-    """The lines of segments of one direction."""
+def _levelled(pieces: list[Piece], turn: int, main: int) -> Iterator[Piece]:
+    """Pieces that stand at a small angle to the page's lines in the frame of these, a word or more each."""
+    angle = math.radians(turn - main)
+    for part in segments(pieces):
+        x = part.x0 * math.cos(angle) - part.y * math.sin(angle)
+        y = part.x0 * math.sin(angle) + part.y * math.cos(angle)
+        yield Piece(part.text, x, x + part.x1 - part.x0, y, part.size, main, part.order, shown=part.shown)
+
+
+def _lines(found: list[Segment], rules: Rules | None = None) -> list[str]:
+    """The lines of segments of one direction; `rules` are the ruled lines between them."""
+    rules = rules or Rules()
     leftward = sum(runs_left(segment.text) for segment in found) > 0.5 * len(found)
     if leftward:
         for segment in found:
             segment.x0, segment.x1 = -segment.x1, -segment.x0
-    return _Order(found).lines()
+        rules = rules.mirrored()
+    return _Order(found, rules).lines()
 
 
 def _judged(band: list[Segment], middle: float, crosses: bool) -> tuple[str, list[Segment], list[Segment]]:
@@ -96,8 +124,12 @@ def _judged(band: list[Segment], middle: float, crosses: bool) -> tuple[str, lis
 class _Order:
     """Puts segments into the order of reading."""
 
-    def __init__(self, found: list[Segment]) -> None:
+    def __init__(self, found: list[Segment], rules: Rules) -> None:
         self.found = found
+        self.rules = rules.level
+        self.walls = [rule for rule in rules.upright if rule.end - rule.start >= SHORTEST_WALL][:MOST_WALLS]
+        self.open_tables = sum(segment.upright for segment in found) <= 0.2 * len(found)
+        self.tables = max((segment.table for segment in found), default=0)
         self.notes: list[list[Segment]] = []
         """The notes at the foot of each column, which are read behind all columns."""
         self.strips_left = MOST_STRIPS
@@ -115,6 +147,13 @@ class _Order:
     def _ordered(self, found: list[Segment], depth: int) -> list[str]:
         if len(found) < 4 or depth > DEEPEST or self.strips_left <= 0:
             return self._by_rows(found)
+        for wall in self.walls:
+            parts = _parted_by(wall, found)
+            if parts:
+                return [line for part in parts if part for line in self._ordered(part, depth + 1)]
+        if self.open_tables:
+            found = with_rows(found, self.rules, self.tables + 1)
+        self.tables = max([self.tables, *(segment.table for segment in found)])
         for low, high in strips(found):
             self.strips_left -= 1
             middle = (low + high) / 2
@@ -160,16 +199,34 @@ class _Order:
 
     def _by_rows(self, found: list[Segment]) -> list[str]:
         rows = rows_of(found)
-        usual = statistics.median_low([above.y - below.y for above, below in pairwise(rows)]) if len(rows) > 1 else 0.0
+        leads = [above.y - below.y for above, below in pairwise(row for row in rows if not row.cells[0].table)]
+        usual = statistics.median_low(leads) if leads else 0.0
         lines: list[str] = []
         lowest = 0.0
+        table = 0
         for cells in whole_cells(rows):
             apart = lowest - cells[0].y > WIDE_LEAD * max(usual, 1.1 * cells[0].size)
+            if table and cells[0].table == table:
+                apart = False
+            table = cells[0].table
             if lines and (apart or cells[0].marked):
                 lines.append("")
             lines.append(joined(cells))
-            lowest = cells[0].y
+            lowest = cells[0].y - cells[0].drop
         return lines
+
+
+def _parted_by(wall: Rule, found: Sequence[Segment]) -> list[list[Segment]]:
+    """What is above, left, right and below of a long upright line that no text crosses; empty if it parts nothing."""
+    above = [segment for segment in found if segment.y > wall.end]
+    below = [segment for segment in found if segment.y < wall.start]
+    left = [segment for segment in found if wall.start <= segment.y <= wall.end and segment.x1 <= wall.at + 2]
+    right = [segment for segment in found if wall.start <= segment.y <= wall.end and segment.x0 >= wall.at - 2]
+    if not left or not right or Region(left, right).aligned() >= 0.5:
+        return []
+    if len(above) + len(below) + len(left) + len(right) != len(found) or min(len(left), len(right)) < 0.2 * len(found):
+        return []
+    return [above, left, right, below]
 
 
 def _without_foot(left: list[Segment], right: Sequence[Segment] = ()) -> tuple[list[Segment], list[Segment]]:

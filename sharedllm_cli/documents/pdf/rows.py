@@ -7,11 +7,19 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
+from sharedllm_cli.documents.normalise import keeps_hyphen
 from sharedllm_cli.documents.pdf.lines import Segment
 
 CELLS = "  "
 """Between the cells of a row."""
-_NUMBER = re.compile(r"\d{1,3}(?:\.\d{1,3})*\.?|[A-Z]|[IVX]{1,5}\.?")
+NUMBER = re.compile(
+    r"[^\w\s]{0,2}\s?(?:[A-Z]{3}\s|[A-Z]{1,3}(?=[$€£¥]))?[(+−–-]?\s?[$€£¥]?\s?"
+    r"\d[\d\s.,:/'%+−–-]*(?:[^\W\d_]{1,3}|[%°*)]+)?"
+)
+"""A cell that is a number, with its sign, currency or unit."""
+_BROKEN = re.compile(r"([^\W\d_]+)-$")
+_WORD = re.compile(r"[^\W\d_]+")
+_COUNT = re.compile(r"\d{1,3}(?:\.\d{1,3})*\.?|[A-Z]|[IVX]{1,5}\.?")
 
 
 @dataclass
@@ -28,7 +36,7 @@ def rows_of(found: Iterable[Segment]) -> list[Line]:
     rows: list[Line] = []
     for segment in sorted(found, key=lambda segment: -segment.y):
         last = rows[-1] if rows else None
-        if last is not None and last.y - segment.y <= 0.35 * min(last.size, segment.size):
+        if last is not None and _on_line(last, segment):
             last.cells.append(segment)
             last.size = max(last.size, segment.size)
         else:
@@ -38,11 +46,23 @@ def rows_of(found: Iterable[Segment]) -> list[Line]:
     return rows
 
 
+def _on_line(line: Line, segment: Segment) -> bool:
+    """Whether a segment stands on a line, or a little below its last one and beside all of it, as in a scanned row."""
+    size = min(line.size, segment.size)
+    if segment.table and any(cell.table == segment.table for cell in line.cells):
+        return False
+    if line.y - segment.y <= 0.35 * size:
+        return True
+    if line.y - segment.y > 0.6 * size or line.cells[-1].y - segment.y > 0.25 * size:
+        return False
+    return not any(_overlap(cell, segment) for cell in line.cells)
+
+
 def joined(cells: Sequence[Segment]) -> str:
     """The segments of a row as a line; gaps wider than between words stay visible."""
     text = ""
     before: Segment | None = None
-    numbered = len(cells) == 2 and _NUMBER.fullmatch(cells[0].text) is not None and cells[1].text[0].isupper()
+    numbered = len(cells) == 2 and _COUNT.fullmatch(cells[0].text) is not None and cells[1].text[0].isupper()
     for cell in cells:
         if before is not None:
             gap = cell.x0 - before.x1
@@ -50,6 +70,26 @@ def joined(cells: Sequence[Segment]) -> str:
         text += cell.text
         before = cell
     return text
+
+
+def joined_lines(lines: Sequence[str]) -> str:
+    """The lines of a cell as one; a word that a hyphen breaks at a line's end is whole again."""
+    text = ""
+    for line in lines:
+        broken, after = _BROKEN.search(text), _WORD.match(line)
+        if broken and after:
+            text = text if keeps_hyphen(broken[1], after[0]) else text[:-1]
+        elif is_wide(text[-1:]) and is_wide(line[:1]):
+            pass
+        elif text and not (text.endswith("-") and line[:1].isalnum() and text[-2:-1].isalnum()):
+            text += " "
+        text += line
+    return " ".join(text.split())
+
+
+def is_wide(letter: str) -> bool:
+    """Whether the character is of a script without spaces between words."""
+    return "\u3000" <= letter <= "\u9fff" or "\uf900" <= letter <= "\uff60"
 
 
 def whole_cells(rows: Sequence[Line]) -> Iterable[list[Segment]]:
@@ -68,7 +108,7 @@ def whole_cells(rows: Sequence[Line]) -> Iterable[list[Segment]]:
             for cell in row.cells:
                 place = next(place for place, other in enumerate(waiting) if _overlap(other, cell))
                 above = waiting[place]
-                text = above.text + ("" if above.text.endswith("-") else " ") + cell.text
+                text = joined_lines((above.text, cell.text))
                 waiting[place] = replace(above, text=text, x1=max(above.x1, cell.x1))
             continue
         if waiting:
