@@ -161,13 +161,24 @@ def _varint(value: int) -> bytes:
     return bytes((*found, value))
 
 
-def product(graph: Graph, states: str, bits: int, width: int, parts: Mapping[str, np.ndarray], block: int) -> str:
-    """x · Wᵀ for states [n, width] and packed weights (`weights/blocks.py`): `MatMulNBits`.
+def product(
+    graph: Graph,
+    states: str,
+    bits: int,
+    width: int,
+    parts: Mapping[str, np.ndarray],
+    block: int,
+    bias: np.ndarray | None = None,
+) -> str:
+    """x · Wᵀ + bias for states [n, width] and packed weights (`weights/blocks.py`): `MatMulNBits`.
 
     States are rounded to 8 bits too (`accuracy_level` 4), in blocks with a scale each: so are llama.cpp's.
     """
     codes = parts["codes"]
-    names = [graph.weight(parts[name] if name == "codes" else parts[name].reshape(-1)) for name in parts]
+    names = [graph.weight(codes), graph.weight(parts["scales"].reshape(-1))]
+    names += [graph.weight(parts["zeros"].reshape(-1))] if "zeros" in parts else []
+    if bias is not None:
+        names += [""] * (4 - len(names)) + [graph.weight(bias)]
     found: str = graph.node(
         "MatMulNBits",
         states,

@@ -9,6 +9,7 @@ the room behind. Only for families of Llama's plain structure, and only where no
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -157,18 +158,18 @@ class _StepGraph:
     def _layer(self, place: int, layer: Any, states: str) -> str:
         graph, attention, mlp = self.graph, layer.self_attn, layer.mlp
         normed = self._norm(layer.input_layernorm, states)
-        queries = self._turned(self._by_head(attention, "q", normed, self._heads))
-        keys = self._turned(self._by_head(attention, "k", normed, self._groups), name=f"new_keys{place}")
-        values = self._by_head(attention, "v", normed, self._groups, name=f"new_values{place}")
+        query, key, value = self._maps(normed, attention.q_proj, attention.k_proj, attention.v_proj)
+        queries = self._turned(self._by_head(query, self._heads, getattr(attention, "q_norm", None)))
+        keys = self._turned(self._by_head(key, self._groups, getattr(attention, "k_norm", None)), f"new_keys{place}")
+        values = self._by_head(value, self._groups, name=f"new_values{place}")
         for name in (keys, values):
             graph.output(name, (self._groups, "n", self._width))
             self.results.append(name)
         attended = self._attended(attention, place, queries, keys, values)
-        states = graph.node("Add", states, self._map(attention.o_proj, attended))
-        normed = self._norm(layer.post_attention_layernorm, states)
-        gate = graph.node("QuickGelu", self._map(mlp.gate_proj, normed), domain=CONTRIBUTED, alpha=1.0)  # SiLU
-        inner = graph.node("Mul", gate, self._map(mlp.up_proj, normed))
-        after: str = graph.node("Add", states, self._map(mlp.down_proj, inner))
+        states = graph.node("Add", states, *self._maps(attended, attention.o_proj))
+        gate, up = self._maps(self._norm(layer.post_attention_layernorm, states), mlp.gate_proj, mlp.up_proj)
+        inner = graph.node("Mul", graph.node("QuickGelu", gate, domain=CONTRIBUTED, alpha=1.0), up)  # SiLU
+        after: str = graph.node("Add", states, *self._maps(inner, mlp.down_proj))
         return after
 
     def _attended(self, attention: Any, place: int, queries: str, keys: str, values: str) -> str:
@@ -187,12 +188,11 @@ class _StepGraph:
         found: str = graph.node("Reshape", turned, self._shape(-1, self._heads * self._width))
         return found
 
-    def _by_head(self, attention: Any, kind: str, normed: str, heads: int, name: str = "") -> str:
+    def _by_head(self, found: str, heads: int, norm: Any = None, name: str = "") -> str:
         """Queries, keys or values of the tokens, [heads, n, D]."""
-        found = self._map(getattr(attention, f"{kind}_proj"), normed)
         found = self.graph.node("Reshape", found, self._shape(-1, heads, self._width))
-        if hasattr(attention, f"{kind}_norm"):
-            found = self._norm(getattr(attention, f"{kind}_norm"), found)
+        if norm is not None:
+            found = self._norm(norm, found)
         turned: str = self.graph.node("Transpose", found, name=name, perm=(1, 0, 2))
         return turned
 
@@ -211,21 +211,31 @@ class _StepGraph:
         )
         return found
 
-    def _map(self, linear: Any, states: str) -> str:
-        """A linear map with what the adapter adds to it."""
-        addition: LowRank | None = getattr(linear, "addition", None)
-        own: PackedLinear = linear.wrapped if addition is not None else linear
-        graph, packed = self.graph, own.packed
-        found = product(graph, states, packed.bits, packed.width, packed.parts, BLOCK)
-        if own.bias is not None:
-            found = graph.node("Add", found, graph.weight(own.bias.float().numpy()))
-        if addition is not None:
-            down, up = addition.down.detach().float(), addition.up.detach().float() * addition.scale
-            small = graph.node("MatMul", states, graph.weight(down.T.contiguous().numpy()))
-            small = graph.node("Mul", small, "added")
-            found = graph.node("Add", found, graph.node("MatMul", small, graph.weight(up.T.contiguous().numpy())))
-        named: str = found
-        return named
+    def _maps(self, states: str, *linears: Any) -> list[str]:
+        """Linear maps of the same states, with what the adapter adds to them: its small products are one for all."""
+        graph, added = self.graph, [linear.addition for linear in linears if hasattr(linear, "addition")]
+        smalls = iter(self._smalls(states, added) if added else ())
+        found: list[str] = []
+        for linear in linears:
+            own: PackedLinear = getattr(linear, "wrapped", linear)
+            packed, bias = own.packed, None if own.bias is None else own.bias.float().numpy()
+            output = product(graph, states, packed.bits, packed.width, packed.parts, BLOCK, bias)
+            if hasattr(linear, "addition"):
+                up = (linear.addition.up.detach().float() * linear.addition.scale).numpy()
+                output = graph.node("Gemm", next(smalls), graph.weight(up), output, transB=1)
+            found.append(output)
+        return found
+
+    def _smalls(self, states: str, added: Sequence[LowRank]) -> tuple[str, ...]:
+        """The states in the few dimensions of each addition, zero while the adapter is disabled: [n, rank] each."""
+        down = torch.cat([addition.down.detach().float() for addition in added])
+        small = self.graph.node("MatMul", states, self.graph.weight(down.T.contiguous().numpy()))
+        small = self.graph.node("Mul", small, "added")
+        if len(added) == 1:
+            return (small,)
+        ranks = self._shape(*(len(addition.down) for addition in added))
+        parts: tuple[str, ...] = self.graph.node("Split", small, ranks, outputs=len(added), axis=-1)
+        return parts
 
     def _shape(self, *sizes: int) -> str:
         """The name of a shape; each is a weight once."""
