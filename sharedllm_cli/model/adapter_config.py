@@ -6,6 +6,7 @@ Imports no torch, so that commands which only describe an adapter stay quick.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -20,6 +21,7 @@ CONFIG_FILE = "adapter.json"
 
 ATTENTION_TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj")
 TARGETS = (*ATTENTION_TARGETS, "gate_proj", "up_proj", "down_proj")
+MOST_RANK = 1024
 UNTRAINED = "none"
 """`--adapter none` asks for the base model with an untrained injection, which reads no tree."""
 
@@ -136,10 +138,25 @@ def _read(data: Mapping[str, Any]) -> AdapterConfig:
         candidates=_one(data, "candidates", int, None),
         kinds=_one(data, "kinds", bool, False),
     )
+    if config.low_rank is not None:
+        _check_low_rank(config.low_rank, layers)
+    if config.text_bias is not None and not math.isfinite(config.text_bias):
+        raise ValueError(f"text_bias is {config.text_bias}")
     Settings(  # the same bounds as for the user's own
         refuse_from=config.refuse_from, evidence_tokens=config.evidence_tokens, candidates=config.candidates
     )
     return config
+
+
+def _check_low_rank(low_rank: LowRankConfig, layers: int) -> None:
+    """ValueError for low-rank weights that no layer has room for, before memory is taken for them."""
+    if not 1 <= low_rank.rank <= MOST_RANK:
+        raise ValueError(f"rank is {low_rank.rank}, from 1 to {MOST_RANK} can be read")
+    if not math.isfinite(low_rank.alpha):
+        raise ValueError(f"alpha is {low_rank.alpha}")
+    places = (*low_rank.layers, *low_rank.shared_layers)
+    if len(set(places)) < len(places) or not all(0 <= place < layers for place in places):
+        raise ValueError(f"layers are {list(places)[:8]}, of {layers}, each at most once")
 
 
 def _one(data: Mapping[str, Any], key: str, kind: type, *default: Any) -> Any:
@@ -172,7 +189,7 @@ def read_config(folder: Path) -> AdapterConfig:
         raise ModelError(
             f"{folder} is not an adapter: it has no {CONFIG_FILE}", hint="give --adapter the folder that training wrote"
         ) from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ModelError(f"{CONFIG_FILE} in {folder} can't be read: {error}") from error
     if not isinstance(data, dict):
         raise ModelError(f"{CONFIG_FILE} in {folder} is not an adapter's configuration")

@@ -34,6 +34,18 @@ _TIED = frozenset({"gemma3_text", "smollm3"})
 QUANTIZED_BYTES = {"8bit": 1.0, "4bit": 0.52, **{name: bytes_a_weight(bits) for name, bits in FORMATS.items()}}
 """Bytes of one weight of the layers' matrices, its share of the scales with it. Of what else there is, packed formats
 hold embeddings and output layer in 8 bits (`blocks.py`), the others nothing."""
+_MOST: Mapping[str, int] = {
+    "num_hidden_layers": 1 << 10,
+    "hidden_size": 1 << 17,
+    "intermediate_size": 1 << 20,
+    "num_attention_heads": 1 << 12,
+    "num_key_value_heads": 1 << 12,
+    "head_dim": 1 << 13,
+    "vocab_size": 1 << 23,
+    "max_position_embeddings": 1 << 27,
+}
+"""Far more than any model has: a larger number is damage, or meant to take all memory."""
+_LARGEST_NUMBER = 1e15
 SUPPORTED_HINT = f"supported are the families {', '.join(FAMILIES)}, e.g. --model smollm2-135m-instruct"
 
 
@@ -87,7 +99,7 @@ def read_config(folder: Path) -> dict[str, Any]:
         ) from None
     except OSError as error:
         raise unreadable(path, error) from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ModelError(f"{path} is damaged: it is not valid JSON") from error
     if not isinstance(config, dict):
         raise ModelError(f"{path} is damaged: it is not a JSON object")
@@ -102,6 +114,7 @@ def unreadable(path: Path, error: OSError) -> ModelError:
 def facts_from_config(config: Mapping[str, Any], name: str) -> ModelFacts:
     """The facts of a supported model; ModelError for every other one (see `check_supported`) and missing values."""
     family = check_supported(config, name)
+    _check_numbers(config, name)
     hidden_size = _count(config, "hidden_size", name)
     heads = _count(config, "num_attention_heads", name)
     key_value_heads = _count(config, "num_key_value_heads", name, heads)
@@ -160,9 +173,23 @@ def check_supported(config: Mapping[str, Any], name: str) -> str:
 def _count(config: Mapping[str, Any], key: str, name: str, default: int | None = None) -> int:
     value = config.get(key)
     value = default if value is None else value
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+    if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= _MOST[key]:
         raise ModelError(f"the config.json of {name} has no usable {key}, got {value!r}")
     return value
+
+
+def _check_numbers(config: Mapping[str, Any], name: str) -> None:
+    """ModelError where a number that the layers compute with is none, or not above 0."""
+    parameters = config.get("rope_parameters")
+    held = [config, *([parameters] if isinstance(parameters, Mapping) else [])]
+    held += [part for part in held[-1].values() if isinstance(part, Mapping)]
+    for values in held:
+        for key in ("rope_theta", "rope_local_base_freq", "rms_norm_eps"):
+            value = values.get(key)
+            if value is None:
+                continue
+            if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < _LARGEST_NUMBER:
+                raise ModelError(f"the config.json of {name} has no usable {key}, got {value!r}")
 
 
 def _parameter_count(facts: ModelFacts, config: Mapping[str, Any]) -> int:

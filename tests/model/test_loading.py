@@ -94,6 +94,13 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "classifier": ({"architectures": ["LlamaForSequenceClassification"]}, "made for LlamaForSequenceClassification"),
     "quantized": ({"quantization_config": {"quant_method": "gptq"}}, r"already quantized \(gptq\)"),
     "no layers": ({"num_hidden_layers": None}, "no usable num_hidden_layers"),
+    "more layers than there are": ({"num_hidden_layers": 10**9}, "no usable num_hidden_layers, got 1000000000"),
+    "a window without end": ({"max_position_embeddings": 10**15}, "no usable max_position_embeddings"),
+    "wide heads": ({"head_dim": 10**7}, "no usable head_dim"),
+    "a base of nothing": ({"rope_theta": 0}, "no usable rope_theta, got 0"),
+    "a base that is no number": ({"rope_parameters": {"rope_theta": float("nan")}}, "no usable rope_theta, got nan"),
+    "a base by kind": ({"rope_parameters": {"full_attention": {"rope_theta": "x"}}}, "no usable rope_theta, got 'x'"),
+    "norms of infinity": ({"rms_norm_eps": float("inf")}, "no usable rms_norm_eps"),
     "odd heads": ({"num_key_value_heads": 3}, "can't share"),
 }
 
@@ -119,7 +126,7 @@ def test_a_model_folders_python_file_never_runs(folder: Path, private_home: Path
         load_here(folder, private_home)
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "\x00\x01"])
+@pytest.mark.parametrize("text", ["", "{", "[]", "\x00\x01", "[" * 100_000])
 def test_a_damaged_configuration_is_said(text: str, folder: Path, private_home: Path) -> None:
     (folder / "config.json").write_text(text, encoding="utf-8")
     with pytest.raises(ModelError, match=r"config\.json is damaged"):
