@@ -17,7 +17,7 @@ _LINE_END_HYPHEN = re.compile(f"(?<=\\w)[{_HYPHENS}][ \\t]*\\n\\s*(?=\\w)")
 _APART = re.compile(f"(?<=[^\\W\\d_])[ \\t]+([{_HYPHENS}])[ \\t]*\\n\\s*(?=[^\\W\\d_])")
 _PAGE_END_HYPHEN = re.compile(f"(?<=\\w)[{_HYPHENS}]\\s*$")
 _ROWS = re.compile(r"([._=*~─━═])\1{3,}")
-_PIECES = re.compile(r"\n|\r|\t| {2,}")
+_PIECES = re.compile(r"(\n|\r|\t| {2,}|(?<!\S)\|(?!\S))")
 # What is written for raised and lowered figures (superscripts.py), with the figures between two signs.
 _SIGNS = re.compile(r"[_^]\(([^()\n]{1,20})\)| ?\[(\w{1,4}(?:[,;–-]\w{1,4})*)\] ?|\^(?=\S)|(?<=\w)_(?=\w)")
 _OPTIONAL = "\x00"
@@ -64,7 +64,7 @@ def verify_by(quote: str, second: str, raw_page: str) -> bool:
 
     The other library gives a page in the order in which it is drawn: where the quote as a whole is not found, it must
     stand on the page as it was read, and each piece of its lines in the second extraction. A line is cut between the
-    cells of a row, and around raised figures, whose signs `^`, `_` and `[ ]` are not printed.
+    cells of a row, whether a gap or a bar is written there, and around raised figures, whose signs `^`, `_` and `[ ]` are not printed.
 
     Of a word broken at a line end the other library may set the hyphen apart (`imple -`): such a one is passed over
     where the page's own extraction has it as the hyphen of a broken word too.
@@ -85,9 +85,10 @@ def _pieces_of(quote: str, raw_page: str) -> list[str]:
     end = start + len(_canonical(quote).characters)
     pieces: list[str] = []
     place = 0
-    for piece in _PIECES.split(raw_page):
+    for number, piece in enumerate(_PIECES.split(raw_page)):
         length = len(_canonical(piece).characters)
-        if length and place < end and place + length > start:
+        between = number % 2 == 1  # a gap, or the bar that is written for one
+        if length and not between and place < end and place + length > start:
             pieces.append(piece)
         place += length
     return pieces if place == len(_canonical_page(raw_page).characters) else [quote]

@@ -6,6 +6,7 @@ The format is that of https://github.com/onnx/onnx/blob/main/onnx/onnx.proto; on
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from typing import Any
@@ -97,9 +98,17 @@ class Graph:
         return _message((1, _VERSION), (7, graph), *((8, opset) for opset in opsets))
 
 
-@cache
+_OPENING = threading.Lock()
+
+
 def _runtime() -> Any:
-    """The library, with one pool of threads for all graphs: as many as torch uses."""
+    """The library, with one pool of threads for all graphs: as many as torch uses. Any thread may ask first."""
+    with _OPENING:
+        return _library()
+
+
+@cache
+def _library() -> Any:
     import onnxruntime  # type: ignore[import-untyped,unused-ignore]
 
     onnxruntime.set_global_thread_pool_sizes(torch.get_num_threads(), 1)

@@ -45,3 +45,14 @@ def test_signs_of_raised_figures_are_not_looked_for(raw: str, second: str) -> No
 def test_signs_that_are_printed_are_found() -> None:
     code = "y <- x^2 + a_b[3]"
     assert verify_by(code, code, code)
+
+
+BARS = "Date | Payment to | In | Out\n1 May | The baker, | | 24.50\n2 May | Mr Ash | 30.00 |"
+PRINTED = "Date Payment to In Out\n1 May The baker, 24.50\n2 May Mr Ash 30.00\n"
+
+
+def test_bars_between_cells_are_not_looked_for() -> None:
+    assert verify_by("1 May | The baker, | | 24.50\n2 May | Mr Ash | 30.00 |", PRINTED, BARS)
+    assert verify_by("2 May | Mr Ash", "30.00 Mr Ash 2 May Date", BARS)
+    assert not verify_by("1 May | The baker, | 24.50 |", PRINTED, BARS), "another column"
+    assert not verify_by("1 May | The baker, | | 24.50", PRINTED.replace("24.50", "42.50"), BARS)

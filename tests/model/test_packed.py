@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -295,3 +297,28 @@ def test_a_graphs_bytes_are_those_of_the_format() -> None:
     assert found[0].tolist() == [[-0.5, 8], [4, -4]]
     assert found[1].tolist() == [[1], [-1]]
     assert np.array_equal(found[2], values @ np.arange(60, dtype=np.float32).reshape(3, 20))
+
+
+def test_two_threads_may_open_their_first_graphs_at_once() -> None:
+    # In a process of its own: the library's threads are made once.
+    script = """
+import threading
+import torch
+from sharedllm_cli.model.packed import PackedWeight
+
+weights = [PackedWeight.of(torch.eye(64) * place, 8) for place in (1, 2, 3, 4)]
+start, found = threading.Barrier(4), {}
+
+def run(place):
+    start.wait()
+    found[place] = float(weights[place].multiply(torch.ones(1, 64)).sum())
+
+threads = [threading.Thread(target=run, args=(place,)) for place in range(4)]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+assert found == {0: 64.0, 1: 128.0, 2: 192.0, 3: 256.0}, found
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
