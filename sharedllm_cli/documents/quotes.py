@@ -64,7 +64,8 @@ def verify_by(quote: str, second: str, raw_page: str) -> bool:
 
     The other library gives a page in the order in which it is drawn: where the quote as a whole is not found, it must
     stand on the page as it was read, and each piece of its lines in the second extraction. A line is cut between the
-    cells of a row, whether a gap or a bar is written there, and around raised figures, whose signs `^`, `_` and `[ ]` are not printed.
+    cells of a row, whether a gap or a bar is written there, and around raised figures, whose signs `^`, `_` and `[ ]`
+    are not printed.
 
     Of a word broken at a line end the other library may set the hyphen apart (`imple -`): such a one is passed over
     where the page's own extraction has it as the hyphen of a broken word too.

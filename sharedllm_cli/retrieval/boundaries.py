@@ -25,6 +25,9 @@ _ABBREVIATED = re.compile(
 _ITEM_NUMBER = re.compile(r"(?:^|\n)\s*\d{1,3}\.$")
 _WIDE_SENTENCE_END = re.compile(r"[。！？；]")
 _LONG_GAP = re.compile(r"\s{100,}")
+_BAR = re.compile(r"(?<!\S)\|(?!\S)")
+_LONGEST_ROW = 500
+"""Characters on either side of a place within which the bars of a row are looked for."""
 _LOOK_BACK = 24
 """Characters before a boundary that tell whether a sentence ends there."""
 
@@ -65,7 +68,17 @@ class TokenText:
         before, after = self._gap(here)
         if before == 0 or after == len(self.text):
             return Boundary.PARAGRAPH
-        return _between(self.text[max(0, before - _LOOK_BACK) : before], self.text[before:after], self.text[after])
+        found = _between(self.text[max(0, before - _LOOK_BACK) : before], self.text[before:after], self.text[after])
+        if found is Boundary.LINE and (self._is_row(before - 1) or self._is_row(after)):
+            return Boundary.SENTENCE  # a row says as much as a sentence, and half of one misleads
+        return found
+
+    def _is_row(self, place: int) -> bool:
+        """Whether the line around a place is the row of a table, with bars between its cells."""
+        first = self.text.rfind("\n", max(0, place - _LONGEST_ROW), place) + 1
+        end = self.text.find("\n", place, place + _LONGEST_ROW)
+        line = self.text[max(first, place - _LONGEST_ROW) : end if end >= 0 else place + _LONGEST_ROW]
+        return "|" in line and _BAR.search(line) is not None
 
     def _gap(self, place: int) -> tuple[int, int]:
         """The white space around a place; a long one, which many tokens lie in, is measured once."""

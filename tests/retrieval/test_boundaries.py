@@ -41,3 +41,14 @@ def test_each_long_gap_is_scanned_once(monkeypatch: pytest.MonkeyPatch) -> None:
     object.__setattr__(text, "text", Counted(text.text))
     assert {text.boundary(token) for token in range(1, 200_000, 1000)} == {Boundary.WORD}
     assert Counted.looks < 1000
+
+
+def test_a_row_of_a_table_ends_where_its_line_does() -> None:
+    rows = "Date | Paid | Left\n1 May | 24.50 | 39.00\nas agreed\nby both"
+    text = tokens_of(rows, 1)
+    places = [number for number, character in enumerate(rows) if character == "\n"]
+    assert [text.boundary(place + 1) for place in places] == [Boundary.SENTENCE, Boundary.SENTENCE, Boundary.LINE]
+    assert text.boundary(rows.index("Paid")) == Boundary.WORD
+    assert tokens_of("a||b\nc", 1).boundary(5) == Boundary.LINE, "bars of code"
+    far = f"{'x ' * 400}| y\nz"
+    assert tokens_of(far, 1).boundary(len(far) - 1) == Boundary.SENTENCE
