@@ -53,8 +53,8 @@ class KnownModel:
 
     @property
     def converted_bytes(self) -> int:
-        """What it takes on the disk when it is ready, at most: the file, and its weights in float32."""
-        return self.gguf_bytes + self.facts.weights_bytes(4)
+        """What it takes on the disk when it is ready: the file, and its weights in 8 bits, as a CPU takes them."""
+        return self.gguf_bytes + self.facts.weights_bytes(4, "int8")
 
     @property
     def memory_bytes(self) -> int:
