@@ -19,8 +19,8 @@ from sharedllm_cli.retrieval.terms import PAIRED_SCRIPT
 
 _SENTENCE_END = re.compile(r"[.!?…。！？；।؟]['\"’”»)\]]*$")
 _ABBREVIATED = re.compile(
-    r"(?:^|[\s(\[])(?:[^\W\d_]|(?:[^\W\d_]\.)+[^\W\d_]|al|approx|bzw|ca|cf|Dr|ed|eds|Eq|eq|Fig|Figs|fig|Jr|Mme|Mr|Mrs|Ms"
-    r"|No|Nr|no|p|pp|Prof|resp|Sec|Sr|St|Tab|usw|vgl|vol|vs)\.$"
+    r"(?:^|[\s(\[])(?:[^\W\d_]|(?:[^\W\d_]\.)+[^\W\d_]|Abs|al|approx|Art|bzw|ca|cf|Ch|Cong|Dr|ed|eds|Eq|eq|Fig|Figs|fig|Jr|Mme|Mr|Mrs|Ms"
+    r"|No|Nr|no|p|pp|Prof|Pub|resp|Sec|Sess|Sr|St|Stat|Tab|usw|vgl|Vol|vol|vs)\.$"
 )
 _ITEM_NUMBER = re.compile(r"(?:^|\n)\s*\d{1,3}\.$")
 _WIDE_SENTENCE_END = re.compile(r"[。！？；]")

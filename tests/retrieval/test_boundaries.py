@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from sharedllm_cli.retrieval.boundaries import Boundary, TokenText
+from sharedllm_cli.retrieval.boundaries import Boundary, TokenText, split_sentences
 
 
 def tokens_of(text: str, length: int) -> TokenText:
@@ -52,3 +52,8 @@ def test_a_row_of_a_table_ends_where_its_line_does() -> None:
     assert tokens_of("a||b\nc", 1).boundary(5) == Boundary.LINE, "bars of code"
     far = f"{'x ' * 400}| y\nz"
     assert tokens_of(far, 1).boundary(len(far) - 1) == Boundary.SENTENCE
+
+
+def test_an_abbreviation_before_a_number_ends_no_sentence() -> None:
+    law = "Pub. L. No. 105-304, 112 Stat. 2827, 105th Cong. 2d Sess. 17 applies. Art. 5 does not."
+    assert split_sentences(law) == [law[: law.index(" Art.")], "Art. 5 does not."]
