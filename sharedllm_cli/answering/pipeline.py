@@ -113,6 +113,7 @@ class Pipeline:
         """
         self._reporter.warnings.clear()
         clock = _Clock(timing)
+        self._shared.upper.prepare()
         retrieved = self.retrieve()
         clock.searched(retrieved)
         self._refuse_unfit(retrieved.evidence)

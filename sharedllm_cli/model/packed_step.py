@@ -37,7 +37,7 @@ def fits(model: Any) -> bool:
 
 
 class PackedStep:
-    """The step of one model with its adapter. The graph is made beside other work, such as reading the prompt."""
+    """The step of one model with its adapter. The graph is made beside other work, such as the search."""
 
     def __init__(self, model: Any, adapter: nn.Module) -> None:
         self._model = model
@@ -45,9 +45,14 @@ class PackedStep:
         self._session: Any = None
         self._failure: BaseException | None = None
         self._names: list[str] = []
-        # Not a daemon, which would be torn down inside the library.
-        self._making = threading.Thread(target=self._make, name="packed step")
-        self._making.start()
+        self._making: threading.Thread | None = None
+
+    def prepare(self) -> None:
+        """Begin to make the graph, unless that has begun."""
+        if self._making is None:
+            # Not a daemon, which would be torn down inside the library.
+            self._making = threading.Thread(target=self._make, name="packed step")
+            self._making.start()
 
     def _make(self) -> None:
         try:
@@ -59,6 +64,8 @@ class PackedStep:
 
     def wait(self) -> None:
         """Return when the graph is made; raises what went wrong."""
+        self.prepare()
+        assert self._making is not None
         self._making.join()
         if self._failure is not None:
             raise self._failure

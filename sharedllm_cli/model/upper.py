@@ -193,6 +193,11 @@ class UpperModel:
         logits: Tensor = output.logits
         return logits
 
+    def prepare(self) -> None:
+        """Begin, beside other work, with what decoding will need."""
+        if self._step is not None:
+            self._step.prepare()
+
     def steps_through(self, cache: DynamicCache, count: int) -> bool:
         """Whether so many tokens behind what the cache holds go through a packed model in one step."""
         return self._step is not None and not torch.is_grad_enabled() and takes(cache, count)

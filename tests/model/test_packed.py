@@ -299,6 +299,20 @@ def test_a_graphs_bytes_are_those_of_the_format() -> None:
     assert np.array_equal(found[2], values @ np.arange(60, dtype=np.float32).reshape(3, 20))
 
 
+def test_the_graph_is_made_once_and_by_need(
+    model_folder: Callable[..., Path], private_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[Any] = []
+    make = packed_step._StepGraph
+    monkeypatch.setattr(packed_step, "_StepGraph", lambda model: made.append(model) or make(model))
+    upper = adapted("llama", model_folder, private_home, tmp_path).upper
+    assert made == [], "who only indexes needs none"
+    upper.prepare()
+    upper.prepare()
+    upper.prefill(TOKENS, None)
+    assert len(made) == 1
+
+
 def test_two_threads_may_open_their_first_graphs_at_once() -> None:
     # In a process of its own: the library's threads are made once.
     script = """
