@@ -11,6 +11,8 @@ from sharedllm_cli.errors import ResourceError
 
 _WORDS = ("out of memory", "not enough memory", "can't allocate memory", "status_alloc_failed")
 """What RuntimeErrors say of it: the allocators of the CPU and of MPS, and CUDA's libraries about their own buffers."""
+_MMAP_THRESHOLD, _LARGE_BLOCK = -3, 4 << 20
+"""`M_MMAP_THRESHOLD` of glibc's malloc.h, and the bytes from which a block is mapped by itself."""
 
 
 def is_out_of_memory(error: BaseException) -> bool:
@@ -39,6 +41,20 @@ def release() -> None:
     torch = sys.modules.get("torch")
     if torch is not None and torch.cuda.is_initialized():
         torch.cuda.empty_cache()
+
+
+def return_large_blocks() -> bool:
+    """Have the C library give large blocks back to the system when they are freed; False where that can't be asked.
+
+    glibc learns from the first large block that is freed to keep all that are not larger: the rows of weights that are
+    unpacked for a prompt then stay with the process, 300 MB of them with a model of half a billion weights.
+    """
+    import ctypes
+
+    try:
+        return bool(ctypes.CDLL(None).mallopt(_MMAP_THRESHOLD, _LARGE_BLOCK))
+    except (AttributeError, OSError, TypeError):  # another C library, another system
+        return False
 
 
 def peak_bytes() -> int:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import errno
+import platform
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -68,3 +71,29 @@ def test_weights_that_do_not_fit_are_a_lack_of_memory_and_no_damage(
     monkeypatch.setattr(transformers.LlamaForCausalLM, "from_pretrained", refuse)
     with pytest.raises(ResourceError, match="does not fit the memory of cpu"):
         load(str(model_folder("llama")), home=private_home, device="cpu")
+
+
+HELD = """
+import psutil, sys
+from sharedllm_cli.memory import return_large_blocks
+
+if sys.argv[1] == "returned":
+    assert return_large_blocks()
+kept, process = [], psutil.Process()
+bytearray(30 << 20)  # glibc learns to keep blocks of this size
+before = process.memory_info().rss
+for _ in range(8):
+    large = [bytearray(16 << 20) for _ in range(2)]
+    kept.append([object() for _ in range(4000)])  # lies behind the large blocks
+    del large
+print((process.memory_info().rss - before) >> 20)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other C libraries have no such habit")
+def test_large_blocks_go_back_when_they_are_freed() -> None:
+    held = [
+        int(subprocess.run([sys.executable, "-c", HELD, how], capture_output=True, text=True, check=True).stdout)
+        for how in ("kept", "returned")
+    ]
+    assert held[1] < 12 <= held[0]

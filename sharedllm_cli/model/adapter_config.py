@@ -6,7 +6,6 @@ Imports no torch, so that commands which only describe an adapter stay quick.
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -22,6 +21,10 @@ CONFIG_FILE = "adapter.json"
 ATTENTION_TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj")
 TARGETS = (*ATTENTION_TARGETS, "gate_proj", "up_proj", "down_proj")
 MOST_RANK = 1024
+MOST_ALPHA = 1e6
+MOST_BIAS = 1e3
+MOST_CHUNK_TOKENS = 1 << 20
+"""Far more than any adapter has: a larger number is damage, or meant to break what is computed with it."""
 UNTRAINED = "none"
 """`--adapter none` asks for the base model with an untrained injection, which reads no tree."""
 
@@ -140,8 +143,10 @@ def _read(data: Mapping[str, Any]) -> AdapterConfig:
     )
     if config.low_rank is not None:
         _check_low_rank(config.low_rank, layers)
-    if config.text_bias is not None and not math.isfinite(config.text_bias):
+    if config.text_bias is not None and not abs(config.text_bias) <= MOST_BIAS:
         raise ValueError(f"text_bias is {config.text_bias}")
+    if config.tree.chunk_tokens > MOST_CHUNK_TOKENS or max(config.tree.ratios) > MOST_CHUNK_TOKENS:
+        raise ValueError(f"the tree's chunk size is {config.tree.chunk_tokens}, its ratios {config.tree.ratios}")
     Settings(  # the same bounds as for the user's own
         refuse_from=config.refuse_from, evidence_tokens=config.evidence_tokens, candidates=config.candidates
     )
@@ -152,7 +157,7 @@ def _check_low_rank(low_rank: LowRankConfig, layers: int) -> None:
     """ValueError for low-rank weights that no layer has room for, before memory is taken for them."""
     if not 1 <= low_rank.rank <= MOST_RANK:
         raise ValueError(f"rank is {low_rank.rank}, from 1 to {MOST_RANK} can be read")
-    if not math.isfinite(low_rank.alpha):
+    if not abs(low_rank.alpha) <= MOST_ALPHA:
         raise ValueError(f"alpha is {low_rank.alpha}")
     places = (*low_rank.layers, *low_rank.shared_layers)
     if len(set(places)) < len(places) or not all(0 <= place < layers for place in places):

@@ -16,7 +16,7 @@ import torch
 
 from sharedllm_cli.config import Settings
 from sharedllm_cli.errors import ModelError, ResourceError
-from sharedllm_cli.memory import is_out_of_memory
+from sharedllm_cli.memory import is_out_of_memory, return_large_blocks
 from sharedllm_cli.model.cpu_attention import registered
 from sharedllm_cli.model.packed_loading import load_packed
 from sharedllm_cli.model.placement import (
@@ -106,6 +106,7 @@ def load(
     placement, where = _settle(facts, placement)
     files = _files(located.folder, placement, home, reporter or Silent())
     if placement.packed:
+        return_large_blocks()
         model = load_packed(located.folder, files, facts, placement)
     else:
         model = _load_weights(located.folder, files, facts, placement, where)

@@ -171,19 +171,15 @@ def _varint(value: int) -> bytes:
 
 
 def product(
-    graph: Graph,
-    states: str,
-    bits: int,
-    width: int,
-    parts: Mapping[str, np.ndarray],
-    block: int,
-    bias: np.ndarray | None = None,
+    graph: Graph, states: str, bits: int, parts: Mapping[str, np.ndarray], bias: np.ndarray | None = None
 ) -> str:
     """x · Wᵀ + bias for states [n, width] and packed weights (`weights/blocks.py`): `MatMulNBits`.
 
     States are rounded to 8 bits too (`accuracy_level` 4), in blocks with a scale each: so are llama.cpp's.
     """
     codes = parts["codes"]
+    rows, blocks, size = codes.shape
+    block = size * 8 // bits
     names = [graph.weight(codes), graph.weight(parts["scales"].reshape(-1))]
     names += [graph.weight(parts["zeros"].reshape(-1))] if "zeros" in parts else []
     if bias is not None:
@@ -193,8 +189,8 @@ def product(
         states,
         *names,
         domain=CONTRIBUTED,
-        K=width,
-        N=codes.shape[0],
+        K=blocks * block,
+        N=rows,
         bits=bits,
         block_size=block,
         accuracy_level=4,

@@ -16,30 +16,40 @@ import torch
 from torch import Tensor, nn
 
 from sharedllm_cli.model.onnx_graph import Graph, product
-from sharedllm_cli.weights.blocks import BLOCK, MIDDLE, bits_of, pack
+from sharedllm_cli.weights.blocks import MIDDLE, bits_of, pack
+from sharedllm_cli.weights.weight_files import MappedFile
 
 FEW_STATES = 16
 """Up to so many states are multiplied by the packed weights."""
+_ONCE = 2
+"""So many times a map's few states are multiplied by unpacked rows: the library's own order of the weights is worth its
+time and memory only where an answer is decoded with them."""
 _PIECE = 1 << 22
 """Numbers that are unpacked at once."""
 
 
 class PackedWeight(nn.Module):
-    """A packed matrix [rows, width]: `codes`, `scales` and, with 4 bits, `zeros` (`weights/blocks.py`)."""
+    """A packed matrix [rows, width]: `codes`, `scales` and, with 4 bits, `zeros` (`weights/blocks.py`).
+
+    `file`: where they lie, if they lie in a mapped file.
+    """
 
     codes: Tensor
     scales: Tensor
     zeros: Tensor | None
 
-    def __init__(self, parts: Mapping[str, Tensor]) -> None:
+    def __init__(self, parts: Mapping[str, Tensor], file: MappedFile | None = None) -> None:
         super().__init__()
+        self.file = file
         for name in ("codes", "scales", "zeros"):
             self.register_buffer(name, parts.get(name), persistent=False)
         self.rows, blocks, size = self.codes.shape
-        self.width = blocks * BLOCK
-        self.bits = size * 8 // BLOCK
+        self.bits = 8 if self.zeros is None else 4
+        self.block = size * 8 // self.bits
+        self.width = blocks * self.block
         self._lock = threading.Lock()
         self._session: Any = None
+        self._asked = 0
 
     @staticmethod
     def of(weight: Tensor, bits: int) -> PackedWeight:
@@ -62,7 +72,7 @@ class PackedWeight(nn.Module):
         with self._lock:
             if self._session is None:
                 graph = Graph()
-                found = product(graph, graph.input("x", ("n", self.width)), self.bits, self.width, self.parts, BLOCK)
+                found = product(graph, graph.input("x", ("n", self.width)), self.bits, self.parts)
                 graph.output(found, ("n", self.rows))
                 self._session = graph.opened()
         return torch.from_numpy(self._session.run(None, {"x": states.contiguous().numpy()})[0])
@@ -79,10 +89,17 @@ class PackedWeight(nn.Module):
             values = _whole(codes).to(torch.float32).sub_(zeros.unsqueeze(-1))
         return values.mul_(scales.unsqueeze(-1)).flatten(1).to(dtype)
 
+    def _decodes(self, states: Tensor) -> bool:
+        """Whether these are few states of many to come."""
+        if len(states) > FEW_STATES or (torch.is_grad_enabled() and states.requires_grad):
+            return False
+        self._asked += 1
+        return self._asked > _ONCE
+
     def multiply(self, states: Tensor) -> Tensor:
         """states: [..., width]; returns [..., rows] in the states' type."""
         flat = states.reshape(-1, self.width)
-        if len(flat) <= FEW_STATES and not (torch.is_grad_enabled() and states.requires_grad):
+        if self._decodes(flat):
             found = self._few(flat.detach().to(torch.float32))
             return found.to(states.dtype).view(*states.shape[:-1], self.rows)
         step = max(1, _PIECE // self.width)
@@ -90,6 +107,8 @@ class PackedWeight(nn.Module):
             nn.functional.linear(flat, self.unpacked(slice(start, start + step), states.dtype))
             for start in range(0, self.rows, step)
         ]
+        if self.file is not None:
+            self.file.read(self.codes.nbytes + self.scales.nbytes)
         joined = pieces[0] if len(pieces) == 1 else torch.cat(pieces, dim=-1)
         return joined.view(*states.shape[:-1], self.rows)
 

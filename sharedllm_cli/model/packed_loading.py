@@ -23,6 +23,7 @@ from sharedllm_cli.model.placement import Placement
 from sharedllm_cli.weights.blocks import CODES, SCALES, ZEROS, bits_of
 from sharedllm_cli.weights.facts import ARCHITECTURES, ModelFacts
 from sharedllm_cli.weights.tokenizer_files import quiet_transformers
+from sharedllm_cli.weights.weight_files import MappedFile, typed_name
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -62,22 +63,32 @@ def load_packed(folder: Path, files: Sequence[Path], facts: ModelFacts, placemen
 def _weights(files: Sequence[Path], placement: Placement) -> Iterator[tuple[str, Tensor | PackedWeight]]:
     """Every weight of the files by its name in the model, packed where it is to be."""
     for path in files:
-        try:
-            with safe_open(path, framework="pt") as file:
-                names = list(file.keys())
-                for name in names:
-                    whole, _, part = name.rpartition(".")
-                    if part in (SCALES, ZEROS):
-                        continue
-                    if part == CODES:
-                        parts = [one for one in (CODES, SCALES, ZEROS) if f"{whole}.{one}" in names]
-                        yield whole, PackedWeight({one: file.get_tensor(f"{whole}.{one}") for one in parts})
-                        continue
-                    tensor = file.get_tensor(name)
-                    bits = bits_of(name, placement.quantize)
-                    yield name, PackedWeight.of(tensor, bits) if bits else tensor.to(placement.dtype)
-        except (OSError, SafetensorError) as error:
-            raise ModelError(f"{path} can't be read: {error}") from error
+        file = MappedFile(path) if path.name == typed_name(placement.quantize) else None
+        yield from _unpacked(path, placement) if file is None else _packed(file, placement)
+
+
+def _packed(file: MappedFile, placement: Placement) -> Iterator[tuple[str, Tensor | PackedWeight]]:
+    """The weights of a file of packed ones, used where they lie."""
+    names = set(file.names)
+    for name in file.names:
+        whole, _, part = name.rpartition(".")
+        if part == CODES:
+            parts = [one for one in (CODES, SCALES, ZEROS) if f"{whole}.{one}" in names]
+            yield whole, PackedWeight({one: torch.from_numpy(file.array(f"{whole}.{one}")) for one in parts}, file)
+        elif part not in (SCALES, ZEROS):
+            yield name, torch.from_numpy(file.array(name)).to(placement.dtype, copy=True)
+
+
+def _unpacked(path: Path, placement: Placement) -> Iterator[tuple[str, Tensor | PackedWeight]]:
+    """The weights of a file of floating-point ones, packed where they are to be."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            for name in file.keys():  # noqa: SIM118
+                tensor = file.get_tensor(name)
+                bits = bits_of(name, placement.quantize)
+                yield name, PackedWeight.of(tensor, bits) if bits else tensor.to(placement.dtype)
+    except (OSError, SafetensorError) as error:
+        raise ModelError(f"{path} can't be read: {error}") from error
 
 
 def _fill(

@@ -9,7 +9,8 @@ the room behind. Only for families of Llama's plain structure, and only where no
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -21,11 +22,12 @@ from sharedllm_cli.model.compat import DynamicCache
 from sharedllm_cli.model.cross_attention import LowRank
 from sharedllm_cli.model.families import norm_epsilon, norm_weight
 from sharedllm_cli.model.onnx_graph import CONTRIBUTED, Graph, product
-from sharedllm_cli.model.packed import FEW_STATES, PackedLinear
-from sharedllm_cli.weights.blocks import BLOCK
+from sharedllm_cli.model.packed import FEW_STATES, PackedLinear, PackedWeight
 
 _PLAIN = ("LlamaDecoderLayer", "MistralDecoderLayer", "Qwen2DecoderLayer", "Qwen3DecoderLayer")
 """Decoder layers whose sums and norms are Llama's (Qwen3 norms queries and keys besides)."""
+
+_GIVE_BACK_SECONDS = 0.05
 
 
 def fits(model: Any) -> bool:
@@ -58,9 +60,32 @@ class PackedStep:
         try:
             graph = _StepGraph(self._model)
             self._names = graph.results
-            self._session = graph.graph.opened()
+            with self._giving_back():
+                self._session = graph.graph.opened()
         except BaseException as problem:  # raised where the step is wanted
             self._failure = problem
+
+    @contextmanager
+    def _giving_back(self) -> Iterator[None]:
+        """The library makes its own copy of every weight meanwhile: let the pages of the file go as they were read."""
+        modules = (module for module in self._model.modules() if isinstance(module, PackedWeight))
+        files = {module.file for module in modules if module.file is not None}
+        made = threading.Event()
+
+        def watch() -> None:
+            while not made.wait(_GIVE_BACK_SECONDS):
+                for file in files:
+                    file.give_back()
+
+        watching = threading.Thread(target=watch, name="pages of weights")
+        watching.start()
+        try:
+            yield
+        finally:
+            made.set()
+            watching.join()
+            for file in files:
+                file.give_back()
 
     def wait(self) -> None:
         """Return when the graph is made; raises what went wrong."""
@@ -158,7 +183,7 @@ class _StepGraph:
             states = self._layer(place, layer, states)
         states = self._norm(model.model.norm, states)
         head = model.lm_head.packed
-        logits = product(graph, states, head.bits, head.width, head.parts, BLOCK)
+        logits = product(graph, states, head.bits, head.parts)
         graph.node("Identity", logits, name="logits")
         graph.output("logits", ("n", head.rows))
 
@@ -226,7 +251,7 @@ class _StepGraph:
         for linear in linears:
             own: PackedLinear = getattr(linear, "wrapped", linear)
             packed, bias = own.packed, None if own.bias is None else own.bias.float().numpy()
-            output = product(graph, states, packed.bits, packed.width, packed.parts, BLOCK, bias)
+            output = product(graph, states, packed.bits, packed.parts, bias)
             if hasattr(linear, "addition"):
                 up = (linear.addition.up.detach().float() * linear.addition.scale).numpy()
                 output = graph.node("Gemm", next(smalls), graph.weight(up), output, transB=1)

@@ -18,7 +18,7 @@ import torch
 from sharedllm_cli.errors import ResourceError, UsageError
 from sharedllm_cli.model.attention import runs_flash
 from sharedllm_cli.model.cpu_attention import CPU_SDPA
-from sharedllm_cli.weights.blocks import BLOCK, FORMATS
+from sharedllm_cli.weights.blocks import FORMATS, SMALLEST_BLOCK
 from sharedllm_cli.weights.facts import QUANTIZED_BYTES, ModelFacts
 
 _QUANTIZE_FROM = 1_000_000_000
@@ -151,7 +151,7 @@ def choose_quantization(asked: str, device: torch.device, facts: ModelFacts) -> 
 
 def packs_blocks(facts: ModelFacts) -> bool:
     """Whether this machine multiplies packed weights, and the model's rows are whole blocks."""
-    return _has("onnxruntime") and not facts.uneven_rows(BLOCK)
+    return _has("onnxruntime") and not facts.uneven_rows(SMALLEST_BLOCK)
 
 
 def choose_attention(asked: str, device: torch.device, dtype: torch.dtype) -> str:

@@ -75,7 +75,8 @@ def _stored(model: nn.Module) -> Iterator[Tensor]:
             # Not the codes, tables of 16 and 256 numbers that bitsandbytes holds once a map.
             yield from (part.absmax for part in (state, state.state2) if part is not None)
     for module in model.modules():
-        for owner in (getattr(module, "weight", None), getattr(module, "state", None)):
+        # Not an attribute `weight`, which packed maps make anew from their codes.
+        for owner in (module._parameters.get("weight"), getattr(module, "state", None)):
             scales = getattr(owner, "SCB", None)
             if isinstance(scales, Tensor):
                 yield scales

@@ -1,6 +1,7 @@
 """Weights in blocks of 8- or 4-bit numbers, as a CPU multiplies them (`model/packed.py`).
 
-Each row of a matrix is cut into blocks of 32. A number is (code − zero) · scale of its block: with 8 bits zero is 128
+Each row of a matrix is cut into blocks of 128 with 8 bits (64 or 32 where the row is not whole blocks of more), of 32
+with 4. A number is (code − zero) · scale of its block: with 8 bits zero is 128
 and the scale the largest magnitude over 127; with 4 bits both ends of a block's range have a code, two to a byte, the
 lower half first. The layout is that of ONNX Runtime's `MatMulNBits`. Plain numpy, no torch.
 """
@@ -12,8 +13,10 @@ from typing import Final
 
 import numpy as np
 
-BLOCK: Final = 32
-"""Numbers of a row that share a scale."""
+SMALLEST_BLOCK: Final = 32
+"""Every row has to be whole blocks of so many."""
+_BLOCKS: Final = {8: (128, 64, SMALLEST_BLOCK), 4: (SMALLEST_BLOCK,)}
+"""Numbers of a row that share a scale, by the bits of a code: the first that divides a row is taken."""
 FORMATS: Final = {"int8": 8, "int4": 4}
 """Bits of the numbers of the layers' matrices. Embeddings and output layer always have 8."""
 CODES, SCALES, ZEROS = "codes", "scales", "zeros"
@@ -24,7 +27,7 @@ PACKED_ENDS = ("embed_tokens.weight", "lm_head.weight")
 
 @dataclass(frozen=True)
 class Blocks:
-    """Packed rows: `codes` uint8 [rows, blocks, 4 · bits], `scales` float32 [rows, blocks].
+    """Packed rows: `codes` uint8 [rows, blocks, bytes of a block], `scales` float32 [rows, blocks].
 
     `zeros` uint8 [rows, half of the blocks, rounded up], two codes a byte; None with 8 bits.
     """
@@ -41,17 +44,23 @@ def bits_of(name: str, quantize: str) -> int | None:
     return 8 if name.endswith(PACKED_ENDS) else FORMATS[quantize]
 
 
+def block_of(width: int, bits: int) -> int:
+    """Numbers of a block in rows of so many; ValueError where no size divides them."""
+    for block in _BLOCKS[bits]:
+        if width % block == 0:
+            return block
+    raise ValueError(f"{width} is not a multiple of {SMALLEST_BLOCK}")
+
+
 def bytes_a_weight(bits: int) -> float:
-    """What a packed weight takes, its share of the block's scale and zero with it."""
-    return (bits + (32 + (4 if bits == 4 else 0)) / BLOCK) / 8
+    """At most what a packed weight takes, its share of the block's scale and zero with it."""
+    return (bits + (32 + (4 if bits == 4 else 0)) / SMALLEST_BLOCK) / 8
 
 
 def pack(values: np.ndarray, bits: int) -> Blocks:
     """Round rows [rows, width] of float32 to blocks; ValueError where the width is not whole blocks."""
     rows, width = values.shape
-    if width % BLOCK:
-        raise ValueError(f"{width} is not a multiple of {BLOCK}")
-    blocks = values.reshape(rows, width // BLOCK, BLOCK)
+    blocks = values.reshape(rows, -1, block_of(width, bits))
     if bits == 8:
         scales = np.abs(blocks).max(axis=2) / 127
         codes = np.rint(blocks / _divisor(scales)[..., None]) + MIDDLE

@@ -23,9 +23,15 @@ from sharedllm_cli.weights.facts import unreadable
 _VERSIONS = (2, 3)
 _MOST_DIMENSIONS = 4
 _DEEPEST_ARRAY = 4
+_MOST_ENTRIES = 1 << 24
+"""Entries of all arrays together: a vocabulary of 260,000 tokens and its merges are 1.5 million."""
+_MOST_STRING_BYTES = 1 << 24
+_MOST_TENSORS = 1 << 16
 _PIECE = 1 << 20
 """Numbers of a tensor that are dequantised at once: the blocks' intermediate arrays stay in the CPU's caches."""
 _STRING, _ARRAY = 8, 9
+_SMALLEST = {_STRING: 8, _ARRAY: 12}
+"""Bytes of the shortest string and array; those of numbers follow from their kind."""
 _SCALARS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
 
 
@@ -158,6 +164,7 @@ class _Cursor:
 
     def __init__(self, contents: mmap.mmap) -> None:
         self.contents, self.place, self.size = contents, 4, len(contents)
+        self.entries = _MOST_ENTRIES
 
     def scalar(self, code: str) -> Any:
         layout = f"<{code}"
@@ -168,7 +175,7 @@ class _Cursor:
     def string(self) -> str:
         length = self.scalar("Q")
         end = self.place + length
-        if end > self.size:
+        if length > _MOST_STRING_BYTES or end > self.size:
             raise ValueError("string")
         value = self.contents[self.place : end].decode("utf-8")
         self.place = end
@@ -180,7 +187,9 @@ class _Cursor:
         if kind != _ARRAY:
             return self.scalar(_SCALARS[kind])
         inner, count = self.scalar("I"), self.scalar("Q")
-        if depth >= _DEEPEST_ARRAY or count > self.size - self.place:  # each entry takes a byte or more
+        smallest = _SMALLEST.get(inner) or struct.calcsize(f"<{_SCALARS[inner]}")
+        self.entries -= count
+        if depth >= _DEEPEST_ARRAY or self.entries < 0 or count * smallest > self.size - self.place:
             raise ValueError("array")
         if inner in (_STRING, _ARRAY):
             return [self.value(inner, depth + 1) for _ in range(count)]
@@ -195,6 +204,8 @@ def _parse(contents: mmap.mmap) -> tuple[dict[str, Any], dict[str, Tensor]]:
     if cursor.scalar("I") not in _VERSIONS:
         raise ValueError("version")
     tensor_count, value_count = cursor.scalar("Q"), cursor.scalar("Q")
+    if tensor_count > _MOST_TENSORS or value_count > _MOST_TENSORS:
+        raise ValueError("count")
     metadata: dict[str, Any] = {}
     for _ in range(value_count):
         key = cursor.string()
@@ -207,11 +218,15 @@ def _parse(contents: mmap.mmap) -> tuple[dict[str, Any], dict[str, Tensor]]:
         raise ValueError("alignment")
     start = -(-cursor.place // alignment) * alignment
     tensors: dict[str, Tensor] = {}
+    held = 0
     for tensor in found:
         placed = Tensor(tensor.name, tensor.shape, tensor.kind, start + tensor.offset, tensor.row_bytes)
         if placed.offset + placed.bytes > cursor.size or placed.name in tensors:
             raise ValueError("tensor")
         tensors[placed.name] = placed
+        held += placed.bytes
+    if held > cursor.size:  # tensors that lie on each other would be dequantised to far more than the file holds
+        raise ValueError("tensors")
     return metadata, tensors
 
 

@@ -19,7 +19,7 @@ import numpy as np
 
 from sharedllm_cli.errors import ModelError
 from sharedllm_cli.progress import Task
-from sharedllm_cli.weights.blocks import BLOCK, CODES, SCALES, ZEROS, bits_of, pack
+from sharedllm_cli.weights.blocks import CODES, SCALES, ZEROS, bits_of, block_of, pack
 from sharedllm_cli.weights.gguf_config import Weight
 from sharedllm_cli.weights.gguf_file import GGUFFile
 
@@ -102,8 +102,9 @@ def _tensors(weight: Weight, dtype: str) -> list[_Tensor]:
         code, size, _ = _TYPES.get(dtype, _TYPES[_PLAIN])
         return [_Tensor(weight.name, code, weight.shape, math.prod(weight.shape) * size)]
     rows, width = weight.shape
-    count = width // BLOCK
-    codes = _Tensor(f"{weight.name}.{CODES}", "U8", (rows, count, 4 * bits), rows * count * 4 * bits)
+    block = block_of(width, bits)
+    count, size = width // block, block * bits // 8
+    codes = _Tensor(f"{weight.name}.{CODES}", "U8", (rows, count, size), rows * count * size)
     scales = _Tensor(f"{weight.name}.{SCALES}", "F32", (rows, count), rows * count * 4)
     if bits == 8:
         return [codes, scales]

@@ -7,12 +7,18 @@ Hashing half a gigabyte takes a second, so a file's hash is remembered by its pa
 from __future__ import annotations
 
 import json
+import math
+import mmap
 import os
 import struct
+import threading
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
 
 from sharedllm_cli import durable
 from sharedllm_cli.errors import ModelError
@@ -28,6 +34,9 @@ GGUF_FILE = "weights.gguf"
 TYPES = ("float32", "bfloat16", "float16", *FORMATS)
 _PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
 _LONGEST_HEADER = 100 << 20
+_ARRAYS = {"F32": np.float32, "F16": np.float16, "U8": np.uint8}
+_KEPT_BYTES = 64 << 20
+"""What of a mapped file may have been read since pages were given back the last time."""
 
 
 def weight_files(folder: Path) -> list[Path]:
@@ -199,3 +208,56 @@ def _write_memory(home: Path, memory: dict[str, Any]) -> None:
     with suppress(OSError):
         durable.make_private_folder(models_folder(home))
         durable.replace_bytes(_memory_file(home), json.dumps(present, indent=1).encode())
+
+
+class MappedFile:
+    """The tensors of one safetensors file, used where they lie in the mapped file: numpy arrays by name.
+
+    Pages of a mapped file count as memory of the process until they are given back; the system keeps them in its cache
+    and hands them out again at no cost of a disk. The format: https://github.com/huggingface/safetensors#format.
+    """
+
+    def __init__(self, path: Path) -> None:
+        try:
+            with safe_open(path, framework="np"):  # its checks: lengths, offsets and overlaps of the header
+                pass
+            with path.open("rb") as file:
+                (length,) = struct.unpack("<Q", file.read(8))
+                header = json.loads(file.read(length))
+                # Private, because torch takes no array that it could not write to. Nothing writes.
+                self._pages = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
+        except (OSError, SafetensorError) as error:
+            raise ModelError(f"{path} can't be read: {error}") from error
+        header.pop("__metadata__", None)
+        self._start, self._tensors = 8 + length, header
+        self._lock = threading.Lock()
+        self._read = 0
+
+    @property
+    def names(self) -> list[str]:
+        """Of all tensors."""
+        return list(self._tensors)
+
+    def array(self, name: str) -> np.ndarray:
+        """A tensor's numbers. Raises KeyError for a name or a type that is not there."""
+        facts = self._tensors[name]
+        shape = facts["shape"]
+        found: np.ndarray = np.frombuffer(
+            self._pages, _ARRAYS[facts["dtype"]], math.prod(shape), self._start + facts["data_offsets"][0]
+        )
+        return found.reshape(shape)
+
+    def read(self, count: int) -> None:
+        """Say that so many bytes were read; now and then, pages are given back."""
+        with self._lock:
+            self._read += count
+            due = self._read >= _KEPT_BYTES
+        if due:
+            self.give_back()
+
+    def give_back(self) -> None:
+        """Let the pages that were read no longer count as ours. The arrays stay valid."""
+        with self._lock:
+            self._read = 0
+        if hasattr(mmap, "MADV_DONTNEED"):  # Windows trims what is not in use by itself
+            self._pages.madvise(mmap.MADV_DONTNEED)

@@ -210,6 +210,21 @@ def test_foreign_and_damaged_adapters_are_refused(tmp_path: Path) -> None:
         read_config(tmp_path)
 
 
+@pytest.mark.parametrize("value", [1e12, -1e12, float("nan"), float("inf"), float("-inf")])
+def test_an_adapter_with_values_that_no_training_gives_is_refused(value: float, tmp_path: Path) -> None:
+    model = make_tiny_model("llama")
+    config = AdapterConfig("tiny", model_shape(model), InjectionConfig("merged", 2), TREE, LowRankConfig(2, 2.0, (3,)))
+    adapter = Adapter(model, config)
+    adapter.save(tmp_path)
+    Adapter.load(tmp_path, model)  # its gates are closed: minus infinity there is a value like any other
+    weights = adapter.state_dict()
+    name = next(name for name in weights if not name.endswith(".gate"))
+    weights[name].view(-1)[0] = value
+    adapter.save(tmp_path)
+    with pytest.raises(ModelError, match="values that no training gives"):
+        Adapter.load(tmp_path, model)
+
+
 @pytest.mark.parametrize(
     ("injection", "low_rank", "message"),
     [

@@ -13,7 +13,7 @@ from tiny_models import make_tiny_model
 
 from sharedllm_cli.progress import Silent
 from sharedllm_cli.weights import gguf_file
-from sharedllm_cli.weights.blocks import BLOCK, bits_of, bytes_a_weight, pack
+from sharedllm_cli.weights.blocks import SMALLEST_BLOCK, bits_of, block_of, bytes_a_weight, pack
 from sharedllm_cli.weights.conversion import converted_folder, typed_weights
 
 
@@ -28,14 +28,14 @@ def numbers(codes: np.ndarray, scales: np.ndarray, zeros: np.ndarray | None) -> 
 
 @pytest.mark.parametrize(("bits", "parts"), [(8, 127), (4, 15)])
 def test_a_number_is_off_by_half_a_step_at_most(bits: int, parts: int) -> None:
-    values = np.random.default_rng(0).standard_normal((5, 3 * BLOCK)).astype(np.float32)
+    values = np.random.default_rng(0).standard_normal((5, 3 * SMALLEST_BLOCK)).astype(np.float32)
     values[1] = 0
     values[2] = np.abs(values[2])
     found = pack(values, bits)
-    blocks = values.reshape(5, 3, BLOCK)
+    blocks = values.reshape(5, 3, SMALLEST_BLOCK)
     low, high = np.minimum(blocks.min(axis=2), 0), np.maximum(blocks.max(axis=2), 0)
     step = np.abs(blocks).max(axis=2) / parts if bits == 8 else (high - low) / parts
-    error = np.abs(numbers(found.codes, found.scales, found.zeros) - values).reshape(5, 3, BLOCK).max(axis=2)
+    error = np.abs(numbers(found.codes, found.scales, found.zeros) - values).reshape(5, 3, SMALLEST_BLOCK).max(axis=2)
     # With 4 bits the zero is rounded too: the end of the range may lie another half step away.
     assert (error <= step * (0.5 if bits == 8 else 1.0) + 1e-6).all()
     assert error[0].max() > 0
@@ -47,6 +47,13 @@ def test_a_number_is_off_by_half_a_step_at_most(bits: int, parts: int) -> None:
 def test_rows_that_are_not_whole_blocks_are_refused() -> None:
     with pytest.raises(ValueError, match="33 is not a multiple of 32"):
         pack(np.zeros((2, 33), np.float32), 8)
+
+
+@pytest.mark.parametrize(("width", "block"), [(896, 128), (576, 64), (96, 32), (1536, 128)])
+def test_blocks_are_as_long_as_the_row_allows(width: int, block: int) -> None:
+    assert block_of(width, 8) == block
+    assert block_of(width, 4) == SMALLEST_BLOCK
+    assert pack(np.ones((2, width), np.float32), 8).codes.shape == (2, width // block, block)
 
 
 def test_embeddings_keep_eight_bits_and_norms_their_numbers() -> None:
