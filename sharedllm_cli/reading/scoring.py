@@ -10,8 +10,8 @@ is no `LeafMeaning`, and `hybrid` goes by words and states alone.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from sharedllm_cli.index.nodes import CompressedSource
     from sharedllm_cli.model.loading import BaseModel
     from sharedllm_cli.model.lower import LowerModel
+    from sharedllm_cli.retrieval.rows import Rows
 
 _BATCH_TOKENS = 512
 """States are computed in batches whose activations stay in a processor's cache."""
@@ -55,7 +56,10 @@ class Scored:
 
 
 class QuestionLeaves:
-    """The leaves of all documents as one `LeafSource` for one question."""
+    """The leaves of all documents as one `LeafSource` for one question; `rows` are those of their tables.
+
+    Rows are scored under the heading of their table, by their words and by their states.
+    """
 
     def __init__(
         self,
@@ -66,8 +70,11 @@ class QuestionLeaves:
         nodes: Callable[[], CompressedSource],
         stored_states: Sequence[LeafStates | None],
         meaning: Callable[[], np.ndarray | None] = lambda: None,
+        rows: Sequence[Rows | None] = (),
     ) -> None:
         self._question = question
+        self._rows = rows
+        self._headings: Sequence[Mapping[int, tuple[int, int]]] = ()
         self._question_ids = question_ids
         self._documents = leaves
         self._lower = lower
@@ -84,7 +91,14 @@ class QuestionLeaves:
     @cached_property
     def matches(self) -> LexicalScores:
         """BM25 over all documents together, and which of the question's words they hold."""
-        return bm25.scores(self._question, [document.lexical for document in self._documents])
+        indexes = [document.lexical for document in self._documents]
+        found = bm25.scores(self._question, indexes)
+        if not any(self._rows):
+            return found
+        from sharedllm_cli.retrieval.rows import credited
+
+        values, self._headings = credited(self._question, found, indexes, self._rows)
+        return replace(found, values=values)
 
     def lexical(self) -> np.ndarray:
         """BM25 of every leaf."""
@@ -143,7 +157,9 @@ class QuestionLeaves:
         for leaf in leaves.tolist():
             place, local = self._local(leaf)
             stored = self._stored_states[place]
-            if stored is not None:
+            if self._headings and local in self._headings[place]:
+                missing[leaf] = self._under_heading(place, local)
+            elif stored is not None:
                 found[leaf] = stored.leaf(local)
             else:
                 start, end = self._documents[place].leaf_span(local)
@@ -152,6 +168,14 @@ class QuestionLeaves:
         for batch, states in _states_in_batches(self._lower, list(missing.values()), layers):
             found.update(zip([numbers[one] for one in batch], states, strict=True))
         return [found[leaf] for leaf in leaves.tolist()]
+
+    def _under_heading(self, place: int, leaf: int) -> np.ndarray:
+        """The token ids of a leaf with rows, the heading of their columns before them where it is in another leaf."""
+        tokens = self._documents[place].tokens
+        start, end = self._documents[place].leaf_span(leaf)
+        first, last = self._headings[place][leaf]
+        head = slice(*np.searchsorted(tokens.starts, (first, last)).tolist())
+        return np.concatenate([tokens.ids[head][: max(0, start - head.start)], tokens.ids[start:end]])
 
     def _local(self, leaf: int) -> tuple[int, int]:
         place = int(np.searchsorted(self._first, leaf, side="right")) - 1
@@ -209,13 +233,29 @@ def score_documents(
     asked = question if part is None else part.question
     ids = plain_ids(base.tokenizer, asked)
     meaning = (lambda: None) if cosines is None else (lambda: cosines(asked, documents))
-    source = QuestionLeaves(asked, ids, leaves, lower, nodes, stored_states, meaning)
+    source = QuestionLeaves(
+        asked, ids, leaves, lower, nodes, stored_states, meaning, [opened.rows for opened in documents]
+    )
     inside = (
         None
         if part is None
         else [leaves_inside(opened, spans) for opened, spans in zip(documents, part.spans, strict=True)]
     )
     return score(source, leaves, policy_name, preferred=inside)
+
+
+def in_turn(leaves: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """Scores by which the best leaf of each document comes before the second best of any: [leaves] a document.
+
+    A leaf's rank in its document counts, and its score only among leaves of equal rank; what scored nothing stays so.
+    """
+    highest = max((float(values.max(initial=0.0)) for values in leaves), default=0.0) or 1.0
+    found = []
+    for values in leaves:
+        ranks = np.empty(len(values))
+        ranks[np.argsort(-values, kind="stable")] = np.arange(len(values))
+        found.append(np.where(values > 0, (1.0 + 1e-6 * values / highest) / (1.0 + ranks), 0.0))
+    return found
 
 
 def leaf_states(leaves: Leaves, lower: LowerModel, advance: Callable[[int], None]) -> LeafStates:

@@ -10,6 +10,7 @@ from bisect import bisect_left
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
+from typing import Protocol
 
 import numpy as np
 
@@ -34,13 +35,25 @@ SHARES_AFTER = (0.3, 0.15)
 """The same for one, two leaves later."""
 
 
+class WiderCounts(Protocol):
+    """How often terms occur in a larger set of documents, of which only the best are opened for a question."""
+
+    @property
+    def leaf_count(self) -> int:
+        """Leaves of all its documents."""
+
+    def frequency(self, forms: Mapping[str, str]) -> int:
+        """In how many of these leaves a term occurs, given by its form in each language."""
+
+
 @dataclass(frozen=True)
 class LexicalIndex:
     """Which terms occur how often in which leaves of one document.
 
     `terms` is sorted. The postings of term t are `leaves[pointers[t]:pointers[t + 1]]` (int32, ascending) and as many
     `frequencies` (int32, at least 1). `lengths` [leaves] (int32) counts all terms of each leaf. `language` names the
-    stemmer and stop words that made the terms.
+    stemmer and stop words that made the terms. `wider`, which is not stored: the set of documents that it was opened of
+    for a question, whose leaves say how rare a term is.
     """
 
     language: str
@@ -49,6 +62,7 @@ class LexicalIndex:
     leaves: np.ndarray
     frequencies: np.ndarray
     lengths: np.ndarray
+    wider: WiderCounts | None = field(default=None, compare=False, repr=False)
 
     @classmethod
     def build(cls, leaf_texts: Sequence[str], language: str | None = None) -> LexicalIndex:
@@ -183,7 +197,7 @@ def scores(
         if not len(leaves):
             continue
         found.update(term.values())
-        idf = _idf(len(lengths), len(leaves))
+        idf = _idf(*_counted(indexes, term, len(lengths), len(leaves)))
         _add_term(value, owners, leaves, idf * counts / (counts + norms[leaves]), before, after)
     values = [value[first:end] for first, end in pairwise(first_leaves.tolist())]
     matched = {surface for surface, slots in typed if any(found.intersection(slot.values()) for slot in slots)}
@@ -225,10 +239,25 @@ def weighed_terms(
             factors[form] = max(factors.get(form, 0.0), (light or {}).get(surface, 1.0))
     counts = [sum(len(index.postings(term.get(index.language, ""))[0]) for index in indexes) for term in terms]
     weights = [
-        _idf(leaf_count, count) * max(map(factors.__getitem__, term.values()))
+        _idf(*_counted(indexes, term, leaf_count, count)) * max(map(factors.__getitem__, term.values()))
         for term, count in zip(terms, counts, strict=True)
     ]
     return list(zip(terms, weights, strict=True))
+
+
+def _counted(indexes: Sequence[LexicalIndex], term: Slot, leaf_count: int, frequency: int) -> tuple[int, int]:
+    """All leaves and those with a term: of the documents asked, and of the larger sets that some were opened of.
+
+    A set counts once, and its opened documents are among its own. Counts of documents that changed since may differ.
+    """
+    sets = {id(index.wider): index.wider for index in indexes if index.wider is not None}
+    if not sets:
+        return leaf_count, frequency
+    alone = [index for index in indexes if index.wider is None]
+    leaves = sum(len(index.lengths) for index in alone) + sum(wider.leaf_count for wider in sets.values())
+    beside = sum(len(index.postings(term.get(index.language, ""))[0]) for index in alone)
+    holding = beside + sum(wider.frequency(term) for wider in sets.values())
+    return max(leaves, leaf_count), min(max(holding, frequency), max(leaves, leaf_count))
 
 
 def _idf(leaf_count: int, frequency: int) -> float:
@@ -288,6 +317,11 @@ def _add_term(
 
 Slot = Mapping[str, str]
 """One term of a question: the form that it has in each language of the documents."""
+
+
+def question_terms(question: str, languages: set[str]) -> list[Slot]:
+    """The terms that `scores` looks for in documents of these languages, each once."""
+    return _distinct_terms(_question_words(question, languages))
 
 
 def _question_words(question: str, languages: set[str]) -> list[tuple[str, list[Slot]]]:

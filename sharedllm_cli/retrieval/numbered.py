@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import re
+from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -240,12 +241,15 @@ def _starts_word(text: str, found: re.Match[str]) -> bool:
 def _all_headings(document: Titled) -> Iterator[Heading]:
     """The outline's headings and the numbered lines; without either the lines that look like headings.
 
-    A numbered line within a list of contents is no heading, but names one.
+    A numbered line within a list of contents is no heading, but names one. Below an outline without numbers it is an
+    item of a list within the part that it stands in, and ends none.
     """
     outlined = list(headings(document)) if document.outline else []
     yield from outlined
     known = {_plain(heading.title) for heading in outlined}
     numbers = {_number_alone(heading.title) for heading in outlined} - {None}
+    counted = any((begins := _BEGINS.fullmatch(one.title.strip())) and _is_number(begins) for one in outlined)
+    starts = [] if counted else [one.start for one in outlined]
     begun: set[int] = set()
     listed = listings(document.text)
 
@@ -262,7 +266,8 @@ def _all_headings(document: Titled) -> Iterator[Heading]:
         if begins is None:
             continue
         begun.add(match.start())
-        depth = begins[2].count(".") + 1
+        above = bisect_right(starts, match.start()) - 1
+        depth = begins[2].count(".") + 1 + (outlined[above].level if above >= 0 else 0)
         yield Heading(title, depth, match.start())
     if not outlined:
         # A line that stands alone may be a heading, and ends no numbered part.

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 BAR = " | "
 FEWEST_COLUMNS = 3
@@ -16,8 +17,13 @@ MOST_NAMED = 4
 """Rows of a passage that are written out with the names of their columns: those with most of the question's words."""
 LONGEST_HEADING = 600
 """Characters of a heading that is carried to its rows."""
+FEWEST_ROWS = 2
+"""Lines of a table, its heading included."""
+LONGEST_GAPPED = 60
+"""Characters of a cell that gaps part from others: longer ones are sentences with two spaces between them."""
 _GAP = re.compile(r" {2,}|\t+")
 _NUMBER = re.compile(r"[^\w]*\d[\d\s.,:/%+−–-]*[^\w]*")
+_SENTENCE = re.compile(r"[^\W\d_]{3,}[.!?][\"'”’)]?$")
 _YEAR = re.compile(r"(?:1[5-9]|20)\d\d(?:[/–-]\d{2,4})?")
 
 
@@ -31,6 +37,12 @@ def cells(line: str) -> list[str]:
 
 def heading_above(text: str, start: int) -> str | None:
     """The heading of the table whose row stands at `start`; None where no row does, and for the heading itself."""
+    line = _heading_line(text, start)
+    return None if line is None else line.strip()
+
+
+def _heading_line(text: str, start: int) -> str | None:
+    """The same with the white space around it, which shows where its columns are."""
     first, end = _line(text, start)
     if not cells(text[first:end]):
         return None
@@ -38,10 +50,54 @@ def heading_above(text: str, start: int) -> str | None:
     while block < first:
         stop = text.find("\n", block)
         if cells(text[block:stop]):
-            heading = text[block:stop].strip()
-            return heading if len(heading) <= LONGEST_HEADING else None
+            heading = text[block:stop]
+            return heading if len(heading.strip()) <= LONGEST_HEADING else None
         block = stop + 1
     return None
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of a text: the names of its columns as one line, where that begins, and where each row lies."""
+
+    heading: str
+    start: int
+    rows: tuple[tuple[int, int], ...]
+
+
+def tables(text: str) -> list[Table]:
+    """The tables whose first line names their columns, in order."""
+    found: list[Table] = []
+    block: list[tuple[int, int]] = []
+    start = 0
+    for line in text.split("\n"):
+        if line.strip():
+            block.append((start, start + len(line)))
+        elif block:
+            found += _table(text, block)
+            block = []
+        start += len(line) + 1
+    return [*found, *_table(text, block)]
+
+
+def _table(text: str, block: Sequence[tuple[int, int]]) -> list[Table]:
+    """The table that some lines are; none where fewer than two of them are rows."""
+    lines = [(start, end) for start, end in block if is_row(text[start:end])]
+    if len(lines) < FEWEST_ROWS:
+        return []
+    heading = text[slice(*lines[0])].strip()
+    names = cells(heading)
+    rows = tuple(line for line in lines[1:] if text[slice(*line)].strip() != heading)
+    named = bool(rows) and _names_columns([name for name in names if name], cells(text[slice(*rows[0])]))
+    return [Table(heading, lines[0][0], rows)] if named and len(heading) <= LONGEST_HEADING else []
+
+
+def is_row(line: str) -> bool:
+    """Whether a line is a row: cells between bars, or short ones parted by gaps."""
+    found = cells(line)
+    if len(found) < 2 or BAR in line:
+        return len(found) > 1
+    return max(map(len, found)) <= LONGEST_GAPPED and not any(map(_SENTENCE.search, found))
 
 
 def written_out(text: str, start: int, end: int, sought: Sequence[int] = ()) -> str:
@@ -72,12 +128,49 @@ def _named_rows(text: str, start: int, end: int, sought: Sequence[int]) -> list[
 
 def _named(text: str, span: tuple[int, int]) -> str:
     """A row with the name of each cell's column; empty where the first line of the table names no columns."""
-    heading = heading_above(text, span[0])
-    names, row = cells(heading or ""), cells(text[span[0] : span[1]])
+    heading = _heading_line(text, span[0]) or ""
+    line = text[span[0] : span[1]]
+    names, row = cells(heading), cells(line)
     if len(names) < FEWEST_COLUMNS or len(row) > len(names) or not _names_columns(names, row):
         return ""
-    pairs = zip(names, row, strict=False)
+    by_place = list(zip(names, row, strict=False))
+    pairs = by_place if _has_bars(line) and _has_bars(heading) else _by_column(heading, line)
     return BAR.join(f"{name}: {cell}" if name else cell for name, cell in pairs if cell)
+
+
+def _has_bars(line: str) -> bool:
+    return BAR in line or line.startswith("| ")
+
+
+def _by_column(heading: str, line: str) -> list[tuple[str, str]]:
+    """The cells of a row that gaps part, each with the name above it; none where that can't be said of each.
+
+    A row with an empty cell has fewer cells than there are names: where each stands tells which one is missing.
+    """
+    names, row = _placed(heading), _placed(line)
+    pairs: list[tuple[str, str]] = []
+    last = -1
+    for start, end, cell in row:
+        apart = [max(start - stop, first - end) for first, stop, _ in names]
+        place = min(range(len(names)), key=apart.__getitem__)
+        if place <= last:
+            return [(name, cell) for (_, _, name), (_, _, cell) in zip(names, row, strict=False)] * (
+                len(names) == len(row)
+            )
+        pairs.append((names[place][2], cell))
+        last = place
+    return pairs
+
+
+def _placed(line: str) -> list[tuple[int, int, str]]:
+    """The cells of a line that gaps part, with the first and the end character of each."""
+    found: list[tuple[int, int, str]] = []
+    position = len(line) - len(line.lstrip())
+    for piece in _GAP.split(line.strip()):
+        start = line.index(piece, position)
+        position = start + len(piece)
+        found.append((start, position, piece))
+    return found
 
 
 def _names_columns(names: Sequence[str], row: Sequence[str]) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sharedllm_cli.retrieval.tables import cells, heading_above, written_out
+from sharedllm_cli.retrieval.tables import cells, heading_above, tables, written_out
 
 ROWS = "\n".join(f"K-{number:03} | {number % 9} | {number * 3}" for number in range(300))
 TEXT = f"Soil of the valley.\n\nSample | pH | Potassium mg/kg\n{ROWS}\n\nSamples were dried."
@@ -49,6 +49,25 @@ def test_columns_parted_by_gaps() -> None:
     assert cells("1871  Thorn  3") == ["1871", "Thorn", "3"]
     assert cells("Two words and  a gap") == []
     assert written_out(text, text.index("1880"), len(text)) == "Year  Keeper  Boats\n1880  Lyle  4"
+
+
+def test_an_empty_cell_between_gaps_shifts_no_value() -> None:
+    text = (
+        "Year    Keeper     Boats   Dues\n1871    Thorn      3       "
+        "12\n1880               4       14\n1881    Lyle               15"
+    )
+    place = text.index("1880")
+    assert written_out(text, place, place + 30, [place]).rstrip().endswith("Year: 1880 | Boats: 4 | Dues: 14")
+    place = text.index("1881")
+    assert written_out(text, place, len(text), [place]).endswith("Year: 1881 | Keeper: Lyle | Dues: 15")
+
+
+def test_tables_are_found_with_their_headings() -> None:
+    found = tables(f"{TEXT}\n\nOne sentence.  Another one.  A third.\nAnd so on.  More.  End.\n\n1 | 2\n3 | 4")
+    assert [(table.heading, len(table.rows)) for table in found] == [("Sample | pH | Potassium mg/kg", 300)]
+    start, end = found[0].rows[217]
+    assert TEXT[start:end] == "K-217 | 1 | 651"
+    assert TEXT[found[0].start :].startswith("Sample | pH")
 
 
 def test_words_without_a_table_stay() -> None:
