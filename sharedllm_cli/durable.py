@@ -12,6 +12,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from itertools import count
 from pathlib import Path
 
 from sharedllm_cli.errors import ResourceError, UsageError
@@ -23,15 +24,21 @@ FULL = frozenset({errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)})
 _READ_BYTES = 1 << 20
 _SETTLED_NANOSECONDS = 100_000_000
 """A file changed so recently could change again within one tick of the file system's clock: it gets no stamp yet."""
-_FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
+_FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG}
+FAILING = frozenset(
+    {errno.EIO, errno.ENXIO, errno.ENODEV, errno.EMFILE, errno.ENFILE, errno.ENOLCK}
+    | {getattr(errno, name) for name in ("ESTALE", "ETIMEDOUT") if hasattr(errno, name)}
+)
+"""What it says where a disk, or the way to it, does not work, or where too many files are open."""
+_calls = count()
 
 
 @contextmanager
 def writing(folder: Path, elsewhere: str = "choose another folder") -> Iterator[None]:
     """Translate what the operating system refuses while `folder` is written; `elsewhere` says how to write another.
 
-    Raises ResourceError for a full disk or a file larger than is allowed, UsageError for a folder that may not or
-    can't be written.
+    Raises ResourceError for a full or failing disk or a file larger than is allowed, UsageError for a folder that may
+    not or can't be written.
     """
     try:
         yield
@@ -43,6 +50,9 @@ def writing(folder: Path, elsewhere: str = "choose another folder") -> Iterator[
                 f"a file in {folder} would be larger than this shell or disk allows",
                 hint=f"raise the limit (ulimit -f), or {elsewhere}",
             ) from problem
+        if problem.errno in FAILING:
+            reason = (problem.strerror or str(problem)).lower()
+            raise ResourceError(f"{folder} can't be written: {reason}", hint=elsewhere) from problem
         if problem.errno in _FORBIDDEN:
             reason = (problem.strerror or str(problem)).lower()
             raise UsageError(f"{folder} can't be written: {reason}", hint=elsewhere) from problem
@@ -97,7 +107,8 @@ def replacing(path: Path, *, sync_name: bool = True) -> Iterator[Path]:
     Where the block raises, nothing of it is left and `path` is as it was. With `sync_name` it also waits until the
     rename is on the disk; without, a power cut may leave `path` as it was before, but never a torn file.
     """
-    beside = path.with_name(f".{path.name}.{os.getpid()}.new")
+    # Of this process and this call: several threads may write one file, and the last one to rename wins.
+    beside = path.with_name(f".{path.name}.{os.getpid()}{next(_calls):06}.new")
     try:
         yield beside
         sync_file(beside)

@@ -54,3 +54,8 @@ class ResourceError(SharedLLMError):
     """The machine has not enough memory or disk for what was asked."""
 
     exit_code = 6
+
+
+def failure_text(name: str, error: SharedLLMError) -> str:
+    """A document's failure in one sentence, for the warnings of an answer."""
+    return error.message if name in error.message else f"{name}: {error.message}"

@@ -78,6 +78,9 @@ BIG = "raise the limit (ulimit -f), or choose another --out"
     [
         (errno.ENOSPC, ResourceError, "the disk of {} is full", "free some space, or choose another --out"),
         (errno.EFBIG, ResourceError, "a file in {} would be larger than this shell or disk allows", BIG),
+        (errno.EIO, ResourceError, "{} can't be written: permission denied", "choose another --out"),
+        (errno.EMFILE, ResourceError, "{} can't be written: permission denied", "choose another --out"),
+        (errno.ENOTDIR, UsageError, "{} can't be written: permission denied", "choose another --out"),
         (errno.EACCES, UsageError, "{} can't be written: permission denied", "choose another --out"),
     ],
 )

@@ -43,14 +43,14 @@ def attached(reader: pypdf.PdfReader, outer: str) -> tuple[list[AttachedFile], l
             size += len(data)
             seen.add(content_hash)
         seen.add(name)
-    return _told_apart(files), [told(outer, beside).replace("not read in", "attachments not read in")] if beside else []
+    return told_apart(files), [told(outer, beside).replace("not read in", "attachments not read in")] if beside else []
 
 
 def _is_wanted(name: str) -> bool:
     return PurePosixPath(name).suffix.lower() in SUFFIXES
 
 
-def _told_apart(files: Sequence[AttachedFile]) -> list[AttachedFile]:
+def told_apart(files: Sequence[AttachedFile]) -> list[AttachedFile]:
     """The files, those of one name numbered: `plan.pdf`, `plan.pdf (2)`."""
     counts: dict[str, int] = {}
     named = []

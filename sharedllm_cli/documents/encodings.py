@@ -8,6 +8,7 @@ import unicodedata
 from contextlib import suppress
 
 from sharedllm_cli.documents.characters import repair
+from sharedllm_cli.documents.sources import FORMATS
 from sharedllm_cli.errors import DocumentError
 
 SAMPLE = 1 << 18
@@ -186,7 +187,7 @@ def _is_text(data: bytes) -> bool:
 
 
 def _binary(name: str) -> DocumentError:
-    return DocumentError(f"{name} is a binary file, not a document", hint="give a PDF, txt, md, rst, html or epub file")
+    return DocumentError(f"{name} is a binary file, not a document", hint=f"read are {FORMATS}")
 
 
 def _detected(sample: bytes) -> str:

@@ -1,13 +1,13 @@
 """What kind of document some bytes are: content decides, then the suffix where content is plain text.
 
-A mail begins with its header (RFC 5322). It is read where its body is plain text; where it is encoded or of several
-parts (RFC 2045), the file's text is that of the wire, and it is refused.
+A mail begins with its header (RFC 5322), an Office file is a zip with certain members.
 """
 
 from __future__ import annotations
 
 import re
 import zipfile
+import zlib
 from io import BytesIO
 from pathlib import PurePath
 
@@ -17,7 +17,6 @@ from sharedllm_cli.errors import DocumentError
 _TO_PDF = "save it as a PDF first"
 # Where, what is found there, what it is, and what to do about it.
 _REFUSED: tuple[tuple[int, bytes, str, str | None], ...] = (
-    (0, b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "an old Office file (doc, xls, ppt) or an Outlook email (msg)", _TO_PDF),
     (0, b"{\\rtf", "a rich text file", _TO_PDF),
     (0, b"%!PS", "a PostScript file", "convert it to a PDF with ps2pdf"),
     (0, b"AT&TFORM", "a DjVu file", "convert it to a PDF with ddjvu"),
@@ -43,12 +42,30 @@ _REFUSED: tuple[tuple[int, bytes, str, str | None], ...] = (
     (0, b"SQLite format 3\x00", "a database", None),
     (0, b"GGUF", "the weights of a model", None),
 )
-_IN_ZIP: tuple[tuple[str, str], ...] = (
-    ("word/document.xml", "a Word document"),
-    ("xl/workbook.xml", "an Excel workbook"),
-    ("ppt/presentation.xml", "a PowerPoint presentation"),
-    ("content.xml", "an OpenDocument file"),
+_OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
+# In an old container: the name of a stream, what the file is, and what to do about it.
+_IN_OLE: tuple[tuple[str, str, str | None], ...] = (
+    ("EncryptedPackage", "an Office file with a password", "open it in its program and save it without the password"),
+    ("WordDocument", "an old Word file (doc)", "save it as docx or as a PDF, e.g. soffice --convert-to docx FILE"),
+    ("PowerPoint Document", "an old PowerPoint file (ppt)", "save it as pptx or as a PDF"),
+    ("Workbook", "an old Excel file (xls)", "save it as xlsx, e.g. soffice --convert-to xlsx FILE"),
+    ("Book", "an old Excel file (xls)", "save it as xlsx, e.g. soffice --convert-to xlsx FILE"),
+    ("__substg1.0_", "an Outlook email (msg)", "save it as eml, or print it as a PDF"),
 )
+_IN_ZIP: tuple[tuple[str, str], ...] = (
+    ("word/document.xml", "docx"),
+    ("xl/workbook.xml", "xlsx"),
+    ("ppt/presentation.xml", "pptx"),
+)
+_REFUSED_IN_ZIP: tuple[tuple[str, str, str], ...] = (
+    ("xl/workbook.bin", "a binary Excel workbook (xlsb)", "save it as xlsx"),
+    ("Index/Document.iwa", "a document of Apple's Pages, Numbers or Keynote", "export it as a PDF or an Office file"),
+    ("Index.zip", "a document of Apple's Pages, Numbers or Keynote", "export it as a PDF or an Office file"),
+)
+_MAIN_PARTS = {"wordprocessingml": "docx", "spreadsheetml": "xlsx", "presentationml": "pptx"}
+_OPEN_DOCUMENT = {"text": "odt", "spreadsheet": "ods", "presentation": "odp", "graphics": "odp"}
+_TYPES_BYTES = 1 << 20
+"""Bytes of a package's list of types that are looked at."""
 # A comment matches in one way alone (no `.*?`): else the ways to try double with each comment before what is no page.
 _COMMENT = r"<!--[^-]*(?:-(?!->)[^-]*)*-->"
 _HTML = re.compile(
@@ -64,6 +81,16 @@ _WORDS = {
     "markdown": "Markdown",
     "rst": "reStructuredText",
     "text": "plain text",
+    "docx": "a Word document",
+    "xlsx": "an Excel workbook",
+    "pptx": "a PowerPoint presentation",
+    "odt": "an OpenDocument text",
+    "ods": "an OpenDocument sheet",
+    "odp": "an OpenDocument presentation",
+    "csv": "a table",
+    "mail": "an email",
+    "saved page": "a saved web page",
+    "notebook": "a notebook",
 }
 HEADER_BYTES = 65536
 """A header is looked for in so many bytes, of which spam filters and mailing lists fill a lot."""
@@ -74,16 +101,13 @@ _POST_MARK = re.compile(r"From \S+ .*\d{4}|>?\d+\s*")
 _OF_MAIL_ALONE = frozenset({"message-id", "mime-version", "return-path", "delivered-to", "dkim-signature"})
 """Fields that no one writes by hand: a memo has From, To, Date and Subject as well."""
 _ADDRESSES = frozenset({"from", "sender", "to", "return-path"})
-_ENCODED = ("base64", "quoted-printable")
-_ENCODED_LATER = re.compile(
-    rb"^content-transfer-encoding:\s*(?:base64|quoted-printable)|^content-type:\s*multipart/",
-    re.IGNORECASE | re.MULTILINE,
-)
-_SAVE = "open it in a mail program and save its text, or print it as a PDF"
 
 
 def sniff(data: bytes, name: str) -> str | None:
-    """`pdf`, `epub`, or None for what may be text; DocumentError for what is surely something else."""
+    """The kind of what is no text, a mail and a saved page among them; None for what may be text.
+
+    Raises DocumentError for what is surely something else.
+    """
     head = data[:1024]
     if _begins_as_pdf(head):
         return "pdf"
@@ -91,9 +115,14 @@ def sniff(data: bytes, name: str) -> str | None:
         return _sniff_zip(data, name)
     refuse(head, name)
     if head.startswith(b"bplist00") and b"WebMainResource" in data:
-        raise _saved_page(name, "Safari")
-    if problem := _mail_refusal(data, name):
-        raise problem
+        raise DocumentError(
+            f"{name} is a web page saved in one file (Safari), which can't be read",
+            hint="open it in a browser and save it as HTML alone, or print it as a PDF",
+        )
+    if head.startswith(_OLE):
+        raise _old_office(data, name)
+    if (mail := _mail_kind(data, name)) is not None:
+        return mail
     # Mail and print systems put bytes before the header of a PDF; a text that speaks of PDFs has no such bytes.
     if b"%PDF-" in head and (b"\0" in data[:65536] or suffix_kind(name) == "pdf"):
         return "pdf"
@@ -114,18 +143,56 @@ def refuse(head: bytes, name: str) -> None:
             raise DocumentError(f"{name} is {what}, which can't be read", hint=hint)
 
 
+def _old_office(data: bytes, name: str) -> DocumentError:
+    """The error of a file in the container of old Office programs, by the names of its streams."""
+    for stream, what, hint in _IN_OLE:
+        if stream.encode("utf-16-le") in data:
+            return DocumentError(f"{name} is {what}, which can't be read", hint=hint)
+    return DocumentError(f"{name} is an old Office file, which can't be read", hint=_TO_PDF)
+
+
 def _sniff_zip(data: bytes, name: str) -> str:
     try:
         with zipfile.ZipFile(BytesIO(data)) as archive:
             names = set(archive.namelist())
+            kind = _packaged(archive, names)
     except (zipfile.BadZipFile, ValueError, NotImplementedError, OSError) as failure:
-        raise DocumentError(f"{name} is a damaged archive or epub", hint="download it again") from failure
+        what = _WORDS.get(suffix_kind(name) or "", "an archive or epub").split(" ", 1)[-1]
+        raise DocumentError(f"{name} is a damaged {what}", hint="download it again") from failure
+    if kind is not None:
+        return kind
     if "META-INF/container.xml" in names or suffix_kind(name) == "epub":
         return "epub"
-    for member, what in _IN_ZIP:
+    for member, what, hint in _REFUSED_IN_ZIP:
         if member in names:
-            raise DocumentError(f"{name} is {what}, which can't be read", hint=_TO_PDF)
+            raise DocumentError(f"{name} is {what}, which can't be read", hint=hint)
     raise DocumentError(f"{name} is an archive, which can't be read", hint="unpack it and give the folder")
+
+
+def _packaged(archive: zipfile.ZipFile, names: set[str]) -> str | None:
+    """The kind of an Office or OpenDocument file; None for any other archive."""
+    kind = next((kind for member, kind in _IN_ZIP if member in names), None)
+    if kind is not None or "[Content_Types].xml" in names:
+        return kind or _main_part(_beginning(archive, "[Content_Types].xml"))
+    if "content.xml" not in names:
+        return None
+    said = _beginning(archive, "mimetype") or _beginning(archive, "META-INF/manifest.xml")
+    found = re.search(r"opendocument\.(text|spreadsheet|presentation|graphics)", said)
+    return _OPEN_DOCUMENT[found[1]] if found else None
+
+
+def _main_part(types: str) -> str | None:
+    """The kind of an Office file whose parts have other names than usual, by the type of its main part."""
+    found = re.search(r"(wordprocessingml|spreadsheetml|presentationml)\.\w+\.main\+xml", types)
+    return _MAIN_PARTS[found[1]] if found else None
+
+
+def _beginning(archive: zipfile.ZipFile, member: str) -> str:
+    try:
+        with archive.open(member) as stream:
+            return stream.read(_TYPES_BYTES).decode("utf-8", "replace")
+    except (KeyError, RuntimeError, EOFError, zlib.error):
+        return ""
 
 
 def suffix_kind(name: str) -> str | None:
@@ -134,23 +201,21 @@ def suffix_kind(name: str) -> str | None:
 
 
 def remarks(name: str, kind: str) -> tuple[str, ...]:
-    """One sentence where a document is of another kind than its name says, or is a mail; else none."""
-    if kind == "mail":
-        return (f"{name} is an email: its header is read as text, too",)
+    """One sentence where a document is of another kind than its name says; else none."""
     promised = suffix_kind(name)
-    if promised is None or kind == promised:
+    if promised is None or kind == promised or (kind == "mail" and promised == "text"):
         return ()
     return (f"{name} is {_WORDS[kind]}, not {_WORDS[promised]}, and is read as such",)
 
 
 def text_kind(text: str, name: str) -> str:
-    """`html`, `mail`, `markdown`, `rst` or `text`: by its beginning, then by suffix."""
+    """`html`, `markdown`, `rst`, `csv`, `notebook` or `text`: by its beginning, then by suffix."""
     promised = suffix_kind(name)
     if _HTML.match(text[:4096]):
         return "html"
-    if is_mail(text):
-        return "mail"
-    return promised if promised in ("html", "markdown", "rst") else "text"
+    if promised == "notebook" and not text.lstrip().startswith("{"):
+        return "text"
+    return promised if promised in ("html", "markdown", "rst", "csv", "notebook") else "text"
 
 
 def declared_encoding(data: bytes) -> str | None:
@@ -170,37 +235,15 @@ def is_mail(text: str) -> bool:
     return bool(fields.keys() & _OF_MAIL_ALONE and fields.keys() & _ADDRESSES)
 
 
-def _mail_refusal(data: bytes, name: str) -> DocumentError | None:
-    """Why a file that is a mail or a saved page can't be read; None for a plain mail, and for all that is no mail."""
+def _mail_kind(data: bytes, name: str) -> str | None:
+    """`mail`, or `saved page` for a page that a browser saved in one file; None for all that is no mail."""
     head = data[:HEADER_BYTES].removeprefix(b"\xef\xbb\xbf").decode("latin-1")
-    if not is_mail(head):
-        return None
+    promised = suffix_kind(name)
     fields = _header(head)
-    content = fields.get("content-type", "text/plain").strip().lower()
-    encoding = fields.get("content-transfer-encoding", "").strip().lower()
-    if content.startswith("multipart/related") and _is_saved_page(fields, name):
-        return _saved_page(name, "MHTML")
-    if encoding in _ENCODED:
-        return _mail(name, f"whose text is encoded ({encoding})")
-    if content.startswith("multipart/"):
-        return _mail(name, "of several parts")
-    if not content.startswith("text/plain"):
-        return _mail(name, f"of the type {content.partition(';')[0].strip()}")
-    if head.startswith("From ") and _ENCODED_LATER.search(data):
-        return _mail(name, "or several emails, some of them encoded")
-    return None
-
-
-def _saved_page(name: str, kind: str) -> DocumentError:
-    """The error of a page that a browser saved with its pictures in one file."""
-    return DocumentError(
-        f"{name} is a web page saved in one file ({kind}), which can't be read",
-        hint="open it in a browser and save it as HTML alone, or print it as a PDF",
-    )
-
-
-def _mail(name: str, what: str) -> DocumentError:
-    return DocumentError(f"{name} is an email {what}, which can't be read", hint=_SAVE)
+    if not is_mail(head) and not (promised in ("mail", "saved page") and fields.keys() & _ADDRESSES):
+        return None
+    related = fields.get("content-type", "").strip().lower().startswith("multipart/related")
+    return "saved page" if related and _is_saved_page(fields, name) else "mail"
 
 
 def _is_saved_page(fields: dict[str, str], name: str) -> bool:

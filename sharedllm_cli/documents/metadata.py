@@ -22,7 +22,8 @@ HEAD_CHARACTERS = 500_000
 """An HTML page's head is looked for in so many characters."""
 _ORDER = ("title", "author", "editor", "translator", "published", "publisher", "ISBN", "file made")
 _NOTHING = re.compile(
-    r"(?:\(?(?:untitled|anonymous|unknown|unspecified|author|admin(?:istrator)?|user|owner|none|null|title|n/?a|default)\)?"
+    r"(?:\(?(?:untitled|anonymous|unknown|unspecified|author|admin(?:istrator)?|user|owner|none|null|title|n/?a|default"
+    r"|openpyxl|python-docx|xlsxwriter|microsoft office user)\)?"
     r"|untitled[ -]?(?:document)?(?:[ -]?\d+)?|document\d*|microsoft word|\W*)(?:\.\w{1,5})?",
     re.IGNORECASE,
 )
@@ -110,6 +111,12 @@ def of_pdf(entries: dict[str, str]) -> Metadata:
             ("file made", _day(entries.get("CreationDate", ""))),
         ]
     )
+
+
+def of_properties(title: str, author: str, made: str) -> Metadata:
+    """The facts of an Office file's properties; `made` is a date as ISO 8601 writes it."""
+    authors = [("author", name) for name in author.split(";")]
+    return _facts([("title", title), *authors, ("file made", _day(made))])
 
 
 def of_package(root: etree._Element) -> Metadata:

@@ -1,16 +1,17 @@
 """Any document: from a file or standard input to a `Document`. The page to read first in this room.
 
-data flow: bytes → formats (what is it?) → pdf, epub, markup or characters (pages as extracted) → normalise → Document
+data flow: bytes → formats (what is it?) → pdf, markup, office or characters (pages as extracted) → normalise → Document
 """
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from sharedllm_cli.config import READ_MEMORY, READ_SECONDS, Settings
 from sharedllm_cli.documents import formats
 from sharedllm_cli.documents.characters import repair
 from sharedllm_cli.documents.encodings import decode
@@ -23,10 +24,37 @@ from sharedllm_cli.progress import Reporter, Silent
 
 if TYPE_CHECKING:
     from sharedllm_cli.documents.pdf.open_pdf import OpenPDF
+    from sharedllm_cli.documents.process import Reading
 
 
+OFFICE = frozenset({"docx", "pptx", "xlsx", "odt", "ods", "odp"})
 HEAD_BYTES = 1024
 """The first bytes of a file, which show a kind that can't be read."""
+
+
+SHORT_BYTES = 1 << 16
+"""A plain text up to this size is read without a process of its own: no library parses it."""
+WHOLE = 30
+"""A document may take this many times the seconds that it may go without a sign of progress."""
+_OUTPUT_SHARE = 4
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What reading one document may take: seconds without a sign of progress (a page), and bytes of memory."""
+
+    seconds: float = READ_SECONDS
+    memory_bytes: int = READ_MEMORY << 30
+
+    @staticmethod
+    def of(settings: Settings) -> Limits:
+        """Those that a user set."""
+        return Limits(settings.read_seconds, int(settings.read_memory * 2**30))
+
+    @property
+    def output_bytes(self) -> int:
+        """Bytes of text, pages and attachments that may come of it."""
+        return self.memory_bytes // _OUTPUT_SHARE
 
 
 class Probe:
@@ -34,7 +62,7 @@ class Probe:
 
     Bytes, hash and kind are found when they are first asked for. Each raises DocumentError where the document can't be
     read. `data` and `content_hash` are given where the caller knows them already, `load` where the bytes lie within
-    another file.
+    another file. With `limits` a process of its own opens and reads what is more than a short text (process.py).
     """
 
     def __init__(
@@ -45,8 +73,10 @@ class Probe:
         data: bytes | None = None,
         content_hash: str | None = None,
         load: Callable[[], bytes] | None = None,
+        limits: Limits | None = None,
     ) -> None:
         self.source = source
+        self._limits = limits
         self.stamp: list[int] = []
         """The file's stamp from before it was read; empty where it would prove nothing."""
         self.attachments: tuple[AttachedFile, ...] = ()
@@ -85,6 +115,26 @@ class Probe:
         return formats.sniff(self.data, self.source.name)
 
     @cached_property
+    def _reading(self) -> Reading | None:
+        """The process in which it is read, None where it is read here."""
+        if self._limits is None or not self.data.strip() or self._is_short_text:
+            return None
+        from sharedllm_cli.documents.process import Reading
+
+        return Reading(self.source, self._password, self._limits)
+
+    @property
+    def _is_short_text(self) -> bool:
+        """Whether no library that parses is needed: a text that is neither marked up nor long."""
+        data, name = self.data, self.source.name
+        if len(data) > SHORT_BYTES or formats.suffix_kind(name) not in (None, "text"):
+            return False
+        if data.startswith(b"PK") or b"%PDF-" in data or self._kind is not None:
+            return False
+        text, _ = decode(data, name, declared=formats.declared_encoding(data))
+        return formats.text_kind(text, name) in ("text", "mail")
+
+    @cached_property
     def _pdf(self) -> OpenPDF:
         from sharedllm_cli.documents.pdf.open_pdf import OpenPDF
 
@@ -95,11 +145,15 @@ class Probe:
 
         What passes may still have no text: that shows once its pages are read.
         """
-        if self._kind == "pdf":
+        if self._reading:
+            self._reading.open(self.data)
+        elif self._kind == "pdf":
             _ = self._pdf
 
     def forget(self) -> None:
         """Let the bytes of a regular file go: its index may serve, and it can be read again."""
+        if reading := self.__dict__.get("_reading"):
+            reading.let_go()
         if self.source.path is not None and self.source.path.is_file():
             _ = self.content_hash
             self.__dict__.pop("data", None)
@@ -111,16 +165,31 @@ class Probe:
         What could be read only in part is in the document's warnings and is reported.
         """
         reporter = reporter or Silent()
+        if self._reading:
+            try:
+                return self._reading.read(self.data, reporter)
+            finally:
+                self.attachments = self._reading.files
         kind, extraction = self._extract(reporter)
         self.attachments = extraction.attachments
         return _document(self.source, sha256_of_bytes(self.data), kind, extraction, reporter)
 
     def attached(self) -> dict[str, bytes]:
-        """The bytes of the documents that a PDF carries, by their SHA-256; empty where it can't be opened again."""
-        from sharedllm_cli.documents.pdf.second_opinion import SecondOpinion
+        """The bytes of the documents that this one carries, by their SHA-256; empty where it can't be opened again."""
+        return {file.content_hash: file.data for file in self.attached_files()}
 
-        files = self.attachments or SecondOpinion(self.data, self.source.name, self._password).attached()[0]
-        return {file.content_hash: file.data for file in files}
+    def attached_files(self) -> tuple[AttachedFile, ...]:
+        """The documents that this one carries; none where it can't be opened again."""
+        if self.attachments:
+            return self.attachments
+        if self._reading:
+            return self._reading.attached(self.data)
+        if self._kind == "pdf":
+            from sharedllm_cli.documents.pdf.second_opinion import SecondOpinion
+
+            return SecondOpinion(self.data, self.source.name, self._password).attached()[0]
+        self.attachments = self._extract(Silent())[1].attachments
+        return self.attachments
 
     def _extract(self, reporter: Reporter) -> tuple[str, Extraction]:
         """The document's kind and its pages; the libraries of a format are imported only when it comes."""
@@ -129,21 +198,17 @@ class Probe:
             opened = self._pdf
             del self._pdf  # its pages are read once
             return kind, opened.extract(reporter)
-        if kind == "epub":
-            from sharedllm_cli.documents.markup import epub
-
-            return kind, epub.extract(data, name)
+        if kind is not None:
+            return kind, _packed(kind, data, name)
         text, warnings = decode(data, name, declared=formats.declared_encoding(data))
         kind = formats.text_kind(text, name)
-        if kind in ("text", "mail"):
-            return kind, _plain(text, warnings)
-        return kind, _marked_up(kind, text, warnings, name)
+        return kind, _of_text(kind, text, warnings, name)
 
 
 def read(
     source: SourceFile, *, password: str | None = None, reporter: Reporter | None = None, data: bytes | None = None
 ) -> Document:
-    """Read a document whole, as `Probe.read` does."""
+    """Read a document whole in this process, as `Probe.read` does: for files that the user's own tools made."""
     return Probe(source, password=password, data=data).read(reporter)
 
 
@@ -152,7 +217,7 @@ def _document(source: SourceFile, content_hash: str, kind: str, extraction: Extr
     raws = [repair(page.raw) for page in extraction.pages]
     normalised = normalise(
         raws,
-        running=kind in ("pdf", "text", "mail"),
+        running=kind in ("pdf", "text"),
         reflow=extraction.reflow,
         layout=extraction.layout,
         cells=kind == "pdf",
@@ -188,6 +253,12 @@ def _document(source: SourceFile, content_hash: str, kind: str, extraction: Extr
     )
 
 
+def rest() -> None:
+    """End the process that waits for another document, if one does."""
+    if process := sys.modules.get("sharedllm_cli.documents.process"):
+        process.rest()
+
+
 def named(document: Document, source: SourceFile) -> Document:
     """A document that was read under another name, as this file: what its old name promised is no longer told."""
     old = formats.remarks(document.name, document.kind)
@@ -207,12 +278,45 @@ def _unreadable(source: SourceFile, failure: OSError) -> DocumentError:
 
 
 def _plain(text: str, warnings: Sequence[str]) -> Extraction:
-    """A text file or a mail; form feeds are its page breaks."""
+    """A text file; form feeds are its page breaks."""
     pieces = text.split("\f")
     if len(pieces) > 1 and not pieces[-1].strip():
         pieces.pop()
     pages = tuple(ExtractedPage(piece) for piece in pieces)
     return Extraction(pages, len(pages) > 1, reflow=True, layout=True, warnings=tuple(warnings))
+
+
+def _packed(kind: str, data: bytes, name: str) -> Extraction:
+    """The pages of a file that is no text but a PDF; the libraries of a format are imported only when it comes."""
+    if kind == "epub":
+        from sharedllm_cli.documents.markup import epub
+
+        return epub.extract(data, name)
+    if kind in ("mail", "saved page"):
+        from sharedllm_cli.documents.office import mail
+
+        return mail.extract(data, name) if kind == "mail" else mail.saved_page(data, name)
+    if kind in ("odt", "ods", "odp"):
+        from sharedllm_cli.documents.office import odf
+
+        return odf.extract(data, name, kind)
+    from sharedllm_cli.documents.office import docx, pptx, xlsx
+
+    return {"docx": docx.extract, "pptx": pptx.extract, "xlsx": xlsx.extract}[kind](data, name)
+
+
+def _of_text(kind: str, text: str, warnings: list[str], name: str) -> Extraction:
+    if kind == "text":
+        return _plain(text, warnings)
+    if kind == "csv":
+        from sharedllm_cli.documents.office import delimited
+
+        return delimited.extract(text, name, warnings)
+    if kind == "notebook":
+        from sharedllm_cli.documents.office import notebook
+
+        return notebook.extract(text, name, warnings)
+    return _marked_up(kind, text, warnings, name)
 
 
 def _marked_up(kind: str, text: str, warnings: list[str], name: str) -> Extraction:
@@ -250,7 +354,8 @@ def _labels(pages: Sequence[ExtractedPage], printed: Sequence[str | None]) -> li
 
 def _no_text(name: str, kind: str, extraction: Extraction) -> DocumentError:
     if kind != "pdf":
-        return DocumentError(f"{name} contains no text")
+        left_out = "; ".join(extraction.warnings[:3]) if kind in OFFICE else ""
+        return DocumentError(f"{name} contains no text", hint=left_out or None)
     count = len(extraction.pages)
     told = "its only page is" if count == 1 else f"its {count} pages are"
     if any(page.unreadable for page in extraction.pages):

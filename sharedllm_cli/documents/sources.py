@@ -11,7 +11,7 @@ import os
 import re
 import stat
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -31,8 +31,21 @@ SUFFIXES: dict[str, str] = {
     ".htm": "html",
     ".xhtml": "html",
     ".epub": "epub",
+    **dict.fromkeys((".docx", ".docm", ".dotx", ".dotm"), "docx"),
+    **dict.fromkeys((".pptx", ".pptm", ".ppsx", ".ppsm", ".potx"), "pptx"),
+    **dict.fromkeys((".xlsx", ".xlsm", ".xltx"), "xlsx"),
+    **dict.fromkeys((".odt", ".ott"), "odt"),
+    **dict.fromkeys((".ods", ".ots"), "ods"),
+    **dict.fromkeys((".odp", ".otp", ".odg"), "odp"),
+    **dict.fromkeys((".csv", ".tsv", ".tab"), "csv"),
+    **dict.fromkeys((".eml", ".emlx", ".mbox", ".mbx"), "mail"),
+    **dict.fromkeys((".mht", ".mhtml"), "saved page"),
+    ".ipynb": "notebook",
 }
 """What a folder is searched for, and the kind that each suffix promises (content tells first, see readers.py)."""
+
+FORMATS = "PDF, docx, pptx, xlsx, odt, ods, odp, epub, html, md, rst, txt, csv, eml, mbox, ipynb"
+"""The formats that are read, as help and errors name them."""
 
 STANDARD_INPUT = "standard input"
 NAMED = 6
@@ -75,6 +88,10 @@ _PLURALS = {
 }
 
 
+Ignored = Callable[[Path, bool], bool]
+"""Whether a path within a folder is left out; the second argument says whether it is a folder."""
+
+
 @dataclass(frozen=True)
 class SourceFile:
     """One document to read: the name shown to the user, and where it lies (None: standard input)."""
@@ -87,6 +104,7 @@ def expand(
     arguments: Sequence[str],
     failures: list[tuple[str, DocumentError]] | None = None,
     passed_over: dict[str, list[NotRead]] | None = None,
+    ignored: Ignored | None = None,
 ) -> list[SourceFile]:
     """The documents that the arguments name, in their order, each once (by resolved path).
 
@@ -96,14 +114,15 @@ def expand(
 
     Raises DocumentError for an argument that names nothing; with `failures` given, appends argument and
     error there and goes on. With `passed_over` given, what a folder or a pattern holds besides and is not read goes
-    there, by argument; what is a document of another argument does not.
+    there, by argument; what is a document of another argument does not. What `ignored` says of a path within a folder
+    (and whether that is a folder itself) is left out without a word.
     """
     found: dict[object, SourceFile] = {}
     folders: dict[str, str] = {}
     others: dict[str, list[NotRead]] = {}
     for argument in arguments:
         try:
-            for path in _paths(argument, others.setdefault(argument, [])):
+            for path in _paths(argument, others.setdefault(argument, []), ignored):
                 key = _resolved(path, folders) if path else None
                 found.setdefault(key, SourceFile(path.name if path else STANDARD_INPUT, path))
         except DocumentError as failure:
@@ -137,14 +156,14 @@ def not_read(arguments: Sequence[str]) -> list[NotRead]:
     return [file for files in passed_over.values() for file in files]
 
 
-def _paths(argument: str, others: list[NotRead]) -> Iterator[Path | None]:
+def _paths(argument: str, others: list[NotRead], ignored: Ignored | None = None) -> Iterator[Path | None]:
     if argument == "-":
         yield None
         return
     path = _path(argument)
     kind = _kind(path, argument)
     if kind == "folder":
-        yield from _folder(path, others)
+        yield from _folder(path, others, ignored)
     elif kind == "file":
         yield path
     elif glob.has_magic(argument):
@@ -184,19 +203,20 @@ def _reason(failure: OSError) -> str:
     return (failure.strerror or type(failure).__name__).lower()
 
 
-def _folder(folder: Path, others: list[NotRead]) -> list[Path]:
+def _folder(folder: Path, others: list[NotRead], ignored: Ignored | None = None) -> list[Path]:
     def unreadable(failure: OSError) -> None:
         raise DocumentError(f"the folder {failure.filename} can't be opened ({_reason(failure)})") from failure
 
     files: list[Path] = []
     for place, folders, names in os.walk(folder, onerror=unreadable):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        files += [Path(place, name) for name in names if not name.startswith(".")]
+        inside = Path(place)
+        folders[:] = [one for one in folders if one[0] != "." and not (ignored and ignored(inside / one, True))]
+        found = (inside / name for name in names if not name.startswith("."))
+        files += [path for path in found if not (ignored and ignored(path, False))]
     files = sorted((path for path in files if not _is_special(path)), key=_natural)
+    files = [path for path in files if worth_telling(path)]
     read = [path for path in files if path.suffix.lower() in SUFFIXES]
-    beside = [
-        _passed_over(path, folder) for path in files if path.suffix.lower() not in SUFFIXES and worth_telling(path)
-    ]
+    beside = [_passed_over(path, folder) for path in files if path.suffix.lower() not in SUFFIXES]
     if not read:
         looked_for = f"looked for files ending in {' '.join(sorted(SUFFIXES))}"
         hint = f"{told(str(folder), beside)}; {looked_for}" if beside else looked_for
@@ -227,7 +247,7 @@ def _matches(pattern: str, others: list[NotRead]) -> list[Path]:
     for path in matched:
         if path.is_dir() and "**" not in pattern:
             files |= dict.fromkeys(_quietly(path, others))
-        elif path.is_file() and (named or path.suffix.lower() in SUFFIXES):
+        elif path.is_file() and (named or (path.suffix.lower() in SUFFIXES and worth_telling(path))):
             files[path] = None
         elif path.is_file() and worth_telling(path):
             others.append(_passed_over(path, path.parent))

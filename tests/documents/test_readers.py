@@ -29,6 +29,9 @@ RUSSIAN = "Привет, как дела? Это длинный текст на 
 JAPANESE = "日本語のテキストです。今日は天気がいいですね。散歩に行きましょう。"
 
 
+OLD = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
+
+
 @pytest.mark.parametrize(
     ("text", "encoding"),
     [
@@ -146,7 +149,10 @@ def test_logs_keep_their_lines() -> None:
         (b"\x89PNG\r\n\x1a\n" + bytes(50), "scan.png", "an image"),
         (b"\xff\xd8\xff\xe0" + bytes(50), "photo.pdf", "an image"),
         (b"\x1f\x8b\x08" + bytes(50), "book.txt.gz", "a compressed file"),
-        (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(50), "old.doc", "Office"),
+        (OLD + bytes(50), "old.doc", "an old Office file"),
+        (OLD + bytes(600) + "WordDocument".encode("utf-16-le"), "old.doc", r"an old Word file \(doc\)"),
+        (OLD + bytes(600) + "Workbook".encode("utf-16-le"), "old.xls", r"an old Excel file \(xls\)"),
+        (OLD + bytes(600) + "EncryptedPackage".encode("utf-16-le"), "new.docx", "an Office file with a password"),
         (b"{\\rtf1 hello}", "letter.rtf", "a rich text file"),
         (b"%!PS-Adobe-3.0\n", "print.ps", "PostScript"),
         (bytes(range(256)) * 8, "data.bin", "binary"),
@@ -170,7 +176,14 @@ def archive(*members: str) -> bytes:
 
 
 @pytest.mark.parametrize(
-    ("member", "what"), [("word/document.xml", "Word"), ("xl/workbook.xml", "Excel"), ("notes.txt", "an archive")]
+    ("member", "what"),
+    [
+        ("word/document.xml", "is damaged"),
+        ("xl/workbook.xml", "is damaged"),
+        ("notes.txt", "an archive"),
+        ("xl/workbook.bin", "a binary Excel workbook"),
+        ("Index/Document.iwa", "Apple's Pages"),
+    ],
 )
 def test_zips_that_are_no_books(member: str, what: str) -> None:
     with pytest.raises(DocumentError, match=what):

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from sharedllm_cli.documents.sources import SourceFile, expand
+from sharedllm_cli.documents.sources import FORMATS, SUFFIXES, SourceFile, expand
 from sharedllm_cli.errors import DocumentError
 
 
@@ -19,6 +19,12 @@ def library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text("x")
     return tmp_path
+
+
+def test_help_names_each_format_that_a_folder_is_searched_for() -> None:
+    named = {name.lower() for name in FORMATS.split(", ")}
+    kinds = {SUFFIXES[f".{name}"] for name in named}
+    assert kinds | {"saved page"} == set(SUFFIXES.values())
 
 
 def names(*arguments: str) -> list[str]:

@@ -10,7 +10,16 @@ from sharedllm_cli.answer import NotRead
 from sharedllm_cli.documents.sources import NAMED, expand, not_read, told
 from sharedllm_cli.errors import DocumentError
 
-CLUB = ("minutes.md", "budget.xlsx", "contract.docx", "boats.csv", "sub/letter.eml", "photo.JPG", "script.py", "README")
+CLUB = (
+    "minutes.md",
+    "budget.xls",
+    "contract.doc",
+    "boats.numbers",
+    "sub/letter.msg",
+    "photo.JPG",
+    "script.py",
+    "README",
+)
 LITTER = (".DS_Store", ".hidden.docx", "Thumbs.db", "desktop.ini", "~$budget.xlsx", "contract.docx~", ".git/notes.docx")
 
 
@@ -30,24 +39,24 @@ def passed_over(*arguments: str) -> dict[str, list[str]]:
     return {argument: [file.name for file in files] for argument, files in found.items()}
 
 
-EVERYTHING = ["boats.csv", "budget.xlsx", "contract.docx", "photo.JPG", "README", "script.py", "sub/letter.eml"]
+EVERYTHING = ["boats.numbers", "budget.xls", "contract.doc", "photo.JPG", "README", "script.py", "sub/letter.msg"]
 
 
 def test_a_folder_says_what_it_does_not_read(club: Path) -> None:
     assert passed_over("club") == {"club": EVERYTHING}
     assert [source.name for source in expand(["club"])] == ["minutes.md"]
-    assert not_read(["club"])[0] == NotRead("boats.csv", "club/boats.csv", "table")
+    assert not_read(["club"])[0] == NotRead("boats.numbers", "club/boats.numbers", "Numbers")
 
 
 def test_a_pattern_says_so_too_and_a_named_kind_is_what_is_asked_for(club: Path) -> None:
     found = passed_over("club/*")["club/*"]
     assert sorted(Path(name).name for name in found) == sorted(Path(name).name for name in [*EVERYTHING[:-1]])
-    assert passed_over("club/*.csv") == {}
+    assert passed_over("club/*.numbers") == {}
 
 
 def test_what_another_argument_reads_or_has_told_of_is_not_told_again(club: Path) -> None:
-    assert passed_over("club", str(club / "boats.csv"), str(club / "sub")) == {
-        "club": [name for name in EVERYTHING if name != "boats.csv"]
+    assert passed_over("club", str(club / "boats.numbers"), str(club / "sub")) == {
+        "club": [name for name in EVERYTHING if name != "boats.numbers"]
     }
 
 
@@ -55,7 +64,7 @@ def test_a_folder_without_a_document_names_what_it_holds(club: Path) -> None:
     with pytest.raises(DocumentError) as raised:
         expand(["club/sub"])
     assert raised.value.message == "the folder club/sub contains no document"
-    assert (raised.value.hint or "").startswith("not read in club/sub: letter.eml (mail); looked for files ending in")
+    assert (raised.value.hint or "").startswith("not read in club/sub: letter.msg (mail); looked for files ending in")
 
 
 def files(*names: str) -> list[NotRead]:

@@ -11,7 +11,8 @@ import pytest
 from open_documents import TREE
 from pypdf import PdfReader, PdfWriter
 
-from sharedllm_cli.documents import attachments
+from sharedllm_cli.documents import attachments, readers
+from sharedllm_cli.documents.sources import SourceFile
 from sharedllm_cli.index.store import IndexStore
 from sharedllm_cli.progress import Silent
 from sharedllm_cli.reading.library import Library, Shelf
@@ -38,14 +39,14 @@ def reporter() -> Silent:
     return Silent()
 
 
-def opened(folder: Path, data: bytes, tokenizer: Any, reporter: Silent) -> Library:
-    path = folder / "tender.pdf"
+def opened(folder: Path, data: bytes, tokenizer: Any, reporter: Silent, name: str = "tender.pdf") -> Library:
+    path = folder / name
     path.write_bytes(data)
     return Shelf(IndexStore(folder / "indexes", reporter), lambda: tokenizer, "bytes", TREE, reporter).open([str(path)])
 
 
 def test_attached_documents_are_read_and_found_again(tmp_path: Path, byte_tokenizer: Any, reporter: Silent) -> None:
-    data = carrying(COVER, {"roof.pdf": ROOF, "../../notes.txt": b"The key is with the porter.", "sums.xlsx": b"PK"})
+    data = carrying(COVER, {"roof.pdf": ROOF, "../../notes.txt": b"The key is with the porter.", "sums.xls": b"PK"})
     for hit in (False, True):
         reporter.warnings.clear()
         library = opened(tmp_path, data, byte_tokenizer, reporter)
@@ -55,7 +56,23 @@ def test_attached_documents_are_read_and_found_again(tmp_path: Path, byte_tokeni
         assert texts["tender.pdf › roof.pdf"] == "The guarantee on the roof is twelve years."
         assert [document.text_hit for document in library.documents] == [hit] * 3
         assert [document.attached for document in library.documents] == [False, True, True]
-        assert reporter.warnings == ["attachments not read in tender.pdf: sums.xlsx (Excel)"]
+        assert reporter.warnings == ["attachments not read in tender.pdf: sums.xls (Excel)"]
+
+
+def test_what_a_mail_carries_is_read_and_found_again(tmp_path: Path, byte_tokenizer: Any, reporter: Silent) -> None:
+    mail = (
+        b"Message-ID: <1@x.example>\nFrom: ida@x.example\nContent-Type: multipart/mixed; boundary=x\n\n--x\n\n"
+        b"The costs are below.\n--x\nContent-Type: text/csv\nContent-Disposition: attachment; filename=costs.csv\n\n"
+        b"item,price\nTuning,95\n--x--\n"
+    )
+    for hit in (False, True):
+        library = opened(tmp_path, mail, byte_tokenizer, reporter, name="tuner.eml")
+        texts = {document.name: document.document.text for document in library.documents}
+        assert texts["tuner.eml › costs.csv"] == "Row | item | price\n2 | Tuning | 95"
+        assert [document.text_hit for document in library.documents] == [hit] * 2
+    IndexStore(tmp_path / "indexes", reporter).discard(library.documents[1].content_hash)
+    again = opened(tmp_path, mail, byte_tokenizer, reporter, name="tuner.eml")
+    assert [document.text_hit for document in again.documents] == [True, False]
 
 
 def test_an_attachment_whose_index_is_gone_is_read_again(tmp_path: Path, byte_tokenizer: Any, reporter: Silent) -> None:
@@ -84,12 +101,12 @@ def test_attachments_of_attachments_and_damaged_ones_are_named(
 
 
 def test_no_more_is_unpacked_than_the_bounds_allow(
-    tmp_path: Path, byte_tokenizer: Any, reporter: Silent, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, reporter: Silent, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(attachments, "MOST_FILES", 1)
-    data = carrying(COVER, {"one.txt": b"One is read.", "two.txt": b"Two is not."})
-    library = opened(tmp_path, data, byte_tokenizer, reporter)
-    assert [document.name for document in library.documents] == ["tender.pdf", "tender.pdf › one.txt"]
+    (tmp_path / "tender.pdf").write_bytes(carrying(COVER, {"one.txt": b"One is read.", "two.txt": b"Two is not."}))
+    document = readers.read(SourceFile("tender.pdf", tmp_path / "tender.pdf"), reporter=reporter)
+    assert [file.name for file in document.attachments] == ["one.txt"]
     assert reporter.warnings == ["attachments not read in tender.pdf: two.txt (txt)"]
 
 

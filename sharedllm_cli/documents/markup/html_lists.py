@@ -26,6 +26,8 @@ _STYLE = re.compile(
 )
 _NUMBER = re.compile(r"\s*[+-]?\d{1,9}")
 LARGEST_ROMAN = 3999
+OWN_MARK = "data-own-mark"
+"""The attribute of an item whose mark is given whole, as in a list of an Office file: `3.2.1`."""
 
 
 @dataclass
@@ -60,6 +62,8 @@ class ListMarks:
 
     def next(self, item: Tag | None = None) -> str:
         """The mark of the next item, with a space behind it; empty where the list shows none."""
+        if item is not None and item.has_attr(OWN_MARK):
+            return f"{item[OWN_MARK]} "
         kind = self.kind if item is None else _kind(item, self.kind)
         if not self.ordered:
             return "- " if kind else ""

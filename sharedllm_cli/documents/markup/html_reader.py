@@ -31,7 +31,7 @@ def _names(names: str) -> frozenset[str]:
 # A cell with one of these inside is layout, not a table's cell.
 _NOT_IN_CELLS = ["table", "pre", *sorted(HEADINGS)]
 _SPACES = re.compile(r"\s+")
-_DECLARATION = re.compile(r"\s*<\?xml[^>]*\?>|\A\ufeff")
+_DECLARATION = re.compile(r"\A\ufeff?\s*<\?xml[^>]*\?>|\A\ufeff")
 _NAMED = re.compile(r"&(\w{2,32});")
 _KEPT_NAMES = frozenset({"amp", "lt", "gt", "quot", "apos"})
 _CDATA = ("<![CDATA[", "]]>")

@@ -120,6 +120,11 @@ class Beside:
             tuple(Glyph(glyph.text, turned.box(glyph.box)) for glyph in glyphs),
         )
 
+    def shown(self, page: pypdfium2.PdfPage) -> list[tuple[str, Box]]:
+        """The words that lie beside an open page's text, and their boxes on it, as far as they have a place."""
+        items = [*self._annotations(page), *(_figures(page) if self._tagged else [])]
+        return [(_bare(item), item.box) for item in items if item.box[0] < item.box[2] and item.box[1] < item.box[3]]
+
     def _annotations(self, page: pypdfium2.PdfPage) -> Iterator[Item]:
         count = min(pdfium.FPDFPage_GetAnnotCount(page), MOST_ITEMS)
         for number in range(count):

@@ -25,7 +25,7 @@ SECONDS = 5.0
 """So long is waited for the second extraction of a question's pages; those of docs/log/ take 0.02 s each."""
 LONGEST_PAGE = 200_000
 """Characters of a page; a longer one is not kept."""
-_PACKAGE = Path(__file__).parents[2]
+_PACKAGE = Path(__file__).parents[3]
 _RUN = "import sys; sys.path.append(sys.argv[1]); from sharedllm_cli.documents.pdf.witness import answer; answer()"
 # Windows' characters in the place of control codes, as old producers map them: they count as what they look like.
 _WINDOWS = {code: bytes([code]).decode("cp1252", "ignore") or chr(code) for code in range(0x80, 0xA0) if code != 0x85}
@@ -46,7 +46,19 @@ def extract(
     """
     asked = json.dumps({"pages": {str(number): raw for number, raw in raws.items()}, "password": password})
     found: dict[int, str | None] = dict.fromkeys(raws)
-    command = [sys.executable, "-P", "-c", _RUN, str(_PACKAGE)]
+    for line in told_by(_RUN, asked, data, seconds):
+        with suppress(ValueError):  # the last one, where the process was ended
+            number, text = json.loads(line)
+            found[number] = text if text and text.strip() and len(text) <= LONGEST_PAGE else None
+    return found
+
+
+def told_by(program: str, asked: str, data: bytes, seconds: float) -> list[bytes]:
+    """The lines that a Python program prints, given a line of JSON and a file; it is ended after some seconds.
+
+    Its first argument is the folder of this package. No line where no process can be started.
+    """
+    command = [sys.executable, "-P", "-c", program, str(_PACKAGE)]
     with suppress(OSError):
         child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
         with child:
@@ -58,11 +70,8 @@ def extract(
             except BaseException:
                 child.kill()
                 raise
-        for line in out.splitlines():
-            with suppress(ValueError):  # the last one, where the process was ended
-                number, text = json.loads(line)
-                found[number] = text if text and text.strip() and len(text) <= LONGEST_PAGE else None
-    return found
+        return out.splitlines()
+    return []
 
 
 def answer() -> None:
