@@ -92,6 +92,10 @@ class Stamps:
             self._stamps[f"{part.name}/{name}"] = stamp
             self._changed = True
 
+    def parts(self) -> set[str]:
+        """The names of the parts that were found whole once."""
+        return {label.partition("/")[0] for label in self._stamps}
+
     def forget(self, part_name: str) -> None:
         """Drop a part's stamps."""
         kept = {label: stamp for label, stamp in self._stamps.items() if label.partition("/")[0] != part_name}
@@ -104,6 +108,10 @@ class Stamps:
             with suppress(OSError):
                 durable.replace_bytes(self._path, sealed({"stamps": dict(sorted(self._stamps.items()))}))
             self._changed = False
+
+
+CARRIED = " › "
+"""Between the name of a document and that of one that it carries: `letter.eml › lease.pdf`."""
 
 
 @dataclass(frozen=True)
@@ -156,8 +164,14 @@ def known_usage(folder: Path) -> Usage | None:
 
 
 def write_usage(folder: Path, known: Usage | None, usage: Usage) -> None:
-    """Remember name and path, unless they are those `known` already; a path before it is kept."""
+    """Remember name and path, unless they are those `known` already; a path before it is kept.
+
+    A document that another one carries stays what it is called as a file, while that file is there.
+    """
     if known and known.says_the_same(usage):
+        return
+    carried = usage.path is None and CARRIED in usage.name
+    if carried and known and known.path is not None and Path(known.path).exists():
         return
     before = (known.path, *known.elsewhere) if known else ()
     elsewhere = [other for other in before if other is not None and other != usage.path]

@@ -123,7 +123,7 @@ def build_trees(
     files = {shard_name(shard): fact for shard, fact in done.items()}
     manifest = new_manifest(key, content_hash, _facts(work), files)
     folders.publish(folder, manifest, part_name(key))
-    work.journal.unlink(missing_ok=True)
+    folders.clear_leftovers(folder, part_name(key))
     return manifest
 
 

@@ -17,6 +17,7 @@ from sharedllm_cli import durable
 from sharedllm_cli.errors import UsageError
 from sharedllm_cli.index import folders
 from sharedllm_cli.index.bookkeeping import (
+    CARRIED,
     SECOND,
     STAMPS,
     USAGE,
@@ -90,7 +91,7 @@ class Entry:
     @property
     def complete(self) -> bool:
         """Whether every part is finished and has a readable manifest."""
-        return all(part.complete and part.problem is None for part in self.parts)
+        return bool(self.parts) and all(part.complete and part.problem is None for part in self.parts)
 
 
 @dataclass(frozen=True)
@@ -119,10 +120,11 @@ class Prunable:
 
 
 def entries(root: Path) -> list[Entry]:
-    """Every document's index under a root, by name; other files and folders there are passed over."""
+    """Every document's index under a root, by name, those that somebody emptied too; all else there is passed over."""
     if not root.is_dir():
         return []
-    found = [_entry(folder) for folder in sorted(root.iterdir()) if folders.is_document_folder(folder)]
+    ours = (path for path in sorted(root.iterdir()) if folders.is_document_folder(path) or folders.was_emptied(path))
+    found = [_entry(folder) for folder in ours]
     return sorted(found, key=lambda entry: (entry.name.casefold(), entry.folder.name))
 
 
@@ -245,6 +247,8 @@ def verify(entry: Entry, reporter: Reporter) -> list[Problem]:
     found = folders.finished_parts(folder)
     if not any(part.kind in ("text", folders.BUNDLE_PART) and part.complete for part in entry.parts):
         problems.append(Problem("text", "is missing"))
+    lost = stamps.parts() - {part.name for part in found} - {"text"} if stamps else set()
+    problems += [Problem(name, "is missing") for name in sorted(lost)]
     with reporter.task(f"verifying {entry.name}", entry.bytes, "bytes") as task:
         problems += _bundle_problems(entry, task)
         for part in found:
@@ -325,6 +329,17 @@ def _manifest_problems(part: Path, manifest: Manifest, content_hash: str | None)
     return problems
 
 
+def carried(root: Path, entry: Entry) -> list[Entry]:
+    """The indexes of what a document carries and no file holds: they go with its own."""
+    beginning = f"{entry.name}{CARRIED}"
+    return [
+        one
+        for one in entries(root)
+        if one.source is None and one.name.startswith(beginning)
+        if not any(Path(path).exists() for path in one.elsewhere)
+    ]
+
+
 def remove(entry: Entry) -> None:
     """Delete a document's index, whole or damaged. Raises UsageError while another process writes it."""
     folders.delete_document(entry.folder)
@@ -339,6 +354,8 @@ def prunable(root: Path, older_than_days: float | None = None) -> list[Prunable]
         why = _reason(entry, older_than_days)
         if why and not any(folders.is_being_written(entry.folder, part.name) for part in entry.parts):
             found.append(Prunable(entry, None, why, entry.bytes))
+            inside = carried(root, entry) if entry.source is not None else []
+            found += [Prunable(one, None, f"{entry.name} carried it", one.bytes) for one in inside]
             continue
         for part in entry.parts:
             if not part.complete and not folders.is_being_written(entry.folder, part.name):
@@ -350,6 +367,8 @@ def prunable(root: Path, older_than_days: float | None = None) -> list[Prunable]
 
 def _reason(entry: Entry, older_than_days: float | None) -> str | None:
     """Why a whole document's index could go, None where it should stay."""
+    if folders.was_emptied(entry.folder) and not folders.leftovers(entry.folder):
+        return "has nothing in it"
     if entry.source is not None and (why := _source_reason(Path(entry.source), entry.content_hash)):
         others = (_source_reason(Path(other), entry.content_hash) for other in entry.elsewhere)
         if all(others):

@@ -22,7 +22,6 @@ import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
-from itertools import islice
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -58,9 +57,10 @@ BUNDLE_PART = "bundle"
 """What a bundle is called where it is written or deleted as a whole."""
 _BUNDLE_WAIT_SECONDS = 5.0
 """So long whoever deletes waits for the writer of some bundle, which takes milliseconds."""
+_ABANDONED_SECONDS = 60.0
 _BUNDLE_BESIDE = re.compile(rf"\.{re.escape(BUNDLE)}\.\d+\.new")
 _WORK_NAME = re.compile(rf"\.(?P<part>{PART_NAME.pattern})\.(?P<state>unfinished|old|lock|journal\.jsonl)")
-_BESIDE_NAME = re.compile(r"\.(?:stamps|usage|second)\.json\.\d+\.new")
+_BESIDE_NAME = re.compile(rf"\.(?:(?:stamps|usage|second)\.json|\.(?:{PART_NAME.pattern})\.journal\.jsonl)\.\d+\.new")
 _FILE_NAME = re.compile(
     r"manifest\.json|text\.txt|pages\.jsonl|document\.json|(?:tokens|lexical|states)\.safetensors|lexical-terms\.json"
     r"|keys-values-\d{5}\.safetensors(?:\.partial)?"
@@ -74,6 +74,14 @@ def is_document_folder(path: Path) -> bool:
     if (path / USAGE).is_file() or (path / BUNDLE).is_file() or leftovers(path):
         return True
     return any((part / MANIFEST).is_file() for part in finished_parts(path))
+
+
+def was_emptied(path: Path) -> bool:
+    """Whether a folder has the name of a document's and at most bookkeeping, locks and empty parts in it."""
+    if not FOLDER_NAME.fullmatch(path.name) or path.is_symlink() or not path.is_dir():
+        return False
+    empty = {part.name for part in finished_parts(path) if not names_in(part)}
+    return all(name in empty or name in (STAMPS, SECOND) or _WORK_NAME.fullmatch(name) for name in names_in(path))
 
 
 def finished_parts(folder: Path, names: Sequence[str] | None = None) -> list[Path]:
@@ -251,6 +259,18 @@ def delete_leftovers(folder: Path, name: str) -> None:
         _delete_leftovers(folder, name)
 
 
+def clear_leftovers(folder: Path, name: str) -> None:
+    """Delete what killed writers left of a part, and of the bookkeeping long ago, as far as the folder can be written.
+
+    The caller holds the part's lock; bookkeeping has none, so what was written just now may be somebody's.
+    """
+    with suppress(OSError):
+        _delete_leftovers(folder, name)
+        for path in (folder / name for name in names_in(folder) if _BESIDE_NAME.fullmatch(name)):
+            if time.time() - path.stat().st_mtime > _ABANDONED_SECONDS:
+                path.unlink()
+
+
 def _delete_leftovers(folder: Path, name: str) -> None:
     for path in leftovers(folder).get(name, []):
         if path.is_dir():
@@ -338,6 +358,7 @@ class Folders:
     def __init__(self, root: Path) -> None:
         self._root = root
         self._names: dict[str, list[str]] = {}
+        self._beginning: dict[str, list[str]] = {}
         self._listed = _NEVER
         self._made = _NEVER
         self._settled = False
@@ -357,7 +378,7 @@ class Folders:
         folder = self._root / f"{slug(name)}-{ending}"
         before = self._changed()
         durable.make_private_folder(folder)
-        self._names.setdefault(ending, []).append(folder.name)
+        self._note(folder.name, ending)
         if before == self._listed:  # nothing but this has changed since, so it need not be listed again
             self._listed = self._made = self._changed()
         return folder
@@ -366,9 +387,7 @@ class Folders:
         """The first few folders of documents that were first known by this name."""
         if not (self._settled and self._listed == self._changed()):
             self._list()
-        wanted = (f"{slug(name)}-{ending}" for ending in self._names)
-        found = (self._root / folder for folder in wanted if folder in self._names[folder[-HASH_CHARACTERS:]])
-        return list(islice(found, _MOST_NAMESAKES))
+        return [self._root / folder for folder in self._beginning.get(slug(name), ())[:_MOST_NAMESAKES]]
 
     def _present(self, ending: str) -> list[Path]:
         found = (self._root / name for name in self._names.get(ending, ()))
@@ -383,7 +402,7 @@ class Folders:
     def _list(self) -> None:
         self._listed = self._changed()
         self._settled = self._listed == self._made or time.time_ns() - self._listed > _SETTLED_NANOSECONDS
-        self._names = {}
+        self._names, self._beginning = {}, {}
         try:
             names = sorted(os.listdir(self._root))
         except OSError:
@@ -391,7 +410,11 @@ class Folders:
         for name in names:
             _, hyphen, ending = name.rpartition("-")
             if hyphen and len(ending) == HASH_CHARACTERS:
-                self._names.setdefault(ending, []).append(name)
+                self._note(name, ending)
+
+    def _note(self, name: str, ending: str) -> None:
+        self._names.setdefault(ending, []).append(name)
+        self._beginning.setdefault(name[: -len(ending) - 1], []).append(name)
 
 
 def slug(name: str) -> str:

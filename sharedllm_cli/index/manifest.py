@@ -278,9 +278,10 @@ def read_manifest(part: Path) -> Manifest:
             value.get("made", {}),
             value["format_version"],
         )
-    except (KeyError, TypeError, AttributeError) as problem:
+        fits = manifest.format_version != FORMAT_VERSION or manifest.fingerprint == value["fingerprint"]
+    except (KeyError, TypeError, AttributeError, ValueError) as problem:
         raise UnreadableManifestError(f"{path} lacks {problem}") from problem
-    if manifest.format_version == FORMAT_VERSION and manifest.fingerprint != value["fingerprint"]:
+    if not fits:
         raise UnreadableManifestError(f"{path} carries a fingerprint that is not its key's")
     return manifest
 

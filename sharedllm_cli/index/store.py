@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from sharedllm_cli import durable
 from sharedllm_cli.documents.pages import Document
-from sharedllm_cli.documents.readers import Probe
+from sharedllm_cli.documents.readers import Limits, Probe
 from sharedllm_cli.documents.sources import SourceFile
 from sharedllm_cli.errors import StoredIndexError
 from sharedllm_cli.home import INDEX_ELSEWHERE
@@ -73,12 +73,12 @@ class IndexStore:
         ours = (path for path in found if len(found) == 1 or folders.is_document_folder(path))
         return next(ours, found[0] if found else None)
 
-    def probe(self, source: SourceFile, password: str | None) -> Probe:
+    def probe(self, source: SourceFile, password: str | None, limits: Limits | None = None) -> Probe:
         """A first look at a document. Where its file has not changed since it was indexed, it is not read for its hash.
 
-        A bundled document keeps no stamp: its file is hashed as fast.
+        A bundled document keeps no stamp: its file is hashed as fast. It is read apart, within `limits`.
         """
-        return Probe(source, password=password, content_hash=self._known_hash(source))
+        return Probe(source, password=password, content_hash=self._known_hash(source), limits=limits or Limits())
 
     def _known_hash(self, source: SourceFile) -> str | None:
         if source.path is None:
@@ -286,6 +286,7 @@ class IndexStore:
         folder = self._present_folder(content_hash)
         with folders.writer(folder, part_name(key), reporter):
             if find_part(folder, key, content_hash) is not None:
+                folders.clear_leftovers(folder, part_name(key))  # of one that was cut off after it had its name
                 return False
             build_trees(
                 folder, content_hash, key, leaves, lower, reporter, batch_tokens=batch_tokens, replicas=replicas
@@ -330,12 +331,15 @@ class IndexStore:
     def _write_part(self, folder: Path, content_hash: str, part: Part) -> None:
         key, files, facts = part
         with folders.writer(folder, part_name(key), self._reporter):
-            if find_part(folder, key, content_hash) is None:
+            if find_part(folder, key, content_hash) is not None:
+                folders.clear_leftovers(folder, part_name(key))
+            else:
                 folders.write_part(folder, key, content_hash, files, facts)
 
     def _bundle(self, folder: Path, new: Bundle | None, added: Sequence[Part]) -> None:
         """Put parts into the bundle of a folder, or into a `new` one; those that are there stay."""
         with folders.writer(folder, folders.BUNDLE_PART, self._reporter):
+            folders.clear_leftovers(folder, folders.BUNDLE_PART)
             there = prove_bundle(folder, new.content_hash if new else None)
             bundle = there if there is not None and there.format_version == FORMAT_VERSION else new
             if bundle is None:  # deleted since it was looked for

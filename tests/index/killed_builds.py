@@ -55,7 +55,7 @@ def build_until(moment: str, root: Path, lower_folder: Path) -> None:
     elif moment == "shard-renamed":
         durable.append_line = renamed
     elif moment == "shard-written":
-        Path.replace = lambda self, to: die() if "00002" in self.name else whole(self, to)  # type: ignore[assignment,method-assign]
+        Path.replace = lambda self, to: die() if "-00002.safe" in self.name else whole(self, to)  # type: ignore[assignment,method-assign]
     elif moment == "manifest-written":
         Path.rename = lambda self, to: die()  # type: ignore[assignment,method-assign]
     store.build_trees(document.content_hash, trees_key(document), leaves, load_lower(lower_folder), progress)

@@ -157,3 +157,20 @@ def test_a_root_that_cannot_be_written_is_a_usage_error(store: IndexStore, monke
     with pytest.raises(UsageError, match="can't be written") as raised:
         store.write_text(sample_document())
     assert "--index-dir" in (raised.value.hint or "")
+
+
+def test_a_folder_that_somebody_emptied_is_found_and_can_go(store: IndexStore, tmp_path: Path) -> None:
+    document = stored_file(store, tmp_path / "log.txt", "gulls")
+    stored_file(store, tmp_path / "whole.txt", "terns")
+    folder = store.folder(document.content_hash)
+    assert folder is not None
+    for path in folder.iterdir():
+        path.unlink()
+    emptied, whole = catalog.entries(store.root)
+    assert (emptied.folder, emptied.complete) == (folder, False)
+    assert [problem.what for problem in catalog.verify(emptied, Silent())] == ["is missing"]
+    assert catalog.verify(whole, Silent()) == []
+    (item,) = catalog.prunable(store.root)
+    assert (item.entry.folder, item.why) == (folder, "has nothing in it")
+    catalog.prune([item])
+    assert not folder.exists()

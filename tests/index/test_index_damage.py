@@ -24,7 +24,7 @@ from sharedllm_cli.config import TreeConfig
 from sharedllm_cli.errors import StoredIndexError
 from sharedllm_cli.index import catalog, folders, layout
 from sharedllm_cli.index.leaves import LeafStates, build_leaves
-from sharedllm_cli.index.manifest import FORMAT_VERSION, MANIFEST, StatesKey, part_name, read_manifest, unsealed
+from sharedllm_cli.index.manifest import FORMAT_VERSION, MANIFEST, StatesKey, part_name, read_manifest, sealed, unsealed
 from sharedllm_cli.index.store import IndexStore
 from sharedllm_cli.progress import Silent
 
@@ -127,6 +127,26 @@ def test_one_flipped_bit_is_found_and_refused(copy: IndexStore, name: str) -> No
         assert relative in {problem.file for problem in problems}
         path.write_bytes(data)
         assert catalog.verify(catalog.entries(copy.root)[0], Silent()) == []
+
+
+@pytest.mark.parametrize(
+    "gone", [["trees"], ["leaves"], ["states"], ["text"], ["usage.json", "text", "leaves", "states", "trees"]]
+)
+@pytest.mark.parametrize("wholly", [True, False])
+def test_a_part_that_somebody_deleted_is_missed(copy: IndexStore, gone: list[str], wholly: bool) -> None:
+    assert catalog.verify(catalog.entries(copy.root)[0], Silent()) == []
+    for name in gone:
+        path = path_of(copy, f"{name}/x").parent if "." not in name else path_of(copy, name)
+        if path.is_dir():
+            shutil.rmtree(path)
+            if not wholly:
+                path.mkdir()
+        else:
+            path.unlink()
+    (entry,) = catalog.entries(copy.root)
+    problems = catalog.verify(entry, Silent())
+    assert len(problems) >= len([name for name in gone if "." not in name])
+    assert not any(problem.unfinished for problem in problems)
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -376,3 +396,15 @@ def test_parts_are_named_as_documented(copy: IndexStore) -> None:
         "trees",
     ]
     assert copy.bytes(DOCUMENT.content_hash) == sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
+@pytest.mark.parametrize("name", ["fingerprint", "key", "files", "part", "content_hash", "format_version"])
+def test_a_manifest_that_lacks_something_is_refused_though_its_seal_fits(copy: IndexStore, name: str) -> None:
+    path = path_of(copy, "trees/manifest.json")
+    value = unsealed(path.read_bytes())
+    assert value is not None
+    del value[name]
+    path.write_bytes(sealed(value))
+    with pytest.raises(StoredIndexError):
+        IndexStore(copy.root).open(DOCUMENT.content_hash)
+    assert catalog.verify(catalog.entries(copy.root)[0], Silent())
