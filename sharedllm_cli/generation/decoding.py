@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from transformers import TopPLogitsWarper
 
-from sharedllm_cli.errors import SharedLLMError
+from sharedllm_cli.errors import ModelError
 from sharedllm_cli.generation.grounding import Nearness
 from sharedllm_cli.generation.refusal import says_not_in_document
 from sharedllm_cli.generation.stream import GeneratedToken, answer_pieces
@@ -40,7 +40,7 @@ class Drawn(NamedTuple):
     best: Tensor
 
     def read(self) -> int:
-        """The token's id, which waits for the device; SharedLLMError where the logits were no numbers."""
+        """The token's id, which waits for the device; ModelError where the logits were no numbers."""
         # One transfer from the device a token. Float32 holds every vocabulary's indices exactly.
         best, token = torch.stack([self.best, self.token[0].float()]).tolist()
         if not abs(best) < float("inf"):
@@ -48,9 +48,9 @@ class Drawn(NamedTuple):
         return int(token)
 
 
-def _not_a_number() -> SharedLLMError:
+def _not_a_number() -> ModelError:
     hint = "try --dtype float32, or another --quantize or --device"
-    return SharedLLMError("the model's output is not a number", hint=hint)
+    return ModelError("the model's output is not a number", hint=hint)
 
 
 class SuppressedSequence:
@@ -118,7 +118,7 @@ class Sampler:
         self._generator: torch.Generator | None = None
 
     def __call__(self, logits: Tensor) -> int:
-        """The chosen token; SharedLLMError where the logits are no numbers (a fault of model, weights or dtype)."""
+        """The chosen token; ModelError where the logits are no numbers (a fault of model, weights or dtype)."""
         return self.draw(logits).read()
 
     def draw(self, logits: Tensor) -> Drawn:
@@ -176,7 +176,7 @@ def beam_search(
     `width` beams are followed. The search ends when as many answers have ended and no beam is as likely as they
     are, or when the best beam is e^6 times less likely than the best of them; so fewer than `width` may be found, or
     more. `suppressed`: probabilities are those given that an answer is not this one (it is not moved). Raises
-    SharedLLMError where the logits are no numbers.
+    ModelError where the logits are no numbers.
     """
     ended: list[FinishedBeam] = []
     beams, logits = [_Beam()], first_logits[None]

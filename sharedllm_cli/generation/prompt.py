@@ -20,10 +20,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from jinja2 import TemplateError
-
 from sharedllm_cli.documents.chunking import control_ids, plain_ids
 from sharedllm_cli.errors import ModelError, UsageError
+from sharedllm_cli.generation.chat_template import rendered
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -233,15 +232,18 @@ def _template(tokenizer: PreTrainedTokenizerBase, roles: Sequence[str]) -> str:
 
 
 def _render(tokenizer: PreTrainedTokenizerBase, slots: Sequence[Message]) -> str:
-    messages = [{"role": role, "content": content} for role, content in slots]
-    try:
-        # Templates that know no thinking ignore the last argument; those that do are asked for the answer at once.
-        template = tokenizer.apply_chat_template(
-            messages, tokenize=False, add_generation_prompt=True, enable_thinking=False
-        )
-    except (TemplateError, TypeError, ValueError) as error:
-        raise ModelError(f"the model's chat template can't be used: {error}") from error
-    assert isinstance(template, str)
+    # Templates that know no thinking ignore the last variable; those that do are asked for the answer at once.
+    template = rendered(
+        str(tokenizer.chat_template),
+        {
+            **tokenizer.special_tokens_map,
+            "messages": [{"role": role, "content": content} for role, content in slots],
+            "tools": None,
+            "documents": None,
+            "add_generation_prompt": True,
+            "enable_thinking": False,
+        },
+    )
     if any(found not in template for _, content in slots for found in content.split()):
         raise ModelError("the model's chat template leaves out a part of the conversation")
     return template

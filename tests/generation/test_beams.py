@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from sharedllm_cli.errors import SharedLLMError
+from sharedllm_cli.errors import ModelError
 from sharedllm_cli.generation.decoding import FinishedBeam, SuppressedSequence, beam_search
 
 STOP = 0
@@ -150,5 +150,5 @@ def test_an_answer_that_could_end_in_several_ways_is_one() -> None:
 
 def test_logits_that_are_no_numbers_are_an_error() -> None:
     chain = Chain(0)
-    with pytest.raises(SharedLLMError, match="not a number"):
+    with pytest.raises(ModelError, match="not a number"):
         beam_search(chain.step, chain.first * float("nan"), 3, {STOP})

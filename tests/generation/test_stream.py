@@ -12,7 +12,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from sharedllm_cli.errors import SharedLLMError, UsageError
+from sharedllm_cli.errors import ModelError, UsageError
 from sharedllm_cli.generation.decoding import Sampler, SuppressedSequence
 from sharedllm_cli.generation.stream import (
     GeneratedToken,
@@ -196,7 +196,7 @@ def test_a_tiny_temperature_is_greedy_and_does_not_overflow() -> None:
 @pytest.mark.parametrize("temperature", [0.0, 1.0])
 @pytest.mark.parametrize("bad", [[1.0, float("nan")], [float("-inf")] * 2, [1.0, float("inf")]])
 def test_logits_that_are_no_numbers_are_a_stated_fault(temperature: float, bad: list[float]) -> None:
-    with pytest.raises(SharedLLMError, match="not a number"):
+    with pytest.raises(ModelError, match="not a number"):
         Sampler(temperature)(torch.tensor(bad))
 
 
