@@ -6,7 +6,7 @@ sentence that speaks of it does. To a question for several things the model answ
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -14,7 +14,7 @@ from sharedllm_cli.answer import Source
 from sharedllm_cli.answering.addresses import Asked
 from sharedllm_cli.answering.question import Question
 from sharedllm_cli.answering.routing import Route
-from sharedllm_cli.answering.wording import asks_what_is_reported
+from sharedllm_cli.answering.wording import Several, asks_what_is_reported
 from sharedllm_cli.config import MAX_SOURCES
 from sharedllm_cli.generation.grounding import AnswerCheck, states_number
 from sharedllm_cli.generation.prompt import NOT_IN_DOCUMENT
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from sharedllm_cli.reading.sentences import Quoted
 
 UNJUDGED = "a question of yes or no: this is the sentence nearest to it, quoted; judge it yourself"
+UNCOMPARED = "this is the sentence nearest to the question in each document, quoted; compare them yourself"
 BEGINNING = "this is the beginning of the place, quoted"
 MOST_MATCHES = 40
 """The most sentences shown to a question for several things."""
@@ -58,7 +59,8 @@ class SeveralFound:
 class Extracts:
     """What can be quoted from some documents to a question.
 
-    `selector` selects its evidence; `not_found` gives the answer where passages hold nothing of use.
+    `selector` selects its evidence; `not_found` gives the answer where passages hold nothing of use. `everywhere` opens
+    all documents of a collection that hold some words, where more than `documents` were asked.
     """
 
     def __init__(
@@ -67,11 +69,13 @@ class Extracts:
         documents: Sequence[OpenDocument],
         selector: EvidenceSelector,
         not_found: Callable[[Evidence], str],
+        everywhere: Callable[[str], Iterable[OpenDocument]] | None = None,
     ) -> None:
         self._question = question
         self._documents = documents
         self._selector = selector
         self._not_found = not_found
+        self._everywhere = everywhere
 
     def answer(self, route: Route, query: str, evidence: Evidence) -> Extract:
         """The answer of a route that asks no model; `query` is what was searched for: the topic, for `MENTIONS`."""
@@ -82,6 +86,8 @@ class Extracts:
                 return self._on_topic(query, evidence)
             case Route.YES_NO:
                 return self._on_yes_no(query)
+            case Route.COMPARED:
+                return self._on_compared(query)
             case _:
                 return self._no_term_matches(evidence)
 
@@ -128,6 +134,25 @@ class Extracts:
             quoted = [*sources(self._documents, [found.place], supports=True), *beside][:MAX_SOURCES]
         return Extract(found.text, quoted, shown, AnswerCheck(True, None, (UNJUDGED,)))
 
+    def _on_compared(self, query: str) -> Extract:
+        """The sentence nearest to what is compared, of each document, for the reader to compare."""
+        from sharedllm_cli.reading.sentences import nearest_sentence
+
+        shown = self._selector.shown()
+        lines: list[str] = []
+        quoted: list[Source] = []
+        for place in dict.fromkeys(sorted(passage.document for passage in shown.held)):
+            held = [passage for passage in shown.held if passage.document == place]
+            found = nearest_sentence(query, self._documents, held, self._question.allowed)
+            if found is not None:
+                lines.append(f"{self._documents[place].name}: {found.text}")
+                quoted += sources(self._documents, [found.place], supports=True)
+        if not lines:
+            return self._nothing(shown, "no sentence of the passages holds the question's words")
+        beside = [replace(source, supports=False) for source in self._selector.sources(shown)]
+        every = [*quoted, *beside][: max(MAX_SOURCES, len(quoted))]
+        return Extract("\n".join(lines), every, shown, AnswerCheck(True, None, (UNCOMPARED,)))
+
     def _nothing(self, shown: Evidence, why: str) -> Extract:
         return Extract(self._not_found(shown), self._selector.sources(shown), shown, AnswerCheck(False, why, ()))
 
@@ -140,13 +165,23 @@ class Extracts:
         asked = self._question.wording.several
         if asked is None or (asked.count and answered and self._states(answer, asked.thing, read)):
             return None
+        if self._everywhere is not None:
+            return self._several_everywhere(asked, answered=answered)
         found = sorted(self._mentions(asked.thing), key=lambda one: (one.place.document, one.place.first_token))
         quoted = self._quoted(found, read, supports=MOST_MATCHES, limit=MOST_MATCHES)
-        why = "nothing was counted" if asked.count else "there may be more" if answered else "no list was made"
-        sentences = "1 sentence speaks" if len(found) == 1 else f"{len(found)} sentences speak"
-        shown = "shown below" if len(found) <= MOST_MATCHES else f"the first {MOST_MATCHES} shown below"
-        where = f"{sentences} of {asked.thing}, {shown}" if found else f"no sentence speaks of {asked.thing}"
-        return SeveralFound(len(found), quoted, f"{why}: {where}")
+        return SeveralFound(len(found), quoted, _remark(asked, len(found), answered=answered))
+
+    def _several_everywhere(self, asked: Several, *, answered: bool) -> SeveralFound:
+        """The same of all documents of a collection, opened one by one."""
+        from sharedllm_cli.reading.sentences import mentions
+
+        count, quoted = 0, list[Source]()
+        for opened in self._everywhere(asked.thing) if self._everywhere else ():
+            found = sorted(mentions(asked.thing, [opened], [None]), key=lambda one: one.place.first_token)
+            count += len(found)
+            for one in found[: max(0, MOST_MATCHES - len(quoted))]:
+                quoted += sources([opened], [one.place], supports=True, limit=1)
+        return SeveralFound(count, quoted, _remark(asked, count, answered=answered))
 
     def _mentions(self, topic: str) -> list[Quoted]:
         """All sentences of the documents that speak of a topic, best first."""
@@ -174,3 +209,12 @@ class Extracts:
             )
             quoted += sources(self._documents, [at], read=seen, supports=number < supports, limit=limit)
         return quoted
+
+
+def _remark(asked: Several, count: int, *, answered: bool) -> str:
+    """What is said of the sentences about a thing that several were asked for of."""
+    why = "nothing was counted" if asked.count else "there may be more" if answered else "no list was made"
+    sentences = "1 sentence speaks" if count == 1 else f"{count} sentences speak"
+    shown = "shown below" if count <= MOST_MATCHES else f"the first {MOST_MATCHES} shown below"
+    where = f"{sentences} of {asked.thing}, {shown}" if count else f"no sentence speaks of {asked.thing}"
+    return f"{why}: {where}"

@@ -10,15 +10,16 @@ A route that asks no model quotes its answer instead (`extracts.py`). Knows no t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from time import perf_counter
+from typing import TYPE_CHECKING
 
 from sharedllm_cli.answer import Answer, AnswerSentence, Coverage, IndexUse, Source, Timing
-from sharedllm_cli.answering.extracts import Extract, Extracts, SeveralFound
+from sharedllm_cli.answering.extracts import Extract, Extracts
 from sharedllm_cli.answering.question import Question
 from sharedllm_cli.answering.reader import Prefilled, Reader, Refusal, SharedPrefix
-from sharedllm_cli.answering.routing import Route, route, wants_overview
+from sharedllm_cli.answering.routing import Route, may_ask_for_a_tally, route, wants_overview
 from sharedllm_cli.errors import UsageError
 from sharedllm_cli.generation.grounding import AnswerCheck, Citations, assess, unsupported_words
 from sharedllm_cli.generation.prompt import NOT_IN_DOCUMENT, Prompt
@@ -30,13 +31,16 @@ from sharedllm_cli.model.cross_attention import TreeContext
 from sharedllm_cli.model.shared import SharedModel, model_use
 from sharedllm_cli.progress import RememberingReporter
 from sharedllm_cli.reading.evidence import Evidence, EvidenceSelector, tokens_read
-from sharedllm_cli.reading.library import Library
-from sharedllm_cli.reading.scoring import LeafMeaning, Scored
+from sharedllm_cli.reading.library import Library, OpenDocument
+from sharedllm_cli.reading.scoring import LeafMeaning, Scored, in_turn
 from sharedllm_cli.reading.sources import answering_first, checked, supporting_first
 from sharedllm_cli.reading.trees import TreeReading, Trees
 from sharedllm_cli.retrieval.listings import asks_for_a_list_of_contents
 from sharedllm_cli.retrieval.policies import BY_WORDS
 from sharedllm_cli.weights.encoders import ENCODER
+
+if TYPE_CHECKING:
+    from sharedllm_cli.answering.tallies import Tally
 
 OVERVIEW_SENTENCES = 2
 """The length of an answer about a document as a whole: what a small model goes on with is off the subject."""
@@ -105,6 +109,7 @@ class Pipeline:
         self._score = score or self._score_documents
         self._meaning = meaning
         self._compared = False
+        self._prompt_tokens = 0
 
     def run(self, timing: Timing) -> Iterator[str | AnswerSentence | Answer]:
         """Pieces of the answer's text as they come, then the `Answer`; `timing` is filled in here.
@@ -113,6 +118,12 @@ class Pipeline:
         """
         self._reporter.warnings.clear()
         clock = _Clock(timing)
+        tally = self._tally()
+        if tally is not None:
+            yield tally.text
+            clock.written()
+            yield self._tally_answer(tally, timing)
+            return
         self._shared.upper.prepare()
         retrieved = self.retrieve()
         clock.searched(retrieved)
@@ -121,7 +132,8 @@ class Pipeline:
             extract = self.extract(retrieved)
             yield extract.text
             clock.written()
-            yield self._answer(retrieved, extract.evidence, extract.text, extract.sources, extract.check, timing)
+            read, route = retrieved.tree, retrieved.route
+            yield self._answer(route, read, extract.evidence, extract.text, extract.sources, extract.check, timing)
             return
         text, finish = "", None
         with memory_for(
@@ -131,6 +143,7 @@ class Pipeline:
             prompt = self.prompt(retrieved)
             self._refuse_empty(prompt, retrieved.evidence)
             reading = self.read_prompt(prompt, retrieved.tree.context)
+            self._prompt_tokens = len(reading.prompt.token_ids)
             evidence = retrieved.evidence.kept(reading.prompt.passages, reading.prompt.evidence_tokens)
             instead = NOT_IN_DOCUMENT if self.question.reads_tree else self._not_found(evidence)
             sources = retrieved.selector.sources(evidence)
@@ -152,7 +165,11 @@ class Pipeline:
             beside = [replace(source, supports=False) for source in sources]
             sources = [*answering_first(several.sources, text), *beside]
         sentences = citations.sentences if check.answered and several is None else []
-        yield self._answer(retrieved, evidence, text, sources, check, timing, several, sentences)
+        route, matches = retrieved.route, several.count if several else None
+        check = replace(check, warnings=(*check.warnings, *([several.remark] if several else [])))
+        yield self._answer(
+            route, retrieved.tree, evidence, text, sources, check, timing, matches=matches, sentences=sentences
+        )
 
     # -- retrieve ---------------------------------------------------------------------------------------------------
 
@@ -170,6 +187,8 @@ class Pipeline:
         with memory_for("score the leaves", "use --policy bm25, which needs no model, or --quantize 4bit"):
             query = question.query(documents)
             scored = self._score(query)
+        if question.compared is not None:
+            scored = replace(scored, leaves=in_turn(scored.leaves))
         overview = wants_overview(question, scored) and (not question.extractive_only or self._disable_adapter())
         selector = EvidenceSelector(
             documents,
@@ -268,7 +287,10 @@ class Pipeline:
         return self._extracts(retrieved).answer(retrieved.route, retrieved.query, retrieved.evidence)
 
     def _extracts(self, retrieved: Retrieved) -> Extracts:
-        return Extracts(self.question, self._documents, retrieved.selector, self._not_found)
+        collection = self._library.collection
+        limited = any(ranges is not None for ranges in self.question.allowed)
+        everywhere = None if collection is None or limited else collection.holding
+        return Extracts(self.question, self._documents, retrieved.selector, self._not_found, everywhere)
 
     def _not_found(self, evidence: Evidence) -> str:
         """The answer where nothing was found: that the document does not say only where that is known."""
@@ -279,7 +301,8 @@ class Pipeline:
 
     def _is_whole(self, evidence: Evidence) -> bool:
         """Whether the evidence is all of the documents: with --pages it may be all that was allowed and no more."""
-        return evidence.whole and all(ranges is None for ranges in self.question.allowed)
+        whole = evidence.whole and not self._library.beyond.documents
+        return whole and all(ranges is None for ranges in self.question.allowed)
 
     def _check(self, text: str, evidence: Evidence, reading: Reading, finish: Finish) -> AnswerCheck:
         """Whether the question counts as answered; words are held against the passages where no tree was read."""
@@ -301,27 +324,59 @@ class Pipeline:
         """The words that the model has read: none are known where it read a tree, too."""
         return "" if reading.prefilled.tree is not None else "\n".join(reading.prompt.passage_texts)
 
+    def _tally(self) -> Tally | None:
+        """The count or list that the question asks for; None for any other, and where only a part may be read."""
+        question = self.question
+        if question.reads_tree or any(ranges is not None for ranges in question.allowed):
+            return None
+        if not may_ask_for_a_tally(question.text):
+            return None
+        from sharedllm_cli.answering.tally_wording import list_asked, tally_asked
+
+        several = self._library.several
+        asked = tally_asked(question.text) or (list_asked(question.wording, question.text) if several else None)
+        if asked is None or (not several and question.place is not None):
+            return None
+        from sharedllm_cli.answering.tallies import Tallies
+
+        return Tallies(self._library).answer(asked)
+
+    def _tally_answer(self, tally: Tally, timing: Timing) -> Answer:
+        reason = None if tally.found else "nothing was found in all of the documents"
+        check = AnswerCheck(tally.found, reason, tuple(tally.remarks))
+        tree, documents = TreeReading.none(self.question.policy), tally.documents
+        return self._answer(
+            *(Route.TALLY, tree, None, tally.text, tally.sources, check, timing),
+            matches=tally.count,
+            documents=documents,
+        )
+
     def _answer(
         self,
-        retrieved: Retrieved,
+        route: Route,
+        tree: TreeReading,
         evidence: Evidence | None,
         text: str,
         sources: list[Source],
         check: AnswerCheck,
         timing: Timing,
-        several: SeveralFound | None = None,
+        *,
+        matches: int | None = None,
         sentences: list[AnswerSentence] | None = None,
+        documents: Sequence[OpenDocument] | None = None,
     ) -> Answer:
-        library, documents, tree = self._library, self._documents, retrieved.tree
-        remarks = [*self._reporter.warnings, *check.warnings, *([several.remark] if several else [])]
+        """The finished answer. `documents`: those that the sources are from, where not the question's."""
+        library = self._library
+        remarks = [*self._reporter.warnings, *check.warnings]
         started = perf_counter()
-        sources = checked(sources, documents, self._store, self.question.settings.password)
+        sources = checked(sources, documents or self._documents, self._store, self.question.settings.password)
+        documents = self._documents
         timing.total_s += perf_counter() - started
         coverage = Coverage(
             tokens=library.tokens,
             tokens_read=tree.tokens or (tokens_read(evidence) if evidence else 0),
             chunks=library.chunks,
-            pages=sum(opened.pages for opened in documents),
+            pages=library.pages,
             pages_without_text=[page for opened in documents for page in opened.pages_without_text],
         )
         index = IndexUse(
@@ -342,11 +397,12 @@ class Pipeline:
             model=model_use(self._shared),
             timing=timing,
             peak_bytes=peak_bytes(),
-            route=retrieved.route.value,
-            matches=several.count if several else None,
+            route=route.value,
+            matches=matches,
             sentences=sentences or [],
             warnings=list(dict.fromkeys([*library.warnings, *self.question.page_remarks, *remarks])),
             not_read=list(library.not_read),
+            prompt_tokens=self._prompt_tokens,
         )
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from sharedllm_cli.answering.addresses import Asked, Place, place_of, section_remarks, section_tokens
 from sharedllm_cli.answering.kinds import rule_for
@@ -21,6 +22,9 @@ from sharedllm_cli.reading.library import OpenDocument
 from sharedllm_cli.reading.sources import TokenRanges, allowed_tokens
 from sharedllm_cli.retrieval import bm25
 
+if TYPE_CHECKING:
+    from sharedllm_cli.answering.tally_wording import Comparison
+
 _FEW_MATCHES = 2
 """A question with fewer words than this that the documents hold is searched for together with the one before it."""
 
@@ -33,6 +37,7 @@ class Question:
 
     `allowed`: the tokens of each document that may be read (None: all); `page_remarks`: how `--pages`, `--section` and
     the place that the question names were understood. `place`: that place, if it names one.
+    `compared`: what it wants compared, if these are documents: passages come from each of them in turn, and no other.
     `rule` stands after the question in the prompt: that of its kind, unless the adapter learned a single one.
     `policy` and `reads_tree` are those of the settings and the adapter, unless an evaluation says otherwise.
     `budget`: tokens of verbatim passages. `refuse_from`: the refusal is given from this probability on (None: decoding
@@ -57,6 +62,7 @@ class Question:
     answer_tokens: int
     rule: str
     place: Place | None = None
+    compared: Comparison | None = None
 
     @staticmethod
     def of(
@@ -84,6 +90,12 @@ class Question:
             place = place if any(inside) else None
             allowed = inside if place else allowed
             page_remarks += [place.remark] if place and place.remark else []
+        compared, named = _compared(text, documents) if len(documents) > 1 else (None, [])
+        if compared is not None:
+            inside = _both(allowed, [None if place in named else [] for place in range(len(documents))])
+            compared = compared if any(ranges is None or ranges for ranges in inside) else None
+            allowed = inside if compared else allowed
+            page_remarks += [_compared_remark(documents, named)] if compared else []
         return Question(
             text=text,
             wording=Wording.of(text, follows=bool(history)),
@@ -101,6 +113,7 @@ class Question:
             answer_tokens=settings.max_new_tokens,
             rule=rule_for(text) if shared.answers_by_kind else RULE,
             place=place,
+            compared=compared,
         )
 
     def query(self, documents: Sequence[OpenDocument]) -> str:
@@ -109,11 +122,33 @@ class Question:
         A question that leans on the one before it (`and when?`) is searched for together with that one.
         """
         text = self.place.question if self.place and self.place.question else self.text
+        if self.compared is not None and self.compared.subject:
+            return self.compared.subject
         if self.wording.topic or not self.history:
             return self.wording.topic or text
         matches = bm25.scores(text, [opened.leaves.lexical for opened in documents])
         alone = len(matches.matched) >= _FEW_MATCHES or (not matches.terms and self.wording.whole)
         return text if alone else f"{self.history[-1].question} {text}"
+
+
+def _compared(question: str, documents: Sequence[OpenDocument]) -> tuple[Comparison | None, list[int]]:
+    """The comparison that a question asks for and its documents, by place; none where not each thing is one of them."""
+    from sharedllm_cli.answering.routing import may_ask_for_a_tally
+
+    if not may_ask_for_a_tally(question):
+        return None, []
+    from sharedllm_cli.answering.tally_wording import comparison_asked
+    from sharedllm_cli.reading.naming import documents_named
+
+    compared, names = comparison_asked(question), [opened.name for opened in documents]
+    found = [documents_named(thing, names) for thing in compared.things] if compared else []
+    named = [places[0] for places in found if len(places) == 1]
+    return (compared, named) if compared and len(named) == len(found) else (None, [])
+
+
+def _compared_remark(documents: Sequence[OpenDocument], named: Sequence[int]) -> str:
+    names = [documents[place].name for place in named]
+    return f"compared: passages are from {', '.join(names[:-1])} and {names[-1]} in turn, and from no other document"
 
 
 def _both(one: Sequence[TokenRanges | None], other: Sequence[TokenRanges | None]) -> list[TokenRanges | None]:

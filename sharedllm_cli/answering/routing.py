@@ -5,6 +5,7 @@ The rules about wording are those of `wording.py`; here they meet what the searc
 
 from __future__ import annotations
 
+import re
 from enum import StrEnum
 
 from sharedllm_cli.answering.addresses import Asked
@@ -16,11 +17,16 @@ from sharedllm_cli.reading.scoring import Scored
 class Route(StrEnum):
     """The ways to an answer, as `ask --json` names them.
 
-    `ADDRESS`, `MENTIONS`, `NO_TERM_MATCHES` and `YES_NO` put nothing before the model (`asks_model`), and `OVERVIEW`
-    may disable the adapter. The others are names for what the selection of passages (`reading/evidence.py`: the first
-    page) and the sources (`extracts.py: Extracts.several`) do for the question's wording.
+    Those in `QUOTED` put nothing before the model (`asks_model`), and `OVERVIEW` may disable the adapter. The others
+    are names for what the selection of passages (`reading/evidence.py`: the first page) and the sources
+    (`extracts.py: Extracts.several`) do for the question's wording.
     """
 
+    TALLY = "tally"
+    """Documents, mentions, headings, pages or dates are counted or listed by code (`tallies.py`)."""
+    COMPARED = "compared"
+    """The nearest sentence of each document that is compared is quoted, for an adapter that answers from single places
+    alone."""
     ADDRESS = "address"
     """The page or the title of a place is given, or the place's beginning quoted."""
     MENTIONS = "mentions"
@@ -44,7 +50,23 @@ class Route(StrEnum):
     @property
     def asks_model(self) -> bool:
         """Whether the model answers."""
-        return self not in (Route.ADDRESS, Route.MENTIONS, Route.NO_TERM_MATCHES, Route.YES_NO)
+        return self not in QUOTED
+
+
+QUOTED = frozenset({Route.TALLY, Route.COMPARED, Route.ADDRESS, Route.MENTIONS, Route.NO_TERM_MATCHES, Route.YES_NO})
+"""The routes that put nothing before the model."""
+
+
+_MAY_TALLY = re.compile(
+    r"\b(?:how (?:many|often|do|does)|which|what|list|enumerate|name|show|count|number of|give me|find|tell me|"
+    r"(?:do|does) any|compare|earliest|first|oldest|latest|last|newest|most recent)\b",
+    re.IGNORECASE,
+)
+
+
+def may_ask_for_a_tally(question: str) -> bool:
+    """Whether a question could be one of `tally_wording.py`, whose many rules are looked at only then."""
+    return _MAY_TALLY.search(question) is not None
 
 
 def wants_overview(question: Question, scored: Scored) -> bool:
@@ -67,6 +89,8 @@ def route(question: Question, evidence: Evidence, *, overview: bool) -> Route:
     if not question.reads_tree:
         if question.extractive_only and wording.topic is not None:
             return Route.MENTIONS
+        if question.extractive_only and question.compared is not None and evidence.held:
+            return Route.COMPARED
         if evidence.no_term_matches:
             return Route.NO_TERM_MATCHES
         if question.extractive_only and wording.yes_no and not question.judges:

@@ -34,7 +34,7 @@ def club(tmp_path: Path) -> Path:
         sheet.drawString(290, 40, label)
         sheet.showPage()
     sheet.save()
-    for name in ("contract.docx", "boats.csv"):
+    for name in ("contract.doc", "boats.numbers"):
         (folder / name).write_text("x")
     return folder
 
@@ -46,10 +46,10 @@ def ask(engine: Engine, path: Path, question: str = "Where do the bees fly?", pa
 
 
 def test_files_that_were_passed_over_belong_to_every_answer(engine: Engine, club: Path) -> None:
-    told = f"not read in {club}: boats.csv (table), contract.docx (Word)"
+    told = f"not read in {club}: boats.numbers (Numbers), contract.doc (Word)"
     for question in ("Where do the bees fly?", "Which brewery bought the engine?"):
         answer = ask(engine, club, question)
-        assert [file.name for file in answer.not_read] == ["boats.csv", "contract.docx"]
+        assert [file.name for file in answer.not_read] == ["boats.numbers", "contract.doc"]
         assert told in answer.warnings
     assert not answer.answered
 
@@ -57,7 +57,7 @@ def test_files_that_were_passed_over_belong_to_every_answer(engine: Engine, club
 def test_a_plan_tells_of_them_too(engine: Engine, club: Path) -> None:
     engine.reporter.warnings.clear()
     engine.plan([str(club)])
-    assert engine.reporter.warnings == [f"not read in {club}: boats.csv (table), contract.docx (Word)"]
+    assert engine.reporter.warnings == [f"not read in {club}: boats.numbers (Numbers), contract.doc (Word)"]
 
 
 def test_a_plan_names_the_kind_of_an_indexed_file(engine: Engine, tmp_path: Path) -> None:
