@@ -1,0 +1,187 @@
+"""What each tool takes and returns, and what the client's model reads of it.
+
+The shapes of `index` and `plan` are written out here: the dataclasses lie in rooms that load torch, and a client asks
+for the list of tools at once. A test holds them against each other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from sharedllm_cli.config import MAX_SOURCES
+from sharedllm_cli.serving.mcp.arguments import Argument
+from sharedllm_cli.serving.mcp.schemas import a_list, an_object, answer_schema, or_null, search_schema
+
+MOST_SHOWN = 50
+"""Passages that a search returns at most."""
+READ_CHARACTERS, MOST_CHARACTERS = 20_000, 200_000
+"""Characters of text that one `read` returns, unless it asks for another number, and at most."""
+LISTED, MOST_LISTED = 200, 1_000
+"""The same for the documents of one `list_documents`."""
+
+TEXT, WHOLE, NUMBER, BOOLEAN = ({"type": name} for name in ("string", "integer", "number", "boolean"))
+
+DOCUMENTS = Argument(
+    "documents",
+    "texts",
+    "Names from list_documents (documents, collections such as @notes), or a granted folder's; without it all.",
+)
+NAMED = Argument(
+    "documents",
+    "texts",
+    "Names from list_documents (documents, collections such as @notes), or a granted folder's.",
+    required=True,
+)
+DOCUMENT = Argument("document", "text", "A name from list_documents.", required=True, most=1_000)
+PAGES = Argument("pages", "text", "Only these pages, as printed (12-30, xii) or counted (counted:5-9).", most=200)
+SECTION = Argument("section", "text", "Only the section with this number or heading (4.2, Glossary).", most=500)
+
+
+@dataclass(frozen=True)
+class Shape:
+    """One tool: its name, title and description, its arguments, the schema of its result, what it may change."""
+
+    name: str
+    title: str
+    description: str
+    arguments: tuple[Argument, ...]
+    output: Mapping[str, Any]
+    writes: bool = False
+    destroys: bool = False
+
+
+def failures() -> dict[str, Any]:
+    """Documents that could not be read."""
+    return a_list(an_object({"document": TEXT, "error": TEXT, "hint": or_null(TEXT)}))
+
+
+def read_schema() -> dict[str, Any]:
+    """The object of `read --json`, a stretch of it, and where to go on."""
+    place = {"page": WHOLE, "page_label": or_null(TEXT), "part": or_null(WHOLE)}
+    heading = an_object({"title": TEXT, "level": WHOLE, **place})
+    page = {**place, "part_title": or_null(TEXT)}
+    properties = {
+        "document": TEXT,
+        "kind": TEXT,
+        "page_count": WHOLE,
+        "outline": a_list(heading),
+        "pages": a_list(an_object({**page, "text": TEXT})),
+        "warnings": a_list(TEXT),
+        "total_characters": WHOLE,
+        "next_start": or_null(WHOLE),
+    }
+    return an_object(properties, optional=("pages",))
+
+
+def list_schema() -> dict[str, Any]:
+    """The documents; what only an index knows is null without one."""
+    facts = {name: or_null(WHOLE) for name in ("pages", "tokens", "bytes")}
+    document = an_object({"name": TEXT, "uri": TEXT, "indexed": BOOLEAN, **facts})
+    collections = a_list(an_object({"name": TEXT, "documents": WHOLE}))
+    rest = {"total": WHOLE, "next_start": or_null(WHOLE)}
+    return an_object({"documents": a_list(document), "collections": collections, **rest})
+
+
+def plan_schema() -> dict[str, Any]:
+    """A list of `planning.PlanRow`."""
+    whole = ("pages", "tokens", "chunks", "index_bytes", "weights_bytes", "memory_bytes")
+    row = {"name": TEXT, **dict.fromkeys(whole, WHOLE), "index_seconds": NUMBER, "question_seconds": NUMBER}
+    rest = {"indexed": BOOLEAN, "basis": TEXT, "batch_bytes": WHOLE, "tree_bytes": WHOLE, "cache_bytes": WHOLE}
+    row |= {**rest, "fits": BOOLEAN, "where": TEXT}
+    return an_object({"documents": a_list(an_object(row)), "failures": failures()})
+
+
+def index_schema() -> dict[str, Any]:
+    """A list of `engine.IndexOutcome`."""
+    row = {"name": TEXT, "path": or_null(TEXT), "index_path": TEXT}
+    row |= dict.fromkeys(("pages", "tokens", "chunks", "bytes"), WHOLE)
+    row |= {"seconds": NUMBER, "tokens_per_s": NUMBER, "skipped": BOOLEAN, "reason": or_null(TEXT)}
+    return an_object({"indexed": a_list(an_object(row)), "failures": failures()})
+
+
+SHAPES = (
+    Shape(
+        "ask",
+        "Ask the documents",
+        "Answer a question from the user's documents with a small model on this machine. Returns the answer, the "
+        "sources (document, page, exact words, whether they were found again on the page), how much was read, and "
+        "answered=false with the reason where the documents do not say. Put one self-contained question.",
+        (
+            Argument("question", "text", "One question, which needs no other text.", required=True, most=4_000),
+            *(DOCUMENTS, PAGES, SECTION),
+            Argument("max_new_tokens", "whole", "Longest answer, in tokens.", least=1, most=2_048),
+        ),
+        answer_schema(),
+    ),
+    Shape(
+        "search",
+        "Search the documents",
+        "Find the passages of the user's documents that hold some words: document, page, heading, score and the "
+        "exact text. Quick, and asks no model.",
+        (
+            Argument("query", "text", "Words to look for.", required=True, most=2_000),
+            *(DOCUMENTS, PAGES),
+            Argument("limit", "whole", "Passages at most.", default=MAX_SOURCES, least=1, most=MOST_SHOWN),
+            Argument("min_score", "number", "Leave out passages with a lower score."),
+        ),
+        search_schema(),
+    ),
+    Shape(
+        "read",
+        "Read a document",
+        "The text of pages or sections of one document, or its headings with their pages. Long texts come in "
+        "stretches: next_start says where the next one begins.",
+        (
+            *(DOCUMENT, PAGES, SECTION),
+            Argument("outline", "boolean", "The headings instead of the text.", default=False),
+            Argument("start", "whole", "Characters to pass over, as next_start has it.", default=0, least=0),
+            Argument(
+                "max_characters",
+                "whole",
+                "Longest stretch of text.",
+                default=READ_CHARACTERS,
+                least=1,
+                most=MOST_CHARACTERS,
+            ),
+        ),
+        read_schema(),
+    ),
+    Shape(
+        "list_documents",
+        "List the documents",
+        "The documents that may be asked about, which of them are indexed already, and the collections they are in.",
+        (
+            Argument("match", "text", "Only names that contain this.", most=500),
+            Argument("start", "whole", "Documents to pass over, as next_start has it.", default=0, least=0),
+            Argument("limit", "whole", "Documents at most.", default=LISTED, least=1, most=MOST_LISTED),
+        ),
+        list_schema(),
+    ),
+    Shape(
+        "plan",
+        "Plan the work",
+        "What reading documents would take, before any of it is done: tokens, disk, memory, seconds.",
+        (DOCUMENTS,),
+        plan_schema(),
+    ),
+    Shape(
+        "index",
+        "Index documents",
+        "Read documents and store their indexes beforehand. May take minutes; reports progress.",
+        (NAMED, Argument("reindex", "boolean", "Read them again even if they are indexed.", default=False)),
+        index_schema(),
+        writes=True,
+    ),
+    Shape(
+        "remove",
+        "Remove an index",
+        "Delete the stored index of a document. The document itself stays.",
+        (DOCUMENT,),
+        an_object({"removed": TEXT, "bytes": WHOLE}),
+        writes=True,
+        destroys=True,
+    ),
+)
+"""All tools; those that write come last."""
