@@ -61,6 +61,34 @@ class Source:
     columns: str | None = None
 
 
+def page_words(source: Source) -> str:
+    """A page as printed and as counted: `page xii (12 of 40)`, or `page 12` where they agree.
+
+    Of a document in parts the page of the print edition, where the book has it, and the part.
+    """
+    label = " ".join((source.page_label or "").split())
+    if source.part is not None:
+        part = part_words(source.part, source.part_title)
+        return f"page {label} ({part})" if label else part
+    if label in ("", str(source.page)):
+        return f"page {source.page}"
+    return f"page {label} ({source.page} of {source.pages})" if source.pages else f"page {label} ({source.page})"
+
+
+def place_words(source: Source) -> str:
+    """Where a source's words stand, without the document's name; empty where there is neither page nor part."""
+    if source.place == FILE_METADATA:
+        return "from the file's metadata"
+    return " · ".join(filter(None, [page_words(source) if source.paged else "", source.place]))
+
+
+def checked_words(source: Source) -> str:
+    """Whether the quote stands there: word for word only where two libraries read it so, one of them to check."""
+    if source.checked == SECOND_EXTRACTION:
+        return "quoted word for word" if source.verified else "not found word for word"
+    return "quoted from the text" if source.verified else "not found so in the text"
+
+
 @dataclass(frozen=True)
 class AnswerSentence:
     """One sentence of an answer, and what it rests on.
@@ -180,6 +208,7 @@ class Answer:
     `route` names the way it was answered (`answering/routing.py`), None in a conversation that was saved without it.
     `matches`: the number of sentences about the thing that the question asks for several of, else None; the sources are
     these sentences then. `sentences`: the answer's sentences with their sources, none where it was quoted or refused.
+    `prompt_tokens`: what the model read before it answered, 0 where none was asked; servers count it.
     """
 
     question: str
@@ -198,12 +227,19 @@ class Answer:
     sentences: list[AnswerSentence] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     not_read: list[NotRead] = field(default_factory=list)
+    prompt_tokens: int = 0
+
+    @property
+    def found_words(self) -> str:
+        """The answer where there is one, so that its words can be looked for in its sources."""
+        return self.answer if self.answered else ""
 
     def to_json(self) -> dict[str, Any]:
         """The object that `ask --json` prints."""
         data = asdict(self)
         for source in data["sources"]:
             del source["paged"], source["pages"]
+        del data["prompt_tokens"]
         data["memory"] = {"peak_bytes": data.pop("peak_bytes")}
         data["warnings"] = data.pop("warnings")
         return data

@@ -41,6 +41,13 @@ LATE_LAYERS = 1
 more (docs/log/ has the measurement)."""
 
 
+READ_SECONDS = 120.0
+READ_MEMORY = 4
+"""Gibibytes."""
+MOST_SEED = 2**63 - 1
+"""The largest seed that the random generators of all devices take."""
+
+
 def _positive(name: str, value: int) -> None:
     if value < 1:
         raise UsageError(f"{name} must be at least 1, got {value}")
@@ -168,7 +175,7 @@ def _at_least(minimum: float) -> Callable[[Any], str | None]:
     return check
 
 
-def _from_to(minimum: int, maximum: int) -> Callable[[Any], str | None]:
+def _from_to(minimum: float, maximum: float) -> Callable[[Any], str | None]:
     def check(value: Any) -> str | None:
         return None if value is None or minimum <= value <= maximum else f"must be from {minimum} to {maximum}"
 
@@ -256,13 +263,20 @@ class Settings:
     max_new_tokens: int = _knob(256, "Longest answer, in tokens.", _at_least(1))
     temperature: float = _knob(0.0, "Sampling temperature; 0: always the likeliest token.", _at_least(0))
     top_p: float = _knob(1.0, "Sample from the smallest set of tokens whose probabilities add up to X.", _fraction)
-    seed: int = _knob(0, "Random seed of sampling; without effect at temperature 0.", _at_least(0))
+    seed: int = _knob(0, "Random seed of sampling; without effect at temperature 0.", _from_to(0, MOST_SEED))
     cuda_graphs: bool = _knob(
         False,
         "Record a decode step and replay it (experimental; one CUDA GPU, --attention sdpa).",
     )
     system: str | None = _knob(None, "System prompt instead of the built-in one.")
     password: str | None = _knob(None, "Password of an encrypted PDF.")
+    read_seconds: float = _knob(
+        READ_SECONDS, "Give up a document whose reading makes no progress for X seconds.", _from_to(1, 86_400)
+    )
+    read_memory: float = _knob(
+        READ_MEMORY, "Give up a document whose reading takes more than X GiB of memory.", _from_to(0.5, 1024)
+    )
+    serve: bool = _knob(True, "Ask a running `sharedllm serve` of this user with the same model, if there is one.")
     save: bool = _knob(True, "Keep the conversation and the input history on disk, readable by this user alone.")
 
     def __post_init__(self) -> None:
@@ -310,6 +324,13 @@ class Settings:
         return InjectionConfig(form=form, lower_layers=lower_layers)
 
 
+OF_A_QUESTION = (
+    *("policy", "evidence_tokens", "tree", "refuse_from", "candidates", "max_new_tokens", "temperature"),
+    *("top_p", "seed", "cuda_graphs", "system", "password", "read_seconds", "read_memory"),
+)
+"""Settings that a loaded model takes anew for each question (those of reading: whenever documents are opened)."""
+
+
 def flag(knob: Field[Any]) -> str:
     """The command-line flag of a knob: `max_new_tokens` is `--max-new-tokens`."""
     return "--" + knob.name.replace("_", "-")
@@ -318,6 +339,26 @@ def flag(knob: Field[Any]) -> str:
 def environment_name(knob: Field[Any]) -> str:
     """The environment variable of a knob: `model` is `SHAREDLLM_MODEL`."""
     return "SHAREDLLM_" + knob.name.upper()
+
+
+def known_setting(name: str) -> Field[Any]:
+    """The setting of a name as the file or a flag spells it; UsageError with the nearest one for an unknown name."""
+    known = {knob.name: knob for knob in fields(Settings)}
+    plain = name.strip().removeprefix("--").replace("-", "_").lower()
+    if plain not in known:
+        raise UsageError(f"unknown setting {name!r:.80}", hint=_near(plain))
+    return known[plain]
+
+
+def setting_from_text(name: str, text: str) -> Any:
+    """A setting's value from text, as the environment gives it; UsageError where it can't be read as its type."""
+    return _parsed(known_setting(name), text, name)
+
+
+def _near(name: str) -> str:
+    known = sorted(knob.name for knob in fields(Settings))
+    near = difflib.get_close_matches(name, known, n=1)
+    return f"did you mean: {near[0]}" if near else f"known: {', '.join(known)}"
 
 
 @dataclass(frozen=True)
@@ -336,9 +377,7 @@ def resolve(flags: Mapping[str, Any], environment: Mapping[str, str], file: Mapp
     known = {knob.name: knob for knob in fields(Settings)}
     for key in file:
         if key.replace("-", "_") not in known:
-            near = difflib.get_close_matches(key.replace("-", "_"), known, n=1)
-            hint = f"did you mean: {near[0]}" if near else f"known: {', '.join(sorted(known))}"
-            raise UsageError(f"unknown setting {key!r} in the configuration file", hint=hint)
+            raise UsageError(f"unknown setting {key!r} in the configuration file", hint=_near(key.replace("-", "_")))
     from_file = {key.replace("-", "_"): value for key, value in file.items()}
     values: dict[str, Any] = {}
     origins: dict[str, str] = {}

@@ -16,6 +16,8 @@ from sharedllm_cli.errors import UsageError
 
 HOME_VARIABLE = "SHAREDLLM_HOME"
 HOME_ELSEWHERE = f"set {HOME_VARIABLE} to a folder that you can write to"
+MOST_RUN_BYTES = 78
+"""A socket's whole path has at most 103 bytes on macOS, 107 on Linux."""
 INDEX_ELSEWHERE = "choose another folder with --index-dir"
 
 
@@ -40,6 +42,21 @@ def models_folder(home: Path) -> Path:
 def indexes_folder(home: Path) -> Path:
     """Where indexes lie below a home folder, unless another folder is asked for."""
     return home / "indexes"
+
+
+def run_folder(home: Path) -> Path:
+    """Where warm processes listen: below the home folder, or, where that path is too long for a socket, the system's.
+
+    It is there only while one listens.
+    """
+    folder = home / "run"
+    if len(os.fsencode(folder)) <= MOST_RUN_BYTES:
+        return folder
+    import hashlib
+    import tempfile
+
+    digest = hashlib.sha256(os.fsencode(folder)).hexdigest()[:16]
+    return Path(tempfile.gettempdir()) / f"sharedllm-{os.getuid() if hasattr(os, 'getuid') else 0}-{digest}"
 
 
 def obstacle(folder: Path) -> str | None:

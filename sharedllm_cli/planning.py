@@ -19,7 +19,7 @@ from sharedllm_cli.config import LATE_LAYERS, RERANK_LEAVES, Settings, StoredDty
 from sharedllm_cli.context.tree import chunk_lengths
 from sharedllm_cli.documents import readers
 from sharedllm_cli.documents.chunking import tokenize
-from sharedllm_cli.documents.readers import Probe
+from sharedllm_cli.documents.readers import Limits, Probe
 from sharedllm_cli.documents.sources import expand, told
 from sharedllm_cli.errors import DocumentError, ResourceError, SharedLLMError
 from sharedllm_cli.generation.decoding import LONGEST
@@ -148,7 +148,9 @@ def plan_documents(
     for source in sources:
         try:
             known = probe if probe is not None and probe.source == source else None
-            plan.rows.append(_row(known or store.probe(source, settings.password), ground, store, reporter))
+            plan.rows.append(
+                _row(known or store.probe(source, settings.password, Limits.of(settings)), ground, store, reporter)
+            )
         except DocumentError as failure:
             plan.failures.append((source.name, failure))
     plan.failures += missing

@@ -7,11 +7,11 @@ Knows documents and indexes; of the model only its tokenizer.
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -19,7 +19,7 @@ from sharedllm_cli.answer import NotRead
 from sharedllm_cli.config import TreeConfig
 from sharedllm_cli.documents import readers
 from sharedllm_cli.documents.pages import Attachment, Document
-from sharedllm_cli.documents.readers import Probe
+from sharedllm_cli.documents.readers import Limits, Probe
 from sharedllm_cli.documents.sources import SourceFile, expand, told
 from sharedllm_cli.errors import DocumentError, SharedLLMError
 from sharedllm_cli.index.leaves import Leaves, build_leaves
@@ -30,6 +30,10 @@ from sharedllm_cli.progress import Reporter
 from sharedllm_cli.retrieval import bm25
 from sharedllm_cli.retrieval.listings import listings
 from sharedllm_cli.retrieval.sections import Heading, NamedPart, Titled, headings, named_part
+from sharedllm_cli.retrieval.tables import BAR, tables
+
+if TYPE_CHECKING:
+    from sharedllm_cli.retrieval.rows import Rows
 
 KEPT_BYTES = 1 << 26
 """So many bytes of new documents are kept in memory, to check quotes without reading the files again."""
@@ -93,6 +97,18 @@ class OpenDocument:
         return listings(self.document.text)
 
     @cached_property
+    def rows(self) -> Rows | None:
+        """The rows of the document's tables; None where it has none that name their columns."""
+        text = self.document.text
+        found = tables(text) if BAR in text or "  " in text else []
+        spans = self.leaves.leaf_spans
+        if not found or not len(spans):
+            return None
+        from sharedllm_cli.retrieval.rows import Rows
+
+        return Rows(text, found, self.leaves.tokens.starts[spans[:, 0]])
+
+    @cached_property
     def titled(self) -> Titled:
         """What names the parts of the document: its outline, by where the pages begin."""
         starts = {page.counted: page.start for page in reversed(self.document.pages)}
@@ -120,12 +136,73 @@ class OpenDocument:
         return " – ".join(dict.fromkeys([titles[0], titles[-1]])) if titles else None
 
 
+@dataclass(frozen=True)
+class KnownDocument:
+    """What a collection knows of a document without opening it; `date`: when its file changed, in seconds since 1970.
+
+    `headings`: title, level, page as counted, and whether only its form says that it is one.
+    """
+
+    name: str
+    path: str
+    pages: int
+    paged: bool
+    tokens: int
+    headings: tuple[tuple[str, int, int, bool], ...] = ()
+    date: float | None = None
+    content_hash: str = ""
+
+
+class Collected(Protocol):
+    """Documents of collections: too many to be open at once. Each question opens those that fit it best."""
+
+    @property
+    def label(self) -> str:
+        """What the user calls them (`@notes`)."""
+
+    @property
+    def documents(self) -> int:
+        """How many documents there are."""
+
+    @property
+    def labels(self) -> list[str]:
+        """The same, one by one."""
+
+    def narrow(self, library: Library, questions: Sequence[str], *, trees: bool = False) -> Library:
+        """The library with the documents opened that fit questions best, the latest first; few where trees are read."""
+
+    def known(self) -> list[KnownDocument]:
+        """Every document, by path."""
+
+    def holding(self, text: str) -> Iterator[OpenDocument]:
+        """Every document that holds all words of a text in some form, opened one by one."""
+
+    def every(self) -> Iterator[OpenDocument]:
+        """Every document, opened one by one."""
+
+    def of_names(self, names: set[str]) -> list[OpenDocument]:
+        """The documents of these names, opened."""
+
+    def answered(self, names: set[str]) -> None:
+        """Note that an answer rested on the documents of these names."""
+
+
+@dataclass(frozen=True)
+class Extent:
+    """How much of a collection's text is not open."""
+
+    documents: int = 0
+    tokens: int = 0
+    chunks: int = 0
+    pages: int = 0
+
+
 @dataclass
 class Library:
     """The opened documents in the order given, and those that could not be read with the reason.
 
-    `warnings` are those of opening (damaged pages, an adapter of other weights): every answer repeats them.
-    `not_read` are the files that folders and patterns hold besides.
+    Every answer repeats the `warnings` of opening. `not_read` are other files of folders and patterns. With a
+    `collection` the documents are those of one question (`narrowed`: `asked`), before it those named beside it.
     """
 
     documents: list[OpenDocument]
@@ -133,14 +210,41 @@ class Library:
     read_seconds: float = 0.0
     warnings: list[str] = field(default_factory=list)
     not_read: list[NotRead] = field(default_factory=list)
+    collection: Collected | None = None
+    beyond: Extent = Extent()  # what is not open
+    asked: tuple[str, ...] = ()
 
     @property
     def tokens(self) -> int:
-        return sum(document.tokens for document in self.documents)
+        return sum(document.tokens for document in self.documents) + self.beyond.tokens
 
     @property
     def chunks(self) -> int:
-        return sum(document.chunks for document in self.documents)
+        return sum(document.chunks for document in self.documents) + self.beyond.chunks
+
+    @property
+    def pages(self) -> int:
+        return sum(document.pages for document in self.documents) + self.beyond.pages
+
+    @property
+    def several(self) -> bool:
+        """Whether sources name their document."""
+        return self.collection is not None or len(self.documents) > 1
+
+    def opened_for(self, names: set[str]) -> list[OpenDocument]:
+        """The documents that sources of these names are of, open."""
+        found = [opened for opened in self.documents if opened.name in names]
+        left = names - {opened.name for opened in found}
+        return [*found, *self.collection.of_names(left)] if self.collection and left else found
+
+    def narrowed(self, *questions: str, trees: bool = False) -> Library:
+        """The library as a question reads it: itself, but for a collection, which opens the documents that fit best.
+
+        `questions` are the question and those before it that it may lean on, the latest first.
+        """
+        if self.collection is None or self.asked:
+            return self
+        return self.collection.narrow(self, questions, trees=trees)
 
 
 class Shelf:
@@ -158,16 +262,20 @@ class Shelf:
         reporter: Reporter,
         *,
         password: str | None = None,
+        limits: Limits | None = None,
         probe: Probe | None = None,
+        keep: bool = True,
     ) -> None:
+        """`keep`: keep the bytes of new documents, as far as `KEPT_BYTES` go."""
         self._store = store
         self._tokenizer = tokenizer
         self._tokenizer_hash = tokenizer_hash
         self._tree = tree
         self._reporter = reporter
         self._password = password
+        self._limits = limits or Limits()
         self._probes = {} if probe is None else {probe.source: probe}
-        self._room = KEPT_BYTES
+        self._room = KEPT_BYTES if keep else -1
 
     def open(self, arguments: Sequence[str], *, reindex: bool = False) -> Library:
         """Open every document that the arguments name, each content once.
@@ -182,9 +290,19 @@ class Shelf:
         library = Library([], [*missing], not_read=[file for files in passed_over.values() for file in files])
         for argument, files in passed_over.items():
             self._reporter.warn(told(argument, files))
-        by_content: dict[str, OpenDocument] = {}
+        try:
+            self.open_into(library, sources, reindex=reindex)
+        finally:
+            readers.rest()
+        if not library.documents:
+            raise library.failures[0][1]
+        return library
+
+    def open_into(self, library: Library, sources: Sequence[SourceFile], *, reindex: bool = False) -> None:
+        """Open some files into a library, each content once; those that can't be read are among its failures."""
+        by_content = {opened.content_hash: opened for opened in library.documents}
         for source in sources:
-            probe = self._probes.pop(source, None) or self._store.probe(source, self._password)
+            probe = self._probes.pop(source, None) or self._store.probe(source, self._password, self._limits)
             try:
                 opened = by_content.get(probe.content_hash) or self._open_one(probe, reindex=reindex)
             except DocumentError as failure:
@@ -200,9 +318,6 @@ class Shelf:
                 if source.path is not None:
                     self._store.seen_too(twin.content_hash, str(source.path))
                 self._reporter.note(f"{source.name} has the same content as {twin.name} and is read once")
-        if not library.documents:
-            raise library.failures[0][1]
-        return library
 
     def _open_attached(
         self,
@@ -226,6 +341,7 @@ class Shelf:
                 password=self._password,
                 content_hash=file.content_hash,
                 load=partial(_attached, outer, file.content_hash),
+                limits=self._limits,
             )
             try:
                 opened = replace(self._open_one(probe, reindex=reindex), attached=True)

@@ -18,7 +18,7 @@ import numpy as np
 from sharedllm_cli.answer import SearchResult, Source
 from sharedllm_cli.config import Settings
 from sharedllm_cli.documents.pages import PageRange
-from sharedllm_cli.documents.readers import Probe
+from sharedllm_cli.documents.readers import Limits, Probe
 from sharedllm_cli.errors import UsageError
 from sharedllm_cli.home import indexes_folder
 from sharedllm_cli.index.store import IndexStore
@@ -127,18 +127,22 @@ class WordSearcher:
     def _tokenizer(self) -> Any:
         return read_tokenizer(self._located.folder)[0]
 
-    def open(self, arguments: Sequence[str], *, reindex: bool = False, probe: Probe | None = None) -> Library:
-        """Open documents as `Engine.open` does; those that can't be read are among the library's failures."""
-        shelf = Shelf(
+    def shelf(self, probe: Probe | None = None) -> Shelf:
+        """What opens documents; `probe` is a first look at one of them."""
+        return Shelf(
             self.store,
             lambda: self._tokenizer,
             file_hash(self._located.folder / "tokenizer.json"),
             tree_config(self.settings, self._located.name),
             self.reporter,
             password=self.settings.password,
+            limits=Limits.of(self.settings),
             probe=probe,
         )
-        library = shelf.open(arguments, reindex=reindex)
+
+    def open(self, arguments: Sequence[str], *, reindex: bool = False, probe: Probe | None = None) -> Library:
+        """Open documents as `Engine.open` does; those that can't be read are among the library's failures."""
+        library = self.shelf(probe).open(arguments, reindex=reindex)
         library.warnings = list(self.reporter.warnings)
         return library
 
@@ -149,8 +153,13 @@ class WordSearcher:
         allowed, remarks = allowed_tokens(documents, pages)
         part = named_in(asked.query, documents)
         query = asked.query if part is None else part.question
-        lexical = bm25.scores(query, [opened.leaves.lexical for opened in documents])
+        indexes = [opened.leaves.lexical for opened in documents]
+        lexical = bm25.scores(query, indexes)
         scores = list(lexical.values)
+        if any(rows := [opened.rows for opened in documents]):
+            from sharedllm_cli.retrieval.rows import credited
+
+            scores = credited(query, lexical, indexes, rows).values
         if part is not None:
             scores = part_first(scores, documents, part.spans)
         return asked.result(library, scores, lexical, policy="bm25", allowed=allowed, remarks=remarks, started=started)

@@ -14,7 +14,7 @@ from itertools import islice, pairwise
 import numpy as np
 
 from sharedllm_cli.reading.library import OpenDocument
-from sharedllm_cli.reading.sources import TokenRanges, characters, token_text
+from sharedllm_cli.reading.sources import TokenRanges, characters, passage_at, token_text
 from sharedllm_cli.retrieval.bm25 import Slot, weighed_terms
 from sharedllm_cli.retrieval.boundaries import Boundary, TokenText
 from sharedllm_cli.retrieval.languages import GENERAL_WORDS, LEAVE_WORDS
@@ -109,6 +109,14 @@ def mentions(topic: str, documents: Sequence[OpenDocument], allowed: Sequence[To
                 found.setdefault((place, quoted.place.first_token), quoted)
     told = [quoted for quoted in found.values() if quoted.share >= LEAST_OF_TOPIC]
     return sorted(told, key=lambda one: (-one.share, one.place.document, one.place.first_token))
+
+
+def sentence_at(opened: OpenDocument, start: int, end: int) -> Quoted:
+    """The sentence in which some characters of a document stand; its place is that of the only document of a list."""
+    at = passage_at(opened, 0, start, end)
+    spans = _sentences(token_text(opened), at, [(0, opened.tokens)])
+    span = next((span for span in spans if at.first_token < span[1]), (at.first_token, at.end_token))
+    return Quoted(_sentence_text(opened, span), 1.0, replace(at, first_token=span[0], end_token=span[1]))
 
 
 def _literal(topic: str) -> re.Pattern[str]:

@@ -12,7 +12,6 @@ import re
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from pathlib import Path
 from time import perf_counter
 
 import numpy as np
@@ -23,7 +22,6 @@ from sharedllm_cli.documents import furniture, metadata, quotes
 from sharedllm_cli.documents.furniture import BETWEEN
 from sharedllm_cli.documents.pages import Document, PageRange, Spans, resolve
 from sharedllm_cli.documents.pdf import witness
-from sharedllm_cli.durable import sha256_of_bytes
 from sharedllm_cli.errors import ResourceError, UsageError
 from sharedllm_cli.generation.grounding import Nearness
 from sharedllm_cli.generation.prompt import PassageText
@@ -259,7 +257,7 @@ def checked(
         # What a file says of itself is on no page.
         numbers = sorted({source.page for source in sources if source.document == opened.name and source.page})
         if opened.document.kind == "pdf" and numbers:
-            texts = _second_pages(opened, numbers, store, password, end - perf_counter())
+            texts = _second_pages(opened, numbers, store, documents, password, end - perf_counter())
             pages |= {(opened.name, number): text for number, text in texts.items()}
             raws |= {(opened.name, number): opened.document.pages[number - 1].raw for number in numbers}
     found = []
@@ -275,27 +273,22 @@ def checked(
 
 
 def _second_pages(
-    opened: OpenDocument, numbers: Sequence[int], store: IndexStore, password: str | None, seconds: float
+    opened: OpenDocument,
+    numbers: Sequence[int],
+    store: IndexStore,
+    documents: Sequence[OpenDocument],
+    password: str | None,
+    seconds: float,
 ) -> dict[int, str | None]:
+    from sharedllm_cli.reading.originals import original
+
     made_by = witness.libraries()
     known = store.read_second(opened.content_hash, made_by)
     missing = [number for number in numbers if number not in known]
-    if missing and seconds > 0 and (data := _bytes(opened)) is not None:
+    if missing and seconds > 0 and (data := original(opened, documents, password).data) is not None:
         raws = {number: opened.document.pages[number - 1].raw for number in missing}
         new = witness.extract(data, raws, password=password, seconds=seconds)
         with suppress(OSError, ResourceError, UsageError):  # an index that can't be written is read all the same
             store.write_second(opened.content_hash, new, made_by)
         known |= new
     return known
-
-
-def _bytes(opened: OpenDocument) -> bytes | None:
-    """The file's bytes as long as they are those that were read."""
-    if opened.data is not None:
-        return opened.data
-    path = None if opened.path is None else Path(opened.path)
-    with suppress(OSError):
-        if path is not None and path.is_file():
-            data = path.read_bytes()
-            return data if sha256_of_bytes(data) == opened.content_hash else None
-    return None

@@ -184,11 +184,14 @@ def test_a_bad_document_is_told_and_the_rest_go_on(shelf: Shelf, tmp_path: Path)
 def test_what_a_folder_holds_besides_is_told_once_and_kept(shelf: Shelf, tmp_path: Path, notes: Notes) -> None:
     folder = tmp_path / "club"
     folder.mkdir()
-    for name in ("minutes.txt", "contract.docx", "boats.csv"):
+    for name in ("minutes.txt", "contract.doc", "boats.numbers"):
         written(folder, name, "The bees fly.")
     library = shelf.open([str(folder)])
-    assert [(file.name, file.kind) for file in library.not_read] == [("boats.csv", "table"), ("contract.docx", "Word")]
-    assert notes.warned == [f"not read in {folder}: boats.csv (table), contract.docx (Word)"]
+    assert [(file.name, file.kind) for file in library.not_read] == [
+        ("boats.numbers", "Numbers"),
+        ("contract.doc", "Word"),
+    ]
+    assert notes.warned == [f"not read in {folder}: boats.numbers (Numbers), contract.doc (Word)"]
     assert library.failures == []
 
 

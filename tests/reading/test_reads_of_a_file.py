@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import pypdfium2
 import pytest
 from open_documents import TREE
 from reportlab.pdfgen import canvas
@@ -18,6 +17,8 @@ from sharedllm_cli import durable
 from sharedllm_cli.cli.call import Call, open_call
 from sharedllm_cli.cli.preflight import probe_first
 from sharedllm_cli.cli.terminal.console import Console
+from sharedllm_cli.documents.process import ReaderProcess
+from sharedllm_cli.documents.process_frames import Frame
 from sharedllm_cli.index.bundle import SMALL_BYTES
 from sharedllm_cli.index.store import IndexStore
 from sharedllm_cli.progress import Silent
@@ -50,13 +51,13 @@ def book(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     assert SMALL_BYTES < 40 * 50 * 50
     os.utime(path, (time.time() - 60,) * 2)
     monkeypatch.setattr(durable, "_SETTLED_NANOSECONDS", -1)
-    opened = pypdfium2.PdfDocument.__init__
+    ask = ReaderProcess.ask
 
-    def counting(document: Any, *arguments: Any, **options: Any) -> None:
-        counted["opens"] += 1
-        opened(document, *arguments, **options)
+    def counting(process: ReaderProcess, asked: Frame, told: Any) -> Frame:
+        counted["opens"] += bool(asked.blobs)  # a file that was sent is opened
+        return ask(process, asked, told)
 
-    monkeypatch.setattr(pypdfium2.PdfDocument, "__init__", counting)
+    monkeypatch.setattr(ReaderProcess, "ask", counting)
     watched[:] = [str(path)]
     yield path
     watched.clear()
