@@ -29,14 +29,18 @@ COMMANDS = {
     "chat": ("chat.command", "chat", "Documents"),
     "search": ("search", "search", "Documents"),
     "read": ("read", "read", "Documents"),
+    "serve": ("serve", "serve", "Documents"),
+    "mcp": ("mcp", "mcp", "Documents"),
     "index": ("index", "index", "Documents"),
     "plan": ("index", "plan", "Documents"),
+    "collections": ("collections", "app", "Documents"),
     "train": ("train", "train", "Training"),
     "eval": ("eval", "app", "Evaluation"),
     "bench": ("bench", "bench", "Evaluation"),
     "indexes": ("indexes", "app", "Housekeeping"),
     "chats": ("chats", "app", "Housekeeping"),
     "models": ("models", "app", "Housekeeping"),
+    "config": ("configuration", "app", "Housekeeping"),
     "doctor": ("doctor", "doctor", "Housekeeping"),
 }
 """Every command: the file in this room that has it, its function or group there, and its panel."""

@@ -6,35 +6,35 @@ before a command asks for it.
 
 from __future__ import annotations
 
+import errno
 import gc
-import json
 import os
-import re
 import sys
-import tomllib
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sharedllm_cli.config import Resolved, Settings, environment_name, flag, resolve
-from sharedllm_cli.durable import FULL, replace_bytes, writing
+from sharedllm_cli.durable import FAILING, FULL
 from sharedllm_cli.errors import ResourceError, SharedLLMError, UsageError
-from sharedllm_cli.home import HOME_ELSEWHERE, config_file, ensure_private, home_folder, indexes_folder
+from sharedllm_cli.home import config_file, home_folder, indexes_folder, run_folder
 from sharedllm_cli.memory import is_out_of_memory
 
 if TYPE_CHECKING:
     from sharedllm_cli.cli.terminal.console import Console
     from sharedllm_cli.engine import Engine
     from sharedllm_cli.progress import Reporter
+    from sharedllm_cli.serving.shell_client import WarmEngine
 
 INTERRUPTED = 128 + 2
 """What a shell reports for a program that Ctrl-C ended (128 + SIGINT)."""
 PIPE_CLOSED = 128 + 13
 """What a shell reports for a program whose reader went away (128 + SIGPIPE)."""
 MEMORY_HINT = "close other programs, choose a smaller --model, or try --quantize 4bit"
+FAILING_HINT = "look at the disk and the system's log; `sharedllm indexes verify` checks what is stored"
 
 
 @dataclass(frozen=True)
@@ -62,33 +62,49 @@ class Call:
         with self.console.waiting("starting"):
             return make_engine(self.settings, self.home, self.console)
 
+    def warm_engine(self, documents: Sequence[str], keep: float | None = None) -> WarmEngine | None:
+        """The engine of a running process of this user with the same model; None where there is none for the documents.
+
+        With `keep` it stays for so many seconds at least.
+        """
+        if not self.settings.serve or not run_folder(self.home).is_dir():
+            return None
+        from sharedllm_cli.serving.shell_client import can_open, find_warm
+
+        if not can_open(documents):
+            return None
+        return find_warm(self.settings, self.home, self.console, self.engine, keep=keep)
+
 
 def open_call(
-    console: Console, flags: Mapping[str, Any], *, json: bool = False, quiet: bool = False, verbose: bool = False
+    console: Console,
+    flags: Mapping[str, Any],
+    *,
+    file: bool = True,
+    json: bool = False,
+    quiet: bool = False,
+    verbose: bool = False,
 ) -> Call:
-    """Settle flags, environment and configuration file into a call; UsageError where one of them is invalid."""
+    """Settle flags, environment and configuration file into a call; UsageError where one of them is invalid.
+
+    Without `file` the configuration file is not read.
+    """
     console.quiet, console.verbose = quiet, verbose
     path = config_file(os.environ)
-    file = read_config(path)
+    values = _settings_in(path) if file else {}
     try:
-        resolved = resolve(flags, os.environ, file)
+        resolved = resolve(flags, os.environ, values)
     except UsageError as error:
         raise UsageError(error.message + _place(error.message, flags, path), hint=error.hint) from None
     return Call(resolved, home_folder(os.environ), console, path, json)
 
 
-def set_text(path: Path, key: str, value: str) -> None:
-    """Write one setting into the configuration file; its other lines stay as they are.
+def _settings_in(path: Path) -> dict[str, Any]:
+    if not os.path.lexists(path):
+        return {}
+    from sharedllm_cli.configuration import read_config
 
-    Raises UsageError where the file can't be read or written.
-    """
-    read_config(path)
-    before = path.read_text(encoding="utf-8") if path.exists() else ""
-    line = f"{key} = {json.dumps(value, ensure_ascii=False)}"
-    kept = [one for one in before.splitlines() if not re.match(rf"\s*{key}\s*=", one)]
-    ensure_private(path.parent)
-    with writing(path.parent, HOME_ELSEWHERE):
-        replace_bytes(path, "\n".join([line, *kept, ""]).encode())
+    return read_config(path)
 
 
 def _place(message: str, flags: Mapping[str, Any], path: Path) -> str:
@@ -100,20 +116,6 @@ def _place(message: str, flags: Mapping[str, Any], path: Path) -> str:
             name = environment_name(knob)
             return f" (environment variable {name})" if os.environ.get(name) else f" (configuration file {path})"
     return ""
-
-
-def read_config(path: Path) -> dict[str, Any]:
-    """The configuration file's settings, empty where there is no file; UsageError where it can't be read."""
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, NotADirectoryError):
-        return {}
-    except OSError as error:
-        raise UsageError(f"the configuration file {path} can't be read: {(error.strerror or '').lower()}") from None
-    except ValueError as error:
-        raise UsageError(
-            f"the configuration file {path} is not valid TOML: {error}", hint='a line looks like: model = "name"'
-        ) from None
 
 
 def make_engine(settings: Settings, home: Path, reporter: Reporter) -> Engine:
@@ -164,6 +166,14 @@ def translate(error: Exception) -> SharedLLMError:
         return ResourceError(
             f"the disk is full{where}", hint="`sharedllm indexes prune` frees space; --index-dir takes another disk"
         )
+    if isinstance(error, OSError) and error.errno == errno.EFBIG:
+        where = f" at {error.filename}" if error.filename else ""
+        return ResourceError(
+            f"a file would be larger than this shell or disk allows{where}", hint="raise the limit (ulimit -f)"
+        )
+    if isinstance(error, OSError) and error.errno in FAILING:
+        where = f" at {error.filename}" if error.filename else ""
+        return ResourceError(f"the system failed{where}: {(error.strerror or str(error)).lower()}", hint=FAILING_HINT)
     return SharedLLMError(
         f"internal error: {type(error).__name__}: {error}",
         hint="this is a bug in sharedllm: run the command again with --verbose and report the output",

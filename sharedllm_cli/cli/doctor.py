@@ -18,10 +18,11 @@ from typing import Any, Literal
 from sharedllm_cli import __version__
 from sharedllm_cli.cli.call import Call, calm_libraries
 from sharedllm_cli.cli.options import MODEL, with_settings
+from sharedllm_cli.cli.origins import settings_json, show_settings
 from sharedllm_cli.cli.terminal.console import one_line
-from sharedllm_cli.cli.terminal.tables import show_table, size
+from sharedllm_cli.cli.terminal.tables import size
 from sharedllm_cli.config import Settings, environment_name
-from sharedllm_cli.errors import ModelError, SharedLLMError, UsageError
+from sharedllm_cli.errors import ModelError, UsageError
 from sharedllm_cli.home import HOME_VARIABLE, config_file, obstacle
 
 SIGNS = {"ok": ("✓", "ok", "green"), "note": ("·", "--", "cyan"), "problem": ("✗", "!!", "bold red")}
@@ -43,13 +44,7 @@ def doctor(call: Call) -> None:
         return
     show_findings(call, findings)
     call.console.result("")
-    rows = [
-        (name, text(entry["adapter"]), "adapter")
-        if "adapter" in entry
-        else (name, text(entry["value"]), entry["origin"])
-        for name, entry in settings_json(call).items()
-    ]
-    show_table(call.console, ("Setting", "Value", "From"), rows)
+    show_settings(call, settings_json(call))
     problems = sum(finding.state == "problem" for finding in findings)
     call.console.result("")
     call.console.result("no problems found" if not problems else f"{problems} to fix, marked above")
@@ -70,32 +65,6 @@ def show_findings(call: Call, findings: Sequence[Finding]) -> None:
             words.append(f"\n→ {one_line(finding.advice)}", style="bold" if finding.state == "problem" else "dim")
         grid.add_row(Text(call.console.sign(sign, plain), style=style), Text(finding.topic, style="dim"), words)
     call.console.result(grid)
-
-
-def settings_json(call: Call) -> dict[str, dict[str, Any]]:
-    """Each setting's value and origin, and what the adapter makes of one not given; a password is never shown."""
-    from sharedllm_cli.model.adapter_config import left_to_adapter
-
-    try:
-        decided = left_to_adapter(call.settings, call.settings.model.lower())
-    except SharedLLMError:  # told among the findings, or by the command that needs it
-        decided = {}
-    shown: dict[str, dict[str, Any]] = {}
-    for knob in fields(Settings):
-        value, origin = getattr(call.settings, knob.name), call.resolved.origins[knob.name]
-        secret = knob.name == "password" and value is not None
-        where = {"environment": environment_name(knob), "file": str(call.config_path)}.get(origin, origin)
-        shown[knob.name] = {"value": "…" if secret else value, "origin": where}
-        if knob.name in decided:
-            shown[knob.name]["adapter"] = decided[knob.name]
-    return shown
-
-
-def text(value: Any) -> str:
-    """A setting's value in a table."""
-    if value is None:
-        return "–"
-    return {True: "yes", False: "no"}[value] if isinstance(value, bool) else str(value)
 
 
 @dataclass(frozen=True)
@@ -119,6 +88,7 @@ def examine(settings: Settings, home: Path, environment: Mapping[str, str]) -> l
         lambda: _model(settings, home),
         lambda: _runs(settings, home),
         lambda: _adapter(settings),
+        lambda: _reading(settings),
         lambda: _storage(settings, home),
         lambda: _environment(environment),
     )
@@ -258,6 +228,18 @@ def _adapter(settings: Settings) -> Iterator[Finding]:
 
     facts = adapter_facts(settings, settings.model.lower())
     yield Finding("adapter", facts.text, "ok" if facts.trained else "note", facts.advice)
+
+
+def _reading(settings: Settings) -> Iterator[Finding]:
+    """What documents are read within."""
+    from sharedllm_cli.documents.process import held_by_system
+    from sharedllm_cli.documents.readers import Limits
+
+    limits = Limits.of(settings)
+    held = held_by_system(limits)
+    by = f"the system limits {' and '.join(held)}" if held else "this system has no limits: memory is watched alone"
+    text = f"{limits.seconds:g} s without progress, {size(limits.memory_bytes)} of memory, a process of its own"
+    yield Finding("reading", f"{text}; {by}", "ok" if "memory" in held else "note")
 
 
 def _storage(settings: Settings, home: Path) -> Iterator[Finding]:

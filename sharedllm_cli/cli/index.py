@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from sharedllm_cli.answer import NotRead
 from sharedllm_cli.cli.call import Call
-from sharedllm_cli.cli.options import MODEL, READING, TREE, Documents, Reindex, option, with_settings
+from sharedllm_cli.cli.options import MODEL, READ_LIMITS, READING, TREE, Documents, Reindex, option, with_settings
 from sharedllm_cli.cli.preflight import (
     Failures,
     announce_stdin,
     exit_code,
+    named_collections,
     probe_first,
     refuse_unwritable,
     report_failures,
@@ -30,7 +32,7 @@ SHAPING = tuple(name for name in TREE.names if name != "injection")
 HEADINGS = ("Document", "Pages", "Tokens", "Chunks", "Index", "To index", "To answer")
 
 
-@with_settings(*MODEL.names, "index_dir", "password", *SHAPING, advanced=("late_states",))
+@with_settings(*MODEL.names, "index_dir", "password", *READ_LIMITS, *SHAPING, advanced=("late_states",))
 def index(
     call: Call,
     documents: Documents,
@@ -43,6 +45,16 @@ def index(
             READING.title,
         ),
     ] = False,
+    workers: Annotated[
+        int | None,
+        option(
+            "--workers N",
+            "Read many documents with N processes; by default one a core, as memory allows.",
+            READING.title,
+            min=1,
+            max=256,
+        ),
+    ] = None,
 ) -> int:
     """Read documents and compute their trees before any question.
 
@@ -54,16 +66,29 @@ def index(
     refuse_unwritable(call)
     probe = probe_first(call, documents, reindex=reindex)
     engine = call.engine()
+    if len(documents) > 1 or not Path(documents[0]).is_file():
+        _read_ahead(call, documents, workers, reindex=reindex)
     outcomes, failures = engine.index(documents, reindex=reindex, late_states=late_states, probe=probe)
     report_failures(call, failures)
     if call.json:
-        call.console.json(as_json(outcomes, failures, not_read(documents)))
+        plain_documents = [one for one in documents if one not in named_collections(documents)]
+        call.console.json(as_json(outcomes, failures, not_read(plain_documents)))
     else:
         for outcome in outcomes:
             call.console.line(describe(outcome))
         if remark := unread(engine):
             call.console.note(remark)
     return exit_code(failures)
+
+
+def _read_ahead(call: Call, documents: Sequence[str], workers: int | None, *, reindex: bool) -> None:
+    """Let several processes read what is not read yet; with --reindex each document is read when its turn comes."""
+    plain = [one for one in documents if one != "-" and one not in named_collections(documents)]
+    if reindex or not plain or workers == 1:
+        return
+    from sharedllm_cli.collections.opening import read_ahead, setup_for
+
+    read_ahead(plain, setup_for(call.settings, call.home, call.console), call.console, workers)
 
 
 def unread(engine: Engine) -> str | None:
@@ -104,7 +129,7 @@ def describe(outcome: IndexOutcome) -> str:
     return f"{outcome.name}: indexed{why}, {extent}, {duration(outcome.seconds)}, {outcome.tokens_per_s:,.0f} tokens/s"
 
 
-@with_settings(*MODEL.names, "index_dir", "password", *SHAPING)
+@with_settings(*MODEL.names, "index_dir", "password", *READ_LIMITS, *SHAPING)
 def plan(call: Call, documents: Documents) -> int:
     """Estimate what documents would take on this machine: tokens, disk, memory, minutes.
 
@@ -115,7 +140,8 @@ def plan(call: Call, documents: Documents) -> int:
     rows, failures = call.engine().plan(documents, probe=probe)
     report_failures(call, failures)
     if call.json:
-        passed_over = [asdict(file) for file in not_read(documents)]
+        named = named_collections(documents)
+        passed_over = [asdict(file) for file in not_read([one for one in documents if one not in named])]
         found = {"documents": plain(list(rows)), "failures": failures_json(failures), "not_read": passed_over}
         call.console.json(found)
     elif rows:

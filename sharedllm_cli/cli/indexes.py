@@ -168,14 +168,16 @@ def chosen(call: Call, which: Sequence[str] | None) -> list[Entry]:
 @with_settings("index_dir")
 def rm(call: Call, which: Several = None, yes: Yes = False) -> int:
     """Delete indexes; the documents themselves stay."""
-    from sharedllm_cli.index.catalog import remove
+    from sharedllm_cli.index.catalog import carried, remove
 
     if not which:
         raise UsageError(
             "no index named",
             hint="`sharedllm indexes list` shows them; `prune` deletes those that are no longer useful",
         )
-    found = chosen(call, which)
+    named = chosen(call, which)
+    inside = [one for entry in named for one in carried(call.index_folder, entry)]
+    found = list({one.folder: one for one in [*named, *inside]}.values())
     total = size(sum(entry.bytes for entry in found))
     if not agreed(call, f"Delete the index of {', '.join(entry.name for entry in found)} ({total})?", yes):
         return 0

@@ -8,13 +8,14 @@ from typing import Annotated, Any
 
 import typer
 
-from sharedllm_cli.cli.call import Call, set_text
+from sharedllm_cli.cli.call import Call
 from sharedllm_cli.cli.help import Command, Group
 from sharedllm_cli.cli.options import Yes, argument, complete_models, option, with_settings
 from sharedllm_cli.cli.preflight import agreed
 from sharedllm_cli.cli.probe import probe
 from sharedllm_cli.cli.terminal.tables import plain, show_facts, show_table, size
 from sharedllm_cli.config import Settings
+from sharedllm_cli.configuration import change_config
 from sharedllm_cli.errors import ModelError
 from sharedllm_cli.model.adapter_config import AdapterConfig, adapter_folder, read_config
 
@@ -125,7 +126,7 @@ def default(call: Call, name: Chosen = None) -> None:
             call.console.result(call.settings.model)
         return
     chosen = settled(name, call.home)
-    set_text(call.config_path, "model", chosen)
+    change_config(call.config_path, {"model": chosen})
     if call.json:
         call.console.json({"model": chosen, "file": str(call.config_path)})
     else:

@@ -10,9 +10,10 @@ from __future__ import annotations
 import functools
 import inspect
 import os
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import Field, dataclass, fields
+from math import isfinite
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -21,6 +22,7 @@ import typer
 from sharedllm_cli.cli.call import open_call
 from sharedllm_cli.cli.help import ADVANCED, HELP_ALL, describe, write
 from sharedllm_cli.config import DEFAULT_MODEL, Settings, flag
+from sharedllm_cli.documents.sources import FORMATS
 from sharedllm_cli.errors import UsageError
 from sharedllm_cli.home import home_folder, indexes_folder
 
@@ -37,7 +39,9 @@ class Group:
 
 
 MODEL = Group("Model", ("model", "adapter", "device", "quantize", "dtype", "attention", "offline"))
-READING = Group("Reading", ("policy", "evidence_tokens", "tree", "password", "index_dir"))
+READ_LIMITS = ("read_seconds", "read_memory")
+"""Of every command that reads documents."""
+READING = Group("Reading", ("policy", "evidence_tokens", "tree", "password", "index_dir", *READ_LIMITS))
 ANSWER = Group(
     "Answer", ("refuse_from", "candidates", "max_new_tokens", "temperature", "top_p", "seed", "cuda_graphs", "system")
 )
@@ -46,7 +50,8 @@ TREE = Group(
     ("preset", "lower_layers", "chunk_tokens", "tree_height", "ratios", "encoding", "stored_dtype", "injection"),
 )
 CONVERSATION = Group("Conversation", ("save",))
-GROUPS = (MODEL, READING, ANSWER, TREE, CONVERSATION)
+SERVED = Group("Warm process", ("serve",))
+GROUPS = (MODEL, SERVED, READING, ANSWER, TREE, CONVERSATION)
 
 OUTPUT = "Output"
 PLAIN = frozenset(
@@ -71,6 +76,18 @@ OUTPUT_FLAGS: tuple[tuple[str, str], ...] = (
 DELETING = "Deleting"
 
 
+def complete_paths(kind: str) -> Callable[[str], list[str]]:
+    """Completion of paths by a function of `cli/completion.py`, which is imported when a shell asks."""
+
+    def complete(incomplete: str) -> list[str]:
+        from sharedllm_cli.cli import completion
+
+        found: list[str] = getattr(completion, kind)(incomplete)
+        return found
+
+    return complete
+
+
 def option(spelled: str, help: str, panel: str | None = None, **more: Any) -> Any:
     """An option as its help page spells it: its flags, and the name of its value if it takes one (`--limit -n N`).
 
@@ -82,7 +99,8 @@ def option(spelled: str, help: str, panel: str | None = None, **more: Any) -> An
 
 def argument(spelled: str, help: str, **more: Any) -> Any:
     """An argument as its help page spells it (`DOC...`); `more` goes to typer as it is."""
-    return typer.Argument(metavar=spelled, help=help, **{"show_default": False} | more)
+    completion = {"autocompletion": complete_paths("documents")} if spelled.startswith("DOC") else {}
+    return typer.Argument(metavar=spelled, help=help, **{"show_default": False} | completion | more)
 
 
 def names(text: str) -> tuple[str, ...]:
@@ -93,8 +111,11 @@ def names(text: str) -> tuple[str, ...]:
 def numbers(flags: str, text: str, kind: type[Number] = int) -> tuple[Number, ...]:
     """Numbers joined by commas; UsageError for anything else."""
     try:
-        return tuple(kind(name) for name in names(text))
-    except ValueError:
+        found = tuple(kind(name) for name in names(text))
+        if all(map(isfinite, found)):
+            return found
+        raise ValueError
+    except (ValueError, OverflowError):  # a whole number can be too long for isfinite
         whole = "whole numbers" if kind is int else "numbers"
         raise UsageError(f"{flags} must be {whole} joined by commas, got {text!r}") from None
 
@@ -105,7 +126,7 @@ def _spelled(text: str) -> tuple[list[str], str | None]:
 
 
 Documents = Annotated[
-    list[str], argument("DOC...", "Files (PDF, txt, md, rst, html, epub), folders, globs, or - for standard input.")
+    list[str], argument("DOC...", f"Files ({FORMATS}), folders, globs, @collections, or - for standard input.")
 ]
 Pages = Annotated[
     str | None,
@@ -161,13 +182,15 @@ def with_settings(
     *names: str,
     json: bool = True,
     quiet: bool = True,
+    file: bool = True,
     without: Collection[str] = (),
     advanced: Collection[str] = (),
 ) -> Callable[[Callable[..., int | None]], Callable[..., int | None]]:
     """Give a command these settings and the output flags; the command gets a `Call` in place of all of them.
 
-    `without` are choices that the command itself refuses, so that its help does not offer them. `advanced` are options
-    of the command's own that only `--help-all` shows, as it does the settings that are not `PLAIN`.
+    Without `file` the configuration file is not read: for a command that mends it. `without` are choices that the
+    command itself refuses, so that its help does not offer them. `advanced` are options of the command's own that only
+    `--help-all` shows, as it does the settings that are not `PLAIN`.
 
     The decorated function has `call: Call` as its first parameter; what else it declares stays an argument or option
     of its own, shown before the settings.
@@ -185,7 +208,8 @@ def with_settings(
             flags = {knob.name: number_from(knob, values.pop(knob.name)) for knob in settings}
             values.pop(HELP_ALL, None)
             shown = {name: bool(values.pop(name)) for name in output}
-            return function(open_call(context.obj, flags, **shown), **values)
+            _refuse_endless(values)
+            return function(open_call(context.obj, flags, file=file, **shown), **values)
 
         parameters = [_parameter("context", typer.Context), *own]
         parameters += [_setting(knob, without) for knob in settings]
@@ -200,6 +224,13 @@ def with_settings(
         return command
 
     return decorate
+
+
+def _refuse_endless(values: Mapping[str, Any]) -> None:
+    """UsageError for an option of a command's own that is infinite or no number: settings check theirs themselves."""
+    for name, value in values.items():
+        if isinstance(value, float) and not isfinite(value):
+            raise UsageError(f"--{name.replace('_', '-')} must be a finite number, got {value}")
 
 
 def _parameter(name: str, annotation: Any, default: Any = inspect.Parameter.empty) -> inspect.Parameter:
@@ -268,6 +299,8 @@ def number_from(knob: Field[Any], text: Any) -> Any:
 def _completion(knob: Field[Any], without: Collection[str]) -> Callable[[str], list[str]] | None:
     if knob.name == "model":
         return complete_models
+    if knob.name in ("adapter", "index_dir"):
+        return complete_paths("adapters" if knob.name == "adapter" else "folders")
     choices = DEVICES if knob.name == "device" else _choices(knob, without)
     return complete_among(choices) if choices else None
 
@@ -296,7 +329,12 @@ def complete_models(incomplete: str) -> list[str]:
 
         home = home_folder(os.environ)
         names |= {model.name for model in known_models()} | {model.name for model in installed(home)}
-    return sorted(name for name in names if name.startswith(incomplete))
+    return sorted(name for name in names if name.startswith(incomplete)) or complete_paths("weights")(incomplete)
+
+
+def complete_setting(incomplete: str) -> list[str]:
+    """Names of settings."""
+    return [knob.name for knob in fields(Settings) if knob.name.startswith(incomplete)]
 
 
 def complete_chats(incomplete: str) -> list[str]:
@@ -307,6 +345,16 @@ def complete_chats(incomplete: str) -> list[str]:
 
         names = [path.stem for path in kept_in(home_folder(os.environ)).paths()]
     return [name for name in names if name.startswith(incomplete)]
+
+
+def complete_collections(incomplete: str) -> list[str]:
+    """Names of collections, without their @."""
+    names: list[str] = []
+    with suppress(Exception):
+        from sharedllm_cli.collections.names import existing
+
+        names = [collection.name for collection in existing(home_folder(os.environ))]
+    return [name for name in names if name.startswith(incomplete.removeprefix("@"))]
 
 
 def complete_indexes(incomplete: str) -> list[str]:

@@ -13,17 +13,19 @@ import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from sharedllm_cli.cli.call import Call
 from sharedllm_cli.documents.pages import PageRange
 from sharedllm_cli.documents.sources import SourceFile, expand
 from sharedllm_cli.errors import DocumentError, SharedLLMError, UsageError
+from sharedllm_cli.errors import failure_text as failure_text
 from sharedllm_cli.home import HOME_ELSEWHERE, INDEX_ELSEWHERE, obstacle
 
 if TYPE_CHECKING:
     from sharedllm_cli.documents.readers import Probe
     from sharedllm_cli.engine import Engine, Library
+    from sharedllm_cli.serving.shell_client import WarmEngine
 
 
 EXAMPLES = {
@@ -112,15 +114,36 @@ def announce_stdin(call: Call, documents: Sequence[str]) -> None:
         call.console.note("reading a document from standard input; end it with Ctrl-D")
 
 
-def open_documents(call: Call, documents: Sequence[str], *, reindex: bool) -> tuple[Engine, Library]:
-    """The engine with its model loaded and the documents open; those that can't be read are told at once."""
-    refuse_unwritable(call)
-    probe = probe_first(call, documents, reindex=reindex)
-    engine = call.engine()
+def open_documents(
+    call: Call, documents: Sequence[str], *, reindex: bool, warm: WarmEngine | None = None
+) -> tuple[Engine, Library]:
+    """The engine with its model loaded and the documents open; those that can't be read are told at once.
+
+    `warm`: an engine that runs already in another process.
+    """
+    if warm is not None:
+        engine, probe = cast("Engine", warm), None  # the same methods, over a socket
+    else:
+        refuse_unwritable(call)
+        probe = probe_first(call, documents, reindex=reindex)
+        engine = call.engine()
     with call.console.waiting("loading the model"):
         library = engine.open(documents, reindex=reindex, probe=probe)
     report_failures(call, library.failures)
     return engine, library
+
+
+def named_collections(documents: Sequence[str]) -> list[str]:
+    """The arguments that name collections (`@notes`); a file of that name is a file."""
+    return [argument for argument in documents if argument.startswith("@") and not _exists(argument)]
+
+
+def refuse_unknown(call: Call, named: Sequence[str]) -> None:
+    """UsageError for a collection that does not exist, with the nearest name."""
+    from sharedllm_cli.collections.names import find
+
+    for name in named:
+        find(call.home, name)
 
 
 def exit_code(failures: Failures) -> int:
@@ -134,11 +157,6 @@ def report_failures(call: Call, failures: Failures) -> None:
         call.console.problem(error, about=name)
         if call.console.verbose:
             call.console.traceback(error)
-
-
-def failure_text(name: str, error: SharedLLMError) -> str:
-    """A document's failure in one sentence, for the warnings of `--json`."""
-    return error.message if name in error.message else f"{name}: {error.message}"
 
 
 def agreed(call: Call, question: str, yes: bool) -> bool:
@@ -165,6 +183,11 @@ def probe_first(call: Call, documents: Sequence[str], *, reindex: bool = False) 
     None for standard input and pipes, which the engine reads. Raises the first document's DocumentError where none can
     be read; otherwise the engine reports each that can't.
     """
+    if named := named_collections(documents):
+        documents = [one for one in documents if one not in named]
+        refuse_unknown(call, named)
+        if not documents:
+            return None
     missing: list[tuple[str, DocumentError]] = []
     sources = expand(documents, missing)
     problems = [problem for _, problem in missing]
@@ -179,12 +202,13 @@ def probe_first(call: Call, documents: Sequence[str], *, reindex: bool = False) 
 
 
 def _probe(call: Call, source: SourceFile, reindex: bool) -> Probe | None:
+    from sharedllm_cli.documents.readers import Limits
     from sharedllm_cli.index.store import IndexStore
 
     if source.path is None or source.path.is_fifo():
         return None
     store = IndexStore(call.index_folder)
-    probe = store.probe(source, call.settings.password)
+    probe = store.probe(source, call.settings.password, Limits.of(call.settings))
     if not reindex and store.folder(probe.content_hash) is not None:
         probe.forget()  # its index serves: the file need not even open any more
     else:

@@ -66,12 +66,14 @@ What `sharedllm ask --json` prints, and `chat --json` on a line for every answer
 - `columns` is the heading of the table whose rows are quoted, where the quote begins below it; else null.
 - An epub has parts instead of pages: `part` counts its files in reading order, `part_title` is as in the table of
   contents, `page` is the part's number too, and `page_label` is a page of the print edition, if the book marks them.
+  The sheets of a workbook (`sheet Budget`) and the messages of a mailbox (subject, date, sender) are parts as well.
 - `place` is null for words of a page's text, `file's metadata` for what the file says of itself (then `page` is 0), and
   names the pages where the words are a head or foot that repeats: `head of pages 1 to 5`.
 - `verified` tells whether the quote was found in the text that `checked` names. `second extraction`: the text that
   another library extracts from that page of the PDF; at a terminal `quoted word for word`, or `not found word for
-  word`. `own text`: the text that was read, since there is no other, as in text, Markdown, HTML and epub files, or
-  in a PDF that is gone, has changed, or that the other library can't read; at a terminal `quoted from the text`.
+  word`. `own text`: the text that was read, since there is no other, as in text, Markdown, HTML, epub and Office
+  files, or in a PDF that is gone, has changed, or that the other library can't read; at a terminal `quoted from the
+  text`.
 - `matches`, for a question for several things or their number (`list all …`, `how many …`): how many sentences speak of
   them. The `sources` are then these sentences, in reading order, at most forty; null for any other question, and where
   the answer's number is stated in a passage.
@@ -93,7 +95,8 @@ PAGES = """\
 `--pages` takes pages as printed: `12`, `12-30`, `xii`, `A-3`, `xii-xv`, `A-3..A-7`. A range of numbers that are not
 printed in the document is taken as counted from 1; `counted:12-30` is as counted always. Where a number could be
 either, a warning says which it was. Of an epub they are the pages of the print edition, if it marks them, else its
-parts. With several documents each is asked for the pages by itself; those without them are left out, with a warning.
+parts; of a presentation its slides, of a workbook its sheets, of a mailbox its messages. With several documents each is
+asked for the pages by itself; those without them are left out, with a warning.
 
 `--section` takes the number of a section, chapter or appendix (`4.2`, `chapter 3`, `appendix B`) or words of its
 heading (`Glossary`). It is read up to the next heading of its level. Headings are those of the outline and lines that

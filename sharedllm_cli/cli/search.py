@@ -8,11 +8,22 @@ from typing import TYPE_CHECKING, Annotated
 
 from sharedllm_cli.answer import SearchResult, Source
 from sharedllm_cli.cli.call import Call, calm_libraries
-from sharedllm_cli.cli.options import MODEL, OUTPUT, READING, Pages, Reindex, argument, option, with_settings
+from sharedllm_cli.cli.options import (
+    MODEL,
+    OUTPUT,
+    READ_LIMITS,
+    READING,
+    Pages,
+    Reindex,
+    argument,
+    option,
+    with_settings,
+)
 from sharedllm_cli.cli.preflight import (
     announce_stdin,
     exit_code,
     failure_text,
+    named_collections,
     open_documents,
     page_range,
     probe_first,
@@ -23,26 +34,29 @@ from sharedllm_cli.cli.preflight import (
 from sharedllm_cli.cli.terminal.answers import INDENT, excerpt, place_text
 from sharedllm_cli.cli.terminal.console import harmless, one_line
 from sharedllm_cli.config import MAX_SOURCES
+from sharedllm_cli.documents.sources import FORMATS
 from sharedllm_cli.errors import UsageError
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
+    from sharedllm_cli.documents.readers import Probe
     from sharedllm_cli.reading.library import Library
+    from sharedllm_cli.reading.searching import WordSearcher
 
 WORDS, POLICIES = "bm25", ("bm25", "hybrid", "hybrid-words", "meaning", "late")
 SHOWN_WORDS = 60
 """Words of a passage shown at a terminal, in whole sentences; elsewhere and with --verbose all of them."""
 
 
-@with_settings(*MODEL.names, "password", "index_dir")
+@with_settings(*MODEL.names, "password", "index_dir", *READ_LIMITS)
 def search(
     call: Call,
     arguments: Annotated[
         list[str],
         argument(
             "DOC... QUERY",
-            "Files (PDF, txt, md, rst, html, epub), folders, globs, or - for standard input; then the words.",
+            f"Files ({FORMATS}), folders, globs, @collections, or -; then the words.",
         ),
     ],
     policy: Annotated[
@@ -85,16 +99,27 @@ def search(
         probe = probe_first(call, documents, reindex=reindex)
         calm_libraries(verbose=call.console.verbose)
         words = WordSearcher(call.settings, home=call.home, reporter=call.console)
-        library = words.open(documents, reindex=reindex, probe=probe)
+        library = _opened(words, documents, reindex=reindex, probe=probe)
+        library = library.narrowed(query)
         report_failures(call, library.failures)
         found = words.search(library, asked, pages=wanted)
     else:
         settings = replace(call.settings, policy=policy)
         call = replace(call, resolved=replace(call.resolved, settings=settings))
         engine, library = open_documents(call, documents, reindex=reindex)
+        library = library.narrowed(query)
         found = engine.search(library, asked, pages=wanted)
     show(call, library, found, files=files)
     return exit_code(library.failures)
+
+
+def _opened(words: WordSearcher, documents: Sequence[str], *, reindex: bool, probe: Probe | None) -> Library:
+    """The documents open, to be searched by words; without loading a model, be they named or of collections."""
+    if not named_collections(documents):
+        return words.open(documents, reindex=reindex, probe=probe)
+    from sharedllm_cli.collections.opening import open_words
+
+    return open_words(words, documents, reindex=reindex, probe=probe)
 
 
 def show(call: Call, library: Library, found: SearchResult, *, files: bool) -> None:
@@ -113,7 +138,7 @@ def show(call: Call, library: Library, found: SearchResult, *, files: bool) -> N
             console.line(paths[name])
         return
     for number, source in enumerate(found.passages, 1):
-        for line in _passage(number, source, found, several=len(library.documents) > 1, whole=console.verbose):
+        for line in _passage(number, source, found, several=library.several, whole=console.verbose):
             console.result(line)
     if not found.passages:
         console.note(_nothing(found))

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 from sharedllm_cli.cli.call import INTERRUPTED, Call, calm_libraries
 from sharedllm_cli.cli.options import option, with_settings
 from sharedllm_cli.cli.terminal.tables import duration
+from sharedllm_cli.config import MOST_SEED
 from sharedllm_cli.errors import UsageError
 
 if TYPE_CHECKING:
@@ -89,7 +90,7 @@ def train(
     start: Annotated[
         Path | None, option("--from FOLDER", "Adapter to continue from; keeps its rank, layers and injection.", COURSE)
     ] = None,
-    seed: Annotated[int, option("--seed", "Seed of weights and samples.", COURSE)] = 0,
+    seed: Annotated[int, option("--seed", "Seed of weights and samples.", COURSE, min=0, max=MOST_SEED)] = 0,
     max_minutes: Annotated[float | None, option("--max-minutes", "Stop cleanly after N minutes.", COURSE)] = None,
     resume: Annotated[bool, option("--resume", "Continue from the folder's newest checkpoint.", COURSE)] = False,
     tree_share: Annotated[

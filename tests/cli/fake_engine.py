@@ -48,6 +48,7 @@ class FakeDocument:
     text_hit: bool = True
     index_path: Path | None = None
     content_hash: str = "f00d"
+    data: bytes | None = None
     attached: bool = False
     warnings: tuple[str, ...] = ()
 
@@ -74,6 +75,14 @@ class FakeLibrary:
     warnings: list[str] = field(default_factory=list)
     read_seconds: float = 0.0
     not_read: list[NotRead] = field(default_factory=list)
+    collection: None = None
+
+    @property
+    def several(self) -> bool:
+        return len(self.documents) > 1
+
+    def opened_for(self, names: set[str]) -> list[FakeDocument]:
+        return [document for document in self.documents if document.name in names]
 
 
 @dataclass

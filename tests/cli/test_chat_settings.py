@@ -9,8 +9,8 @@ import pytest
 from chat_talk import talk
 from fake_engine import Script
 
-from sharedllm_cli.cli.chat.settings import OF_A_QUESTION, names
-from sharedllm_cli.config import Settings
+from sharedllm_cli.cli.chat.settings import names
+from sharedllm_cli.config import OF_A_QUESTION, Settings
 from sharedllm_cli.engine import Engine
 from sharedllm_cli.progress import Silent
 
@@ -105,5 +105,15 @@ def test_the_settings_of_a_question_are_those_that_load_nothing() -> None:
     fixed = {knob.name for knob in fields(Settings)} - set(OF_A_QUESTION)
     assert fixed == {
         *("model", "adapter", "device", "quantize", "dtype", "attention", "offline", "preset", "lower_layers"),
-        *("chunk_tokens", "tree_height", "ratios", "encoding", "injection", "stored_dtype", "index_dir", "save"),
+        *(
+            "chunk_tokens",
+            "tree_height",
+            "ratios",
+            "encoding",
+            "injection",
+            "stored_dtype",
+            "index_dir",
+            "save",
+            "serve",
+        ),
     }

@@ -176,3 +176,12 @@ def test_a_terminal_that_can_only_do_ascii(book: str) -> None:
     )
     assert ran.returncode == 0
     assert b"?The lamp is lit" in ran.stderr
+
+
+@pytest.mark.parametrize("number", [errno.EFBIG, errno.ENOSPC, errno.EIO, errno.EMFILE])
+def test_a_file_that_the_system_does_not_let_grow_is_a_matter_of_the_machine(number: int, book: str) -> None:
+    ran = call(Script(error=OSError(number, "no", "/somewhere/file")), "ask", book, "When is it?")
+    assert ran.code == 6
+    assert "error: " in ran.err
+    assert "/somewhere/file" in ran.err
+    assert "internal error" not in ran.err

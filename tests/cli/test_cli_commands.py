@@ -43,11 +43,11 @@ def test_index_tells_one_line_a_document() -> None:
 
 @pytest.mark.parametrize("command", ["index", "plan"])
 def test_what_a_folder_holds_besides_is_listed_whole(command: str, tmp_path: Path) -> None:
-    for name in ("minutes.md", "budget.xlsx", "boats.csv", ".hidden.docx"):
+    for name in ("minutes.md", "budget.xls", "boats.numbers", ".hidden.doc"):
         (tmp_path / name).write_text("The lamp is lit.")
     found = json.loads(call(Script(), command, str(tmp_path), "--json").out)["not_read"]
-    assert [(file["name"], file["kind"]) for file in found] == [("boats.csv", "table"), ("budget.xlsx", "Excel")]
-    assert found[0]["path"] == str(tmp_path / "boats.csv")
+    assert [(file["name"], file["kind"]) for file in found] == [("boats.numbers", "Numbers"), ("budget.xls", "Excel")]
+    assert found[0]["path"] == str(tmp_path / "boats.numbers")
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import sys
+import unicodedata
 from pathlib import Path
 from time import sleep
 
@@ -203,3 +205,26 @@ def test_too_narrow_for_its_numbers_a_table_becomes_one_block_a_row(monkeypatch:
         *("a.pdf", "Tokens     8,521", "To answer  5.5 s", ""),
         *("b.pdf", "Tokens     131,072", "To answer  80.0 s"),
     ]
+
+
+FORMATS = ("Cc", "Cf", "Cs", "Zl", "Zp")
+SPELLING = "\t\n\u200c\u200d"
+VISIBLE_FORMATS = "\u0600\u0601\u0602\u0603\u0604\u0605\u06dd\u070f\u0890\u0891\u08e2\U000110bd\U000110cd"
+"""Signs that Unicode counts as formats, but that have a shape: those of numbers and verses."""
+
+
+def test_no_character_without_a_shape_reaches_the_screen_or_json() -> None:
+    hidden = [chr(code) for code in range(sys.maxunicode + 1) if unicodedata.category(chr(code)) in FORMATS]
+    spelling = SPELLING + VISIBLE_FORMATS + "".join(map(chr, range(0x13430, 0x13460)))
+    hidden = [one for one in hidden if one not in spelling]
+    hidden += ["\u034f", "\u115f", "\u1160", "\u3164", "\uffa0", *map(chr, range(0xE0100, 0xE01F0))]
+    assert len(hidden) > 2000
+    assert harmless("".join(hidden)) == ""
+    for one in hidden:
+        assert to_json(one).isascii()
+        assert json.loads(to_json(one)) == one
+
+
+def test_what_spells_words_stays() -> None:
+    words = "می\u200cخواهم क्\u200dष ❤\ufe0f \u0600١٢ ᠠ\u180b 葛"
+    assert harmless(words) == words

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from typer.main import get_command
 
+from sharedllm_cli.cli import completion, options
 from sharedllm_cli.cli.app import NAME, make_app
 from sharedllm_cli.cli.help import commands
 
@@ -73,6 +74,37 @@ def test_completion_of_commands_options_choices_and_models(private_home: Path) -
     assert complete(private_home, f"{NAME} ask --evid") == ["--evidence-tokens"]
     assert complete(private_home, f"{NAME} ask --policy b") == ["bm25"]
     assert complete(private_home, f"{NAME} models show smol") == ["smollm2-135m-instruct"]
+
+
+def test_completion_of_documents_and_settings(
+    private_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("book.pdf", "bones.txt", "bolt.png", "notes/one.md", "notes/two.md", ".hidden.txt"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    (tmp_path / "my book.pdf").touch()
+    source = str(Path(__file__).parents[2])
+    monkeypatch.setenv("PYTHONPATH", source)
+    monkeypatch.chdir(tmp_path)
+    assert complete(private_home, f"{NAME} ask bo") == ["bones.txt", "book.pdf"]
+    assert complete(private_home, f"{NAME} read not") == ["notes/", "notes/one.md", "notes/two.md"]
+    assert complete(private_home, f"{NAME} search notes/t") == ["notes/two.md"]
+    assert complete(private_home, f"{NAME} ask my") == [], "the shell itself knows how to quote it"
+    assert complete(private_home, f"{NAME} ask --adapter no") == ["none", "notes/"]
+    assert complete(private_home, f"{NAME} config set max_n") == ["max_new_tokens"]
+
+
+def test_completion_of_collections(monkeypatch: pytest.MonkeyPatch) -> None:
+    known = ["letters", "ledgers"]
+    monkeypatch.setattr(
+        options,
+        "complete_collections",
+        lambda begun: [name for name in known if name.startswith(begun[1:])],
+        raising=False,
+    )
+    assert completion.documents("@le") == ["@letters", "@ledgers"]
+    assert completion.documents("@li") == []
+    assert completion.documents("/no/such/folder/") == []
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])

@@ -19,6 +19,8 @@ OTHER_VALUES: dict[str, Any] = {
     "model": "./tiny",
     "adapter": "./adapter",
     "device": "cuda:1",
+    "read_seconds": 30.0,
+    "read_memory": 8.0,
     "quantize": "8bit",
     "dtype": "bfloat16",
     "attention": "eager",
@@ -45,6 +47,7 @@ OTHER_VALUES: dict[str, Any] = {
     "system": "Answer in French.",
     "password": "secret",
     "save": False,
+    "serve": False,
 }
 """A value of each setting that is not its default. `tree_height` needs ratios to match, given beside it."""
 
@@ -128,7 +131,7 @@ def test_help_shows_what_a_person_needs_and_help_all_every_option(
 def test_ask_help_is_short(capsys: pytest.CaptureFixture[str]) -> None:
     call(Script(), "ask", "--help")
     options = [line for line in capsys.readouterr().out.splitlines() if line.startswith("  -")]
-    assert len(options) <= 18
+    assert len(options) <= 21
 
 
 @pytest.mark.parametrize("value", ["inf", "nan", "-1"])
@@ -203,3 +206,32 @@ def test_a_mistake_in_the_environment_names_the_variable(tmp_path: Path, monkeyp
             assert ran.code == 2
             assert environment_name(knob) in ran.err
             monkeypatch.delenv(environment_name(knob))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "flag"),
+    [
+        (("search", "{book}", "gate", "--min-score"), "--min-score"),
+        (("indexes", "prune", "--older-than"), "--older-than"),
+        (("chats", "rm", "--older-than"), "--older-than"),
+        (("train", "--data", "{book}", "--out", "run", "--learning-rate"), "--learning-rate"),
+        (("train", "--data", "{book}", "--out", "run", "--max-minutes"), "--max-minutes"),
+        (("bench", "--max-seconds"), "--max-seconds"),
+        (("ask", "{book}", "Why?", "--top-p"), "--top-p"),
+        (("ask", "{book}", "Why?", "--refuse-from"), "--refuse-from"),
+    ],
+)
+@pytest.mark.parametrize("value", ["inf", "nan", "-inf"])
+def test_no_option_takes_a_number_without_an_end(
+    arguments: tuple[str, ...], flag: str, value: str, tmp_path: Path
+) -> None:
+    (tmp_path / "a.txt").write_text("x")
+    ran = call(Script(), *(word.format(book=tmp_path / "a.txt") for word in arguments), value)
+    assert ran.code == 2
+    assert flag in ran.err
+
+
+@pytest.mark.parametrize("seed", ["-1", str(2**63), "9" * 5000])
+def test_a_seed_is_one_that_random_generators_take(seed: str, tmp_path: Path) -> None:
+    ran = ask_with(Script(), tmp_path, "--seed", seed)
+    assert (ran.code, "--seed" in ran.err) == (2, True)

@@ -6,7 +6,6 @@ import json
 import os
 import subprocess
 import sys
-import zipfile
 from pathlib import Path
 
 import pytest
@@ -34,8 +33,8 @@ def refused(script: Script, *arguments: str, code: int = 3) -> str:
 @pytest.fixture
 def broken(shelf: Path) -> Path:
     """A folder of documents that can't be read, each for its own reason."""
-    with zipfile.ZipFile(shelf / "letter.docx", "w") as archive:
-        archive.writestr("word/document.xml", "<w:document/>")
+    old = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
+    (shelf / "letter.doc").write_bytes(old + bytes(600) + "WordDocument".encode("utf-16-le"))
     (shelf / "empty.txt").write_text(" \n")
     (shelf / "torn.pdf").write_bytes(b"%PDF-1.7\nobj")
     (shelf / "photo.jpg").write_bytes(b"\xff\xd8\xff\xe0" + b"\0" * 100)
@@ -53,7 +52,7 @@ def test_a_missing_document_is_told_at_once(command: tuple[str, ...]) -> None:
 @pytest.mark.parametrize(
     ("document", "told"),
     [
-        ("letter.docx", "letter.docx is a Word document, which can't be read"),
+        ("letter.doc", "letter.doc is an old Word file (doc), which can't be read"),
         ("empty.txt", "empty.txt is empty"),
         ("torn.pdf", "torn.pdf is damaged, or not a PDF"),
         ("photo.jpg", "photo.jpg is an image, which can't be read"),
@@ -67,7 +66,7 @@ def test_what_can_t_be_read_is_told_at_once(broken: Path, document: str, told: s
 
 
 def test_the_words_are_those_of_reading_it(broken: Path) -> None:
-    for name in ("letter.docx", "empty.txt", "torn.pdf", "photo.jpg"):
+    for name in ("letter.doc", "empty.txt", "torn.pdf", "photo.jpg"):
         with pytest.raises(readers.DocumentError) as caught:
             readers.read(SourceFile(name, broken / name))
         assert f"error: {caught.value.message}\n" in refused(Script(), "ask", name, "When is it?")
@@ -75,8 +74,8 @@ def test_the_words_are_those_of_reading_it(broken: Path) -> None:
 
 def test_one_readable_document_is_enough_to_go_on(broken: Path) -> None:
     script = Script()
-    assert call(script, "ask", "gone.pdf", "letter.docx", "book.pdf", "When is it?").code == 0
-    assert script.calls[0] == ("open", (["gone.pdf", "letter.docx", "book.pdf"], False))
+    assert call(script, "ask", "gone.pdf", "letter.doc", "book.pdf", "When is it?").code == 0
+    assert script.calls[0] == ("open", (["gone.pdf", "letter.doc", "book.pdf"], False))
 
 
 def test_standard_input_is_left_to_the_engine() -> None:
@@ -109,7 +108,7 @@ def test_nothing_heavy_is_loaded_for_it(broken: Path) -> None:
 import sys
 from sharedllm_cli.cli.app import run
 from sharedllm_cli.cli.terminal.console import Console
-for document in ("gone.pdf", "letter.docx", "torn.pdf"):
+for document in ("gone.pdf", "letter.doc", "torn.pdf"):
     assert run(["ask", document, "When is it?"], Console()) == 3
 print(*(name for name in {HEAVY!r} if name in sys.modules))
 """

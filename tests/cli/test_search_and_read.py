@@ -7,10 +7,12 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
+from email.message import EmailMessage
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+from office_making import rows, xlsx
 from pdf_making import make_pdf
 
 from sharedllm_cli.cli.app import run
@@ -187,3 +189,18 @@ def test_a_section_that_is_not_on_the_pages_is_an_error(call: Callable[..., Ran]
     assert (ran.code, ran.out) == (2, "")
     assert "nothing of it is on these pages" in ran.err
     assert "needs a heading" in call("read", "book.pdf", "--section", " ").err
+
+
+def test_read_gives_json_that_names_carried_documents(call: Callable[..., Ran], tmp_path: Path) -> None:
+    mail = EmailMessage()
+    mail["From"], mail["To"], mail["Subject"] = "anna@harbour.example", "bo@harbour.example", "Rules"
+    mail.set_content("See the rules.")
+    mail.add_attachment(b"# Rules\n\nDues are twelve.\n", maintype="text", subtype="markdown", filename="rules.md")
+    (tmp_path / "letter.eml").write_bytes(mail.as_bytes())
+    found = json.loads(call("read", str(tmp_path / "letter.eml"), "--json").out)
+    assert found["warnings"] == ["letter.eml carries documents of its own, which are not printed: rules.md"]
+
+
+def test_read_names_the_parts_of_headings(call: Callable[..., Ran], tmp_path: Path) -> None:
+    (tmp_path / "sheet.xlsx").write_bytes(xlsx({"Dues": rows(["Anna", 12]), "Boats": rows(["Bella", 7])}))
+    assert call("read", str(tmp_path / "sheet.xlsx"), "--outline").out == "Dues part 1\nBoats part 2\n"

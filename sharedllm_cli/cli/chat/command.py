@@ -5,8 +5,9 @@ A line that goes wrong does not end the chat.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from sharedllm_cli.cli.call import Call, translate
 from sharedllm_cli.cli.chat.conversation import (
@@ -35,14 +36,18 @@ from sharedllm_cli.cli.options import (
     option,
     with_settings,
 )
-from sharedllm_cli.cli.preflight import exit_code, open_documents, page_range
+from sharedllm_cli.cli.preflight import exit_code, named_collections, open_documents, page_range
+from sharedllm_cli.documents.sources import FORMATS
 from sharedllm_cli.errors import UsageError
+
+if TYPE_CHECKING:
+    from sharedllm_cli.serving.shell_client import WarmEngine
 
 Documents = Annotated[
     list[str] | None,
     argument(
         "[DOC...]",
-        "Files (PDF, txt, md, rst, html, epub), folders or globs; without any, the last conversation is resumed.",
+        f"Files ({FORMATS}), folders, globs or @collections; without any, the last one is resumed.",
     ),
 ]
 Resume = Annotated[
@@ -84,7 +89,7 @@ def chat(
     keyboard = open_keyboard(call.console, call.home, suggestions.offers, save)
     path = wanted_session(drawer, named, resume=resume, load=load, interactive=keyboard.interactive)
     if path is None:
-        engine, library = open_documents(call, named, reindex=reindex)
+        engine, library = open_documents(call, named, reindex=reindex, warm=_warm(call, named))
         conversation = Conversation(call, engine, library, defaults_of(call), drawer, Record(drawer))
     else:
         conversation = go_on(call, drawer, path, reindex=reindex)
@@ -96,6 +101,11 @@ def chat(
     suggestions.documents = conversation.names
     failures = conversation.library.failures
     return run(conversation, keyboard) or exit_code(failures)
+
+
+def _warm(call: Call, documents: Sequence[str]) -> WarmEngine | None:
+    """The running process that answers; none for collections, which a chat looks into."""
+    return None if named_collections(documents) else call.warm_engine(documents)
 
 
 def go_on(call: Call, drawer: Drawer, path: Path, *, reindex: bool) -> Conversation:
@@ -111,7 +121,8 @@ def go_on(call: Call, drawer: Drawer, path: Path, *, reindex: bool) -> Conversat
     for line in unknown(session):
         call.console.note(line)
     with opening_again(path):
-        engine, library = open_documents(going_on, [document.path for document in session.documents], reindex=reindex)
+        paths = [document.path for document in session.documents]
+        engine, library = open_documents(going_on, paths, reindex=reindex, warm=_warm(going_on, paths))
     absent = documents_report(call.console, session, library)
     # The call as it was given: /load starts from it anew, and takes nothing over from this conversation.
     conversation = Conversation(call, engine, library, defaults, drawer, Record(drawer), page_range(session.pages))

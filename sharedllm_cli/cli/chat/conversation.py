@@ -15,12 +15,12 @@ from sharedllm_cli.answer import Answer, AnswerSentence
 from sharedllm_cli.cli.call import Call, translate
 from sharedllm_cli.cli.chat.facts import show_recalled
 from sharedllm_cli.cli.chat.session import Drawer, Record, SavedDocument, SavedTurn, Session
-from sharedllm_cli.cli.chat.settings import KNOBS, OF_A_QUESTION, shown_name, to_save
-from sharedllm_cli.cli.preflight import failure_text
+from sharedllm_cli.cli.chat.settings import KNOBS, shown_name, to_save
+from sharedllm_cli.cli.preflight import failure_text, named_collections
 from sharedllm_cli.cli.terminal.answers import FIRST_SOURCES, explain, receive
 from sharedllm_cli.cli.terminal.console import Console
 from sharedllm_cli.cli.terminal.tables import number_of
-from sharedllm_cli.config import MAX_SOURCES, Settings
+from sharedllm_cli.config import MAX_SOURCES, OF_A_QUESTION, Settings
 from sharedllm_cli.documents.pages import PageRange
 from sharedllm_cli.errors import DocumentError, SharedLLMError, UsageError
 
@@ -65,7 +65,8 @@ class Conversation:
 
     def names(self) -> list[str]:
         """The names of the documents, as /docs counts them."""
-        return [*(one.name for one in self.library.documents), *(gone.name for gone in self.absent)]
+        labels = [] if self.library.collection is None else self.library.collection.labels
+        return [*(one.name for one in self.library.documents), *(gone.name for gone in self.absent), *labels]
 
     def ask(self, question: str, *, interactive: bool = True) -> None:
         """Answer one question; Ctrl-C stops the answer and, at a terminal, keeps the conversation."""
@@ -88,7 +89,7 @@ class Conversation:
             found["warnings"] += [failure_text(name, error) for name, error in self.library.failures]
             console.json(found, one_line=True)
         else:
-            several = len(self.library.documents) > 1
+            several = self.library.several
             whole = self.all_sources or console.verbose
             shown = FIRST_SOURCES if interactive and not whole else MAX_SOURCES
             explain(console, answer, sources=self.sources, several=several, whole=whole, at_most=shown)
@@ -96,7 +97,11 @@ class Conversation:
     def session(self) -> Session:
         """What is kept of this conversation."""
         return Session(
-            documents=[*(saved(one) for one in self.library.documents if not one.attached), *self.absent],
+            documents=[
+                *(saved(one) for one in self.library.documents if not one.attached),
+                *self.absent,
+                *([] if self.library.collection is None else map(saved_label, self.library.collection.labels)),
+            ],
             turns=list(self.turns),
             settings=to_save(self.engine.settings, self.defaults),
             pages=None if self.pages is None else str(self.pages),
@@ -116,6 +121,11 @@ class Conversation:
             if not self.told_unkept:
                 self.told_unkept = True
                 console.warn(f"this conversation can't be saved: {translate(problem).message}")
+
+
+def saved_label(label: str) -> SavedDocument:
+    """A collection (`@notes`) among the documents of a session: it is opened again by its name."""
+    return SavedDocument(label, label, "")
 
 
 class Heard:
@@ -156,8 +166,16 @@ def joined(library: Library, added: Library) -> tuple[Library, list[str]]:
             warnings = _without(warnings, documents[old], [*documents[:old], *documents[old + 1 :]])
             documents[old] = new
             told.append(f"{new.name} has changed and is opened again")
+    if added.collection is not None:
+        if library.collection is not None:
+            raise UsageError(
+                f"this chat is about {library.collection.label} already",
+                hint=f"start one about both: sharedllm chat {library.collection.label} {added.collection.label}",
+            )
+        told.append(f"{added.collection.label} is added")
     both = replace(
         library,
+        collection=library.collection or added.collection,
         documents=_named(documents),
         warnings=list(dict.fromkeys([*warnings, *added.warnings])),
         read_seconds=library.read_seconds + added.read_seconds,
@@ -259,7 +277,9 @@ def wanted_session(
 def _about(drawer: Drawer, documents: list[str]) -> Path:
     from sharedllm_cli.documents.sources import expand
 
-    found = drawer.about([str(source.path) for source in expand(documents)])
+    labels = named_collections(documents)
+    plain = [document for document in documents if document not in labels]
+    found = drawer.about([*(str(source.path) for source in expand(plain)), *labels])
     if found is None:
         raise UsageError(
             f"no conversation about {', '.join(documents)} is kept", hint="without --resume a new one starts"
@@ -281,10 +301,13 @@ def opening_again(path: Path) -> Iterator[None]:
 
 def documents_report(console: Console, session: Session, library: Library) -> list[SavedDocument]:
     """Tell which documents are not there any more, or not as they were; returns those that are not there."""
+    labels = [] if library.collection is None else library.collection.labels
     now = {_resolved(one.path): one.content_hash for one in library.documents if one.path is not None}
     absent = []
     for document in session.documents:
         found = now.get(_resolved(document.path))
+        if document.path in labels:
+            continue
         if found is None and document.content_hash not in now.values():
             absent.append(document)
             console.warn(f"the conversation continues without {document.name}")

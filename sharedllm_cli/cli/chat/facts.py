@@ -69,6 +69,8 @@ def show_documents(console: Console, library: Library, absent: Sequence[SavedDoc
         pairs.append((str(number), f"{document.name}: {', '.join(extent)}"))
     first = len(library.documents) + 1
     pairs += [(str(number), f"{gone.name}: not there ({gone.path})") for number, gone in enumerate(absent, first)]
+    if (collection := library.collection) is not None:
+        pairs.append(("@", f"{collection.label}: {number_of(collection.documents, 'document')}"))
     rows(console, pairs)
 
 

@@ -10,19 +10,15 @@ from dataclasses import Field, fields, replace
 from pathlib import Path
 from typing import Any
 
-from sharedllm_cli.cli.call import Call, read_config
-from sharedllm_cli.config import Resolved, Settings, resolve
+from sharedllm_cli.cli.call import Call
+from sharedllm_cli.config import OF_A_QUESTION, Resolved, Settings, resolve
+from sharedllm_cli.configuration import read_config
 from sharedllm_cli.errors import UsageError
 
-OF_A_QUESTION = (
-    *("policy", "evidence_tokens", "tree", "refuse_from", "candidates", "max_new_tokens", "temperature"),
-    *("top_p", "seed", "cuda_graphs", "system", "password"),
-)
-"""Settings that are read at each question (the password: at each /add), in the order in which /set shows them."""
 SECRET = frozenset({"password"})
 """Never shown and never saved."""
-UNSAVED = SECRET | {"save"}
-"""Not part of a conversation: whether it is kept is the user's to say each time."""
+UNSAVED = SECRET | {"save", "serve"}
+"""Not part of a conversation: whether it is kept, and where it is answered, is the user's to say each time."""
 PLACES = frozenset({"model", "adapter", "index_dir"})
 """May name a folder, which is saved with its whole path: a chat may be resumed from elsewhere."""
 OF_THE_CHAT = {

@@ -31,6 +31,7 @@ from sharedllm_cli.cli.chat.settings import DEFAULT, KNOBS, OF_THE_CHAT, SECRET,
 from sharedllm_cli.cli.preflight import exit_code, page_range, report_failures
 from sharedllm_cli.cli.terminal.answers import show_sources
 from sharedllm_cli.cli.terminal.tables import number_of
+from sharedllm_cli.config import OF_A_QUESTION
 from sharedllm_cli.documents.pages import PageRange, resolve
 from sharedllm_cli.errors import UsageError
 
@@ -121,7 +122,7 @@ def sources(conversation: Conversation, _: str) -> None:
     elif not last.sources:
         console.say("no sources")
     else:
-        show_sources(console, last, several=len(conversation.library.documents) > 1, whole=True)
+        show_sources(console, last, several=conversation.library.several, whole=True)
 
 
 def tree(conversation: Conversation, _: str) -> None:
@@ -173,7 +174,7 @@ def drop(conversation: Conversation, text: str) -> None:
         raise UsageError("/drop needs a document: its name, or its number in /docs", hint=f"open: {', '.join(names)}")
     dropped = chosen(open_now, absent, words)
     gone = [document for document in open_now if any(document is one for one in dropped)]
-    if len(gone) == len(open_now):
+    if len(gone) == len(open_now) and conversation.library.collection is None:
         raise UsageError(
             "the last document can't be dropped" if len(gone) == 1 else "not all documents can be dropped",
             hint="/add another one first, or /quit",
@@ -288,7 +289,7 @@ def unquoted(text: str) -> str:
 
 def show_settings(conversation: Conversation) -> None:
     console = conversation.call.console
-    every = (*chat_settings.OF_A_QUESTION, *chat_settings.OF_THE_CHAT)
+    every = (*OF_A_QUESTION, *chat_settings.OF_THE_CHAT)
     chat_facts.rows(console, [setting_row(conversation, name) for name in every])
     chat_facts.remark(console, "/set NAME VALUE changes one, /set NAME default resets it, /set NAME explains it")
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from sharedllm_cli.answer import FILE_METADATA, SECOND_EXTRACTION, Answer, AnswerSentence, Source, part_words
+from sharedllm_cli.answer import FILE_METADATA, Answer, AnswerSentence, Source, checked_words, page_words
 from sharedllm_cli.cli.terminal.console import Console, harmless, one_line
 from sharedllm_cli.cli.terminal.tables import duration, number_of, page_list
 from sharedllm_cli.config import MAX_SOURCES
@@ -96,10 +96,16 @@ def explain(
     console.say(" · ".join(effort(answer)), style="dim")
 
 
+COUNTED = "tally"
+"""The route of an answer that code has counted (`answering/routing.py`)."""
+
+
 def effort(answer: Answer) -> list[str]:
     """The parts of the closing line: what was read, how fast, by which model."""
     coverage, timing = answer.coverage, answer.timing
     parts = [f"{coverage.tokens_read:,} of {coverage.tokens:,} tokens read"]
+    if answer.route == COUNTED:
+        parts = [f"counted by code in all {coverage.tokens:,} tokens"]
     if coverage.pages:
         parts.append(number_of(coverage.pages, "page"))
     if coverage.pages_without_text:
@@ -204,24 +210,12 @@ def place_text(source: Source, *, several: bool) -> list[Text | str | tuple[str,
 
 
 def _held(source: Source) -> tuple[str, str]:
-    """Whether the quote stands there: word for word only where two libraries read it so, one of them to check."""
-    if source.checked == SECOND_EXTRACTION:
-        return ("quoted word for word", "dim") if source.verified else ("not found word for word", "yellow")
-    return ("quoted from the text", "dim") if source.verified else ("not found so in the text", "yellow")
+    return checked_words(source), "dim" if source.verified else "yellow"
 
 
 def page_text(source: Source) -> str:
-    """A page as printed and as counted: `page xii (12 of 40)`, or `page 12` where they agree.
-
-    Of a document in parts the page of the print edition, where the book has it, and the part.
-    """
-    label = one_line(source.page_label or "")
-    if source.part is not None:
-        part = one_line(part_words(source.part, source.part_title))
-        return f"page {label} ({part})" if label else part
-    if label in ("", str(source.page)):
-        return f"page {source.page}"
-    return f"page {label} ({source.page} of {source.pages})" if source.pages else f"page {label} ({source.page})"
+    """A page as printed and as counted, on one line (`page_words`)."""
+    return one_line(page_words(source))
 
 
 @dataclass(frozen=True)

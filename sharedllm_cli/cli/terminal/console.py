@@ -23,11 +23,13 @@ if TYPE_CHECKING:
     from sharedllm_cli.cli.terminal.screen import Bar, Bars
 
 CONTROLS = re.compile(
-    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u180e\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"
-    "\ud800-\udfff\U000e0000-\U000e007f]"
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180e\u200b\u200e\u200f"
+    "\u2028-\u202e\u2060-\u206f\u3164\ufeff\uffa0\ufff0-\ufffb\ud800-\udfff\U0001bca0-\U0001bca3"
+    "\U0001d173-\U0001d17a\U000e0000-\U000e0fff]"
 )
-"""Everything a terminal may obey instead of show: C0 but tab and line feed, DEL, C1, marks of direction and others that
-have no width, tags, surrogates. The joiners U+200C and U+200D spell words, and stay."""
+"""Everything a terminal may obey or hide instead of show: C0 but tab and line feed, DEL, C1, marks of direction, tags
+and all else without width that text can be hidden in, surrogates. What shapes letters and signs (U+200C, U+200D, the
+selectors of Mongolian, those up to U+FE0F) stays."""
 
 
 UNBOUNDED = 100_000
@@ -155,6 +157,10 @@ class Console:
     def say_plain(self, text: str) -> None:
         """A line beside the result that holds text of others (names of files and models)."""
         self.say(one_line_indented(text))
+
+    def tell_plain(self, text: str) -> None:
+        """The same, also with --quiet: what the user asked for and can't find otherwise."""
+        self._print(one_line_indented(text))
 
     def note(self, text: str) -> None:
         """A remark that the user may like to know."""
