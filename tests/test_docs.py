@@ -9,7 +9,15 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 POINTERS = re.compile(r"`([\w./]+\.py)(?:: ([^`]+))?`")
-DOCUMENTS = ("architecture.md", "method.md", "index-format.md", "training.md", "evaluation.md", "results.md")
+DOCUMENTS = (
+    "architecture.md",
+    "method.md",
+    "index-format.md",
+    "training.md",
+    "evaluation.md",
+    "results.md",
+    "serving.md",
+)
 
 CARDS = sorted((ROOT / "sharedllm_cli" / "adapters").rglob("CARD.md"))
 PAGES = [

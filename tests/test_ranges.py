@@ -41,7 +41,8 @@ def test_what_is_installed_lies_within(requirement: Requirement) -> None:
 def test_the_oldest_are_the_lowest_of_every_range() -> None:
     shown = subprocess.run(["bash", str(ROOT / ".ci" / "oldest"), "--show"], capture_output=True, text=True)
     assert shown.returncode == 0, shown.stderr
-    tested = NEEDED + [Requirement(line) for line in OPTIONAL["eval"]]
+    extras = ("eval", "watch", "serve", "mcp")
+    tested = NEEDED + [Requirement(line) for name in extras for line in OPTIONAL[name]]
     lowest = {requirement.name: bounds(requirement)[">="] for requirement in tested if requirement.name != "torch"}
     pinned = {line.name: bounds(line)["=="] for line in map(Requirement, shown.stdout.splitlines())}
     assert pinned == lowest
