@@ -7,10 +7,12 @@ from collections.abc import Sequence
 from io import BytesIO
 
 import pytest
+from fontTools.fontBuilder import FontBuilder
+from fontTools.pens.ttGlyphPen import TTGlyphPen
 from pypdf import PdfReader, PdfWriter
 from reportlab.lib.pagesizes import A4
 from reportlab.pdfbase import pdfmetrics
-from reportlab.pdfbase.cidfonts import UnicodeCIDFont
+from reportlab.pdfbase.ttfonts import TTFont
 from reportlab.pdfgen import canvas
 
 from sharedllm_cli.documents import readers
@@ -353,14 +355,43 @@ def test_columns_whose_paragraphs_end_at_the_same_heights_are_columns() -> None:
     assert raw_lines(drawn(texts)) == LEFT_COLUMN + RIGHT_COLUMN
 
 
+def font_of_squares(characters: str) -> BytesIO:
+    """A font that draws every one of these characters as the same square.
+
+    It can be embedded, so that what PDFium reads does not depend on the fonts of the machine: it drops the characters
+    of a font that is neither embedded nor installed.
+    """
+    names = {ord(sign): f"uni{ord(sign):04X}" for sign in characters}
+    glyphs = [".notdef", *names.values()]
+    pen = TTGlyphPen(None)
+    pen.moveTo((50, -100))
+    for corner in ((50, 800), (950, 800), (950, -100)):
+        pen.lineTo(corner)
+    pen.closePath()
+    square = pen.glyph()
+    builder = FontBuilder(1000, isTTF=True)
+    builder.setupGlyphOrder(glyphs)
+    builder.setupCharacterMap(names)
+    builder.setupGlyf(dict.fromkeys(glyphs, square))
+    builder.setupHorizontalMetrics(dict.fromkeys(glyphs, (1000, 50)))
+    builder.setupHorizontalHeader(ascent=880, descent=-120)
+    builder.setupNameTable({"familyName": "Squares", "styleName": "Regular", "psName": "Squares"})
+    builder.setupOS2(sTypoAscender=880, sTypoDescender=-120)
+    builder.setupPost()
+    made = BytesIO()
+    builder.save(made)
+    made.seek(0)
+    return made
+
+
 def test_signs_placed_one_below_the_other_are_columns() -> None:
-    pdfmetrics.registerFont(UnicodeCIDFont("HeiseiMin-W3"))
     columns = ["渡し船は毎日十二回、島へ渡る。", "一　船頭は島に住む。", "二　冬には誰も渡らなかった。"]
+    pdfmetrics.registerFont(TTFont("Squares", font_of_squares("".join(sorted(set("".join(columns)) - {"　"})))))
     target = BytesIO()
     sheet = canvas.Canvas(target, pagesize=A4)
     for number, column in enumerate(columns):
         for place, sign in enumerate(column):
-            sheet.setFont("HeiseiMin-W3", 10)
+            sheet.setFont("Squares", 10)
             if sign != "　":
                 sheet.drawString(400 - 18 * number, 700 - 10 * place, sign)
     sheet.save()
