@@ -358,8 +358,8 @@ def test_columns_whose_paragraphs_end_at_the_same_heights_are_columns() -> None:
 def font_of_squares(characters: str) -> BytesIO:
     """A font that draws every one of these characters as the same square.
 
-    It can be embedded, so that what PDFium reads does not depend on the fonts of the machine: it drops the characters
-    of a font that is neither embedded nor installed.
+    It can be embedded, so that what PDFium reads does not depend on the fonts of the machine
+    (findings/pdfium_single_signs.sh).
     """
     names = {ord(sign): f"uni{ord(sign):04X}" for sign in characters}
     glyphs = [".notdef", *names.values()]
