@@ -22,12 +22,17 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 os.environ.update(OMP_NUM_THREADS="1", TOKENIZERS_PARALLELISM="false")
 ROOT = Path(__file__).parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests"), str(ROOT / "tests" / "weights")]
+
+from sharedllm_cli.cli.app import main as command  # noqa: E402
+from sharedllm_cli.home import home_folder  # noqa: E402
+from sharedllm_cli.model.loading import load  # noqa: E402
 
 QUERY = "keeper lamp dusk"
 QUESTIONS = ("Who lit the lamp?", "When was it?", "How many gulls?")
@@ -63,15 +68,11 @@ class Child:
 
 def run_here(arguments: list[str]) -> int:
     """The command as the shell runs it; `load` converts a model's weights, which no command does alone."""
-    from sharedllm_cli.cli.app import main
-    from sharedllm_cli.home import home_folder
-    from sharedllm_cli.model.loading import load
-
     if arguments[0] == "load":
         print(load("tiny", home=home_folder(), offline=True, device="cpu", dtype="float32").weights_hash, flush=True)
         return 0
     try:
-        main(arguments)
+        command(arguments)
     except SystemExit as ended:
         return ended.code if isinstance(ended.code, int) else 70
     finally:
@@ -82,7 +83,7 @@ def run_here(arguments: list[str]) -> int:
 def documents(folder: Path) -> list[str]:
     """A short text, a marked-up one, and one long enough for folders of parts."""
     line = "On day {0} the keeper lit the lamp at dusk and counted {0} gulls.\n\n"
-    for name, days in (("short.txt", 20), ("notes.md", 200), ("long.txt", 20_000)):
+    for name, days in (("short.txt", 20), ("notes.md", 200), ("long.txt", 3_000)):
         (folder / name).write_text("".join(line.format(day) for day in range(days)))
     return [str(folder / name) for name in ("short.txt", "notes.md", "long.txt")]
 
@@ -223,6 +224,10 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--kinds", default="search,index,update,chat,pull,convert")
     given = parser.parse_args()
+    for name in ("cli.chat.command", "cli.chats", "cli.collections", "cli.index", "cli.indexes", "cli.models"):
+        import_module(f"sharedllm_cli.{name}")
+    for name in ("cli.search", "engine", "answering.pipeline", "collections.opening", "reading.searching"):
+        import_module(f"sharedllm_cli.{name}")
     with tempfile.TemporaryDirectory() as made:
         campaign, kinds = Campaign(Path(made), random.Random(given.seed)), given.kinds.split(",")
         for number in range(given.kills):
