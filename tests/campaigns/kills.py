@@ -96,7 +96,7 @@ class Campaign:
         self.chance = chance
         self.counts: Counter[str] = Counter()
         self.home = folder / "home"
-        os.environ.update(SHAREDLLM_HOME=str(self.home), SHAREDLLM_OFFLINE="1", SHAREDLLM_MODEL=tiny_model(folder))
+        os.environ.update(SHAREDLLM_HOME=str(self.home), SHAREDLLM_MODEL=tiny_model(folder))
         (folder / "files").mkdir()
         self.files = documents(folder / "files")
         for number in range(100):
