@@ -42,7 +42,9 @@ from sharedllm_cli.progress import Reporter, Task
 _SHORTEST_PREFIX = 4
 _DAY_SECONDS = 86400
 _UNFINISHED = "was not finished; the next `sharedllm index` goes on, `sharedllm indexes prune` deletes it"
-_NEVER_FINISHED = "is missing: its writer was killed, or somebody emptied the folder; the next `sharedllm index` makes it"
+_NEVER_FINISHED = (
+    "is missing: its writer was killed, or somebody emptied the folder; the next `sharedllm index` makes it"
+)
 
 
 @dataclass(frozen=True)

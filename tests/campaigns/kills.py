@@ -19,6 +19,7 @@ import signal
 import sys
 import tempfile
 import time
+import traceback
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
@@ -52,6 +53,8 @@ class Child:
                     written = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
                     os.dup2(os.open(path, written if flags < 0 else flags, 0o600), number)
                 code = run_here(arguments)
+            except BaseException:
+                traceback.print_exc()
             finally:
                 os._exit(code)
 
@@ -69,7 +72,10 @@ class Child:
 def run_here(arguments: list[str]) -> int:
     """The command as the shell runs it; `load` converts a model's weights, which no command does alone."""
     if arguments[0] == "load":
-        print(load("tiny", home=home_folder(), offline=True, device="cpu", dtype="float32").weights_hash, flush=True)
+        print(
+            load("tiny", home=home_folder(os.environ), offline=True, device="cpu", dtype="float32").weights_hash,
+            flush=True,
+        )
         return 0
     try:
         command(arguments)
@@ -117,11 +123,15 @@ class Campaign:
         arguments, check = self.kinds()[kind]
         typed = "\n".join(QUESTIONS) if kind == "chat" else ""
         if kind not in self.seconds:
+            if kind == "convert":
+                self.done("models", "pull", "tiny")
             begun = time.monotonic()
             self.done(*arguments, text=typed)
             self.seconds[kind] = time.monotonic() - begun
             self.right[kind] = check()
         shutil.rmtree(self.home, ignore_errors=True)
+        if kind == "convert":
+            self.done("models", "pull", "tiny")
         met = Child(arguments, self.folder, typed).killed_after(self.chance.uniform(0, self.seconds[kind]))
         self.counts[f"{kind}: {'killed' if met else 'had ended'}"] += 1
         found = check()
