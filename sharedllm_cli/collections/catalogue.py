@@ -209,7 +209,7 @@ class Catalogue:
         with self.guarded():
             return self.connection.execute(statement).fetchall()
 
-    def _sealed(self, table: str, columns: str, order: str) -> list[tuple[Any, ...]]:
+    def _sealed(self, table: str, columns: str, order: str) -> list[Any]:
         """All rows of a table, each held against its seal."""
         rows = self._rows(f"SELECT {columns}, seal FROM {table} ORDER BY {order}")
         for *values, seal in rows:
@@ -259,7 +259,7 @@ class Catalogue:
 
     def folders(self) -> dict[str, int]:
         """When each folder had changed last, in nanoseconds, as the last update saw it."""
-        return {path: changed for path, changed in self._sealed("folders", _FOLDER, "path")}
+        return dict(self._sealed("folders", _FOLDER, "path"))
 
     def asked(self) -> list[tuple[str, float]]:
         """Contents of the documents that answers rested on, and when last; the latest first."""

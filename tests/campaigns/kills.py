@@ -123,21 +123,24 @@ class Campaign:
         arguments, check = self.kinds()[kind]
         typed = "\n".join(QUESTIONS) if kind == "chat" else ""
         if kind not in self.seconds:
-            if kind == "convert":
-                self.done("models", "pull", "tiny")
+            self.prepare(kind)
             begun = time.monotonic()
             self.done(*arguments, text=typed)
             self.seconds[kind] = time.monotonic() - begun
             self.right[kind] = check()
-        shutil.rmtree(self.home, ignore_errors=True)
-        if kind == "convert":
-            self.done("models", "pull", "tiny")
+        self.prepare(kind)
         met = Child(arguments, self.folder, typed).killed_after(self.chance.uniform(0, self.seconds[kind]))
         self.counts[f"{kind}: {'killed' if met else 'had ended'}"] += 1
         found = check()
         if found is not None and found != self.right[kind]:
             raise SystemExit(f"another answer after kill {number} of {kind}: {found} instead of {self.right[kind]}")
         self.counts[f"{kind}: then {'the same' if found is not None else 'exit 5'}"] += 1
+
+    def prepare(self, kind: str) -> None:
+        """A fresh home, with what a command needs beforehand."""
+        shutil.rmtree(self.home, ignore_errors=True)
+        if kind == "convert":
+            self.done("models", "pull", "tiny")
 
     def kinds(self) -> dict[str, tuple[list[str], Callable[[], Any]]]:
         """What is killed, and what gives the answer afterwards; None stands for a refusal with exit code 5."""
