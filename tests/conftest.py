@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from tiny_models import FAMILIES, LLAMA_LIKE, make_byte_tokenizer, make_tiny_model
+from workers import affordable
 
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 if "PYTEST_XDIST_WORKER" in os.environ:
@@ -16,6 +18,12 @@ if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 USERS_HOME = os.environ.get("SHAREDLLM_HOME")
 """The home that was asked for before `private_home` hides it: one that holds models already, or is thrown away."""
+
+
+@pytest.hookimpl(optionalhook=True, wrapper=True)
+def pytest_xdist_auto_num_workers() -> Generator[None, int, int]:
+    """`-n auto` starts no more workers than the free memory bears."""
+    return affordable((yield), psutil.virtual_memory().available)
 
 
 @pytest.fixture(autouse=True)

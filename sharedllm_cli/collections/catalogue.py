@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
+import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ from sharedllm_cli.durable import PRIVATE_FILE, writing
 from sharedllm_cli.errors import ResourceError, StoredIndexError, UsageError
 from sharedllm_cli.home import HOME_ELSEWHERE
 
-VERSION = 1
+VERSION = 2
 APPLICATION = 0x534C4C4D
 """Says that an SQLite file is a catalogue of this tool (`PRAGMA application_id`)."""
 WAIT_SECONDS = 30.0
@@ -31,22 +32,25 @@ _SCHEMA = """
 CREATE TABLE documents (
     id INTEGER PRIMARY KEY AUTOINCREMENT, content_hash TEXT NOT NULL UNIQUE, name TEXT NOT NULL, kind TEXT NOT NULL,
     language TEXT NOT NULL, pages INTEGER NOT NULL, paged INTEGER NOT NULL, tokens INTEGER NOT NULL,
-    chunks INTEGER NOT NULL, leaves INTEGER NOT NULL, asked REAL
+    chunks INTEGER NOT NULL, leaves INTEGER NOT NULL, seal INTEGER NOT NULL, asked REAL
 );
 CREATE TABLE files (
     path TEXT PRIMARY KEY, name TEXT NOT NULL, stamp TEXT NOT NULL, state TEXT NOT NULL, content_hash TEXT,
-    error TEXT, hint TEXT
+    error TEXT, hint TEXT, seal INTEGER NOT NULL
 ) WITHOUT ROWID;
 CREATE INDEX files_by_content ON files (content_hash);
 CREATE TABLE attached (
-    outer_hash TEXT NOT NULL, content_hash TEXT NOT NULL, PRIMARY KEY (outer_hash, content_hash)
+    outer_hash TEXT NOT NULL, content_hash TEXT NOT NULL, seal INTEGER NOT NULL, PRIMARY KEY (outer_hash, content_hash)
 ) WITHOUT ROWID;
 CREATE TABLE headings (
     document INTEGER NOT NULL, place INTEGER NOT NULL, title TEXT NOT NULL, level INTEGER NOT NULL,
-    page INTEGER NOT NULL, guessed INTEGER NOT NULL, PRIMARY KEY (document, place)
+    page INTEGER NOT NULL, guessed INTEGER NOT NULL, seal INTEGER NOT NULL, PRIMARY KEY (document, place)
 ) WITHOUT ROWID;
-CREATE TABLE passed_over (path TEXT PRIMARY KEY, name TEXT NOT NULL, kind TEXT NOT NULL) WITHOUT ROWID;
-CREATE TABLE folders (path TEXT PRIMARY KEY, changed INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE passed_over (
+    path TEXT PRIMARY KEY, name TEXT NOT NULL, kind TEXT NOT NULL, seal INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE folders (path TEXT PRIMARY KEY, changed INTEGER NOT NULL, seal INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE terms_seal (seal INTEGER NOT NULL);
 CREATE VIRTUAL TABLE leaves USING fts5(terms, content='', columnsize=0, detail=none, tokenize='ascii');
 """
 
@@ -161,6 +165,8 @@ class Catalogue:
                     f"the catalogue of {self.label} can't be opened for writing ({self.path})", hint=HOME_ELSEWHERE
                 ) from problem
             raise self._broken(f"is damaged: {words}") from problem
+        except UnicodeDecodeError as problem:  # of SQLite's own messages, too, which repeat what is damaged
+            raise self._broken("is damaged: it holds bytes that are no text") from problem
 
     @contextmanager
     def writing_together(self) -> Iterator[None]:
@@ -181,69 +187,91 @@ class Catalogue:
             if said != ["ok"]:
                 raise self._broken(f"is damaged: {said[0]}")
             self.connection.execute("INSERT INTO leaves(leaves) VALUES ('integrity-check')")
+            sealed = self.connection.execute("SELECT seal FROM terms_seal").fetchone()
+            if sealed is not None and sealed[0] != self._seal_of_terms():
+                raise self._broken("is damaged: its terms are not those that were written")
+
+    def seal_terms(self) -> None:
+        """Write down what `check` holds the terms against. An update that was interrupted leaves them without it."""
+        with self.guarded():
+            if self.connection.execute("SELECT seal FROM terms_seal").fetchone() is None:
+                self.connection.execute("INSERT INTO terms_seal VALUES (?)", (self._seal_of_terms(),))
+
+    def _seal_of_terms(self) -> int:
+        found = 0
+        for number, block in self.connection.execute("SELECT id, block FROM leaves_data ORDER BY id"):
+            found = zlib.crc32(block, zlib.crc32(b"%d" % number, found))
+        return found
 
     # -- what is there ----------------------------------------------------------------------------------------------
 
-    def _rows(self, statement: str, values: Sequence[Any] = ()) -> list[Any]:
+    def _rows(self, statement: str) -> list[Any]:
         with self.guarded():
-            return self.connection.execute(statement, values).fetchall()
+            return self.connection.execute(statement).fetchall()
+
+    def _sealed(self, table: str, columns: str, order: str) -> list[Any]:
+        """All rows of a table, each held against its seal."""
+        rows = self._rows(f"SELECT {columns}, seal FROM {table} ORDER BY {order}")
+        for *values, seal in rows:
+            if _seal(values) != seal:
+                raise self._broken(f"is damaged: a row of its table {table} is not what was written")
+        return [tuple(map(_out, row[:-1])) for row in rows]
+
+    def _put(self, table: str, columns: str, rows: Iterable[Sequence[Any]], how: str = "INSERT OR REPLACE") -> None:
+        """Write rows with their seals."""
+        places = "?, " * (columns.count(",") + 1)
+        held = ([*map(_in, row)] for row in rows)
+        with self.guarded():
+            self.connection.executemany(
+                f"{how} INTO {table} ({columns}, seal) VALUES ({places}?)", ([*row, _seal(row)] for row in held)
+            )
 
     def files(self) -> list[FileRow]:
         """Every file, by path."""
-        rows = self._rows("SELECT path, name, stamp, state, content_hash, error, hint FROM files ORDER BY path")
-        return [FileRow(_out(row[0]), _out(row[1]), tuple(json.loads(row[2])), *row[3:]) for row in rows]
+        rows = self._sealed("files", _FILE, "path")
+        return [FileRow(path, name, tuple(json.loads(stamp)), *rest) for path, name, stamp, *rest in rows]
 
     def documents(self) -> list[DocumentRow]:
         """Every document, by number."""
-        rows = self._rows(
-            "SELECT id, content_hash, name, kind, language, pages, paged, tokens, chunks, leaves FROM documents"
-            " ORDER BY id"
-        )
+        rows = self._sealed("documents", f"id, {_DOCUMENT}", "id")
         return [
-            DocumentRow(number, content, _out(name), kind, language, pages, bool(paged), tokens, chunks, leaves)
+            DocumentRow(number, content, name, kind, language, pages, bool(paged), tokens, chunks, leaves)
             for number, content, name, kind, language, pages, paged, tokens, chunks, leaves in rows
         ]
 
     def headings(self) -> dict[int, list[HeadingRow]]:
         """The headings of every document, by the document's number."""
         found: dict[int, list[HeadingRow]] = {}
-        rows = self._rows("SELECT document, title, level, page, guessed FROM headings ORDER BY document, place")
-        for document, title, level, page, guessed in rows:
-            found.setdefault(document, []).append((_out(title), level, page, bool(guessed)))
+        for document, _, title, level, page, guessed in self._sealed("headings", _HEADING, "document, place"):
+            found.setdefault(document, []).append((title, level, page, bool(guessed)))
         return found
 
     def attached(self) -> dict[str, list[str]]:
         """The contents of the documents that others carry, by these others' content."""
         found: dict[str, list[str]] = {}
-        for outer, inner in self._rows("SELECT outer_hash, content_hash FROM attached"):
+        for outer, inner in self._sealed("attached", _ATTACHED, _ATTACHED):
             found.setdefault(outer, []).append(inner)
         return found
 
     def passed_over(self) -> list[NotRead]:
         """What the folders hold besides the documents and is not read, by path."""
-        rows = self._rows("SELECT name, path, kind FROM passed_over ORDER BY path")
-        return [NotRead(_out(name), _out(path), kind) for name, path, kind in rows]
+        return [NotRead(name, path, kind) for path, name, kind in self._sealed("passed_over", _PASSED_OVER, "path")]
 
     def folders(self) -> dict[str, int]:
         """When each folder had changed last, in nanoseconds, as the last update saw it."""
-        return {_out(path): changed for path, changed in self._rows("SELECT path, changed FROM folders")}
+        return dict(self._sealed("folders", _FOLDER, "path"))
 
     def asked(self) -> list[tuple[str, float]]:
         """Contents of the documents that answers rested on, and when last; the latest first."""
-        return self._rows("SELECT content_hash, asked FROM documents WHERE asked IS NOT NULL ORDER BY asked DESC")
+        rows = self._rows("SELECT content_hash, asked FROM documents WHERE asked IS NOT NULL ORDER BY asked DESC")
+        return [(content, when) for content, when in rows if isinstance(when, float)]
 
     # -- what is written --------------------------------------------------------------------------------------------
 
     def put_file(self, row: FileRow) -> None:
         """Write down a file, in place of what was known of its path."""
-        with self.guarded():
-            self.connection.execute(
-                "INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?, ?, ?)",
-                (
-                    *(_in(row.path), _in(row.name), json.dumps(list(row.stamp)), row.state, row.content_hash),
-                    *(_in(row.error), _in(row.hint)),
-                ),
-            )
+        stamp = json.dumps(list(row.stamp))
+        self._put("files", _FILE, [(row.path, row.name, stamp, row.state, row.content_hash, row.error, row.hint)])
 
     def put_document(
         self, facts: Mapping[str, Any], headings: Iterable[HeadingRow], leaf_terms: Iterable[tuple[int, str]]
@@ -251,16 +279,13 @@ class Catalogue:
         """Write down a document that is new: its facts, its headings and the terms of its leaves."""
         with self.guarded():
             run = self.connection
-            names = ("content_hash", "name", "kind", "language", "pages", "paged", "tokens", "chunks", "leaves")
-            row = run.execute(
-                f"INSERT INTO documents ({', '.join(names)}) VALUES ({', '.join('?' * len(names))})",
-                [_in(facts[name]) for name in names],
+            (highest,) = run.execute("SELECT seq FROM sqlite_sequence WHERE name = 'documents'").fetchone() or (0,)
+            number = highest + 1
+            self._put(
+                "documents", f"id, {_DOCUMENT}", [(number, *(facts[name] for name in _DOCUMENT.split(", ")))], "INSERT"
             )
-            number = int(row.lastrowid or 0)
-            run.executemany(
-                "INSERT INTO headings VALUES (?, ?, ?, ?, ?, ?)",
-                [(number, at, _in(title), *rest) for at, (title, *rest) in enumerate(headings)],
-            )
+            self._put("headings", _HEADING, ((number, at, *heading) for at, heading in enumerate(headings)), "INSERT")
+            run.execute("DELETE FROM terms_seal")
             run.executemany(
                 "INSERT INTO leaves(rowid, terms) VALUES (?, ?)",
                 ((leaf_row(number, leaf), terms) for leaf, terms in leaf_terms),
@@ -269,30 +294,29 @@ class Catalogue:
     def rename_document(self, content_hash: str, name: str) -> None:
         """Call a document that is there by another name."""
         with self.guarded():
-            self.connection.execute("UPDATE documents SET name = ? WHERE content_hash = ?", (_in(name), content_hash))
+            run = self.connection.execute
+            row = run(f"SELECT id, {_DOCUMENT} FROM documents WHERE content_hash = ?", (content_hash,)).fetchone()
+            if row is not None:
+                values = (*row[:2], _in(name), *row[3:])
+                run("UPDATE documents SET name = ?, seal = ? WHERE id = ?", (values[2], _seal(values), row[0]))
 
     def put_attached(self, outer: str, inner: Sequence[str]) -> None:
         """Write down which documents another one carries."""
         with self.guarded():
             self.connection.execute("DELETE FROM attached WHERE outer_hash = ?", (outer,))
-            self.connection.executemany("INSERT OR IGNORE INTO attached VALUES (?, ?)", [(outer, one) for one in inner])
+        self._put("attached", _ATTACHED, [(outer, one) for one in inner])
 
     def put_folders(self, folders: Mapping[str, int]) -> None:
         """Write down when the folders of the collection had changed last."""
         with self.guarded():
             self.connection.execute("DELETE FROM folders")
-            self.connection.executemany(
-                "INSERT OR REPLACE INTO folders VALUES (?, ?)", [(_in(path), when) for path, when in folders.items()]
-            )
+        self._put("folders", _FOLDER, folders.items())
 
     def put_passed_over(self, files: Iterable[NotRead]) -> None:
         """Write down what the folders hold besides and is not read."""
         with self.guarded():
             self.connection.execute("DELETE FROM passed_over")
-            self.connection.executemany(
-                "INSERT OR REPLACE INTO passed_over VALUES (?, ?, ?)",
-                [(_in(file.path), _in(file.name), file.kind) for file in files],
-            )
+        self._put("passed_over", _PASSED_OVER, [(file.path, file.name, file.kind) for file in files])
 
     def drop_files(self, paths: Iterable[str]) -> None:
         """Forget files."""
@@ -321,6 +345,13 @@ class Catalogue:
         return 0.0 if not highest else 1 - count / highest
 
 
+_DOCUMENT = "content_hash, name, kind, language, pages, paged, tokens, chunks, leaves"
+_FILE = "path, name, stamp, state, content_hash, error, hint"
+_HEADING = "document, place, title, level, page, guessed"
+_ATTACHED = "outer_hash, content_hash"
+_PASSED_OVER = "path, name, kind"
+_FOLDER = "path, changed"
+
 LEAF_BITS = 20
 """The bits of a row's number that number the leaf in its document; those above number the document."""
 MOST_LEAVES = 1 << LEAF_BITS
@@ -332,8 +363,15 @@ def leaf_row(document: int, leaf: int) -> int:
     return document << LEAF_BITS | leaf
 
 
+def _seal(values: Sequence[Any]) -> int:
+    """What a row's values are held against when they are read: SQLite keeps no checksums."""
+    return zlib.crc32("\x1f".join(map(str, values)).encode("utf-8", "surrogatepass"))
+
+
 def _in(value: Any) -> Any:
     """A value as SQLite takes it: names of files may hold bytes that are no UTF-8, which Python keeps as surrogates."""
+    if isinstance(value, bool):
+        return int(value)
     if not isinstance(value, str) or value.isascii():
         return value
     try:

@@ -175,6 +175,7 @@ def apply(
         catalogue.drop_unheld()
         catalogue.put_folders(changes.folders)
         catalogue.put_passed_over(changes.not_read)
+        catalogue.seal_terms()
     outcome.documents = len(catalogue.documents())
     outcome.failed = [row for row in catalogue.files() if row.state == FAILED]
     outcome.files.sort(key=lambda file: file.path)

@@ -41,6 +41,10 @@ from sharedllm_cli.progress import Reporter, Task
 
 _SHORTEST_PREFIX = 4
 _DAY_SECONDS = 86400
+_UNFINISHED = "was not finished; the next `sharedllm index` goes on, `sharedllm indexes prune` deletes it"
+_NEVER_FINISHED = (
+    "is missing: its writer was killed, or somebody emptied the folder; the next `sharedllm index` makes it"
+)
 
 
 @dataclass(frozen=True)
@@ -246,7 +250,10 @@ def verify(entry: Entry, reporter: Reporter) -> list[Problem]:
     stamps = None if any(problem.file == STAMPS for problem in problems) else Stamps(folder)
     found = folders.finished_parts(folder)
     if not any(part.kind in ("text", folders.BUNDLE_PART) and part.complete for part in entry.parts):
-        problems.append(Problem("text", "is missing"))
+        if any(part.complete for part in entry.parts) or (folder / STAMPS).exists() or (folder / USAGE).exists():
+            problems.append(Problem("text", "is missing"))
+        elif not problems:
+            problems.append(Problem("text", _NEVER_FINISHED, True))
     lost = stamps.parts() - {part.name for part in found} - {"text"} if stamps else set()
     problems += [Problem(name, "is missing") for name in sorted(lost)]
     with reporter.task(f"verifying {entry.name}", entry.bytes, "bytes") as task:
@@ -271,9 +278,7 @@ def _bookkeeping_problems(folder: Path) -> list[Problem]:
 
 def _leftover_problems(folder: Path) -> list[Problem]:
     return [
-        Problem(
-            name, "was not finished; the next `sharedllm index` goes on, `sharedllm indexes prune` deletes it", True
-        )
+        Problem(name, _UNFINISHED, True)
         for name in folders.leftovers(folder)
         if not folders.is_being_written(folder, name)
     ]

@@ -23,14 +23,20 @@ import atheris
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT))
 
-with atheris.instrument_imports(include=["sharedllm_cli"]):
+with atheris.instrument_imports(include=["sharedllm_cli"]):  # what is imported later gives no coverage to follow
+    from sharedllm_cli.cli.chat.session import decode
     from sharedllm_cli.documents.process_frames import read_frame, unpacked
     from sharedllm_cli.documents.readers import Probe
     from sharedllm_cli.documents.sources import SourceFile
     from sharedllm_cli.errors import SharedLLMError
+    from sharedllm_cli.generation.chat_template import rendered
     from sharedllm_cli.index.bundle import BUNDLE, ForeignBundleError, read_bundle
     from sharedllm_cli.index.manifest import MANIFEST, DamagedFileError, read_manifest, sealed
+    from sharedllm_cli.lab.training.records import read_records
+    from sharedllm_cli.model import adapter_config
     from sharedllm_cli.progress import Silent
+    from sharedllm_cli.weights.facts import facts_from_config, read_config
+    from sharedllm_cli.weights.gguf_file import GGUFFile
 
 
 Target = Callable[[bytes], object]
@@ -84,45 +90,28 @@ def frames(data: bytes) -> object:
 
 def adapter(data: bytes) -> object:
     """An adapter's configuration."""
-    from sharedllm_cli.model.adapter_config import read_config
-
     (SCRATCH / "adapter.json").write_bytes(data)
-    return read_config(SCRATCH)
+    return adapter_config.read_config(SCRATCH)
 
 
 def model(data: bytes) -> object:
     """A model's configuration."""
-    from sharedllm_cli.weights.facts import facts_from_config, read_config
-
     (SCRATCH / "config.json").write_bytes(data)
     return facts_from_config(read_config(SCRATCH), "a")
 
 
-def gguf(path: Path) -> object:
-    """A GGUF file's header."""
-    from sharedllm_cli.weights.gguf_file import GGUFFile
-
-    return GGUFFile(path)
-
-
 def records(path: Path) -> object:
     """Training data."""
-    from sharedllm_cli.lab.training.records import read_records
-
     return read_records(path, skip_bad_lines=len(path.read_bytes()) % 2 == 0, reporter=Silent())
 
 
 def session(data: bytes) -> object:
     """A saved conversation."""
-    from sharedllm_cli.cli.chat.session import decode
-
     return decode(data, "a")
 
 
 def template(data: bytes) -> object:
     """A chat template."""
-    from sharedllm_cli.generation.chat_template import rendered
-
     variables = {"messages": [{"role": "user", "content": "x"}], "bos_token": "<s>", "add_generation_prompt": True}
     return rendered(data.decode("utf-8", "replace"), variables)
 
@@ -140,7 +129,7 @@ TARGETS: dict[str, Target] = {
     "frames": frames,
     "adapter": adapter,
     "model": model,
-    "gguf": file("a.gguf", gguf),
+    "gguf": file("a.gguf", GGUFFile),
     "records": file("a.jsonl", records),
     "session": session,
     "template": template,

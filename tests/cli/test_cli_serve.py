@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import os
@@ -41,6 +42,14 @@ def start(*arguments: str, **options: Any) -> subprocess.Popen[str]:
     )
 
 
+def ended(process: subprocess.Popen[str]) -> tuple[str, str]:
+    """What a process wrote until its end, which it does not outlive the test without."""
+    try:
+        return process.communicate(timeout=120)
+    finally:
+        process.kill()
+
+
 @pytest.fixture
 def model(model_folder: Callable[..., Path]) -> list[str]:
     return ["-m", str(model_folder("llama", max_position_embeddings=8192)), "--device", "cpu", "--max-new-tokens", "3"]
@@ -60,8 +69,15 @@ def model(model_folder: Callable[..., Path]) -> list[str]:
         (["--host", "203.0.113.7", "--token", TOKEN, "a.pdf"], "can't listen on 203.0.113.7"),
     ],
 )
-def test_what_can_t_be_served_is_refused_in_a_line(arguments: list[str], message: str) -> None:
+def test_what_can_t_be_served_is_refused_in_a_line(
+    arguments: list[str], message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     pytest.importorskip("uvicorn")
+
+    def refuse(*_: Any, **__: Any) -> None:  # nothing here listens beyond this machine, whatever addresses it has
+        raise OSError(errno.EADDRNOTAVAIL, "Cannot assign requested address")
+
+    monkeypatch.setattr(socket, "create_server", refuse)
     ran = call(Script(), "serve", *arguments)
     assert ran.code in (2, 3)
     assert ran.err.startswith("error: ")
@@ -118,7 +134,7 @@ def test_a_server_answers_and_ends_with_ctrl_c(model: list[str], private_home: P
             assert [one["address"] for one in listed] == [told["address"]]
     finally:
         server.send_signal(signal.SIGINT)
-        _, err = server.communicate(timeout=60)
+        _, err = ended(server)
     assert server.returncode == 130
     assert "Traceback" not in err
     assert not list((private_home / "run").glob("*"))
@@ -127,16 +143,18 @@ def test_a_server_answers_and_ends_with_ctrl_c(model: list[str], private_home: P
 @pytest.mark.skipif(not has_sockets(), reason="this system has no Unix sockets")
 def test_keep_leaves_a_process_that_answers_the_next_question(model: list[str]) -> None:
     ask = ["ask", "--json", *model, "a.pdf", "Who lights the lamp?"]
-    first = start(*ask[:-2], "--keep", "5m", *ask[-2:])
-    out, err = first.communicate(timeout=120)
+    out, err = ended(first := start(*ask[:-2], "--keep", "1m", *ask[-2:]))
     assert first.returncode == 0, err
     listed = json.loads(call(Script(), "serve", "--status", "--json").out)["running"]
     assert len(listed) == 1
     assert listed[0]["loaded"]
-    again = call(Script(error=AssertionError("an engine was made")), *ask)
-    assert again.code == 0
-    assert json.loads(again.out)["answer"] == json.loads(out)["answer"]
-    assert call(Script(), "serve", "--stop").out.startswith("stopped")
+    try:
+        again = call(Script(error=AssertionError("an engine was made")), *ask)
+        assert again.code == 0
+        assert json.loads(again.out)["answer"] == json.loads(out)["answer"]
+    finally:
+        stopped = call(Script(), "serve", "--stop").out
+    assert stopped.startswith("stopped")
     assert json.loads(call(Script(), "serve", "--status", "--json").out) == {"running": []}
     for _ in range(200):  # it is another session's process: its parent is gone
         try:
@@ -151,7 +169,7 @@ def test_keep_leaves_a_process_that_answers_the_next_question(model: list[str]) 
 @pytest.mark.skipif(not has_sockets(), reason="this system has no Unix sockets")
 def test_an_idle_process_ends(model: list[str], private_home: Path) -> None:
     server = start("serve", *model, "--shell-only", "--idle", "1s")
-    _, err = server.communicate(timeout=60)
+    _, err = ended(server)
     assert server.returncode == 0, err
     assert not list((private_home / "run").glob("*"))
 

@@ -165,12 +165,12 @@ ENDS = {
     "an error": ("raise ArithmeticError('secret words')", r"its reader failed \(ArithmeticError\)"),
     "no end": ("time.sleep(60)", "no end of it within 6 seconds a step"),
     "a loop": ("while True: pass", "no end of it within 6 seconds a step"),
-    "memory": ("held = [bytearray(1 << 28) for _ in range(64)]", "more than 1 GiB of memory"),
-    "a killer": ("os.kill(os.getpid(), signal.SIGKILL)", "more than 1 GiB of memory"),
+    "memory": ("held = [bytearray(1 << 27) for _ in range(8)]", r"more than 0\.5 GiB of memory"),
+    "a killer": ("os.kill(os.getpid(), signal.SIGKILL)", r"more than 0\.5 GiB of memory"),
     "its limit of time": ("os.kill(os.getpid(), signal.SIGXCPU)", "no end of it"),
     "output without an end": (
         "[reporter.warn('x' * 500000) for _ in iter(int, 1)]",
-        r"more than 0\.25 GiB of text",
+        r"more than 0\.125 GiB of text",
     ),
 }
 
@@ -182,7 +182,7 @@ def test_whatever_ends_the_reader_is_an_error_of_one_document(
 ) -> None:
     statement, words = ENDS[name]
     faulty(statement)
-    limits = Limits(seconds=6.0, memory_bytes=1 << 30)
+    limits = Limits(seconds=6.0, memory_bytes=1 << 29)
     with pytest.raises(DocumentError, match=words) as raised:
         apart(written(tmp_path, "bad.md"), limits).read()
     assert raised.value.exit_code == 3

@@ -84,6 +84,7 @@ def test_a_killed_text_is_not_there(killed: Path, moment: str) -> None:
     assert store.read_text(document.content_hash) is None
     [entry] = catalog.entries(root)
     assert not entry.complete
+    assert {problem.unfinished for problem in catalog.verify(entry, Silent())} == {True}
     found = catalog.prunable(root)
     assert [item.leftover for item in found] == [True]
     catalog.prune(found)

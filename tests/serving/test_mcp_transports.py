@@ -162,7 +162,10 @@ def http_server(environment: dict[str, str], *words: str) -> Iterator[str]:
         yield address
     finally:
         process.send_signal(signal.SIGINT)
-        process.communicate(timeout=30)
+        try:
+            process.communicate(timeout=30)
+        finally:
+            process.kill()  # it outlives no test, whatever failed
     assert process.returncode == 130
 
 
