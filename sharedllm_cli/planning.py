@@ -261,6 +261,15 @@ def batch_bytes(facts: ModelFacts, placement: Placement) -> int:
     return size
 
 
+def encoding_bytes(settings: Settings, home: Path) -> int:
+    """Bytes that a process takes which encodes trees: Python, the weights and a batch. Raises ModelError."""
+    facts = describe(settings.model, home, offline=settings.offline)
+    placement = place(
+        facts, device=settings.device, dtype=settings.dtype, quantize=settings.quantize, attention=settings.attention
+    )
+    return _PROCESS_BYTES + weights_bytes(facts, placement) + batch_bytes(facts, placement)
+
+
 def fit(facts: ModelFacts, placement: Placement, working_bytes: int) -> Fit:
     """Whether the weights and what is computed beside them fit the free memory of where the model would run."""
     sizes = model_sizes(facts, placement.quantize, placement.dtype)
