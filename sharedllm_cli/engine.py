@@ -199,6 +199,7 @@ class Engine:
             outcomes = [self._index_one(opened, late_states) for opened in library.documents]
             if library.collection is not None:
                 outcomes += [self._index_one(opened, late_states) for opened in library.collection.every()]
+                return outcomes, [*library.failures, *library.collection.failures]
             return outcomes, library.failures
 
     def build_trees(self, opened: OpenDocument) -> bool:

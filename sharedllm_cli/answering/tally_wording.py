@@ -1,6 +1,7 @@
 """Questions whose answer is counted or listed from what the documents hold: which, how many, how often, list all.
 
-Rules about wording alone, as those of `wording.py`; `tallies.py` counts. English.
+Rules about wording alone, as those of `wording.py`; `tallies.py` counts. English; `tally_translations.py` has a table
+of forms in four other languages.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ import re
 from dataclasses import dataclass
 from enum import StrEnum
 
+from sharedllm_cli.answering.tally_translations import in_english
 from sharedllm_cli.answering.wording import Wording
 
 LONGEST_QUESTION = 300
@@ -27,6 +29,8 @@ class Counted(StrEnum):
     CHAPTERS = "chapters"
     HEADINGS = "headings"
     PAGES = "pages"
+    SLIDES = "slides"
+    SHEETS = "sheets"
     DATES = "dates"
     YEARS = "years"
     MOST_PAGES = "most pages"
@@ -70,6 +74,7 @@ _TOPIC = r"(?P<topic>.+?)"
 _SCOPE = r"(?P<scope>(?!total\b|all\Z).+?)"
 _IN = rf"(?: (?:in|within|across|throughout|inside) {_SCOPE})?"
 _OF = rf"(?: (?:in|of|from|within|across|throughout|inside) {_SCOPE})?"
+_THESE = r"(?: all)?(?: the| these| those| them| my| our)?"
 _LIST = (
     r"(?:(?:please )?(?:can you |could you )?(?:list|enumerate|name|show(?: me)?|give me|tell me|find)"
     r"(?: all| every| each| me)*(?: of)?(?: the)?|(?:what|which) are(?: all)?(?: of)?(?: the)?)"
@@ -150,11 +155,31 @@ _FORMS: tuple[tuple[str, dict[str, object]], ...] = (
         {"what": Counted.PAGES},
     ),
     (rf"(?P<many>{_HOW_MANY}) pages are(?: there)?{_OF}", {"what": Counted.PAGES}),
+    *(
+        form
+        for what in (Counted.SLIDES, Counted.SHEETS)
+        for form in (
+            (
+                rf"(?P<many>{_HOW_MANY}) {what} (?:does|do|did|has|have) (?P<scope>.+?) (?:have|contain|hold)",
+                {"what": what},
+            ),
+            (rf"(?P<many>{_HOW_MANY}) {what}(?: are(?: there)?)?{_OF}", {"what": what}),
+        )
+    ),
     (
-        rf"(?:which|what) {_KIND} (?:has|have|contains?) the (?:most|(?P<least>fewest|least)) pages",
+        rf"(?:which|what)(?: one)?(?: of{_THESE})?(?: {_KIND})? (?:has|have|contains?) the "
+        rf"(?:most|(?P<least>fewest|least)) pages",
         {"what": Counted.MOST_PAGES},
     ),
-    (rf"(?:which|what) {_KIND} is the (?:longest|largest|(?P<least>shortest|smallest))", {"what": Counted.LONGEST}),
+    (
+        rf"(?:which|what)(?: one)?(?: of{_THESE})?(?: {_KIND})? is (?:the )?"
+        rf"(?:longest|largest|biggest|(?P<least>shortest|smallest))(?: {_KIND}| one)?",
+        {"what": Counted.LONGEST},
+    ),
+    (
+        rf"(?:what is |name |show me )?the (?:longest|largest|biggest|(?P<least>shortest|smallest)) {_SURE}",
+        {"what": Counted.LONGEST},
+    ),
     # dates
     (
         rf"(?:(?P<many>{_HOW_MANY})|{_LIST}|which|what)(?: all)?(?: the)?(?: different)? (?P<dates>dates?|years?)"
@@ -194,6 +219,7 @@ def tally_asked(question: str) -> TallyAsked | None:
     asked = _POLITE.sub("", asked)
     if len(asked) > LONGEST_QUESTION:
         return None
+    asked = in_english(asked) or asked
     for pattern, given in _PATTERNS:
         if (match := pattern.fullmatch(asked)) and (found := _tally(match, given)):
             return found

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import datetime
@@ -330,19 +330,52 @@ def show(call: Call, name: Name) -> int:
     catalogue.check()
     documents = {row.content_hash: row for row in catalogue.documents()}
     files = catalogue.files()
+    attached = catalogue.attached()
     asked = dict(catalogue.asked())
     catalogue.close()
+    carried = {row.path: _carried(row, documents, attached) for row in files}
     if call.json:
-        states = [_file_json(row, documents.get(row.content_hash or ""), asked) for row in files]
-        call.console.json({"name": collection.name, "roots": list(collection.roots), "files": states})
+        states = [
+            _file_json(row, _own(row, documents), asked) | {"attached": [one.name for one in carried[row.path]]}
+            for row in files
+        ]
+        counts = {"documents": len(documents), "failed": sum(row.state == "failed" for row in files)}
+        call.console.json({"name": collection.name, "roots": list(collection.roots), **counts, "files": states})
         return 0
-    facts = [*(("Of", root) for root in collection.roots), ("Documents", f"{len(documents):,}")]
+    spread = f"{len(documents):,} in {number_of(len(files), 'file')}"
+    facts = [*(("Of", root) for root in collection.roots), ("Documents", spread)]
     facts.append(("Catalogue", f"{collection.catalogue}, {size(_bytes(collection))}"))
     show_facts(call.console, facts, title=collection.label)
     call.console.result("")
-    rows = [_file_row(row, documents.get(row.content_hash or "")) for row in files]
+    rows = [
+        shown
+        for row in files
+        for shown in (
+            _file_row(row, _own(row, documents)),
+            *(_attached_row(row, inner) for inner in carried[row.path]),
+        )
+    ]
     show_table(call.console, ("File", "State", "Pages", "Tokens", "Path"), rows, right="Pages,Tokens", spare="Path")
     return 0
+
+
+def _own(row: FileRow, documents: Mapping[str, DocumentRow]) -> DocumentRow | None:
+    """The document of a file itself; None where only what it carries could be read."""
+    return documents.get(row.content_hash or "") if row.error is None else None
+
+
+def _carried(
+    row: FileRow, documents: Mapping[str, DocumentRow], attached: Mapping[str, Sequence[str]]
+) -> list[DocumentRow]:
+    """The documents that a file carries, by name. A file that could not be read itself goes by the first of them."""
+    content = row.content_hash or ""
+    inner = {*attached.get(content, ()), *([content] if row.error is not None else [])}
+    return sorted((documents[one] for one in inner if one in documents), key=lambda one: one.name)
+
+
+def _attached_row(row: FileRow, document: DocumentRow) -> tuple[str, ...]:
+    name = f"{row.name} › {document.name.rpartition(' › ')[2]}"
+    return name, "attached", f"{document.pages:,}" if document.pages else "–", f"{document.tokens:,}", row.path
 
 
 def _file_row(row: FileRow, document: DocumentRow | None) -> tuple[str, ...]:

@@ -16,17 +16,17 @@ from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sharedllm_cli.collections.catalogue import READ, Catalogue, DocumentRow, FileRow
+from sharedllm_cli.collections.catalogue import FAILED, READ, Catalogue, DocumentRow, FileRow
 from sharedllm_cli.collections.member import Member, empty
 from sharedllm_cli.collections.names import find, split
 from sharedllm_cli.collections.pool import Setup, read_all, worker_count
 from sharedllm_cli.config import Settings
 from sharedllm_cli.documents.readers import Limits, rest
 from sharedllm_cli.documents.sources import SourceFile, expand
-from sharedllm_cli.errors import SharedLLMError, UsageError
+from sharedllm_cli.errors import DocumentError, SharedLLMError, UsageError
 from sharedllm_cli.home import indexes_folder
 from sharedllm_cli.model.adapter_config import tree_config
-from sharedllm_cli.progress import Reporter
+from sharedllm_cli.progress import RememberingReporter, Reporter
 from sharedllm_cli.reading.library import Extent, KnownDocument, Library, OpenDocument, Shelf
 from sharedllm_cli.reading.naming import NamedDocuments
 from sharedllm_cli.weights.references import locate
@@ -103,7 +103,8 @@ def paths_of(arguments: Sequence[str], home: Path) -> list[str]:
             continue
         collection = find(home, named[0])
         catalogue = Catalogue(collection.catalogue)
-        paths = [row.path for row in catalogue.files() if row.state == READ]
+        # What could not be read is among them: whoever opens it says why.
+        paths = [row.path for row in catalogue.files() if row.state in (READ, FAILED)]
         catalogue.close()
         if not paths:
             raise empty(collection)
@@ -209,6 +210,7 @@ class OpenCollections:
     def narrow(self, library: Library, questions: Sequence[str], *, trees: bool = False) -> Library:
         """The library with the documents opened that fit some questions best, the latest question first."""
         started = time.perf_counter()
+        said = len(self._reporter.warnings) if isinstance(self._reporter, RememberingReporter) else 0
         warnings = [told for member in self._members for told in member.refresh(self._reporter)]
         chosen = self._chosen(questions, MOST_WITH_TREES if trees else MOST_OPENED)
         narrowed = replace(
@@ -224,6 +226,9 @@ class OpenCollections:
             self._shelf.open_into(narrowed, [SourceFile(file.name, Path(file.path)) for _, file in chosen])
         finally:
             rest()
+        if isinstance(self._reporter, RememberingReporter):  # of the documents that were opened now
+            told = [*narrowed.warnings, *self._reporter.warnings[said:]]
+            narrowed.warnings = list(dict.fromkeys(told))
         lost = narrowed.failures[len(library.failures) :]
         narrowed.failures = list(library.failures)
         carriers = {file.name for _, file in chosen if file.error is not None}
@@ -271,6 +276,12 @@ class OpenCollections:
         leaves = opened.leaves
         return replace(opened, leaves=replace(leaves, lexical=replace(leaves.lexical, wider=self)))
 
+    @property
+    def failures(self) -> list[tuple[str, SharedLLMError]]:
+        """The files that could not be read, and why."""
+        rows = [row for member in self._members for row in member.rows.values() if row.state == FAILED]
+        return [(row.name, DocumentError(row.error or "can't be read", hint=row.hint)) for row in rows]
+
     def known(self) -> list[KnownDocument]:
         """Every document, by path."""
         headings = [member.catalogue.headings() for member in self._members]
@@ -287,6 +298,7 @@ class OpenCollections:
                 paged=row.paged,
                 tokens=row.tokens,
                 headings=titles[row.content_hash],
+                kind=row.kind,
                 content_hash=row.content_hash,
             )
             for row, file in self._rows()

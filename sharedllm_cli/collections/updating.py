@@ -44,8 +44,8 @@ NEW, CHANGED, MOVED, SAME, COPY, GONE_FILE = "new", "changed", "moved", "unchang
 class FileOutcome:
     """What an update found of one file.
 
-    `what`: `new`, `changed`, `moved` (from `before`), `copy` (of `before`), `failed`, `gone`, or `unchanged` (its
-    content is, though the file was written again).
+    `what`: `new`, `changed`, `moved` (from `before`), `copy` (of `before`), `failed`, `gone` (its content is held by
+    `before`, if by any), or `unchanged` (its content is, though the file was written again).
     """
 
     path: str
@@ -264,12 +264,13 @@ class _Recorder:
     def gone(self) -> list[FileOutcome]:
         """The files that are no longer there; those under a root that is not there are kept in mind, not in use."""
         told = []
+        held = self._catalogue.carriers(without=self._gone)
         for path, row in self._gone.items():
             if any(path == root or path.startswith(root.rstrip(os.sep) + os.sep) for root in self._absent):
                 self._catalogue.put_file(replace(row, state=GONE))
             else:
                 self._catalogue.drop_files([path])
-            told.append(FileOutcome(path, row.name, GONE_FILE))
+            told.append(FileOutcome(path, row.name, GONE_FILE, held.get(row.content_hash or "")))
         return told
 
     def _put_document(self, facts: dict[str, Any]) -> None:
