@@ -81,10 +81,11 @@ _LIST = (
 )
 _EVERY = r"(?: (?:all|every|each|any)(?: of)?)?(?: the| these| my| our)?"
 _HOW_MANY = (
-    r"(?:how many(?: of)?(?: the| these| my| our)?(?: different)?|(?:what is )?the (?:total )?number of|"
+    r"(?:how many(?: of)?(?: the| these| my| our)?(?: different)?|(?:what is )?(?:the )?(?:total )?number of|"
     r"count(?: all)?(?: the)?)"
 )
-_WHICH = rf"(?:(?:in )?(?:which|what)(?: of)?(?: the| these| my| our)?|{_LIST})"
+_OFTEN = r"how (?:often|frequently|many times)"
+_WHICH = rf"(?:(?:tell me )?(?:in )?(?:which|what)(?: of)?(?: the| these| my| our)?|{_LIST})"
 _CHAPTERS = r"(?P<parts>chapters?|sections?|parts?|headings?|headlines?|titles of (?:the )?sections)"
 _WORD = r"(?:the (?:words?|phrases?|terms?|names?) )?"
 _TAIL = r"(?: altogether| together| in total| in all| overall| mentioned| there)*"
@@ -118,11 +119,11 @@ _FORMS: tuple[tuple[str, dict[str, object]], ...] = (
     ),
     # how often
     (
-        rf"how (?:often|many times) (?:is|are|was|were|does|do|did) {_WORD}{_TOPIC} (?:{_MENTIONED}|{_STANDS}){_IN}",
+        rf"{_OFTEN} (?:is|are|was|were|does|do|did) {_WORD}{_TOPIC} (?:{_MENTIONED}|{_STANDS}){_IN}",
         {"what": Counted.MENTIONS, "number": True},
     ),
     (
-        rf"how (?:often|many times) (?:do|does|did) (?P<scope>.+?) {_MENTION} {_TOPIC}",
+        rf"{_OFTEN} (?:do|does|did) (?P<scope>.+?) {_MENTION} {_TOPIC}",
         {"what": Counted.MENTIONS, "number": True},
     ),
     (
@@ -173,7 +174,7 @@ _FORMS: tuple[tuple[str, dict[str, object]], ...] = (
     ),
     (
         rf"(?:which|what)(?: one)?(?: of{_THESE})?(?: {_KIND})? is (?:the )?"
-        rf"(?:longest|largest|biggest|(?P<least>shortest|smallest))(?: {_KIND}| one)?",
+        rf"(?:longest|largest|biggest|(?P<least>shortest|smallest))(?: {_KIND}| one)?(?: of{_THESE}(?: {_KIND})?)?",
         {"what": Counted.LONGEST},
     ),
     (

@@ -186,7 +186,7 @@ def _reader(call: Call, cluster: str | None, setup: Setup, workers: int | None) 
     if cluster is None:
         yield None
         return
-    from sharedllm_cli.cluster.indexing import ClusterReader
+    from sharedllm_cli.cluster.reading import ClusterReader
     from sharedllm_cli.cluster.running import running
 
     with running(cluster) as found:

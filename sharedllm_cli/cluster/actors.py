@@ -15,9 +15,7 @@ from sharedllm_cli.collections.pool import ReadingProcess, Setup, setup_line
 from sharedllm_cli.config import Settings, TreeConfig
 from sharedllm_cli.documents.readers import Limits
 from sharedllm_cli.documents.sources import SourceFile
-from sharedllm_cli.engine import Engine
 from sharedllm_cli.errors import SharedLLMError
-from sharedllm_cli.reading.library import Library
 
 
 def greeting(marker: str) -> str:
@@ -46,8 +44,12 @@ class Encoder:
     """Builds the trees of documents, with the model loaded once. `setup`: a line of JSON."""
 
     def __init__(self, setup: str) -> None:
+        # Here: a process that reads loads no torch.
+        from sharedllm_cli.engine import Engine, Library
+
         given = json.loads(setup)
         self._late = bool(given["late_states"])
+        self._library = Library
         self._engine = Engine(Settings(**_tuples(given["settings"])), home=given["home"])
 
     def greet(self, marker: str) -> str:
@@ -63,7 +65,7 @@ class Encoder:
         task = json.loads(line)
         engine = self._engine
         engine.reporter.warnings.clear()
-        library = Library([])
+        library = self._library([])
         told: dict[str, Any] = {"path": task["path"], "outcomes": [], "failures": []}
         try:
             source = SourceFile(task["name"], Path(task["path"]))

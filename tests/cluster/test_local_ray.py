@@ -17,7 +17,8 @@ import pytest
 from keeping import Keeper, updating_line
 from test_pool import fill, stored
 
-from sharedllm_cli.cluster.indexing import ClusterReader, index_on
+from sharedllm_cli.cluster.indexing import index_on
+from sharedllm_cli.cluster.reading import ClusterReader
 from sharedllm_cli.cluster.running import LOCAL, Cluster, running
 from sharedllm_cli.collections import worker
 from sharedllm_cli.collections.opening import setup_for
