@@ -4,9 +4,9 @@
 # Expected: ray.init(address="local", _node_ip_address="127.0.0.1", include_dashboard=False) binds its servers to that
 #           address, as it names no other.
 # Seen:     on Linux the address is replaced without a word by the machine's own; the servers of control, scheduling and
-#           every worker listen on all addresses, and the agents on the machine's. With the environment variable
+#           every worker listen on all addresses, and an agent on the machine's. With the environment variable
 #           RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER=0, whose name speaks of other systems, all of them listen on loopback.
-# Harm:     a program that starts Ray for itself opens ten ports to the network, behind a token at best. The variable has
+# Harm:     a program that starts Ray for itself opens its ports to the network, behind a token at best. The variable has
 #           to be set before ray is imported.
 set -euo pipefail
 folder=$(mktemp -d)
@@ -41,7 +41,7 @@ ray.shutdown()
 PYTHON
 
 python3 -m venv "$folder/venv"
-"$folder/venv/bin/pip" install -qq "ray[default]==2.60.0" psutil
+"$folder/venv/bin/pip" install -qq "ray==2.60.0" psutil
 "$folder/venv/bin/python" "$folder/listening.py" "$folder/r1" | tee "$folder/seen"
 grep -qF "loopback alone: False" "$folder/seen"
 RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER=0 "$folder/venv/bin/python" "$folder/listening.py" "$folder/r2" | tee "$folder/seen"

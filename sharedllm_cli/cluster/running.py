@@ -80,7 +80,9 @@ def running(where: str) -> Iterator[Cluster]:
     UsageError where Ray is not installed or none is found, ResourceError where it fails.
     """
     checked_address(where)
-    with tempfile.TemporaryDirectory(prefix="sharedllm-", dir=_temporary_root()) as folder:
+    # A server that has just been ended may still write there.
+    place = tempfile.TemporaryDirectory(prefix="sharedllm-", dir=_temporary_root(), ignore_cleanup_errors=True)
+    with place as folder:
         added = dict(_QUIET)
         if where == LOCAL:
             # Processes of a cluster elsewhere find the package where it is installed there.
