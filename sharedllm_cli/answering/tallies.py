@@ -114,11 +114,9 @@ class Tallies:
         fitting = [one for one in chosen if one.kind in kinds]
         names = {one.content_hash: one.name for one in fitting}
         found = {opened.content_hash: opened.parts for opened in self._opened(fitting, None)}
+        total = sum(found.values())
         if not found:
             return Tally(f"{_plural(len(chosen), 'document')} without {noun}s.", 0, found=False)
-        total = sum(found.values())
-        if len(found) == 1:
-            return Tally(f"{next(iter(names.values()))} has {_plural(total, noun)}.", total)
         counts = _names([f"{names[content]} {count:,}" for content, count in found.items() if content in names])
         return Tally(f"{_plural(total, noun)} in {_plural(len(found), 'document')}: {counts}", total)
 

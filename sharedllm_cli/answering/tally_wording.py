@@ -86,7 +86,7 @@ _HOW_MANY = (
 )
 _OFTEN = r"how (?:often|frequently|many times)"
 _WHICH = rf"(?:(?:tell me )?(?:in )?(?:which|what)(?: of)?(?: the| these| my| our)?|{_LIST})"
-_CHAPTERS = r"(?P<parts>chapters?|sections?|parts?|headings?|headlines?|titles of (?:the )?sections)"
+_CHAPTERS = r"(?P<parts>chapters?|sections?|parts?|headings?|headlines?|slides|sheets|titles of (?:the )?sections)"
 _WORD = r"(?:the (?:words?|phrases?|terms?|names?) )?"
 _TAIL = r"(?: altogether| together| in total| in all| overall| mentioned| there)*"
 
@@ -156,17 +156,6 @@ _FORMS: tuple[tuple[str, dict[str, object]], ...] = (
         {"what": Counted.PAGES},
     ),
     (rf"(?P<many>{_HOW_MANY}) pages are(?: there)?{_OF}", {"what": Counted.PAGES}),
-    *(
-        form
-        for what in (Counted.SLIDES, Counted.SHEETS)
-        for form in (
-            (
-                rf"(?P<many>{_HOW_MANY}) {what} (?:does|do|did|has|have) (?P<scope>.+?) (?:have|contain|hold)",
-                {"what": what},
-            ),
-            (rf"(?P<many>{_HOW_MANY}) {what}(?: are(?: there)?)?{_OF}", {"what": what}),
-        )
-    ),
     (
         rf"(?:which|what)(?: one)?(?: of{_THESE})?(?: {_KIND})? (?:has|have|contains?) the "
         rf"(?:most|(?P<least>fewest|least)) pages",
@@ -265,6 +254,8 @@ def _tally(match: re.Match[str], given: dict[str, object]) -> TallyAsked | None:
 def _kind(groups: dict[str, str]) -> Counted:
     if "dates" in groups:
         return Counted.YEARS if groups["dates"].lower().startswith("year") else Counted.DATES
+    if (what := groups["parts"].lower()) in (Counted.SLIDES, Counted.SHEETS):
+        return Counted(what)
     return Counted.CHAPTERS if groups["parts"].lower().startswith(("chapter", "section", "part")) else Counted.HEADINGS
 
 
