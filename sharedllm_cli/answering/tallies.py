@@ -113,7 +113,7 @@ class Tallies:
         kinds = PART_KINDS[asked.what]
         fitting = [one for one in chosen if one.kind in kinds]
         names = {one.content_hash: one.name for one in fitting}
-        found = {opened.content_hash: opened.parts for opened in self._opened(fitting, None)}
+        found = {one.content_hash: one.parts or one.pages for one in self._opened(fitting, None)}
         total = sum(found.values())
         if not found:
             return Tally(f"{_plural(len(chosen), 'document')} without {noun}s.", 0, found=False)

@@ -41,6 +41,11 @@ def empty(collection: Collection, unread: str | None = None) -> DocumentError:
     """The error of a collection without any document; `unread` says what to do about files that were not read yet."""
     if unread is not None:
         return DocumentError(f"{collection.label} has no document yet", hint=unread)
+    if missing := [root for root in collection.roots if not os.path.lexists(root)]:
+        return DocumentError(
+            f"nothing of {collection.label} is there now: {missing[0]} is missing",
+            hint=f"connect the disk, or delete the collection with: sharedllm collections rm {collection.name}",
+        )
     return DocumentError(
         f"{collection.label} has no document that could be read",
         hint=(

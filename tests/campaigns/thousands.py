@@ -278,8 +278,8 @@ def main() -> None:
         told["update_s"], told["update_cpu_s"] = (round(min(column), 2) for column in zip(*updates, strict=True))
         print(told["update_s"], told["update_cpu_s"], flush=True)
     if given.only in (None, "ask"):
+        told["peak_bytes"] = peaks(given)  # first: a process begins with the peak of the one that started it
         told |= compare(home, questions, given.rounds)
-        told["peak_bytes"] = peaks(given)
     print(json.dumps(told, indent=1))
     if given.out:
         given.out.write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from keeping import Keeper, age
+from office_making import pptx, shape
 from test_updating import settle
 
 from sharedllm_cli.answering.tallies import Tallies
@@ -14,7 +15,7 @@ from sharedllm_cli.answering.tally_wording import tally_asked
 from sharedllm_cli.collections.names import checked_name
 from sharedllm_cli.collections.opening import paths_of
 from sharedllm_cli.engine import Engine
-from sharedllm_cli.errors import UsageError
+from sharedllm_cli.errors import DocumentError, UsageError
 
 PLAN = "The plan of the harbour: the quay is to be raised by two feet.\n"
 
@@ -95,3 +96,55 @@ def test_documents_of_one_name_have_a_row_each(keeper: Keeper) -> None:
 def test_the_name_of_a_collection_may_not_be_empty() -> None:
     with pytest.raises(UsageError, match="the name of a collection is missing"):
         checked_name("@")
+
+
+def test_the_only_leaf_that_is_open_is_found(keeper: Keeper) -> None:
+    keeper.write("oar.txt", "The oar is of ash.")
+    keeper.write("plan.txt", PLAN)
+    settle()
+    keeper.add("notes")
+    assert keeper.search("oar ash")[0] == ["oar.txt"]
+
+
+def test_a_collection_whose_disk_is_not_there_says_so(keeper: Keeper) -> None:
+    keeper.write("plan.txt", PLAN)
+    settle()
+    keeper.add("notes")
+    away = keeper.files.with_name("away")
+    keeper.files.rename(away)
+    with pytest.raises(DocumentError, match="nothing of @notes is there now"):
+        keeper.search("quay")
+    away.rename(keeper.files)
+    assert keeper.search("quay")[0] == ["plan.txt"]
+
+
+def test_slides_and_sheets_are_counted(keeper: Keeper) -> None:
+    for name, count in (("talk.pptx", 3), ("short.pptx", 1)):
+        slides = [shape(f"The quay, part {number} of {name}.") for number in range(1, count + 1)]
+        (keeper.files / name).write_bytes(pptx(slides))
+        age(keeper.files / name)
+    keeper.write("notes.txt", "The quay is of stone.")
+    settle()
+    keeper.add("notes")
+    library = keeper.open("@notes")
+    for question, count, held in (
+        ("How many slides does talk.pptx have?", 3, "3 slides in 1 document: talk.pptx 3"),
+        ("How many slides are there?", 4, "talk.pptx 3"),
+        ("How many sheets are there?", 0, "3 documents without sheets."),
+    ):
+        asked = tally_asked(question)
+        assert asked is not None
+        tally = Tallies(library).answer(asked)
+        assert tally is not None
+        assert tally.count == count
+        assert held in tally.text
+
+
+def test_a_copied_file_is_warned_of_by_its_own_name(keeper: Keeper) -> None:
+    (keeper.files / "talk.pptx").write_bytes(pptx([shape("One slide of the quay."), ""]))
+    engine = Engine(keeper.settings, home=keeper.home)
+    first = engine.open([str(keeper.files / "talk.pptx")]).warnings
+    (keeper.files / "talk.pptx").rename(keeper.files / "speech.pptx")
+    second = engine.open([str(keeper.files / "speech.pptx")]).warnings
+    assert any("talk.pptx" in warning for warning in first)
+    assert second == [warning.replace("talk.pptx", "speech.pptx") for warning in first]
