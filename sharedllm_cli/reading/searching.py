@@ -99,7 +99,8 @@ def found_passages(
     """At most `limit` passages, best first: whole sentences around the best leaves, of which no two overlap.
 
     `scores[d]` [leaves] belongs to `documents[d]`. Leaves with the lowest score of all (or `least`, where that is
-    known) are never shown, nor, with `min_score`, those below it. `allowed[d]` are the token ranges of a document that may be searched (None: all).
+    known) are never shown, nor, with `min_score`, those below it. `allowed[d]` are the token ranges of a document that
+    may be searched (None: all).
     """
     texts = [token_text(opened) for opened in documents]
     if least is None:

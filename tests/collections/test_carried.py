@@ -140,11 +140,15 @@ def test_slides_and_sheets_are_counted(keeper: Keeper) -> None:
         assert held in tally.text
 
 
-def test_a_copied_file_is_warned_of_by_its_own_name(keeper: Keeper) -> None:
-    (keeper.files / "talk.pptx").write_bytes(pptx([shape("One slide of the quay."), ""]))
-    engine = Engine(keeper.settings, home=keeper.home)
-    first = engine.open([str(keeper.files / "talk.pptx")]).warnings
-    (keeper.files / "talk.pptx").rename(keeper.files / "speech.pptx")
-    second = engine.open([str(keeper.files / "speech.pptx")]).warnings
-    assert any("talk.pptx" in warning for warning in first)
-    assert second == [warning.replace("talk.pptx", "speech.pptx") for warning in first]
+def test_a_copied_mail_is_warned_of_by_its_own_name(keeper: Keeper) -> None:
+    message = EmailMessage()
+    message["Subject"], message["From"], message["To"] = "The quay", "a@example.org", "b@example.org"
+    message.set_content("Here is a picture of the quay.")
+    message.add_attachment(b"no picture", maintype="image", subtype="png", filename="quay.png")
+    letter = keeper.files / "letter.eml"
+    letter.write_bytes(message.as_bytes())
+    first = Engine(keeper.settings, home=keeper.home).open([str(letter)]).warnings
+    letter.rename(keeper.files / "copied.eml")
+    second = Engine(keeper.settings, home=keeper.home).open([str(keeper.files / "copied.eml")]).warnings
+    assert any("letter.eml" in warning for warning in first)
+    assert second == [warning.replace("letter.eml", "copied.eml") for warning in first]
