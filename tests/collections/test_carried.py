@@ -99,7 +99,7 @@ def test_the_name_of_a_collection_may_not_be_empty() -> None:
 
 
 def test_the_only_leaf_that_is_open_is_found(keeper: Keeper) -> None:
-    keeper.write("oar.txt", "The oar is of ash.")
+    keeper.write("oar.txt", "oar ash")
     keeper.write("plan.txt", PLAN)
     settle()
     keeper.add("notes")
