@@ -151,18 +151,9 @@ class Engine:
 
     def _open(self, arguments: Sequence[str], *, reindex: bool, probe: Probe | None) -> Library:
         self.reporter.warnings.clear()
-        base = self.shared.base
+        _ = self.shared
         started = perf_counter()
-        shelf = Shelf(
-            self.store,
-            lambda: base.tokenizer,
-            base.tokenizer_hash,
-            self.shared.tree,
-            self.reporter,
-            password=self.settings.password,
-            limits=Limits.of(self.settings),
-            probe=probe,
-        )
+        shelf = self.shelf(probe)
         if any(argument.startswith("@") for argument in arguments):
             from sharedllm_cli.collections.opening import open_library, setup_for
 
@@ -173,6 +164,20 @@ class Engine:
         library.read_seconds = perf_counter() - started
         library.warnings = list(self.reporter.warnings)
         return library
+
+    def shelf(self, probe: Probe | None = None) -> Shelf:
+        """What opens documents for the loaded model. `probe` is a first look at one of them, to go on from."""
+        base = self.shared.base
+        return Shelf(
+            self.store,
+            lambda: base.tokenizer,
+            base.tokenizer_hash,
+            self.shared.tree,
+            self.reporter,
+            password=self.settings.password,
+            limits=Limits.of(self.settings),
+            probe=probe,
+        )
 
     def index(
         self,
@@ -194,6 +199,7 @@ class Engine:
             outcomes = [self._index_one(opened, late_states) for opened in library.documents]
             if library.collection is not None:
                 outcomes += [self._index_one(opened, late_states) for opened in library.collection.every()]
+                return outcomes, [*library.failures, *library.collection.failures]
             return outcomes, library.failures
 
     def build_trees(self, opened: OpenDocument) -> bool:

@@ -19,6 +19,7 @@ from sharedllm_cli.config import LATE_LAYERS, RERANK_LEAVES, Settings, StoredDty
 from sharedllm_cli.context.tree import chunk_lengths
 from sharedllm_cli.documents import readers
 from sharedllm_cli.documents.chunking import tokenize
+from sharedllm_cli.documents.pages import Document
 from sharedllm_cli.documents.readers import Limits, Probe
 from sharedllm_cli.documents.sources import expand, told
 from sharedllm_cli.errors import DocumentError, ResourceError, SharedLLMError
@@ -148,9 +149,9 @@ def plan_documents(
     for source in sources:
         try:
             known = probe if probe is not None and probe.source == source else None
-            plan.rows.append(
-                _row(known or store.probe(source, settings.password, Limits.of(settings)), ground, store, reporter)
-            )
+            known = known or store.probe(source, settings.password, Limits.of(settings))
+            rows = _rows(known, ground, store, reporter)
+            plan.rows += [row for row in rows if row.name not in {one.name for one in plan.rows}]
         except DocumentError as failure:
             plan.failures.append((source.name, failure))
     plan.failures += missing
@@ -174,15 +175,40 @@ def _ground(settings: Settings, home: Path) -> _Ground:
     return _Ground(settings, facts, placement, tree, layers, evidence, candidates, reads, local, machine)
 
 
-def _row(probe: Probe, ground: _Ground, store: IndexStore, reporter: Reporter) -> PlanRow:
+def _rows(probe: Probe, ground: _Ground, store: IndexStore, reporter: Reporter) -> list[PlanRow]:
+    """The plan of a document, and of those that it carries; DocumentError where none of them can be read."""
+    found: list[PlanRow] = []
+    failure: DocumentError | None = None
+    try:
+        document = _read(probe, store, reporter)
+        attachments = document.attachments
+        found.append(_row(probe, document, ground, store))
+    except DocumentError as problem:  # a portfolio's cover may have no text of its own
+        failure, attachments = problem, probe.attachments
+    for file in attachments:
+        inner = probe.carried(file)
+        try:
+            found.append(_row(inner, _read(inner, store, reporter), ground, store))
+        except DocumentError as problem:
+            reporter.warn(f"{problem.message}: the attachment is not read")
+    if failure is not None and not found:
+        raise failure
+    return found
+
+
+def _read(probe: Probe, store: IndexStore, reporter: Reporter) -> Document:
+    """A document as stored, or read now."""
+    document = store.read_text(probe.content_hash)
+    if document is None:
+        return probe.read(reporter)
+    for warning in readers.named(document, probe.source).warnings:
+        reporter.warn(warning)
+    return document
+
+
+def _row(probe: Probe, document: Document, ground: _Ground, store: IndexStore) -> PlanRow:
     settings, facts, tree, layers = ground.settings, ground.facts, ground.tree, ground.layers
     source, content_hash = probe.source, probe.content_hash
-    document = store.read_text(content_hash)
-    if document is None:
-        document = probe.read(reporter)
-    else:
-        for warning in readers.named(document, source).warnings:
-            reporter.warn(warning)
     basis = ground.machine.basis
     indexed = False
     stored: StoredDtype = settings.stored_dtype  # type: ignore[assignment]
@@ -259,6 +285,15 @@ def batch_bytes(facts: ModelFacts, placement: Placement) -> int:
     numbers = 4 * facts.hidden_size + 2 * heads * facts.head_dim + 3 * facts.intermediate_size
     size: int = tokens * numbers * placement.dtype.itemsize
     return size
+
+
+def encoding_bytes(settings: Settings, home: Path) -> int:
+    """Bytes that a process takes which encodes trees: Python, the weights and a batch. Raises ModelError."""
+    facts = describe(settings.model, home, offline=settings.offline)
+    placement = place(
+        facts, device=settings.device, dtype=settings.dtype, quantize=settings.quantize, attention=settings.attention
+    )
+    return _PROCESS_BYTES + weights_bytes(facts, placement) + batch_bytes(facts, placement)
 
 
 def fit(facts: ModelFacts, placement: Placement, working_bytes: int) -> Fit:

@@ -28,7 +28,7 @@ FLOORS: tuple[frozenset[str], ...] = (
     frozenset({"planning", "reading"}),
     frozenset({"answering", "collections"}),
     frozenset({"engine", "lab/plots"}),
-    frozenset({"async_engine", "serving", "lab/training"}),
+    frozenset({"async_engine", "cluster", "serving", "lab/training"}),
     frozenset({"lab/evaluation"}),
     frozenset({"lab/bench"}),
     frozenset({"bench", "cli"}),
@@ -77,6 +77,7 @@ LIBRARIES: dict[str, frozenset[str]] = {
     "psutil": frozenset({"cli", "collections", "engine", "model"}),
     "pypdf": frozenset({"documents"}),
     "pypdfium2": frozenset({"documents"}),
+    "ray": frozenset({"cluster"}),
     "rich": frozenset({"cli"}),
     "rouge_score": frozenset({"lab/evaluation"}),
     "safetensors": frozenset({"index", "model", "lab/training", "weights"}),
@@ -197,7 +198,9 @@ def test_what_is_imported_is_declared() -> None:
     """Nothing leans on a library that some other library happens to bring along."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
     optional = project["optional-dependencies"]
-    extras = [requirement for name in ("eval", "flash", "serve", "mcp", "watch") for requirement in optional[name]]
+    extras = [
+        requirement for name in ("cluster", "eval", "flash", "serve", "mcp", "watch") for requirement in optional[name]
+    ]
     requirements = [*project["dependencies"], *extras]
     declared = {re.split(r"[\[<>=;~ ]", requirement)[0] for requirement in requirements}
     providers = metadata.packages_distributions()

@@ -58,8 +58,11 @@ QUOTED = frozenset({Route.TALLY, Route.COMPARED, Route.ADDRESS, Route.MENTIONS, 
 
 
 _MAY_TALLY = re.compile(
-    r"\b(?:how (?:many|often|do|does)|which|what|list|enumerate|name|show|count|number of|give me|find|tell me|"
-    r"(?:do|does) any|compare|earliest|first|oldest|latest|last|newest|most recent)\b",
+    r"\b(?:how (?:many|often|frequently|do|does)|which|what|list|enumerate|name|show|count|number of|"
+    r"give me|find|tell me|"
+    r"(?:do|does) any|compare|earliest|first|oldest|latest|last|newest|most recent|longest|shortest|largest|smallest|"
+    r"wie (?:vielen?|oft)|welche[nrsm]?|liste|nenne|zähle|zeige|quels?|combien|listez|énumère[rz]?|montrez?|welke?|"
+    r"hoe(?:veel| vaak)|noem|toon|geef|qué|cuál(?:es)?|cuánt[oa]s|lista|enumera|muestra|muéstrame|nombra)\b",
     re.IGNORECASE,
 )
 

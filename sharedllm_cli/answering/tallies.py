@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from sharedllm_cli.answer import Source
 from sharedllm_cli.answering.dates import FoundDate, dates_in, years_in
@@ -58,7 +58,7 @@ class Tallies:
         scope = range(len(known)) if asked.scope is None else documents_named(asked.scope, [one.name for one in known])
         if not scope:
             return None
-        chosen = [known[place] for place in scope]
+        chosen = _told_apart([known[place] for place in scope])
         match asked.what:
             case Counted.DOCUMENTS if asked.heading is not None:
                 return _with_heading(asked.heading, chosen)
@@ -70,6 +70,8 @@ class Tallies:
                 return self._mentions(asked, chosen)
             case Counted.CHAPTERS | Counted.HEADINGS:
                 return _chapters(asked, chosen)
+            case Counted.SLIDES | Counted.SHEETS:
+                return self._parts(asked, chosen)
             case Counted.PAGES | Counted.MOST_PAGES | Counted.LONGEST:
                 return _extents(asked, chosen)
             case _:
@@ -89,16 +91,34 @@ class Tallies:
     def _opened(self, chosen: Sequence[KnownDocument], text: str | None) -> Iterator[OpenDocument]:
         """The chosen documents, opened one by one; with a text those that may hold its words."""
         # By content, whatever a document is called; by name, should its file have changed since it was read.
-        wanted = {key for one in chosen for key in (one.content_hash, one.name)}
+        wanted = {key for one in chosen for key in (one.content_hash, one.called or one.name)}
         if self._collection is None:
             found: Iterator[OpenDocument] = iter(self._beside())
         else:
             beside = self._beside()
             named = {opened.content_hash for opened in beside}
-            every = self._collection.every() if text is None else self._collection.holding(text)
+            if text is not None:
+                every = self._collection.holding(text)
+            elif len(chosen) == len(self._collection.known()):
+                every = self._collection.every()
+            else:
+                every = iter(self._collection.of_names({one.called or one.name for one in chosen}))
             own = (opened for opened in every if opened.content_hash not in named)
             found = (opened for some in (beside, own) for opened in some)
         return (opened for opened in found if opened.content_hash in wanted or opened.name in wanted)
+
+    def _parts(self, asked: TallyAsked, chosen: Sequence[KnownDocument]) -> Tally:
+        """The slides of presentations, or the sheets of workbooks."""
+        noun = asked.what.removesuffix("s")
+        kinds = PART_KINDS[asked.what]
+        fitting = [one for one in chosen if one.kind in kinds]
+        names = {one.content_hash: one.name for one in fitting}
+        found = {one.content_hash: one.parts or one.pages for one in self._opened(fitting, None)}
+        total = sum(found.values())
+        if not found:
+            return Tally(f"{_plural(len(chosen), 'document')} without {noun}s.", 0, found=False)
+        counts = _names([f"{names[content]} {count:,}" for content, count in found.items() if content in names])
+        return Tally(f"{_plural(total, noun)} in {_plural(len(found), 'document')}: {counts}", total)
 
     # -- mentions ---------------------------------------------------------------------------------------------------
 
@@ -127,7 +147,7 @@ class Tallies:
         topic: str,
         find: Callable[[OpenDocument], list[tuple[int, int]]],
     ) -> Tally:
-        hits = _Hits()
+        hits = _Hits({one.content_hash: one.name for one in chosen})
         for opened in self._opened(chosen, topic):
             spans = find(opened)
             if asked.what is not Counted.MENTIONS:
@@ -181,7 +201,9 @@ class Tallies:
 class _Hits:
     """Hits by document, the first of them as sources."""
 
-    def __init__(self) -> None:
+    def __init__(self, names: Mapping[str, str]) -> None:
+        """`names`: what each content is called."""
+        self._names = names
         self.counts: dict[str, int] = {}
         self.quoted: list[tuple[str, Quoted]] = []
         self._sources: list[Source] = []
@@ -189,12 +211,13 @@ class _Hits:
 
     def add(self, opened: OpenDocument, count: int, spans: Sequence[tuple[int, int]]) -> None:
         """Add a document's hits: how many there are, and the characters of those that are shown."""
-        self.counts[opened.name] = self.counts.get(opened.name, 0) + count
+        name = self._names.get(opened.content_hash, opened.name)
+        self.counts[name] = self.counts.get(name, 0) + count
         for start, end in spans[: max(0, MOST_HITS - len(self._sources))]:
             quoted = sentence_at(opened, start, end)
             found = sources([opened], [quoted.place], supports=True, limit=1)
             if found:
-                self.quoted.append((opened.name, quoted))
+                self.quoted.append((name, quoted))
                 self._sources += found
                 if not any(opened is one for one in self._documents):
                     self._documents.append(opened)
@@ -206,6 +229,21 @@ class _Hits:
         return Tally(text, count, self._sources, self._documents, remarks)
 
 
+PART_KINDS = {Counted.SLIDES: ("pptx", "odp"), Counted.SHEETS: ("xlsx", "ods")}
+"""The kinds of documents that have slides, and those that have sheets."""
+
+
+def _told_apart(documents: Sequence[KnownDocument]) -> list[KnownDocument]:
+    """The documents, those of one name by their folder besides: two collections may each have a `report.md`."""
+    count = Counter(one.name for one in documents)
+    return [
+        replace(one, name=f"{one.name} ({one.path.replace(chr(92), '/').rpartition('/')[0]})", called=one.name)
+        if count[one.name] > 1
+        else one
+        for one in documents
+    ]
+
+
 def known_of(opened: OpenDocument) -> KnownDocument:
     """What a collection would know of an opened document."""
     document = opened.document
@@ -214,7 +252,8 @@ def known_of(opened: OpenDocument) -> KnownDocument:
         for heading in headings(opened.titled)
     )
     extent = opened.pages, opened.paged, opened.tokens
-    return KnownDocument(opened.name, opened.path or "", *extent, titles, content_hash=opened.content_hash)
+    known = KnownDocument(opened.name, opened.path or "", *extent, titles, content_hash=opened.content_hash)
+    return replace(known, kind=document.kind)
 
 
 # -- where a topic stands --------------------------------------------------------------------------------------------
@@ -387,7 +426,9 @@ def _with_heading(heading: str, chosen: Sequence[KnownDocument]) -> Tally:
 
 
 def _extents(asked: TallyAsked, chosen: Sequence[KnownDocument]) -> Tally | None:
-    """Pages of documents, or the document with the most of them."""
+    """Pages of documents, or the document with the most of them; None where there is no other to compare with."""
+    if asked.what is not Counted.PAGES and len(chosen) < 2:
+        return None
     if asked.what is Counted.LONGEST:
         best = (min if asked.least else max)(chosen, key=lambda one: one.tokens)
         which = "shortest" if asked.least else "longest"

@@ -1,6 +1,7 @@
 """Questions whose answer is counted or listed from what the documents hold: which, how many, how often, list all.
 
-Rules about wording alone, as those of `wording.py`; `tallies.py` counts. English.
+Rules about wording alone, as those of `wording.py`; `tallies.py` counts. English; `tally_translations.py` has a table
+of forms in four other languages.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ import re
 from dataclasses import dataclass
 from enum import StrEnum
 
+from sharedllm_cli.answering.tally_translations import in_english
 from sharedllm_cli.answering.wording import Wording
 
 LONGEST_QUESTION = 300
@@ -27,6 +29,8 @@ class Counted(StrEnum):
     CHAPTERS = "chapters"
     HEADINGS = "headings"
     PAGES = "pages"
+    SLIDES = "slides"
+    SHEETS = "sheets"
     DATES = "dates"
     YEARS = "years"
     MOST_PAGES = "most pages"
@@ -70,17 +74,19 @@ _TOPIC = r"(?P<topic>.+?)"
 _SCOPE = r"(?P<scope>(?!total\b|all\Z).+?)"
 _IN = rf"(?: (?:in|within|across|throughout|inside) {_SCOPE})?"
 _OF = rf"(?: (?:in|of|from|within|across|throughout|inside) {_SCOPE})?"
+_THESE = r"(?: all)?(?: the| these| those| them| my| our)?"
 _LIST = (
     r"(?:(?:please )?(?:can you |could you )?(?:list|enumerate|name|show(?: me)?|give me|tell me|find)"
     r"(?: all| every| each| me)*(?: of)?(?: the)?|(?:what|which) are(?: all)?(?: of)?(?: the)?)"
 )
 _EVERY = r"(?: (?:all|every|each|any)(?: of)?)?(?: the| these| my| our)?"
 _HOW_MANY = (
-    r"(?:how many(?: of)?(?: the| these| my| our)?(?: different)?|(?:what is )?the (?:total )?number of|"
+    r"(?:how many(?: of)?(?: the| these| my| our)?(?: different)?|(?:what is )?(?:the )?(?:total )?number of|"
     r"count(?: all)?(?: the)?)"
 )
-_WHICH = rf"(?:(?:in )?(?:which|what)(?: of)?(?: the| these| my| our)?|{_LIST})"
-_CHAPTERS = r"(?P<parts>chapters?|sections?|parts?|headings?|headlines?|titles of (?:the )?sections)"
+_OFTEN = r"how (?:often|frequently|many times)"
+_WHICH = rf"(?:(?:tell me )?(?:in )?(?:which|what)(?: of)?(?: the| these| my| our)?|{_LIST})"
+_CHAPTERS = r"(?P<parts>chapters?|sections?|parts?|headings?|headlines?|slides|sheets|titles of (?:the )?sections)"
 _WORD = r"(?:the (?:words?|phrases?|terms?|names?) )?"
 _TAIL = r"(?: altogether| together| in total| in all| overall| mentioned| there)*"
 
@@ -113,11 +119,11 @@ _FORMS: tuple[tuple[str, dict[str, object]], ...] = (
     ),
     # how often
     (
-        rf"how (?:often|many times) (?:is|are|was|were|does|do|did) {_WORD}{_TOPIC} (?:{_MENTIONED}|{_STANDS}){_IN}",
+        rf"{_OFTEN} (?:is|are|was|were|does|do|did) {_WORD}{_TOPIC} (?:{_MENTIONED}|{_STANDS}){_IN}",
         {"what": Counted.MENTIONS, "number": True},
     ),
     (
-        rf"how (?:often|many times) (?:do|does|did) (?P<scope>.+?) {_MENTION} {_TOPIC}",
+        rf"{_OFTEN} (?:do|does|did) (?P<scope>.+?) {_MENTION} {_TOPIC}",
         {"what": Counted.MENTIONS, "number": True},
     ),
     (
@@ -151,10 +157,19 @@ _FORMS: tuple[tuple[str, dict[str, object]], ...] = (
     ),
     (rf"(?P<many>{_HOW_MANY}) pages are(?: there)?{_OF}", {"what": Counted.PAGES}),
     (
-        rf"(?:which|what) {_KIND} (?:has|have|contains?) the (?:most|(?P<least>fewest|least)) pages",
+        rf"(?:which|what)(?: one)?(?: of{_THESE})?(?: {_KIND})? (?:has|have|contains?) the "
+        rf"(?:most|(?P<least>fewest|least)) pages",
         {"what": Counted.MOST_PAGES},
     ),
-    (rf"(?:which|what) {_KIND} is the (?:longest|largest|(?P<least>shortest|smallest))", {"what": Counted.LONGEST}),
+    (
+        rf"(?:which|what)(?: one)?(?: of{_THESE})?(?: {_KIND})? is (?:the )?"
+        rf"(?:longest|largest|biggest|(?P<least>shortest|smallest))(?: {_KIND}| one)?(?: of{_THESE}(?: {_KIND})?)?",
+        {"what": Counted.LONGEST},
+    ),
+    (
+        rf"(?:what is |name |show me )?the (?:longest|largest|biggest|(?P<least>shortest|smallest)) {_SURE}",
+        {"what": Counted.LONGEST},
+    ),
     # dates
     (
         rf"(?:(?P<many>{_HOW_MANY})|{_LIST}|which|what)(?: all)?(?: the)?(?: different)? (?P<dates>dates?|years?)"
@@ -194,6 +209,7 @@ def tally_asked(question: str) -> TallyAsked | None:
     asked = _POLITE.sub("", asked)
     if len(asked) > LONGEST_QUESTION:
         return None
+    asked = in_english(asked) or asked
     for pattern, given in _PATTERNS:
         if (match := pattern.fullmatch(asked)) and (found := _tally(match, given)):
             return found
@@ -238,6 +254,8 @@ def _tally(match: re.Match[str], given: dict[str, object]) -> TallyAsked | None:
 def _kind(groups: dict[str, str]) -> Counted:
     if "dates" in groups:
         return Counted.YEARS if groups["dates"].lower().startswith("year") else Counted.DATES
+    if (what := groups["parts"].lower()) in (Counted.SLIDES, Counted.SHEETS):
+        return Counted(what)
     return Counted.CHAPTERS if groups["parts"].lower().startswith(("chapter", "section", "part")) else Counted.HEADINGS
 
 

@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from sharedllm_cli.cli.call import Call
 from sharedllm_cli.cli.help import Command, Group
-from sharedllm_cli.cli.options import Yes, argument, complete_collections, option, with_settings
-from sharedllm_cli.cli.preflight import agreed
+from sharedllm_cli.cli.options import (
+    ClusterOption,
+    FailuresFile,
+    Workers,
+    Yes,
+    argument,
+    complete_collections,
+    option,
+    with_settings,
+)
+from sharedllm_cli.cli.preflight import agreed, write_failures
 from sharedllm_cli.cli.terminal.tables import number_of, plain, show_facts, show_table, size
 from sharedllm_cli.documents.sources import told
 from sharedllm_cli.errors import DocumentError, UsageError
@@ -20,7 +31,8 @@ from sharedllm_cli.errors import DocumentError, UsageError
 if TYPE_CHECKING:
     from sharedllm_cli.collections.catalogue import DocumentRow, FileRow
     from sharedllm_cli.collections.names import Collection
-    from sharedllm_cli.collections.updating import UpdateOutcome
+    from sharedllm_cli.collections.pool import Setup
+    from sharedllm_cli.collections.updating import Reading, UpdateOutcome
 
 app = typer.Typer(help="Manage named sets of documents: @NAME stands for one.", cls=Group)
 
@@ -35,10 +47,6 @@ Name = Annotated[
 Names = Annotated[
     list[str] | None,
     argument("[NAME...]", "Collections; all where none is named.", autocompletion=complete_collections),
-]
-Workers = Annotated[
-    int | None,
-    option("--workers N", "Read with N processes; by default one a core, as memory allows.", UPDATING, min=1, max=256),
 ]
 Rebuild = Annotated[
     bool, option("--rebuild", "Make the catalogue anew from the files; what was read is not read again.", UPDATING)
@@ -73,6 +81,8 @@ def add(
         list[str], argument("PATH...", "Files, folders or globs, which every update looks through again.")
     ],
     workers: Workers = None,
+    cluster: ClusterOption = None,
+    failures_file: FailuresFile = None,
 ) -> int:
     """Make a collection of documents, or add to one, and read them.
 
@@ -90,7 +100,7 @@ def add(
     expand(paths, missing)
     if missing:
         raise missing[0][1]
-    return _updated(call, [made(call.home, name, paths)], workers)
+    return _updated(call, [made(call.home, name, paths)], workers, cluster, failures_file)
 
 
 @app.command(cls=Command)
@@ -99,6 +109,8 @@ def update(
     call: Call,
     names: Names = None,
     workers: Workers = None,
+    cluster: ClusterOption = None,
+    failures_file: FailuresFile = None,
     rebuild: Rebuild = False,
     retry: Retry = False,
     trees: TreesFor = "none",
@@ -116,7 +128,8 @@ def update(
     chosen = [find(call.home, name) for name in names] if names else existing(call.home)
     if not chosen:
         raise UsageError("there is no collection", hint="make one with: sharedllm collections add NAME PATH...")
-    code = _updated(call, chosen, workers, rebuild=rebuild, retry=retry, quiet_json=trees == "hot" and call.json)
+    quiet = trees == "hot" and call.json
+    code = _updated(call, chosen, workers, cluster, failures_file, rebuild=rebuild, retry=retry, quiet_json=quiet)
     if trees == "hot":
         _build_hot(call, chosen, budget)
     return code
@@ -138,6 +151,8 @@ def _updated(
     call: Call,
     chosen: Sequence[Collection],
     workers: int | None,
+    cluster: str | None,
+    failures_file: Path | None,
     *,
     rebuild: bool = False,
     retry: bool = False,
@@ -150,14 +165,32 @@ def _updated(
     call.console.kept = "what was read is kept; run the same command again to continue"
     setup = setup_for(call.settings, call.home, call.console)
     outcomes = []
-    for collection in chosen:
-        outcome = bring_up(collection, setup, call.console, workers=workers, rebuild=rebuild, retry=retry)
-        outcomes.append(outcome)
-        if not call.json:
-            tell(call, outcome)
+    with _reader(call, cluster, setup, workers) as read:
+        for collection in chosen:
+            outcome = bring_up(
+                collection, setup, call.console, workers=workers, rebuild=rebuild, retry=retry, read=read
+            )
+            outcomes.append(outcome)
+            if not call.json:
+                tell(call, outcome)
+    if failures_file is not None:
+        write_failures(failures_file, [one for outcome in outcomes for one in outcome_json(outcome)["failures"]])
     if call.json and not quiet_json:
         call.console.json({"collections": [outcome_json(outcome) for outcome in outcomes]})
     return DocumentError.exit_code if any(outcome.failed or outcome.problems for outcome in outcomes) else 0
+
+
+@contextmanager
+def _reader(call: Call, cluster: str | None, setup: Setup, workers: int | None) -> Iterator[Reading | None]:
+    """What reads files on a cluster of Ray; None where no cluster was asked for."""
+    if cluster is None:
+        yield None
+        return
+    from sharedllm_cli.cluster.reading import ClusterReader
+    from sharedllm_cli.cluster.running import running
+
+    with running(cluster) as found:
+        yield ClusterReader(found, setup, workers, call.console)
 
 
 def tell(call: Call, outcome: UpdateOutcome) -> None:
@@ -297,19 +330,52 @@ def show(call: Call, name: Name) -> int:
     catalogue.check()
     documents = {row.content_hash: row for row in catalogue.documents()}
     files = catalogue.files()
+    attached = catalogue.attached()
     asked = dict(catalogue.asked())
     catalogue.close()
+    carried = {row.path: _carried(row, documents, attached) for row in files}
     if call.json:
-        states = [_file_json(row, documents.get(row.content_hash or ""), asked) for row in files]
-        call.console.json({"name": collection.name, "roots": list(collection.roots), "files": states})
+        states = [
+            _file_json(row, _own(row, documents), asked) | {"attached": [one.name for one in carried[row.path]]}
+            for row in files
+        ]
+        counts = {"documents": len(documents), "failed": sum(row.state == "failed" for row in files)}
+        call.console.json({"name": collection.name, "roots": list(collection.roots), **counts, "files": states})
         return 0
-    facts = [*(("Of", root) for root in collection.roots), ("Documents", f"{len(documents):,}")]
+    spread = f"{len(documents):,} in {number_of(len(files), 'file')}"
+    facts = [*(("Of", root) for root in collection.roots), ("Documents", spread)]
     facts.append(("Catalogue", f"{collection.catalogue}, {size(_bytes(collection))}"))
     show_facts(call.console, facts, title=collection.label)
     call.console.result("")
-    rows = [_file_row(row, documents.get(row.content_hash or "")) for row in files]
+    rows = [
+        shown
+        for row in files
+        for shown in (
+            _file_row(row, _own(row, documents)),
+            *(_attached_row(row, inner) for inner in carried[row.path]),
+        )
+    ]
     show_table(call.console, ("File", "State", "Pages", "Tokens", "Path"), rows, right="Pages,Tokens", spare="Path")
     return 0
+
+
+def _own(row: FileRow, documents: Mapping[str, DocumentRow]) -> DocumentRow | None:
+    """The document of a file itself; None where only what it carries could be read."""
+    return documents.get(row.content_hash or "") if row.error is None else None
+
+
+def _carried(
+    row: FileRow, documents: Mapping[str, DocumentRow], attached: Mapping[str, Sequence[str]]
+) -> list[DocumentRow]:
+    """The documents that a file carries, by name. A file that could not be read itself goes by the first of them."""
+    content = row.content_hash or ""
+    inner = {*attached.get(content, ()), *([content] if row.error is not None else [])}
+    return sorted((documents[one] for one in inner if one in documents), key=lambda one: one.name)
+
+
+def _attached_row(row: FileRow, document: DocumentRow) -> tuple[str, ...]:
+    name = f"{row.name} › {document.name.rpartition(' › ')[2]}"
+    return name, "attached", f"{document.pages:,}" if document.pages else "–", f"{document.tokens:,}", row.path
 
 
 def _file_row(row: FileRow, document: DocumentRow | None) -> tuple[str, ...]:

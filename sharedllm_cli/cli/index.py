@@ -9,7 +9,19 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from sharedllm_cli.answer import NotRead
 from sharedllm_cli.cli.call import Call
-from sharedllm_cli.cli.options import MODEL, READ_LIMITS, READING, TREE, Documents, Reindex, option, with_settings
+from sharedllm_cli.cli.options import (
+    MODEL,
+    READ_LIMITS,
+    READING,
+    TREE,
+    ClusterOption,
+    Documents,
+    FailuresFile,
+    Reindex,
+    Workers,
+    option,
+    with_settings,
+)
 from sharedllm_cli.cli.preflight import (
     Failures,
     announce_stdin,
@@ -18,6 +30,7 @@ from sharedllm_cli.cli.preflight import (
     probe_first,
     refuse_unwritable,
     report_failures,
+    write_failures,
 )
 from sharedllm_cli.cli.terminal.tables import duration, number_of, plain, show_facts, show_table, size
 from sharedllm_cli.documents.sources import not_read
@@ -45,16 +58,9 @@ def index(
             READING.title,
         ),
     ] = False,
-    workers: Annotated[
-        int | None,
-        option(
-            "--workers N",
-            "Read many documents with N processes; by default one a core, as memory allows.",
-            READING.title,
-            min=1,
-            max=256,
-        ),
-    ] = None,
+    workers: Workers = None,
+    cluster: ClusterOption = None,
+    failures_file: FailuresFile = None,
 ) -> int:
     """Read documents and compute their trees before any question.
 
@@ -64,21 +70,46 @@ def index(
     announce_stdin(call, documents)
     call.console.kept = "finished chunks are kept; run the same command again to continue"
     refuse_unwritable(call)
-    probe = probe_first(call, documents, reindex=reindex)
-    engine = call.engine()
-    if len(documents) > 1 or not Path(documents[0]).is_file():
-        _read_ahead(call, documents, workers, reindex=reindex)
-    outcomes, failures = engine.index(documents, reindex=reindex, late_states=late_states, probe=probe)
+    engine = None
+    if cluster is not None:
+        outcomes, failures = _index_on(call, cluster, documents, workers, reindex, late_states)
+    else:
+        probe = probe_first(call, documents, reindex=reindex)
+        engine = call.engine()
+        if len(documents) > 1 or not Path(documents[0]).is_file():
+            _read_ahead(call, documents, workers, reindex=reindex)
+        outcomes, failures = engine.index(documents, reindex=reindex, late_states=late_states, probe=probe)
     report_failures(call, failures)
+    if failures_file is not None:
+        write_failures(failures_file, failures_json(failures))
     if call.json:
         plain_documents = [one for one in documents if one not in named_collections(documents)]
         call.console.json(as_json(outcomes, failures, not_read(plain_documents)))
     else:
         for outcome in outcomes:
             call.console.line(describe(outcome))
-        if remark := unread(engine):
+        if engine is not None and (remark := unread(engine)):
             call.console.note(remark)
     return exit_code(failures)
+
+
+def _index_on(
+    call: Call, where: str, documents: Sequence[str], workers: int | None, reindex: bool, late_states: bool
+) -> tuple[list[IndexOutcome], Failures]:
+    """Index on a cluster of Ray."""
+    from sharedllm_cli.cluster.indexing import index_on
+    from sharedllm_cli.cluster.running import running
+    from sharedllm_cli.collections.opening import paths_of, setup_for
+
+    setup = setup_for(call.settings, call.home, call.console)
+    paths = paths_of(documents, call.home)
+    with running(where) as cluster:
+        return index_on(
+            *(cluster, paths, call.settings, call.home, setup, call.console),
+            workers=workers,
+            reindex=reindex,
+            late_states=late_states,
+        )
 
 
 def _read_ahead(call: Call, documents: Sequence[str], workers: int | None, *, reindex: bool) -> None:

@@ -178,6 +178,20 @@ def default_text(knob: Field[Any]) -> str | None:
     return f"{knob.default:g}" if isinstance(knob.default, float) else str(knob.default)
 
 
+ON = "Cores and machines"
+Workers = Annotated[
+    int | None,
+    option("--workers N", "Read with N processes; by default one a core, as memory allows.", ON, min=1, max=256),
+]
+ClusterOption = Annotated[
+    str | None,
+    option("--cluster WHERE", "Use Ray: local, auto (the one that runs here), or its address (ray://head:10001).", ON),
+]
+FailuresFile = Annotated[
+    Path | None, option("--failures FILE", "Write what could not be read to FILE, one JSON object a line.", ON)
+]
+
+
 def with_settings(
     *names: str,
     json: bool = True,

@@ -6,11 +6,12 @@ The engine would find the same, in the same words, but only after its libraries 
 from __future__ import annotations
 
 import glob
+import json
 import os
 import re
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
@@ -18,6 +19,7 @@ from typing import TYPE_CHECKING, cast
 from sharedllm_cli.cli.call import Call
 from sharedllm_cli.documents.pages import PageRange
 from sharedllm_cli.documents.sources import SourceFile, expand
+from sharedllm_cli.durable import replace_bytes, writing
 from sharedllm_cli.errors import DocumentError, SharedLLMError, UsageError
 from sharedllm_cli.errors import failure_text as failure_text
 from sharedllm_cli.home import HOME_ELSEWHERE, INDEX_ELSEWHERE, obstacle
@@ -157,6 +159,13 @@ def report_failures(call: Call, failures: Failures) -> None:
         call.console.problem(error, about=name)
         if call.console.verbose:
             call.console.traceback(error)
+
+
+def write_failures(path: Path, failures: Sequence[Mapping[str, object]]) -> None:
+    """Write what could not be read to a file, one JSON object a line; nothing failed: an empty file."""
+    text = "".join(json.dumps(one, ensure_ascii=False) + "\n" for one in failures)
+    with writing(path.parent):
+        replace_bytes(path, text.encode("utf-8", "surrogatepass"))
 
 
 def agreed(call: Call, question: str, yes: bool) -> bool:

@@ -10,7 +10,7 @@ import json
 import os
 import sqlite3
 import zlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -251,6 +251,15 @@ class Catalogue:
         found: dict[str, list[str]] = {}
         for outer, inner in self._sealed("attached", _ATTACHED, _ATTACHED):
             found.setdefault(outer, []).append(inner)
+        return found
+
+    def carriers(self, without: Collection[str] = ()) -> dict[str, str]:
+        """The name of a file that holds or carries each content, of those whose paths are not `without`."""
+        rows = [row for row in self.files() if row.state == READ and row.content_hash and row.path not in without]
+        found = {str(row.content_hash): row.name for row in rows}
+        for outer, inner in self.attached().items():
+            for content in inner if outer in found else ():
+                found.setdefault(content, found[outer])
         return found
 
     def passed_over(self) -> list[NotRead]:

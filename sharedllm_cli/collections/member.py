@@ -41,6 +41,11 @@ def empty(collection: Collection, unread: str | None = None) -> DocumentError:
     """The error of a collection without any document; `unread` says what to do about files that were not read yet."""
     if unread is not None:
         return DocumentError(f"{collection.label} has no document yet", hint=unread)
+    if missing := [root for root in collection.roots if not os.path.lexists(root)]:
+        return DocumentError(
+            f"nothing of {collection.label} is there now: {missing[0]} is missing",
+            hint=f"connect the disk, or delete the collection with: sharedllm collections rm {collection.name}",
+        )
     return DocumentError(
         f"{collection.label} has no document that could be read",
         hint=(
@@ -183,7 +188,12 @@ class Member:
     def _too_many(self, changes: Changes) -> list[str]:
         """Of many changes the answer says so. What is gone is not used; what changed is opened as it is now."""
         self._gone = {row.path for row in changes.gone}
-        gone = [FileOutcome(row.path, row.name, GONE_FILE) for row in changes.gone if row.state != GONE]
+        held = self.catalogue.carriers(without=self._gone)
+        gone = [
+            FileOutcome(row.path, row.name, GONE_FILE, held.get(row.content_hash or ""))
+            for row in changes.gone
+            if row.state != GONE
+        ]
         count = len(changes.to_read)
         names = [source.name for source in changes.to_read]
         return [
@@ -215,6 +225,9 @@ def _told(collection: Collection, outcome: UpdateOutcome) -> list[str]:
     told = []
     for what, sentence in sentences.items():
         files = [file for file in outcome.files if file.what == what]
+        if what == GONE_FILE:
+            told += [f"{one.name} is no longer there; {one.before} has the same content" for one in files if one.before]
+            files = [one for one in files if not one.before]
         if what == MOVED:
             told += [f"{file.before} is now {file.path}" for file in files[:NAMED]]
         elif len(files) <= NAMED:

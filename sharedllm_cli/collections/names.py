@@ -57,6 +57,8 @@ def split(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
 def checked_name(name: str) -> str:
     """A collection's name without its `@`; UsageError for one that can't be a folder's."""
     bare = name.removeprefix("@")
+    if not bare:
+        raise UsageError("the name of a collection is missing", hint="for example: @notes")
     if not _NAME.fullmatch(bare) or bare.endswith("."):
         raise UsageError(
             f"{bare!r} can't be the name of a collection",

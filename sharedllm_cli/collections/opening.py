@@ -9,26 +9,26 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import astuple, replace
 from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sharedllm_cli.collections.catalogue import READ, Catalogue, DocumentRow, FileRow
+from sharedllm_cli.collections.catalogue import FAILED, READ, Catalogue, DocumentRow, FileRow
 from sharedllm_cli.collections.member import Member, empty
 from sharedllm_cli.collections.names import find, split
 from sharedllm_cli.collections.pool import Setup, read_all, worker_count
 from sharedllm_cli.config import Settings
 from sharedllm_cli.documents.readers import Limits, rest
 from sharedllm_cli.documents.sources import SourceFile, expand
-from sharedllm_cli.errors import SharedLLMError, UsageError
+from sharedllm_cli.errors import DocumentError, SharedLLMError, UsageError
 from sharedllm_cli.home import indexes_folder
 from sharedllm_cli.model.adapter_config import tree_config
-from sharedllm_cli.progress import Reporter
+from sharedllm_cli.progress import RememberingReporter, Reporter
 from sharedllm_cli.reading.library import Extent, KnownDocument, Library, OpenDocument, Shelf
-from sharedllm_cli.reading.naming import documents_in
+from sharedllm_cli.reading.naming import NamedDocuments
 from sharedllm_cli.weights.references import locate
 from sharedllm_cli.weights.weight_files import file_hash
 
@@ -103,7 +103,8 @@ def paths_of(arguments: Sequence[str], home: Path) -> list[str]:
             continue
         collection = find(home, named[0])
         catalogue = Catalogue(collection.catalogue)
-        paths = [row.path for row in catalogue.files() if row.state == READ]
+        # What could not be read is among them: whoever opens it says why.
+        paths = [row.path for row in catalogue.files() if row.state in (READ, FAILED)]
         catalogue.close()
         if not paths:
             raise empty(collection)
@@ -127,6 +128,29 @@ def read_ahead(arguments: Sequence[str], setup: Setup, reporter: Reporter, worke
     return count
 
 
+class _Held:
+    """Every document of some collections: what a question would count anew each time, computed once."""
+
+    def __init__(self, pairs: Sequence[tuple[DocumentRow, FileRow]]) -> None:
+        self.pairs = sorted(pairs, key=lambda pair: (pair[1].path, pair[0].id))
+        self.by_content = {row.content_hash: (row, file) for row, file in self.pairs}
+        self.contents = list(self.by_content)
+        self.named = NamedDocuments([row.name for row, _ in self.pairs])
+        self.extent = self.extent_of(self.contents)
+
+    def extent_of(self, contents: Iterable[str]) -> Extent:
+        """How much text some of them have."""
+        rows = [self.by_content[one][0] for one in contents if one in self.by_content]
+        tokens, chunks, pages = (sum(map(attrgetter(name), rows)) for name in ("tokens", "chunks", "pages"))
+        return Extent(len(rows), tokens, chunks, pages)
+
+    def beyond(self, opened: Iterable[str]) -> Extent:
+        """How much the others have."""
+        every, own = self.extent, self.extent_of(set(opened))
+        counts = zip(astuple(every), astuple(own), strict=True)
+        return Extent(*(whole - part for whole, part in counts))
+
+
 class OpenCollections:
     """The collections of a question as one (`reading.library.Collected`)."""
 
@@ -134,7 +158,7 @@ class OpenCollections:
         self._members = list(members)
         self._shelf = shelf
         self._reporter = reporter
-        self._sorted: tuple[tuple[int, ...], list[tuple[DocumentRow, FileRow]]] = (), []
+        self._known: tuple[tuple[int, ...], _Held] = (), _Held([])
 
     # -- as the counts of a larger set (`retrieval.bm25.WiderCounts`) --------------------------------------------------
 
@@ -162,27 +186,31 @@ class OpenCollections:
     @property
     def documents(self) -> int:
         """How many documents there are."""
-        return len({row.content_hash for row, _ in self._rows()})
+        return len(self._rows())
 
     def _rows(self) -> list[tuple[DocumentRow, FileRow]]:
         """Every document, under its name of now, with the file that holds it, each content once, by path."""
-        generations = tuple(member.generation for member in self._members)
-        if self._sorted[0] != generations:
-            self._sorted = generations, self._sorted_rows()
-        return self._sorted[1]
+        return self._held().pairs
 
-    def _sorted_rows(self) -> list[tuple[DocumentRow, FileRow]]:
+    def _held(self) -> _Held:
+        generations = tuple(member.generation for member in self._members)
+        if self._known[0] != generations:
+            self._known = generations, _Held(self._all_rows())
+        return self._known[1]
+
+    def _all_rows(self) -> list[tuple[DocumentRow, FileRow]]:
         found: dict[str, tuple[DocumentRow, FileRow]] = {}
         for member in self._members:
             for row in member.full_text.documents.values():
                 file = member.holders.get(row.content_hash)
                 if file is not None and row.content_hash not in found:
                     found[row.content_hash] = replace(row, name=member.name_of(row, file)), file
-        return sorted(found.values(), key=lambda pair: (pair[1].path, pair[0].id))
+        return list(found.values())
 
     def narrow(self, library: Library, questions: Sequence[str], *, trees: bool = False) -> Library:
         """The library with the documents opened that fit some questions best, the latest question first."""
         started = time.perf_counter()
+        said = len(self._reporter.warnings) if isinstance(self._reporter, RememberingReporter) else 0
         warnings = [told for member in self._members for told in member.refresh(self._reporter)]
         chosen = self._chosen(questions, MOST_WITH_TREES if trees else MOST_OPENED)
         narrowed = replace(
@@ -198,6 +226,9 @@ class OpenCollections:
             self._shelf.open_into(narrowed, [SourceFile(file.name, Path(file.path)) for _, file in chosen])
         finally:
             rest()
+        if isinstance(self._reporter, RememberingReporter):  # of the documents that were opened now
+            told = [*narrowed.warnings, *self._reporter.warnings[said:]]
+            narrowed.warnings = list(dict.fromkeys(told))
         lost = narrowed.failures[len(library.failures) :]
         narrowed.failures = list(library.failures)
         carriers = {file.name for _, file in chosen if file.error is not None}
@@ -206,17 +237,20 @@ class OpenCollections:
         narrowed.documents = [*narrowed.documents[:own], *opened]
         if not narrowed.documents:
             raise lost[0][1] if lost else empty(self._members[0].collection)
-        narrowed.beyond = self._beyond({one.content_hash for one in narrowed.documents})
+        narrowed.beyond = self._held().beyond(one.content_hash for one in narrowed.documents)
         narrowed.read_seconds += time.perf_counter() - started
         return narrowed
 
     def _chosen(self, questions: Sequence[str], most: int) -> list[tuple[DocumentRow, FileRow]]:
         """The documents to open, by path: those that fit the questions best; the first where none has their words."""
-        rows = {row.content_hash: (row, file) for row, file in self._rows()}
+        held = self._held()
+        rows = held.by_content
         ranked = [self._ranked(question, most) for question in questions if question.strip()]
         turns = [ranking[place] for place in range(most) for ranking in ranked if place < len(ranking)]
-        order = [content for content in dict.fromkeys(turns) if content in rows] or list(rows)[:LEAST_OPENED]
-        order = [*self._named(questions[0], rows), *order]
+        order = [content for content in dict.fromkeys(turns) if content in rows] or held.contents[:LEAST_OPENED]
+        named = held.named.within(questions[0])
+        # A question that names so many means none of them in particular.
+        order = [*(held.contents[place] for place in named if len(named) <= MOST_NAMED), *order]
         chosen: dict[str, tuple[DocumentRow, FileRow]] = {}
         tokens = 0
         for content in order[:most]:
@@ -225,12 +259,6 @@ class OpenCollections:
                 break
             chosen.setdefault(rows[content][1].path, rows[content])
         return [chosen[path] for path in sorted(chosen)]
-
-    def _named(self, question: str, rows: Mapping[str, tuple[DocumentRow, FileRow]]) -> list[str]:
-        """Contents of the documents that a question names; none where it names so many that it means none of them."""
-        contents = list(rows)
-        found = documents_in(question, [rows[content][1].name for content in contents])
-        return [contents[place] for place in found] if len(found) <= MOST_NAMED else []
 
     def _ranked(self, question: str, most: int) -> list[str]:
         """Contents of documents by how well they fit a question, those of all collections together."""
@@ -248,10 +276,11 @@ class OpenCollections:
         leaves = opened.leaves
         return replace(opened, leaves=replace(leaves, lexical=replace(leaves.lexical, wider=self)))
 
-    def _beyond(self, opened: set[str]) -> Extent:
-        left = [row for row, _ in self._rows() if row.content_hash not in opened]
-        tokens, chunks, pages = (sum(map(attrgetter(name), left)) for name in ("tokens", "chunks", "pages"))
-        return Extent(len(left), tokens, chunks, pages)
+    @property
+    def failures(self) -> list[tuple[str, SharedLLMError]]:
+        """The files that could not be read, and why."""
+        rows = [row for member in self._members for row in member.rows.values() if row.state == FAILED]
+        return [(row.name, DocumentError(row.error or "can't be read", hint=row.hint)) for row in rows]
 
     def known(self) -> list[KnownDocument]:
         """Every document, by path."""
@@ -269,6 +298,7 @@ class OpenCollections:
                 paged=row.paged,
                 tokens=row.tokens,
                 headings=titles[row.content_hash],
+                kind=row.kind,
                 content_hash=row.content_hash,
             )
             for row, file in self._rows()
@@ -305,8 +335,4 @@ class OpenCollections:
         contents = [row.content_hash for row, file in self._rows() if file.name in names or row.name in names]
         for member in self._members:
             with suppress(SharedLLMError, sqlite3.Error):
-                own = [
-                    one for one in contents if one in {row.content_hash for row in member.full_text.documents.values()}
-                ]
-                if own:
-                    member.catalogue.mark_asked(own, time.time())
+                member.catalogue.mark_asked(contents, time.time())

@@ -58,6 +58,17 @@ def worker_count(files: int, wanted: int | None = None) -> int:
     return max(1, min(wanted, files))
 
 
+def setup_line(setup: Setup, workers: int) -> str:
+    """What one of some processes of this machine is told first: the setup and its share of the memory."""
+    share = max(LEAST_LIMIT, int(psutil.virtual_memory().available) // workers)
+    return json.dumps({**asdict(setup), "memory": share})
+
+
+def failed(name: str, path: str, why: str, hint: str | None = None) -> dict[str, Any]:
+    """What is known of a file that could not be read, as `worker.read_one` gives it."""
+    return {"path": path, "stamp": [], "documents": [], "error": f"{name}: {why}", "hint": hint}
+
+
 def read_all(sources: Sequence[SourceFile], setup: Setup, workers: int) -> Iterator[dict[str, Any]]:
     """Read files, and give what is known of each as it is done (`worker.read_one`), in no particular order.
 
@@ -69,8 +80,7 @@ def read_all(sources: Sequence[SourceFile], setup: Setup, workers: int) -> Itera
     for source in sources:
         tasks.put(source)
     answers: queue.SimpleQueue[dict[str, Any] | BaseException] = queue.SimpleQueue()
-    share = max(LEAST_LIMIT, int(psutil.virtual_memory().available) // workers)
-    line = json.dumps({**asdict(setup), "memory": share})
+    line = setup_line(setup, workers)
     readers = [_Reader(line, tasks, answers) for _ in range(workers)]
     try:
         for reader in readers:
@@ -86,15 +96,13 @@ def read_all(sources: Sequence[SourceFile], setup: Setup, workers: int) -> Itera
 
 
 class _Reader(threading.Thread):
-    """Feeds one process with files, and starts another one where that ended."""
+    """Feeds one process with files until there are no more."""
 
     def __init__(self, setup: str, tasks: queue.SimpleQueue[SourceFile], answers: queue.SimpleQueue[Any]) -> None:
         super().__init__(daemon=True)
-        self._setup = setup
         self._tasks = tasks
         self._answers = answers
-        self._process: subprocess.Popen[str] | None = None
-        self._errors: IO[bytes] | None = None
+        self._process = ReadingProcess(setup)
         self._stopped = False
 
     def run(self) -> None:
@@ -104,23 +112,40 @@ class _Reader(threading.Thread):
                     source = self._tasks.get_nowait()
                 except queue.Empty:
                     break
-                self._answers.put(self._read(source))
+                self._answers.put(self._process.read(source.name, str(source.path)))
         except BaseException as problem:
             self._answers.put(problem)
         finally:
-            self._end()
+            self._process.end()
 
     def stop(self) -> None:
         """End the process, in the middle of a document where there is one: what it writes is whole or not there."""
         self._stopped = True
+        self._process.kill()
+        if self.is_alive():
+            self.join(10.0)
+
+
+class ReadingProcess:
+    """One process that reads documents (`worker.py`); another one takes its place where it ended.
+
+    `setup` is the line that it is told first (`setup_line`).
+    """
+
+    def __init__(self, setup: str) -> None:
+        self._setup = setup
+        self._process: subprocess.Popen[str] | None = None
+        self._errors: IO[bytes] | None = None
+
+    def kill(self) -> None:
+        """End the process at once, also from another thread."""
         process = self._process
         if process is not None:
             with suppress(OSError):
                 process.kill()
-        if self.is_alive():
-            self.join(10.0)
 
-    def _read(self, source: SourceFile) -> dict[str, Any]:
+    def read(self, name: str, path: str) -> dict[str, Any]:
+        """What is known of a file once it was read, as `worker.read_one`; an error of the file where that ended it."""
         process = self._process or self._start()
         assert process.stdin is not None
         assert process.stdout is not None
@@ -129,7 +154,7 @@ class _Reader(threading.Thread):
         line = ""
         try:
             with suppress(BrokenPipeError):
-                process.stdin.write(json.dumps({"name": source.name, "path": str(source.path)}) + "\n")
+                process.stdin.write(json.dumps({"name": name, "path": path}) + "\n")
                 process.stdin.flush()
                 line = process.stdout.readline()
         finally:
@@ -139,10 +164,9 @@ class _Reader(threading.Thread):
             answer: dict[str, Any] = json.loads(line)
             return answer
         code, said = process.wait(), self._last_words()
-        self._end()
+        self.end()
         why = f"it took longer than {MOST_SECONDS:g} seconds" if not in_time else f"reading it ended a process ({code})"
-        hint = said or None
-        return {"path": str(source.path), "stamp": [], "documents": [], "error": f"{source.name}: {why}", "hint": hint}
+        return failed(name, path, why, said or None)
 
     def _start(self) -> subprocess.Popen[str]:
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115
@@ -172,7 +196,8 @@ class _Reader(threading.Thread):
         lines = self._errors.read().decode("utf-8", "replace").strip().splitlines()
         return lines[-1][:200] if lines else ""
 
-    def _end(self) -> None:
+    def end(self) -> None:
+        """Let the process end; the next file is read by another one."""
         process, self._process = self._process, None
         if process is not None:
             for stream in (process.stdin, process.stdout):

@@ -35,6 +35,8 @@ BATCH_SECONDS = 2.0
 BATCH_FILES = 64
 MOST_DROPPED = 0.5
 """Where more of all documents that were ever written down are forgotten, the catalogue is made anew."""
+Reading = Callable[[Sequence[SourceFile]], Iterator[dict[str, Any]]]
+"""Reads files, and gives what is known of each as it is done (`worker.read_one`)."""
 NEW, CHANGED, MOVED, SAME, COPY, GONE_FILE = "new", "changed", "moved", "unchanged", "copy", "gone"
 
 
@@ -42,8 +44,8 @@ NEW, CHANGED, MOVED, SAME, COPY, GONE_FILE = "new", "changed", "moved", "unchang
 class FileOutcome:
     """What an update found of one file.
 
-    `what`: `new`, `changed`, `moved` (from `before`), `copy` (of `before`), `failed`, `gone`, or `unchanged` (its
-    content is, though the file was written again).
+    `what`: `new`, `changed`, `moved` (from `before`), `copy` (of `before`), `failed`, `gone` (its content is held by
+    `before`, if by any), or `unchanged` (its content is, though the file was written again).
     """
 
     path: str
@@ -121,8 +123,11 @@ def update(
     workers: int | None = None,
     rebuild: bool = False,
     retry: bool = False,
+    read: Reading | None = None,
 ) -> UpdateOutcome:
     """Update a collection. `setup` says where documents go; `retry` reads again what could not be read before.
+
+    `read` reads the files; by default `workers` processes of this machine do.
 
     UsageError where nothing that was added is there any more, StoredIndexError where the catalogue is damaged.
     """
@@ -140,7 +145,7 @@ def update(
                     hint="connect the disk, or delete the collection with: sharedllm collections rm " + collection.name,
                 )
             count = worker_count(len(changes.to_read), workers)
-            read = partial(read_all, setup=setup, workers=count)
+            read = read or partial(read_all, setup=setup, workers=count)
             outcome = apply(catalogue, collection, changes, setup, reporter, read)
         finally:
             catalogue.close()
@@ -154,7 +159,7 @@ def apply(
     changes: Changes,
     setup: Setup,
     reporter: Reporter,
-    read: Callable[[Sequence[SourceFile]], Iterator[dict[str, Any]]],
+    read: Reading,
 ) -> UpdateOutcome:
     """Write changes down; `read` gives what is known of each file that is to be read. The caller holds the lock."""
     outcome = UpdateOutcome(collection.name, unchanged=changes.unchanged, not_read=changes.not_read)
@@ -260,12 +265,13 @@ class _Recorder:
     def gone(self) -> list[FileOutcome]:
         """The files that are no longer there; those under a root that is not there are kept in mind, not in use."""
         told = []
+        held = self._catalogue.carriers(without=self._gone)
         for path, row in self._gone.items():
             if any(path == root or path.startswith(root.rstrip(os.sep) + os.sep) for root in self._absent):
                 self._catalogue.put_file(replace(row, state=GONE))
             else:
                 self._catalogue.drop_files([path])
-            told.append(FileOutcome(path, row.name, GONE_FILE))
+            told.append(FileOutcome(path, row.name, GONE_FILE, held.get(row.content_hash or "")))
         return told
 
     def _put_document(self, facts: dict[str, Any]) -> None:

@@ -5,10 +5,11 @@ data flow: bytes → formats (what is it?) → pdf, markup, office or characters
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
 from sharedllm_cli.config import READ_MEMORY, READ_SECONDS, Settings
@@ -102,6 +103,21 @@ class Probe:
                 return head + file.read()
         except OSError as failure:
             raise _unreadable(self.source, failure) from failure
+
+    def carried(self, file: Attachment | AttachedFile) -> Probe:
+        """A first look at a document that this one carries, named `outer.pdf › inner.pdf`."""
+        source = SourceFile(f"{self.source.name} › {file.name}", None)
+        content, load = file.content_hash, partial(self._bytes_of, file.content_hash)
+        return Probe(source, password=self._password, content_hash=content, load=load, limits=self._limits)
+
+    def _bytes_of(self, content_hash: str) -> bytes:
+        """The bytes of one attachment; DocumentError where the file no longer holds it."""
+        data = self.attached().get(content_hash)
+        if data is None:
+            raise DocumentError(
+                f"{self.source.name} no longer holds an attachment that it had", hint="ask with --reindex"
+            )
+        return data
 
     @cached_property
     def content_hash(self) -> str:
@@ -262,7 +278,8 @@ def rest() -> None:
 def named(document: Document, source: SourceFile) -> Document:
     """A document that was read under another name, as this file: what its old name promised is no longer told."""
     old = formats.remarks(document.name, document.kind)
-    told = [text for text in document.warnings if text not in old]
+    called = re.compile(rf"(?<![\w.-]){re.escape(document.name)}(?![\w-])")
+    told = [called.sub(lambda _: source.name, text) for text in document.warnings if text not in old]
     return replace(
         document,
         name=source.name,

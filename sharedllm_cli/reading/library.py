@@ -9,7 +9,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -140,7 +140,8 @@ class OpenDocument:
 class KnownDocument:
     """What a collection knows of a document without opening it; `date`: when its file changed, in seconds since 1970.
 
-    `headings`: title, level, page as counted, and whether only its form says that it is one.
+    `headings`: title, level, page as counted, and whether only its form says that it is one. `called`: its name where
+    `name` tells it apart from others of that name.
     """
 
     name: str
@@ -151,6 +152,8 @@ class KnownDocument:
     headings: tuple[tuple[str, int, int, bool], ...] = ()
     date: float | None = None
     content_hash: str = ""
+    kind: str = ""
+    called: str = ""
 
 
 class Collected(Protocol):
@@ -170,6 +173,10 @@ class Collected(Protocol):
 
     def narrow(self, library: Library, questions: Sequence[str], *, trees: bool = False) -> Library:
         """The library with the documents opened that fit questions best, the latest first; few where trees are read."""
+
+    @property
+    def failures(self) -> list[tuple[str, SharedLLMError]]:
+        """The files that could not be read, and why."""
 
     def known(self) -> list[KnownDocument]:
         """Every document, by path."""
@@ -330,19 +337,13 @@ class Shelf:
     ) -> None:
         """Open what a document carries as documents of their own, named `outer.pdf › inner.pdf`; one level deep."""
         for file in attachments:
-            source = SourceFile(f"{outer.source.name} › {file.name}", None)
+            probe = outer.carried(file)
+            source = probe.source
             if file.content_hash in by_content:
                 self._reporter.note(
                     f"{source.name} has the same content as {by_content[file.content_hash].name} and is read once"
                 )
                 continue
-            probe = Probe(
-                source,
-                password=self._password,
-                content_hash=file.content_hash,
-                load=partial(_attached, outer, file.content_hash),
-                limits=self._limits,
-            )
             try:
                 opened = replace(self._open_one(probe, reindex=reindex), attached=True)
             except DocumentError as failure:
@@ -405,14 +406,6 @@ class Shelf:
 
     def _leaves_key(self, document: Document) -> LeavesKey:
         return LeavesKey(text_hash(document), self._tokenizer_hash, self._tree)
-
-
-def _attached(outer: Probe, content_hash: str) -> bytes:
-    """The bytes of one attachment; DocumentError where the file no longer holds it."""
-    data = outer.attached().get(content_hash)
-    if data is None:
-        raise DocumentError(f"{outer.source.name} no longer holds an attachment that it had", hint="ask with --reindex")
-    return data
 
 
 def _text(path: Path | None) -> str | None:

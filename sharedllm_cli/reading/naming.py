@@ -35,20 +35,36 @@ def documents_named(text: str, names: Sequence[str]) -> list[int]:
     return holding if len(holding) == 1 else []
 
 
-def documents_in(question: str, names: Sequence[str]) -> list[int]:
-    """The places of the documents that a question names somewhere, by a file's whole name or its name without suffix.
+class NamedDocuments:
+    """Finds the documents that a question names in a time that does not grow with their number."""
 
-    A name of a single word that could stand in any question counts with its suffix alone.
-    """
-    asked = question.casefold()
-    told = f" {' '.join(words_of(question))} "
-    found = []
-    for place, name in enumerate(names):
-        last = name.rpartition("/")[2]
-        words = words_of(last)
-        if (len(words) > 1 and f" {' '.join(words)} " in told) or _spelled(last.casefold(), asked):
-            found.append(place)
-    return found
+    def __init__(self, names: Sequence[str]) -> None:
+        self._by_words: dict[tuple[str, ...], list[int]] = {}
+        self._by_first: dict[str, list[tuple[int, str]]] = {}
+        for place, name in enumerate(names):
+            last = name.rpartition("/")[2]
+            words, spelled = words_of(last), last.casefold()
+            if len(words) > 1:
+                self._by_words.setdefault(words, []).append(place)
+            if parts := _PARTS.findall(spelled):
+                self._by_first.setdefault(parts[0], []).append((place, spelled))
+        self._most = max(map(len, self._by_words), default=0)
+
+    def within(self, question: str) -> list[int]:
+        """The places of the documents that a question names, by a file's whole name or its name without suffix.
+
+        A name of a single word that could stand in any question counts with its suffix alone.
+        """
+        asked, told = question.casefold(), words_of(question)
+        found = {
+            place
+            for start in range(len(told))
+            for end in range(start + 2, min(len(told), start + self._most) + 1)
+            for place in self._by_words.get(told[start:end], ())
+        }
+        for part in set(_PARTS.findall(asked)):
+            found.update(place for place, name in self._by_first.get(part, ()) if _spelled(name, asked))
+        return sorted(found)
 
 
 def _spelled(name: str, asked: str) -> bool:

@@ -65,7 +65,12 @@ class Search:
         started: float,
     ) -> SearchResult:
         """The best passages by scores of leaves. `started`: the clock (`perf_counter`) when the search began."""
-        found = found_passages(library.documents, scores, limit=self.limit, min_score=self.min_score, allowed=allowed)
+        # By words alone a leaf with some of them is above 0, though it may be the lowest of those that are open.
+        least = 0.0 if policy == BY_WORDS_ALONE else None
+        documents = library.documents
+        found = found_passages(
+            documents, scores, limit=self.limit, min_score=self.min_score, allowed=allowed, least=least
+        )
         if policy == BY_WORDS_ALONE and lexical.matched:
             # A passage over a page break is a source on each page, and may have the words on one of them alone.
             language = library.documents[0].leaves.lexical.language
@@ -89,14 +94,17 @@ def found_passages(
     limit: int,
     min_score: float | None = None,
     allowed: Sequence[TokenRanges | None] | None = None,
+    least: float | None = None,
 ) -> list[Source]:
     """At most `limit` passages, best first: whole sentences around the best leaves, of which no two overlap.
 
-    `scores[d]` [leaves] belongs to `documents[d]`. Leaves with the lowest score of all are never shown, nor, with
-    `min_score`, those below it. `allowed[d]` are the token ranges of a document that may be searched (None: all).
+    `scores[d]` [leaves] belongs to `documents[d]`. Leaves with the lowest score of all (or `least`, where that is
+    known) are never shown, nor, with `min_score`, those below it. `allowed[d]` are the token ranges of a document that
+    may be searched (None: all).
     """
     texts = [token_text(opened) for opened in documents]
-    least = min((float(values.min()) for values in scores if len(values)), default=0.0)
+    if least is None:
+        least = min((float(values.min()) for values in scores if len(values)), default=0.0)
     best = select(scores, texts, limit * TOKENS_EACH, allowed=allowed)
     passages = [
         passage

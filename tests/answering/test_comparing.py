@@ -13,7 +13,7 @@ from sharedllm_cli.answering.tally_wording import comparison_asked
 from sharedllm_cli.config import Settings
 from sharedllm_cli.engine import Engine
 from sharedllm_cli.progress import Silent
-from sharedllm_cli.reading.naming import documents_in, documents_named
+from sharedllm_cli.reading.naming import NamedDocuments, documents_named
 from sharedllm_cli.reading.scoring import in_turn
 
 
@@ -43,9 +43,9 @@ def test_names_of_documents() -> None:
     assert documents_named("lease 2017", names) == [0]
     assert documents_named("lease", names) == []
     assert documents_named("2023", names) == [3]
-    assert documents_in("What does the lease 2017 say of rent?", names) == [0]
-    assert documents_in("is it in annual report.pdf?", names) == [2]
-    assert documents_in("What does a contract say?", names) == []
+    assert NamedDocuments(names).within("What does the lease 2017 say of rent?") == [0]
+    assert NamedDocuments(names).within("is it in annual report.pdf?") == [2]
+    assert NamedDocuments(names).within("What does a contract say?") == []
 
 
 def test_the_best_of_each_document_comes_before_the_second_of_any() -> None:
