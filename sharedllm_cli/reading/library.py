@@ -365,6 +365,9 @@ class Shelf:
             if reason := self._store.explain_new(path, content_hash):
                 self._reporter.note(f"{source.name} is read again: {reason}")
             return self._made(probe, stored)
+        if not document.serves(ocr=self._limits.ocr):
+            self._reporter.note(f"{source.name} is read again: its text was not recognised before (--ocr)")
+            return self._made(probe, stored)
         document = readers.named(document, source)
         stored.mark_used()
         self._store.seen(content_hash, source.name, path, stored, probe.stamp)
