@@ -18,7 +18,7 @@ _TO_PDF = "save it as a PDF first"
 _IMAGE, _RECOGNISED = "an image", "--ocr recognises its text"
 # Where, what is found there, what it is, and what to do about it.
 _REFUSED: tuple[tuple[int, bytes, str, str | None], ...] = (
-    (0, b"{\\rtf", "a rich text file", _TO_PDF),
+    (0, b"{\\rtf", "a rich text file", "save it as docx or as a PDF, e.g. soffice --convert-to docx FILE"),
     (0, b"%!PS", "a PostScript file", "convert it to a PDF with ps2pdf"),
     (0, b"AT&TFORM", "a DjVu file", "convert it to a PDF with ddjvu"),
     (60, b"BOOKMOBI", "a Mobipocket book", "convert it to an epub first"),

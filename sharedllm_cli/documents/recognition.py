@@ -40,6 +40,8 @@ _TALL = 1.5
 """A box as many times higher than wide is a line that runs upwards."""
 _SIZE, _BASELINE = 0.72, 0.2
 """Shares of a box's height: the size of its letters, and what is below their baseline."""
+_GAP = 1.2
+"""A gap between words of more than this share of their size parts cells, or columns."""
 
 
 Corners = tuple[tuple[float, float], ...]
@@ -165,7 +167,7 @@ def _engine() -> Any:
 
 
 def _pieces(lines: Sequence[Line], size: tuple[int, int]) -> Iterator[Piece]:
-    """The words of lines as the pieces of a page in points, without the angle at which it was scanned."""
+    """Lines as the pieces of a page in points, without the angle at which it was scanned."""
     if not lines:
         return
     angle = _angle(lines)
@@ -178,37 +180,30 @@ def _pieces(lines: Sequence[Line], size: tuple[int, int]) -> Iterator[Piece]:
         high = usual if 0.75 < line.high / usual < 1.3 else line.high
         # y grows upwards from here on.
         y = (size[1] - (foot[1] * cosine - foot[0] * sine) + _BASELINE * line.high) * scale
-        for order, (word, place) in enumerate(_words(line)):
-            x0, x1 = (scale * (x * cosine + left[1] * sine) for x in (place[0][0], place[1][0]))
-            step = (x1 - x0) / len(word)
-            yield Piece(
-                word,
-                x0,
-                max(x1, x0),
-                y,
-                _SIZE * high * scale,
-                0,
-                order,
-                space_before=order > 0,
-                lefts=[x0 + number * step for number in range(len(word))],
-                rights=[x0 + (number + 1) * step for number in range(len(word))],
-            )
+        for order, (text, first, last) in enumerate(_runs(line, _GAP * _SIZE * high)):
+            x0, x1 = (scale * (x * cosine + left[1] * sine) for x in (first, last))
+            yield Piece(text, x0, max(x1, x0), y, _SIZE * high * scale, 0, order)
 
 
-def _words(line: Line) -> list[tuple[str, Corners]]:
-    """The words of a line with their boxes, whose lengths make up the line's where these are not known."""
-    text = "".join(line.text.split())
-    if line.words and "".join(word for word, _ in line.words) == text and " " in line.text:
-        return [*line.words]
-    (first, *_), (last, *_) = line.corners[:2]
-    step = (last - first) / len(line.text)
-    found, start = [], 0
-    for word in line.text.split():
-        start = line.text.index(word, start)
-        box = tuple((first + place * step, 0.0) for place in (start, start + len(word)))
-        found.append((word, box))
-        start += len(word)
-    return found
+def _runs(line: Line, gap: float) -> list[tuple[str, float, float]]:
+    """A line cut at gaps between its words: text, left and right of each part.
+
+    A line's box may reach into the gap between columns, which those of its words do not.
+    """
+    if not line.words or "".join(word for word, _ in line.words) != "".join(line.text.split()):
+        return [(line.text, line.corners[0][0], line.corners[1][0])]
+    runs: list[tuple[str, float, float]] = []
+    start = 0
+    for word, box in line.words:
+        found = line.text.find(word, start)
+        left, right, end = box[0][0], box[1][0], max(found, start) + len(word)
+        between = line.text[start:end]
+        if runs and (left - runs[-1][2] < gap or found < 0):
+            runs[-1] = (runs[-1][0] + between, runs[-1][1], right)
+        else:
+            runs.append((between.lstrip(), left, right))
+        start = end
+    return runs
 
 
 def _angle(lines: Sequence[Line]) -> float:

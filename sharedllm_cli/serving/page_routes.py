@@ -20,7 +20,7 @@ from dataclasses import asdict, dataclass, field, replace
 from importlib.resources import files
 from typing import Any
 
-from sharedllm_cli.answer import Answer, AnswerSentence, Source, checked_words, place_words
+from sharedllm_cli.answer import IMAGE, Answer, AnswerSentence, Source, checked_words, place_words
 from sharedllm_cli.config import Settings
 from sharedllm_cli.documents.pdf.page_pictures import Box
 from sharedllm_cli.documents.sources import SUFFIXES
@@ -340,6 +340,7 @@ def _told_source(number: int, source: Source) -> dict[str, Any]:
         "quote": source.quote,
         "checked": checked_words(source),
         "verified": source.verified,
+        "image": source.checked == IMAGE,
         "supports": source.supports,
         "read": source.read,
     }

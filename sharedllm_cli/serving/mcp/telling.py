@@ -115,7 +115,10 @@ def _stretch(pages: Sequence[Mapping[str, Any]], start: int, most: int) -> tuple
 
 
 def _numbered(sources: Sequence[Source]) -> str:
-    return "\n\n".join(f"[{number}] {_place(source)}\n{source.quote}" for number, source in enumerate(sources, 1))
+    return "\n\n".join(
+        "\n".join(filter(None, [f"[{number}] {_place(source)}", source.columns, source.quote]))
+        for number, source in enumerate(sources, 1)
+    )
 
 
 def _place(source: Source) -> str:

@@ -83,11 +83,7 @@ export class Turn {
     const main = answer.sources.filter((one) => one.supports || (!answer.answered && one.read));
     const beside = answer.sources.filter((one) => !main.includes(one));
     this.list(answer.answered || answer.listed ? "Sources" : "Closest passages", main);
-    for (const [place, strip] of answer.strips.entries()) {
-      if (!place) this.below.append(element("h3", { class: "label", text: "What was read" }));
-      this.below.append(this.strip(strip));
-    }
-    if (answer.strips.length) this.below.append(legend(answer.strips));
+    if (answer.strips.length) this.strips(answer.strips, new Set(main.map((one) => one.document)));
     if (beside.length) this.below.append(element("details", {}, element("summary", { text: `Also found: ${beside.length}` }), this.cards(beside, "cards beside")));
     this.below.append(element("p", { class: "facts-line", text: facts(answer) }));
   }
@@ -121,11 +117,23 @@ export class Turn {
         { type: "button", class: "card", "aria-pressed": "false", "data-source": one.number, onclick: (event) => this.look(this, one.number, event.currentTarget) },
         element("span", { class: "number", text: one.number, "aria-label": `Source ${one.number}` }),
         at,
+        one.columns ? element("span", { class: "words columns", dir: "auto", text: one.columns }) : null,
         element("span", { class: "words", dir: "auto", text: one.quote }),
       );
       return element("li", {}, card);
     });
     return element("ol", { class: kind }, ...cards);
+  }
+
+  // The documents that the answer rests on; the others on demand.
+  strips(strips, named) {
+    const first = strips.filter((one) => named.has(one.document));
+    const shown = first.length ? first : strips.slice(0, 1);
+    const rest = strips.filter((one) => !shown.includes(one));
+    this.below.append(element("h3", { class: "label", text: "What was read" }), ...shown.map((one) => this.strip(one)), legend(strips));
+    if (!rest.length) return;
+    const summary = element("summary", { text: `Read in ${rest.length} more document${rest.length > 1 ? "s" : ""}` });
+    this.below.append(element("details", {}, summary, ...rest.map((one) => this.strip(one))));
   }
 
   strip(strip) {
