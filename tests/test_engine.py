@@ -142,11 +142,6 @@ def test_the_tree_is_read(model: str, private_home: Path, story: str, open_adapt
     _, answer = ask(engine, [story], "Who lights the northern beacon?")
     chunks = answer.coverage.chunks
     assert answer.tree.preserved_nodes == 4 * chunks
-    assert [one.level for one in answer.stretches].count(None) == 0, "nothing was read word for word"
-    places = sorted((one.start, one.end) for one in answer.stretches)
-    assert [start for start, _ in places] == [0, *(end for _, end in places[:-1])], "they tile the document"
-    assert (len(places), places[-1][1]) == (answer.tree.preserved_nodes, answer.coverage.tokens)
-    assert "stretches" not in answer.to_json()
     assert answer.tree.ratio == pytest.approx(8.0, rel=0.05)
     assert answer.sources, "sources are shown though nothing stands verbatim"
 

@@ -39,7 +39,6 @@ LIBRARIES: dict[str, frozenset[str]] = {
     "accelerate": frozenset({"model", "lab/training"}),
     "bitsandbytes": frozenset({"model"}),
     "bs4": frozenset({"documents"}),
-    "cv2": frozenset({"documents"}),
     "charset_normalizer": frozenset({"documents"}),
     "docutils": frozenset({"documents"}),
     "yaml": frozenset({"documents"}),

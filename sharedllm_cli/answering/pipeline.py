@@ -163,7 +163,7 @@ class Pipeline:
         several = self._extracts(retrieved).several(text, evidence.held, answered=check.answered)
         if several is not None and several.sources:
             beside = [replace(source, supports=False) for source in sources]
-            sources = [*answering_first(several.sources, text), *beside]
+            sources = answering_first([*several.sources, *beside], text)
         sentences = citations.sentences if check.answered and several is None else []
         route, matches = retrieved.route, several.count if several else None
         check = replace(check, warnings=(*check.warnings, *([several.remark] if several else [])))

@@ -147,10 +147,8 @@ def _corners(box: Any) -> Corners:
 def _engine() -> Any:
     """The library with its models loaded; UsageError where it is missing."""
     require()
-    import cv2
     from rapidocr import RapidOCR
 
-    cv2.setNumThreads(1)
     folder = Path(str(util.find_spec(LIBRARY).origin)).parent / "models"  # type: ignore[union-attr]
     (finds,), (reads,) = (sorted(folder.glob(f"*_{part}_*.onnx")) for part in ("det", "rec"))
     return RapidOCR(
