@@ -100,14 +100,13 @@ def _raised(
                     credit[leaf] = worth
                     headings[leaf] = table.start, table.start + len(table.heading)
         if len(best[1]) == 1:
-            first.append((*best[1], frozenset(int(leaves[number]) for number in places)))
+            first.append((min(best[1]), frozenset(int(leaves[number]) for number in places)))
     raised = values.copy()
     for leaf, worth in credit.items():
         raised[leaf] += worth
     for leaf, others in first:
-        raised[leaf] = max(
-            raised[leaf], *(np.nextafter(raised[other], np.inf) for other in others - {leaf}), raised[leaf]
-        )
+        highest = max((raised[other] for other in others - {leaf}), default=0.0)
+        raised[leaf] = max(raised[leaf], np.nextafter(highest, np.inf))
     return raised, headings
 
 

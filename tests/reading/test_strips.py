@@ -14,7 +14,10 @@ from sharedllm_cli.engine import Engine
 from sharedllm_cli.model.adapter import Adapter
 from sharedllm_cli.reading.strips import Strip, strips
 
-STORY = "Old Marten lights the northern beacon at dusk. The key hangs in the chapel, and the sea is grey. " * 20
+STORY = "".join(
+    f"In year {year} old Marten lights the northern beacon at dusk. The key hangs in chapel {year}. "
+    for year in range(20)
+)
 SHAPE = {"num_hidden_layers": 4, "max_position_embeddings": 8192}
 
 

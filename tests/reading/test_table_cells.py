@@ -39,7 +39,8 @@ def test_cells_stand_in_the_first_passage(kind: str, tmp_path: Path, byte_tokeni
 
 TIDES = """<h1>Tides at Kessel</h1><p>Times for the pier, in January 2026.</p><table>
 <tr><th>Day</th><th>High water</th><th>Height</th></tr><tr><td>5 January</td><td>04:12</td><td>3.4 m</td></tr>
-<tr><td>6 January</td><td>04:57</td><td>3.6 m</td></tr><tr><td>7 January</td><td>05:41</td><td>3.5 m</td></tr></table>"""
+<tr><td>6 January</td><td>04:57</td><td>3.6 m</td></tr>
+<tr><td>7 January</td><td>05:41</td><td>3.5 m</td></tr></table>"""
 
 
 def test_the_row_asked_for_comes_before_the_one_that_stands_beside_the_heading(
