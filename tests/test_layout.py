@@ -198,7 +198,9 @@ def test_what_is_imported_is_declared() -> None:
     """Nothing leans on a library that some other library happens to bring along."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
     optional = project["optional-dependencies"]
-    extras = [requirement for name in ("eval", "flash", "serve", "mcp", "watch") for requirement in optional[name]]
+    extras = [
+        requirement for name in ("eval", "flash", "serve", "mcp", "ocr", "watch") for requirement in optional[name]
+    ]
     requirements = [*project["dependencies"], *extras]
     declared = {re.split(r"[\[<>=;~ ]", requirement)[0] for requirement in requirements}
     providers = metadata.packages_distributions()
