@@ -154,7 +154,7 @@ export class Turn {
     for (const [start, end, number, read] of strip.places) {
       const spot = element("button", {
         type: "button",
-        class: "spot",
+        class: read ? "spot read" : "spot",
         "aria-label": `Source ${number}, ${read ? "read" : "found"} at ${Math.round(100 * start)} % of the document`,
         "aria-pressed": "false",
         "data-source": number,
