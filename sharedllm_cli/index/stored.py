@@ -241,9 +241,15 @@ def document_from(files: Mapping[str, bytes]) -> Document:
         metadata=tuple((kind, value) for kind, value in facts.get("metadata", ())),
         furniture=tuple((start, end) for start, end in facts.get("furniture", ())),
         recognised_by=facts.get("recognised_by"),
-        pictures=None if facts.get("pictures") is None else tuple(facts["pictures"]),
+        pictures=_pictures(facts),
         attachments=tuple(Attachment(name, content_hash) for name, content_hash in facts.get("attachments", ())),
     )
+
+
+def _pictures(facts: Mapping[str, Any]) -> tuple[int, ...] | None:
+    """The pages that are pictures. Older releases did not note them, and only a PDF can have any."""
+    noted = facts.get("pictures", None if facts["kind"] == "pdf" else ())
+    return None if noted is None else tuple(noted)
 
 
 class StoredDocument:
