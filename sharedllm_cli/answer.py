@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-SECOND_EXTRACTION, OWN_TEXT = "second extraction", "own text"
+SECOND_EXTRACTION, OWN_TEXT, IMAGE = "second extraction", "own text", "recognised from an image"
 """What a quote can be held against (`Source.checked`)."""
 
 
@@ -32,7 +32,8 @@ class Source:
     0 where that is not known.
 
     `checked` says against what `verified` holds: another library's extraction of the page (`SECOND_EXTRACTION`), or the
-    text that was read (`OWN_TEXT`). Of a format with parts, as an epub, `part` and `part_title` name the one in which
+    text that was read (`OWN_TEXT`). Words that were recognised in an image can be held against nothing (`IMAGE`,
+    `verified` is False). Of a format with parts, as an epub, `part` and `part_title` name the one in which
     the passage stands, `page` is its number too, and `page_label` the page of the print edition where the book has it.
     `columns` is the heading of the table whose rows are quoted, where the quote begins below it.
 
@@ -84,6 +85,8 @@ def place_words(source: Source) -> str:
 
 def checked_words(source: Source) -> str:
     """Whether the quote stands there: word for word only where two libraries read it so, one of them to check."""
+    if source.checked == IMAGE:
+        return IMAGE
     if source.checked == SECOND_EXTRACTION:
         return "quoted word for word" if source.verified else "not found word for word"
     return "quoted from the text" if source.verified else "not found so in the text"
@@ -166,6 +169,16 @@ class TreeRead:
 
 
 @dataclass(frozen=True)
+class Stretch:
+    """Tokens `[start, end)` of a document that the model read: word for word, or as a node of the tree's `level`."""
+
+    document: str
+    start: int
+    end: int
+    level: int | None = None
+
+
+@dataclass(frozen=True)
 class IndexUse:
     """Whether text and trees were found on disk; where the (first) index lies and how large all are."""
 
@@ -208,7 +221,8 @@ class Answer:
     `route` names the way it was answered (`answering/routing.py`), None in a conversation that was saved without it.
     `matches`: the number of sentences about the thing that the question asks for several of, else None; the sources are
     these sentences then. `sentences`: the answer's sentences with their sources, none where it was quoted or refused.
-    `prompt_tokens`: what the model read before it answered, 0 where none was asked; servers count it.
+    `prompt_tokens`: what the model read before it answered, 0 where none was asked; servers count it. `stretches`:
+    what it read of which document; the page shows it.
     """
 
     question: str
@@ -228,6 +242,7 @@ class Answer:
     warnings: list[str] = field(default_factory=list)
     not_read: list[NotRead] = field(default_factory=list)
     prompt_tokens: int = 0
+    stretches: list[Stretch] = field(default_factory=list)
 
     @property
     def found_words(self) -> str:
@@ -239,7 +254,7 @@ class Answer:
         data = asdict(self)
         for source in data["sources"]:
             del source["paged"], source["pages"]
-        del data["prompt_tokens"]
+        del data["prompt_tokens"], data["stretches"]
         data["memory"] = {"peak_bytes": data.pop("peak_bytes")}
         data["warnings"] = data.pop("warnings")
         return data

@@ -276,6 +276,9 @@ class Settings:
     read_memory: float = _knob(
         READ_MEMORY, "Give up a document whose reading takes more than X GiB of memory.", _from_to(0.5, 1024)
     )
+    ocr: bool = _knob(
+        False, "Recognise the text of pages that are pictures, and of image files; needs the extra `ocr`."
+    )
     serve: bool = _knob(True, "Ask a running `sharedllm serve` of this user with the same model, if there is one.")
     save: bool = _knob(True, "Keep the conversation and the input history on disk, readable by this user alone.")
 
@@ -326,7 +329,7 @@ class Settings:
 
 OF_A_QUESTION = (
     *("policy", "evidence_tokens", "tree", "refuse_from", "candidates", "max_new_tokens", "temperature"),
-    *("top_p", "seed", "cuda_graphs", "system", "password", "read_seconds", "read_memory"),
+    *("top_p", "seed", "cuda_graphs", "system", "password", "read_seconds", "read_memory", "ocr"),
 )
 """Settings that a loaded model takes anew for each question (those of reading: whenever documents are opened)."""
 

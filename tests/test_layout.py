@@ -78,6 +78,7 @@ LIBRARIES: dict[str, frozenset[str]] = {
     "pypdf": frozenset({"documents"}),
     "pypdfium2": frozenset({"documents"}),
     "ray": frozenset({"cluster"}),
+    "rapidocr": frozenset({"documents"}),
     "rich": frozenset({"cli"}),
     "rouge_score": frozenset({"lab/evaluation"}),
     "safetensors": frozenset({"index", "model", "lab/training", "weights"}),
@@ -199,7 +200,9 @@ def test_what_is_imported_is_declared() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
     optional = project["optional-dependencies"]
     extras = [
-        requirement for name in ("cluster", "eval", "flash", "serve", "mcp", "watch") for requirement in optional[name]
+        requirement
+        for name in ("cluster", "eval", "flash", "serve", "mcp", "ocr", "watch")
+        for requirement in optional[name]
     ]
     requirements = [*project["dependencies"], *extras]
     declared = {re.split(r"[\[<>=;~ ]", requirement)[0] for requirement in requirements}

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from time import perf_counter
 from typing import TYPE_CHECKING
 
-from sharedllm_cli.answer import Answer, AnswerSentence, Coverage, IndexUse, Source, Timing
+from sharedllm_cli.answer import Answer, AnswerSentence, Coverage, IndexUse, Source, Stretch, Timing
 from sharedllm_cli.answering.extracts import Extract, Extracts
 from sharedllm_cli.answering.question import Question
 from sharedllm_cli.answering.reader import Prefilled, Reader, Refusal, SharedPrefix
@@ -163,7 +163,7 @@ class Pipeline:
         several = self._extracts(retrieved).several(text, evidence.held, answered=check.answered)
         if several is not None and several.sources:
             beside = [replace(source, supports=False) for source in sources]
-            sources = [*answering_first(several.sources, text), *beside]
+            sources = answering_first([*several.sources, *beside], text)
         sentences = citations.sentences if check.answered and several is None else []
         route, matches = retrieved.route, several.count if several else None
         check = replace(check, warnings=(*check.warnings, *([several.remark] if several else [])))
@@ -403,7 +403,14 @@ class Pipeline:
             warnings=list(dict.fromkeys([*library.warnings, *self.question.page_remarks, *remarks])),
             not_read=list(library.not_read),
             prompt_tokens=self._prompt_tokens,
+            stretches=[*tree.stretches, *self._stretches(evidence)],
         )
+
+    def _stretches(self, evidence: Evidence | None) -> Iterator[Stretch]:
+        """The passages that were read word for word."""
+        for passage in evidence.held if evidence else ():
+            name = self._documents[passage.document].name
+            yield Stretch(name, int(passage.first_token), int(passage.end_token))
 
 
 class _Clock:

@@ -39,7 +39,17 @@ app = typer.Typer(help="Manage named sets of documents: @NAME stands for one.", 
 UPDATING = "Updating"
 SHOWN_FILES = 5
 """An update names so many files of each kind; --verbose names all."""
-READING_SETTINGS = ("model", "adapter", "offline", "password", "index_dir", "chunk_tokens", "tree_height", "ratios")
+READING_SETTINGS = (
+    "model",
+    "adapter",
+    "offline",
+    "password",
+    "ocr",
+    "index_dir",
+    "chunk_tokens",
+    "tree_height",
+    "ratios",
+)
 
 Name = Annotated[
     str, argument("NAME", "The collection's name, with or without @.", autocompletion=complete_collections)

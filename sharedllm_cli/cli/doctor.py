@@ -10,7 +10,7 @@ import os
 import platform
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from importlib import metadata, util
 from pathlib import Path
 from typing import Any, Literal
@@ -235,11 +235,15 @@ def _reading(settings: Settings) -> Iterator[Finding]:
     from sharedllm_cli.documents.process import held_by_system
     from sharedllm_cli.documents.readers import Limits
 
-    limits = Limits.of(settings)
+    limits = Limits.of(replace(settings, ocr=False))
     held = held_by_system(limits)
     by = f"the system limits {' and '.join(held)}" if held else "this system has no limits: memory is watched alone"
     text = f"{limits.seconds:g} s without progress, {size(limits.memory_bytes)} of memory, a process of its own"
     yield Finding("reading", f"{text}; {by}", "ok" if "memory" in held else "note")
+    try:
+        Limits.of(settings)
+    except UsageError as problem:
+        yield Finding("ocr", problem.message, "problem", problem.hint)
 
 
 def _storage(settings: Settings, home: Path) -> Iterator[Finding]:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from importlib import util
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +24,18 @@ if TYPE_CHECKING:
 LEAST_TOKEN = 16
 TERMINATED = 128 + 15
 """What a shell reports for a program that SIGTERM ended."""
+
+
+def speaks_protocol() -> bool:
+    """Whether the library of the Model Context Protocol is installed (extra `mcp`)."""
+    return util.find_spec("mcp") is not None and util.find_spec("mcp.server") is not None
+
+
+def quiet_protocol(*, verbose: bool) -> None:
+    """The library's remarks go to standard error, warnings only unless asked for."""
+    logging.basicConfig(
+        stream=sys.stderr, level=logging.INFO if verbose else logging.WARNING, format="%(name)s: %(message)s"
+    )
 
 
 def host_of(call: Call) -> Host:

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import sys
 from pathlib import Path
 from typing import Annotated, Any
 
 from sharedllm_cli.cli.call import Call
-from sharedllm_cli.cli.listening import Ended, granted_documents, host_of, listen, token_of
+from sharedllm_cli.cli.listening import (
+    Ended,
+    granted_documents,
+    host_of,
+    listen,
+    quiet_protocol,
+    speaks_protocol,
+    token_of,
+)
 from sharedllm_cli.cli.options import EVERYTHING, SERVED, argument, option, with_settings
 from sharedllm_cli.cli.preflight import refuse_unwritable
 from sharedllm_cli.cli.terminal.tables import number_of
@@ -54,12 +61,13 @@ def mcp(
     """
     if not http and (port is not None or token_file is not None or host != "127.0.0.1"):
         raise UsageError("--port, --host and --token-file are for --http")
-    require_library()
+    if not speaks_protocol():
+        raise UsageError(MISSING, hint=HINT)
     secret = token_of(None, token_file)
     refuse_unwritable(call)
     granted = granted_documents(call, documents or [], needed=False)
     served = host_of(call)
-    quiet_library(verbose=call.console.verbose)
+    quiet_protocol(verbose=call.console.verbose)
     from sharedllm_cli.serving.mcp.server import make_server
 
     server = make_server(served, granted, write=write)
@@ -89,18 +97,3 @@ def _over_streams(call: Call, server: Any, served: Any, ended: Ended, documents:
     with ended.by_signals():
         run_stdio(server, served, ended.events, lambda: os._exit(ended.code))
     return 0
-
-
-def require_library() -> None:
-    """UsageError with the way to install it where the protocol's library is missing."""
-    from importlib import util
-
-    if util.find_spec("mcp") is None or util.find_spec("mcp.server") is None:
-        raise UsageError(MISSING, hint=HINT)
-
-
-def quiet_library(*, verbose: bool) -> None:
-    """The library's remarks go to standard error, warnings only unless asked for."""
-    logging.basicConfig(
-        stream=sys.stderr, level=logging.INFO if verbose else logging.WARNING, format="%(name)s: %(message)s"
-    )

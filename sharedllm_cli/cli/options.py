@@ -39,7 +39,7 @@ class Group:
 
 
 MODEL = Group("Model", ("model", "adapter", "device", "quantize", "dtype", "attention", "offline"))
-READ_LIMITS = ("read_seconds", "read_memory")
+READ_LIMITS = ("read_seconds", "read_memory", "ocr")
 """Of every command that reads documents."""
 READING = Group("Reading", ("policy", "evidence_tokens", "tree", "password", "index_dir", *READ_LIMITS))
 ANSWER = Group(
@@ -56,7 +56,7 @@ GROUPS = (MODEL, SERVED, READING, ANSWER, TREE, CONVERSATION)
 OUTPUT = "Output"
 PLAIN = frozenset(
     {
-        *("model", "device", "quantize", "offline", "password", "index_dir", "save"),
+        *("model", "device", "quantize", "offline", "password", "index_dir", "save", "ocr"),
         *("max_new_tokens", "temperature", "system"),
     }
 )

@@ -8,7 +8,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from sharedllm_cli.cli.call import Call
-from sharedllm_cli.cli.listening import Ended, granted_documents, host_of, listen, token_of
+from sharedllm_cli.cli.listening import (
+    Ended,
+    granted_documents,
+    host_of,
+    listen,
+    quiet_protocol,
+    speaks_protocol,
+    token_of,
+)
 from sharedllm_cli.cli.options import EVERYTHING, OUTPUT, SERVED, argument, option, with_settings
 from sharedllm_cli.cli.preflight import refuse_unwritable
 from sharedllm_cli.cli.terminal.tables import duration, number_of, show_table
@@ -130,13 +138,15 @@ def _serve_http(
     served.address = f"http://{name}:{listener.getsockname()[1]}/"
     # By which names other machines call this one is not known here: the token stands in for them.
     uploads = Uploads()
+    routes, lifespans = _protocol(call, served, granted)
     app = make_app(
         served,
         granted,
         token=token,
         hosts=() if is_loopback(host) else None,
-        more_routes=Page(served, granted, uploads).routes(),
+        more_routes=[*Page(served, granted, uploads).routes(), *routes],
         more_bytes=MORE_BYTES,
+        more_lifespans=lifespans,
     )
     if call.json:
         call.console.json({"address": served.address, "documents": [one.name for one in granted.documents()]})
@@ -147,6 +157,18 @@ def _serve_http(
         run_app(app, listener, ended.events)
     finally:
         uploads.close()
+
+
+def _protocol(call: Call, served: Host, granted: Granted) -> tuple[list[Any], list[Any]]:
+    """The Model Context Protocol at /mcp, read-only, where its library is installed: routes, and what they run in."""
+    if not speaks_protocol():
+        return [], []
+    quiet_protocol(verbose=call.console.verbose)
+    from sharedllm_cli.serving.mcp.server import make_server
+    from sharedllm_cli.serving.mcp.transports import mounted
+
+    route, lifespan = mounted(make_server(served, granted))
+    return [route], [lifespan]
 
 
 def _show(call: Call, *, stop: bool) -> int:

@@ -15,20 +15,21 @@ from sharedllm_cli.documents.sources import SUFFIXES
 from sharedllm_cli.errors import DocumentError
 
 _TO_PDF = "save it as a PDF first"
+_IMAGE, _RECOGNISED = "an image", "--ocr recognises its text"
 # Where, what is found there, what it is, and what to do about it.
 _REFUSED: tuple[tuple[int, bytes, str, str | None], ...] = (
-    (0, b"{\\rtf", "a rich text file", _TO_PDF),
+    (0, b"{\\rtf", "a rich text file", "save it as docx or as a PDF, e.g. soffice --convert-to docx FILE"),
     (0, b"%!PS", "a PostScript file", "convert it to a PDF with ps2pdf"),
     (0, b"AT&TFORM", "a DjVu file", "convert it to a PDF with ddjvu"),
     (60, b"BOOKMOBI", "a Mobipocket book", "convert it to an epub first"),
     (0, b"\x7fELF", "a program", None),
     (0, b"MZ", "a program", None),
-    (0, b"\x89PNG\r\n", "an image", "make it a searchable PDF with OCR, e.g. with ocrmypdf"),
-    (0, b"\xff\xd8\xff", "an image", "make it a searchable PDF with OCR, e.g. with ocrmypdf"),
-    (0, b"GIF8", "an image", None),
-    (0, b"II*\x00", "an image", "make it a searchable PDF with OCR, e.g. with ocrmypdf"),
-    (0, b"MM\x00*", "an image", "make it a searchable PDF with OCR, e.g. with ocrmypdf"),
-    (8, b"WEBP", "an image", None),
+    (0, b"\x89PNG\r\n", _IMAGE, _RECOGNISED),
+    (0, b"\xff\xd8\xff", _IMAGE, _RECOGNISED),
+    (0, b"GIF8", _IMAGE, _RECOGNISED),
+    (0, b"II*\x00", _IMAGE, _RECOGNISED),
+    (0, b"MM\x00*", _IMAGE, _RECOGNISED),
+    (8, b"WEBP", _IMAGE, _RECOGNISED),
     (4, b"ftyp", "a film, sound or image file", None),
     (0, b"ID3", "a sound file", None),
     (0, b"OggS", "a sound file", None),
@@ -91,6 +92,7 @@ _WORDS = {
     "mail": "an email",
     "saved page": "a saved web page",
     "notebook": "a notebook",
+    "image": "an image",
 }
 HEADER_BYTES = 65536
 """A header is looked for in so many bytes, of which spam filters and mailing lists fill a lot."""
@@ -103,16 +105,18 @@ _OF_MAIL_ALONE = frozenset({"message-id", "mime-version", "return-path", "delive
 _ADDRESSES = frozenset({"from", "sender", "to", "return-path"})
 
 
-def sniff(data: bytes, name: str) -> str | None:
+def sniff(data: bytes, name: str, *, images: bool = False) -> str | None:
     """The kind of what is no text, a mail and a saved page among them; None for what may be text.
 
-    Raises DocumentError for what is surely something else.
+    Raises DocumentError for what is surely something else. With `images` these are documents, of the kind `image`.
     """
     head = data[:1024]
     if _begins_as_pdf(head):
         return "pdf"
     if head.startswith(_ZIP):
         return _sniff_zip(data, name)
+    if images and _refused(head) == (_IMAGE, _RECOGNISED):
+        return "image"
     refuse(head, name)
     if head.startswith(b"bplist00") and b"WebMainResource" in data:
         raise DocumentError(
@@ -134,13 +138,21 @@ def _begins_as_pdf(head: bytes) -> bool:
     return head.lstrip().removeprefix(b"\xef\xbb\xbf").startswith(b"%PDF-")
 
 
-def refuse(head: bytes, name: str) -> None:
-    """Raise DocumentError for a file whose first kilobyte is that of a kind that can't be read."""
+def refuse(head: bytes, name: str, *, images: bool = False) -> None:
+    """Raise DocumentError for a file whose first kilobyte is that of a kind that can't be read; `images` can."""
+    found = _refused(head)
+    if found is not None and not (images and found[0] == _IMAGE):
+        raise DocumentError(f"{name} is {found[0]}, which can't be read", hint=found[1])
+
+
+def _refused(head: bytes) -> tuple[str, str | None] | None:
+    """What a file of a kind that can't be read as text is, and what to do about it."""
     if _begins_as_pdf(head) or head.startswith(_ZIP):
-        return
+        return None
     for place, magic, what, hint in _REFUSED:
         if head.startswith(magic, place) and not (magic == b"MZ" and b"\0" not in head):
-            raise DocumentError(f"{name} is {what}, which can't be read", hint=hint)
+            return what, hint
+    return None
 
 
 def _old_office(data: bytes, name: str) -> DocumentError:

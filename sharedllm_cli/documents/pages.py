@@ -27,7 +27,8 @@ class Page:
     A format without pages of its own has parts (an epub's files, in the order of reading): `part` counts them from 1,
     `part_title` is as the table of contents has it. A part is one page, or as many as it marks of a print edition.
     `raw` is the page's text exactly as extracted, before normalisation: what quotes are verified against.
-    The spans of the pages tile the document's text: page i ends where page i + 1 starts.
+    The spans of the pages tile the document's text: page i ends where page i + 1 starts. `recognised`: some of its
+    text comes from an image (recognition.py), and may be wrong.
     """
 
     number: int
@@ -37,11 +38,24 @@ class Page:
     raw: str
     part: int | None = None
     part_title: str | None = None
+    recognised: bool = False
 
     @property
     def counted(self) -> int:
         """What a reader counts: the part where there are parts, else the page."""
         return self.number if self.part is None else self.part
+
+
+def name_pages(numbers: list[int]) -> str:
+    """`page 4`, `pages 4, 9-12`."""
+    runs: list[list[int]] = []
+    for number in numbers:
+        if runs and number == runs[-1][-1] + 1:
+            runs[-1].append(number)
+        else:
+            runs.append([number])
+    told = ", ".join(f"{run[0]}-{run[-1]}" if len(run) > 1 else str(run[0]) for run in runs)
+    return f"page{'s' if len(numbers) > 1 else ''} {told}"
 
 
 @dataclass(frozen=True)
@@ -74,7 +88,9 @@ class Document:
 
     `metadata` is what the file says of itself, in pairs of a kind of fact and its value (metadata.py). `attachments`
     are documents of their own; those of kinds that can't be read are in the warnings. `furniture` are the spans of
-    running heads and feet that are kept in the text, a line each (furniture.py).
+    running heads and feet that are kept in the text, a line each (furniture.py). `pictures` are the pages, as counted,
+    whose text may be an image that was not recognised; None where an older release did not note them. `recognised_by`
+    is what recognised images of it, whether that found text or not (`rapidocr 3.10.0`).
 
     `content_hash` is the SHA-256 of the file's bytes (of the bytes on standard input). `paged` is False where the
     format has no pages (then there is one page, number 1, label None); sources then name no page to the reader.
@@ -92,6 +108,8 @@ class Document:
     metadata: tuple[tuple[str, str], ...] = ()
     attachments: tuple[Attachment, ...] = ()
     furniture: tuple[tuple[int, int], ...] = ()
+    pictures: tuple[int, ...] | None = ()
+    recognised_by: str | None = None
 
     @cached_property
     def _starts(self) -> list[int]:
@@ -105,6 +123,10 @@ class Document:
             here = bool(self.text[page.start : page.end].strip())
             filled[page.counted] = filled.get(page.counted, False) or here
         return tuple(number for number, here in filled.items() if not here)
+
+    def serves(self, *, ocr: bool) -> bool:
+        """Whether reading the same bytes again, with or without recognising pictures, would find no more text."""
+        return not ocr or self.pictures == ()
 
     @property
     def parts(self) -> int:
@@ -142,7 +164,8 @@ class ExtractedPage:
 
     `part` and `part_title` as in `pages.Page`. `seam` is the white space between the text before and this page's, where
     the page begins within a paragraph or a word; None where pages are apart. `unreadable`: there is text, but it can't
-    be made out; `raw` is empty then.
+    be made out; `raw` is empty then. `picture`: its text may be an image that was not recognised; `recognised`: some
+    of its text is what was recognised in one.
     """
 
     raw: str
@@ -152,14 +175,16 @@ class ExtractedPage:
     part_title: str | None = None
     seam: str | None = None
     unreadable: bool = False
+    picture: bool = False
+    recognised: bool = False
 
 
 @dataclass(frozen=True)
 class Extraction:
     """A file as extracted.
 
-    `reflow` and `layout` are for `normalise`: whether line ends are those of a typesetter (to be joined) or of the
-    author, and whether indentation and column gaps mean something.
+    `recognised_by` as in `Document`. `reflow` and `layout` are for `normalise`: whether line ends are those of a
+    typesetter (to be joined) or of the author, and whether indentation and column gaps mean something.
     """
 
     pages: tuple[ExtractedPage, ...]
@@ -170,6 +195,7 @@ class Extraction:
     warnings: tuple[str, ...] = ()
     metadata: tuple[tuple[str, str], ...] = ()
     attachments: tuple[AttachedFile, ...] = ()
+    recognised_by: str | None = None
 
 
 LONGEST = 64

@@ -23,7 +23,7 @@ from typing import BinaryIO
 from sharedllm_cli import errors
 from sharedllm_cli.documents.pages import AttachedFile, Document
 from sharedllm_cli.documents.process_frames import Frame, read_frame, unpacked, unpacked_files
-from sharedllm_cli.documents.readers import WHOLE, Limits
+from sharedllm_cli.documents.readers import Limits
 from sharedllm_cli.documents.sources import SourceFile
 from sharedllm_cli.durable import sha256_of_bytes
 from sharedllm_cli.errors import DocumentError, ResourceError, SharedLLMError
@@ -105,7 +105,7 @@ class ReaderProcess:
                 answer = self._answers.get(timeout=_LOOK_SECONDS)
             except Empty:
                 now = monotonic()
-                if now - sign > self.limits.seconds or now - begun > WHOLE * self.limits.seconds:
+                if now - sign > self.limits.step_seconds or now - begun > self.limits.whole_seconds:
                     raise _EndedError("time") from None
                 if self._resident_bytes() > self.limits.memory_bytes:
                     raise _EndedError("memory") from None
@@ -113,7 +113,7 @@ class ReaderProcess:
             if isinstance(answer, str):
                 raise _EndedError(self._ending() if answer == "ended" else answer)
             sign = monotonic()
-            if sign - begun > WHOLE * self.limits.seconds:
+            if sign - begun > self.limits.whole_seconds:
                 raise _EndedError("time")
             if not told(answer):
                 return answer
@@ -294,7 +294,8 @@ class Reading:
             "name": self._source.name,
             "path": None if self._source.path is None else str(self._source.path),
             "password": self._password,
-            "cpu_seconds": int(WHOLE * self._limits.seconds),
+            "cpu_seconds": int(self._limits.whole_seconds),
+            "ocr": self._limits.ocr,
         }
         told = _Told(reporter)
         try:
@@ -328,7 +329,7 @@ class Reading:
         name, limits = self._source.name, self._limits
         if why == "time":
             return DocumentError(
-                f"{name} can't be read: no end of it within {_words(limits.seconds)} a step",
+                f"{name} can't be read: no end of it within {_words(limits.step_seconds)} a step",
                 hint="it may be made so that no reader ends; a larger --read-seconds lets it go on",
             )
         if why in ("memory", "output"):

@@ -98,7 +98,7 @@ class _Reader:
         if head["number"] != self._number or self._probe is None:
             source = SourceFile(head["name"], None if head["path"] is None else Path(head["path"]))
             self._number = head["number"]
-            self._probe = Probe(source, password=head["password"], data=asked.blobs[0])
+            self._probe = Probe(source, password=head["password"], data=asked.blobs[0], ocr=head["ocr"])
         probe = self._probe
         try:
             return self._done(head["do"], probe)

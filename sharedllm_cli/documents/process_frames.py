@@ -63,9 +63,11 @@ def packed(document: Document, attachments: Sequence[AttachedFile]) -> list[byte
         "warnings": document.warnings,
         "metadata": document.metadata,
         "furniture": document.furniture,
+        "pictures": document.pictures,
+        "recognised_by": document.recognised_by,
         "attachments": [file.name for file in attachments],
         "pages": [
-            [page.label, page.start, page.end, page.part, page.part_title, len(raw)]
+            [page.label, page.start, page.end, page.part, page.part_title, page.recognised, len(raw)]
             for page, raw in zip(document.pages, raws, strict=True)
         ],
     }
@@ -83,12 +85,15 @@ def unpacked(
     """The document that was packed, and the files that it carries; ValueError for what can't be one."""
     facts = json.loads(blobs[0])
     text, joined = _decoded(blobs[1]), blobs[2]
-    ends = list(accumulate((page[5] for page in facts["pages"]), initial=0))
+    ends = list(accumulate((page[-1] for page in facts["pages"]), initial=0))
     if ends[-1] != len(joined) or any(end < start for start, end in pairwise(ends)):
         raise ValueError("raw pages")
     pages = tuple(
-        Page(number, _text_or_none(label), start, end, _decoded(joined[first:last]), _part(part), _text_or_none(title))
-        for number, ((label, start, end, part, title, _), (first, last)) in enumerate(
+        Page(
+            *(number, _text_or_none(label), start, end, _decoded(joined[first:last])),
+            *(_part(part), _text_or_none(title), bool(recognised)),
+        )
+        for number, ((label, start, end, part, title, recognised, _), (first, last)) in enumerate(
             zip(facts["pages"], pairwise(ends), strict=True), 1
         )
     )
@@ -110,6 +115,8 @@ def unpacked(
         warnings=tuple(map(str, facts["warnings"])),
         metadata=tuple((str(key), str(value)) for key, value in facts["metadata"]),
         furniture=tuple((int(start), int(end)) for start, end in facts["furniture"]),
+        pictures=tuple(map(int, facts["pictures"])),
+        recognised_by=_text_or_none(facts["recognised_by"]),
         attachments=tuple(Attachment(file.name, file.content_hash) for file in files),
     )
     return document, files

@@ -17,7 +17,15 @@ from sharedllm_cli.documents import formats
 from sharedllm_cli.documents.characters import repair
 from sharedllm_cli.documents.encodings import decode
 from sharedllm_cli.documents.normalise import NormalisedText, normalise
-from sharedllm_cli.documents.pages import AttachedFile, Attachment, Document, ExtractedPage, Extraction, Page
+from sharedllm_cli.documents.pages import (
+    AttachedFile,
+    Attachment,
+    Document,
+    ExtractedPage,
+    Extraction,
+    Page,
+    name_pages,
+)
 from sharedllm_cli.documents.sources import SourceFile
 from sharedllm_cli.durable import is_settled, sha256_of_bytes, stamp_of
 from sharedllm_cli.errors import DocumentError
@@ -37,20 +45,41 @@ SHORT_BYTES = 1 << 16
 """A plain text up to this size is read without a process of its own: no library parses it."""
 WHOLE = 30
 """A document may take this many times the seconds that it may go without a sign of progress."""
+WHOLE_RECOGNISED = 600
+"""The same where text is recognised: about ten seconds a page."""
 _OUTPUT_SHARE = 4
+_RECOGNISE = "--ocr recognises the text of pages that are pictures"
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What reading one document may take: seconds without a sign of progress (a page), and bytes of memory."""
+    """What reading one document may take: seconds without a sign of progress (a page), and bytes of memory.
+
+    `ocr`: the text of pictures is recognised, which takes its time (recognition.py).
+    """
 
     seconds: float = READ_SECONDS
     memory_bytes: int = READ_MEMORY << 30
+    ocr: bool = False
 
     @staticmethod
     def of(settings: Settings) -> Limits:
-        """Those that a user set."""
-        return Limits(settings.read_seconds, int(settings.read_memory * 2**30))
+        """Those that a user set. UsageError where what recognises text is wanted and not installed."""
+        if settings.ocr:
+            from sharedllm_cli.documents import recognition
+
+            recognition.require()
+        return Limits(settings.read_seconds, int(settings.read_memory * 2**30), settings.ocr)
+
+    @property
+    def step_seconds(self) -> float:
+        """How long it may go without a sign of progress: recognising a page may take some times as long as reading."""
+        return (3 if self.ocr else 1) * self.seconds
+
+    @property
+    def whole_seconds(self) -> float:
+        """How long a document may take in all."""
+        return (WHOLE_RECOGNISED if self.ocr else WHOLE) * self.seconds
 
     @property
     def output_bytes(self) -> int:
@@ -63,7 +92,8 @@ class Probe:
 
     Bytes, hash and kind are found when they are first asked for. Each raises DocumentError where the document can't be
     read. `data` and `content_hash` are given where the caller knows them already, `load` where the bytes lie within
-    another file. With `limits` a process of its own opens and reads what is more than a short text (process.py).
+    another file. With `limits` a process of its own opens and reads what is more than a short text (process.py);
+    `ocr` as there, where it is read here.
     """
 
     def __init__(
@@ -75,9 +105,11 @@ class Probe:
         content_hash: str | None = None,
         load: Callable[[], bytes] | None = None,
         limits: Limits | None = None,
+        ocr: bool = False,
     ) -> None:
         self.source = source
         self._limits = limits
+        self._ocr = limits.ocr if limits else ocr
         self.stamp: list[int] = []
         """The file's stamp from before it was read; empty where it would prove nothing."""
         self.attachments: tuple[AttachedFile, ...] = ()
@@ -99,7 +131,7 @@ class Probe:
                 self.stamp = stamp
             with self.source.path.open("rb") as file:
                 head = file.read(HEAD_BYTES)
-                formats.refuse(head, self.source.name)
+                formats.refuse(head, self.source.name, images=self._ocr)
                 return head + file.read()
         except OSError as failure:
             raise _unreadable(self.source, failure) from failure
@@ -128,7 +160,7 @@ class Probe:
     def _kind(self) -> str | None:
         if not self.data.strip():
             raise DocumentError(f"{self.source.name} is empty")
-        return formats.sniff(self.data, self.source.name)
+        return formats.sniff(self.data, self.source.name, images=self._ocr)
 
     @cached_property
     def _reading(self) -> Reading | None:
@@ -154,7 +186,7 @@ class Probe:
     def _pdf(self) -> OpenPDF:
         from sharedllm_cli.documents.pdf.open_pdf import OpenPDF
 
-        return OpenPDF(self.data, self.source.name, self._password)
+        return OpenPDF(self.data, self.source.name, self._password, ocr=self._ocr)
 
     def open(self) -> None:
         """Find the kind and open a PDF. Raises DocumentError for what is empty, encrypted, damaged or not a document.
@@ -214,6 +246,10 @@ class Probe:
             opened = self._pdf
             del self._pdf  # its pages are read once
             return kind, opened.extract(reporter)
+        if kind == "image":
+            from sharedllm_cli.documents import images
+
+            return kind, images.extract(data, name, reporter)
         if kind is not None:
             return kind, _packed(kind, data, name)
         text, warnings = decode(data, name, declared=formats.declared_encoding(data))
@@ -233,17 +269,17 @@ def _document(source: SourceFile, content_hash: str, kind: str, extraction: Extr
     raws = [repair(page.raw) for page in extraction.pages]
     normalised = normalise(
         raws,
-        running=kind in ("pdf", "text"),
+        running=kind in ("pdf", "text", "image"),
         reflow=extraction.reflow,
         layout=extraction.layout,
-        cells=kind == "pdf",
+        cells=kind in ("pdf", "image"),
         seams=[page.seam for page in extraction.pages],
     )
     if not normalised.text.strip():
         raise _no_text(source.name, kind, extraction)
     labels = _labels(extraction.pages, normalised.printed_numbers)
     pages = tuple(
-        Page(number, label, start, end, raw, page.part, page.part_title)
+        Page(number, label, start, end, raw, page.part, page.part_title, page.recognised)
         for number, (label, (start, end), raw, page) in enumerate(
             zip(labels, normalised.spans, raws, extraction.pages, strict=True), 1
         )
@@ -251,6 +287,9 @@ def _document(source: SourceFile, content_hash: str, kind: str, extraction: Extr
     warnings = (*formats.remarks(source.name, kind), *extraction.warnings)
     if kind == "pdf":
         warnings += _pages_without_text(source.name, extraction, normalised)
+    if found := [page.number for page in pages if page.recognised]:
+        where = name_pages(found) if extraction.paged else "it"
+        warnings += (f"{source.name}: the text of {where} was recognised from images, and may have mistakes",)
     for warning in warnings:
         reporter.warn(warning)
     return Document(
@@ -265,6 +304,8 @@ def _document(source: SourceFile, content_hash: str, kind: str, extraction: Extr
         warnings=warnings,
         metadata=extraction.metadata,
         furniture=normalised.furniture,
+        recognised_by=extraction.recognised_by,
+        pictures=tuple(number for number, page in enumerate(extraction.pages, 1) if page.picture),
         attachments=tuple(Attachment(file.name, file.content_hash) for file in extraction.attachments),
     )
 
@@ -370,27 +411,24 @@ def _labels(pages: Sequence[ExtractedPage], printed: Sequence[str | None]) -> li
 
 
 def _no_text(name: str, kind: str, extraction: Extraction) -> DocumentError:
+    if kind == "image":
+        return DocumentError(f"{name} contains no text that can be recognised")
     if kind != "pdf":
         left_out = "; ".join(extraction.warnings[:3]) if kind in OFFICE else ""
         return DocumentError(f"{name} contains no text", hint=left_out or None)
     count = len(extraction.pages)
     told = "its only page is" if count == 1 else f"its {count} pages are"
+    hint = _RECOGNISE if any(page.picture for page in extraction.pages) else None
     if any(page.unreadable for page in extraction.pages):
         return DocumentError(
-            f"{name} contains no text that can be made out: its fonts do not say which characters they draw",
-            hint="add the text by OCR, e.g. ocrmypdf --force-ocr in.pdf out.pdf",
+            f"{name} contains no text that can be made out: its fonts do not say which characters they draw", hint=hint
         )
-    if any(page.images for page in extraction.pages):
-        return DocumentError(
-            f"{name} contains no text: {told} scanned or drawn", hint="add the text first, e.g. ocrmypdf in.pdf out.pdf"
-        )
-    return DocumentError(f"{name} contains no text: {told} blank or drawn")
+    drawn = "scanned or drawn" if any(page.images for page in extraction.pages) else "blank or drawn"
+    return DocumentError(f"{name} contains no text: {told} {drawn}", hint=hint)
 
 
 def _pages_without_text(name: str, extraction: Extraction, normalised: NormalisedText) -> tuple[str, ...]:
     """One warning that names the pages without text, with a hint where they show images."""
-    from sharedllm_cli.documents.pdf.second_opinion import name_pages
-
     empty = [
         number
         for number, ((start, end), page) in enumerate(zip(normalised.spans, extraction.pages, strict=True), 1)
@@ -403,4 +441,5 @@ def _pages_without_text(name: str, extraction: Extraction, normalised: Normalise
     if not scanned:
         return (told,)
     which = "" if scanned == empty else f"; {name_pages(scanned)} {'show' if len(scanned) > 1 else 'shows'} images"
-    return (f"{told}{which}; if scanned, OCR adds it, e.g. ocrmypdf in.pdf out.pdf",)
+    hint = f"; if scanned, {_RECOGNISE}" if any(extraction.pages[number - 1].picture for number in scanned) else ""
+    return (f"{told}{which}{hint}",)

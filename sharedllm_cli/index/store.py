@@ -136,7 +136,7 @@ class IndexStore:
         """
         content_hash = document.content_hash
         folder = self.folder(content_hash) or self._made_folder(content_hash, document.name)
-        text: Part = (text_key(content_hash), text_files(document), text_facts(document))
+        text: Part = (text_key(content_hash, document.recognised_by), text_files(document), text_facts(document))
         added = [text] if key is None or leaves is None else [text, _leaves_part(key, leaves)]
         if not (folder / "text").is_dir() and (has_bundle(folder) or is_small(text[1])):
             self._bundle(folder, Bundle(content_hash, document.name, _absolute(document.path)), added)

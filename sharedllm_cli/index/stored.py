@@ -182,9 +182,9 @@ def read_part(folder: Path, manifest: Manifest) -> dict[str, bytes]:
     return files
 
 
-def text_key(content_hash: str) -> TextKey:
-    """The key of the text that this release reads from a document's bytes."""
-    return TextKey(content_hash, READING_VERSION)
+def text_key(content_hash: str, recognised_by: str | None = None) -> TextKey:
+    """The key of the text that this release reads from a document's bytes, and what recognised pictures in it."""
+    return TextKey(content_hash, ", ".join(filter(None, [READING_VERSION, recognised_by])))
 
 
 def text_files(document: Document) -> dict[str, bytes]:
@@ -199,6 +199,8 @@ def text_files(document: Document) -> dict[str, bytes]:
         "warnings": list(document.warnings),
         "metadata": [list(fact) for fact in document.metadata],
         "furniture": [list(span) for span in document.furniture],
+        "recognised_by": document.recognised_by,
+        "pictures": None if document.pictures is None else list(document.pictures),
         "attachments": [[one.name, one.content_hash] for one in document.attachments],
         "reading_version": READING_VERSION,
     }
@@ -238,8 +240,16 @@ def document_from(files: Mapping[str, bytes]) -> Document:
         warnings=tuple(facts["warnings"]),
         metadata=tuple((kind, value) for kind, value in facts.get("metadata", ())),
         furniture=tuple((start, end) for start, end in facts.get("furniture", ())),
+        recognised_by=facts.get("recognised_by"),
+        pictures=_pictures(facts),
         attachments=tuple(Attachment(name, content_hash) for name, content_hash in facts.get("attachments", ())),
     )
+
+
+def _pictures(facts: Mapping[str, Any]) -> tuple[int, ...] | None:
+    """The pages that are pictures. Older releases did not note them, and only a PDF can have any."""
+    noted = facts.get("pictures", None if facts["kind"] == "pdf" else ())
+    return None if noted is None else tuple(noted)
 
 
 class StoredDocument:
@@ -261,8 +271,15 @@ class StoredDocument:
         return proved.usage or (usage_of_bundle(proved.bundle) if proved.bundle else None)
 
     def text(self) -> Document | None:
-        """The document as it was read; None where this release would read it otherwise, or it isn't there."""
-        files = self._files(text_key(self._content_hash))
+        """The document as it was read; None where this release would read it otherwise, or it isn't there.
+
+        A text whose pictures were recognised serves whether that is asked for or not (`Document.serves`).
+        """
+        plain = text_key(self._content_hash)
+        manifest = self._manifest(plain)
+        recorded = str(manifest.key.get("reader_version", "")) if manifest else ""
+        _, _, recognised_by = recorded.partition(", ")
+        files = self._files(text_key(self._content_hash, recognised_by))
         return None if files is None else document_from(files)
 
     def leaves(self, key: LeavesKey) -> Leaves | None:
@@ -276,13 +293,17 @@ class StoredDocument:
 
     def _files(self, key: Key) -> dict[str, bytes] | None:
         """The files of the part with a key. Raises StoredIndexError for a part that only has its name."""
-        name, bundle = part_name(key), self._proved.bundle
-        bundled = bundle is not None and name in bundle.manifests
-        manifest = bundle.manifests[name] if bundle and bundled else self._proved.manifests.get(name)
+        name, bundle, manifest = part_name(key), self._proved.bundle, self._manifest(key)
         if manifest is None or manifest.format_version != FORMAT_VERSION:
             return None
         if manifest.key != key.identity():
             if key.kind == "text":
                 return None
             raise foreign(self.folder, name, "was made for something else")
+        bundled = bundle is not None and name in bundle.manifests
         return bundle.part_files(name) if bundle and bundled else read_part(self.folder, manifest)
+
+    def _manifest(self, key: Key) -> Manifest | None:
+        name, bundle = part_name(key), self._proved.bundle
+        bundled = bundle is not None and name in bundle.manifests
+        return bundle.manifests[name] if bundle and bundled else self._proved.manifests.get(name)

@@ -52,7 +52,7 @@ def opened(
         raise UsageError(f"{argument} is {len(sources)} documents; read them one by one")
     probe = store.probe(sources[0], settings.password, Limits.of(settings))
     stored = store.read_text(probe.content_hash)
-    if stored is None:
+    if stored is None or not stored.serves(ocr=settings.ocr):
         return probe.read(reporter)
     found = named(stored, sources[0])
     for warning in found.warnings:

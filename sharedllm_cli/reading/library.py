@@ -362,8 +362,8 @@ class Shelf:
         path = _text(source.path)
         stored = self._store.open(content_hash, source.name, path)
         document = stored.text() if stored else None
-        if stored is None or document is None:
-            if reason := self._store.explain_new(path, content_hash):
+        if stored is None or document is None or not document.serves(ocr=self._limits.ocr):
+            if document is None and (reason := self._store.explain_new(path, content_hash)):
                 self._reporter.note(f"{source.name} is read again: {reason}")
             return self._made(probe, stored)
         document = readers.named(document, source)

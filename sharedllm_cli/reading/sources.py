@@ -2,7 +2,8 @@
 
 Quotes are held against a second extraction of their pages (`checked`), once an answer is there and only for the pages
 it shows. A PDF is read by one library; the other one's text of the same page is a witness that no mistake of the first
-can bend. Other formats have one text alone, and what is cut from it can't but stand in it.
+can bend. Other formats have one text alone, and what is cut from it can't but stand in it. What was recognised in an
+image can be held against nothing.
 Knows opened documents, their files and numbers; no model.
 """
 
@@ -16,7 +17,7 @@ from time import perf_counter
 
 import numpy as np
 
-from sharedllm_cli.answer import FILE_METADATA, SECOND_EXTRACTION, Source, part_words
+from sharedllm_cli.answer import FILE_METADATA, IMAGE, OWN_TEXT, SECOND_EXTRACTION, Source, part_words
 from sharedllm_cli.config import MAX_SOURCES
 from sharedllm_cli.documents import furniture, metadata, quotes
 from sharedllm_cli.documents.furniture import BETWEEN
@@ -104,7 +105,7 @@ def allowed_tokens(
         raise problems[0]
     if not any(allowed):
         verb = "hold" if wanted.words.startswith("pages") else "holds"
-        raise UsageError(f"--pages: {wanted.words} {verb} no text", hint="if they are scanned, OCR adds it")
+        raise UsageError(f"--pages: {wanted.words} {verb} no text", hint="if they are scanned: --ocr")
     return allowed, told
 
 
@@ -207,7 +208,8 @@ def sources(
                     page=page.counted,
                     page_label=page.label,
                     quote=quote,
-                    verified=quotes.verify_apart(quote, page.raw, BETWEEN) if place else quotes.verify(quote, page.raw),
+                    verified=not page.recognised and _stands_in(quote, page.raw, place),
+                    checked=IMAGE if page.recognised else OWN_TEXT,
                     score=round(passage.score, 4),
                     chunk=node.chunk,
                     level=node.level,
@@ -224,6 +226,10 @@ def sources(
                 )
             )
     return found
+
+
+def _stands_in(quote: str, raw: str, place: str | None) -> bool:
+    return quotes.verify_apart(quote, raw, BETWEEN) if place else quotes.verify(quote, raw)
 
 
 def _told_apart(document: Document, start: int, end: int) -> Iterator[tuple[int, str, str | None]]:
@@ -255,14 +261,15 @@ def checked(
     raws: dict[tuple[str, int], str] = {}
     for opened in documents:
         # What a file says of itself is on no page.
-        numbers = sorted({source.page for source in sources if source.document == opened.name and source.page})
+        own = [source for source in sources if source.document == opened.name and source.checked != IMAGE]
+        numbers = sorted({source.page for source in own if source.page})
         if opened.document.kind == "pdf" and numbers:
             texts = _second_pages(opened, numbers, store, documents, password, end - perf_counter())
             pages |= {(opened.name, number): text for number, text in texts.items()}
             raws |= {(opened.name, number): opened.document.pages[number - 1].raw for number in numbers}
     found = []
     for source in sources:
-        text = pages.get((source.document, source.page))
+        text = pages.get((source.document, source.page)) if source.checked != IMAGE else None
         if text is not None:
             raw = raws[source.document, source.page]
             pieces = source.quote.split(BETWEEN) if source.place else [source.quote]

@@ -1,7 +1,7 @@
-"""A document from beginning to end as a strip: the grains of its tree as an answer's sources see it, and their places.
+"""A document from beginning to end as a strip: what the model read of it for an answer, and the places of its sources.
 
-The tree is searched once more, by the sources alone (context/search.py): nodes are fine where sources are and coarse
-beside them; a chunk without any is one coarse grain. Knows opened documents and numbers; nothing is drawn here.
+Where it read the tree, these are the preserved nodes, fine at some places and coarse at others; else the passages that
+it read word for word. Knows opened documents and numbers; nothing is drawn here.
 """
 
 from __future__ import annotations
@@ -11,22 +11,24 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sharedllm_cli.answer import FILE_METADATA, Source
-from sharedllm_cli.context.search import leaf_scores, search
+from sharedllm_cli.answer import FILE_METADATA, Source, Stretch
 from sharedllm_cli.reading.library import OpenDocument
 from sharedllm_cli.reading.sights import text_around
 
 MOST_GRAINS = 500
-"""Of a strip; neighbouring coarse grains of a longer document are one."""
+"""Of a strip; neighbouring nodes of the coarsest level of a longer document are one."""
 
 
 @dataclass(frozen=True)
 class Grain:
-    """A node of the tree as shares of the document's length; `level` counts from the root, the finest are leaves."""
+    """A stretch that was read, as shares of the document's length.
+
+    `level` is that of a node of the tree, counted from the root; None for words that were read as they are.
+    """
 
     start: float
     end: float
-    level: int
+    level: int | None
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,10 @@ class Place:
 
 @dataclass(frozen=True)
 class Strip:
-    """One document's grains, its sources' places, and its pages without text: numbers, and where they would be."""
+    """One document: what was read of it, its sources' places, and its pages without text: numbers and places.
+
+    `levels` is the finest level of its trees.
+    """
 
     document: str
     grains: tuple[Grain, ...]
@@ -50,51 +55,36 @@ class Strip:
     empty: tuple[tuple[int, float], ...] = ()
 
 
-def strips(documents: Sequence[OpenDocument], sources: Sequence[Source]) -> list[Strip]:
-    """A strip for each document that has a source, in the documents' order."""
+def strips(
+    documents: Sequence[OpenDocument], sources: Sequence[Source], stretches: Sequence[Stretch] = ()
+) -> list[Strip]:
+    """A strip for each document that was read or has a source, in the documents' order."""
     found = []
     for opened in documents:
         own = [(number, one) for number, one in enumerate(sources, 1) if one.document == opened.name]
         own = [(number, one) for number, one in own if one.place != FILE_METADATA]
-        if own:
-            found.append(_strip(opened, own))
+        read = [one for one in stretches if one.document == opened.name]
+        if own or read:
+            found.append(_strip(opened, own, read))
     return found
 
 
-def _strip(opened: OpenDocument, sources: Sequence[tuple[int, Source]]) -> Strip:
-    trees, length = opened.leaves.trees, max(opened.tokens, 1)
-    values = [np.zeros(tree.leaf_count) for tree in trees]
-    touched: set[int] = set()
-    for number, source in sources:
-        if 0 <= source.chunk < len(trees) and source.level == trees[source.chunk].depth:
-            # The first source is the best one; none counts less than a leaf without any.
-            values[source.chunk][source.node] = max(values[source.chunk][source.node], 1 / number)
-            touched.add(source.chunk)
-    firsts = np.cumsum([0, *(tree.length for tree in trees)]).tolist()
-    by_chunk: dict[int, list[Grain]] = {}
-    chunks = sorted(touched)
-    seen = [trees[chunk] for chunk in chunks]
-    for node in search(seen, leaf_scores(seen, [values[chunk] for chunk in chunks])):
-        chunk = chunks[node.chunk]
-        span, first = trees[chunk].span(node.level, node.index), firsts[chunk]
-        grain = Grain((first + span.start) / length, (first + span.end) / length, node.level)
-        by_chunk.setdefault(chunk, []).append(grain)
+def _strip(opened: OpenDocument, sources: Sequence[tuple[int, Source]], read: Sequence[Stretch]) -> Strip:
+    length = max(opened.tokens, 1)
+    step = max(1, len(read) // MOST_GRAINS)
     grains: list[Grain] = []
-    step = max(1, len(trees) // MOST_GRAINS)
-    for chunk, tree in enumerate(trees):
-        if chunk in by_chunk:
-            grains += by_chunk[chunk]
-        elif grains and grains[-1].level == 0 and chunk % step:
-            grains[-1] = Grain(grains[-1].start, (firsts[chunk] + tree.length) / length, 0)
+    for count, one in enumerate(sorted(read, key=lambda one: (one.level is None, one.start))):
+        grain = Grain(one.start / length, one.end / length, one.level)
+        if count % step and grain.level == 0 and grains[-1].level == 0 and grains[-1].end == grain.start:
+            grains[-1] = Grain(grains[-1].start, grain.end, 0)
         else:
-            grains.append(Grain(firsts[chunk] / length, (firsts[chunk] + tree.length) / length, 0))
-    places = tuple(_places(opened, sources))
-    levels = max((tree.depth for tree in trees), default=0)
-    return Strip(opened.name, tuple(grains), places, levels, tuple(_empty(opened)))
+            grains.append(grain)
+    levels = max((tree.depth for tree in opened.leaves.trees), default=0)
+    return Strip(opened.name, tuple(grains), tuple(_places(opened, sources)), levels, tuple(_empty(opened)))
 
 
 def _places(opened: OpenDocument, sources: Sequence[tuple[int, Source]]) -> Iterator[Place]:
-    """Each source where its words are; where they can't be found, its leaf."""
+    """Each source where its words are; one whose words can't be found has none."""
     document, tokens, length = opened.document, opened.leaves.tokens, max(opened.tokens, 1)
     for number, source in sources:
         around = text_around(document, source)

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from time import perf_counter
 from typing import TYPE_CHECKING
 
 import torch
 
-from sharedllm_cli.answer import TreeRead
+from sharedllm_cli.answer import Stretch, TreeRead
 from sharedllm_cli.config import LATE_LAYERS, Settings, StoredDtype
 from sharedllm_cli.context.search import search
+from sharedllm_cli.context.tree import Node
 from sharedllm_cli.index.leaves import LeafStates
 from sharedllm_cli.index.manifest import StatesKey, TreesKey, fingerprint
 from sharedllm_cli.index.store import IndexStore
@@ -44,6 +45,7 @@ class TreeReading:
     """The tree of a question: what the upper model reads of it, and what is told of that.
 
     `tokens` are those that it compresses; `hit`: all trees were on disk; `seconds` went into building the others.
+    `stretches`: where its nodes stand in the documents.
     """
 
     context: TreeContext | None
@@ -51,6 +53,7 @@ class TreeReading:
     tokens: int
     hit: bool
     seconds: float = 0.0
+    stretches: tuple[Stretch, ...] = ()
 
     @staticmethod
     def none(policy: str) -> TreeReading:
@@ -207,7 +210,8 @@ class Trees:
                 self._shared.upper.check_reading(context)
         tokens, keys = sum(trees[chunk].length for chunk in chunks), len(places)
         told = TreeRead(len(nodes), keys, round(tokens / keys, 2), self._policy)
-        return TreeReading(context, told, tokens, opened_trees.hit, opened_trees.seconds)
+        stretches = tuple(_stretches(documents, nodes))
+        return TreeReading(context, told, tokens, opened_trees.hit, opened_trees.seconds, stretches)
 
     def _build_told(self, opened: OpenDocument) -> StoredNodes:
         if reason := self.why_new(opened):
@@ -215,6 +219,19 @@ class Trees:
         if opened.tokens > LONG_TOKENS:
             self._reporter.note(f"{opened.name} is long and is indexed once; --no-tree answers from passages at once")
         return self.build(opened)
+
+
+def _stretches(documents: Sequence[OpenDocument], nodes: Sequence[Node]) -> Iterator[Stretch]:
+    """The nodes as tokens of their documents."""
+    places = [
+        (opened.name, start, tree)
+        for opened in documents
+        for start, tree in zip(opened.leaves.chunk_starts, opened.leaves.trees, strict=True)
+    ]
+    for node in nodes:
+        name, first, tree = places[node.chunk]
+        span = tree.span(node.level, node.index)
+        yield Stretch(name, int(first) + span.start, int(first) + span.end, node.level)
 
 
 def _readable_chunks(documents: Sequence[OpenDocument], allowed: Sequence[TokenRanges | None]) -> list[int]:

@@ -2,8 +2,9 @@
 
 A heading may stand hundreds of rows above a row, in another leaf, and has more of a question's words than the row has.
 So a leaf with rows gets, for the row that fits best, what those of the question's words weigh that stand in the heading
-and not in the leaf; and what those in the row weigh, since they stand in one row and not in several. Knows numbers and
-characters alone.
+and not in the leaf; and what those in the row weigh, since they stand in one row and not in several. No other leaf of
+a table comes before that of the row that fits best: the first one has the heading and the words above the table, too.
+Knows numbers and characters alone.
 """
 
 from __future__ import annotations
@@ -76,6 +77,7 @@ def _raised(
     credit: dict[int, float] = {}
     there: dict[int, frozenset[str]] = {}
     headings: dict[int, tuple[int, int]] = {}
+    first: list[tuple[int, frozenset[int]]] = []
     for table in rows.tables:
         middles = [(start + end) // 2 for start, end in table.rows]
         leaves = np.searchsorted(rows.leaf_starts, middles, side="right") - 1
@@ -83,19 +85,28 @@ def _raised(
         if not places:
             continue
         heads = _held(table.heading, weights, language)
+        best: tuple[float, set[int]] = (0.0, set())
         for number in places:
             own = _held(rows.text[slice(*table.rows[number])], weights, language)
             if own - heads:
                 leaf = int(leaves[number])
+                fit = _sum(weights, own - heads)
+                if fit >= best[0]:
+                    best = (fit, {leaf} | (best[1] if fit == best[0] else set()))
                 if leaf not in there:
                     there[leaf] = _held(rows.leaf_text(leaf), weights, language)
                 worth = ONCE * _sum(weights, [*own, *(heads - own - there[leaf])])
                 if worth > credit.get(leaf, 0.0):
                     credit[leaf] = worth
                     headings[leaf] = table.start, table.start + len(table.heading)
+        if len(best[1]) == 1:
+            first.append((min(best[1]), frozenset(int(leaves[number]) for number in places)))
     raised = values.copy()
     for leaf, worth in credit.items():
         raised[leaf] += worth
+    for leaf, others in first:
+        highest = max((raised[other] for other in others - {leaf}), default=0.0)
+        raised[leaf] = max(raised[leaf], np.nextafter(highest, np.inf))
     return raised, headings
 
 

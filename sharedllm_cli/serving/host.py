@@ -403,7 +403,7 @@ class Host:
         if reindex or probe is not None:
             library, remarks = make()
         else:
-            key = (os.getcwd(), settings.password, getattr(open_them, "__self__", None) is self._searcher)
+            key = (os.getcwd(), settings.password, settings.ocr, getattr(open_them, "__self__", None) is self._searcher)
             library, remarks = self._libraries.open(key, documents, make)
         if not made and not heard:
             self._reporter.repeat(remarks)

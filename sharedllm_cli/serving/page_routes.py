@@ -20,7 +20,7 @@ from dataclasses import asdict, dataclass, field, replace
 from importlib.resources import files
 from typing import Any
 
-from sharedllm_cli.answer import Answer, AnswerSentence, Source, checked_words, place_words
+from sharedllm_cli.answer import IMAGE, Answer, AnswerSentence, Source, checked_words, place_words
 from sharedllm_cli.config import Settings
 from sharedllm_cli.documents.pdf.page_pictures import Box
 from sharedllm_cli.documents.sources import SUFFIXES
@@ -206,7 +206,8 @@ class Page:
 
     def _told(self, answer: Answer, library: Library, asked: _Question) -> dict[str, Any]:
         key = secrets.token_urlsafe(18)
-        documents = library.opened_for({source.document for source in answer.sources})
+        shown = {one.document for one in answer.sources} | {one.document for one in answer.stretches}
+        documents = library.opened_for(shown)
         self._answers[key] = _Kept(
             answer.sources, answer.answer if answer.answered else "", documents, asked.settings.password
         )
@@ -224,7 +225,7 @@ class Page:
             "reason": answer.reason,
             "pieces": [asdict(piece) for piece in pieces_of(answer)],
             "sources": [_told_source(number, source) for number, source in enumerate(answer.sources, 1)],
-            "strips": [_told_strip(strip) for strip in strips(documents, answer.sources)],
+            "strips": [_told_strip(strip) for strip in strips(documents, answer.sources, answer.stretches)],
             "warnings": [*answer.warnings, *failures],
             "coverage": asdict(coverage),
             "model": {"base": answer.model.base, "device": answer.model.device},
@@ -339,6 +340,7 @@ def _told_source(number: int, source: Source) -> dict[str, Any]:
         "quote": source.quote,
         "checked": checked_words(source),
         "verified": source.verified,
+        "image": source.checked == IMAGE,
         "supports": source.supports,
         "read": source.read,
     }

@@ -119,7 +119,7 @@ def test_pages_without_text_are_named_once() -> None:
     assert len(document.warnings) == 1
     assert reporter.warnings == list(document.warnings)
     assert "pages 2-5" in document.warnings[0]
-    assert "ocrmypdf" in document.warnings[0]
+    assert "--ocr" in document.warnings[0]
 
 
 def test_a_blank_page_is_named_without_talk_of_ocr() -> None:
@@ -131,7 +131,7 @@ def test_a_blank_page_is_named_without_talk_of_ocr() -> None:
 def test_nothing_but_images_is_an_error_with_a_way_out() -> None:
     with pytest.raises(DocumentError, match="no text") as caught:
         read(image_pdf(3))
-    assert "ocrmypdf" in (caught.value.hint or "")
+    assert "--ocr" in (caught.value.hint or "")
 
 
 @pytest.mark.parametrize("rotation", [90, 180, 270])

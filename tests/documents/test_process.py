@@ -199,7 +199,7 @@ def test_progress_is_a_sign_of_life(faulty: Callable[[str], None], tmp_path: Pat
 def test_what_never_ends_in_small_steps_ends_too(
     faulty: Callable[[str], None], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(process, "WHOLE", 2)
+    monkeypatch.setattr(readers, "WHOLE", 2)
     faulty("[(time.sleep(0.1), reporter.note(str(place))) for place in range(1000)]")
     with pytest.raises(DocumentError, match="no end of it"):
         apart(written(tmp_path, "bad.md")).read()
@@ -282,7 +282,7 @@ PARENT = """
 import signal, sys, time
 signal.signal(signal.SIGINT, signal.default_int_handler)  # what runs the tests in the background ignores it
 from pathlib import Path
-from sharedllm_cli.documents import process
+from sharedllm_cli.documents import process, readers
 from sharedllm_cli.documents.readers import Limits, Probe
 from sharedllm_cli.documents.sources import SourceFile
 process._RUN = "import sys; sys.path.append(sys.argv[1])\\n" \\

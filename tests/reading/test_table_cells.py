@@ -35,3 +35,25 @@ def test_cells_stand_in_the_first_passage(kind: str, tmp_path: Path, byte_tokeni
         first = found_passages(opened, scores, limit=8)
         hits += bool(first) and found(cell, first[0].quote)
     assert hits >= LEAST
+
+
+TIDES = """<h1>Tides at Kessel</h1><p>Times for the pier, in January 2026.</p><table>
+<tr><th>Day</th><th>High water</th><th>Height</th></tr><tr><td>5 January</td><td>04:12</td><td>3.4 m</td></tr>
+<tr><td>6 January</td><td>04:57</td><td>3.6 m</td></tr>
+<tr><td>7 January</td><td>05:41</td><td>3.5 m</td></tr></table>"""
+
+
+def test_the_row_asked_for_comes_before_the_one_that_stands_beside_the_heading(
+    tmp_path: Path, byte_tokenizer: Any
+) -> None:
+    """Where the row's own word is a usual one: other documents have many sixes."""
+    (tmp_path / "tides.html").write_text(TIDES)
+    for number in range(6):
+        (tmp_path / f"stock {number}.csv").write_text("Item,Number\n" + "Oar,6\nRope,6\n" * 20)
+    tree = TreeConfig(chunk_tokens=480, height=3)
+    shelf = Shelf(IndexStore(tmp_path / "indexes", Silent()), lambda: byte_tokenizer, "bytes", tree, Silent())
+    opened = shelf.open([str(tmp_path)]).documents
+    indexes = [one.leaves.lexical for one in opened]
+    question = "When is high water on 6 January?"
+    scores = credited(question, bm25.scores(question, indexes), indexes, [one.rows for one in opened]).values
+    assert found_passages(opened, scores, limit=8)[0].quote.startswith("6 January | 04:57")

@@ -100,9 +100,15 @@ class Served:
 
 @contextmanager
 def serving(
-    model: Path, home: Path, documents: Sequence[Path], *, said: Said | None = None, uploads: Uploads | None = None
+    model: Path,
+    home: Path,
+    documents: Sequence[Path],
+    *,
+    said: Said | None = None,
+    uploads: Uploads | None = None,
+    sets: Callable[[], dict[str, list[str]]] | None = None,
 ) -> Iterator[Served]:
-    """A server on a free port of the loopback, with these documents granted."""
+    """A server on a free port of the loopback, with these documents and `sets` of documents granted."""
     import uvicorn
 
     said = said or Said()
@@ -114,7 +120,7 @@ def serving(
         return engine
 
     host = Host(make, settings=settings, home=home)
-    granted = Granted([str(path) for path in documents])
+    granted = Granted([str(path) for path in documents], sets=sets)
     uploads = uploads or Uploads()
     page = Page(host, granted, uploads)
     app = make_app(host, granted, more_routes=page.routes(), more_bytes=MORE_BYTES)

@@ -150,16 +150,23 @@ def test_a_signal_ends_it(environment: dict[str, str], story: str, number: signa
     process.communicate()
 
 
+SERVERS = {"mcp": ("mcp", "--http"), "serve": ("serve",)}
+"""The commands that serve the protocol over HTTP: by itself, and beside the page and OpenAI's endpoints."""
+
+
 @contextmanager
-def http_server(environment: dict[str, str], *words: str) -> Iterator[str]:
+def http_server(environment: dict[str, str], *words: str, by: str = "mcp") -> Iterator[str]:
     process = subprocess.Popen(
-        command("--http", "--port", "0", *words), env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        [sys.executable, "-m", "sharedllm_cli", *SERVERS[by], "--port", "0", *words],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
     )
     assert process.stdout is not None
     address = process.stdout.readline().decode().strip()
     try:
-        assert re.fullmatch(r"http://127\.0\.0\.1:\d+/mcp", address), address
-        yield address
+        assert re.fullmatch(rf"http://127\.0\.0\.1:\d+/{'mcp' if by == 'mcp' else ''}", address), address
+        yield address if by == "mcp" else f"{address}mcp"
     finally:
         process.send_signal(signal.SIGINT)
         try:
@@ -169,18 +176,19 @@ def http_server(environment: dict[str, str], *words: str) -> Iterator[str]:
     assert process.returncode == 130
 
 
-@pytest.mark.parametrize("mode", ["auto", "legacy"])
-def test_over_http(environment: dict[str, str], story: str, mode: str) -> None:
+@pytest.mark.parametrize(("mode", "by"), [("auto", "mcp"), ("legacy", "mcp"), ("auto", "serve")])
+def test_over_http(environment: dict[str, str], story: str, mode: str, by: str) -> None:
     async def main(address: str) -> dict[str, Any]:
         async with Client(address, mode=mode) as client:  # type: ignore[arg-type]
             return await conversation(client)
 
-    with http_server(environment, story) as address:
+    with http_server(environment, story, by=by) as address:
         check(anyio.run(main, address))
 
 
+@pytest.mark.parametrize("by", SERVERS)
 def test_http_asks_for_the_token_and_refuses_other_pages(
-    environment: dict[str, str], story: str, tmp_path: Path
+    environment: dict[str, str], story: str, tmp_path: Path, by: str
 ) -> None:
     (tmp_path / "token").write_text(TOKEN)
     ask = {"jsonrpc": "2.0", "id": 1, "method": "tools/list"}
@@ -191,7 +199,7 @@ def test_http_asks_for_the_token_and_refuses_other_pages(
         async with http, Client(streamable_http_client(address, http_client=http)) as client:
             return [tool.name for tool in (await client.list_tools()).tools]
 
-    with http_server(environment, story, "--token-file", str(tmp_path / "token")) as address:
+    with http_server(environment, story, "--token-file", str(tmp_path / "token"), by=by) as address:
         assert "ask" in anyio.run(listed, address, TOKEN)
         with pytest.raises((MCPError, ExceptionGroup, httpx2.HTTPError)):
             anyio.run(listed, address, "another-token-of-length")
@@ -204,7 +212,7 @@ def test_http_asks_for_the_token_and_refuses_other_pages(
             refused = httpx2.post(address, json=ask, headers={**headers, **changed})
             assert refused.status_code == status, changed
         assert httpx2.post(address, content=b"x" * 5_000_000, headers=headers).status_code == 413
-        assert httpx2.get(address.removesuffix("mcp"), headers=headers).status_code == 404
+        assert httpx2.get(f"{address}x", headers=headers).status_code == 404
 
 
 @pytest.mark.parametrize(

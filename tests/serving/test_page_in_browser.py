@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,7 @@ import pytest
 from page_server import Said, Served, serving, wait_for
 from pdf_making import make_pdf
 
+from sharedllm_cli.collections.opening import paths_of
 from sharedllm_cli.errors import DocumentError
 
 pytest.importorskip("starlette")
@@ -132,6 +135,41 @@ def test_a_second_document_and_a_second_question(page: Any, served: Served) -> N
     assert HOSTILE in page.inner_text("#viewer .around")
     page.click("#fresh")
     assert page.locator(".turn").count() == 0
+
+
+def test_a_collection_is_one_choice(
+    browser: Any, model_folder: Callable[..., Path], private_home: Path, tmp_path: Path
+) -> None:
+    """It is asked as a whole by its name, and its sources name their documents."""
+    folder = tmp_path / "notes"
+    folder.mkdir()
+    for number in range(14):
+        (folder / f"note {number}.txt").write_text(
+            f"Berth {number} belongs to keeper {number}. " + "The sea is grey. " * 9
+        )
+    (folder / "lamp.txt").write_text("Marten lights the lamp of the harbour at noon. " + "The sea is grey. " * 9)
+    model = model_folder("llama", max_position_embeddings=8192)
+    arguments = ["collections", "add", "notes", str(folder), "--model", str(model), "--chunk-tokens", "512"]
+    environment = {**os.environ, "SHAREDLLM_HOME": str(private_home), "PYTHONPATH": str(Path(__file__).parents[2])}
+    subprocess.run([sys.executable, "-m", "sharedllm_cli", *arguments], env=environment, check=True)
+
+    def sets() -> dict[str, list[str]]:
+        return {"@notes": paths_of(["@notes"], private_home)}
+
+    with serving(model, private_home, [], said=Said(), sets=sets) as served:
+        page = browser.new_page(viewport={"width": 360, "height": 640})
+        page.goto(f"http://127.0.0.1:{served.port}/")
+        page.wait_for_selector("#list li")
+        assert page.locator("#list input:checked").count() == 1
+        assert page.get_by_label("@notes").is_checked()
+        turn = ask(page, "Who lights the lamp?")
+        assert "lamp.txt" in turn.locator(".card").first.inner_text()
+        assert "15 documents" in turn.locator(".facts-line").inner_text()
+        turn.locator(".card").first.click()
+        page.wait_for_selector("#viewer mark")
+        assert "Marten" in page.inner_text("#viewer .around")
+        assert not page.evaluate("document.documentElement.scrollWidth > window.innerWidth")
+        page.close()
 
 
 def test_hostile_names_and_words_are_only_text(page: Any, served: Served) -> None:

@@ -9,15 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import TYPE_CHECKING
 
 import pypdfium2
 import pypdfium2.raw
 
 from sharedllm_cli.documents.metadata import of_pdf
-from sharedllm_cli.documents.pages import ExtractedPage, Extraction, OutlineEntry
+from sharedllm_cli.documents.pages import ExtractedPage, Extraction, OutlineEntry, name_pages
 from sharedllm_cli.documents.pdf import page_pieces, rules
 from sharedllm_cli.documents.pdf.beside import NOTHING, Beside, Looked
 from sharedllm_cli.documents.pdf.page_pieces import Named
@@ -26,15 +25,11 @@ from sharedllm_cli.documents.pdf.plausible import is_words, surely_words
 from sharedllm_cli.documents.pdf.second_opinion import (
     SecondOpinion,
     damage,
-    name_pages,
     password_error,
     quiet,
     single_spaced,
 )
 from sharedllm_cli.progress import Reporter
-
-if TYPE_CHECKING:
-    pass
 
 FEW_CHARACTERS = 200
 """Images are looked for on pages with less text than this: they may be scans with a printed stamp."""
@@ -49,8 +44,10 @@ class OpenPDF:
     Raises DocumentError for a file that is encrypted (no or a wrong password) or that neither library can open.
     """
 
-    def __init__(self, data: bytes, name: str, password: str | None) -> None:
+    def __init__(self, data: bytes, name: str, password: str | None, *, ocr: bool = False) -> None:
+        """`ocr`: the text of pages that are pictures is recognised."""
         self._name = name
+        self._ocr = ocr
         self._password = password
         self._second = SecondOpinion(data, name, password)
         self._document: pypdfium2.PdfDocument | None = None
@@ -74,6 +71,8 @@ class OpenPDF:
         with self._document as document:
             beside = Beside(document, self._second.signatures)
             read = _Pages(self._name, self._second, document, beside, reporter)
+            if self._ocr:
+                read.recognise(document, reporter)
             with quiet():
                 outline = tuple(_outline(document))
             metadata = of_pdf(document.get_metadata_dict())
@@ -87,6 +86,7 @@ class OpenPDF:
             warnings=(*read.warnings(), *beside.warnings(self._name), *remarks),
             metadata=metadata,
             attachments=files,
+            recognised_by=read.recognised_by,
         )
 
 
@@ -124,6 +124,7 @@ class _Pages:
         self.unreadable: list[int] = []
         self.guessed: list[int] = []
         self.unknown: dict[int, int] = {}
+        self.recognised_by: str | None = None
         count = len(document)
         pages: list[_Page | None] = []
         with reporter.task(f"reading {name}", count, "pages") as task:
@@ -151,13 +152,31 @@ class _Pages:
             return ExtractedPage(single_spaced(other or ""), label)
         if not page.readable:
             self.unreadable.append(number)
-            return ExtractedPage(page.around.into(""), label, page.images, unreadable=True)
+            return ExtractedPage(page.around.into(""), label, page.images, unreadable=True, picture=True)
         raw = page.found.text
         if page.found.unknown:
             self.unknown[number] = page.found.unknown
         if not raw.strip() and not page.blank:
             raw = single_spaced(self.second.page(index) or "")
-        return ExtractedPage(page.around.into(raw), label, page.images)
+        picture = page.images or not (raw.strip() or page.blank)
+        return ExtractedPage(page.around.into(raw), label, page.images, picture=picture)
+
+    def recognise(self, document: pypdfium2.PdfDocument, reporter: Reporter) -> None:
+        """Add to pages that are pictures what can be recognised in them."""
+        pages = [*self.extracted]
+        pictures = [index for index, page in enumerate(pages) if page.picture]
+        if not pictures:
+            return
+        from sharedllm_cli.documents import recognition
+
+        with reporter.task(f"recognising text in {self.name}", len(pictures), "pages") as task:
+            for index in pictures:
+                with suppress(pypdfium2.PdfiumError):
+                    pages[index] = _recognised(document, index, pages[index])
+                task.advance(1)
+        self.unreadable = [number for number in self.unreadable if pages[number - 1].unreadable]
+        self.extracted = tuple(pages)
+        self.recognised_by = recognition.version()
 
     def warnings(self) -> tuple[str, ...]:
         told = damage(self.name, self.damaged)
@@ -165,7 +184,7 @@ class _Pages:
             whose = "its font does" if len(self.unreadable) == 1 else "their fonts do"
             told += (
                 f"{self.name}: the text of {name_pages(self.unreadable)} can't be made out: {whose} not say which"
-                f" characters they draw; OCR adds the text, e.g. ocrmypdf --force-ocr in.pdf out.pdf",
+                f" characters they draw; --ocr recognises it",
             )
         if self.guessed:
             whose = "its font does" if len(self.guessed) == 1 else "their fonts do"
@@ -209,6 +228,23 @@ def _page(document: pypdfium2.PdfDocument, index: int, beside: Beside, named: Na
         return _Page(found, around, pypdfium2.raw.FPDF_PAGEOBJ_IMAGE in kinds, not kinds)
     finally:
         page.close()
+
+
+def _recognised(document: pypdfium2.PdfDocument, index: int, page: ExtractedPage) -> ExtractedPage:
+    """A page with the text of its picture; as it was, but no picture any more, where that adds nothing."""
+    from sharedllm_cli.documents import recognition
+
+    drawn = document[index]
+    try:
+        scale = min(recognition.DOTS / 72, recognition.LONGEST_SIDE / max(*drawn.get_size(), 1.0))
+        text = recognition.recognised(drawn.render(scale=scale, may_draw_forms=True).to_pil())
+    finally:
+        drawn.close()
+    added = recognition.added(text, page.raw)
+    if not added.strip():
+        return replace(page, picture=False)
+    raw = f"{page.raw.rstrip()}\n\n{added}" if page.raw.strip() else added
+    return replace(page, raw=raw, picture=False, recognised=True, unreadable=False)
 
 
 def _laid_out(page: pypdfium2.PdfPage, text: pypdfium2.PdfTextPage, named: Named, *, trust: bool) -> PageText:

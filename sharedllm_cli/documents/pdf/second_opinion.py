@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from sharedllm_cli.documents.pages import AttachedFile, ExtractedPage, Extraction, OutlineEntry
+from sharedllm_cli.documents.pages import AttachedFile, ExtractedPage, Extraction, OutlineEntry, name_pages
 from sharedllm_cli.documents.pdf import layers
 from sharedllm_cli.documents.pdf.glyph_names import GlyphNames
 from sharedllm_cli.documents.pdf.page_pieces import Named
@@ -30,18 +30,6 @@ def damage(name: str, damaged: list[int]) -> tuple[str, ...]:
     if not damaged:
         return ()
     return (f"{name}: {name_pages(damaged)} could not be read (damaged)",)
-
-
-def name_pages(numbers: list[int]) -> str:
-    """`page 4`, `pages 4, 9-12`."""
-    runs: list[list[int]] = []
-    for number in numbers:
-        if runs and number == runs[-1][-1] + 1:
-            runs[-1].append(number)
-        else:
-            runs.append([number])
-    told = ", ".join(f"{run[0]}-{run[-1]}" if len(run) > 1 else str(run[0]) for run in runs)
-    return f"page{'s' if len(numbers) > 1 else ''} {told}"
 
 
 def password_error(name: str, password: str | None) -> DocumentError:

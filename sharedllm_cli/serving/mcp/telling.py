@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sharedllm_cli.answer import FILE_METADATA, SECOND_EXTRACTION, Answer, SearchResult, Source, part_words
+from sharedllm_cli.answer import FILE_METADATA, Answer, SearchResult, Source, checked_words, part_words
 from sharedllm_cli.errors import SharedLLMError
 from sharedllm_cli.serving.mcp.marking import NOTICE, Marks, one_line
 
@@ -115,7 +115,10 @@ def _stretch(pages: Sequence[Mapping[str, Any]], start: int, most: int) -> tuple
 
 
 def _numbered(sources: Sequence[Source]) -> str:
-    return "\n\n".join(f"[{number}] {_place(source)}\n{source.quote}" for number, source in enumerate(sources, 1))
+    return "\n\n".join(
+        "\n".join(filter(None, [f"[{number}] {_place(source)}", source.columns, source.quote]))
+        for number, source in enumerate(sources, 1)
+    )
 
 
 def _place(source: Source) -> str:
@@ -128,8 +131,7 @@ def _place(source: Source) -> str:
         label = one_line(source.page_label or "")
         parts.append(f"page {source.page}" if label in ("", str(source.page)) else f"page {label} ({source.page})")
     parts += [one_line(text) for text in (source.place, source.heading) if text and text != FILE_METADATA]
-    words = "word for word" if source.checked == SECOND_EXTRACTION else "from the text"
-    parts.append(f"quoted {words}" if source.verified else f"not found {words}")
+    parts.append(checked_words(source))
     if source.supports:
         parts.append("the answer rests on it")
     return ", ".join(parts)

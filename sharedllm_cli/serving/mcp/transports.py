@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable, Collection
+from contextlib import AbstractAsyncContextManager
 from typing import Any, NoReturn
 
 from mcp.server.lowlevel import Server
@@ -48,6 +49,22 @@ def run_stdio(server: Server[Any], host: Host, ended: threading.Event, leave: Ca
         host.close()
 
 
+def mounted(server: Server[Any]) -> tuple[Any, Callable[[], AbstractAsyncContextManager[Any]]]:
+    """The protocol over HTTP as a route (at `PATH`) of an application, and what is entered while that runs.
+
+    Who may ask is for the application's guard to say, which knows the token, too.
+    """
+    from starlette.routing import Route
+
+    manager = StreamableHTTPSessionManager(
+        app=server,
+        max_request_body_size=MOST_BODY_BYTES,
+        max_sessions=MOST_SESSIONS,
+        session_idle_timeout=IDLE_SECONDS,
+    )
+    return Route(PATH, StreamableHTTPASGIApp(manager)), manager.run
+
+
 def run_http(
     server: Server[Any],
     host: Host,
@@ -60,15 +77,8 @@ def run_http(
     """Serve clients at a listening socket until `ended` is set; `token` and `hosts` as `Guard` takes them."""
     from starlette.applications import Starlette
     from starlette.exceptions import HTTPException
-    from starlette.routing import Route
 
-    # Who may ask is the guard's to say, which knows the token, too.
-    manager = StreamableHTTPSessionManager(
-        app=server,
-        max_request_body_size=MOST_BODY_BYTES,
-        max_sessions=MOST_SESSIONS,
-        session_idle_timeout=IDLE_SECONDS,
-    )
+    route, lifespan = mounted(server)
 
     async def refused(request: Any, error: Any) -> Any:
         return error_response(error.status, error.message, headers={"connection": "close"})
@@ -77,9 +87,9 @@ def run_http(
         return error_response(error.status_code, f"the address of this server is {PATH}", headers=error.headers)
 
     app: Any = Starlette(
-        routes=[Route(PATH, StreamableHTTPASGIApp(manager))],
+        routes=[route],
         exception_handlers={BodyError: refused, HTTPException: not_found},
-        lifespan=lambda _: manager.run(),
+        lifespan=lambda _: lifespan(),
     )
     app.router.redirect_slashes = False
     try:

@@ -83,11 +83,7 @@ export class Turn {
     const main = answer.sources.filter((one) => one.supports || (!answer.answered && one.read));
     const beside = answer.sources.filter((one) => !main.includes(one));
     this.list(answer.answered || answer.listed ? "Sources" : "Closest passages", main);
-    for (const [place, strip] of answer.strips.entries()) {
-      if (!place) this.below.append(element("h3", { class: "label", text: "Where it was read" }));
-      this.below.append(this.strip(strip));
-    }
-    if (answer.strips.length) this.below.append(legend(answer.strips));
+    if (answer.strips.length) this.strips(answer.strips, new Set(main.map((one) => one.document)));
     if (beside.length) this.below.append(element("details", {}, element("summary", { text: `Also found: ${beside.length}` }), this.cards(beside, "cards beside")));
     this.below.append(element("p", { class: "facts-line", text: facts(answer) }));
   }
@@ -121,6 +117,7 @@ export class Turn {
         { type: "button", class: "card", "aria-pressed": "false", "data-source": one.number, onclick: (event) => this.look(this, one.number, event.currentTarget) },
         element("span", { class: "number", text: one.number, "aria-label": `Source ${one.number}` }),
         at,
+        one.columns ? element("span", { class: "words columns", dir: "auto", text: one.columns }) : null,
         element("span", { class: "words", dir: "auto", text: one.quote }),
       );
       return element("li", {}, card);
@@ -128,12 +125,25 @@ export class Turn {
     return element("ol", { class: kind }, ...cards);
   }
 
+  // The documents that the answer rests on; the others on demand.
+  strips(strips, named) {
+    const first = strips.filter((one) => named.has(one.document));
+    const shown = first.length ? first : strips.slice(0, 1);
+    const rest = strips.filter((one) => !shown.includes(one));
+    this.below.append(element("h3", { class: "label", text: "What was read" }), ...shown.map((one) => this.strip(one)), legend(strips));
+    if (!rest.length) return;
+    const summary = element("summary", { text: `Read in ${rest.length} more document${rest.length > 1 ? "s" : ""}` });
+    this.below.append(element("details", {}, summary, ...rest.map((one) => this.strip(one))));
+  }
+
   strip(strip) {
     const track = element("div", { class: "track" });
     for (const [start, end, level] of strip.grains) {
-      const grain = element("span", { class: level === strip.levels && level ? "grain leaf" : "grain" });
+      const kind = level === null ? "grain words" : level === strip.levels && level ? "grain leaf" : "grain";
+      const grain = element("span", { class: kind });
       place(grain, start, end);
-      grain.style.height = `${100 - (60 * level) / Math.max(strip.levels, 1)}%`;
+      // A coarse node is a low bar, a fine one a high bar; words are read as they are.
+      if (level !== null) grain.style.height = `${25 + (60 * level) / Math.max(strip.levels, 1)}%`;
       track.append(grain);
     }
     for (const [number, where] of strip.empty) {
@@ -144,7 +154,7 @@ export class Turn {
     for (const [start, end, number, read] of strip.places) {
       const spot = element("button", {
         type: "button",
-        class: read ? "spot" : "spot found",
+        class: read ? "spot read" : "spot",
         "aria-label": `Source ${number}, ${read ? "read" : "found"} at ${Math.round(100 * start)} % of the document`,
         "aria-pressed": "false",
         "data-source": number,
@@ -187,9 +197,11 @@ function warnings(texts) {
 }
 
 function legend(strips) {
-  const kinds = [["is-read", "read word for word"]];
-  if (strips.some((one) => one.places.some((spot) => !spot[3]))) kinds.push(["is-found", "found, not read"]);
-  if (strips.some((one) => one.levels)) kinds.push(["is-fine", "the tree's finest grains beside them"]);
+  const levels = strips.flatMap((one) => one.grains.map((grain) => grain[2]));
+  const kinds = [];
+  if (levels.includes(null)) kinds.push(["is-read", "read word for word"]);
+  if (strips.some((one) => one.places.length)) kinds.push(["is-source", "a source"]);
+  if (levels.some((level) => level !== null)) kinds.push(["is-fine", "read compressed: the higher, the finer"]);
   if (strips.some((one) => one.empty.length)) kinds.push(["is-blank", "page without text"]);
   return element("ul", { class: "legend" }, ...kinds.map(([kind, text]) => element("li", {}, element("span", { class: kind }), text)));
 }

@@ -123,7 +123,8 @@ function sheet(picture, source) {
     return pen;
   };
   const marks = [...picture.boxes.map(mark("pen")), ...picture.strong.map(mark("pen strong"))];
-  const found = picture.boxed < picture.words ? `${picture.boxed} of the quote's ${picture.words} words were found on the picture.` : "";
+  const missing = picture.boxed < picture.words ? `${picture.boxed} of the quote's ${picture.words} words were found on the picture.` : "";
+  const found = source.image ? "The words were recognised in this picture and are not marked: compare them." : missing;
   const larger = element("a", { href: picture.address, target: "_blank", rel: "noreferrer", text: "Picture alone" });
   return [
     element("div", { class: "sheet" }, image, ...marks),
