@@ -216,7 +216,7 @@ WINDOW = 15
 LONGEST_ROW = 200
 """Terms of a row of a table on either side of a value that are looked at."""
 OTHER_COLUMN = 2
-"""A value of a row that names its columns loses so many terms where its own column has no word of the question."""
+"""A value of a row that names its columns loses so many terms where other columns have words of the question."""
 _QUOTED = re.compile(r"[\"“„«][^\"“”„«»]*[\"”“»]")
 
 
@@ -280,12 +280,14 @@ class Nearness:
         return best
 
     def _in_row(self, start: int, end: int, terms: Sequence[str], cells: Sequence[tuple[int, int]]) -> float:
-        """The question's terms in the row of a value: fewer count where none is in the value's own cell."""
+        """The question's terms in the row of a value: fewer count where they are in two other cells or more."""
         row, cell = cells[start]
         first, last = max(0, start - LONGEST_ROW), min(end + LONGEST_ROW, len(terms))
         beside = [place for place in (*range(first, start), *range(end, last)) if cells[place][0] == row]
-        own = cell < 0 or self._asked.intersection(terms[place] for place in beside if cells[place][1] == cell)
-        return len(self._asked.intersection(terms[place] for place in beside)) - (0 if own else OTHER_COLUMN)
+        asked = [place for place in beside if terms[place] in self._asked]
+        named = {cells[place][1] for place in asked}  # the cell of the row's name, and that of the column asked for
+        elsewhere = cell >= 0 and cell not in named and len(named) > 1
+        return len({terms[place] for place in asked}) - (OTHER_COLUMN if elsewhere else 0)
 
     def _cells_of(self, text: str, terms: Sequence[str]) -> list[tuple[int, int]]:
         """Of each term its row in a table and, if the row names its columns, its cell, by number; -1 for none.
