@@ -249,6 +249,16 @@ class Answer:
         """The answer where there is one, so that its words can be looked for in its sources."""
         return self.answer if self.answered else ""
 
+    @property
+    def main_sources(self) -> list[bool]:
+        """Of each source whether it is shown first: the answer rests on it.
+
+        Without an answer these are the sentences about a thing that several are asked for of, or what was read.
+        """
+        if self.answered:
+            return [source.supports for source in self.sources]
+        return [source.read or place < (self.matches or 0) for place, source in enumerate(self.sources)]
+
     def to_json(self) -> dict[str, Any]:
         """The object that `ask --json` prints."""
         data = asdict(self)

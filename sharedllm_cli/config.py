@@ -8,6 +8,7 @@ and help texts from here and nowhere else.
 from __future__ import annotations
 
 import difflib
+import unicodedata
 from collections.abc import Callable, Mapping
 from dataclasses import Field, dataclass, field, fields, replace
 from math import isfinite
@@ -283,6 +284,8 @@ class Settings:
     save: bool = _knob(True, "Keep the conversation and the input history on disk, readable by this user alone.")
 
     def __post_init__(self) -> None:
+        if self.password:  # typed or pasted, an umlaut may come as two characters, which no PDF's password has
+            object.__setattr__(self, "password", unicodedata.normalize("NFC", self.password))
         for knob in fields(self):
             value = getattr(self, knob.name)
             choices, check = knob.metadata["choices"], knob.metadata["check"]

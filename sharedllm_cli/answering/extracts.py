@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 UNJUDGED = "a question of yes or no: this is the sentence nearest to it, quoted; judge it yourself"
 UNCOMPARED = "this is the sentence nearest to the question in each document, quoted; compare them yourself"
 BEGINNING = "this is the beginning of the place, quoted"
+NEXT_TO_ALL = 0.8
 MOST_MATCHES = 40
 """The most sentences shown to a question for several things."""
 
@@ -54,6 +55,12 @@ class SeveralFound:
     count: int
     sources: list[Source]
     remark: str
+
+    def shows(self, passage: Source) -> bool:
+        """Whether a passage says nothing, or next to nothing, that is not among the sentences."""
+        alike = [one for one in self.sources if (one.document, one.page) == (passage.document, passage.page)]
+        held = sum(len(one.quote) for one in alike if one.quote in passage.quote)
+        return held >= NEXT_TO_ALL * len(passage.quote)
 
 
 class Extracts:
@@ -160,15 +167,18 @@ class Extracts:
         """Every sentence about the thing that the question asks for several of, in reading order.
 
         None for any other question, and where a passage states the number that was asked for. `read`: the passages
-        that the model has read.
+        that the model has read. Where it has `answered`, the answer rests on them.
         """
         asked = self._question.wording.several
         if asked is None or (asked.count and answered and self._states(answer, asked.thing, read)):
             return None
         if self._everywhere is not None:
             return self._several_everywhere(asked, answered=answered)
-        found = sorted(self._mentions(asked.thing), key=lambda one: (one.place.document, one.place.first_token))
-        quoted = self._quoted(found, read, supports=MOST_MATCHES, limit=MOST_MATCHES)
+        found = self._mentions(asked.thing)
+        if asked.count:  # more of them than are shown: first those that may state the number
+            found.sort(key=lambda one: (-one.share, not any(map(str.isdigit, one.text))))
+        shown = sorted(found[:MOST_MATCHES], key=lambda one: (one.place.document, one.place.first_token))
+        quoted = self._quoted(shown, read, supports=MOST_MATCHES if answered else 0, limit=MOST_MATCHES)
         return SeveralFound(len(found), quoted, _remark(asked, len(found), answered=answered))
 
     def _several_everywhere(self, asked: Several, *, answered: bool) -> SeveralFound:
@@ -180,7 +190,7 @@ class Extracts:
             found = sorted(mentions(asked.thing, [opened], [None]), key=lambda one: one.place.first_token)
             count += len(found)
             for one in found[: max(0, MOST_MATCHES - len(quoted))]:
-                quoted += sources([opened], [one.place], supports=True, limit=1)
+                quoted += sources([opened], [one.place], supports=answered, limit=1)
         return SeveralFound(count, quoted, _remark(asked, count, answered=answered))
 
     def _mentions(self, topic: str) -> list[Quoted]:

@@ -162,7 +162,7 @@ class Pipeline:
             sources = citations.arranged(sources) if citations.cites else sources
         several = self._extracts(retrieved).several(text, evidence.held, answered=check.answered)
         if several is not None and several.sources:
-            beside = [replace(source, supports=False) for source in sources]
+            beside = [replace(source, supports=False) for source in sources if not several.shows(source)]
             sources = answering_first([*several.sources, *beside], text)
         sentences = citations.sentences if check.answered and several is None else []
         route, matches = retrieved.route, several.count if several else None

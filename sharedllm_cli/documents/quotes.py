@@ -20,6 +20,8 @@ _ROWS = re.compile(r"([._=*~─━═])\1{3,}")
 _PIECES = re.compile(r"(\n|\r|\t| {2,}|(?<!\S)\|(?!\S))")
 # What is written for raised and lowered figures (superscripts.py), with the figures between two signs.
 _SIGNS = re.compile(r"[_^]\(([^()\n]{1,20})\)| ?\[(\w{1,4}(?:[,;–-]\w{1,4})*)\] ?|\^(?=\S)|(?<=\w)_(?=\w)")
+_ALIKE = str.maketrans({"…": "...", "\u25e6": "°", "\u2218": "°"})
+"""Signs that are written for others: TeX raises a small circle for degrees."""
 _OPTIONAL = "\x00"
 _MARKS = re.compile(f"[{_HYPHENS}{_OPTIONAL}]+")
 _REMEMBERED_PAGES = 16
@@ -119,7 +121,7 @@ def _canonical_page(raw_page: str) -> _Canonical:
 
 
 def _canonical(text: str) -> _Canonical:
-    text = clean(text).replace("…", "...")
+    text = clean(text).translate(_ALIKE)
     text = _PAGE_END_HYPHEN.sub(_OPTIONAL, _LINE_END_HYPHEN.sub(_OPTIONAL, text))
     text = _ROWS.sub(r"\1\1\1", "".join(text.split()))
     hyphens: dict[int, int] = {}

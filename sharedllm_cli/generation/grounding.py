@@ -25,6 +25,7 @@ from sharedllm_cli.retrieval.languages import (
     asks_about_the_whole,
     detect_language,
 )
+from sharedllm_cli.retrieval.tables import BAR
 from sharedllm_cli.retrieval.terms import PAIRED_SCRIPT, SHARED_BEGINNING, Word, same_word, words
 
 if TYPE_CHECKING:
@@ -212,6 +213,10 @@ def _kind(word: Word, text: str) -> _Kind:
 
 WINDOW = 15
 """Terms before an answer's place and after it that count as its neighbours (chosen with NATS: docs/log/)."""
+LONGEST_ROW = 200
+"""Terms of a row of a table on either side of a value that are looked at."""
+OTHER_COLUMN = 2
+"""A value of a row that names its columns loses so many terms where other columns have words of the question."""
 _QUOTED = re.compile(r"[\"“„«][^\"“”„«»]*[\"”“»]")
 
 
@@ -222,6 +227,7 @@ class Nearness:
         language = detect_language("\n".join(passages))
         self._language = language
         self._passages = [self._terms(passage) for passage in passages]
+        self._cells = [self._cells_of(passage, held) for passage, held in zip(passages, self._passages, strict=True)]
         held = {term for terms in self._passages for term in terms}
         asked = [word for word in words(question, language) if word.terms]
         matched = [word.surface for word in asked if held.intersection(word.terms)]
@@ -241,6 +247,7 @@ class Nearness:
     def __call__(self, answer: str) -> float:
         """The share of the question's terms, from 0 to 1, within 15 terms of the answer, where that is largest.
 
+        Of a value in a row of a table only the row's words are near.
         0 where the answer stands in no passage word for word (case, accents, endings and punctuation aside), or the
         question has no words but stop words, or asks about the whole. An answer of stop words (`no`) stands everywhere,
         which tells nothing: 0, too.
@@ -257,17 +264,46 @@ class Nearness:
         sought = self._terms(answer)
         if not any(word.terms for word in words(answer, self._language)):
             return [None] * len(self._passages)
-        found = [self._near(sought, terms) for terms in self._passages]
+        found = [self._near(sought, *held) for held in zip(self._passages, self._cells, strict=True)]
         return [None if near is None else near / max(1, len(self._asked)) for near in found]
 
-    def _near(self, sought: Sequence[str], terms: Sequence[str]) -> int | None:
+    def _near(self, sought: Sequence[str], terms: Sequence[str], cells: Sequence[tuple[int, int]]) -> float | None:
         best, length = None, len(sought)
         for start in range(len(terms) - length + 1):
             if terms[start] == sought[0] and terms[start : start + length] == sought:
                 end = start + length
-                around = {*terms[max(0, start - WINDOW) : start], *terms[end : end + WINDOW]}
-                best = max(best or 0, len(self._asked & around))
+                if cells and cells[start][0] >= 0:
+                    near = self._in_row(start, end, terms, cells)
+                else:
+                    near = len(self._asked & {*terms[max(0, start - WINDOW) : start], *terms[end : end + WINDOW]})
+                best = max(best or 0, near)
         return best
+
+    def _in_row(self, start: int, end: int, terms: Sequence[str], cells: Sequence[tuple[int, int]]) -> float:
+        """The question's terms in the row of a value: fewer count where they are in two other cells or more."""
+        row, cell = cells[start]
+        first, last = max(0, start - LONGEST_ROW), min(end + LONGEST_ROW, len(terms))
+        beside = [place for place in (*range(first, start), *range(end, last)) if cells[place][0] == row]
+        asked = [place for place in beside if terms[place] in self._asked]
+        named = {cells[place][1] for place in asked}  # the cell of the row's name, and that of the column asked for
+        elsewhere = cell >= 0 and cell not in named and len(named) > 1
+        return len({terms[place] for place in asked}) - (OTHER_COLUMN if elsewhere else 0)
+
+    def _cells_of(self, text: str, terms: Sequence[str]) -> list[tuple[int, int]]:
+        """Of each term its row in a table and, if the row names its columns, its cell, by number; -1 for none.
+
+        What stands in the row above or below says nothing of a value. Empty for a text without rows.
+        """
+        if BAR not in text:
+            return []
+        found: list[tuple[int, int]] = []
+        cell = 0
+        for row, line in enumerate(text.split("\n")):
+            for piece in line.split(BAR):
+                cell += 1
+                names = line.count(": ") > line.count(BAR)
+                found += [(row if BAR in line else -1, cell if names else -1)] * len(self._terms(piece))
+        return found if len(found) == len(terms) else []
 
     def _terms(self, text: str) -> list[str]:
         """The text's terms in order; stop words, which have none, as they are."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+import re
+from collections import Counter
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -24,13 +26,14 @@ from sharedllm_cli.reading.sources import (
 )
 from sharedllm_cli.retrieval.listings import raise_lists, yield_to_sections
 from sharedllm_cli.retrieval.passages import Passage, best_last, raise_front, rank, select
-from sharedllm_cli.retrieval.tables import cells
+from sharedllm_cli.retrieval.tables import cells, rows_with
 from sharedllm_cli.retrieval.terms import words
 
 QUOTE_TOKENS = 512
 """With no verbatim evidence the sources are quoted from this many tokens of the best leaves."""
 FOUND_TOKENS = 1024
 """With fewer tokens of evidence, the best of what is left is shown as found and not read, up to so many in all."""
+_SENTENCE_END = re.compile(r"[.!?:…。！？][\"”’»)\]]*\s*\Z")
 COVER_TOKENS = 64
 """A page with fewer tokens than this is a cover: author and date stand on the page after it."""
 
@@ -156,7 +159,9 @@ class EvidenceSelector:
         held = read.held
         if not held:  # nothing is read word for word: the best leaves are quoted
             return sources(self._documents, self._ranked(self._select(QUOTE_TOKENS)))
-        shown = [*sources(self._documents, self._ranked(held)), *read.metadata][:MAX_SOURCES]
+        room = MAX_SOURCES - min(len(read.metadata), MAX_SOURCES // 2)
+        pages = sources(self._documents, self._ranked(held), limit=room)
+        shown = [*pages, *read.metadata][:MAX_SOURCES]
         beside = self._select(max(FOUND_TOKENS - _covered(held), 0), held)
         quotes = self._ranked([passage for passage in beside if self._matches_question(passage)])
         fresh = [quote for quote in quotes if 2 * (_covered([*held, quote]) - _covered(held)) > quote.length]
@@ -167,10 +172,13 @@ class EvidenceSelector:
         # What is read for no place in particular, and whole documents, are read as they stand.
         if not self._in_order and tokens < self._readable:
             found = best_last(found, self._leaves, self._texts)
+        sought = self._in_best_rows([(passage.document, self._places_of_words(passage)) for passage in found])
         pieces = [
-            passage_text(self._documents[passage.document], passage, self._places_of_words(passage))
-            for passage in found
+            passage_text(self._documents[passage.document], passage, places)
+            for passage, places in zip(found, sought, strict=True)
         ]
+        if not self._in_order and tokens < self._readable and found:
+            pieces[-1] = self._best_page_last(found[-1], pieces[-1])
         # A PDF's is as often its program's as its author's: what the page says stands nearer to the question.
         described = self._described(found)
         first = [metadata_piece(*one) for one in described if one[0].document.kind == "pdf"]
@@ -186,6 +194,23 @@ class EvidenceSelector:
             tuple(metadata_source(*one) for one in described),
             self._lists,
         )
+
+    def _best_page_last(self, passage: Passage, pieces: list[PassageText]) -> list[PassageText]:
+        """The pieces of the best passage, a page each, with the page of its best leaf last, as the best passage is.
+
+        They stay in order where that page goes on in the next one, or is gone on with in it.
+        """
+        opened = self._documents[passage.document]
+        first, end = self._texts[passage.document].leaves[passage.best_leaf].tolist()
+        leaf = Span(max(first, passage.first_token), min(end, passage.end_token))
+        found = _found(opened, leaf, self._scored.lexical.matched)
+        asked = Counter(opened.document.page_at(start).number for start, shared in found for _ in range(shared))
+        best = max(asked, key=asked.__getitem__, default=0)
+        place = next((place for place, piece in enumerate(pieces) if piece.page == best), len(pieces) - 1)
+        ends = [pieces[place - 1].text] * (place > 0) + [pieces[place].text]
+        if not all(_SENTENCE_END.search(text) for text in ends):
+            return pieces
+        return [*pieces[:place], *pieces[place + 1 :], pieces[place]]
 
     def _described(self, found: Sequence[Passage]) -> list[tuple[OpenDocument, float]]:
         """The documents of the passages whose files say something of themselves, where the question is about that.
@@ -206,14 +231,29 @@ class EvidenceSelector:
         return bool((self._scored.lexical.values[passage.document][inside] > 0).any())
 
     def _places_of_words(self, passage: Passage) -> list[int]:
-        """The characters of a passage at which words of the question stand, where it has rows of a table."""
+        """The characters of a passage at which words of the question stand, where it has rows of a table.
+
+        One for each term that a word shares with the question: `K-217` is nearer to that row than to `K-218`.
+        """
         opened = self._documents[passage.document]
         start, end = characters(opened, passage.first_token, passage.end_token)
         if not any(map(cells, opened.document.text[start:end].split("\n"))):
             return []
         span = Span(passage.first_token, passage.end_token)
-        tokens = _matches(opened, span, self._scored.lexical.matched)
-        return [int(opened.leaves.tokens.starts[token]) for token in tokens]
+        return [start for start, shared in _found(opened, span, self._scored.lexical.matched) for _ in range(shared)]
+
+    def _in_best_rows(self, sought: Sequence[tuple[int, list[int]]]) -> list[list[int]]:
+        """The places of words in some documents, those alone that stand in the rows with most of them.
+
+        A row with fewer words than one in another passage is not the row that is asked for.
+        """
+        rows = [rows_with(self._documents[document].document.text, places) for document, places in sought]
+        most = max((count for hits in rows for count in hits.values()), default=0)
+        best = [[span for span, count in hits.items() if count == most] for hits in rows]
+        return [
+            [place for place in places if any(start <= place < end for start, end in spans)]
+            for (_, places), spans in zip(sought, best, strict=True)
+        ]
 
     def _ranked(self, passages: Sequence[Passage]) -> list[Passage]:
         return rank(passages, self._leaves, self._texts)
@@ -247,13 +287,19 @@ def _covered(passages: Sequence[Passage]) -> int:
 
 def _matches(opened: OpenDocument, span: Span, asked: Collection[str]) -> list[int]:
     """The tokens of a span at which words begin that are forms of those asked for."""
+    starts = [start for start, _ in _found(opened, span, asked)]
+    tokens: list[int] = (np.searchsorted(opened.leaves.tokens.starts, starts, side="right") - 1).tolist()
+    return tokens
+
+
+def _found(opened: OpenDocument, span: Span, asked: Collection[str]) -> Iterator[tuple[int, int]]:
+    """The characters of a span at which such words begin, and how many terms each shares with those asked for."""
     language = opened.leaves.lexical.language
     terms = {term for word in words(" ".join(asked), language) for term in word.terms}
     start, end = characters(opened, span.start, span.end)
-    found = (word for word in words(opened.document.text[start:end], language) if terms & set(word.terms))
-    starts = [start + word.start for word in found]
-    tokens: list[int] = (np.searchsorted(opened.leaves.tokens.starts, starts, side="right") - 1).tolist()
-    return tokens
+    for word in words(opened.document.text[start:end], language):
+        if shared := len(terms.intersection(word.terms)):
+            yield start + word.start, shared
 
 
 def _may_read_front(ranges: TokenRanges) -> bool:

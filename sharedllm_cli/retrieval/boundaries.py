@@ -22,6 +22,11 @@ _ABBREVIATED = re.compile(
     r"(?:^|[\s(\[])(?:[^\W\d_]|(?:[^\W\d_]\.)+[^\W\d_]|Abs|al|approx|Art|bzw|ca|cf|Ch|Cong|Dr|ed|eds|Eq|eq|Fig|Figs|fig|Jr|Mme|Mr|Mrs|Ms"
     r"|No|Nr|no|p|pp|Prof|Pub|resp|Sec|Sess|Sr|St|Stat|Tab|usw|vgl|Vol|vol|vs)\.$"
 )
+# Before a number alone: at the end of a sentence most of them may stand, too.
+_BEFORE_NUMBER = re.compile(
+    r"(?:^|[\s(\[])(?:Jan|Feb|Mar|Apr|Jun|Jul|Aug|Sept?|Oct|Nov|Dec|Okt|Dez|janv|févr|avr|juil|oct|nov|déc|Abb|App|Bd|Chap|Cl"
+    r"|Doc|Ex|Ht|Kap|Nos|Nrn|Ord|Par|para|Pat|Reg|Rev|Ser|Suppl|Tel|Ziff)\.$"
+)
 _ITEM_NUMBER = re.compile(r"(?:^|\n)\s*\d{1,3}\.$")
 _WIDE_SENTENCE_END = re.compile(r"[。！？；]")
 _LONG_GAP = re.compile(r"\s{100,}")
@@ -132,6 +137,7 @@ def _between(before: str, gap: str, after: str) -> Boundary:
     if gap.count("\n") > 1 or "\f" in gap:
         return Boundary.PARAGRAPH
     ended = _SENTENCE_END.search(before) and not after.islower()
-    if ended and not _ABBREVIATED.search(before) and not _ITEM_NUMBER.search(before):
+    numbered = after.isdigit() and _BEFORE_NUMBER.search(before)
+    if ended and not numbered and not _ABBREVIATED.search(before) and not _ITEM_NUMBER.search(before):
         return Boundary.SENTENCE
     return Boundary.LINE if "\n" in gap else Boundary.WORD

@@ -2,9 +2,9 @@
 
 A heading may stand hundreds of rows above a row, in another leaf, and has more of a question's words than the row has.
 So a leaf with rows gets, for the row that fits best, what those of the question's words weigh that stand in the heading
-and not in the leaf; and what those in the row weigh, since they stand in one row and not in several. No other leaf of
-a table comes before that of the row that fits best: the first one has the heading and the words above the table, too.
-Knows numbers and characters alone.
+or the title above it and not in the leaf; and what those in the row weigh, since they stand in one row and not in
+several. No other leaf of a table comes before that of the row that fits best: the first one has the heading and the
+words above the table, too. Knows numbers and characters alone.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ def _raised(
         places = [number for number, leaf in enumerate(leaves.tolist()) if leaf in looked_at and values[leaf] > 0]
         if not places:
             continue
-        heads = _held(table.heading, weights, language)
+        heads = _held(f"{table.title} {table.heading}", weights, language)
         best: tuple[float, set[int]] = (0.0, set())
         for number in places:
             own = _held(rows.text[slice(*table.rows[number])], weights, language)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 BAR = " | "
@@ -15,6 +15,7 @@ FEWEST_COLUMNS = 3
 """Columns of a table parted by gaps, and of one whose rows are named by their columns."""
 MOST_NAMED = 4
 """Rows of a passage that are written out with the names of their columns: those with most of the question's words."""
+LONGEST_TITLE = 150
 LONGEST_HEADING = 600
 """Characters of a heading that is carried to its rows."""
 FEWEST_ROWS = 2
@@ -58,11 +59,15 @@ def _heading_line(text: str, start: int) -> str | None:
 
 @dataclass(frozen=True)
 class Table:
-    """A table of a text: the names of its columns as one line, where that begins, and where each row lies."""
+    """A table of a text: the names of its columns as one line, where that begins, where each row lies, and its title.
+
+    The title is the short line right above, empty where there is none.
+    """
 
     heading: str
     start: int
     rows: tuple[tuple[int, int], ...]
+    title: str = ""
 
 
 def tables(text: str) -> list[Table]:
@@ -89,7 +94,9 @@ def _table(text: str, block: Sequence[tuple[int, int]]) -> list[Table]:
     names = cells(heading)
     rows = tuple(line for line in lines[1:] if text[slice(*line)].strip() != heading)
     named = bool(rows) and _names_columns([name for name in names if name], cells(text[slice(*rows[0])]))
-    return [Table(heading, lines[0][0], rows)] if named and len(heading) <= LONGEST_HEADING else []
+    above = [text[slice(*line)].strip() for line in block if line < lines[0]][-1:]
+    title = next((line for line in above if len(line) <= LONGEST_TITLE and not _SENTENCE.search(line)), "")
+    return [Table(heading, lines[0][0], rows, title)] if named and len(heading) <= LONGEST_HEADING else []
 
 
 def is_row(line: str) -> bool:
@@ -116,12 +123,17 @@ def written_out(text: str, start: int, end: int, sought: Sequence[int] = ()) -> 
     return "".join([*pieces, text[position:end]])
 
 
+def rows_with(text: str, sought: Iterable[int]) -> dict[tuple[int, int], int]:
+    """The rows in which words stand that are sought, by first and end character, and how many each has."""
+    hits = Counter(_line(text, place) for place in sought)
+    return {span: count for span, count in hits.items() if cells(text[span[0] : span[1]])}
+
+
 def _named_rows(text: str, start: int, end: int, sought: Sequence[int]) -> list[tuple[int, int, str]]:
     """The rows with most of the words sought, in order, as (first, end, the row with its columns' names)."""
-    hits = Counter(_line(text, place) for place in sought if start <= place < end)
-    rows = [span for span in hits if cells(text[span[0] : span[1]])]
-    most = max((hits[span] for span in rows), default=0)
-    best = sorted(span for span in rows if hits[span] == most)
+    hits = rows_with(text, [place for place in sought if start <= place < end])
+    most = max(hits.values(), default=0)
+    best = sorted(span for span in hits if hits[span] == most)
     found = [(span[0], span[1], _named(text, span)) for span in best]
     return [(first, stop, row) for first, stop, row in found if row] if len(best) <= MOST_NAMED else []
 

@@ -144,8 +144,8 @@ def pieces_of(answer: Answer) -> list[AnswerSentence]:
 def _groups(answer: Answer, sights: Sequence[Sight]) -> list[tuple[str, list[_Shown]]]:
     """The sources that the answer rests on, and what was found besides, each with its number."""
     shown = [_Shown(number, *pair) for number, pair in enumerate(zip(answer.sources, sights, strict=True), 1)]
-    main = [one for one in shown if one.source.supports or (not answer.answered and one.source.read)]
-    beside = [one for one in shown if one not in main]
+    told = list(zip(shown, answer.main_sources, strict=True))
+    main, beside = [one for one, first in told if first], [one for one, first in told if not first]
     title = "Sources" if answer.answered or answer.matches else "Closest passages"
     return [(name, group) for name, group in ((title, main), ("Also found", beside)) if group]
 

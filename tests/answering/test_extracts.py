@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from asking import question, selected
@@ -33,6 +34,10 @@ def test_every_match_is_shown_to_a_question_for_several_and_counted() -> None:
     counted = several("How many keepers were there?", book, answered=False)
     assert counted is not None
     assert counted.remark.startswith("nothing was counted: 11 sentences")
+    assert not any(source.supports for source in counted.sources), "there is no answer that could rest on them"
+    first = found.sources[0]
+    assert found.shows(replace(first, quote=f"So: {first.quote}"))
+    assert not found.shows(replace(first, quote=f"{first.quote} Elsewhere the wind blows, and says more."))
 
 
 def test_nothing_is_counted_where_a_passage_states_the_number() -> None:

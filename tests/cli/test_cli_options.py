@@ -236,3 +236,7 @@ def test_no_option_takes_a_number_without_an_end(
 def test_a_seed_is_one_that_random_generators_take(seed: str, tmp_path: Path) -> None:
     ran = ask_with(Script(), tmp_path, "--seed", seed)
     assert (ran.code, "--seed" in ran.err) == (2, True)
+
+
+def test_a_password_that_was_typed_in_pieces_is_the_one_that_was_set() -> None:
+    assert Settings(password="Mu\u0308ller-Strasse").password == "M\u00fcller-Strasse"

@@ -14,7 +14,7 @@ from reportlab.pdfbase.pdfmetrics import stringWidth
 from reportlab.pdfgen import canvas
 from reportlab.platypus import Paragraph, SimpleDocTemplate
 
-from sharedllm_cli.documents import readers
+from sharedllm_cli.documents import quotes, readers
 from sharedllm_cli.documents.pages import Document
 from sharedllm_cli.documents.pdf import page_pieces
 from sharedllm_cli.documents.pdf.glyph_names import character_of
@@ -333,3 +333,9 @@ def test_a_guess_of_letters_is_told() -> None:
     document = read(data)
     assert document.text.split() == ["The", "lamp", "is", "lit", "dusk"]
     assert [warning for warning in document.warnings if "guessed from the codes" in warning]
+
+
+def test_a_raised_circle_behind_a_number_is_the_sign_of_degrees() -> None:
+    assert linear([Part("at −18"), Part("\u25e6", 0.4, small=True), Part("C")]) == "at −18°C"
+    assert linear([Part("f"), Part("\u2218", 0.4, small=True), Part("g")]) == "f\u2218g", "of two functions"
+    assert quotes.verify("at −18°C", "at −18\u25e6C\n")

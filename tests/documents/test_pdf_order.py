@@ -411,3 +411,33 @@ def test_letters_set_one_by_one_at_an_angle_keep_their_spaces() -> None:
         x += 2.6 if sign == " " else 5.2
     sheet.save()
     assert raw_lines(target.getvalue()) == ["320 25 00"]
+
+
+def test_letters_set_one_by_one_along_a_slope_are_apart_from_the_lines() -> None:
+    target = BytesIO()
+    sheet = canvas.Canvas(target)
+    for number in range(14):
+        sheet.drawString(
+            72, 760 - 50 * number, f"The sluice number {number} was raised in the spring of 19{number + 10}."
+        )
+    for left in (40, 300):
+        for bottom in range(0, 800, 90):
+            for place, letter in enumerate("UNCHECKED PROOF 77"):
+                sheet.drawString(left + 12 * place, bottom + 5 * place, letter)
+    sheet.save()
+    text = readers.read(SourceFile("made.pdf", None), data=target.getvalue()).text
+    for number in range(14):
+        assert f"The sluice number {number} was raised in the spring of 19{number + 10}." in text
+    assert text.count("UNCHECKED PROOF 77") == 18
+
+
+def test_a_diagonal_of_equal_signs_stays_in_its_rows() -> None:
+    target = BytesIO()
+    sheet = canvas.Canvas(target)
+    for number in range(8):
+        sheet.drawString(72, 700 - 20 * number, f"Task {number}")
+    for number in range(8):
+        sheet.drawString(150 + 20 * number, 700 - 20 * number, "x")
+    sheet.save()
+    text = readers.read(SourceFile("made.pdf", None), data=target.getvalue()).text
+    assert all(any(f"Task {number}" in line and "x" in line for line in text.split("\n")) for number in range(8))

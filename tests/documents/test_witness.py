@@ -9,6 +9,7 @@ import pytest
 from pdf_making import make_pdf, rewritten
 from pypdf import PdfReader, PdfWriter
 from pypdf.generic import NameObject, StreamObject
+from reportlab.pdfgen import canvas
 
 from sharedllm_cli.documents import quotes, readers
 from sharedllm_cli.documents.pages import Document
@@ -98,3 +99,16 @@ def test_a_dash_that_one_library_drops_is_missed() -> None:
     dropped, whole = "The mill was built in 19211923 by", "The mill was built in 1921–1923 by"
     assert not quotes.verify_by(dropped, second, dropped)
     assert quotes.verify_by(whole, second, whole)
+
+
+def test_letters_that_are_drawn_twice_for_bold_are_one_for_the_other_library_too() -> None:
+    target = BytesIO()
+    sheet = canvas.Canvas(target)
+    for place, letter in enumerate("Sodium >135 mmol"):
+        for shift in (0, 0.3):
+            sheet.drawString(72 + 8 * place + shift, 700, letter)
+    sheet.save()
+    document = read(target.getvalue())
+    (found,) = witness.extract(target.getvalue(), raws(document), password=None, seconds=60).values()
+    assert quotes.verify_by(">135", found or "", document.pages[0].raw)
+    assert not quotes.verify_by(">136", found or "", document.pages[0].raw)

@@ -111,3 +111,21 @@ def test_an_answer_of_the_questions_own_words_is_given_only_where_there_is_no_ot
 )
 def test_of_the_choices_that_a_question_offers_one_is_an_answer(question: str) -> None:
     assert not Nearness(question, ["The mill is older than the tower, which fell."]).repeats("the tower")
+
+
+ROWS = """Sample | Depth cm | pH | Clay %
+K-216 | 30 | 5.4 | 19
+Sample: K-217 | Depth cm: 20 | pH: 6.4 | Clay %: 33
+K-218 | 45 | 6.9 | 11"""
+
+
+def test_a_row_s_name_binds_the_values_of_that_row_alone() -> None:
+    near = Nearness("What is the clay of sample K-217?", [ROWS])
+    assert near("6.9") < near("6.4"), "the row below stands near, too, and is another sample's"
+    assert near("6.4") < near("33"), "its column is another one"
+
+
+def test_a_long_row_is_near_as_a_whole() -> None:
+    cells = " | ".join(f"Gauge {number}: {number}7" for number in range(30))
+    row = Nearness("What does the Tarn say?", [f"Lake | Gauge\nLake: Tarn | {cells}"])
+    assert row("297") == row("57") > 0

@@ -218,3 +218,44 @@ def test_what_was_found_by_meaning_is_read_though_no_word_of_the_question_occurs
     assert words(chosen).strip() in BEES
     selector = EvidenceSelector([book], meant, 64)
     assert selector.sources(selector.best())[0].page == 3
+
+
+def test_what_a_file_says_of_itself_is_a_source_beside_any_number_of_pages() -> None:
+    book = opened([f"{HARBOUR} Number {number}." for number in range(9)])
+    described = replace(book, document=replace(book.document, kind="epub", metadata=(("author", "Ida Crane"),)))
+    question = "Who is the author?"
+    selector = EvidenceSelector([described], scored(question, described), book.tokens, front=True)
+    shown = selector.sources(selector.best())
+    assert len(shown) <= 8
+    assert any(source.place == FILE_METADATA for source in shown)
+
+
+def test_the_page_that_fits_best_is_read_last_within_its_passage_too() -> None:
+    pages = [f"Page {number} tells of boats and of the sea. " for number in range(8)]
+    pages[3] = "The panel is reset by the green key. "
+    book = opened(pages)
+    found = scored("How is the panel reset?", book)
+    chosen = choose([book], found, book.tokens - 60)
+    assert len(chosen.passages) > 4
+    assert "green key" in chosen.passages[-1].text
+    assert not choose([book], found, book.tokens).passages[-1].text.startswith("The panel"), (
+        "a whole document is in order"
+    )
+
+
+def test_a_page_that_goes_on_in_the_next_one_stays_before_it() -> None:
+    pages = [f"Page {number} tells of boats and of the sea. " for number in range(8)]
+    pages[3] = "The panel is reset by a key that is "
+    pages[4] = "green and hangs in the hall. "
+    chosen = choose([book := opened(pages)], scored("How is the panel reset?", book), book.tokens - 60)
+    assert len(chosen.passages) > 4
+    numbers = [piece.page for piece in chosen.passages]
+    assert numbers.index(5) == numbers.index(4) + 1
+
+
+def test_the_row_that_is_named_is_written_out_and_no_other() -> None:
+    rows = [f"K-{number} | {number % 7}.{number % 10} | {number}" for number in range(100, 400)]
+    book = opened(["\n".join(["Sample | pH | Clay %", *rows])])
+    chosen = choose([book], scored("What is the pH of sample K-217?", book), 300)
+    written = [line for piece in chosen.passages for line in piece.text.split("\n") if "pH: " in line]
+    assert written == ["Sample: K-217 | pH: 0.7 | Clay %: 217"]

@@ -57,3 +57,13 @@ def test_a_row_of_a_table_ends_where_its_line_does() -> None:
 def test_an_abbreviation_before_a_number_ends_no_sentence() -> None:
     law = "Pub. L. No. 105-304, 112 Stat. 2827, 105th Cong. 2d Sess. 17 applies. Art. 5 does not."
     assert split_sentences(law) == [law[: law.index(" Art.")], "Art. 5 does not."]
+
+
+def test_a_short_word_before_its_number_ends_no_sentence() -> None:
+    note = "The Act (Oct. 27, 1998) adds a section. See Kap. 4 and Ser. 2. It was in Oct. Nobody came."
+    assert split_sentences(note) == [
+        "The Act (Oct. 27, 1998) adds a section.",
+        "See Kap. 4 and Ser. 2.",
+        "It was in Oct.",
+        "Nobody came.",
+    ]

@@ -56,3 +56,10 @@ def test_words_of_the_heading_alone_raise_no_row() -> None:
     index, rows = indexed(TEXT)
     found = bm25.scores("yearly rent", [index])
     assert np.array_equal(credited("yearly rent", found, [index], [rows]).values[0], found.values[0])
+
+
+def test_the_title_of_a_table_counts_for_its_rows() -> None:
+    text = f"Of labels there is much talk. Labels are liked. {'So it goes. ' * 9}\n\nTable 6 Share of labels\n" + TEXT
+    before, after = best("share of labels, Upper pier", text.replace("yearly rent", "in 1993"))
+    assert "Upper pier" not in before
+    assert "Upper pier" in after

@@ -72,3 +72,11 @@ def test_tables_are_found_with_their_headings() -> None:
 
 def test_words_without_a_table_stay() -> None:
     assert written_out("One.\n\nTwo words.", 6, 16, [6]) == "Two words."
+
+
+def test_the_short_line_above_a_table_is_its_title() -> None:
+    rows = "Country | 1997 | By firms\nUK | 42 | Sains 55\nSpain | 10 | Eroski 24"
+    assert tables(f"Table 6.10 Shares of labels\n{rows}")[0].title == "Table 6.10 Shares of labels"
+    assert tables(f"Growth was slow in the last years.\n{rows}")[0].title == "", "a sentence is none"
+    assert tables(f"Table 6.10 Shares of labels\n\n{rows}")[0].title == ""
+    assert tables(rows)[0].title == ""

@@ -163,8 +163,8 @@ def show_sources(
 
 def _grouped(answer: Answer) -> tuple[list[Source], list[Source]]:
     """The sources that an answer rests on (without an answer those that were read), and the others."""
-    main = [source for source in answer.sources if source.supports or (not answer.answered and source.read)]
-    return main, [source for source in answer.sources if source not in main]
+    shown = list(zip(answer.sources, answer.main_sources, strict=True))
+    return [source for source, main in shown if main], [source for source, main in shown if not main]
 
 
 def _one_line(place: Text, source: Source, answer: Answer, width: int) -> Text:

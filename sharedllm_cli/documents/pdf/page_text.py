@@ -14,6 +14,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
+from sharedllm_cli.documents.pdf.climbing import gathered
 from sharedllm_cli.documents.pdf.columns import (
     Region,
     bands,
@@ -66,7 +67,7 @@ def page_text(page: PagePieces, rules: Rules | None = None) -> PageText:
     """The text of a page, whose ruled lines part the cells of tables; never raises for any places of its pieces."""
     result = PageText("", page.glyphs, page.unknown, page.doubled)
     frames: dict[int, list[Piece]] = {}
-    for piece in page.pieces:
+    for piece in gathered(page.pieces):
         frames.setdefault(piece.turn, []).append(piece)
     if not frames:
         return result

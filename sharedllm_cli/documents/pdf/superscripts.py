@@ -36,6 +36,8 @@ _LONGEST_TERM = 4
 _BEGINS_TERM = re.compile(r"[=+×÷<>≤≥≈±−^√]\s*(?:\d[\d.,]*|(?:\d{1,2}/\d{1,2}|[½¼¾⅓⅔])\s*)?$")
 _GREEK = re.compile(r"[α-ωΑ-Ω]")
 _UNIT_AFTER = re.compile(rf"\s*(?:$|[.,;:)]|(?:{'|'.join(sorted(_UNITS))})(?![^\W\d_]))")
+_RINGS = frozenset(("\u25e6", "\u2218"))
+"""What TeX raises for degrees: the sign of a circle, or of two functions."""
 _TRADE = frozenset(("TM", "SM", "MD", "MC"))
 
 
@@ -119,6 +121,8 @@ def _script(before: str, part: Part, after: Part | None, notes: frozenset[str]) 
         marks = part.rise > 0 and _MARK.fullmatch(script) and after is not None
         return f"{_bracketed(script)} " if marks else script
     if not any(letter.isalnum() for letter in script):
+        if part.rise > 0 and script in _RINGS and before[-1].isdigit():
+            script = "°"
         return (" " if part.space else "") + script
     if part.rise < 0:
         return _lowered(before, script)

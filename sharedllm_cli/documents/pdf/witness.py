@@ -7,6 +7,7 @@ may raise anything or go on for ever. What it has not extracted by then has no s
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -29,6 +30,10 @@ _PACKAGE = Path(__file__).parents[3]
 _RUN = "import sys; sys.path.append(sys.argv[1]); from sharedllm_cli.documents.pdf.witness import answer; answer()"
 # Windows' characters in the place of control codes, as old producers map them: they count as what they look like.
 _WINDOWS = {code: bytes([code]).decode("cp1252", "ignore") or chr(code) for code in range(0x80, 0xA0) if code != 0x85}
+
+_DOUBLED = re.compile(r"^(?:(.)\n\1(?:\n|\Z))+", re.MULTILINE)
+_SURELY_DOUBLED = 4 * 6
+"""Characters of a run of six letters and more, each two lines of one."""
 
 
 def libraries() -> str:
@@ -89,9 +94,19 @@ def answer() -> None:
             text = None if first is None else around.into(first)
         elif text is not None and around.items:
             text = around.confirmed(*second.beside(index)).into(text)
-        shown = None if text is None else repair(text).translate(_WINDOWS)
+        shown = None if text is None else _drawn_once(repair(text).translate(_WINDOWS))
         sys.stdout.write(json.dumps([int(number), shown]) + "\n")
         sys.stdout.flush()
+
+
+def _drawn_once(text: str) -> str:
+    """A page's text without letters that are drawn twice for bold, which pypdf gives as two equal lines of one letter.
+
+    Only where many of them follow each other: two equal figures below each other may be cells of a table.
+    """
+    if not any(len(run[0]) >= _SURELY_DOUBLED for run in _DOUBLED.finditer(text)):
+        return text
+    return _DOUBLED.sub(lambda run: run[0].replace("\n", "")[::2] + "\n", text)
 
 
 def _around(data: bytes, password: str | None, index: int) -> Looked:
