@@ -95,6 +95,8 @@ compiled = torch.compile(doubled, backend="eager")
 assert torch.equal(compiled(torch.ones(3)), doubled(torch.ones(3)))
 assert torch.distributed.is_available()
 assert torch._dynamo.disable(doubled) is not doubled
+assert transformers.models.LlamaConfig is transformers.LlamaConfig
+assert transformers.AutoConfig.for_model("qwen3").model_type == "qwen3"
 """
 
 

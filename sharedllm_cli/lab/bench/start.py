@@ -4,7 +4,7 @@
     python -m sharedllm_cli.lab.bench.start book.pdf "Who wrote the letter?" --against ../before --json
 
 `--against` names other checkouts, which are asked in turn with this one: on a busy machine only such numbers compare.
-Every checkout has a folder of its own for indexes, and the models of the user's home. The document is indexed first.
+Every checkout has a folder of its own for indexes, and the models of the user's home. Its text is stored first.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class Timed:
 
 @dataclass
 class Checkout:
-    """A checkout that is measured. `first` is its very first question after indexing, `cold` and `warm` those after."""
+    """A checkout that is measured; `first` is the first question after the text is stored, `cold` and `warm` follow."""
 
     folder: Path
     home: Path
@@ -64,7 +64,7 @@ class Checkout:
 
     def command(self, *arguments: str) -> list[str]:
         """The command line of this checkout."""
-        return [sys.executable, "-m", "sharedllm_cli", *arguments]
+        return [sys.executable, "-P", "-m", "sharedllm_cli", *arguments]
 
     @property
     def environment(self) -> Mapping[str, str]:
@@ -123,7 +123,7 @@ def measure(request: Request, models: Path) -> list[Checkout]:
             for place, folder in enumerate((*request.against, THIS))
         ]
         for checkout in checkouts:
-            checkout.run("index", *chosen, request.document)
+            checkout.run("ask", "--no-serve", *asked)
             checkout.ask(checkout.first, "--no-serve", *asked)
         try:
             for checkout in checkouts:
