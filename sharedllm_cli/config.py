@@ -37,9 +37,6 @@ MAX_SOURCES = 8
 """At most this many sources are shown with an answer."""
 RERANK_LEAVES = 100
 """The hybrid policy computes late interaction for this many leaves, the best by BM25."""
-LATE_LAYERS = 1
-"""Late interaction compares the hidden states after this many layers of the lower model: more cost more and find no
-more (docs/log/ has the measurement)."""
 
 
 READ_SECONDS = 120.0

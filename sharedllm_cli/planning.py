@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import torch
 
 from sharedllm_cli.answer import NotRead
-from sharedllm_cli.config import LATE_LAYERS, RERANK_LEAVES, Settings, StoredDtype, TreeConfig
+from sharedllm_cli.config import RERANK_LEAVES, Settings, StoredDtype, TreeConfig
 from sharedllm_cli.context.tree import chunk_lengths
 from sharedllm_cli.documents import readers
 from sharedllm_cli.documents.chunking import tokenize
@@ -249,11 +249,12 @@ def _row(probe: Probe, document: Document, ground: _Ground, store: IndexStore) -
 
 
 def _question_operations(ground: _Ground, tokens: int) -> int:
-    """The prompt through all layers, and the re-ranked leaves through the first few."""
+    """The prompt through all layers, and the re-ranked leaves through the attention of the first."""
     running = ground.evidence_tokens + _FRAME_TOKENS
     leaf_tokens: int = ground.tree.chunk_tokens // 2**ground.tree.height
-    ranked = min(RERANK_LEAVES * leaf_tokens, tokens) * min(LATE_LAYERS, ground.layers.stop)
-    return 2 * ground.facts.layer_matrices * (running * ground.facts.layer_count + ranked)
+    ranked = min(RERANK_LEAVES * leaf_tokens, tokens)
+    prompt = ground.facts.layer_matrices * ground.facts.layer_count * running
+    return 2 * (prompt + ground.facts.attention_matrices * ranked)
 
 
 def _question_bytes(ground: _Ground, tokens: int) -> tuple[int, int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -15,7 +16,7 @@ from place_keeper import keeping_to_places
 from sharedllm_cli.model.adapter_config import CONFIG_FILE, read_config
 
 ROOT = Path(__file__).parents[1]
-MOST_MODULES, MOST_FILES_RUN = 110, 86
+MOST_MODULES, MOST_FILES_RUN = 109, 86
 """Modules of ours that are imported, and files of ours of which a function runs. Lower these when they fall."""
 NOT_NEEDED = (
     *("index.build", "index.catalog", "index.encoding", "index.explain", "index.layout", "index.nodes", "planning"),
@@ -73,3 +74,41 @@ def test_a_warm_ask_imports_and_runs_what_it_needs(command: list[str], tmp_path:
     print(f"{len(modules)} modules, {len(files)} files run")
     assert len(modules) <= MOST_MODULES
     assert len(files) <= MOST_FILES_RUN
+
+
+NOT_ASKED_FOR = ("sympy", "torch._dynamo", "torch._inductor", "torch.distributed.fsdp", "torch.distributed.tensor")
+SPARED = """
+import sys
+
+import sharedllm_cli.model.compat
+import transformers
+
+transformers.LlamaForCausalLM
+print([name for name in sys.argv[1:] if name in sys.modules])
+
+import torch
+
+def doubled(states):
+    return states * 2
+
+compiled = torch.compile(doubled, backend="eager")
+assert torch.equal(compiled(torch.ones(3)), doubled(torch.ones(3)))
+assert torch.distributed.is_available()
+assert torch._dynamo.disable(doubled) is not doubled
+assert transformers.models.LlamaConfig is transformers.LlamaConfig
+assert transformers.AutoConfig.for_model("qwen3").model_type == "qwen3"
+"""
+
+
+@pytest.mark.parametrize("environment", [{}, {"RANK": "0"}])
+def test_transformers_comes_without_a_compiler_which_is_whole_when_asked_for(environment: dict[str, str]) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", SPARED, *NOT_ASKED_FOR],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        env={**os.environ, **environment},
+    )
+    assert done.returncode == 0, done.stderr
+    found = done.stdout.strip()
+    assert (found == "[]") is not bool(environment), found  # one process of several gets all of it

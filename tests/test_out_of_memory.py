@@ -144,7 +144,7 @@ def test_a_tree_that_does_not_fit_is_refused(engine: Engine, story: str, monkeyp
 
 
 def test_scoring_that_does_not_fit_is_refused(engine: Engine, story: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    failing(monkeypatch, LowerModel, "states", lambda *_, **__: True)
+    failing(monkeypatch, LowerModel, "attended", lambda *_, **__: True)
     refused(engine, story, "not enough memory to score the leaves")
 
 

@@ -13,6 +13,7 @@ from sharedllm_cli.cli.options import (
     OUTPUT,
     READ_LIMITS,
     READING,
+    SERVED,
     Pages,
     Reindex,
     argument,
@@ -43,13 +44,14 @@ if TYPE_CHECKING:
     from sharedllm_cli.documents.readers import Probe
     from sharedllm_cli.reading.library import Library
     from sharedllm_cli.reading.searching import WordSearcher
+    from sharedllm_cli.serving.shell_client import WarmLibrary
 
 WORDS, POLICIES = "bm25", ("bm25", "hybrid", "hybrid-words", "meaning", "late")
 SHOWN_WORDS = 60
 """Words of a passage shown at a terminal, in whole sentences; elsewhere and with --verbose all of them."""
 
 
-@with_settings(*MODEL.names, "password", "index_dir", *READ_LIMITS)
+@with_settings(*MODEL.names, *SERVED.names, "password", "index_dir", *READ_LIMITS)
 def search(
     call: Call,
     arguments: Annotated[
@@ -89,12 +91,17 @@ def search(
         raise UsageError("--files and --json exclude each other")
     wanted = page_range(pages)
     announce_stdin(call, documents)
-    from sharedllm_cli.reading.searching import Search
+    call = replace(call, resolved=replace(call.resolved, settings=replace(call.settings, policy=policy)))
+    # What is read anew, comes through a pipe or has to be opened for its path is looked for here.
+    warm = None if reindex or files or "-" in documents else call.warm_engine(documents)
+    if warm is not None and (there := warm.search(documents, query, limit=limit, min_score=min_score, pages=wanted)):
+        report_failures(call, there[0].failures)
+        show(call, *there, files=False)
+        return exit_code(there[0].failures)
+    from sharedllm_cli.reading.searching import Search, WordSearcher
 
     asked = Search(query, limit, min_score)
     if policy == WORDS:
-        from sharedllm_cli.reading.searching import WordSearcher
-
         refuse_unwritable(call)
         probe = probe_first(call, documents, reindex=reindex)
         calm_libraries(verbose=call.console.verbose)
@@ -104,8 +111,6 @@ def search(
         report_failures(call, library.failures)
         found = words.search(library, asked, pages=wanted)
     else:
-        settings = replace(call.settings, policy=policy)
-        call = replace(call, resolved=replace(call.resolved, settings=settings))
         engine, library = open_documents(call, documents, reindex=reindex)
         library = library.narrowed(query)
         found = engine.search(library, asked, pages=wanted)
@@ -122,7 +127,7 @@ def _opened(words: WordSearcher, documents: Sequence[str], *, reindex: bool, pro
     return open_words(words, documents, reindex=reindex, probe=probe)
 
 
-def show(call: Call, library: Library, found: SearchResult, *, files: bool) -> None:
+def show(call: Call, library: Library | WarmLibrary, found: SearchResult, *, files: bool) -> None:
     """Print the passages, or the object of `--json`, or with `files` the paths of their documents."""
     console = call.console
     if call.json:

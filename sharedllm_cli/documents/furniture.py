@@ -12,8 +12,10 @@ import re
 from collections import defaultdict
 from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from sharedllm_cli.documents.running_heads import Body
+if TYPE_CHECKING:
+    from sharedllm_cli.documents.running_heads import Body
 
 BETWEEN = " · "
 """Stands between words that stand apart on the page."""

@@ -16,7 +16,6 @@ from sharedllm_cli.config import READ_MEMORY, READ_SECONDS, Settings
 from sharedllm_cli.documents import formats
 from sharedllm_cli.documents.characters import repair
 from sharedllm_cli.documents.encodings import decode
-from sharedllm_cli.documents.normalise import NormalisedText, normalise
 from sharedllm_cli.documents.pages import (
     AttachedFile,
     Attachment,
@@ -32,6 +31,7 @@ from sharedllm_cli.errors import DocumentError
 from sharedllm_cli.progress import Reporter, Silent
 
 if TYPE_CHECKING:
+    from sharedllm_cli.documents.normalise import NormalisedText
     from sharedllm_cli.documents.pdf.open_pdf import OpenPDF
     from sharedllm_cli.documents.process import Reading
 
@@ -266,6 +266,8 @@ def read(
 
 def _document(source: SourceFile, content_hash: str, kind: str, extraction: Extraction, reporter: Reporter) -> Document:
     """The extracted pages as one normalised text, with labels and warnings."""
+    from sharedllm_cli.documents.normalise import normalise
+
     raws = [repair(page.raw) for page in extraction.pages]
     normalised = normalise(
         raws,

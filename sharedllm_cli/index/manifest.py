@@ -114,6 +114,10 @@ class TreesKey:
         return {**shaped, "first_layer": self.first_layer} if self.first_layer else shaped
 
 
+ATTENDED = 0
+"""`layers` of states that are taken within the first layer, behind its attention (`LowerModel.attended`)."""
+
+
 @dataclass(frozen=True)
 class StatesKey:
     """What shapes stored late-interaction states: the leaves, the weights, and after how many layers they are taken.

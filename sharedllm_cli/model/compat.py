@@ -16,12 +16,15 @@ from typing import Any, NamedTuple, NoReturn
 
 import torch
 from torch import Tensor
-from transformers import AttentionInterface, AttentionMaskInterface, DynamicCache, PreTrainedModel
-from transformers.cache_utils import Cache, CacheLayerMixin, DynamicLayer
-from transformers.integrations.sdpa_attention import sdpa_attention_forward
-from transformers.masking_utils import create_causal_mask, create_sliding_window_causal_mask, sdpa_mask
 
 from sharedllm_cli.errors import ModelError
+from sharedllm_cli.model.sparing import sparing
+
+with sparing():
+    from transformers import AttentionInterface, AttentionMaskInterface, DynamicCache, PreTrainedModel
+    from transformers.cache_utils import Cache, CacheLayerMixin, DynamicLayer
+    from transformers.integrations.sdpa_attention import sdpa_attention_forward
+    from transformers.masking_utils import create_causal_mask, create_sliding_window_causal_mask, sdpa_mask
 
 __all__ = [
     "AttentionInterface",

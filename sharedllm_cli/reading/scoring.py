@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from sharedllm_cli.config import LATE_LAYERS
 from sharedllm_cli.context.search import Score, leaf_scores
 from sharedllm_cli.context.tree import ChunkTree, Node
 from sharedllm_cli.documents.chunking import plain_ids
@@ -108,13 +107,12 @@ class QuestionLeaves:
         """Late interaction of some leaves, from stored states where there are any, else through the lower model."""
         if not len(leaves) or not self._question_ids:
             return np.zeros(len(leaves))
-        layers = min(LATE_LAYERS, self._lower.lower_layers)
-        query: np.ndarray = self._lower.states(torch.tensor([self._question_ids]), layers)[0].float().cpu().numpy()
+        query: np.ndarray = self._lower.attended(torch.tensor([self._question_ids]))[0].float().cpu().numpy()
         # Leaves tile a document's tokens.
         lengths = np.concatenate([np.diff(document.leaf_spans, axis=1)[:, 0] for document in self._documents])
         ids = [document.tokens.ids for document in self._documents]
         weights = policies.joined_token_weights(np.array(self._question_ids), ids, lengths)
-        states = self._states(leaves, layers)
+        states = self._states(leaves)
         # Leaf by leaf: all states of a long document stand in memory once, not twice.
         total = sum(one.sum(axis=0, dtype=np.float64) for one in states)
         centre = np.asarray(total / sum(len(one) for one in states), dtype=np.float32)
@@ -150,7 +148,7 @@ class QuestionLeaves:
         vector: np.ndarray = self._lower.node_vectors(torch.tensor([self._question_ids]))[0].float().cpu().numpy()
         return vector
 
-    def _states(self, leaves: np.ndarray, layers: int) -> list[np.ndarray]:
+    def _states(self, leaves: np.ndarray) -> list[np.ndarray]:
         """States of some leaves in their order, [tokens of the leaf, hidden] each; half precision where stored so."""
         found: dict[int, np.ndarray] = {}
         missing: dict[int, np.ndarray] = {}
@@ -165,7 +163,7 @@ class QuestionLeaves:
                 start, end = self._documents[place].leaf_span(local)
                 missing[leaf] = self._documents[place].tokens.ids[start:end]
         numbers = list(missing)
-        for batch, states in _states_in_batches(self._lower, list(missing.values()), layers):
+        for batch, states in _states_in_batches(self._lower, list(missing.values())):
             found.update(zip([numbers[one] for one in batch], states, strict=True))
         return [found[leaf] for leaf in leaves.tolist()]
 
@@ -260,10 +258,9 @@ def in_turn(leaves: Sequence[np.ndarray]) -> list[np.ndarray]:
 
 def leaf_states(leaves: Leaves, lower: LowerModel, advance: Callable[[int], None]) -> LeafStates:
     """States of every token of a document, leaf by leaf, for `--policy late` (`index --late-states`)."""
-    layers = min(LATE_LAYERS, lower.lower_layers)
     spans = leaves.leaf_spans
     states = np.empty((leaves.token_count, lower.hidden_size), dtype=np.float16)
-    for batch, found in _states_in_batches(lower, _leaf_ids(leaves), layers):
+    for batch, found in _states_in_batches(lower, _leaf_ids(leaves)):
         for (start, end), rows in zip(spans[batch].tolist(), found, strict=True):
             states[start:end] = rows.clip(-_LARGEST_HALF, _LARGEST_HALF).astype(np.float16)
         advance(found.shape[0] * found.shape[1])
@@ -276,9 +273,7 @@ def _leaf_ids(leaves: Leaves) -> list[np.ndarray]:
     return [ids[start:end] for start, end in zip(starts, ends, strict=True)]
 
 
-def _states_in_batches(
-    lower: LowerModel, sequences: Sequence[np.ndarray], layers: int
-) -> Iterator[tuple[list[int], np.ndarray]]:
+def _states_in_batches(lower: LowerModel, sequences: Sequence[np.ndarray]) -> Iterator[tuple[list[int], np.ndarray]]:
     """States of token sequences, those of equal length together: their places, and [B, l, hidden] float32."""
     by_length: dict[int, list[int]] = {}
     for place, ids in enumerate(sequences):
@@ -288,7 +283,7 @@ def _states_in_batches(
         for first in range(0, len(alike), step):
             batch = alike[first : first + step]
             token_ids = torch.tensor(np.stack([sequences[place] for place in batch]), dtype=torch.long)
-            yield batch, lower.states(token_ids, layers).float().cpu().numpy()
+            yield batch, lower.attended(token_ids).float().cpu().numpy()
 
 
 MOST_NEW_LEAVES = 1000

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 import torch
 
 from sharedllm_cli.answer import Stretch, TreeRead
-from sharedllm_cli.config import LATE_LAYERS, Settings, StoredDtype
+from sharedllm_cli.config import Settings, StoredDtype
 from sharedllm_cli.context.search import search
 from sharedllm_cli.context.tree import Node
 from sharedllm_cli.index.leaves import LeafStates
-from sharedllm_cli.index.manifest import StatesKey, TreesKey, fingerprint
+from sharedllm_cli.index.manifest import ATTENDED, StatesKey, TreesKey, fingerprint
 from sharedllm_cli.index.store import IndexStore
 from sharedllm_cli.memory import memory_for
 from sharedllm_cli.model.cross_attention import TreeContext
@@ -90,8 +90,7 @@ class Trees:
     def states_key(self, opened: OpenDocument) -> StatesKey:
         """What identifies the stored late-interaction states of a document for this model."""
         base = self._shared.base
-        layers = min(LATE_LAYERS, self._shared.lower.lower_layers)
-        return StatesKey(opened.leaves_key, base.name, base.weights_hash, layers, base.quantize_of(layers))
+        return StatesKey(opened.leaves_key, base.name, base.weights_hash, ATTENDED, base.quantize_of(1))
 
     def states(self, documents: Sequence[OpenDocument]) -> list[LeafStates | None]:
         """The stored late-interaction states of documents, None where there are none.

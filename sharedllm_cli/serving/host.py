@@ -228,25 +228,29 @@ class Host:
         pages: Pages = None,
         settings: Settings | None = None,
         reporter: Reporter | None = None,
+        folder: str | None = None,
+        then: Callable[[Library, SearchResult], Any] = lambda library, found: found,
     ) -> Work:
-        """What `search` does, for `Turns` to run."""
+        """What `search` does, for `Turns` to run; `then` makes its result of the library and what was found."""
         asked = self._fitting(settings or replace(self.settings, policy=WORDS))
 
-        def work(job: Job) -> Iterator[SearchResult]:
+        def work(job: Job) -> Iterator[Any]:
             from sharedllm_cli.collections.opening import open_words
             from sharedllm_cli.reading.searching import Search, WordSearcher
 
             wanted = Search(query, limit, min_score)
-            with self._reporting(job, reporter):
+            with self._reporting(job, reporter), _within(folder):
                 if asked.policy == WORDS:
                     if self._searcher is None:
                         self._searcher = WordSearcher(self.settings, home=self.home, reporter=self._reporter)
                     self._searcher.settings = asked
-                    library = self._open(documents, partial(open_words, self._searcher), asked)
-                    yield self._searcher.search(library.narrowed(query), wanted, pages=pages)
+                    library = self._open(documents, partial(open_words, self._searcher), asked).narrowed(query)
+                    found = self._searcher.search(library, wanted, pages=pages)
                 else:
                     engine = self._ready(asked)
-                    yield engine.search(self._open(documents, engine.open, asked), wanted, pages=pages)
+                    library = self._open(documents, engine.open, asked).narrowed(query)
+                    found = engine.search(library, wanted, pages=pages)
+                yield then(library, found)
 
         return work
 

@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sharedllm_cli.answer import Answer, AnswerSentence, NotRead
+from sharedllm_cli.answer import Answer, AnswerSentence, NotRead, SearchResult
 from sharedllm_cli.config import Settings
 from sharedllm_cli.errors import ResourceError, SharedLLMError
 from sharedllm_cli.progress import Reporter, Silent
@@ -206,6 +206,20 @@ class WarmEngine:
             engine = self._here()
             again = engine.open(paths or library.arguments)
             yield from engine.ask(again, question, history=history, pages=pages, section=section)
+
+    def search(
+        self, documents: Sequence[str], query: str, *, limit: int, min_score: float | None, pages: Any
+    ) -> tuple[WarmLibrary, SearchResult] | None:
+        """What `search` finds in documents that are opened there, by the settings' policy; None where it has gone."""
+        words = {"query": query, "limit": limit, "min_score": min_score, "pages": None if pages is None else str(pages)}
+        request = {"op": "search", "documents": list(documents), "folder": os.getcwd(), **words}
+        found = None
+        with suppress(_LostError):
+            for told in self._told({**request, "settings": asdict(self.settings)}):
+                if "found" in told:
+                    library = _library(told["opened"], documents, lambda: self._opened_here(documents, None))
+                    found = library, wire.search_result_from(told["found"])
+        return found
 
     def request(self, told: dict[str, Any]) -> Any:
         """The result of a request, None where the other process has gone."""

@@ -131,6 +131,7 @@ class _Connection:
         operations: dict[str, Callable[..., None]] = {
             "open": self._open,
             "ask": self._ask,
+            "search": self._search,
             "adapter": self._adapter,
             "status": self._status,
             "stop": self._stop,
@@ -197,6 +198,31 @@ class _Connection:
         )
         self._run(work, out)
 
+    def _search(
+        self,
+        *,
+        documents: list[str],
+        folder: str,
+        query: str,
+        limit: int,
+        min_score: float | None,
+        pages: str | None,
+        settings: dict[str, Any],
+    ) -> None:
+        out = _Outgoing()
+        work = self._server.host.searching(
+            documents,
+            query,
+            limit=limit,
+            min_score=min_score,
+            pages=pages,
+            settings=Settings(**settings),
+            reporter=out,
+            folder=folder,
+            then=lambda library, found: {"opened": _told_of(library), "found": asdict(found)},
+        )
+        self._run(work, out)
+
     def _adapter(self, *, settings: dict[str, Any]) -> None:
         asked, out = Settings(**settings), _Outgoing()
 
@@ -235,14 +261,7 @@ class _Connection:
 
     def _opened(self, library: Library) -> dict[str, Any]:
         self._library = library
-        return {
-            "several": library.several,
-            "names": [opened.name for opened in library.documents],
-            "text_hit": all(opened.text_hit for opened in library.documents),
-            "failures": [[name, wire.error(problem)] for name, problem in library.failures],
-            "warnings": library.warnings,
-            "not_read": [asdict(file) for file in library.not_read],
-        }
+        return _told_of(library)
 
     def _run(self, work: Work, out: _Outgoing) -> None:
         """Queue work and send what comes of it, until it has ended or nobody takes it any more."""
@@ -264,6 +283,17 @@ class _Connection:
         except OSError:
             return False
         return True
+
+
+def _told_of(library: Library) -> dict[str, Any]:
+    return {
+        "several": library.several,
+        "names": [opened.name for opened in library.documents],
+        "text_hit": all(opened.text_hit for opened in library.documents),
+        "failures": [[name, wire.error(problem)] for name, problem in library.failures],
+        "warnings": library.warnings,
+        "not_read": [asdict(file) for file in library.not_read],
+    }
 
 
 class _Outgoing:

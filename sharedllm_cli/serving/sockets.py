@@ -25,7 +25,7 @@ from sharedllm_cli.durable import make_private_folder
 from sharedllm_cli.errors import UsageError
 from sharedllm_cli.home import run_folder
 
-PROTOCOL = 1
+PROTOCOL = 2
 SUFFIX = ".sock"
 CONNECT_SECONDS = 2.0
 _PLACES = ("model", "adapter", "index_dir")

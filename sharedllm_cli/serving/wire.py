@@ -21,7 +21,7 @@ from types import NoneType, UnionType
 from typing import Any, get_args, get_origin, get_type_hints
 
 from sharedllm_cli import errors
-from sharedllm_cli.answer import Answer, AnswerSentence
+from sharedllm_cli.answer import Answer, AnswerSentence, SearchResult
 from sharedllm_cli.errors import SharedLLMError
 
 MOST_LINE_BYTES = 64_000_000
@@ -85,6 +85,12 @@ def raised(told: dict[str, Any]) -> Exception:
 def answer_from(value: dict[str, Any]) -> Answer:
     """The answer of an object."""
     made: Answer = _made(Answer, value)
+    return made
+
+
+def search_result_from(value: dict[str, Any]) -> SearchResult:
+    """What was found, of an object."""
+    made: SearchResult = _made(SearchResult, value)
     return made
 
 

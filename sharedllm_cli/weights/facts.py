@@ -72,8 +72,13 @@ class ModelFacts:
     @property
     def layer_matrices(self) -> int:
         """Weights of one decoder layer's matrices, each a multiplication and an addition a token."""
+        return self.attention_matrices + 3 * self.hidden_size * self.intermediate_size
+
+    @property
+    def attention_matrices(self) -> int:
+        """Those of its attention alone."""
         queries, keys = self.attention_heads * self.head_dim, self.key_value_heads * self.head_dim
-        return 2 * self.hidden_size * (queries + keys) + 3 * self.hidden_size * self.intermediate_size
+        return 2 * self.hidden_size * (queries + keys)
 
     def weights_bytes(self, number: int, quantize: str = "none") -> int:
         """What the weights take: the layers' matrices as quantized, all else in numbers of `number` bytes."""

@@ -13,7 +13,7 @@ from sharedllm_cli.config import InjectionConfig, TreeConfig
 from sharedllm_cli.errors import UsageError
 from sharedllm_cli.model.adapter import Adapter
 from sharedllm_cli.model.compat import call_model
-from sharedllm_cli.model.families import rotation_kind, turns_alike
+from sharedllm_cli.model.families import after_mlp, rotation_kind, turns_alike
 from sharedllm_cli.model.lower import CompressedNodes, LowerModel
 from sharedllm_cli.model.streaming import StreamingReader
 from sharedllm_cli.model.upper import UpperModel
@@ -48,6 +48,16 @@ def test_a_text_in_the_tree_is_read_as_the_text_before(family: str) -> None:
         found = call_model(model, NEXT[None], None, position_ids=positions, tree_context=tree).logits[0, -1]
     torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
     assert (alone - expected).abs().max() > 0.01, "the text before matters"
+
+
+def test_the_states_within_a_layer_are_the_layers_before_its_mlp(family: str) -> None:
+    model = make_tiny_model(family)
+    lower = LowerModel(model, 1)
+    within = lower.attended(TEXT[None])
+    with torch.no_grad():
+        behind = after_mlp(model.model.layers[0], within)
+    torch.testing.assert_close(behind, lower.states(TEXT[None], 1))
+    assert not torch.equal(within, behind)
 
 
 def test_layers_turn_their_keys_as_the_family_does() -> None:

@@ -232,7 +232,7 @@ def test_reindex_reads_first_and_discards_then(shelf: Shelf, tmp_path: Path, mon
     before = contents(folder)
     for step, problem in {
         "documents.readers.Probe.read": DocumentError("bees.txt is encrypted"),
-        "documents.readers.normalise": MemoryError(),
+        "documents.normalise.normalise": MemoryError(),
         "reading.library.build_leaves": KeyboardInterrupt(),
     }.items():
 

@@ -152,6 +152,57 @@ def test_all_output_is_the_same_through_a_warm_process(
             assert timeless(err) == timeless(cold[2]), name
 
 
+SEARCHES: dict[str, list[str]] = {
+    "words": ["harbour.txt", "beacon"],
+    "json": ["--json", ".", "bees honey"],
+    "one bad": ["--json", "harbour.txt", "empty.txt", "beacon"],
+    "pages": ["--json", "--pages", "2", "pages.txt", "clover"],
+    "no page": ["--pages", "90", "pages.txt", "clover"],
+    "missing": ["harbor.txt", "beacon"],
+    "limit": ["--limit", "0", "harbour.txt", "beacon"],
+    "score": ["--min-score", "1e9", "harbour.txt", "beacon"],
+    "collection": ["--json", "@notes", "bees"],
+    "model": ["--json", "--policy", "hybrid", "harbour.txt", "bees.md", "Who lights the beacon?"],
+    "model, shown": ["-v", "--policy", "late", "bees.md", "honey"],
+}
+ELSEWHERE: dict[str, list[str]] = {
+    "files": ["--files", ".", "bees"],
+    "standard input": ["--json", "-", "beacon"],
+    "anew": ["--json", "--reindex", "harbour.txt", "beacon"],
+    "no serve": ["--json", "--no-serve", "harbour.txt", "beacon"],
+}
+
+
+def found(out: str) -> dict[str, Any]:
+    """The object of `search --json`, but for time."""
+    passages: dict[str, Any] = json.loads(out)
+    del passages["searched_s"]
+    return passages
+
+
+def test_a_search_finds_the_same_through_a_warm_process(
+    warm: Warm, settings: Settings, shelf: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SHAREDLLM_CHUNK_TOKENS", "512")
+    given = ["-m", settings.model, "--device", "cpu"]
+    assert command("collections", "add", "-m", settings.model, "notes", "pages.txt", "bees.md")[0] == 0
+    cases = SEARCHES | ELSEWHERE
+    for words in cases.values():  # the first time documents are stored
+        command("search", *given, *words, stdin=TYPED)
+    expected = {name: command("search", *given, *words, stdin=TYPED) for name, words in cases.items()}
+    with warm:
+        for name, words in cases.items():
+            before = warm.host.turns.done
+            code, out, err = command("search", *given, *words, stdin=TYPED)
+            assert (warm.host.turns.done > before) is (name in SEARCHES), name
+            assert code == expected[name][0], name
+            if "--json" in words and code in (0, 3):
+                assert found(out) == found(expected[name][1]), name
+            else:
+                assert out == expected[name][1], name
+            assert timeless(err) == timeless(expected[name][2]), name
+
+
 def test_a_new_document_is_read_by_the_warm_process(warm: Warm, settings: Settings, shelf: Path, never: None) -> None:
     with warm:
         code, out, _ = command("ask", "--json", *flags(settings), "harbour.txt", QUESTION)

@@ -11,16 +11,17 @@ import os
 import re
 import sys
 from collections.abc import Iterable, Mapping
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from typing import TYPE_CHECKING, Any, TextIO
 
 from sharedllm_cli.errors import SharedLLMError
+from sharedllm_cli.progress import Silent, Task
 
 if TYPE_CHECKING:
     from rich.console import Console as RichConsole
     from rich.console import RenderableType
 
-    from sharedllm_cli.cli.terminal.screen import Bar, Bars
+    from sharedllm_cli.cli.terminal.screen import Bars
 
 CONTROLS = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180e\u200b\u200e\u200f"
@@ -219,16 +220,17 @@ class Console:
 
     # Progress
 
-    def task(self, description: str, total: int, unit: str) -> Bar:
+    def task(self, description: str, total: int, unit: str) -> AbstractContextManager[Task]:
         """A context manager around work of `total` units; a bar on a terminal, silent elsewhere."""
+        if not self.err_is_terminal or self.quiet or os.environ.get("TERM") == "dumb":
+            return Silent().task(description, total, unit)
         from sharedllm_cli.cli.terminal.screen import Bar, Bars
 
         if self._bars is None:
-            drawn = self.err_is_terminal and not self.quiet and os.environ.get("TERM") != "dumb"
-            self._bars = Bars(self.rich(self.err) if drawn else None)
+            self._bars = Bars(self.rich(self.err))
         return Bar(self._bars, one_line(description), total, unit)
 
-    def waiting(self, description: str) -> Bar:
+    def waiting(self, description: str) -> AbstractContextManager[Task]:
         """A context manager around work whose length nobody knows: on a terminal a sign of life with the seconds."""
         return self.task(description, 0, "")
 

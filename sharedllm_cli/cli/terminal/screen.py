@@ -28,14 +28,12 @@ LONG = 2.0
 class Bars:
     """The live display: started by the first task, stopped by the last, whatever ends it."""
 
-    def __init__(self, console: RichConsole | None) -> None:
+    def __init__(self, console: RichConsole) -> None:
         self.console = console
         self._progress: Progress | None = None
         self._running = 0
 
-    def add(self, description: str, total: int, unit: str) -> TaskID | None:
-        if self.console is None:
-            return None
+    def add(self, description: str, total: int, unit: str) -> TaskID:
         if self._progress is None:
             self._progress = Progress(
                 SpinnerColumn(style="cyan", finished_text=" "),
@@ -57,7 +55,7 @@ class Bars:
         if self._progress is None or task is None:
             return
         self._progress.remove_task(task)
-        if summary and self.console is not None:
+        if summary:
             self.console.print(Text(summary, style="dim"))
         self._running -= 1
         if self._running == 0:

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 import torch
 
-from sharedllm_cli.config import LATE_LAYERS, RERANK_LEAVES, Injection, InjectionConfig, StoredDtype
+from sharedllm_cli.config import RERANK_LEAVES, Injection, InjectionConfig, StoredDtype
 from sharedllm_cli.context.search import search
 from sharedllm_cli.context.tree import Node, chunk_lengths
 from sharedllm_cli.index.encoding import ACCELERATOR_BATCH_TOKENS, CPU_BATCH_TOKENS
@@ -194,11 +194,10 @@ class SharedLLM:
         return counts.read_running(self._base, extent.running, self._cost(extent).kept(), len(self.layers))
 
     def _scored(self, extent: Extent) -> Work:
-        """Late interaction's layer over the leaves that the policy looks at; BM25 and the search count nothing."""
+        """The first layer's attention over the leaves that the policy looks at; BM25 and the search count nothing."""
         leaf_tokens = self._subject.tree.chunk_tokens // 2**self._subject.tree.height
         looked_at = {"hybrid": min(RERANK_LEAVES * leaf_tokens, extent.tokens), "late": extent.tokens}
-        layers = min(LATE_LAYERS, self.layers.stop)
-        return Work(2 * self._base.matrix * layers * looked_at.get(self._policy, 0), 0.0)
+        return Work(2 * self._base.facts.attention_matrices * looked_at.get(self._policy, 0), 0.0)
 
     @property
     def _shape(self) -> LowerShape:

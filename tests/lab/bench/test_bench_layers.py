@@ -54,7 +54,7 @@ def text_of(subject: Subject, encoding: Encoding) -> Reading:
 # a position's key and value are 64 numbers. Two chunks of 64 tokens: a path down preserves nodes of 32, 16, 8 and 8
 # tokens that keep 2 each; an index holds 2, 4 and 8 nodes of these lengths. M = 3, of which two layers read.
 EXTENT = Extent(128, 24)
-SCORED = Work(2 * 36864 * 128, 0)
+SCORED = Work(2 * 12288 * 128, 0)  # the attention of a layer: 2 · 64 · (64 + 32) of its 36,864 weights
 READ = Work(2 * 36864 * 4 * 24 + 256 * (4 * 300 + 2 * 24 * 16) + 2 * 512 * 64, 720_896 + (2 * 16 + 4 * 24) * 64 * 4)
 COLD = {
     "node": Work(2 * (2 * 36864 * 128 + 256 * 2 * (528 + 136 + 36 + 36)) + 2 * 64 * 64 * 16, 294_912 + 8_192),
