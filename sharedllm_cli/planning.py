@@ -259,15 +259,17 @@ def _question_operations(ground: _Ground, tokens: int) -> int:
 
 def _question_bytes(ground: _Ground, tokens: int) -> tuple[int, int]:
     """Keys and values of a question: the tree's, and the prompt's, with those of the likely answers behind it."""
-    facts, settings = ground.facts, ground.settings
-    position: int = 2 * facts.key_value_heads * facts.head_dim * ground.placement.dtype.itemsize
+    facts, settings, placement = ground.facts, ground.settings, ground.placement
+    position: int = 2 * facts.key_value_heads * facts.head_dim
+    number = placement.dtype.itemsize
+    held = 4 if placement.packed and not ground.reads_tree else number  # `UpperModel.cache`
     kept = int(tokens / ground.tree.overall_ratio) * len(ground.layers) if ground.reads_tree else 0
     text = ground.evidence_tokens + _FRAME_TOKENS
     running = text + settings.max_new_tokens
     if ground.candidates > 1:
         # All of it twice while room is made for them (`model/cache.py`).
         running += text + 2 * ground.candidates * min(LONGEST, settings.max_new_tokens)
-    return position * kept, position * running * facts.layer_count
+    return number * position * kept, held * position * running * facts.layer_count
 
 
 def weights_bytes(facts: ModelFacts, placement: Placement) -> int:

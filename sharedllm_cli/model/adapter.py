@@ -33,6 +33,7 @@ from sharedllm_cli.model.adapter_config import (
 )
 from sharedllm_cli.model.compat import PreTrainedModel, decoder_layer
 from sharedllm_cli.model.cross_attention import AdditiveInjection, LowRank, MergedInjection
+from sharedllm_cli.model.packed import PackedLinear
 from sharedllm_cli.model.placement import layer_device
 
 WEIGHTS_FILE = "adapter.safetensors"
@@ -65,7 +66,12 @@ class LowRankLinear(nn.Module):
 
     def forward(self, states: Tensor) -> Tensor:
         """states: [..., inputs]; returns [..., outputs]."""
-        output: Tensor = self.wrapped(states) + self.addition(states)
+        output: Tensor
+        if isinstance(self.wrapped, PackedLinear) and not torch.is_grad_enabled():
+            # Unpacked rows take the addition with them, which costs a prompt less than products of its own.
+            output = self.wrapped(states, None if self.addition.disabled else self.addition)
+        else:
+            output = self.wrapped(states) + self.addition(states)
         return output
 
 

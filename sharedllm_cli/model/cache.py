@@ -22,22 +22,27 @@ class GrowingLayer(DynamicLayer):
     """A layer's keys and values, [B, KV, S, D] each, as views of buffers that are longer.
 
     What has been handed out stays as it was: a position is written once, except that `crop` gives those it takes away
-    to be written again. Where gradients are recorded nothing is written in place.
+    to be written again. Where gradients are recorded nothing is written in place. `stored`: the type in which they are
+    held, where that is not the type in which they come.
     """
 
-    def __init__(self, **arguments: Any) -> None:
+    def __init__(self, *, stored: torch.dtype | None = None, **arguments: Any) -> None:
         super().__init__(**arguments)  # type: ignore[no-untyped-call]
+        self.stored = stored
         self._buffers: tuple[Tensor, Tensor] | None = None
         self._views: tuple[Tensor | None, Tensor | None] = (None, None)
 
     def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:
         """Learn type, device and shape from the first keys and values [B, KV, Q, D]."""
-        self.dtype, self.device = key_states.dtype, key_states.device
-        self.keys, self.values = key_states[:, :, :0], value_states[:, :, :0]
+        kind = self.stored or key_states.dtype
+        self.dtype, self.device = kind, key_states.device
+        self.keys, self.values = key_states[:, :, :0].to(kind), value_states[:, :, :0].to(kind)
         self.is_initialized = True
 
     def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
-        """Lay keys and values [B, KV, Q, D] behind those that are here; returns them all."""
+        """Lay keys and values [B, KV, Q, D] behind those that are here; returns them all, in the new ones' type."""
+        if self.stored not in (None, key_states.dtype):
+            return self._update_stored(key_states, value_states)
         if torch.is_grad_enabled() or not self._alike(key_states):
             joined: tuple[Tensor, Tensor] = super().update(key_states, value_states, *args, **kwargs)
             return joined
@@ -53,6 +58,12 @@ class GrowingLayer(DynamicLayer):
         self.keys, self.values = (buffer[:, :, :after] for buffer in buffers)
         self._buffers, self._views = buffers, (self.keys, self.values)
         return self.keys, self.values
+
+    def _update_stored(self, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+        """`update` with states of another type than the stored one. Those of a prompt are all there is: no copy."""
+        first = self.get_seq_length() == 0
+        held = self.update(keys.to(self.stored), values.to(self.stored))
+        return (keys, values) if first else (held[0].to(keys.dtype), held[1].to(values.dtype))
 
     def reserve(self, room: int) -> tuple[Tensor, Tensor]:
         """The buffers of keys and values [B, KV, S + room or more, D], to be written behind what the layer holds."""
@@ -72,7 +83,7 @@ class GrowingLayer(DynamicLayer):
 
         Of the two only one may go on at a time: what was laid behind is written over by the other.
         """
-        other = GrowingLayer()
+        other = GrowingLayer(stored=self.stored)
         if self.is_initialized:
             assert self.keys is not None
             assert self.values is not None
@@ -113,10 +124,10 @@ def _longer(held: Tensor | None, room: int) -> Tensor:
     return buffer
 
 
-def growing_cache(config: Any) -> DynamicCache:
+def growing_cache(config: Any, stored: torch.dtype | None = None) -> DynamicCache:
     """An empty cache for a model; layers with a sliding window, which hold no more than that, are transformers' own."""
     cache = DynamicCache(config=config)
-    cache.layers = [GrowingLayer() if type(layer) is DynamicLayer else layer for layer in cache.layers]
+    cache.layers = [GrowingLayer(stored=stored) if type(layer) is DynamicLayer else layer for layer in cache.layers]
     return cache
 
 

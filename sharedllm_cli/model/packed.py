@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from sharedllm_cli.model.cross_attention import LowRank
 from sharedllm_cli.model.onnx_graph import Graph, product
 from sharedllm_cli.weights.blocks import MIDDLE, bits_of, pack
 from sharedllm_cli.weights.weight_files import MappedFile
@@ -77,8 +78,8 @@ class PackedWeight(nn.Module):
                 self._session = graph.opened()
         return torch.from_numpy(self._session.run(None, {"x": states.contiguous().numpy()})[0])
 
-    def unpacked(self, rows: slice | Tensor, dtype: torch.dtype) -> Tensor:
-        """Some of the rows as numbers: [n, width]."""
+    def unpacked(self, rows: slice | Tensor, dtype: torch.dtype, addition: LowRank | None = None) -> Tensor:
+        """Some of the rows as numbers, with what an adapter adds to them: [n, width]."""
         codes, scales = self.codes[rows], self.scales[rows]
         if self.bits == 8:
             # Rounded after the product: bfloat16 has no code above 256, and scales of its own would err twice.
@@ -87,7 +88,10 @@ class PackedWeight(nn.Module):
             assert self.zeros is not None
             zeros = _whole(self.zeros[rows])[..., : codes.shape[1]].to(torch.float32)
             values = _whole(codes).to(torch.float32).sub_(zeros.unsqueeze(-1))
-        return values.mul_(scales.unsqueeze(-1)).flatten(1).to(dtype)
+        found = values.mul_(scales.unsqueeze(-1)).flatten(1)
+        if addition is not None:
+            found.addmm_(addition.up[rows].float(), addition.down.float(), alpha=addition.scale)
+        return found.to(dtype)
 
     def _decodes(self, states: Tensor) -> bool:
         """Whether these are few states of many to come."""
@@ -96,15 +100,16 @@ class PackedWeight(nn.Module):
         self._asked += 1
         return self._asked > _ONCE
 
-    def multiply(self, states: Tensor) -> Tensor:
-        """states: [..., width]; returns [..., rows] in the states' type."""
+    def multiply(self, states: Tensor, addition: LowRank | None = None) -> Tensor:
+        """states: [..., width]; returns [..., rows] in the states' type. `addition`: of an adapter, for no gradient."""
         flat = states.reshape(-1, self.width)
         if self._decodes(flat):
             found = self._few(flat.detach().to(torch.float32))
-            return found.to(states.dtype).view(*states.shape[:-1], self.rows)
+            output = found.to(states.dtype).view(*states.shape[:-1], self.rows)
+            return output if addition is None else output + addition(states)
         step = max(1, _PIECE // self.width)
         pieces = [
-            nn.functional.linear(flat, self.unpacked(slice(start, start + step), states.dtype))
+            nn.functional.linear(flat, self.unpacked(slice(start, start + step), states.dtype, addition))
             for start in range(0, self.rows, step)
         ]
         if self.file is not None:
@@ -132,9 +137,9 @@ class PackedLinear(nn.Module):
         """The weights unpacked, [outputs, inputs], made anew each time."""
         return self.packed.unpacked(slice(None), torch.float32)
 
-    def forward(self, states: Tensor) -> Tensor:
-        """states: [..., inputs]; returns [..., outputs]."""
-        output = self.packed.multiply(states)
+    def forward(self, states: Tensor, addition: LowRank | None = None) -> Tensor:
+        """states: [..., inputs]; returns [..., outputs]. `addition`: what an adapter adds, where nothing is learned."""
+        output = self.packed.multiply(states, addition)
         return output if self.bias is None else output + self.bias
 
 

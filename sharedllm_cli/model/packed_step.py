@@ -253,8 +253,9 @@ class _StepGraph:
             packed, bias = own.packed, None if own.bias is None else own.bias.float().numpy()
             output = product(graph, states, packed.bits, packed.parts, bias)
             if hasattr(linear, "addition"):
-                up = (linear.addition.up.detach().float() * linear.addition.scale).numpy()
-                output = graph.node("Gemm", next(smalls), graph.weight(up), output, transB=1)
+                # Not "Gemm", which turns its weights at every call; a lone row has a kernel of its own here.
+                up = (linear.addition.up.detach().float() * linear.addition.scale).T.contiguous().numpy()
+                output = graph.node("Add", output, graph.node("MatMul", next(smalls), graph.weight(up)))
             found.append(output)
         return found
 

@@ -174,9 +174,12 @@ class UpperModel:
         layer = self._layers[place]
         return layer.wrapped if isinstance(layer, InjectedLayer) else layer
 
-    def cache(self) -> DynamicCache:
-        """An empty cache for the prompt's own keys and values."""
-        return growing_cache(self.model.config)
+    def cache(self, *, stepped: bool = False) -> DynamicCache:
+        """An empty cache for the prompt's own keys and values.
+
+        `stepped`: steps of a packed model may follow, which read float32: held so, nothing is converted at each.
+        """
+        return growing_cache(self.model.config, torch.float32 if stepped and self._step is not None else None)
 
     def forward(
         self, token_ids: Tensor, tree: TreeContext | None, cache: DynamicCache | None = None, *, logits_to_keep: int = 0
@@ -241,7 +244,7 @@ class UpperModel:
             self._step.wait()  # both would compute on all cores, and wait for each other
         piece = len(token_ids)
         while True:
-            cache = self.cache()
+            cache = self.cache(stepped=tree is None)
             try:
                 for part in torch.split(token_ids, piece):
                     logits = self.decode_step(part, tree, cache)

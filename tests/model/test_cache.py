@@ -159,3 +159,18 @@ def test_a_fork_goes_on_in_the_same_room() -> None:
         assert torch.equal(keys, torch.cat([states(4, place), states(1, 9)], dim=2))
         assert layer.keys.data_ptr() == cache.layers[place].keys.data_ptr()
         assert torch.equal(cache.layers[place].keys, states(4, place))
+
+
+@torch.no_grad()
+def test_a_cache_holds_its_own_type_and_gives_the_type_that_comes() -> None:
+    layer, plain = GrowingLayer(stored=torch.float32), GrowingLayer()
+    for length, seed in ((5, 0), (1, 1), (ROOM + 3, 2)):
+        new = states(length, seed).bfloat16()
+        found, expected = layer.update(new, -new), plain.update(new, -new)
+        assert [one.dtype for one in found] == [torch.bfloat16] * 2
+        assert all(torch.equal(*pair) for pair in zip(found, expected, strict=True))
+    assert layer.keys is not None
+    assert (layer.keys.dtype, layer.get_seq_length()) == (torch.float32, ROOM + 9)
+    exact = states(1, 3)
+    assert torch.equal(layer.update(exact, exact)[0][:, :, -1:], exact), "what comes in the stored type is not rounded"
+    assert layer.fork().update(exact, exact)[0].dtype == torch.float32

@@ -19,9 +19,10 @@ from tiny_models import LLAMA_LIKE, make_tiny_model
 from sharedllm_cli.config import InjectionConfig, Settings, TreeConfig
 from sharedllm_cli.errors import ModelError
 from sharedllm_cli.model import packed_step
-from sharedllm_cli.model.adapter import Adapter
+from sharedllm_cli.model.adapter import Adapter, LowRankLinear
 from sharedllm_cli.model.adapter_config import TARGETS, AdapterConfig, LowRankConfig
 from sharedllm_cli.model.compat import call_model
+from sharedllm_cli.model.cross_attention import LowRank
 from sharedllm_cli.model.loading import BaseModel, load
 from sharedllm_cli.model.packed import FEW_STATES, PackedEmbedding, PackedLinear, PackedWeight
 from sharedllm_cli.model.shared import SharedModel, load_shared
@@ -63,6 +64,53 @@ def test_many_states_are_multiplied_a_piece_of_the_rows_at_a_time(monkeypatch: p
     monkeypatch.setattr("sharedllm_cli.model.packed._PIECE", 96 * 9)
     assert torch.allclose(packed.multiply(many), whole, atol=1e-5)
     assert torch.equal(PackedWeight.of(random(70, 96), 8).codes, packed.codes)
+
+
+def test_unpacked_rows_take_an_adapters_addition_with_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    linear, addition = PackedLinear(PackedWeight.of(random(70, 96), 8), random(70)), LowRank(96, 70, 4, 0.5)
+    torch.nn.init.normal_(addition.up)
+    both, many, few = LowRankLinear(linear, addition), random(FEW_STATES + 1, 96), random(2, 96, seed=1)
+    apart = linear(many) + addition(many)
+    assert torch.allclose(both(many), apart, atol=1e-4), "with gradients"
+    monkeypatch.setattr("sharedllm_cli.model.packed._PIECE", 96 * 9)
+    with torch.no_grad():
+        assert torch.allclose(both(many), apart, atol=1e-4)
+        assert not torch.allclose(linear(many), apart, atol=1e-4)
+        for _ in range(4):  # by unpacked rows first, by packed ones then
+            assert (
+                error(
+                    both(few),
+                    linear.packed.unpacked(slice(None), torch.float32).mm(few.T).T + addition(few) + random(70),
+                )
+                < 0.01
+            )
+        addition.disabled = True
+        assert torch.equal(both(many), linear(many))
+
+
+def test_steps_of_a_half_precision_model_convert_no_cache(
+    model_folder: Callable[..., Path], private_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = model_folder("llama", **WIDE)
+    shared = load_shared(Settings(model=str(folder), quantize="8bit", dtype="bfloat16"), private_home, Silent())
+    logits, cache = shared.upper.prefill(TOKENS, None)
+    assert logits.dtype == torch.bfloat16
+    given: list[int] = []
+    convert = packed_step._array
+
+    def watched(values: torch.Tensor) -> np.ndarray:
+        array = convert(values)
+        given.append(array.ctypes.data - values.data_ptr())
+        return array
+
+    monkeypatch.setattr(packed_step, "_array", watched)
+    for token in (3, 4):
+        shared.upper.decode_step(torch.tensor([token]), None, cache)
+        of_cache = given[4:]  # after states, cosine, sine and mask
+        assert of_cache == [0] * (2 * len(cache.layers)), "used where they lie"
+        given.clear()
+    tree = shared.upper.cache()
+    assert tree.layers[0].stored is None, "transformers' layers read the type of the model"
 
 
 def test_gradients_pass_through_a_packed_map() -> None:
