@@ -31,6 +31,7 @@ from sharedllm_cli.model.cross_attention import TreeContext
 from sharedllm_cli.model.shared import SharedModel, model_use
 from sharedllm_cli.progress import RememberingReporter
 from sharedllm_cli.reading.evidence import Evidence, EvidenceSelector, tokens_read
+from sharedllm_cli.reading.fine import FineGrain
 from sharedllm_cli.reading.library import Library, OpenDocument
 from sharedllm_cli.reading.scoring import LeafMeaning, Scored, in_turn
 from sharedllm_cli.reading.sources import answering_first, checked, supporting_first
@@ -83,7 +84,8 @@ class Reading:
 class Pipeline:
     """One question to opened documents.
 
-    `score` scores the leaves for a query in place of the documents' indexes (the evaluation remembers more).
+    `score` scores the leaves for a query in place of the documents' indexes (the evaluation remembers more). `fine`:
+    where passages are read from stored keys and values; None reads all of them as text.
     """
 
     def __init__(
@@ -97,6 +99,7 @@ class Pipeline:
         *,
         score: Callable[[str], Scored] | None = None,
         meaning: LeafMeaning | None = None,
+        fine: FineGrain | None = None,
     ) -> None:
         self.question = question
         self.reader = Reader(shared, question, reporter)
@@ -110,6 +113,8 @@ class Pipeline:
         self._meaning = meaning
         self._compared = False
         self._prompt_tokens = 0
+        self._known_tokens = 0
+        self._fine = fine
 
     def run(self, timing: Timing) -> Iterator[str | AnswerSentence | Answer]:
         """Pieces of the answer's text as they come, then the `Answer`; `timing` is filled in here.
@@ -142,7 +147,7 @@ class Pipeline:
         ):
             prompt = self.prompt(retrieved)
             self._refuse_empty(prompt, retrieved.evidence)
-            reading = self.read_prompt(prompt, retrieved.tree.context)
+            reading = self.read_passages(prompt, retrieved)
             self._prompt_tokens = len(reading.prompt.token_ids)
             evidence = retrieved.evidence.kept(reading.prompt.passages, reading.prompt.evidence_tokens)
             instead = NOT_IN_DOCUMENT if self.question.reads_tree else self._not_found(evidence)
@@ -253,7 +258,24 @@ class Pipeline:
         self, prompt: Prompt, tree: TreeContext | None = None, prefix: SharedPrefix | None = None
     ) -> Reading:
         """Read a prompt, and weigh the refusal where there is a threshold for it."""
-        prefilled = self.reader.prefill(prompt, tree, prefix)
+        return self._weighed(self.reader.prefill(prompt, tree, prefix))
+
+    def read_passages(self, prompt: Prompt, retrieved: Retrieved) -> Reading:
+        """Read a prompt with what was retrieved: its passages from stored keys and values, where there are any."""
+        fine, tree = self._fine, retrieved.tree.context
+        if fine is None or tree is not None or fine.why_not is not None:
+            return self.read_prompt(prompt, tree)
+        prefilled = self.reader.prefill_known(
+            prompt, fine.reader, lambda: fine.known(prompt, retrieved.evidence, self._documents)
+        )
+        self._known_tokens = prefilled.known_tokens
+        read = f"{prefilled.known_tokens:,} of {len(prompt.token_ids):,} tokens of the prompt from the index"
+        self._reporter.detail("the fine grain", read)
+        if not prefilled.known_tokens and not self.reader.adapter_disabled:
+            self._reporter.note("no passage is stored to be read from: run `sharedllm index --grains fine` first")
+        return self._weighed(prefilled)
+
+    def _weighed(self, prefilled: Prefilled) -> Reading:
         weighed = self.question.refuse_from is not None and not self.reader.adapter_disabled
         return Reading(prefilled, self.reader.refusal(prefilled) if weighed else None)
 
@@ -384,6 +406,7 @@ class Pipeline:
             trees_hit=tree.hit,
             path=str(documents[0].index_path),
             bytes=sum(self._store.bytes(opened.content_hash) for opened in documents),
+            tokens_known=self._known_tokens,
         )
         return Answer(
             question=self.question.text,

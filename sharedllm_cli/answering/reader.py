@@ -24,6 +24,7 @@ from sharedllm_cli.generation.stream import Finish, GeneratedToken, answer_piece
 from sharedllm_cli.memory import is_out_of_memory, release
 from sharedllm_cli.model.adapter import AdapterDisabled
 from sharedllm_cli.model.cross_attention import TreeContext
+from sharedllm_cli.model.known_text import KnownText, KnownTextReader
 from sharedllm_cli.model.shared import SharedModel
 from sharedllm_cli.model.upper import beam_steps
 from sharedllm_cli.progress import Reporter
@@ -37,6 +38,7 @@ class Prefilled:
     """A prompt that the upper model has read, and the tree beside it.
 
     `logits` [vocabulary] follow the prompt, `cache` holds its keys and values, `seconds` went into reading it.
+    `known_tokens` of it were not read: their keys and values were.
     """
 
     prompt: Prompt
@@ -44,6 +46,7 @@ class Prefilled:
     logits: Tensor
     cache: Any
     seconds: float
+    known_tokens: int = 0
 
     def copy(self) -> Prefilled:
         """The same with a cache of its own, for an answer that others are to follow."""
@@ -153,6 +156,19 @@ class Reader:
         if prefix is not None and not known:
             prefix.keep(ids, cache, seconds)
         return Prefilled(prompt, tree, logits, cache, seconds)
+
+    def prefill_known(
+        self, prompt: Prompt, reader: KnownTextReader, known: Callable[[], KnownText | None]
+    ) -> Prefilled:
+        """Read a prompt of which `known` gives some tokens' keys and values; all of it where that gives none."""
+        started = perf_counter()
+        found = None if self._disabled else known()
+        if found is None:
+            return self.prefill(prompt)
+        logits, cache = reader.prefill(prompt.token_ids, found)
+        if self.timed:
+            Sampler()(logits)
+        return Prefilled(prompt, None, logits, cache, perf_counter() - started, len(found.places))
 
     def score(self, prefilled: Prefilled, ids: Sequence[int]) -> list[float]:
         """The cost in nats of each of some tokens, after those before it and the prompt."""
