@@ -35,3 +35,9 @@ def test_the_longest_of_several_places_is_taken() -> None:
 
 def test_nothing_is_found_of_nothing() -> None:
     assert runs([], PASSAGE) == runs(PASSAGE, []) == runs([1, 2], PASSAGE) == []
+
+
+def test_the_same_words_in_a_later_passage_are_not_taken_for_it() -> None:
+    """The first token differs at the seam, and the words after it stand in another passage, too."""
+    prompt = [1, 999, *PASSAGE[1:], 2, 3, *PASSAGE[:9], 4]
+    assert runs(prompt, PASSAGE) == [Run(2, 1, 29)]
