@@ -16,6 +16,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING
 
 from sharedllm_cli.answer import Answer, AnswerSentence, Coverage, IndexUse, Source, Timing
+from sharedllm_cli.answering.clock import Clock
 from sharedllm_cli.answering.extracts import Extract, Extracts
 from sharedllm_cli.answering.question import Question
 from sharedllm_cli.answering.reader import Prefilled, Reader, Refusal, SharedPrefix
@@ -122,7 +123,7 @@ class Pipeline:
         Behind the last word of each sentence of a text that the model writes comes that sentence with its sources.
         """
         self._reporter.warnings.clear()
-        clock = _Clock(timing)
+        clock = Clock(timing)
         tally = self._tally()
         if tally is not None:
             yield tally.text
@@ -131,7 +132,7 @@ class Pipeline:
             return
         self._shared.upper.prepare()
         retrieved = self.retrieve()
-        clock.searched(retrieved)
+        clock.searched(retrieved.tree.seconds, retrieved.search_s)
         self._refuse_unfit(retrieved.evidence)
         if not retrieved.route.asks_model:
             extract = self.extract(retrieved)
@@ -427,36 +428,3 @@ class Pipeline:
             not_read=list(library.not_read),
             prompt_tokens=self._prompt_tokens,
         )
-
-
-class _Clock:
-    """Times the steps of one question. Building trees counts apart from the first token."""
-
-    def __init__(self, timing: Timing) -> None:
-        self._timing = timing
-        self._started = perf_counter()
-        self._decoding_from = 0.0
-
-    def _seconds(self) -> float:
-        return perf_counter() - self._started
-
-    def searched(self, found: Retrieved) -> None:
-        """Note what building trees and the search took; reading the tree counts to the first token alone."""
-        self._timing.index_s, self._timing.search_s = found.tree.seconds, found.search_s
-
-    def decoding(self, pieces: Pieces) -> Pieces:
-        """Count the pieces, one a token, as they pass."""
-        self._decoding_from = self._seconds()
-        for piece in pieces:
-            if not self._timing.new_tokens:
-                self._timing.first_token_s = self._seconds() - self._timing.index_s
-            self._timing.new_tokens += 1
-            yield piece
-
-    def written(self, *, at_once: bool = False) -> None:
-        """The answer is written. The tokens of compared answers come `at_once`: comparing them took the time."""
-        timing = self._timing
-        timing.total_s = self._seconds()
-        timing.first_token_s = timing.first_token_s or timing.total_s
-        spent = timing.total_s - (self._decoding_from if at_once else timing.index_s + timing.first_token_s)
-        timing.tokens_per_s = (timing.new_tokens - 1) / spent if timing.new_tokens > 1 else 0.0

@@ -19,8 +19,12 @@ from sharedllm_cli.model.cache import GrowingLayer, is_growing
 from sharedllm_cli.model.compat import DynamicCache, as_taken, call_model, decoder_layer, heeds_masks
 from sharedllm_cli.model.families import Rotations
 from sharedllm_cli.model.lower import EncodedNodes, LowerModel
+from sharedllm_cli.model.packed import FEW_STATES
 from sharedllm_cli.model.placement import layer_device
 from sharedllm_cli.model.upper import UpperModel
+
+_MOST_STEPPED = 96
+"""So many tokens go through a packed model in steps; of more, unpacking the weights once costs less."""
 
 
 @dataclass(frozen=True)
@@ -110,9 +114,15 @@ class KnownTextReader:
             held.update(keys, values)
 
     def _run(self, ids: Tensor, positions: Tensor, all_places: Tensor, cache: DynamicCache) -> Tensor:
-        """The other tokens, all at once: logits [vocabulary] after the last one."""
-        model = self._upper.model
+        """The other tokens: logits [vocabulary] after the last one. A few go through a packed model's own steps."""
+        upper, model = self._upper, self._upper.model
         seen = all_places[None] <= positions[:, None]
+        if len(ids) <= _MOST_STEPPED and upper.steps_through(cache, min(len(ids), FEW_STATES)):
+            logits = torch.empty(0)
+            for part in torch.arange(len(ids)).split(FEW_STATES):
+                shown = seen[part, : cache.get_seq_length() + len(part)]
+                logits = upper.step(ids[part], positions[part], shown, cache)[-1]
+            return logits
         with heeds_masks(model):
             output = call_model(
                 model,
@@ -122,8 +132,8 @@ class KnownTextReader:
                 attention_mask=as_taken(model, seen[None, None], model.model.norm.weight.dtype),
                 logits_to_keep=1,
             )
-        logits: Tensor = output.logits[0, -1]
-        return logits
+        last: Tensor = output.logits[0, -1]
+        return last
 
     def _remember(self, cache: DynamicCache, start: int) -> None:
         """Keep the head's keys and values, which lie in the cache from `start` on."""

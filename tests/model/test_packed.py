@@ -18,10 +18,11 @@ from tiny_models import LLAMA_LIKE, make_tiny_model
 
 from sharedllm_cli.config import InjectionConfig, Settings, TreeConfig
 from sharedllm_cli.errors import ModelError
-from sharedllm_cli.model import packed_step
+from sharedllm_cli.model import known_text, packed_step
 from sharedllm_cli.model.adapter import Adapter
 from sharedllm_cli.model.adapter_config import TARGETS, AdapterConfig, LowRankConfig
 from sharedllm_cli.model.compat import call_model
+from sharedllm_cli.model.known_text import KnownText, KnownTextReader, WholeModel
 from sharedllm_cli.model.loading import BaseModel, load
 from sharedllm_cli.model.packed import FEW_STATES, PackedEmbedding, PackedLinear, PackedWeight
 from sharedllm_cli.model.shared import SharedModel, load_shared
@@ -254,6 +255,28 @@ def test_a_text_costs_what_the_layers_say(
         expected = upper.token_nlls(logits, [5, 9, 3, 77], None, cache)
     assert found == pytest.approx(expected, rel=0.05)
     assert found[0] == expected[0]
+
+
+@pytest.mark.usefixtures("rounded_states")
+def test_what_is_not_known_of_a_prompt_goes_through_steps(
+    model_folder: Callable[..., Path], private_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Behind stored keys and values the few other tokens take several steps; the adapter shaped the stored ones."""
+    upper = adapted("qwen2", model_folder, private_home, tmp_path, dtype="float32").upper
+    head, text, tail = TOKENS[:3].tolist(), TOKENS[3:25].tolist(), list(range(60, 60 + FEW_STATES + 5))
+    found = WholeModel(upper, head).encode(torch.tensor([text]), torch.arange(len(text)))
+    known = KnownText(torch.arange(3, 25), found.keys[0], found.values[0])
+    reader = KnownTextReader(upper, head)
+    stepped, cache = reader.prefill([*head, *text, *tail], known)
+    monkeypatch.setattr(known_text, "_MOST_STEPPED", 0)
+    at_once, _ = KnownTextReader(upper, head).prefill([*head, *text, *tail], known)
+    expected, _ = upper.prefill(torch.tensor([*head, *text, *tail]), None)
+    assert cache.get_seq_length() == 25 + len(tail)
+    assert error(at_once, expected) < 0.02
+    assert error(stepped, at_once) < 0.1
+    with upper.adapter.disabled():
+        plain, _ = upper.prefill(torch.tensor([*head, *text, *tail]), None)
+    assert error(plain, expected) > 0.1  # so that the adapter's part would be missed
 
 
 def test_room_behind_the_cache_is_never_read(
