@@ -119,9 +119,10 @@ class KnownTextReader:
         seen = all_places[None] <= positions[:, None]
         if len(ids) <= _MOST_STEPPED and upper.steps_through(cache, min(len(ids), FEW_STATES)):
             logits = torch.empty(0)
-            for part in torch.arange(len(ids)).split(FEW_STATES):
-                shown = seen[part, : cache.get_seq_length() + len(part)]
-                logits = upper.step(ids[part], positions[part], shown, cache)[-1]
+            for start in range(0, len(ids), FEW_STATES):
+                part = slice(start, start + FEW_STATES)
+                end = cache.get_seq_length() + len(ids[part])
+                logits = upper.step(ids[part], positions[part], seen[part, :end], cache)[-1]
             return logits
         with heeds_masks(model):
             output = call_model(

@@ -263,19 +263,25 @@ def test_what_is_not_known_of_a_prompt_goes_through_steps(
 ) -> None:
     """Behind stored keys and values the few other tokens take several steps; the adapter shaped the stored ones."""
     upper = adapted("qwen2", model_folder, private_home, tmp_path, dtype="float32").upper
-    head, text, tail = TOKENS[:3].tolist(), TOKENS[3:25].tolist(), list(range(60, 60 + FEW_STATES + 5))
+    head, text = TOKENS[:3].tolist(), TOKENS[3:25].tolist()
+    short, long = ([*head, *text, *range(60, 60 + count)] for count in (FEW_STATES - 3, FEW_STATES + 5))
     found = WholeModel(upper, head).encode(torch.tensor([text]), torch.arange(len(text)))
     known = KnownText(torch.arange(3, 25), found.keys[0], found.values[0])
-    reader = KnownTextReader(upper, head)
-    stepped, cache = reader.prefill([*head, *text, *tail], known)
+
+    def prefilled(ids: list[int]) -> torch.Tensor:
+        logits, cache = KnownTextReader(upper, head).prefill(ids, known)
+        assert cache.get_seq_length() == len(ids)
+        return logits
+
+    one_step, two_steps = prefilled(short), prefilled(long)
+    monkeypatch.setattr(known_text, "FEW_STATES", 5)
+    assert error(prefilled(long), two_steps) < 0.01
     monkeypatch.setattr(known_text, "_MOST_STEPPED", 0)
-    at_once, _ = KnownTextReader(upper, head).prefill([*head, *text, *tail], known)
-    expected, _ = upper.prefill(torch.tensor([*head, *text, *tail]), None)
-    assert cache.get_seq_length() == 25 + len(tail)
-    assert error(at_once, expected) < 0.02
-    assert error(stepped, at_once) < 0.1
+    assert error(one_step, prefilled(short)) < 0.02
+    expected, _ = upper.prefill(torch.tensor(long), None)
+    assert error(prefilled(long), expected) < 0.02
     with upper.adapter.disabled():
-        plain, _ = upper.prefill(torch.tensor([*head, *text, *tail]), None)
+        plain, _ = upper.prefill(torch.tensor(long), None)
     assert error(plain, expected) > 0.1  # so that the adapter's part would be missed
 
 
