@@ -16,10 +16,9 @@ from time import perf_counter
 from typing import TYPE_CHECKING
 
 from sharedllm_cli.answer import Answer, AnswerSentence, Coverage, IndexUse, Source, Timing
-from sharedllm_cli.answering.clock import Clock
 from sharedllm_cli.answering.extracts import Extract, Extracts
 from sharedllm_cli.answering.question import Question
-from sharedllm_cli.answering.reader import Prefilled, Reader, Refusal, SharedPrefix
+from sharedllm_cli.answering.reader import Clock, Pieces, Prefilled, Reader, Refusal, SharedPrefix
 from sharedllm_cli.answering.routing import Route, may_ask_for_a_tally, route, wants_overview
 from sharedllm_cli.errors import UsageError
 from sharedllm_cli.generation.grounding import AnswerCheck, Citations, assess, unsupported_words
@@ -32,7 +31,6 @@ from sharedllm_cli.model.cross_attention import TreeContext
 from sharedllm_cli.model.shared import SharedModel, model_use
 from sharedllm_cli.progress import RememberingReporter
 from sharedllm_cli.reading.evidence import Evidence, EvidenceSelector, tokens_read
-from sharedllm_cli.reading.fine import FineGrain
 from sharedllm_cli.reading.library import Library, OpenDocument
 from sharedllm_cli.reading.scoring import LeafMeaning, Scored, in_turn
 from sharedllm_cli.reading.sources import answering_first, checked, supporting_first
@@ -43,11 +41,10 @@ from sharedllm_cli.weights.encoders import ENCODER
 
 if TYPE_CHECKING:
     from sharedllm_cli.answering.tallies import Tally
+    from sharedllm_cli.reading.fine import FineGrain
 
 OVERVIEW_SENTENCES = 2
 """The length of an answer about a document as a whole: what a small model goes on with is off the subject."""
-
-Pieces = Iterator[tuple[str, Finish | None]]
 
 
 @dataclass(frozen=True)
