@@ -180,12 +180,16 @@ class Stretch:
 
 @dataclass(frozen=True)
 class IndexUse:
-    """Whether text and trees were found on disk; where the (first) index lies and how large all are."""
+    """Whether text and trees were found on disk; where the (first) index lies and how large all are.
+
+    `tokens_known`: tokens of the prompt whose keys and values came from the index (`--grains fine`).
+    """
 
     text_hit: bool
     trees_hit: bool
     path: str | None
     bytes: int
+    tokens_known: int = 0
 
 
 @dataclass(frozen=True)

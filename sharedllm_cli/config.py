@@ -21,11 +21,13 @@ Policy = Literal["hybrid", "hybrid-words", "meaning", "bm25", "late", "paper-cos
 StoredDtype = Literal["int8", "float16", "bfloat16", "float32"]
 Gates = Literal["layer", "head"]
 Encoding = Literal["node", "chunk"]
+Grains = Literal["text", "fine"]
 
 POLICIES: tuple[str, ...] = get_args(Policy)
 INJECTIONS: tuple[str, ...] = get_args(Injection)
 STORED_DTYPES: tuple[str, ...] = get_args(StoredDtype)
 ENCODINGS: tuple[str, ...] = get_args(Encoding)
+GRAINS: tuple[str, ...] = get_args(Grains)
 
 LayerSpan = tuple[int, int]
 """Layers [first, end) that read a tree, counted from 0 at the bottom, so that M = end."""
@@ -108,6 +110,10 @@ class TreeConfig:
     def ratio(self, level: int) -> int:
         """α of a level, 1..height; level 0 (a whole short chunk) is kept as finely as a leaf."""
         return self.leaf_ratio if level == 0 else self.ratios[level - 1]
+
+
+FINE_TREE = TreeConfig(512, 1, (1,), "chunk")
+"""The fine grain: chunks encoded in one piece, each kept whole in two nodes (docs/method.md §10)."""
 
 
 @dataclass(frozen=True)
@@ -246,6 +252,12 @@ class Settings:
     tree: bool | None = _knob(
         None, "Read the context tree beside the passages; by default if the adapter answers better with it."
     )
+    grains: str = _knob(
+        "text",
+        "How passages are read: text, or fine: their keys and values from the index, where `index --grains fine`"
+        " stored them.",
+        choices=GRAINS,
+    )
     refuse_from: float | None = _knob(
         None,
         "Say 'The document does not say.' when its probability is at least X, and never below; 1: as "
@@ -328,7 +340,7 @@ class Settings:
 
 
 OF_A_QUESTION = (
-    *("policy", "evidence_tokens", "tree", "refuse_from", "candidates", "max_new_tokens", "temperature"),
+    *("policy", "evidence_tokens", "tree", "grains", "refuse_from", "candidates", "max_new_tokens", "temperature"),
     *("top_p", "seed", "cuda_graphs", "system", "password", "read_seconds", "read_memory", "ocr"),
 )
 """Settings that a loaded model takes anew for each question (those of reading: whenever documents are opened)."""

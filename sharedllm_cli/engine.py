@@ -40,6 +40,7 @@ from sharedllm_cli.weights.speeds import remember_speed
 
 if TYPE_CHECKING:
     from sharedllm_cli.planning import PlanRow
+    from sharedllm_cli.reading.fine import FineGrain
     from sharedllm_cli.reading.searching import Search
 
 __all__ = ["Documents", "Engine", "IndexOutcome", "Library", "OpenDocument"]
@@ -118,6 +119,13 @@ class Engine:
         return Trees(self.store, self.shared, self.settings, self.reporter)
 
     @cached_property
+    def fine(self) -> FineGrain:
+        """The stored keys and values of documents' texts for the loaded model."""
+        from sharedllm_cli.reading.fine import FineGrain
+
+        return FineGrain(self.store, self.shared, self.settings, self.reporter)
+
+    @cached_property
     def meaning(self) -> LeafMeaning | None:
         """The leaves' meaning; None where no sentence encoder was pulled."""
         encoder = self.shared.encoder
@@ -132,7 +140,8 @@ class Engine:
         """Let the next questions have these settings; those that the model was loaded with must be the same."""
         with self._exclusive.work():
             self.settings = settings
-            self.__dict__.pop("trees", None)  # they remember the settings that they were made with
+            for made in ("trees", "fine"):  # they remember the settings that they were made with
+                self.__dict__.pop(made, None)
 
     def facts(self) -> ModelUse:
         """The model as `ask --json` tells of it."""
@@ -219,6 +228,11 @@ class Engine:
         if self.meaning is not None and not self.meaning.is_stored(opened):
             skipped = False
             self.meaning.build(opened)
+        if self.settings.grains == "fine":
+            if (why_not := self.fine.why_not) is not None:
+                self.reporter.note(why_not)
+            elif self.fine.build_missing(opened):
+                skipped = False
         seconds = perf_counter() - started
         return IndexOutcome(
             name=opened.name,
@@ -338,7 +352,10 @@ class Engine:
             pages=pages,
             section=section,
         )
-        pipeline = Pipeline(asked, library, self.shared, self.trees, self.store, self.reporter, meaning=self.meaning)
+        fine = self.fine if self.settings.grains == "fine" else None
+        pipeline = Pipeline(
+            *(asked, library, self.shared, self.trees, self.store, self.reporter), meaning=self.meaning, fine=fine
+        )
         answer = None
         for piece in pipeline.run(Timing(load_s=self._load_seconds, read_s=library.read_seconds)):
             if isinstance(piece, Answer):

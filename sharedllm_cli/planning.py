@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import torch
 
 from sharedllm_cli.answer import NotRead
-from sharedllm_cli.config import RERANK_LEAVES, Settings, StoredDtype, TreeConfig
+from sharedllm_cli.config import FINE_TREE, RERANK_LEAVES, Settings, StoredDtype, TreeConfig
 from sharedllm_cli.context.tree import chunk_lengths
 from sharedllm_cli.documents import readers
 from sharedllm_cli.documents.chunking import tokenize
@@ -233,10 +233,10 @@ def _row(probe: Probe, document: Document, ground: _Ground, store: IndexStore) -
         pages=document.page_count,
         tokens=tokens,
         chunks=len(lengths),
-        index_bytes=predicted_bytes(lengths, tree, shape, stored),
+        index_bytes=predicted_bytes(lengths, tree, shape, stored) + _fine_bytes(ground, tokens),
         weights_bytes=weights,
         memory_bytes=_PROCESS_BYTES + weights + working,
-        index_seconds=OVER_FLOOR * tokens * passes / ground.machine.operations_per_second,
+        index_seconds=OVER_FLOOR * tokens * (passes + _fine_passes(ground)) / ground.machine.operations_per_second,
         question_seconds=OVER_FLOOR * _question_operations(ground, tokens) / ground.machine.operations_per_second,
         indexed=indexed,
         basis=basis,
@@ -246,6 +246,21 @@ def _row(probe: Probe, document: Document, ground: _Ground, store: IndexStore) -
         fits=room.fits,
         where=room.words,
     )
+
+
+def _fine_bytes(ground: _Ground, tokens: int) -> int:
+    """Bytes of every token's keys and values in all layers, where the settings ask for the fine grain."""
+    if ground.settings.grains != "fine":
+        return 0
+    facts, stored = ground.facts, ground.settings.stored_dtype
+    shape = LowerShape(facts.layer_count, facts.key_value_heads, facts.head_dim, facts.hidden_size)
+    return predicted_bytes(chunk_lengths(tokens, FINE_TREE.chunk_tokens), FINE_TREE, shape, stored)  # type: ignore[arg-type]
+
+
+def _fine_passes(ground: _Ground) -> int:
+    """Operations a token of reading a document once through all layers, where the settings ask for the fine grain."""
+    facts = ground.facts
+    return 2 * facts.layer_matrices * facts.layer_count if ground.settings.grains == "fine" else 0
 
 
 def _question_operations(ground: _Ground, tokens: int) -> int:

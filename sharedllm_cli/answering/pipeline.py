@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from sharedllm_cli.answer import Answer, AnswerSentence, Coverage, IndexUse, Source, Stretch, Timing
 from sharedllm_cli.answering.extracts import Extract, Extracts
 from sharedllm_cli.answering.question import Question
-from sharedllm_cli.answering.reader import Prefilled, Reader, Refusal, SharedPrefix
+from sharedllm_cli.answering.reader import Clock, Pieces, Prefilled, Reader, Refusal, SharedPrefix
 from sharedllm_cli.answering.routing import Route, may_ask_for_a_tally, route, wants_overview
 from sharedllm_cli.errors import UsageError
 from sharedllm_cli.generation.grounding import AnswerCheck, Citations, assess, unsupported_words
@@ -41,11 +41,10 @@ from sharedllm_cli.weights.encoders import ENCODER
 
 if TYPE_CHECKING:
     from sharedllm_cli.answering.tallies import Tally
+    from sharedllm_cli.reading.fine import FineGrain
 
 OVERVIEW_SENTENCES = 2
 """The length of an answer about a document as a whole: what a small model goes on with is off the subject."""
-
-Pieces = Iterator[tuple[str, Finish | None]]
 
 
 @dataclass(frozen=True)
@@ -83,7 +82,8 @@ class Reading:
 class Pipeline:
     """One question to opened documents.
 
-    `score` scores the leaves for a query in place of the documents' indexes (the evaluation remembers more).
+    `score` scores the leaves for a query in place of the documents' indexes (the evaluation remembers more). `fine`:
+    where passages are read from stored keys and values; None reads all of them as text.
     """
 
     def __init__(
@@ -97,6 +97,7 @@ class Pipeline:
         *,
         score: Callable[[str], Scored] | None = None,
         meaning: LeafMeaning | None = None,
+        fine: FineGrain | None = None,
     ) -> None:
         self.question = question
         self.reader = Reader(shared, question, reporter)
@@ -110,6 +111,8 @@ class Pipeline:
         self._meaning = meaning
         self._compared = False
         self._prompt_tokens = 0
+        self._known_tokens = 0
+        self._fine = fine
 
     def run(self, timing: Timing) -> Iterator[str | AnswerSentence | Answer]:
         """Pieces of the answer's text as they come, then the `Answer`; `timing` is filled in here.
@@ -117,7 +120,7 @@ class Pipeline:
         Behind the last word of each sentence of a text that the model writes comes that sentence with its sources.
         """
         self._reporter.warnings.clear()
-        clock = _Clock(timing)
+        clock = Clock(timing)
         tally = self._tally()
         if tally is not None:
             yield tally.text
@@ -126,7 +129,7 @@ class Pipeline:
             return
         self._shared.upper.prepare()
         retrieved = self.retrieve()
-        clock.searched(retrieved)
+        clock.searched(retrieved.tree.seconds, retrieved.search_s)
         self._refuse_unfit(retrieved.evidence)
         if not retrieved.route.asks_model:
             extract = self.extract(retrieved)
@@ -142,7 +145,7 @@ class Pipeline:
         ):
             prompt = self.prompt(retrieved)
             self._refuse_empty(prompt, retrieved.evidence)
-            reading = self.read_prompt(prompt, retrieved.tree.context)
+            reading = self.read_passages(prompt, retrieved)
             self._prompt_tokens = len(reading.prompt.token_ids)
             evidence = retrieved.evidence.kept(reading.prompt.passages, reading.prompt.evidence_tokens)
             instead = NOT_IN_DOCUMENT if self.question.reads_tree else self._not_found(evidence)
@@ -253,7 +256,24 @@ class Pipeline:
         self, prompt: Prompt, tree: TreeContext | None = None, prefix: SharedPrefix | None = None
     ) -> Reading:
         """Read a prompt, and weigh the refusal where there is a threshold for it."""
-        prefilled = self.reader.prefill(prompt, tree, prefix)
+        return self._weighed(self.reader.prefill(prompt, tree, prefix))
+
+    def read_passages(self, prompt: Prompt, retrieved: Retrieved) -> Reading:
+        """Read a prompt with what was retrieved: its passages from stored keys and values, where there are any."""
+        fine, tree = self._fine, retrieved.tree.context
+        if fine is None or tree is not None or fine.why_not is not None:
+            return self.read_prompt(prompt, tree)
+        prefilled = self.reader.prefill_known(
+            prompt, fine.reader, lambda: fine.known(prompt, retrieved.evidence, self._documents)
+        )
+        self._known_tokens = prefilled.known_tokens
+        read = f"{prefilled.known_tokens:,} of {len(prompt.token_ids):,} tokens of the prompt from the index"
+        self._reporter.detail("the fine grain", read)
+        if not prefilled.known_tokens and not self.reader.adapter_disabled:
+            self._reporter.note("no passage is stored to be read from: run `sharedllm index --grains fine` first")
+        return self._weighed(prefilled)
+
+    def _weighed(self, prefilled: Prefilled) -> Reading:
         weighed = self.question.refuse_from is not None and not self.reader.adapter_disabled
         return Reading(prefilled, self.reader.refusal(prefilled) if weighed else None)
 
@@ -384,6 +404,7 @@ class Pipeline:
             trees_hit=tree.hit,
             path=str(documents[0].index_path),
             bytes=sum(self._store.bytes(opened.content_hash) for opened in documents),
+            tokens_known=self._known_tokens,
         )
         return Answer(
             question=self.question.text,
@@ -411,36 +432,3 @@ class Pipeline:
         for passage in evidence.held if evidence else ():
             name = self._documents[passage.document].name
             yield Stretch(name, int(passage.first_token), int(passage.end_token))
-
-
-class _Clock:
-    """Times the steps of one question. Building trees counts apart from the first token."""
-
-    def __init__(self, timing: Timing) -> None:
-        self._timing = timing
-        self._started = perf_counter()
-        self._decoding_from = 0.0
-
-    def _seconds(self) -> float:
-        return perf_counter() - self._started
-
-    def searched(self, found: Retrieved) -> None:
-        """Note what building trees and the search took; reading the tree counts to the first token alone."""
-        self._timing.index_s, self._timing.search_s = found.tree.seconds, found.search_s
-
-    def decoding(self, pieces: Pieces) -> Pieces:
-        """Count the pieces, one a token, as they pass."""
-        self._decoding_from = self._seconds()
-        for piece in pieces:
-            if not self._timing.new_tokens:
-                self._timing.first_token_s = self._seconds() - self._timing.index_s
-            self._timing.new_tokens += 1
-            yield piece
-
-    def written(self, *, at_once: bool = False) -> None:
-        """The answer is written. The tokens of compared answers come `at_once`: comparing them took the time."""
-        timing = self._timing
-        timing.total_s = self._seconds()
-        timing.first_token_s = timing.first_token_s or timing.total_s
-        spent = timing.total_s - (self._decoding_from if at_once else timing.index_s + timing.first_token_s)
-        timing.tokens_per_s = (timing.new_tokens - 1) / spent if timing.new_tokens > 1 else 0.0

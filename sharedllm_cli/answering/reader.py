@@ -1,6 +1,6 @@
 """The upper model reads a prompt: prefill, the cost of given tokens in nats, and the answer's tokens.
 
-Knows no document and no route. `ask` and the evaluation read through it alike.
+Times the steps of a question (`Clock`). Knows no document and no route. `ask` and the evaluation read through it alike.
 """
 
 from __future__ import annotations
@@ -10,11 +10,12 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from time import perf_counter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
+from sharedllm_cli.answer import Timing
 from sharedllm_cli.answering.question import Question
 from sharedllm_cli.generation import prompt as prompts
 from sharedllm_cli.generation.decoding import Sampler, SuppressedSequence, reranked_tokens
@@ -28,8 +29,14 @@ from sharedllm_cli.model.shared import SharedModel
 from sharedllm_cli.model.upper import beam_steps
 from sharedllm_cli.progress import Reporter
 
+if TYPE_CHECKING:
+    from sharedllm_cli.model.known_text import KnownText, KnownTextReader
+
 LEAST_PREFIX = 1024
 """Prompts that have at least this many tokens in common share the prefill of them."""
+
+
+Pieces = Iterator[tuple[str, Finish | None]]
 
 
 @dataclass(frozen=True)
@@ -37,6 +44,7 @@ class Prefilled:
     """A prompt that the upper model has read, and the tree beside it.
 
     `logits` [vocabulary] follow the prompt, `cache` holds its keys and values, `seconds` went into reading it.
+    `known_tokens` of it were not read: their keys and values were.
     """
 
     prompt: Prompt
@@ -44,6 +52,7 @@ class Prefilled:
     logits: Tensor
     cache: Any
     seconds: float
+    known_tokens: int = 0
 
     def copy(self) -> Prefilled:
         """The same with a cache of its own, for an answer that others are to follow."""
@@ -154,6 +163,19 @@ class Reader:
             prefix.keep(ids, cache, seconds)
         return Prefilled(prompt, tree, logits, cache, seconds)
 
+    def prefill_known(
+        self, prompt: Prompt, reader: KnownTextReader, known: Callable[[], KnownText | None]
+    ) -> Prefilled:
+        """Read a prompt of which `known` gives some tokens' keys and values; all of it where that gives none."""
+        started = perf_counter()
+        found = None if self._disabled else known()
+        if found is None:
+            return self.prefill(prompt)
+        logits, cache = reader.prefill(prompt.token_ids, found)
+        if self.timed:
+            Sampler()(logits)
+        return Prefilled(prompt, None, logits, cache, perf_counter() - started, len(found.places))
+
     def score(self, prefilled: Prefilled, ids: Sequence[int]) -> list[float]:
         """The cost in nats of each of some tokens, after those before it and the prompt."""
         with self._disabled or nullcontext():
@@ -227,6 +249,39 @@ class Reader:
             return upper.decode_step(token, prefilled.tree, prefilled.cache)
 
         return (step or plain) if self._disabled is None else _within(self._disabled, step or plain)
+
+
+class Clock:
+    """Times the steps of one question. Building trees counts apart from the first token."""
+
+    def __init__(self, timing: Timing) -> None:
+        self._timing = timing
+        self._started = perf_counter()
+        self._decoding_from = 0.0
+
+    def _seconds(self) -> float:
+        return perf_counter() - self._started
+
+    def searched(self, index_s: float, search_s: float) -> None:
+        """Note what building trees and the search took; reading the tree counts to the first token alone."""
+        self._timing.index_s, self._timing.search_s = index_s, search_s
+
+    def decoding(self, pieces: Pieces) -> Pieces:
+        """Count the pieces, one a token, as they pass."""
+        self._decoding_from = self._seconds()
+        for piece in pieces:
+            if not self._timing.new_tokens:
+                self._timing.first_token_s = self._seconds() - self._timing.index_s
+            self._timing.new_tokens += 1
+            yield piece
+
+    def written(self, *, at_once: bool = False) -> None:
+        """The answer is written. The tokens of compared answers come `at_once`: comparing them took the time."""
+        timing = self._timing
+        timing.total_s = self._seconds()
+        timing.first_token_s = timing.first_token_s or timing.total_s
+        spent = timing.total_s - (self._decoding_from if at_once else timing.index_s + timing.first_token_s)
+        timing.tokens_per_s = (timing.new_tokens - 1) / spent if timing.new_tokens > 1 else 0.0
 
 
 def _within(disabled: AdapterDisabled, step: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:

@@ -45,7 +45,7 @@ SHAPING = tuple(name for name in TREE.names if name != "injection")
 HEADINGS = ("Document", "Pages", "Tokens", "Chunks", "Index", "To index", "To answer")
 
 
-@with_settings(*MODEL.names, "index_dir", "password", *READ_LIMITS, *SHAPING, advanced=("late_states",))
+@with_settings(*MODEL.names, "index_dir", "password", *READ_LIMITS, "grains", *SHAPING, advanced=("late_states",))
 def index(
     call: Call,
     documents: Documents,
@@ -160,7 +160,7 @@ def describe(outcome: IndexOutcome) -> str:
     return f"{outcome.name}: indexed{why}, {extent}, {duration(outcome.seconds)}, {outcome.tokens_per_s:,.0f} tokens/s"
 
 
-@with_settings(*MODEL.names, "index_dir", "password", *READ_LIMITS, *SHAPING)
+@with_settings(*MODEL.names, "index_dir", "password", *READ_LIMITS, "grains", *SHAPING)
 def plan(call: Call, documents: Documents) -> int:
     """Estimate what documents would take on this machine: tokens, disk, memory, minutes.
 

@@ -41,7 +41,7 @@ class Group:
 MODEL = Group("Model", ("model", "adapter", "device", "quantize", "dtype", "attention", "offline"))
 READ_LIMITS = ("read_seconds", "read_memory", "ocr")
 """Of every command that reads documents."""
-READING = Group("Reading", ("policy", "evidence_tokens", "tree", "password", "index_dir", *READ_LIMITS))
+READING = Group("Reading", ("policy", "evidence_tokens", "tree", "grains", "password", "index_dir", *READ_LIMITS))
 ANSWER = Group(
     "Answer", ("refuse_from", "candidates", "max_new_tokens", "temperature", "top_p", "seed", "cuda_graphs", "system")
 )

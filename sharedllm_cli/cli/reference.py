@@ -43,7 +43,7 @@ What `sharedllm ask --json` prints, and `chat --json` on a line for every answer
  "tree": {"preserved_nodes": 0, "kept_keys": 0, "ratio": null, "policy": "hybrid"},
  "answered": true, "reason": null, "route": "passages", "matches": null,
  "sentences": [{"text": "…", "sources": [1, 3], "unsupported": []}],
- "index": {"text_hit": true, "trees_hit": false, "path": "…", "bytes": 912345},
+ "index": {"text_hit": true, "trees_hit": false, "path": "…", "bytes": 912345, "tokens_known": 0},
  "model": {"base": "…", "adapter": "…", "trained": true, "reads_tree": true, "quantize": "none", "device": "cpu"},
  "timing": {"load_s": 0, "read_s": 0, "index_s": 0, "search_s": 0, "first_token_s": 0, "total_s": 0, "new_tokens": 0,
             "tokens_per_s": 0},
@@ -54,6 +54,7 @@ What `sharedllm ask --json` prints, and `chat --json` on a line for every answer
 - `answered` is false where no answer was found, and `reason` says why. The answer is then `The document does not say.`
   where none of the question's words occurs or all of the document was read, else `Not found in the passages read`,
   with their share.
+- `tokens_known` counts the tokens of the prompt whose keys and values came from the index (`--grains fine`).
 - `route` is how the question was answered: `passages` (the model, from the best passages), `tree` (the model, from the
   tree alone), `front_matter` (the model; the first page and the file's metadata are read), `several` (the model; the
   sources are all sentences about the thing), `overview` (the base model, from the opening pages), `mentions` and

@@ -140,6 +140,13 @@ def build(
     return Prompt(token_ids, text, kept, evidence, turns, out, stop_texts, texts)
 
 
+def head_ids(tokenizer: PreTrainedTokenizerBase, system: str | None) -> list[int]:
+    """The tokens with which every prompt of a system prompt begins (None: the built-in one), before any content."""
+    system = SYSTEM if system is None else system
+    one, other = (encode_conversation(tokenizer, _messages(system, (), last))[1] for last in ("A", "B"))
+    return one[: next(place for place in range(len(one)) if one[place] != other[place])]
+
+
 def question_text(question: str, passages: Sequence[str] = (), *, rule: str = "") -> str:
     """The user's message: marked passages, if any, then the question and how to answer it."""
     asked = f"{_QUESTION} {question.strip()}"

@@ -33,10 +33,11 @@ _WORDS = {
     "stored_dtype": "another stored type",
     "quantize": "another quantization",
     "layers": "another number of layers",
+    "reader": "another adapter or system prompt",
 }
 _WHERE_UNNAMED: Mapping[str, Any] = {"first_layer": 0, "quantize": "none", "stemmer": "not recorded"}
 """What it means where a key does not name these (manifest.py)."""
-_HASHES = {"text_hash", "tokenizer_hash", "weights_hash", "terms_version"}
+_HASHES = {"text_hash", "tokenizer_hash", "weights_hash", "terms_version", "reader"}
 
 
 def explain(folder: Path, keys: Sequence[Key]) -> str | None:
@@ -48,7 +49,9 @@ def explain(folder: Path, keys: Sequence[Key]) -> str | None:
         name, there = part_name(key), folders.manifests(folder)
         if (folder / name).is_dir() or name in {manifest.part_name for manifest in there}:
             continue
-        candidates = [manifest for manifest in there if manifest.kind == key.kind]
+        # Trees of the fine grain are no older form of the others.
+        alike = (manifest for manifest in there if manifest.kind == key.kind)
+        candidates = [manifest for manifest in alike if ("reader" in manifest.key) == ("reader" in key.identity())]
         if not candidates:
             continue
         nearest = min(candidates, key=lambda manifest: len(_differences(key.identity(), manifest.key)))

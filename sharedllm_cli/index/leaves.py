@@ -111,6 +111,12 @@ def leaves_of(text: str, tokens: Tokens, tree_config: TreeConfig) -> Leaves:
     return Leaves(tokens, trees, starts, LexicalIndex.from_text(text, characters))
 
 
+def recut(leaves: Leaves, tree_config: TreeConfig) -> Leaves:
+    """The same tokens in other chunks; the statistics stay those of the leaves that were counted."""
+    trees, starts = _trees(leaves.token_count, tree_config)
+    return Leaves(leaves.tokens, trees, starts, leaves.lexical)
+
+
 def _trees(total_tokens: int, config: TreeConfig) -> tuple[list[ChunkTree], list[int]]:
     """One tree a chunk, and the chunks' first tokens. Chunks of one length share a tree: it is integers alone."""
     lengths = chunk_lengths(total_tokens, config.chunk_tokens)

@@ -82,7 +82,8 @@ class TreesKey:
     `weights_hash` must cover everything of the base model that shapes its numbers, its configuration too. `base_name`
     is what the user calls the model: it is recorded, but the same weights under another name are the same trees.
     `quantize` is that of the weights that computed the trees, `stored_dtype` that of the numbers on disk. Keys and
-    values of layers `first_layer`..M − 1 are kept, counted from 0 at the bottom.
+    values of layers `first_layer`..M − 1 are kept, counted from 0 at the bottom. `reader` names what else shaped those
+    of the fine grain: the adapter's weights and the head of the prompt (`reading/fine.py`); empty for other trees.
     """
 
     kind: ClassVar[Kind] = "trees"
@@ -93,6 +94,7 @@ class TreesKey:
     stored_dtype: StoredDtype
     quantize: str
     first_layer: int = 0
+    reader: str = ""
 
     @property
     def layers(self) -> range:
@@ -110,8 +112,9 @@ class TreesKey:
             "stored_dtype": self.stored_dtype,
             "quantize": self.quantize,
         }
-        # Only where it is not 0, so that trees from before there was a choice keep their fingerprint.
-        return {**shaped, "first_layer": self.first_layer} if self.first_layer else shaped
+        # Only where they are set, so that trees from before there was a choice keep their fingerprint.
+        chosen = {"first_layer": self.first_layer, "reader": self.reader}
+        return {**shaped, **{name: value for name, value in chosen.items() if value}}
 
 
 ATTENDED = 0

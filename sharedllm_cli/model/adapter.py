@@ -9,6 +9,7 @@ A folder is `adapter.json` (configuration, base, provenance) and `adapter.safete
 from __future__ import annotations
 
 import copy
+import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -187,6 +188,16 @@ class Adapter(nn.Module):
         It copies merged weights: RuntimeError or MemoryError where memory does not suffice.
         """
         return AdapterDisabled([module for module in self.modules() if isinstance(module, LowRank)], self._merged)
+
+    def low_rank_hash(self) -> str:
+        """SHA-256, in hex, of the low-rank weights and their scale: what they do to a text's keys and values."""
+        digest = hashlib.sha256()
+        for name, module in sorted(self.low_rank.named_modules()):
+            if isinstance(module, LowRank):
+                digest.update(f"{name} {module.scale}".encode())
+                for weights in (module.down, module.up):
+                    digest.update(weights.detach().float().cpu().contiguous().numpy().tobytes())
+        return digest.hexdigest()
 
     def gate_values(self) -> dict[str, float]:
         """Lowest, mean and highest open gate; empty where all are closed."""

@@ -21,7 +21,7 @@ KEYS = {
     | {"route", "matches", "sentences", "index", "model", "timing", "memory", "warnings", "not_read"},
     "coverage": {"tokens", "tokens_read", "chunks", "pages", "pages_without_text"},
     "tree": {"preserved_nodes", "kept_keys", "ratio", "policy"},
-    "index": {"text_hit", "trees_hit", "path", "bytes"},
+    "index": {"text_hit", "trees_hit", "path", "bytes", "tokens_known"},
     "model": {"base", "adapter", "trained", "reads_tree", "quantize", "device"},
     "timing": {"load_s", "read_s", "index_s", "search_s", "first_token_s", "total_s", "new_tokens", "tokens_per_s"},
     "memory": {"peak_bytes"},

@@ -38,6 +38,7 @@ OTHER_VALUES: dict[str, Any] = {
     "index_dir": "elsewhere",
     "policy": "bm25",
     "evidence_tokens": 99,
+    "grains": "fine",
     "tree": False,
     "refuse_from": 0.3,
     "candidates": 3,

@@ -18,11 +18,12 @@ from tiny_models import LLAMA_LIKE, make_tiny_model
 
 from sharedllm_cli.config import InjectionConfig, Settings, TreeConfig
 from sharedllm_cli.errors import ModelError
-from sharedllm_cli.model import packed_step
+from sharedllm_cli.model import known_text, packed_step
 from sharedllm_cli.model.adapter import Adapter, LowRankLinear
 from sharedllm_cli.model.adapter_config import TARGETS, AdapterConfig, LowRankConfig
 from sharedllm_cli.model.compat import call_model
 from sharedllm_cli.model.cross_attention import LowRank
+from sharedllm_cli.model.known_text import KnownText, KnownTextReader, WholeModel
 from sharedllm_cli.model.loading import BaseModel, load
 from sharedllm_cli.model.packed import FEW_STATES, PackedEmbedding, PackedLinear, PackedWeight
 from sharedllm_cli.model.shared import SharedModel, load_shared
@@ -302,6 +303,34 @@ def test_a_text_costs_what_the_layers_say(
         expected = upper.token_nlls(logits, [5, 9, 3, 77], None, cache)
     assert found == pytest.approx(expected, rel=0.05)
     assert found[0] == expected[0]
+
+
+@pytest.mark.usefixtures("rounded_states")
+def test_what_is_not_known_of_a_prompt_goes_through_steps(
+    model_folder: Callable[..., Path], private_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Behind stored keys and values the few other tokens take several steps; the adapter shaped the stored ones."""
+    upper = adapted("qwen2", model_folder, private_home, tmp_path, dtype="float32").upper
+    head, text = TOKENS[:3].tolist(), TOKENS[3:25].tolist()
+    short, long = ([*head, *text, *range(60, 60 + count)] for count in (FEW_STATES - 3, FEW_STATES + 5))
+    found = WholeModel(upper, head).encode(torch.tensor([text]), torch.arange(len(text)))
+    known = KnownText(torch.arange(3, 25), found.keys[0], found.values[0])
+
+    def prefilled(ids: list[int]) -> torch.Tensor:
+        logits, cache = KnownTextReader(upper, head).prefill(ids, known)
+        assert cache.get_seq_length() == len(ids)
+        return logits
+
+    one_step, two_steps = prefilled(short), prefilled(long)
+    monkeypatch.setattr(known_text, "FEW_STATES", 5)
+    assert error(prefilled(long), two_steps) < 0.01
+    monkeypatch.setattr(known_text, "_MOST_STEPPED", 0)
+    assert error(one_step, prefilled(short)) < 0.02
+    expected, _ = upper.prefill(torch.tensor(long), None)
+    assert error(prefilled(long), expected) < 0.02
+    with upper.adapter.disabled():
+        plain, _ = upper.prefill(torch.tensor(long), None)
+    assert error(plain, expected) > 0.1  # so that the adapter's part would be missed
 
 
 def test_room_behind_the_cache_is_never_read(

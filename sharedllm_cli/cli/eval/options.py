@@ -22,7 +22,10 @@ DataFiles = Annotated[
     list[str],
     option("--data FILE", "JSON Lines with documents and questions (.jsonl, .gz, .xz); may be repeated.", DATA),
 ]
-Arms = Annotated[str, option("--arms A,A,…", "Of closed, truncate, bm25, tree, tree-wrong, plain, sharedllm, full.")]
+Arms = Annotated[
+    str,
+    option("--arms A,A,…", "Of closed, truncate, bm25, tree, tree-wrong, plain, fine, fine-wrong, sharedllm, full."),
+]
 NoAdapter = Annotated[bool, option("--no-adapter", "Use the base model alone, without an adapter.")]
 Limit = Annotated[int, option("--limit N", "Number of questions to draw.", DATA, min=1)]
 Seed = Annotated[int, option("--seed N", "Seed of the draw.", DATA, min=0)]

@@ -134,6 +134,8 @@ class _Evaluation:
         }
         if arm.needs_tree or (arm.name in ("sharedllm", "plain") and reader.reads_tree):
             _ = reader.nodes  # built before the clock starts
+        if arm.stored:
+            _ = reader.fine
         started = perf_counter()
         read = arm.read(reader, asked.text, answer_tokens)
         if read is None:

@@ -27,8 +27,10 @@ from sharedllm_cli.index.nodes import StoredNodes
 from sharedllm_cli.index.store import IndexStore
 from sharedllm_cli.lab.evaluation.scoring import DocumentScorer
 from sharedllm_cli.model.cross_attention import TreeContext
+from sharedllm_cli.model.known_text import KnownTextReader
 from sharedllm_cli.model.shared import SharedModel
 from sharedllm_cli.progress import RememberingReporter, Reporter
+from sharedllm_cli.reading.fine import FineGrain
 from sharedllm_cli.reading.library import Library, OpenDocument
 from sharedllm_cli.reading.scoring import Scored
 from sharedllm_cli.reading.sources import characters
@@ -46,7 +48,7 @@ class Read:
     """What an arm gives the model: the prompt and the tree beside it, on one question's `pipeline`.
 
     `retrieved`: what the search found, None for an arm that does not search. `plain`: the model answers whatever the
-    route. `shared`: other questions' prompts begin like this one.
+    route. `shared`: other questions' prompts begin like this one. `stored`: passages are read from the fine grain.
     """
 
     pipeline: Pipeline
@@ -56,6 +58,7 @@ class Read:
     retrieved: Retrieved | None = None
     plain: bool = False
     shared: bool = False
+    stored: bool = False
 
 
 @dataclass(frozen=True)
@@ -102,11 +105,19 @@ class DocumentReader:
         self.scored = DocumentScorer(opened, shared)
 
     def pipeline(
-        self, text: str, answer_tokens: int, *, policy: str | None = None, tree: bool | None = None, plain: bool = False
+        self,
+        text: str,
+        answer_tokens: int,
+        *,
+        policy: str | None = None,
+        tree: bool | None = None,
+        plain: bool = False,
+        fine: FineGrain | None = None,
     ) -> Pipeline:
         """The pipeline of a question, with room in the window for an answer of some tokens.
 
-        `policy` and `tree` stand for those of the settings; `plain`: no rule about wording applies.
+        `policy` and `tree` stand for those of the settings; `plain`: no rule about wording applies; `fine`: where
+        passages are read from.
         """
         asked = Question.of(text, [self.opened], self._shared, self.settings)
         asked = replace(asked, answer_tokens=answer_tokens, policy=policy or asked.policy)
@@ -122,7 +133,7 @@ class DocumentReader:
         def score(query: str) -> Scored:
             return scores(query, asked.policy)
 
-        made = Pipeline(asked, library, self._shared, self._trees, self._store, self._reporter, score=score)
+        made = Pipeline(asked, library, self._shared, self._trees, self._store, self._reporter, score=score, fine=fine)
         made.reader.timed = True
         return made
 
@@ -136,6 +147,14 @@ class DocumentReader:
         """The document's trees, found on disk or built."""
         self._store.write_text(self.opened.document)
         return self._trees.find(self.opened) or self._trees.build(self.opened)
+
+    @cached_property
+    def fine(self) -> FineGrain:
+        """The document's fine grain, found on disk or built."""
+        self._store.write_text(self.opened.document)
+        grain = FineGrain(self._store, self._shared, self.settings, self._reporter)
+        grain.build_missing(self.opened)
+        return grain
 
     def tree(self, scored: Scored) -> tuple[TreeContext | None, int]:
         """The tree as it is read for a question with these scores, and the number of its keys."""
@@ -159,7 +178,10 @@ class DocumentReader:
     def answer(self, read: Read, gold_ids: Sequence[int]) -> Answered:
         """The answer as `ask` gives it, greedily; the gold answer (which may be empty) is scored beside it."""
         pipeline = read.pipeline
-        reading = pipeline.read_prompt(read.prompt, read.tree, self._prefix if read.shared else None)
+        if read.stored and read.retrieved is not None:
+            reading = pipeline.read_passages(read.prompt, read.retrieved)
+        else:
+            reading = pipeline.read_prompt(read.prompt, read.tree, self._prefix if read.shared else None)
         reader, prefilled = pipeline.reader, reading.prefilled
         nll = sum(reader.score(prefilled, gold_ids))
         refusal = reading.refusal or reader.refusal(prefilled)
@@ -258,18 +280,25 @@ def _plain(reader: DocumentReader, text: str, answer_tokens: int) -> Read:
     return _searched(reader.pipeline(text, answer_tokens, plain=True), plain=True)
 
 
+def _fine(reader: DocumentReader, text: str, answer_tokens: int) -> Read:
+    pipeline = reader.pipeline(text, answer_tokens, tree=False, plain=True, fine=reader.fine)
+    return replace(_searched(pipeline, plain=True), stored=True)
+
+
 @dataclass(frozen=True)
 class Arm:
     """A way to read: `read(reader, question, answer_tokens)` is what the model is given, None where the document does
     not fit the window.
 
-    `needs_tree`: without an open gate it would be `closed` again. `wrong` reads the next document's tree.
+    `needs_tree`: without an open gate it would be `closed` again. `wrong` reads the next document's tree, or its
+    passages. `stored`: it reads the fine grain.
     """
 
     name: str
     read: Callable[[DocumentReader, str, int], Read | None]
     needs_tree: bool = False
     wrong: bool = False
+    stored: bool = False
 
 
 ARMS: Mapping[str, Arm] = MappingProxyType(
@@ -282,6 +311,8 @@ ARMS: Mapping[str, Arm] = MappingProxyType(
             Arm("tree", _tree, needs_tree=True),
             Arm("tree-wrong", _tree, needs_tree=True, wrong=True),
             Arm("plain", _plain),
+            Arm("fine", _fine, stored=True),
+            Arm("fine-wrong", _fine, wrong=True, stored=True),
             Arm("sharedllm", _sharedllm),
             Arm("full", _full),
         )
@@ -311,8 +342,11 @@ def _left_out(arms: Sequence[Arm], shared: SharedModel, settings: Settings, docu
     reasons = {}
     reads_tree = shared.reads_tree(settings)
     for arm in arms:
-        blind = arm.name == "bm25" or (arm.name in ("sharedllm", "plain") and not reads_tree)
-        if arm.needs_tree and not shared.upper.reads_tree:
+        passages_alone = arm.stored or arm.name == "bm25"
+        blind = passages_alone or (arm.name in ("sharedllm", "plain") and not reads_tree)
+        if arm.stored and not KnownTextReader.fits(shared.upper):
+            reasons[arm.name] = "the model has a sliding window and reads every passage as text"
+        elif arm.needs_tree and not shared.upper.reads_tree:
             reasons[arm.name] = "the adapter reads no tree, so it would be closed again"
         elif arm.wrong and documents < 2:
             reasons[arm.name] = "there is no other document whose tree could be read"

@@ -108,6 +108,31 @@ def test_a_document_that_does_not_fit_is_cut_in_its_middle_and_not_read_whole(
     assert window - 80 < len(cut.token_ids) <= window
 
 
+def test_fine_reads_the_passages_of_plain_from_stored_keys(
+    lights_file: Path, reading: Settings, tmp_path: Path
+) -> None:
+    """The first chunk's beginning has seen in the index what it sees in the prompt; what is read elsewhere has not."""
+    reader = readers(lights_file, replace(reading, tree=False, stored_dtype="float32"), tmp_path)(0)
+    fine, plain = read(reader, "fine"), read(reader, "plain")
+    assert fine.prompt == plain.prompt
+    known = fine.pipeline.read_passages(fine.prompt, fine.retrieved).prefilled  # type: ignore[arg-type]
+    assert 0 < known.known_tokens < len(fine.prompt.token_ids)
+    gold = [7, 8, 9]
+    costs = [reader.answer(one, gold).nll for one in (fine, plain)]
+    assert costs[0] != costs[1]
+    assert reader.answer(replace(fine, stored=False), gold).nll == pytest.approx(costs[1])
+
+
+def test_fine_wrong_reads_the_other_documents_passages(lights_file: Path, reading: Settings, tmp_path: Path) -> None:
+    request = Request((DataFile(lights_file),), tmp_path / "out", arms=("fine", "fine-wrong"), joins=(2,), limit=4)
+    found = answers(request, replace(reading, tree=False), home=tmp_path, reporter=Silent())["arms"]
+    assert found["fine"]["n"] == found["fine-wrong"]["n"] > 0
+    assert found["fine"]["answer_nll"] != found["fine-wrong"]["answer_nll"]
+    alone = replace(request, limit=1, out=tmp_path / "alone", joins=(50,))
+    arms = answers(alone, replace(reading, tree=False), home=tmp_path, reporter=Silent())["arms"]
+    assert "left_out" in arms["fine-wrong"]
+
+
 def test_the_wrong_tree_is_the_other_documents(
     lights_file: Path, reading: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
