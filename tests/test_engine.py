@@ -252,10 +252,14 @@ def test_leaning_question_is_looked_for_with_the_one_before(
 
 
 def record_states(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """How many tokens went through the lower model for late interaction, call by call."""
+    """How many tokens went through the lower model to be scored, call by call."""
     seen: list[int] = []
-    attended = LowerModel.attended
-    monkeypatch.setattr(LowerModel, "attended", lambda self, ids: seen.append(ids.numel()) or attended(self, ids))
+
+    def recorded(whole: Callable[..., Any]) -> Callable[..., Any]:
+        return lambda self, ids, *rest: seen.append(ids.numel()) or whole(self, ids, *rest)
+
+    for name in ("attended", "states"):
+        monkeypatch.setattr(LowerModel, name, recorded(getattr(LowerModel, name)))
     return seen
 
 
