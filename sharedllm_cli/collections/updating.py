@@ -83,7 +83,7 @@ def updating(collection: Collection, reporter: Reporter | None = None) -> Iterat
     path = collection.folder / LOCK
     if not path.exists():
         os.close(os.open(path, os.O_RDWR | os.O_CREAT, PRIVATE_FILE))
-    lock = FileLock(path, timeout=0)
+    lock = FileLock(path, timeout=0, mode=PRIVATE_FILE)
     try:
         lock.acquire()
     except Timeout:
