@@ -254,12 +254,8 @@ def test_leaning_question_is_looked_for_with_the_one_before(
 def record_states(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How many tokens went through the lower model to be scored, call by call."""
     seen: list[int] = []
-
-    def recorded(whole: Callable[..., Any]) -> Callable[..., Any]:
-        return lambda self, ids, *rest: seen.append(ids.numel()) or whole(self, ids, *rest)
-
-    for name in ("attended", "states"):
-        monkeypatch.setattr(LowerModel, name, recorded(getattr(LowerModel, name)))
+    for name, whole in (("attended", LowerModel.attended), ("states", LowerModel.states)):
+        monkeypatch.setattr(LowerModel, name, lambda *a, whole=whole: seen.append(a[1].numel()) or whole(*a))
     return seen
 
 
