@@ -132,7 +132,7 @@ Pages = Annotated[
     str | None,
     option(
         "--pages A-B",
-        "Read only these pages, as printed (12-30, xii, A-3..A-7) or counted from 1 (counted:A-B).",
+        "Read only these pages, as printed (3,12-30, xii, A-3..A-7) or counted from 1 (counted:A-B).",
         READING.title,
     ),
 ]

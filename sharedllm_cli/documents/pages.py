@@ -4,6 +4,7 @@ No file format, no tokenizer, no model. Forms of a range of pages:
 
 12-30   A-3   xii..A-7          the pages printed so, else (numbers alone) the pages or parts counted so
 counted:12-30   #12             as counted, whatever is printed
+3, 12-30        counted:3,12-30 several of these, with a comma between them
 """
 
 from __future__ import annotations
@@ -200,7 +201,9 @@ class Extraction:
 
 LONGEST = 64
 """Characters of a range of pages; no page's number is that long."""
-FORMS = "12-30, xii, A-3 or A-3..A-7 as printed; counted:12-30 as counted"
+MOST_RANGES = 100
+"""Ranges with commas between them."""
+FORMS = "12-30, xii, A-3 or A-3..A-7 as printed; counted:12-30 as counted; several: 3,12-30"
 _COUNTED = re.compile(r"(?:counted:|#)\s*", re.IGNORECASE)
 _DASH = re.compile(r"\s*(?:\.\.|[-–—])\s*#?")
 
@@ -219,20 +222,21 @@ class PageRange:
     def parse(cls, text: str) -> PageRange:
         """UsageError for what can be no range of pages in any document."""
         words = text.strip()
-        shown = words if len(words) <= LONGEST else words[:12] + "…"
-        if not words or len(words) > LONGEST or not words.isprintable():
-            raise UsageError(f"--pages can't be {shown!r}", hint=FORMS)
-        bare = _COUNTED.sub("", words, count=1) if _COUNTED.match(words) else words
-        numbers = _DASH.split(bare)
-        if bare != words and not (len(numbers) < 3 and all(number.isdecimal() for number in numbers)):
-            raise UsageError(f"--pages can't be {shown!r}", hint=FORMS)
-        if len(numbers) < 3 and all(number.isdecimal() for number in numbers):
-            values = [int(number) for number in numbers]
-            if not 1 <= values[0] <= values[-1]:
-                raise UsageError(f"--pages {shown} is not a range of pages", hint=FORMS)
-        elif not any(letter.isalnum() for letter in words) or {words[0], words[-1]} & set("-–—.") or "," in words:
-            raise UsageError(f"--pages can't be {shown!r}", hint=FORMS)
-        return cls(bare, bare != words)
+        counted = _COUNTED.match(words)
+        bare = words[counted.end() :] if counted else words
+        ranges = [piece.strip() for piece in bare.split(",")]
+        if len(ranges) > MOST_RANGES:
+            raise UsageError(f"--pages: {len(ranges)} ranges are more than {MOST_RANGES}", hint=FORMS)
+        if len(ranges) > 1 and not all(ranges):
+            raise UsageError(f"--pages: a range is missing beside a comma in {_shown(words)!r}", hint=FORMS)
+        for one in ranges:
+            _check_range(one, counted=bool(counted))
+        return cls(", ".join(ranges), bool(counted))
+
+    @property
+    def ranges(self) -> list[PageRange]:
+        """The ranges between commas, each by itself."""
+        return [PageRange(one, self.counted) for one in self.text.split(", ")]
 
     @classmethod
     def of(cls, value: PageRange | str | tuple[int, int]) -> PageRange:
@@ -245,12 +249,35 @@ class PageRange:
     def words(self) -> str:
         """The range in a sentence: `page xii`, `pages 2 to 3`."""
         numbers = _DASH.split(self.text)
+        if "," in self.text:
+            return f"pages {self.text}"
         if not all(number.isdecimal() for number in numbers):
             return f"page {self.text}"
         return f"page {numbers[0]}" if numbers[0] == numbers[-1] else f"pages {' to '.join(numbers)}"
 
     def __str__(self) -> str:
         return f"counted:{self.text}" if self.counted else self.text
+
+
+def _shown(words: str) -> str:
+    return words if len(words) <= LONGEST else words[:12] + "…"
+
+
+def _check_range(words: str, *, counted: bool) -> None:
+    """UsageError for what can be no range of pages, between two commas or alone."""
+    wrong = UsageError(f"--pages can't be {_shown(words)!r}", hint=FORMS)
+    if not words or len(words) > LONGEST or not words.isprintable():
+        raise wrong
+    numbers = _DASH.split(words)
+    plain = len(numbers) < 3 and all(number.isdecimal() for number in numbers)
+    if (counted and not plain) or _COUNTED.match(words):
+        raise wrong
+    if plain:
+        first, last = int(numbers[0]), int(numbers[-1])
+        if not 1 <= first <= last:
+            raise UsageError(f"--pages {_shown(words)} is not a range of pages", hint=FORMS)
+    elif not any(letter.isalnum() for letter in words) or {words[0], words[-1]} & set("-–—."):
+        raise wrong
 
 
 @dataclass(frozen=True)
@@ -265,6 +292,13 @@ def resolve(wanted: PageRange, document: Document) -> Resolved:
     """The pages of a document that a range means. Raises UsageError, which names what there is, where it has none."""
     if not document.paged:
         raise UsageError(f"--pages: {document.name} has no pages")
+    if len(wanted.ranges) > 1:
+        found = [resolve(one, document) for one in wanted.ranges]
+        numbers = {number for one in found for first, last in one.spans for number in range(first, last + 1)}
+        remarks = [one.remark for one in found if one.remark]
+        return Resolved(
+            _stretches([document.pages[number - 1] for number in sorted(numbers)]), "; ".join(remarks) or None
+        )
     if not wanted.counted and (spans := _printed(wanted.text, document.pages)):
         return Resolved(spans, _remark_on_printed(wanted, spans, document))
     if span := _counted(wanted.text, document):

@@ -233,7 +233,7 @@ def test_pages_and_reindex_arrive(book: str) -> None:
     assert script.calls == [("open", ([book], True)), ("ask", ("When?", [], "3-9"))]
 
 
-@pytest.mark.parametrize("pages", ["9-3", "0-2", "-3", "3-", "", "1,2", "9" * 5000, "counted:x", "..", "1\n2"])
+@pytest.mark.parametrize("pages", ["9-3", "0-2", "-3", "3-", "", "1,", "1,9-3", "9" * 5000, "counted:x", "..", "1\n2"])
 def test_pages_that_are_no_range(book: str, pages: str) -> None:
     ran = call(Script(), "ask", book, "When?", f"--pages={pages}")
     assert ran.code == 2

@@ -44,6 +44,9 @@ def spans(text: str, labels: Sequence[str | None] = BOOK) -> list[tuple[int, int
         ("counted:2", [(2, 2)]),
         ("#2-#4", [(2, 4)]),
         ("counted:2-4", [(2, 4)]),
+        ("ii,A-1-A-3", [(2, 2), (8, 10)]),
+        ("A-2, 1,2 ,A-1", [(4, 5), (8, 9)]),
+        ("counted:2,4-5,5-6", [(2, 2), (4, 6)]),
     ],
 )
 def test_as_printed_then_as_counted(text: str, found: list[tuple[int, int]]) -> None:
@@ -80,6 +83,20 @@ def test_which_it_was_is_told_where_it_could_be_either(
     assert resolve(PageRange.parse(text), document(labels)).remark == told
 
 
+def test_several_ranges_say_what_each_of_them_means() -> None:
+    found = resolve(PageRange.parse("2,9"), document(BOOK))
+    assert found.remark == (
+        "--pages 2: the page printed 2 (counted 5) is read; counted:2 counts from page 1; "
+        "--pages 9: book.pdf has no such printed numbers; the page counted 9 is read"
+    )
+    assert str(PageRange.parse("counted:2,9")) == "counted:2, 9"
+    assert PageRange.parse("2,9-10").words == "pages 2, 9-10"
+    with pytest.raises(UsageError, match=r"--pages 40: book\.pdf has only 10 pages"):
+        resolve(PageRange.parse("2,40"), document(BOOK))
+    with pytest.raises(UsageError, match="101 ranges are more than 100"):
+        PageRange.parse(",".join(["1"] * 101))
+
+
 def test_parts_are_counted_and_their_print_pages_come_first() -> None:
     plain, marked = document([None, None], [1, 2]), document([None, "2", "3", "3"], [1, 2, 2, 3])
     found = resolve(PageRange.parse("2"), plain)
@@ -111,7 +128,27 @@ def test_a_page_that_is_not_there_names_those_that_are(
 
 
 @pytest.mark.parametrize(
-    "text", ["", " ", "-3", "3-", "9-3", "0", "9" * 5000, "a" * 65, "1,2", "counted:xii", "#", ".."]
+    "text",
+    [
+        "",
+        " ",
+        "-3",
+        "3-",
+        "9-3",
+        "0",
+        "9" * 5000,
+        "a" * 65,
+        "1,",
+        ",2",
+        "1,,2",
+        "1,9-3",
+        "1, #2",
+        "2,counted:xii",
+        "counted:1,xii",
+        "counted:xii",
+        "#",
+        "..",
+    ],
 )
 def test_what_can_be_no_range_is_refused_at_once(text: str) -> None:
     with pytest.raises(UsageError) as raised:
