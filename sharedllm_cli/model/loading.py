@@ -18,7 +18,7 @@ from sharedllm_cli.config import Settings
 from sharedllm_cli.errors import ModelError, ResourceError
 from sharedllm_cli.memory import is_out_of_memory, return_large_blocks
 from sharedllm_cli.model.cpu_attention import registered
-from sharedllm_cli.model.packed_loading import load_packed
+from sharedllm_cli.model.packed import load_packed
 from sharedllm_cli.model.placement import (
     Placement,
     Room,
@@ -27,13 +27,15 @@ from sharedllm_cli.model.placement import (
     file_type,
     free_bytes,
     model_sizes,
+    multiply_as_asked,
     place,
+    quantization_config,
     spread,
+    weight_bytes,
 )
-from sharedllm_cli.model.quantization import multiply_as_asked, quantization_config, weight_bytes
 from sharedllm_cli.progress import Reporter, Silent
 from sharedllm_cli.weights.facts import ARCHITECTURES, ModelFacts, facts_from_config, read_config
-from sharedllm_cli.weights.references import locate
+from sharedllm_cli.weights.registry import locate
 from sharedllm_cli.weights.tokenizer_files import quiet_transformers, read_tokenizer
 from sharedllm_cli.weights.weight_files import ready_files, typed_name, weights_hash
 

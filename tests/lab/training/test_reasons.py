@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from sharedllm_cli.lab.training.near_misses import near_miss
+from sharedllm_cli.lab.training.question_samples import near_miss
 from sharedllm_cli.lab.training.reasons import joined, sentences, with_reason
 from sharedllm_cli.lab.training.records import Question
 
