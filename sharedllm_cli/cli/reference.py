@@ -75,9 +75,9 @@ What `sharedllm ask --json` prints, and `chat --json` on a line for every answer
   word`. `own text`: the text that was read, since there is no other, as in text, Markdown, HTML, epub and Office
   files, or in a PDF that is gone, has changed, or that the other library can't read; at a terminal `quoted from the
   text`.
-- `matches`, for a question for several things or their number (`list all …`, `how many …`): how many sentences are about
-  them. The `sources` are then these sentences, in reading order, at most forty; null for any other question, and where
-  the answer's number is stated in a passage.
+- `matches`, for a question for several things or their number (`list all …`, `how many …`): how many sentences are
+  about them. The `sources` are then these sentences, in reading order, at most forty; null for any other question, and
+  where the answer's number is stated in a passage.
 - `sentences`: the sentences that the model wrote. `sources` are the numbers, from 1, of the sources that have most of
   a sentence's words (two at most, none where no source has half of them). `unsupported`: names and numbers that the
   passages do not contain. Of several sentences each has these numbers behind it, and `?` for such a name or number:

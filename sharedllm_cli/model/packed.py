@@ -201,6 +201,16 @@ def pack_weights(model: nn.Module, quantize: str, dtype: torch.dtype) -> None:
                 setattr(owner, name, packed_module(module, made[key], dtype))
 
 
+def unloadable(error: Exception, name: str, placement: Placement) -> ModelError | ResourceError:
+    """The error to raise for a foreign one while a model's weights are loaded."""
+    if is_out_of_memory(error):
+        return ResourceError(
+            f"{name} does not fit the memory of {placement.device}", hint="use --quantize 4bit, or a smaller model"
+        )
+    reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    return ModelError(f"the weights of {name} can't be loaded: {reason}")
+
+
 def load_packed(folder: Path, files: Sequence[Path], facts: ModelFacts, placement: Placement) -> PreTrainedModel:
     """The model of a folder with its weights packed as the placement says, frozen, in evaluation mode.
 
@@ -221,13 +231,7 @@ def load_packed(folder: Path, files: Sequence[Path], facts: ModelFacts, placemen
     except (ModelError, ResourceError):
         raise
     except Exception as error:  # transformers and safetensors raise many kinds for files that don't fit together
-        if is_out_of_memory(error):
-            raise ResourceError(
-                f"{facts.name} does not fit the memory of {placement.device}",
-                hint="use --quantize 4bit, or a smaller model",
-            ) from error
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise ModelError(f"the weights of {facts.name} can't be loaded: {reason}") from error
+        raise unloadable(error, facts.name, placement) from error
     frozen: PreTrainedModel = model.eval().requires_grad_(False)
     return frozen
 
