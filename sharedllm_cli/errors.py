@@ -7,12 +7,16 @@
     ├── StoredIndexError           exit 5   an index is damaged, foreign or from another version
     └── ResourceError              exit 6   not enough memory or disk
 
-Each carries one sentence that says what happened and, where there is something to do, one that says what. The command
+Each has one sentence that says what happened and, where there is something to do, one that says what. The command
 line prints them as `error: …` and `hint: …` in one place (`cli/app.py`). Foreign exceptions are translated where the
 foreign library is called, so that no other floor has to know its exceptions.
 """
 
 from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import NoReturn
 
 
 class SharedLLMError(Exception):
@@ -59,3 +63,13 @@ class ResourceError(SharedLLMError):
 def failure_text(name: str, error: SharedLLMError) -> str:
     """A document's failure in one sentence, for the warnings of an answer."""
     return error.message if name in error.message else f"{name}: {error.message}"
+
+
+def exit_with(main: Callable[[], int | None]) -> NoReturn:
+    """Run the command line of a module (`python -m …`) and exit with its code; an error is one line, and its hint."""
+    try:
+        sys.exit(main())
+    except SharedLLMError as problem:
+        hint = f"\nhint: {problem.hint}" if problem.hint else ""
+        print(f"error: {problem.message}{hint}", file=sys.stderr)
+        sys.exit(problem.exit_code)

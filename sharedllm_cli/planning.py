@@ -39,8 +39,7 @@ from sharedllm_cli.model.adapter_config import (
 from sharedllm_cli.model.placement import ModelSizes, Placement, Room, free_bytes, model_sizes, place, spread
 from sharedllm_cli.progress import Reporter
 from sharedllm_cli.weights.facts import ModelFacts
-from sharedllm_cli.weights.references import describe
-from sharedllm_cli.weights.registry import installed_folder
+from sharedllm_cli.weights.registry import describe, installed_folder
 from sharedllm_cli.weights.tokenizer_files import read_tokenizer
 from sharedllm_cli.weights.weight_files import weight_files, weights_hash
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -120,3 +122,42 @@ def test_links_lead_to_headings_that_are_there(page: Path) -> None:
 def test_links_of_a_card_lead_somewhere(card: Path) -> None:
     for target in re.findall(r"\]\(([^)\s]+)\)", card.read_text("utf-8")):
         assert re.match(r"[a-z]+:|#", target) or (card.parent / target.partition("#")[0]).exists(), target
+
+
+RIDDLES = re.compile(
+    r"\b(?:stands?|stood|running text|so many|(?:is|are|was|were|be) told|tells?|of which|knows? nothing of|unsaid"
+    r"|silenced?|hopeless|beforehand|processors?|weighed|held against|speaks?|met with|lies|carries)\b",
+    re.IGNORECASE,
+)
+"""Words that a reader must translate: a thing is, says, has, contains or returns; CPU; disabled; ranked; compared."""
+SAID = frozenset({"argument", "hint", "line", "note", "option", "say", "warn", "_knob", "Typer"})
+"""Functions whose words a user reads, as are those of every error."""
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if page.parent.name not in ("log", "examples")], ids=name)
+def test_pages_are_in_plain_words(page: Path) -> None:
+    """Also the help of every command: docs/cli.md is made of it. Quoted output and code may have any words."""
+    text = re.sub(r"^ *```.*?^ *```|`[^`\n]*`|\"[^\"\n]*\"", "", page.read_text("utf-8"), flags=re.M | re.S)
+    assert RIDDLES.findall(text) == []
+
+
+def said(tree: ast.AST) -> Iterator[tuple[int, str]]:
+    """Line and words of what code says to its user: errors, hints, notes, warnings and help."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call):
+            function = ast.unparse(node.func).split(".")[-1]
+            if function in SAID or function.endswith("Error"):
+                for given in [*node.args, *(keyword.value for keyword in node.keywords)]:
+                    for part in ast.walk(given):
+                        if isinstance(part, ast.Constant) and isinstance(part.value, str):
+                            yield part.lineno, part.value
+
+
+def test_errors_notes_and_help_are_in_plain_words() -> None:
+    found = [
+        f"{name(path)}:{line}: {words}"
+        for path in sorted((ROOT / "sharedllm_cli").rglob("*.py"))
+        for line, words in said(ast.parse(path.read_text("utf-8")))
+        if RIDDLES.search(words)
+    ]
+    assert found == []

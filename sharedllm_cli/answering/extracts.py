@@ -21,8 +21,8 @@ from sharedllm_cli.generation.prompt import NOT_IN_DOCUMENT
 from sharedllm_cli.reading.evidence import Evidence, EvidenceSelector
 from sharedllm_cli.reading.library import OpenDocument
 from sharedllm_cli.reading.sources import characters, passage_at, sources, supporting_first
-from sharedllm_cli.retrieval.languages import ASKING_WORDS, GENERAL_WORDS, KIND_WORDS
 from sharedllm_cli.retrieval.passages import Passage
+from sharedllm_cli.retrieval.terms import ASKING_WORDS, GENERAL_WORDS, KIND_WORDS
 
 if TYPE_CHECKING:
     from sharedllm_cli.reading.sentences import Quoted

@@ -29,14 +29,8 @@ _TABLE: dict[str, tuple[tuple[str, str], ...]] = {
             rf"in wie vielen D (?:wird|werden|kommt|kommen|steht) {_X}(?: (?:erwähnt|genannt|vor))?",
             f"how many {_MENTION}",
         ),
-        (
-            rf"wie oft (?:wird|werden|kommt|kommen|steht) {_X} in {_S}(?: (?:erwähnt|genannt|vor))?",
-            _OFTEN_IN,
-        ),
-        (
-            rf"wie oft (?:wird|werden|kommt|kommen|steht) {_X}(?: (?:erwähnt|genannt|vor))?",
-            _OFTEN,
-        ),
+        (rf"wie oft (?:wird|werden|kommt|kommen|steht) {_X} in {_S}(?: (?:erwähnt|genannt|vor))?", _OFTEN_IN),
+        (rf"wie oft (?:wird|werden|kommt|kommen|steht) {_X}(?: (?:erwähnt|genannt|vor))?", _OFTEN),
         (r"wie viele D(?: gibt es| sind es| sind da| habe ich)?", "how many documents are there"),
         (r"(?:liste|zähle|zeige|nenne)(?: mir)? alle D(?: auf)?", "list all documents"),
         (rf"wie viele seiten (?:hat|haben) {_S}", "how many pages does {s} have"),
@@ -49,15 +43,9 @@ _TABLE: dict[str, tuple[tuple[str, str], ...]] = {
         (rf"combien de D ne (?:mentionnent|citent) pas {_X}", f"how many {_NOT}"),
         (rf"quels? D (?:mentionnent|mentionne|citent|parlent d[eu] |parlent d'){_X}", f"which {_MENTION}"),
         (rf"combien de D (?:mentionnent|citent|parlent d[eu] |parlent d'){_X}", f"how many {_MENTION}"),
-        (
-            rf"combien de fois (?:est|sont) (?:mentionnée?s?|citée?s?) {_X} dans {_S}",
-            _OFTEN_IN,
-        ),
+        (rf"combien de fois (?:est|sont) (?:mentionnée?s?|citée?s?) {_X} dans {_S}", _OFTEN_IN),
         (rf"combien de fois (?:est|sont) (?:mentionnée?s?|citée?s?) {_X}", _OFTEN),
-        (
-            rf"combien de fois {_X} (?:est|sont)(?:[- ](?:ils?|elles?))? (?:mentionnée?s?|citée?s?)",
-            _OFTEN,
-        ),
+        (rf"combien de fois {_X} (?:est|sont)(?:[- ](?:ils?|elles?))? (?:mentionnée?s?|citée?s?)", _OFTEN),
         (
             r"combien de D(?: y a[- ]t[- ]il| existe[- ]t[- ]il)?|combien y a[- ]t[- ]il de D",
             "how many documents are there",

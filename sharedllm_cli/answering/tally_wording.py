@@ -84,112 +84,100 @@ _HOW_MANY = (
     r"(?:how many(?: of)?(?: the| these| my| our)?(?: different)?|(?:what is )?(?:the )?(?:total )?number of|"
     r"count(?: all)?(?: the)?)"
 )
-_OFTEN = r"how (?:often|frequently|many times)"
+_OFTEN = r"(?P<many>how (?:often|frequently|many times))"
 _WHICH = rf"(?:(?:tell me )?(?:in )?(?:which|what)(?: of)?(?: the| these| my| our)?|{_LIST})"
 _CHAPTERS = r"(?P<parts>chapters?|sections?|parts?|headings?|headlines?|slides|sheets|titles of (?:the )?sections)"
 _WORD = r"(?:the (?:words?|phrases?|terms?|names?) )?"
 _TAIL = r"(?: altogether| together| in total| in all| overall| mentioned| there)*"
 
-_FORMS: tuple[tuple[str, dict[str, object]], ...] = (
+_MANY_OR_WHICH = rf"(?:(?P<many>{_HOW_MANY})|{_WHICH})"
+_HAVING = r"(?:have|has|contain|hold|with)"
+_IN_SET = r"(?: (?:in|are in) (?P<scope>(?:the|this|my|our) (?:collection|folder|library|set|whole)|@[\w.-]+))?"
+_LONGEST = r"(?:longest|largest|biggest|(?P<least>shortest|smallest))"
+
+_FORMS: tuple[tuple[str, Counted | None], ...] = (
     # documents that mention, or do not
     (
         rf"(?P<many>{_HOW_MANY})?(?:{_WHICH})? ?{_KIND}(?: that| which)? "
         rf"(?P<absent>(?:do|does|did) not |don't |doesn't )?{_MENTION} {_TOPIC}",
-        {"what": Counted.DOCUMENTS},
+        Counted.DOCUMENTS,
     ),
     (
-        rf"in (?:(?P<many>{_HOW_MANY})|{_WHICH}) ?{_KIND} (?:is|are|was|were|does|do|did|can) {_WORD}{_TOPIC} "
+        rf"in {_MANY_OR_WHICH} ?{_KIND} (?:is|are|was|were|does|do|did|can) {_WORD}{_TOPIC} "
         rf"(?:(?P<absent>not )?{_MENTIONED}|{_STANDS})",
-        {"what": Counted.DOCUMENTS},
+        Counted.DOCUMENTS,
     ),
+    (rf"(?:do|does) any(?: of the)? {_KIND} {_MENTION} {_TOPIC}(?:,? and which(?: ones?)?)?", Counted.DOCUMENTS),
     (
-        rf"(?:do|does) any(?: of the)? {_KIND} {_MENTION} {_TOPIC}(?:,? and which(?: ones?)?)?",
-        {"what": Counted.DOCUMENTS},
-    ),
-    (
-        rf"(?:(?P<many>{_HOW_MANY})|{_WHICH}) ?{_KIND}(?: that| which)? (?:have|has|contain|hold|with) (?:a |an |any )?"
+        rf"{_MANY_OR_WHICH} ?{_KIND}(?: that| which)? {_HAVING} (?:a |an |any )?"
         r"(?:chapter|section|part|heading)s? (?:called |named |titled |entitled |headed |on |about |for )+"
         r"(?P<heading>.+?)",
-        {"what": Counted.DOCUMENTS},
+        Counted.DOCUMENTS,
     ),
     (
-        rf"(?:(?P<many>{_HOW_MANY})|{_WHICH}) ?{_KIND}(?: that| which)? (?:have|has|contain|hold|with) "
+        rf"{_MANY_OR_WHICH} ?{_KIND}(?: that| which)? {_HAVING} "
         r"(?:a date|dates|entries|anything) (?:in|of|from) (?P<topic>.+?)",
-        {"what": Counted.DOCUMENTS},
+        Counted.DOCUMENTS,
     ),
     # how often
-    (
-        rf"{_OFTEN} (?:is|are|was|were|does|do|did) {_WORD}{_TOPIC} (?:{_MENTIONED}|{_STANDS}){_IN}",
-        {"what": Counted.MENTIONS, "number": True},
-    ),
-    (
-        rf"{_OFTEN} (?:do|does|did) (?P<scope>.+?) {_MENTION} {_TOPIC}",
-        {"what": Counted.MENTIONS, "number": True},
-    ),
+    (rf"{_OFTEN} (?:is|are|was|were|does|do|did) {_WORD}{_TOPIC} (?:{_MENTIONED}|{_STANDS}){_IN}", Counted.MENTIONS),
+    (rf"{_OFTEN} (?:do|does|did) (?P<scope>.+?) {_MENTION} {_TOPIC}", Counted.MENTIONS),
     (
         rf"(?P<many>{_HOW_MANY}) (?:mentions?|occurrences?|appearances?) of {_WORD}{_TOPIC}(?: are there)?{_IN}",
-        {"what": Counted.MENTIONS},
+        Counted.MENTIONS,
     ),
-    (rf"{_LIST} (?:mentions?|occurrences?) of {_WORD}{_TOPIC}{_IN}", {"what": Counted.MENTIONS}),
+    (rf"{_LIST} (?:mentions?|occurrences?) of {_WORD}{_TOPIC}{_IN}", Counted.MENTIONS),
     (
         rf"(?:(?P<many>{_HOW_MANY})|{_LIST}) (?:sentences?|passages?|places?|lines?)(?: that| which)? "
         rf"(?:{_MENTION}|about|of|on) {_TOPIC}{_IN}",
-        {"what": Counted.SENTENCES},
+        Counted.SENTENCES,
     ),
     # chapters and headings
-    (rf"(?P<many>{_HOW_MANY}) {_CHAPTERS} (?:does|do|did|has|have) (?P<scope>.+?) (?:have|contain|hold)", {}),
-    (rf"(?P<many>{_HOW_MANY}) {_CHAPTERS}(?: are there| is there| are)?{_OF}", {}),
-    (rf"{_LIST} {_CHAPTERS}{_OF}", {}),
+    (rf"(?P<many>{_HOW_MANY}) {_CHAPTERS} (?:does|do|did|has|have) (?P<scope>.+?) (?:have|contain|hold)", None),
+    (rf"(?P<many>{_HOW_MANY}) {_CHAPTERS}(?: are there| is there| are)?{_OF}", None),
+    (rf"{_LIST} {_CHAPTERS}{_OF}", None),
     # the documents themselves
     (
-        rf"(?P<many>{_HOW_MANY}) {_SURE}(?: are there| do(?:es)? (?:i|we|you|the \w+) have| exist)?"
-        rf"(?: (?:in|are in) (?P<scope>(?:the|this|my|our) (?:collection|folder|library|set|whole)|@[\w.-]+))?",
-        {"what": Counted.DOCUMENTS},
+        rf"(?P<many>{_HOW_MANY}) {_SURE}(?: are there| do(?:es)? (?:i|we|you|the \w+) have| exist)?{_IN_SET}",
+        Counted.DOCUMENTS,
     ),
     (
-        rf"(?:{_LIST}|which|what) {_SURE}(?: are there| do(?:es)? (?:i|we|you|the \w+) have| exist| are)?"
-        rf"(?: (?:in|are in) (?P<scope>(?:the|this|my|our) (?:collection|folder|library|set|whole)|@[\w.-]+))?",
-        {"what": Counted.DOCUMENTS},
+        rf"(?:{_LIST}|which|what) {_SURE}(?: are there| do(?:es)? (?:i|we|you|the \w+) have| exist| are)?{_IN_SET}",
+        Counted.DOCUMENTS,
     ),
-    (
-        rf"(?P<many>{_HOW_MANY}) pages (?:does|do|did|has|have) (?P<scope>.+?) (?:have|contain|hold)",
-        {"what": Counted.PAGES},
-    ),
-    (rf"(?P<many>{_HOW_MANY}) pages are(?: there)?{_OF}", {"what": Counted.PAGES}),
+    (rf"(?P<many>{_HOW_MANY}) pages (?:does|do|did|has|have) (?P<scope>.+?) (?:have|contain|hold)", Counted.PAGES),
+    (rf"(?P<many>{_HOW_MANY}) pages are(?: there)?{_OF}", Counted.PAGES),
     (
         rf"(?:which|what)(?: one)?(?: of{_THESE})?(?: {_KIND})? (?:has|have|contains?) the "
         rf"(?:most|(?P<least>fewest|least)) pages",
-        {"what": Counted.MOST_PAGES},
+        Counted.MOST_PAGES,
     ),
     (
         rf"(?:which|what)(?: one)?(?: of{_THESE})?(?: {_KIND})? is (?:the )?"
-        rf"(?:longest|largest|biggest|(?P<least>shortest|smallest))(?: {_KIND}| one)?(?: of{_THESE}(?: {_KIND})?)?",
-        {"what": Counted.LONGEST},
+        rf"{_LONGEST}(?: {_KIND}| one)?(?: of{_THESE}(?: {_KIND})?)?",
+        Counted.LONGEST,
     ),
-    (
-        rf"(?:what is |name |show me )?the (?:longest|largest|biggest|(?P<least>shortest|smallest)) {_SURE}",
-        {"what": Counted.LONGEST},
-    ),
+    (rf"(?:what is |name |show me )?the {_LONGEST} {_SURE}", Counted.LONGEST),
     # dates
     (
         rf"(?:(?P<many>{_HOW_MANY})|{_LIST}|which|what)(?: all)?(?: the)?(?: different)? (?P<dates>dates?|years?)"
         rf"(?: (?:is|are|was|were|that)(?: are)? (?:{_MENTIONED}|given|there)| (?:do|does) .{{0,40}}? mention|"
         rf" {_STANDS})?{_OF}",
-        {},
+        None,
     ),
     (
         r"(?:(?:what|which) (?:is|was) )?the (?P<end>earliest|first|oldest|latest|last|newest|most recent) "
         rf"(?P<dates>date|year)(?: (?:that is )?{_MENTIONED}| that {_STANDS})?{_OF}",
-        {},
+        None,
     ),
     # what else is named
     (
         rf"(?P<many>how many) (?P<topic>(?:[\w'’-]+ ){{0,2}}[\w'’-]+) (?:is|are|was|were) "
         rf"(?:{_MENTIONED}|listed|recorded) in (?P<scope>.+?)",
-        {"what": Counted.SENTENCES},
+        Counted.SENTENCES,
     ),
 )
-_PATTERNS = tuple((re.compile(rf"{form}{_TAIL}", re.IGNORECASE), given) for form, given in _FORMS)
+_PATTERNS = tuple((re.compile(rf"{form}{_TAIL}", re.IGNORECASE), what) for form, what in _FORMS)
 _POLITE = re.compile(r"\A(?:(?:and|so|please|ok|okay|hi|hello)\b[,\s]*)+", re.IGNORECASE)
 _ARTICLE = re.compile(r"\A(?:the|an?|any|some|all|every)\s+", re.IGNORECASE)
 _EVERYWHERE = re.compile(
@@ -210,8 +198,8 @@ def tally_asked(question: str) -> TallyAsked | None:
     if len(asked) > LONGEST_QUESTION:
         return None
     asked = in_english(asked) or asked
-    for pattern, given in _PATTERNS:
-        if (match := pattern.fullmatch(asked)) and (found := _tally(match, given)):
+    for pattern, what in _PATTERNS:
+        if (match := pattern.fullmatch(asked)) and (found := _tally(match, what)):
             return found
     return None
 
@@ -231,17 +219,16 @@ def list_asked(wording: Wording, question: str) -> TallyAsked | None:
     return TallyAsked(Counted.SENTENCES, topic=wording.several.thing)
 
 
-def _tally(match: re.Match[str], given: dict[str, object]) -> TallyAsked | None:
+def _tally(match: re.Match[str], what: Counted | None) -> TallyAsked | None:
     groups = {name: value for name, value in match.groupdict().items() if value}
-    what = given.get("what") or _kind(groups)
     topic = _bare(groups["topic"]) if "topic" in groups else None
     if topic is not None and (not topic or _PRONOUN.fullmatch(topic)):
         return None
     scope = groups.get("scope")
     end = {"earliest": "first", "first": "first", "oldest": "first"}.get(groups.get("end", "").lower(), "last")
     return TallyAsked(
-        what=Counted(str(what)),
-        number=bool(given.get("number")) or "many" in groups,
+        what=what or _kind(groups),
+        number="many" in groups,
         topic=topic,
         heading=_bare(groups["heading"]) if "heading" in groups else None,
         scope=None if scope is None or names_all(scope) else scope.strip(),

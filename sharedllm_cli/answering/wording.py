@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from sharedllm_cli.retrieval.languages import (
+from sharedllm_cli.retrieval.terms import (
     ALTERNATIVES,
     ASKING_WORDS,
     DEFAULT_LANGUAGE,
@@ -20,8 +20,8 @@ from sharedllm_cli.retrieval.languages import (
     STOP_WORDS,
     WORD,
     detect_language,
+    words,
 )
-from sharedllm_cli.retrieval.terms import words
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from sharedllm_cli.cli.call import Call
 from sharedllm_cli.cli.options import (
     EVERYTHING,
     OUTPUT,
+    SELDOM,
     SERVED,
     Pages,
     Reindex,
@@ -40,7 +41,7 @@ Keep = Annotated[
 ]
 
 
-@with_settings(*EVERYTHING, advanced=("stream", "overwrite"))
+@with_settings(*EVERYTHING, advanced=("stream", "overwrite", *SELDOM))
 def ask(
     call: Call,
     arguments: Annotated[

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from sharedllm_cli.collections.pool import Setup
     from sharedllm_cli.collections.updating import Reading, UpdateOutcome
 
-app = typer.Typer(help="Manage named sets of documents: @NAME stands for one.", cls=Group)
+app = typer.Typer(help="Manage named sets of documents: @NAME names one.", cls=Group)
 
 UPDATING = "Updating"
 SHOWN_FILES = 5

@@ -1,9 +1,10 @@
-"""`sharedllm config`: the settings that hold where no flag is given, and the file that has them."""
+"""`sharedllm config`: the settings without flags, the file that has them, and where each value came from."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,10 +13,10 @@ import typer
 from sharedllm_cli.cli.call import Call
 from sharedllm_cli.cli.help import Command, Group
 from sharedllm_cli.cli.options import argument, complete_setting, with_settings
-from sharedllm_cli.cli.origins import SECRET, settings_json, show_settings
-from sharedllm_cli.config import environment_name, known_setting, setting_from_text
+from sharedllm_cli.cli.terminal.tables import show_table
+from sharedllm_cli.config import Settings, environment_name, known_setting, setting_from_text
 from sharedllm_cli.configuration import change_config, read_config
-from sharedllm_cli.errors import UsageError
+from sharedllm_cli.errors import SharedLLMError, UsageError
 
 app = typer.Typer(help="Show and change the settings that hold where no flag is given.", cls=Group)
 
@@ -101,7 +102,7 @@ def _pairs(values: Sequence[str]) -> Iterator[tuple[str, str]]:
 def _value(call: Call, name: str, text: str) -> Any:
     """The value that a text means, checked; UsageError or ModelError for one that can't be."""
     if name == "model":
-        from sharedllm_cli.weights.references import settled
+        from sharedllm_cli.weights.registry import settled
 
         return settled(text, call.home)
     if name in PLACES and text != "none":
@@ -133,3 +134,44 @@ def _known() -> frozenset[str]:
     from sharedllm_cli.config import Settings
 
     return frozenset(Settings.__dataclass_fields__)
+
+
+SECRET = "password"
+"""The setting whose value is never shown."""
+
+
+def settings_json(call: Call) -> dict[str, dict[str, Any]]:
+    """Each setting's value and origin, and what the adapter makes of one not given; a password is never shown."""
+    from sharedllm_cli.model.adapter_config import left_to_adapter
+
+    try:
+        decided = left_to_adapter(call.settings, call.settings.model.lower())
+    except SharedLLMError:  # reported by `doctor`, or by the command that needs it
+        decided = {}
+    shown: dict[str, dict[str, Any]] = {}
+    for knob in fields(Settings):
+        value, origin = getattr(call.settings, knob.name), call.resolved.origins[knob.name]
+        secret = knob.name == SECRET and value is not None
+        where = {"environment": environment_name(knob), "file": str(call.config_path)}.get(origin, origin)
+        shown[knob.name] = {"value": "…" if secret else value, "origin": where}
+        if knob.name in decided:
+            shown[knob.name]["adapter"] = decided[knob.name]
+    return shown
+
+
+def show_settings(call: Call, settings: dict[str, dict[str, Any]]) -> None:
+    """The table of settings, their values and where these came from."""
+    rows = [
+        (name, text(entry["adapter"]), "adapter")
+        if "adapter" in entry
+        else (name, text(entry["value"]), entry["origin"])
+        for name, entry in settings.items()
+    ]
+    show_table(call.console, ("Setting", "Value", "From"), rows)
+
+
+def text(value: Any) -> str:
+    """A setting's value in a table."""
+    if value is None:
+        return "–"
+    return {True: "yes", False: "no"}[value] if isinstance(value, bool) else str(value)

@@ -17,8 +17,8 @@ from typing import Any, Literal
 
 from sharedllm_cli import __version__
 from sharedllm_cli.cli.call import Call, calm_libraries
+from sharedllm_cli.cli.configuration import settings_json, show_settings
 from sharedllm_cli.cli.options import MODEL, with_settings
-from sharedllm_cli.cli.origins import settings_json, show_settings
 from sharedllm_cli.cli.terminal.console import one_line
 from sharedllm_cli.cli.terminal.tables import size
 from sharedllm_cli.config import Settings, environment_name
@@ -192,7 +192,7 @@ def _model(settings: Settings, home: Path) -> Iterator[Finding]:
 
 def _runs(settings: Settings, home: Path) -> Iterator[Finding]:
     """How the model would be loaded here, and whether it has room; nothing where it is not known by name or folder."""
-    from sharedllm_cli.weights.references import describe
+    from sharedllm_cli.weights.registry import describe
 
     try:
         from sharedllm_cli import planning

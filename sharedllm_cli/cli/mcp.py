@@ -56,7 +56,7 @@ def mcp(
 ) -> int:
     """Serve documents to the model of another program, by the Model Context Protocol.
 
-    A program starts it and speaks with it over standard input and output, or finds it on a port with --http. It reads
+    A program starts it and uses it over standard input and output, or finds it on a port with --http. It reads
     nothing but the documents named here. docs/agents.md has the settings of common programs.
     """
     if not http and (port is not None or token_file is not None or host != "127.0.0.1"):
@@ -92,7 +92,7 @@ def _over_streams(call: Call, server: Any, served: Any, ended: Ended, documents:
     from sharedllm_cli.serving.mcp.transports import run_stdio
 
     if sys.stdin is not None and sys.stdin.isatty():
-        call.console.note("a program is to speak on standard input; see docs/agents.md, or end it with Ctrl-C")
+        call.console.note("a program is expected on standard input; see docs/agents.md, or end it with Ctrl-C")
     call.console.say(f"serving {documents}", style="dim")
     with ended.by_signals():
         run_stdio(server, served, ended.events, lambda: os._exit(ended.code))

@@ -117,7 +117,7 @@ def pull(call: Call, name: NameOrDefault = None) -> None:
 @with_settings()
 def default(call: Call, name: Chosen = None) -> None:
     """Print the model that is used where none is named, or set it, in the configuration file."""
-    from sharedllm_cli.weights.references import settled
+    from sharedllm_cli.weights.registry import settled
 
     if name is None:
         if call.json:
@@ -192,7 +192,7 @@ def show(
         ),
     ] = None,
 ) -> None:
-    """Tell what a base model is, and whether its adapter is trained and on what. Loads no weights."""
+    """Show what a base model is, and whether its adapter is trained and on what. Loads no weights."""
     facts = base_facts(name or call.settings.model, call.home, offline=call.settings.offline)
     adapter = adapter_facts(call.settings, facts["name"])
     if call.json:
@@ -210,8 +210,7 @@ app.command("probe", cls=Command)(probe)
 def base_facts(name: str, home: Path, *, offline: bool) -> dict[str, Any]:
     """What is known of a base model by its configuration alone; ModelError where it can't be had or isn't supported."""
     from sharedllm_cli.weights.known import known_model
-    from sharedllm_cli.weights.references import describe
-    from sharedllm_cli.weights.registry import installed_folder, provenance
+    from sharedllm_cli.weights.registry import describe, installed_folder, provenance
 
     known = known_model(name)
     folder = installed_folder(known.name if known else name, home)

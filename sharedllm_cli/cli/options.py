@@ -61,6 +61,8 @@ PLAIN = frozenset(
     }
 )
 """The settings that `--help` shows. The others shape trees, decoding and experiments: `--help-all` shows them, too."""
+SELDOM = ("device", "quantize", "index_dir", "temperature", "system")
+"""Of these, those that `ask` and `chat` show with `--help-all` alone."""
 SHORT = {"model": "-m", "index_dir": "-o", "quiet": "-q", "verbose": "-v"}
 """The few short flags; every option has a long one."""
 

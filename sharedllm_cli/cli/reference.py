@@ -70,14 +70,14 @@ What `sharedllm ask --json` prints, and `chat --json` on a line for every answer
   The sheets of a workbook (`sheet Budget`) and the messages of a mailbox (subject, date, sender) are parts as well.
 - `place` is null for words of a page's text, `file's metadata` for what the file says of itself (then `page` is 0), and
   names the pages where the words are a head or foot that repeats: `head of pages 1 to 5`.
-- `verified` tells whether the quote was found in the text that `checked` names. `second extraction`: the text that
+- `verified` says whether the quote was found in the text that `checked` names. `second extraction`: the text that
   another library extracts from that page of the PDF; at a terminal `quoted word for word`, or `not found word for
   word`. `own text`: the text that was read, since there is no other, as in text, Markdown, HTML, epub and Office
   files, or in a PDF that is gone, has changed, or that the other library can't read; at a terminal `quoted from the
   text`.
-- `matches`, for a question for several things or their number (`list all …`, `how many …`): how many sentences speak of
-  them. The `sources` are then these sentences, in reading order, at most forty; null for any other question, and where
-  the answer's number is stated in a passage.
+- `matches`, for a question for several things or their number (`list all …`, `how many …`): how many sentences are
+  about them. The `sources` are then these sentences, in reading order, at most forty; null for any other question, and
+  where the answer's number is stated in a passage.
 - `sentences`: the sentences that the model wrote. `sources` are the numbers, from 1, of the sources that have most of
   a sentence's words (two at most, none where no source has half of them). `unsupported`: names and numbers that the
   passages do not contain. Of several sentences each has these numbers behind it, and `?` for such a name or number:
@@ -87,7 +87,7 @@ What `sharedllm ask --json` prints, and `chat --json` on a line for every answer
 - `not_read` lists the files of folders and patterns that are no documents `sharedllm` reads, by name and kind;
   `index --json` and `plan --json` have it as well. At a terminal one warning names the first of them. Hidden files,
   and the litter of a system or an editor, are left out.
-- `index` tells whether text and trees were found on disk, where, and their size; `timing` is in seconds.
+- `index` says whether text and trees were found on disk, where, and their size; `timing` is in seconds.
 """
 
 PAGES = """\

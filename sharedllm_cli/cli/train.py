@@ -25,8 +25,8 @@ DATA, COURSE, TREE = "Data", "Course", "Reading the tree"
     *("tree_height", "ratios", "encoding", "injection"),
     without=("paper-cosine",),
     advanced=(
-        *("passage_tokens", "batch_tokens", "gradient_checkpointing", "tree_share", "tree_only_share", "text_share"),
-        *("text_tokens", "text_pieces", "tree_tokens", "trees", "first_layer"),
+        *("passage_tokens", "batch_tokens", "gradient_checkpointing", "tree_only_share", "text_share"),
+        *("tree_tokens", "trees", "first_layer"),
     ),
 )
 def train(
@@ -35,7 +35,7 @@ def train(
         list[str],
         option(
             "--data FILE[=WEIGHT]",
-            "JSON Lines with documents and questions, or plain text for recite and lm (.jsonl, .txt; .gz, .xz);"
+            "JSON Lines with documents and questions, or plain text for lm (.jsonl, .txt; .gz, .xz);"
             " repeat it for several files, with weights.",
             DATA,
         ),
@@ -43,11 +43,7 @@ def train(
     out: Annotated[Path, option("--out FOLDER", "Folder of the run: its adapter, checkpoints and metrics.")],
     objective: Annotated[
         str,
-        option(
-            "--objective qa|recite|lm|distill",
-            "What to train: answering from passages and tree, reciting a tree's words, continuing its text, or"
-            " predicting from the tree as the base model does from the text.",
-        ),
+        option("--objective qa|lm", "What to train: answering from passages or a tree, or continuing a tree's text."),
     ] = "qa",
     hold_back: Annotated[
         int, option("--hold-back", "Number of last documents of each file that are never used.", DATA, min=0)
@@ -65,7 +61,8 @@ def train(
         int | None,
         option(
             "--documents N",
-            "Train on N documents of each file, spread over it; each needs its trees. By default all.",
+            "Train on N documents of each file (for lm and --text-share also N pieces of some 11,000 tokens), spread"
+            " over it; each needs its trees. By default all.",
             DATA,
             min=1,
         ),
@@ -93,16 +90,6 @@ def train(
     seed: Annotated[int, option("--seed", "Seed of weights and samples.", COURSE, min=0, max=MOST_SEED)] = 0,
     max_minutes: Annotated[float | None, option("--max-minutes", "Stop cleanly after N minutes.", COURSE)] = None,
     resume: Annotated[bool, option("--resume", "Continue from the folder's newest checkpoint.", COURSE)] = False,
-    tree_share: Annotated[
-        float,
-        option(
-            "--tree-share X",
-            "Share of samples that read a tree beside their passages; opens a new adapter's gates.",
-            TREE,
-            min=0.0,
-            max=1.0,
-        ),
-    ] = 0.0,
     tree_only_share: Annotated[
         float,
         option(
@@ -123,24 +110,6 @@ def train(
             max=1.0,
         ),
     ] = 0.0,
-    text_tokens: Annotated[
-        str,
-        option(
-            "--text-tokens A-B",
-            "Plain tokens after the tree in a sample of lm or --text-share, drawn from A to B.",
-            TREE,
-        ),
-    ] = "512-512",
-    text_pieces: Annotated[
-        int | None,
-        option(
-            "--text-pieces N",
-            "For lm, recite and --text-share: train on N pieces of each file, spread over it; a piece has some"
-            " 11,000 tokens. All by default.",
-            DATA,
-            min=1,
-        ),
-    ] = None,
     tree_tokens: Annotated[
         str, option("--tree-tokens A-B", "Join a file's documents until a tree has A to B tokens.", TREE)
     ] = "1024-8192",
@@ -161,17 +130,14 @@ def train(
     from sharedllm_cli.lab.training.question_samples import Mixture
     from sharedllm_cli.lab.training.records import DataFile
     from sharedllm_cli.lab.training.run import Request, is_main_process, run
-    from sharedllm_cli.lab.training.text_samples import Lengths
     from sharedllm_cli.lab.training.trainer import Pace, Schedule
 
     call.console.kept = "continue with --resume"
     least_tree, most_tree = _bounds("--tree-tokens", tree_tokens)
-    least_text, most_text = _bounds("--text-tokens", text_tokens)
     least_evidence, most_evidence = _bounds("--passage-tokens", passage_tokens)
     mixture = Mixture(
         least_evidence=least_evidence,
         most_evidence=most_evidence,
-        tree=tree_share,
         tree_only=tree_only_share,
         text=text_share,
         least_tree=least_tree,
@@ -185,8 +151,6 @@ def train(
         first_layer=first_layer if objective != "qa" or mixture.reads_trees else None,
         trees=trees,
         mixture=mixture,
-        lengths=Lengths(least_text=least_text, most_text=most_text),
-        text_pieces=text_pieces,
         rank=rank,
         hold_back=hold_back,
         validation=validation,

@@ -24,7 +24,7 @@ from sharedllm_cli.retrieval.bm25 import (
     WiderCounts,
     question_terms,
 )
-from sharedllm_cli.retrieval.languages import DEFAULT_LANGUAGE
+from sharedllm_cli.retrieval.terms import DEFAULT_LANGUAGE
 
 _PRIVATE = 0xE000
 _ESCAPED = {code: chr(_PRIVATE + code) for code in range(128) if not chr(code).isalnum()}

@@ -29,7 +29,7 @@ from sharedllm_cli.model.adapter_config import tree_config
 from sharedllm_cli.progress import RememberingReporter, Reporter
 from sharedllm_cli.reading.library import Extent, KnownDocument, Library, OpenDocument, Shelf
 from sharedllm_cli.reading.naming import NamedDocuments
-from sharedllm_cli.weights.references import locate
+from sharedllm_cli.weights.registry import locate
 from sharedllm_cli.weights.weight_files import file_hash
 
 if TYPE_CHECKING:

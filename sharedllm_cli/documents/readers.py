@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING
 from sharedllm_cli.config import READ_MEMORY, READ_SECONDS, Settings
 from sharedllm_cli.documents import formats
 from sharedllm_cli.documents.characters import repair
-from sharedllm_cli.documents.encodings import decode
 from sharedllm_cli.documents.pages import (
     AttachedFile,
     Attachment,
@@ -179,6 +178,8 @@ class Probe:
             return False
         if data.startswith(b"PK") or b"%PDF-" in data or self._kind is not None:
             return False
+        from sharedllm_cli.documents.encodings import decode
+
         text, _ = decode(data, name, declared=formats.declared_encoding(data))
         return formats.text_kind(text, name) in ("text", "mail")
 
@@ -252,6 +253,8 @@ class Probe:
             return kind, images.extract(data, name, reporter)
         if kind is not None:
             return kind, _packed(kind, data, name)
+        from sharedllm_cli.documents.encodings import decode
+
         text, warnings = decode(data, name, declared=formats.declared_encoding(data))
         kind = formats.text_kind(text, name)
         return kind, _of_text(kind, text, warnings, name)
@@ -369,9 +372,9 @@ def _of_text(kind: str, text: str, warnings: list[str], name: str) -> Extraction
     if kind == "text":
         return _plain(text, warnings)
     if kind == "csv":
-        from sharedllm_cli.documents.office import delimited
+        from sharedllm_cli.documents.office import sheets
 
-        return delimited.extract(text, name, warnings)
+        return sheets.delimited(text, name, warnings)
     if kind == "notebook":
         from sharedllm_cli.documents.office import notebook
 

@@ -18,15 +18,19 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 from sharedllm_cli.answer import AnswerSentence, Source
 from sharedllm_cli.generation.refusal import bare, says_not_in_document
 from sharedllm_cli.retrieval.boundaries import split_sentences
-from sharedllm_cli.retrieval.languages import (
+from sharedllm_cli.retrieval.tables import BAR
+from sharedllm_cli.retrieval.terms import (
     ALTERNATIVES,
     ASKING_WORDS,
     KIND_WORDS,
+    PAIRED_SCRIPT,
+    SHARED_BEGINNING,
+    Word,
     asks_about_the_whole,
     detect_language,
+    same_word,
+    words,
 )
-from sharedllm_cli.retrieval.tables import BAR
-from sharedllm_cli.retrieval.terms import PAIRED_SCRIPT, SHARED_BEGINNING, Word, same_word, words
 
 if TYPE_CHECKING:
     from sharedllm_cli.generation.stream import Finish

@@ -289,7 +289,7 @@ def read_manifest(part: Path) -> Manifest:
     except (KeyError, TypeError, AttributeError, ValueError) as problem:
         raise UnreadableManifestError(f"{path} lacks {problem}") from problem
     if not fits:
-        raise UnreadableManifestError(f"{path} carries a fingerprint that is not its key's")
+        raise UnreadableManifestError(f"{path} has a fingerprint that is not its key's")
     return manifest
 
 

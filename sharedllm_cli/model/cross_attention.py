@@ -17,7 +17,7 @@ from sharedllm_cli.config import InjectionConfig
 from sharedllm_cli.model.attention import attend, causal_mask, join, rotate, rotate_in_place
 from sharedllm_cli.model.families import Rotations, norm_epsilon, norm_weight
 from sharedllm_cli.model.lower import CompressedNodes, project_keys_values, sliding_window
-from sharedllm_cli.model.quantization import linear_weight
+from sharedllm_cli.model.placement import linear_weight
 
 
 @dataclass(frozen=True)

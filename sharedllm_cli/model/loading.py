@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from sharedllm_cli.config import Settings
-from sharedllm_cli.errors import ModelError, ResourceError
-from sharedllm_cli.memory import is_out_of_memory, return_large_blocks
+from sharedllm_cli.errors import ModelError
+from sharedllm_cli.memory import return_large_blocks
 from sharedllm_cli.model.cpu_attention import registered
-from sharedllm_cli.model.packed_loading import load_packed
+from sharedllm_cli.model.packed import load_packed, unloadable
 from sharedllm_cli.model.placement import (
     Placement,
     Room,
@@ -27,13 +27,15 @@ from sharedllm_cli.model.placement import (
     file_type,
     free_bytes,
     model_sizes,
+    multiply_as_asked,
     place,
+    quantization_config,
     spread,
+    weight_bytes,
 )
-from sharedllm_cli.model.quantization import multiply_as_asked, quantization_config, weight_bytes
 from sharedllm_cli.progress import Reporter, Silent
 from sharedllm_cli.weights.facts import ARCHITECTURES, ModelFacts, facts_from_config, read_config
-from sharedllm_cli.weights.references import locate
+from sharedllm_cli.weights.registry import locate
 from sharedllm_cli.weights.tokenizer_files import quiet_transformers, read_tokenizer
 from sharedllm_cli.weights.weight_files import ready_files, typed_name, weights_hash
 
@@ -209,13 +211,7 @@ def _load_weights(
             if rounded is not None and (folder / "generation_config.json").is_file():
                 model.generation_config = transformers.GenerationConfig.from_pretrained(folder)
     except Exception as error:  # transformers and safetensors raise many kinds for files that don't fit together
-        if is_out_of_memory(error):
-            raise ResourceError(
-                f"{facts.name} does not fit the memory of {placement.device}",
-                hint="use --quantize 4bit, or a smaller model",
-            ) from error
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise ModelError(f"the weights of {facts.name} can't be loaded: {reason}") from error
+        raise unloadable(error, facts.name, placement) from error
     _check_complete(report, facts.name)
     multiply_as_asked(model, placement.product_dtype)
     frozen: PreTrainedModel = model.eval().requires_grad_(False)

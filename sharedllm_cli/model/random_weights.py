@@ -18,8 +18,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 from sharedllm_cli.errors import ResourceError
 from sharedllm_cli.model.cpu_attention import registered
 from sharedllm_cli.model.packed import pack_weights
-from sharedllm_cli.model.placement import Placement
-from sharedllm_cli.model.quantization import multiply_as_asked
+from sharedllm_cli.model.placement import Placement, multiply_as_asked
 
 _SPREAD = 0.02
 

@@ -33,7 +33,7 @@ from sharedllm_cli.retrieval.sections import Heading, NamedPart, Titled, heading
 from sharedllm_cli.retrieval.tables import BAR, tables
 
 if TYPE_CHECKING:
-    from sharedllm_cli.retrieval.rows import Rows
+    from sharedllm_cli.retrieval.tables import Rows
 
 KEPT_BYTES = 1 << 26
 """So many bytes of new documents are kept in memory, to check quotes without reading the files again."""
@@ -104,7 +104,7 @@ class OpenDocument:
         spans = self.leaves.leaf_spans
         if not found or not len(spans):
             return None
-        from sharedllm_cli.retrieval.rows import Rows
+        from sharedllm_cli.retrieval.tables import Rows
 
         return Rows(text, found, self.leaves.tokens.starts[spans[:, 0]])
 

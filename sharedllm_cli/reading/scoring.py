@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from sharedllm_cli.index.nodes import CompressedSource
     from sharedllm_cli.model.loading import BaseModel
     from sharedllm_cli.model.lower import LowerModel
-    from sharedllm_cli.retrieval.rows import Rows
+    from sharedllm_cli.retrieval.tables import Rows
 
 _BATCH_TOKENS = 512
 """States are computed in batches whose activations stay in a processor's cache."""
@@ -94,7 +94,7 @@ class QuestionLeaves:
         found = bm25.scores(self._question, indexes)
         if not any(self._rows):
             return found
-        from sharedllm_cli.retrieval.rows import credited
+        from sharedllm_cli.retrieval.tables import credited
 
         values, self._headings = credited(self._question, found, indexes, self._rows)
         return replace(found, values=values)

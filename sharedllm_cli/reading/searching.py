@@ -30,7 +30,7 @@ from sharedllm_cli.retrieval import bm25
 from sharedllm_cli.retrieval.bm25 import LexicalScores
 from sharedllm_cli.retrieval.passages import rank, select
 from sharedllm_cli.retrieval.terms import words
-from sharedllm_cli.weights.references import Located, locate
+from sharedllm_cli.weights.registry import Located, locate
 from sharedllm_cli.weights.tokenizer_files import read_tokenizer
 from sharedllm_cli.weights.weight_files import file_hash
 
@@ -165,7 +165,7 @@ class WordSearcher:
         lexical = bm25.scores(query, indexes)
         scores = list(lexical.values)
         if any(rows := [opened.rows for opened in documents]):
-            from sharedllm_cli.retrieval.rows import credited
+            from sharedllm_cli.retrieval.tables import credited
 
             scores = credited(query, lexical, indexes, rows).values
         if part is not None:

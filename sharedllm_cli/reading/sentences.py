@@ -17,9 +17,8 @@ from sharedllm_cli.reading.library import OpenDocument
 from sharedllm_cli.reading.sources import TokenRanges, characters, passage_at, token_text
 from sharedllm_cli.retrieval.bm25 import Slot, weighed_terms
 from sharedllm_cli.retrieval.boundaries import Boundary, TokenText
-from sharedllm_cli.retrieval.languages import GENERAL_WORDS, LEAVE_WORDS
 from sharedllm_cli.retrieval.passages import Passage
-from sharedllm_cli.retrieval.terms import words
+from sharedllm_cli.retrieval.terms import GENERAL_WORDS, LEAVE_WORDS, words
 
 AROUND = 0.5
 """What a term counts that stands not in the sentence but in one of the two before it or in the one after it."""

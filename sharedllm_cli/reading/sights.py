@@ -1,23 +1,27 @@
 """What a reader can see of a source: its page as a picture with the words marked, or the text around them.
 
 A picture is made of the file as it was read: of one that has changed or is gone there is none, and the text that was
-read is shown instead. Knows opened documents; no model, no terminal, no page of the web.
+read is shown instead.
+A strip is a document from beginning to end: what the model read of it for an answer (preserved nodes of the tree, or
+passages), and the places of its sources. Knows opened documents; no model, no terminal, no web page.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-from sharedllm_cli.answer import FILE_METADATA, Source
+import numpy as np
+
+from sharedllm_cli.answer import FILE_METADATA, Source, Stretch
 from sharedllm_cli.documents.furniture import BETWEEN
 from sharedllm_cli.documents.pages import Document
 from sharedllm_cli.documents.pdf.page_pictures import LONGEST_SIDE, Asked, PagePicture, pictures
 from sharedllm_cli.documents.pdf.quoted_words import MOST_ANSWERED
 from sharedllm_cli.reading.library import OpenDocument
-from sharedllm_cli.reading.originals import original
+from sharedllm_cli.reading.sources import original
 
 AROUND = 700
 """Characters of text shown before and after a quote."""
@@ -128,3 +132,94 @@ def _at_word(text: str, first: int, start: int) -> int:
     """The beginning of the first whole word from `first` on."""
     space = text.find(" ", first, start)
     return first if space < 0 else space + 1
+
+
+MOST_GRAINS = 500
+"""Of a strip; neighbouring nodes of the coarsest level of a longer document are one."""
+
+
+@dataclass(frozen=True)
+class Grain:
+    """A stretch that was read, as shares of the document's length.
+
+    `level` is that of a node of the tree, counted from the root; None for words that were read as they are.
+    """
+
+    start: float
+    end: float
+    level: int | None
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a source is, as shares of the document's length; `number` counts the answer's sources from 1."""
+
+    start: float
+    end: float
+    number: int
+    read: bool
+
+
+@dataclass(frozen=True)
+class Strip:
+    """One document: what was read of it, its sources' places, and its pages without text: numbers and places.
+
+    `levels` is the finest level of its trees.
+    """
+
+    document: str
+    grains: tuple[Grain, ...]
+    places: tuple[Place, ...]
+    levels: int
+    empty: tuple[tuple[int, float], ...] = ()
+
+
+def strips(
+    documents: Sequence[OpenDocument], sources: Sequence[Source], stretches: Sequence[Stretch] = ()
+) -> list[Strip]:
+    """A strip for each document that was read or has a source, in the documents' order."""
+    found = []
+    for opened in documents:
+        own = [(number, one) for number, one in enumerate(sources, 1) if one.document == opened.name]
+        own = [(number, one) for number, one in own if one.place != FILE_METADATA]
+        read = [one for one in stretches if one.document == opened.name]
+        if own or read:
+            found.append(_strip(opened, own, read))
+    return found
+
+
+def _strip(opened: OpenDocument, sources: Sequence[tuple[int, Source]], read: Sequence[Stretch]) -> Strip:
+    length = max(opened.tokens, 1)
+    step = max(1, len(read) // MOST_GRAINS)
+    grains: list[Grain] = []
+    for count, one in enumerate(sorted(read, key=lambda one: (one.level is None, one.start))):
+        grain = Grain(one.start / length, one.end / length, one.level)
+        if count % step and grain.level == 0 and grains[-1].level == 0 and grains[-1].end == grain.start:
+            grains[-1] = Grain(grains[-1].start, grain.end, 0)
+        else:
+            grains.append(grain)
+    levels = max((tree.depth for tree in opened.leaves.trees), default=0)
+    return Strip(opened.name, tuple(grains), tuple(_places(opened, sources)), levels, tuple(_empty(opened)))
+
+
+def _places(opened: OpenDocument, sources: Sequence[tuple[int, Source]]) -> Iterator[Place]:
+    """Each source where its words are; one whose words can't be found has none."""
+    document, tokens, length = opened.document, opened.leaves.tokens, max(opened.tokens, 1)
+    for number, source in sources:
+        around = text_around(document, source)
+        pages = [page for page in document.pages if page.counted == source.page]
+        start = document.text.find(around.quote, pages[0].start if pages else 0)
+        if start < 0:
+            continue
+        first = int(np.searchsorted(tokens.ends, start, side="right"))
+        last = int(np.searchsorted(tokens.starts, start + len(around.quote)))
+        yield Place(first / length, max(last, first + 1) / length, number, source.read)
+
+
+def _empty(opened: OpenDocument) -> Iterator[tuple[int, float]]:
+    """The pages without text, where they would be among the others."""
+    wanted, whole = set(opened.pages_without_text), max(len(opened.document.text), 1)
+    for page in opened.document.pages:
+        if page.counted in wanted:
+            wanted.discard(page.counted)
+            yield page.counted, page.start / whole

@@ -4,6 +4,7 @@ Quotes are held against a second extraction of their pages (`checked`), once an 
 it shows. A PDF is read by one library; the other one's text of the same page is a witness that no mistake of the first
 can bend. Other formats have one text alone, and what is cut from it can't but stand in it. What was recognised in an
 image can be held against nothing.
+A file is read again only if its bytes are still those that were read (`original`).
 Knows opened documents, their files and numbers; no model.
 """
 
@@ -12,18 +13,21 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from pathlib import Path
 from time import perf_counter
 
 import numpy as np
 
 from sharedllm_cli.answer import FILE_METADATA, IMAGE, OWN_TEXT, SECOND_EXTRACTION, Source, part_words
 from sharedllm_cli.config import MAX_SOURCES
-from sharedllm_cli.documents import furniture, metadata, quotes
+from sharedllm_cli.documents import furniture, quotes
 from sharedllm_cli.documents.furniture import BETWEEN
 from sharedllm_cli.documents.pages import Document, PageRange, Spans, resolve
-from sharedllm_cli.documents.pdf import witness
-from sharedllm_cli.errors import ResourceError, UsageError
+from sharedllm_cli.documents.readers import Probe
+from sharedllm_cli.documents.sources import SourceFile
+from sharedllm_cli.durable import sha256_of_bytes
+from sharedllm_cli.errors import DocumentError, ResourceError, UsageError
 from sharedllm_cli.generation.grounding import Nearness
 from sharedllm_cli.generation.prompt import PassageText
 from sharedllm_cli.index.store import IndexStore
@@ -151,6 +155,8 @@ def passage_text(opened: OpenDocument, passage: Passage, sought: Sequence[int] =
 
 def metadata_source(opened: OpenDocument, score: float) -> Source:
     """What a document's file says of itself, as a source."""
+    from sharedllm_cli.documents import metadata
+
     return Source(
         document=opened.name,
         page=0,
@@ -169,6 +175,8 @@ def metadata_source(opened: OpenDocument, score: float) -> Source:
 
 def metadata_piece(opened: OpenDocument, score: float) -> PassageText:
     """The same as it stands in the prompt."""
+    from sharedllm_cli.documents import metadata
+
     noun = _NOUNS.get(opened.document.kind, "document")
     return PassageText(opened.name, None, None, metadata.sentences(opened.document.metadata, noun), score)
 
@@ -256,7 +264,7 @@ def checked(
 
     The file must still hold the bytes that were read; a page that was checked before is found in the index.
     """
-    end = perf_counter() + witness.SECONDS
+    started = perf_counter()
     pages: dict[tuple[str, int], str | None] = {}
     raws: dict[tuple[str, int], str] = {}
     for opened in documents:
@@ -264,7 +272,7 @@ def checked(
         own = [source for source in sources if source.document == opened.name and source.checked != IMAGE]
         numbers = sorted({source.page for source in own if source.page})
         if opened.document.kind == "pdf" and numbers:
-            texts = _second_pages(opened, numbers, store, documents, password, end - perf_counter())
+            texts = _second_pages(opened, numbers, store, documents, password, perf_counter() - started)
             pages |= {(opened.name, number): text for number, text in texts.items()}
             raws |= {(opened.name, number): opened.document.pages[number - 1].raw for number in numbers}
     found = []
@@ -285,10 +293,12 @@ def _second_pages(
     store: IndexStore,
     documents: Sequence[OpenDocument],
     password: str | None,
-    seconds: float,
+    spent: float,
 ) -> dict[int, str | None]:
-    from sharedllm_cli.reading.originals import original
+    """The second texts of some pages; `spent` are the seconds that other documents' pages took."""
+    from sharedllm_cli.documents.pdf import witness
 
+    seconds = witness.SECONDS - spent
     made_by = witness.libraries()
     known = store.read_second(opened.content_hash, made_by)
     missing = [number for number in numbers if number not in known]
@@ -299,3 +309,49 @@ def _second_pages(
             store.write_second(opened.content_hash, new, made_by)
         known |= new
     return known
+
+
+@dataclass(frozen=True)
+class Original:
+    """A document's bytes, or why they can't be had, as a sentence."""
+
+    data: bytes | None
+    reason: str = ""
+
+
+def original(opened: OpenDocument, documents: Sequence[OpenDocument] = (), password: str | None = None) -> Original:
+    """The document's bytes. `documents` are all that are open: an attachment's bytes lie in the one that carries it."""
+    if opened.data is not None:
+        return Original(opened.data)
+    if opened.attached:
+        return _inside(opened, documents, password)
+    if opened.path is None:
+        return Original(None, f"{opened.name} was not kept")
+    path = Path(opened.path)
+    try:
+        if not path.is_file():
+            return Original(None, f"{opened.name} is no longer there")
+        data = path.read_bytes()
+    except OSError as failure:
+        return Original(None, f"{opened.name} can't be read ({(failure.strerror or 'unknown').lower()})")
+    if sha256_of_bytes(data) != opened.content_hash:
+        return Original(None, f"{opened.name} has changed since it was read")
+    return Original(data)
+
+
+def _inside(opened: OpenDocument, documents: Sequence[OpenDocument], password: str | None) -> Original:
+    """The bytes of an attachment, taken out of the file that carries it."""
+    for outer in documents:
+        if outer.attached or not any(file.content_hash == opened.content_hash for file in outer.document.attachments):
+            continue
+        carrier = original(outer, (), password)
+        if carrier.data is None:
+            return Original(None, carrier.reason)
+        source = SourceFile(outer.name, None)
+        try:
+            data = Probe(source, password=password, data=carrier.data).attached().get(opened.content_hash)
+        except DocumentError as failure:
+            return Original(None, failure.message)
+        if data is not None:
+            return Original(data)
+    return Original(None, f"{opened.name} can't be taken out of the file that carries it")

@@ -14,15 +14,17 @@ from typing import Protocol
 
 import numpy as np
 
-from sharedllm_cli.retrieval.languages import (
+from sharedllm_cli.retrieval.terms import (
     DEFAULT_LANGUAGE,
     GENERAL_WORDS,
     IRREGULAR_FORMS,
+    SHARED_BEGINNING,
     STOP_WORDS,
     asks_about_the_whole,
     detect_language,
+    same_word,
+    words,
 )
-from sharedllm_cli.retrieval.terms import SHARED_BEGINNING, same_word, words
 
 K1 = 0.9
 """How soon further occurrences of a term in a leaf stop counting (BM25's k1)."""

@@ -17,17 +17,17 @@ from typing import TYPE_CHECKING, Any
 from sharedllm_cli.answer import Answer, AnswerSentence, SearchResult
 from sharedllm_cli.config import Settings
 from sharedllm_cli.documents.readers import Probe
-from sharedllm_cli.errors import SharedLLMError, UsageError
+from sharedllm_cli.errors import UsageError
 from sharedllm_cli.home import indexes_folder
 from sharedllm_cli.progress import Reporter, Silent
-from sharedllm_cli.serving.model_files import ModelFiles, model_files
+from sharedllm_cli.serving.opened import ModelFiles, model_files
 from sharedllm_cli.serving.reporting import CurrentReporter, ProgressReporter, Remark
 from sharedllm_cli.serving.sockets import fixed_settings
 from sharedllm_cli.serving.turns import MOST_SECONDS, Job, Running, Turns
 
 if TYPE_CHECKING:
     from sharedllm_cli.documents.pages import PageRange
-    from sharedllm_cli.engine import Engine, IndexOutcome, Library
+    from sharedllm_cli.engine import Engine, Library
     from sharedllm_cli.generation.prompt import Turn
     from sharedllm_cli.index.catalog import Entry
     from sharedllm_cli.reading.searching import WordSearcher
@@ -84,39 +84,6 @@ class Host:
 
     # -- a question -------------------------------------------------------------------------------------------------
 
-    def ask(
-        self,
-        documents: Sequence[str],
-        question: str,
-        *,
-        history: Sequence[Turn] = (),
-        pages: Pages = None,
-        section: str | None = None,
-        settings: Settings | None = None,
-        reporter: Reporter | None = None,
-        opened: Callable[[Library], None] | None = None,
-        caller: str = "",
-    ) -> Running:
-        """Answer a question: an iterator of `Engine.ask`'s pieces, the `Answer` last; closing it stops the answer.
-
-        `documents` are paths, which somebody else has granted. `settings` may differ from the host's in those of a
-        question alone. `reporter` hears progress, remarks and warnings in the working thread (`ProgressReporter`);
-        `opened` gets the open documents there, before the first piece. Questions of one `caller` wait for each other,
-        not those of others for all of them. Raises BusyError at once where too much waits; the iterator raises what
-        `Engine.open` and `Engine.ask` do.
-        """
-        work = self.asking(
-            documents,
-            question,
-            history=history,
-            pages=pages,
-            section=section,
-            settings=settings,
-            reporter=reporter,
-            opened=opened,
-        )
-        return self.run(work, caller=caller)
-
     def asking(
         self,
         documents: Sequence[str] | Library,
@@ -133,10 +100,13 @@ class Host:
         folder: str | None = None,
         heard: bool = False,
     ) -> Work:
-        """What `ask` does, for `Turns` to run (`turns.pieces_of` in an event loop); of open documents, too.
+        """An answer as work for `run` or `turns.pieces_of`: `Engine.ask`'s pieces; closing them stops it.
 
-        `reindex` and `probe` as `Engine.open` takes them; `folder`: where relative documents lie;
-        `heard`: what was remarked of the loaded model and of these documents is known.
+        `documents` are paths that somebody else has granted, or open documents. `settings` may differ from the host's
+        in those of a question alone. `reporter` hears progress, remarks and warnings in the working thread
+        (`ProgressReporter`); `opened` gets the open documents there, before the first piece. `reindex` and `probe` as
+        `Engine.open` takes them; `folder`: where relative documents are; `heard`: what was remarked of the loaded model
+        and of these documents is known. The work raises what `Engine.open` and `Engine.ask` do.
         """
         asked = self._fitting(settings)
 
@@ -155,13 +125,6 @@ class Host:
 
     # -- documents --------------------------------------------------------------------------------------------------
 
-    def open(
-        self, documents: Sequence[str], *, settings: Settings | None = None, reporter: Reporter | None = None
-    ) -> Library:
-        """Open documents, as a question does, without asking."""
-        library: Library = self._result(self.opening(documents, settings=settings, reporter=reporter))
-        return library
-
     def opening(
         self,
         documents: Sequence[str],
@@ -173,7 +136,7 @@ class Host:
         folder: str | None = None,
         then: Callable[[Engine, Library], Any] = lambda engine, library: library,
     ) -> Work:
-        """What `open` does, for `Turns` to run; `then` makes its result of the engine and the library."""
+        """Documents opened as a question does, as work: `then` makes its result of the engine and the library."""
         asked = self._fitting(settings)
 
         def work(job: Job) -> Iterator[Any]:
@@ -199,25 +162,6 @@ class Host:
 
         return work
 
-    def search(
-        self,
-        documents: Sequence[str],
-        query: str,
-        *,
-        limit: int = 8,
-        min_score: float | None = None,
-        pages: Pages = None,
-        settings: Settings | None = None,
-        reporter: Reporter | None = None,
-        caller: str = "",
-    ) -> SearchResult:
-        """The best passages, as `search` finds them: by words, without the model, unless `settings` name a policy."""
-        work = self.searching(
-            documents, query, limit=limit, min_score=min_score, pages=pages, settings=settings, reporter=reporter
-        )
-        found: SearchResult = self._result(work, caller=caller)
-        return found
-
     def searching(
         self,
         documents: Sequence[str],
@@ -231,7 +175,10 @@ class Host:
         folder: str | None = None,
         then: Callable[[Library, SearchResult], Any] = lambda library, found: found,
     ) -> Work:
-        """What `search` does, for `Turns` to run; `then` makes its result of the library and what was found."""
+        """The best passages as work: `then` makes its result of the library and what was found.
+
+        They are found by words, without the model, unless `settings` name a policy.
+        """
         asked = self._fitting(settings or replace(self.settings, policy=WORDS))
 
         def work(job: Job) -> Iterator[Any]:
@@ -254,13 +201,6 @@ class Host:
 
         return work
 
-    def read(
-        self, document: str, *, pages: PageRange | str | None = None, section: str | None = None, outline: bool = False
-    ) -> dict[str, Any]:
-        """The text of a document, or with `outline` its headings, as the object of `read --json`."""
-        read: dict[str, Any] = self._result(self.reading(document, pages=pages, section=section, outline=outline))
-        return read
-
     def reading(
         self,
         document: str,
@@ -270,7 +210,7 @@ class Host:
         outline: bool = False,
         reporter: Reporter | None = None,
     ) -> Work:
-        """What `read` does, for `Turns` to run."""
+        """The text of a document as work, or with `outline` its headings: the object of `read --json`."""
 
         def work(job: Job) -> Iterator[dict[str, Any]]:
             from sharedllm_cli.index.store import IndexStore
@@ -288,17 +228,8 @@ class Host:
 
         return entries(self.index_root)
 
-    def index(
-        self, documents: Sequence[str], *, reporter: Reporter | None = None, reindex: bool = False
-    ) -> tuple[list[IndexOutcome], list[tuple[str, SharedLLMError]]]:
-        """Build and store the trees of documents, as `index` does; returns outcomes and failures. It has no limit."""
-        outcomes: tuple[list[IndexOutcome], list[tuple[str, SharedLLMError]]] = self._result(
-            self.indexing(documents, reporter=reporter, reindex=reindex), seconds=None
-        )
-        return outcomes
-
     def indexing(self, documents: Sequence[str], *, reporter: Reporter | None = None, reindex: bool = False) -> Work:
-        """What `index` does, for `Turns` to run."""
+        """The trees of documents built and stored, as work: outcomes and failures, as `index` returns them."""
 
         def work(job: Job) -> Iterator[Any]:
             with self._reporting(job, reporter):
@@ -306,13 +237,11 @@ class Host:
 
         return work
 
-    def remove(self, name: str) -> Entry:
-        """Delete the index of a document, named as `indexes rm` takes it; returns what it was. UsageError for none."""
-        removed: Entry = self._result(self.removing(name))
-        return removed
-
     def removing(self, name: str) -> Work:
-        """What `remove` does, for `Turns` to run."""
+        """The index of a document deleted, as work: what it was. `name` as `indexes rm` takes it.
+
+        Raises UsageError for none.
+        """
 
         def work(job: Job) -> Iterator[Entry]:
             from sharedllm_cli.index.catalog import find, remove
@@ -334,15 +263,12 @@ class Host:
         return work
 
     def run(self, work: Work, *, caller: str = "", seconds: float | None = -1) -> Running:
-        """Other work in its turn, in the working thread: for whatever needs what only one thread may use (PDFium)."""
-        return Running(self.turns, work, caller=caller, seconds=self.seconds if seconds == -1 else seconds)
+        """Work in its turn, in the working thread: an iterator of its pieces; closing it stops the work.
 
-    def _result(self, work: Work, *, caller: str = "", seconds: float | None = -1) -> Any:
-        running = self.run(work, caller=caller, seconds=seconds)
-        result = next(running)
-        for _ in running:  # nothing more comes but its end
-            pass
-        return result
+        Work of one `caller` waits for its own, not that of others for all of it. Raises BusyError at once if too much
+        waits; the iterator raises what the work does.
+        """
+        return Running(self.turns, work, caller=caller, seconds=self.seconds if seconds == -1 else seconds)
 
     # -- in the working thread --------------------------------------------------------------------------------------
 

@@ -63,7 +63,7 @@ async def _answered(
     host: Host = request.app.state.host
     granted: Granted = request.app.state.granted
     if request.query_params:
-        raise RefusedError("parameters stand in the body", parameter=next(iter(request.query_params))[:80])
+        raise RefusedError("parameters belong in the body", parameter=next(iter(request.query_params))[:80])
     asked = await run_in_threadpool(read, await request.body(), granted, host.settings)
     work = host.asking(
         asked.documents,

@@ -1,22 +1,27 @@
 """Documents that stay open between questions, and how it is known that they are still what the files hold.
 
 A library is used again only where every file has the size, times and inode that it had before it was read, the folders
-and patterns give the same files, and the index is still there. In any other case it is opened anew.
+and patterns give the same files, and the index is still there. In any other case it is opened anew. The files
+of a loaded model are compared likewise (`ModelFiles`).
 """
 
 from __future__ import annotations
 
+import os
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from sharedllm_cli import durable
 from sharedllm_cli.answer import NotRead
+from sharedllm_cli.config import Settings
 from sharedllm_cli.documents.sources import SourceFile, expand
-from sharedllm_cli.errors import DocumentError
+from sharedllm_cli.errors import DocumentError, SharedLLMError
 from sharedllm_cli.index.bookkeeping import mark_used
+from sharedllm_cli.progress import Silent
 from sharedllm_cli.reading.library import Library
 from sharedllm_cli.serving.reporting import Remark
 
@@ -101,3 +106,27 @@ def _look(arguments: Sequence[str]) -> _Seen | None:
 
 def _is_indexed(library: Library) -> bool:
     return all(opened.index_path.is_dir() for opened in library.documents)
+
+
+ModelFiles = tuple[tuple[str, tuple[int, ...]], ...]
+"""Paths and stamps."""
+
+
+def model_files(settings: Settings, home: Path) -> ModelFiles:
+    """The files of a model that was loaded with these settings, with their stamps; empty where they are gone."""
+    from sharedllm_cli.model.adapter_config import adapter_folder
+    from sharedllm_cli.weights.encoders import encoder_folder
+    from sharedllm_cli.weights.registry import locate
+
+    try:
+        located = locate(settings.model, home=home, offline=True, reporter=Silent())
+    except SharedLLMError:
+        return ()
+    folders = (located.folder, adapter_folder(settings, located.name), encoder_folder(home))
+    found = []
+    for folder in filter(None, folders):
+        with suppress(OSError), os.scandir(folder) as entries:
+            for entry in sorted(entries, key=lambda one: one.name):
+                if entry.is_file() and not entry.name.startswith("."):
+                    found.append((entry.path, tuple(durable.stamp_of(Path(entry.path)))))
+    return tuple(found)

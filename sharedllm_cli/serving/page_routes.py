@@ -27,8 +27,7 @@ from sharedllm_cli.documents.sources import SUFFIXES
 from sharedllm_cli.errors import DocumentError, SharedLLMError
 from sharedllm_cli.generation.prompt import Turn
 from sharedllm_cli.reading.library import Library, OpenDocument
-from sharedllm_cli.reading.sights import Sight, Sights
-from sharedllm_cli.reading.strips import Strip, strips
+from sharedllm_cli.reading.sights import Sight, Sights, Strip, strips
 from sharedllm_cli.serving.granted import Granted
 from sharedllm_cli.serving.host import Host, ProgressReporter
 from sharedllm_cli.serving.http_errors import RefusedError, error_object

@@ -35,7 +35,7 @@ def read_tokenizer(folder: Path) -> tuple[PreTrainedTokenizerFast, str]:
     if not path.is_file():
         if any((folder / name).is_file() for name in _SLOW_FILES):
             raise ModelError(
-                f"{folder} has only a slow tokenizer, which can't tell where a token stands in the text",
+                f"{folder} has only a slow tokenizer, which does not know a token's place in the text",
                 hint="create a tokenizer.json: load the tokenizer in transformers and call save_pretrained",
             )
         raise ModelError(f"{folder} has no tokenizer: there is no tokenizer.json")

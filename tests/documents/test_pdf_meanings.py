@@ -18,8 +18,8 @@ from sharedllm_cli.documents import quotes, readers
 from sharedllm_cli.documents.pages import Document
 from sharedllm_cli.documents.pdf import page_pieces
 from sharedllm_cli.documents.pdf.glyph_names import character_of
+from sharedllm_cli.documents.pdf.open_pdf import is_words, surely_words
 from sharedllm_cli.documents.pdf.page_text import page_text
-from sharedllm_cli.documents.pdf.plausible import is_words, surely_words
 from sharedllm_cli.documents.pdf.superscripts import Part, linear
 from sharedllm_cli.documents.sources import SourceFile
 from sharedllm_cli.errors import DocumentError

@@ -19,7 +19,7 @@ from sharedllm_cli.errors import ModelError, UsageError
 from sharedllm_cli.model.cpu_attention import CPU_SDPA
 from sharedllm_cli.model.loading import load
 from sharedllm_cli.weights.facts import facts_from_config
-from sharedllm_cli.weights.references import describe
+from sharedllm_cli.weights.registry import describe
 from sharedllm_cli.weights.tokenizer_files import read_tokenizer
 from sharedllm_cli.weights.weight_files import weight_files, weights_hash
 
@@ -276,7 +276,7 @@ def test_tokenizer_hash_follows_its_file(folder: Path, private_home: Path) -> No
 def test_a_tokenizer_loads_without_torch(folder: Path, private_home: Path) -> None:
     script = (
         "import sys; from pathlib import Path\n"
-        "from sharedllm_cli.weights.references import locate\n"
+        "from sharedllm_cli.weights.registry import locate\n"
         "from sharedllm_cli.weights.tokenizer_files import read_tokenizer\n"
         "from sharedllm_cli.progress import Silent\n"
         f"found = locate({str(folder)!r}, home=Path({str(private_home)!r}), offline=True, reporter=Silent())\n"

@@ -15,8 +15,7 @@ from sharedllm_cli.config import InjectionConfig, Settings, TreeConfig
 from sharedllm_cli.model.adapter import Adapter
 from sharedllm_cli.model.loading import BaseModel, load
 from sharedllm_cli.model.lower import LowerModel
-from sharedllm_cli.model.placement import place
-from sharedllm_cli.model.quantization import linear_weight, weight_bytes
+from sharedllm_cli.model.placement import linear_weight, place, weight_bytes
 from sharedllm_cli.model.shared import load_shared
 from sharedllm_cli.model.upper import UpperModel
 from sharedllm_cli.progress import Silent

@@ -31,8 +31,8 @@ from sharedllm_cli.model.placement import (
     place,
     spread,
     usable_gpus,
+    weight_bytes,
 )
-from sharedllm_cli.model.quantization import weight_bytes
 from sharedllm_cli.model.upper import UpperModel
 from sharedllm_cli.weights.facts import facts_from_config
 

@@ -7,8 +7,8 @@ from open_documents import opened
 
 from sharedllm_cli.reading.library import OpenDocument
 from sharedllm_cli.reading.sentences import LEAST_OF_QUESTION, Quoted, nearest_sentence
-from sharedllm_cli.retrieval.languages import ASKING_WORDS, GENERAL_WORDS, KIND_WORDS
 from sharedllm_cli.retrieval.passages import Passage
+from sharedllm_cli.retrieval.terms import ASKING_WORDS, GENERAL_WORDS, KIND_WORDS
 
 FILLER = "The wind blows over the island on most days. " * 4
 RULES = (

@@ -12,7 +12,7 @@ from sharedllm_cli.answer import Answer
 from sharedllm_cli.config import InjectionConfig, Settings, TreeConfig
 from sharedllm_cli.engine import Engine
 from sharedllm_cli.model.adapter import Adapter
-from sharedllm_cli.reading.strips import Strip, strips
+from sharedllm_cli.reading.sights import Strip, strips
 
 STORY = "".join(
     f"In year {year} old Marten lights the northern beacon at dusk. The key hangs in chapel {year}. "

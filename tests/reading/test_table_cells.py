@@ -14,7 +14,7 @@ from sharedllm_cli.progress import Silent
 from sharedllm_cli.reading.library import Shelf
 from sharedllm_cli.reading.searching import found_passages
 from sharedllm_cli.retrieval import bm25
-from sharedllm_cli.retrieval.rows import credited
+from sharedllm_cli.retrieval.tables import credited
 
 SEED, EACH, LEAST = 3, 8, 7
 

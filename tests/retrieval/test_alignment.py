@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sharedllm_cli.retrieval.alignment import LEAST_RUN, Run, runs
+from sharedllm_cli.reading.fine import LEAST_RUN, Run, runs
 
 PASSAGE = list(range(100, 130))
 

@@ -6,8 +6,7 @@ import numpy as np
 
 from sharedllm_cli.retrieval import bm25
 from sharedllm_cli.retrieval.bm25 import LexicalIndex
-from sharedllm_cli.retrieval.rows import Rows, credited
-from sharedllm_cli.retrieval.tables import tables
+from sharedllm_cli.retrieval.tables import Rows, credited, tables
 
 NAMES = [f"{side} {thing}" for side in ("North", "South", "Old", "New", "Upper") for thing in ("pier", "mill", "lock")]
 ROWS = "\n".join(f"{name} | {number * 7} pounds | {1800 + number}" for number, name in enumerate(NAMES))

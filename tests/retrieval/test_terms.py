@@ -8,8 +8,7 @@ from hypothesis import strategies as st
 
 from sharedllm_cli.retrieval import terms as words_module
 from sharedllm_cli.retrieval.bm25 import LexicalIndex, scores
-from sharedllm_cli.retrieval.languages import STOP_WORDS, detect_language
-from sharedllm_cli.retrieval.terms import fold, stemmer_version, words
+from sharedllm_cli.retrieval.terms import STOP_WORDS, detect_language, fold, stemmer_version, words
 
 
 def terms(text: str, language: str = "english") -> list[str]:

@@ -31,6 +31,10 @@ def last(pieces: Iterator[Any]) -> Answer:
     return found
 
 
+def pieces_of(host: Host, documents: list[str], question: str, *, caller: str = "", **more: Any) -> Iterator[Any]:
+    return host.run(host.asking(documents, question, **more), caller=caller)
+
+
 def told(answer: Answer) -> dict[str, Any]:
     """What `--json` says, but for time and memory."""
     found = answer.to_json()
@@ -49,18 +53,18 @@ def test_a_host_answers_as_an_engine_of_its_own(
 ) -> None:
     own(settings, private_home, story)  # stores the index
     for more in ({}, {"history": [Turn("Who?", "Marten.")]}, {"settings": replace(settings, max_new_tokens=3)}):
-        asked = [told(last(host.ask([str(story)], QUESTION, **more))) for _ in range(3)]
+        asked = [told(last(pieces_of(host, [str(story)], QUESTION, **more))) for _ in range(3)]
         expected = own(more.pop("settings", settings), private_home, story, **more)
         assert asked == [expected] * 3
 
 
 def test_a_document_that_changed_is_read_again(host: Host, story: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for _ in range(2):
-        last(host.ask([str(story)], QUESTION))
+        last(pieces_of(host, [str(story)], QUESTION))
     hashes = []
     for word in ("Joan", "Paul"):  # of the same length, as quickly as can be
         story.write_text(STORY.replace("Marten", word) * 8)
-        answer = last(host.ask([str(story)], QUESTION))
+        answer = last(pieces_of(host, [str(story)], QUESTION))
         assert all(word in source.quote for source in answer.sources if "lights" in source.quote)
         hashes.append(answer.index.path)
     assert len(set(hashes)) == 2
@@ -70,9 +74,9 @@ def test_documents_stay_open(host: Host, story: Path, monkeypatch: pytest.Monkey
     opened = []
     monkeypatch.setattr("sharedllm_cli.durable.is_settled", lambda stamp: True)
     for _ in range(2):
-        last(host.ask([str(story)], QUESTION))
+        last(pieces_of(host, [str(story)], QUESTION))
     monkeypatch.setattr(Engine, "open", lambda *_, **__: opened.append(1))
-    assert last(host.ask([str(story)], QUESTION)).index.text_hit
+    assert last(pieces_of(host, [str(story)], QUESTION)).index.text_hit
     assert opened == []
 
 
@@ -85,7 +89,7 @@ def test_many_threads_get_each_their_own_answer(host: Host, story: Path, tmp_pat
     found: dict[int, Answer] = {}
 
     def ask(number: int) -> None:
-        found[number] = last(host.ask([str(paths[number % 3])], f"{QUESTION} {number}", caller=str(number % 5)))
+        found[number] = last(pieces_of(host, [str(paths[number % 3])], f"{QUESTION} {number}", caller=str(number % 5)))
 
     threads = [threading.Thread(target=ask, args=(number,)) for number in range(12)]
     for thread in threads:
@@ -99,7 +103,7 @@ def test_many_threads_get_each_their_own_answer(host: Host, story: Path, tmp_pat
 
 
 def test_closing_stops_the_reading_of_a_document(host: Host, story: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    last(host.ask([str(story)], QUESTION))
+    last(pieces_of(host, [str(story)], QUESTION))
     begun, go, ended = threading.Event(), threading.Event(), threading.Event()
     real = readers.Probe.read
 
@@ -117,24 +121,24 @@ def test_closing_stops_the_reading_of_a_document(host: Host, story: Path, monkey
     other = story.with_name("other.txt")
     other.write_text("Another story. " * 40)
     progress: list[tuple[str, int, int, str]] = []
-    running = host.ask([str(other)], QUESTION, reporter=ProgressReporter(lambda *told: progress.append(told)))
+    running = pieces_of(host, [str(other)], QUESTION, reporter=ProgressReporter(lambda *told: progress.append(told)))
     assert begun.wait(10)
     running.close()
     go.set()
     assert ended.wait(10)
     assert list(running) == []
     assert progress[0] == ("reading", 0, 10, "pages")
-    assert told(last(host.ask([str(story)], QUESTION)))["answered"] in (True, False)
+    assert told(last(pieces_of(host, [str(story)], QUESTION)))["answered"] in (True, False)
 
 
 def test_errors_and_other_models_are_told(host: Host, settings: Settings, story: Path) -> None:
     with pytest.raises(DocumentError, match="does not exist"):
-        list(host.ask([str(story) + "x"], QUESTION))
+        list(pieces_of(host, [str(story) + "x"], QUESTION))
     with pytest.raises(UsageError, match="question is empty"):
-        list(host.ask([str(story)], " "))
+        list(pieces_of(host, [str(story)], " "))
     with pytest.raises(UsageError, match="can't change --dtype"):
-        host.ask([str(story)], QUESTION, settings=replace(settings, dtype="bfloat16"))
-    assert last(host.ask([str(story)], QUESTION)).question == QUESTION
+        pieces_of(host, [str(story)], QUESTION, settings=replace(settings, dtype="bfloat16"))
+    assert last(pieces_of(host, [str(story)], QUESTION)).question == QUESTION
 
 
 def test_search_read_and_the_list_need_no_model(settings: Settings, private_home: Path, story: Path) -> None:
@@ -142,17 +146,17 @@ def test_search_read_and_the_list_need_no_model(settings: Settings, private_home
         raise AssertionError("the model is not needed")
 
     host = Host(never, settings=settings, home=private_home)
-    found = host.search([str(story)], "northern beacon", limit=2)
+    found = next(host.run(host.searching([str(story)], "northern beacon", limit=2)))
     assert found.passages
     assert "beacon" in found.passages[0].quote
-    assert host.read(str(story))["pages"][0]["text"].startswith("The harbour master")
+    assert next(host.run(host.reading(str(story))))["pages"][0]["text"].startswith("The harbour master")
     assert [entry.name for entry in host.documents()] == ["harbour.txt"]
-    assert host.remove("harbour.txt").name == "harbour.txt"
+    assert next(host.run(host.removing("harbour.txt"))).name == "harbour.txt"
     assert host.documents() == []
     host.close()
 
 
 def test_the_index_is_made_as_by_the_command(host: Host, story: Path) -> None:
-    outcomes, failures = host.index([str(story)])
+    outcomes, failures = next(host.run(host.indexing([str(story)])))
     assert [one.name for one in outcomes] == ["harbour.txt"]
     assert failures == []

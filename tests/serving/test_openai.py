@@ -88,8 +88,8 @@ def test_every_granted_document_is_a_model(client: Any) -> None:
 
 
 def test_a_chat_completion_is_the_answer_of_the_engine(client: Any, host: Host, story: Path) -> None:
-    expected = [*host.ask([str(story)], QUESTION)][-1]
-    expected = [*host.ask([str(story)], QUESTION)][-1]  # the index is there now
+    expected = [*host.run(host.asking([str(story)], QUESTION))][-1]
+    expected = [*host.run(host.asking([str(story)], QUESTION))][-1]  # the index is there now
     found = client.chat.completions.create(model=MODEL, messages=[{"role": "user", "content": QUESTION}])
     assert found.choices[0].message.content == expected.answer
     told, own = found.sharedllm, expected.to_json()

@@ -27,6 +27,7 @@ from sharedllm_cli.cli.chat.slash_commands import COMMANDS, check_section, is_co
 from sharedllm_cli.cli.options import (
     CONVERSATION,
     EVERYTHING,
+    SELDOM,
     Pages,
     Reindex,
     Section,
@@ -59,7 +60,7 @@ FAREWELLS = frozenset({"exit", "quit"})
 """Typed alone at a terminal they mean /quit."""
 
 
-@with_settings("save", *EVERYTHING, advanced=("stream",))
+@with_settings("save", *EVERYTHING, advanced=("stream", *SELDOM))
 def chat(
     call: Call,
     documents: Documents = None,

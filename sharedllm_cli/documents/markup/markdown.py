@@ -1,18 +1,25 @@
-"""Markdown as plain text: CommonMark with tables, strike-through and notes, and what its dialects put into files."""
+"""Markdown as plain text: CommonMark with tables, strike-through and notes, front matter and dialects.
+
+Front matter (YAML between `---`, TOML between `+++`) is metadata; what else it says stays in the text.
+"""
 
 from __future__ import annotations
 
 import html
 import re
+import tomllib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
 from typing import TYPE_CHECKING, Any
 
-from sharedllm_cli.documents.markup import front_matter
+from sharedllm_cli.documents import metadata
 from sharedllm_cli.documents.markup.html_reader import MarkupText, from_html
 from sharedllm_cli.documents.markup.line_ends import LineEnds
 from sharedllm_cli.documents.markup.markdown_blocks import add_blocks
 from sharedllm_cli.documents.markup.markdown_inline import NOTE, add_inline
+from sharedllm_cli.documents.metadata import Metadata
 
 if TYPE_CHECKING:
     from markdown_it import MarkdownIt
@@ -54,7 +61,7 @@ def from_markdown(source: str) -> MarkupText:
     The title of the front matter stands above the text, unless the text begins with it.
     """
     found = _FRONT_MATTER.match(source)
-    front = front_matter.read(found[2], found[1]) if found else front_matter.FrontMatter()
+    front = read_front_matter(found[2], found[1]) if found else FrontMatter()
     body = source[found.end() :] if found else source
     rendered = from_html(_parser(body).render(body), authored=True)
     titled = front.title and front.title.casefold() not in rendered.text[: len(front.title) + 200].casefold()
@@ -180,3 +187,62 @@ def _html_block(renderer: Any, tokens: Sequence[Token], index: int, options: Any
             pieces += [content[match.end() : end], html.escape(match[0])]
             end = match.start()
     return content[:end] + "".join(reversed(pieces))
+
+
+LARGEST = 1 << 16
+"""Characters of front matter that are parsed; a longer one stays as it is."""
+_ENTRY = re.compile(r"^(?=[\w\"'\[].*)", re.MULTILINE)
+_NAME = re.compile(r"[\"']?([\w][\w .:-]*?)[\"']?\s*[:=]")
+# What only the site's program reads.
+_OF_THE_PROGRAM = """
+layout permalink draft slug weight toc sidebar sidebar_label sidebar_position sidebar_class_name nav_order has_children
+has_toc hide_title hide_table_of_contents parent aliases url redirect_from redirect_to id nav_exclude jupytext
+kernelspec orphan type theme published comments
+"""
+
+
+@dataclass(frozen=True)
+class FrontMatter:
+    """The facts, the title, and the entries that are neither facts nor for the site's program, as they are written."""
+
+    metadata: Metadata = ()
+    title: str = ""
+    rest: str = ""
+
+
+def read_front_matter(text: str, fence: str) -> FrontMatter:
+    """What stands between two fences; all of it is rest where it can't be parsed."""
+    values = _parsed(text, fence)
+    if values is None:
+        return FrontMatter(rest=text.strip("\n"))
+    named = [(str(name), value) for name, value in values.items()]
+    facts = metadata.of_fields([(name, word) for name, value in named for word in _words(value)])
+    kinds = {name for name, value in named if any(metadata.of_fields([(name, word)]) for word in _words(value))}
+    dropped = kinds.union(_OF_THE_PROGRAM.split())
+    entries = [entry for entry in _ENTRY.split(text) if entry.strip() and _name(entry) not in dropped]
+    title = next((value for kind, value in facts if kind == "title"), "")
+    return FrontMatter(facts, title, "".join(entries).strip("\n"))
+
+
+def _name(entry: str) -> str:
+    match = _NAME.match(entry)
+    return match[1] if match else ""
+
+
+def _parsed(text: str, fence: str) -> Mapping[str, Any] | None:
+    import yaml
+
+    if len(text) > LARGEST:
+        return None
+    try:
+        found = tomllib.loads(text) if fence == "+++" else yaml.safe_load(text)
+    except (yaml.YAMLError, tomllib.TOMLDecodeError, RecursionError, ValueError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def _words(value: Any) -> list[str]:
+    """A value as texts: one, or those of a list; of an author with a name and more, the name."""
+    one_or_more = value[: metadata.MOST_NAMES] if isinstance(value, list) else [value]
+    named = [one.get("name") if isinstance(one, dict) else one for one in one_or_more]
+    return [str(one) for one in named if isinstance(one, str | int | float | date) and not isinstance(one, bool)]

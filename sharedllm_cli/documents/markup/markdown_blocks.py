@@ -10,7 +10,7 @@ import re
 from bisect import bisect_right
 from typing import TYPE_CHECKING, Any
 
-from sharedllm_cli.documents.markup import tex
+from sharedllm_cli.documents.markup.mathml import LONGEST_FORMULA, from_tex
 
 if TYPE_CHECKING:
     from markdown_it import MarkdownIt
@@ -87,11 +87,11 @@ def _formula(state: StateBlock, first: int, last: int, silent: bool) -> bool:
     if state.is_code_block(first) or not opening.startswith("$$"):
         return False
     line = first if len(opening.rstrip()) > 3 and opening.rstrip().endswith("$$") else _next(state, _ENDS, first, last)
-    if line is None or state.eMarks[line] - state.bMarks[first] > tex.LONGEST:
+    if line is None or state.eMarks[line] - state.bMarks[first] > LONGEST_FORMULA:
         return False
     text = "\n".join(_line(state, number) for number in range(first, line + 1)).strip()[2:]
     if not silent:
-        state.push("markup", "", 0).content = f"<p>{tex.as_html(text[:-2], block=True)}</p>\n"
+        state.push("markup", "", 0).content = f"<p>{from_tex(text[:-2], block=True)}</p>\n"
         state.line = line + 1
     return True
 

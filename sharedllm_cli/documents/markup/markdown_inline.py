@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from sharedllm_cli.documents.characters import WINDOWS_1252
-from sharedllm_cli.documents.markup import tex
+from sharedllm_cli.documents.markup.mathml import from_tex
 
 if TYPE_CHECKING:
     from markdown_it import MarkdownIt
@@ -76,7 +76,7 @@ def _formula(state: StateInline) -> tuple[str, str, int] | None:
     match = _FORMULA.match(state.src, state.pos)
     if match is None or _before(state).isalnum():
         return None
-    return "markup", tex.as_html(match["block"] or match["line"]), match.end()
+    return "markup", from_tex(match["block"] or match["line"]), match.end()
 
 
 def _note(state: StateInline) -> tuple[str, str, int] | None:
@@ -99,7 +99,7 @@ def _role(state: StateInline) -> tuple[str, str, int] | None:
     if match is None:
         return None
     if match[1] == "math":
-        return "markup", tex.as_html(match[2]), match.end()
+        return "markup", from_tex(match[2]), match.end()
     titled = _TITLED.fullmatch(match[2])
     whole = match[2].removeprefix("!")
     shown = whole.rpartition(".")[2] if whole.startswith("~") else whole

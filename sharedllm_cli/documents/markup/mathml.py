@@ -1,7 +1,11 @@
-"""MathML as a line of plain text: `(a + b)/2`, `x^2`, `x_i`, `√(x)`. Annotations repeat a formula and are dropped."""
+"""MathML as a line of plain text: `(a + b)/2`, `x^2`, `x_i`, `√(x)`. Annotations repeat it and are dropped.
+
+Formulas in TeX become MathML first (`from_tex`): `\\frac{a}{b}` is read as a/b.
+"""
 
 from __future__ import annotations
 
+import html
 import re
 from collections.abc import Callable, Sequence
 
@@ -126,3 +130,20 @@ _LAYOUTS: dict[str, tuple[int, Callable[[Sequence[str]], str]]] = {
     "mtr": (0, lambda parts: ", ".join(part.strip() for part in parts)),
     "mtable": (0, lambda parts: f"[{'; '.join(parts)}]"),
 }
+
+
+LONGEST_FORMULA = 5000
+"""Characters of a formula; a longer one stands as it is written."""
+
+
+def from_tex(source: str, *, block: bool = False) -> str:
+    """The formula as MathML, or, where it can't be parsed, as it is written."""
+    from docutils.utils.math import latex2mathml
+
+    text = source.strip()
+    if len(text) <= LONGEST_FORMULA:
+        try:
+            return str(latex2mathml.tex2mathml(text, as_block=block))
+        except Exception:  # the parser stumbles over what it does not know in as many ways as there are
+            pass
+    return html.escape(text)

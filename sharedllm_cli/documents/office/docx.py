@@ -16,8 +16,7 @@ from sharedllm_cli.documents.markup.html_lists import OWN_MARK
 from sharedllm_cli.documents.office import drawings, extracted, omml, word_margins, word_tables
 from sharedllm_cli.documents.office.numbering import LEVELS, Numbering, shown
 from sharedllm_cli.documents.office.package import MissingMemberError, Package, attribute, child, local, number
-from sharedllm_cli.documents.office.word_forms import boxes, chosen, form_value, visible
-from sharedllm_cli.documents.office.word_signs import sign
+from sharedllm_cli.documents.office.word_forms import boxes, chosen, form_value, sign, visible
 from sharedllm_cli.documents.office.word_styles import Look, Style, Styles, heading_level, look
 from sharedllm_cli.documents.pages import Extraction
 

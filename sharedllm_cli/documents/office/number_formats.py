@@ -63,11 +63,6 @@ def shown(value: float, form: str, *, from_1904: bool = False) -> str:
         return general(value)
 
 
-def is_date(form: str) -> bool:
-    """Whether a format shows dates or times."""
-    return any(section.date for section in _sections(form[:LONGEST_FORMAT]))
-
-
 def general(value: float) -> str:
     """A number without a format: whole ones in full, others with as many digits as a sheet keeps."""
     if value != value or value in (float("inf"), float("-inf")):

@@ -70,10 +70,6 @@ class Styles:
                 return value
         return ""
 
-    def list_style(self, name: str) -> str:
-        """The list that a style of paragraphs belongs to."""
-        return next((attribute(one, "list-style-name") for one in self._chain("paragraph", name)), "")
-
 
 def _on_top(below: Look, element: etree._Element) -> Look:
     properties = child(element, "text-properties")

@@ -3,6 +3,7 @@
 A page is cut at the white strips between its columns, with the lines that cross a strip (a title over both columns)
 between the parts above and below. What stands left and right of a strip is either columns, read one after the other, or
 cells, read row by row; `Region.verdict` in columns.py says by what. Turned text is read apart, behind the rest.
+Numbers of lines in the margin and letters along a slope (a mark across the page) are no part of the lines.
 """
 
 from __future__ import annotations
@@ -10,11 +11,11 @@ from __future__ import annotations
 import math
 import re
 import statistics
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
-from sharedllm_cli.documents.pdf.climbing import gathered
 from sharedllm_cli.documents.pdf.columns import (
     Region,
     bands,
@@ -25,11 +26,10 @@ from sharedllm_cli.documents.pdf.columns import (
     usual_size,
 )
 from sharedllm_cli.documents.pdf.leftward import runs_left
-from sharedllm_cli.documents.pdf.line_numbers import without_line_numbers
 from sharedllm_cli.documents.pdf.lines import Segment, segments
 from sharedllm_cli.documents.pdf.open_tables import with_rows
 from sharedllm_cli.documents.pdf.page_pieces import PagePieces, Piece
-from sharedllm_cli.documents.pdf.rows import joined, rows_of, whole_cells
+from sharedllm_cli.documents.pdf.rows import Line, joined, rows_of, whole_cells
 from sharedllm_cli.documents.pdf.ruled_tables import without_tables
 from sharedllm_cli.documents.pdf.rules import Rule, Rules
 from sharedllm_cli.documents.pdf.struck import mark, written
@@ -253,3 +253,132 @@ def _without_notes(column: list[Segment], body: float) -> tuple[list[Segment], l
             first = place
     notes = [cell for row in rows[first:] for cell in row.cells]
     return [cell for row in rows[:first] for cell in row.cells], notes
+
+
+def without_line_numbers(found: list[Segment]) -> tuple[list[Segment], tuple[str, ...]]:
+    """The segments without the numbers that count the lines of prose in a margin, and these numbers.
+
+    They stand in one column left or right of everything else, on the lines' baselines, count on by one (or by five),
+    and what they count is prose: in a table or a list each number begins something new.
+    """
+    numbers = [segment for segment in found if segment.text.isdecimal() and len(segment.text) <= 4]
+    if len(numbers) < 4:
+        return found, ()
+    for column in _margin_columns(numbers, found):
+        others = [segment for segment in found if segment not in column]
+        if others and _counts_lines(column, others):
+            return others, tuple(cell.text for cell in column)
+    return found, ()
+
+
+def _margin_columns(numbers: Sequence[Segment], found: Sequence[Segment]) -> Iterable[list[Segment]]:
+    """The numbers that stand in a column at the left or the right of everything else beside them."""
+    size = statistics.median([segment.size for segment in found])
+    for side in ("left", "right"):
+        if side == "left":
+            edge = min(segment.x0 for segment in numbers)
+            column = [segment for segment in numbers if segment.x0 - edge < 2.5 * size]
+            inner = max(number.x1 for number in column)
+            beside = [segment for segment in found if segment.x0 < inner and segment not in column]
+        else:
+            edge = max(segment.x1 for segment in numbers)
+            column = [segment for segment in numbers if edge - segment.x1 < 2.5 * size]
+            inner = min(number.x0 for number in column)
+            beside = [segment for segment in found if segment.x1 > inner and segment not in column]
+        column.sort(key=lambda segment: -segment.y)
+        top, bottom = column[0].top, column[-1].bottom
+        if len(column) >= 4 and not any(bottom < segment.y < top for segment in beside):
+            yield column
+
+
+def _counts_lines(column: Sequence[Segment], others: Sequence[Segment]) -> bool:
+    values = [int(segment.text) for segment in column]
+    steps = Counter(after - before for before, after in pairwise(values))
+    step, times = steps.most_common(1)[0]
+    if step not in (1, 2, 5, 10) or times < 0.8 * (len(values) - 1):
+        return False
+    top, bottom = column[0].y + column[0].size, column[-1].y - column[-1].size
+    rows = [row for row in rows_of(others) if bottom < row.y < top]
+    numbered = sum(any(abs(number.y - row.y) < 0.4 * row.size for row in rows) for number in column)
+    if len(rows) < 4 or numbered < 0.8 * len(column):
+        return False
+    single = sum(_is_one(row) for row in rows)
+    small = sum(row.cells[0].text[:1].islower() for row in rows)
+    return single >= 0.8 * len(rows) and small >= 0.25 * len(rows)
+
+
+def _is_one(row: Line) -> bool:
+    """Whether a row is one line of prose: no gap as wide as between cells."""
+    return all(after.x0 - before.x1 < 2.0 * row.size for before, after in pairwise(row.cells))
+
+
+_LEAST_LETTERS = 6
+_LEAST_SLOPE = 0.09
+"""A share of 1 as of rise to way, some 5 degrees; text at a smaller angle was scanned askew."""
+_STEEPEST = 2.5
+"""Signs that are set nearly below each other are a column."""
+_MOST_LETTERS = 200
+_FARTHEST = 3.0
+"""Sizes from one letter to the next, at most."""
+_OFF = 0.2
+"""Sizes that a letter may be off the slope, at most."""
+_WORD_STEP = 1.6
+"""A step longer than the usual one by this factor is a space between words."""
+
+
+def gathered(pieces: Sequence[Piece]) -> Sequence[Piece]:
+    """The pieces, those of a slope as one piece at its angle; the same sequence where there is none."""
+    alone = [len(piece.text) == 1 and piece.turn == 0 for piece in pieces]
+    if sum(alone) < _LEAST_LETTERS:
+        return pieces
+    found: list[Piece] = []
+    place = 0
+    while place < len(pieces):
+        end = _end(pieces, alone, place) if alone[place] else place
+        if end - place >= _LEAST_LETTERS and len({piece.text for piece in pieces[place:end]}) > 2:
+            found.append(_turned(pieces[place:end]))
+            place = end
+        else:
+            found.append(pieces[place])
+            place += 1
+    return found
+
+
+def _end(pieces: Sequence[Piece], alone: Sequence[bool], place: int) -> int:
+    """Where the letters end that follow the one at a place along one slope, in the order of drawing."""
+    first = pieces[place]
+    end = place + 1
+    while end < min(len(pieces), place + _MOST_LETTERS) and alone[end]:
+        before, piece = pieces[end - 1], pieces[end]
+        way, rise = piece.x0 - first.x0, piece.y - first.y
+        step = piece.x0 - before.x0, piece.y - before.y
+        if step[0] <= 0.1 * first.size or math.hypot(*step) > _FARTHEST * first.size:
+            break
+        if not _LEAST_SLOPE * way <= abs(rise) <= _STEEPEST * way or abs(piece.size - first.size) > 0.05 * first.size:
+            break
+        if any(
+            abs(one.y - first.y - rise / way * (one.x0 - first.x0)) > _OFF * first.size for one in pieces[place:end]
+        ):
+            break
+        end += 1
+    return end
+
+
+def _turned(letters: Sequence[Piece]) -> Piece:
+    """Letters of a slope as one piece in the frame of its angle."""
+    first, last = letters[0], letters[-1]
+    angle = math.atan2(last.y - first.y, last.x0 - first.x0)
+    text = first.text + "".join(_with_space(letters))
+    x = first.x0 * math.cos(angle) + first.y * math.sin(angle)
+    y = first.y * math.cos(angle) - first.x0 * math.sin(angle)
+    long = math.hypot(last.x0 - first.x0, last.y - first.y) + 0.6 * first.size
+    turn = round(math.degrees(angle)) % 360
+    return replace(first, text=text, x0=x, x1=x + long, y=y, turn=turn, lefts=(), rights=())
+
+
+def _with_space(letters: Sequence[Piece]) -> Iterator[str]:
+    """The letters behind the first, with a space where a step is long."""
+    steps = [after.x0 - before.x0 for before, after in pairwise(letters)]
+    usual = sorted(steps)[len(steps) // 2]
+    for piece, step in zip(letters[1:], steps, strict=True):
+        yield f" {piece.text}" if step > _WORD_STEP * usual else piece.text

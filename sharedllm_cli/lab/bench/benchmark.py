@@ -31,8 +31,7 @@ from sharedllm_cli.lab.bench.timed_arms import Arm, Streaming, label, predicted_
 from sharedllm_cli.lab.bench.timing import Clock, Samples, measure_machine, peak, reset_peak
 from sharedllm_cli.lab.bench.tree_arm import SharedLLM
 from sharedllm_cli.memory import is_out_of_memory
-from sharedllm_cli.model.placement import attention_name, free_bytes
-from sharedllm_cli.model.quantization import weight_bytes
+from sharedllm_cli.model.placement import attention_name, free_bytes, weight_bytes
 from sharedllm_cli.progress import Reporter, Silent, Task
 
 

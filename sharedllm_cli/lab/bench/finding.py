@@ -30,7 +30,7 @@ from sharedllm_cli.collections.opening import open_library, setup_for
 from sharedllm_cli.collections.updating import update
 from sharedllm_cli.config import Settings
 from sharedllm_cli.durable import sha256_of_text
-from sharedllm_cli.errors import SharedLLMError, UsageError
+from sharedllm_cli.errors import UsageError, exit_with
 from sharedllm_cli.home import home_folder
 from sharedllm_cli.lab.training.records import read_records
 from sharedllm_cli.memory import peak_bytes
@@ -233,8 +233,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except SharedLLMError as problem:
-        print(f"error: {problem.message}", file=sys.stderr)
-        sys.exit(problem.exit_code)
+    exit_with(main)

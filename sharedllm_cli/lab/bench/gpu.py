@@ -21,7 +21,7 @@ from time import perf_counter
 from typing import Any
 
 from sharedllm_cli.config import DEFAULT_MODEL
-from sharedllm_cli.errors import SharedLLMError, UsageError
+from sharedllm_cli.errors import SharedLLMError, UsageError, exit_with
 from sharedllm_cli.lab.bench.gpu_parts import BUDGET, PARTS, Asked
 
 _GRACE = 20.0
@@ -280,9 +280,4 @@ def _gigabytes(number: float | None) -> str:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except SharedLLMError as problem:
-        hint = f"\nhint: {problem.hint}" if problem.hint else ""
-        print(f"error: {problem.message}{hint}", file=sys.stderr)
-        sys.exit(problem.exit_code)
+    exit_with(main)

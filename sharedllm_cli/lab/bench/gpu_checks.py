@@ -22,8 +22,7 @@ from sharedllm_cli.lab.bench.subject import shape_config
 from sharedllm_cli.model import attention
 from sharedllm_cli.model.adapter import Adapter
 from sharedllm_cli.model.lower import CompressedNodes, LowerModel
-from sharedllm_cli.model.placement import Placement
-from sharedllm_cli.model.quantization import linear_weight
+from sharedllm_cli.model.placement import Placement, linear_weight
 from sharedllm_cli.model.random_weights import random_model
 from sharedllm_cli.model.recorded import FixedStep, recorded_step
 from sharedllm_cli.model.streaming import StreamingReader

@@ -27,8 +27,7 @@ from sharedllm_cli.lab.bench.timing import measure_machine, peak, reset_peak
 from sharedllm_cli.model.adapter import Adapter
 from sharedllm_cli.model.loading import load
 from sharedllm_cli.model.lower import LowerModel
-from sharedllm_cli.model.placement import choose_device, free_bytes
-from sharedllm_cli.model.quantization import linear_weight, weight_bytes
+from sharedllm_cli.model.placement import choose_device, free_bytes, linear_weight, weight_bytes
 from sharedllm_cli.model.recorded import FixedStep, recorded_step
 from sharedllm_cli.model.upper import UpperModel
 from sharedllm_cli.planning import weights_bytes

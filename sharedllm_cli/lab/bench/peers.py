@@ -12,7 +12,6 @@ import json
 import os
 import platform
 import subprocess
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
@@ -25,7 +24,7 @@ import torch
 
 from sharedllm_cli import __version__
 from sharedllm_cli.config import Settings
-from sharedllm_cli.errors import SharedLLMError, UsageError
+from sharedllm_cli.errors import UsageError, exit_with
 from sharedllm_cli.home import home_folder
 from sharedllm_cli.model.shared import SharedModel, load_shared
 from sharedllm_cli.progress import Silent
@@ -149,8 +148,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except SharedLLMError as problem:
-        print(f"error: {problem.message}", file=sys.stderr)
-        sys.exit(problem.exit_code)
+    exit_with(main)

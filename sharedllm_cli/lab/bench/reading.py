@@ -24,7 +24,7 @@ from time import process_time
 
 from sharedllm_cli.documents import readers
 from sharedllm_cli.documents.sources import SourceFile
-from sharedllm_cli.errors import ResourceError, SharedLLMError
+from sharedllm_cli.errors import SharedLLMError, exit_with
 from sharedllm_cli.lab.bench.reading_pages import MARK, SHEETS, Truth, truth
 from sharedllm_cli.lab.bench.reading_producers import PRODUCERS, Producer
 
@@ -196,8 +196,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except ResourceError as problem:
-        print(f"error: {problem.message}", file=sys.stderr)
-        sys.exit(problem.exit_code)
+    exit_with(main)

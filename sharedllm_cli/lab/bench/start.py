@@ -23,6 +23,7 @@ from time import perf_counter
 from typing import Any
 
 import sharedllm_cli
+from sharedllm_cli.errors import exit_with
 from sharedllm_cli.home import HOME_VARIABLE, home_folder, models_folder
 
 KEPT = "10m"
@@ -180,4 +181,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    exit_with(main)

@@ -32,7 +32,7 @@ from sharedllm_cli.model.random_weights import random_model
 from sharedllm_cli.planning import weights_bytes
 from sharedllm_cli.progress import Reporter
 from sharedllm_cli.weights.facts import ModelFacts, facts_from_config
-from sharedllm_cli.weights.references import describe
+from sharedllm_cli.weights.registry import describe
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

@@ -154,7 +154,7 @@ def _config(run: Path) -> dict[str, Any]:
             return config
     except (KeyError, TypeError):
         pass
-    raise DocumentError(f"{run / CONFIG} does not tell which data were asked", hint=hint)
+    raise DocumentError(f"{run / CONFIG} does not name the data that were asked", hint=hint)
 
 
 def _fitted(line: Mapping[str, Any]) -> bool:

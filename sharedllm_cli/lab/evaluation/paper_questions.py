@@ -15,6 +15,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from sharedllm_cli.durable import replace_bytes
+from sharedllm_cli.errors import exit_with
 from sharedllm_cli.lab.training.records import Record, read_records
 from sharedllm_cli.progress import Silent
 
@@ -59,4 +60,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    exit_with(main)

@@ -39,7 +39,7 @@ from sharedllm_cli.model.shared import SharedModel, load_shared
 from sharedllm_cli.model.upper import UpperModel
 from sharedllm_cli.progress import Reporter
 from sharedllm_cli.reading.library import OpenDocument
-from sharedllm_cli.weights.references import describe
+from sharedllm_cli.weights.registry import describe
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ import numpy as np
 from sharedllm_cli.answering.kinds import Kind, kind_of
 from sharedllm_cli.documents.readers import read
 from sharedllm_cli.documents.sources import SourceFile, expand
-from sharedllm_cli.errors import DocumentError
+from sharedllm_cli.errors import DocumentError, exit_with
 from sharedllm_cli.lab.training.reasons import sentences
 from sharedllm_cli.retrieval.sections import Titled, headings
 from sharedllm_cli.retrieval.terms import words
@@ -314,4 +314,4 @@ def _pages(folder: str) -> Iterator[Path]:
 
 
 if __name__ == "__main__":
-    main()
+    exit_with(main)

@@ -1,4 +1,4 @@
-"""What is learned from a batch: the upper model as it is trained, and the objectives over it.
+"""What is learned from a batch: the upper model as it is trained, and the loss over it.
 
 All of the base model is frozen, so autograd keeps nothing of the layers below the lowest one with trained weights
 (docs/method.md §5) and computes no gradient of a frozen weight. Of the vocabulary's logits, a fifth of a small model's
@@ -85,19 +85,10 @@ class Samples(Protocol):
         """Sample `number`, the same whenever and wherever it is asked for."""
 
 
-class Objective(Protocol):
-    """A loss over batches of samples."""
-
-    name: str
-
-    def loss(self, model: TrainedUpper, samples: Sequence[Sample], device: torch.device) -> Tensor:
-        """Summed loss of the samples' targets, each by its weight, with gradients."""
-
-
 class NextTokens:
     """Next-token cross-entropy on the samples' targets (docs/method.md §5).
 
-    `qa` has the answers' tokens as targets, `recite` the words to be recited, `lm` the whole plain text.
+    `qa` has the answers' tokens as targets, `lm` the whole plain text.
     """
 
     def __init__(self, name: str = "qa", trees: TreeReader | None = None) -> None:
@@ -106,35 +97,10 @@ class NextTokens:
         self._trees = trees
 
     def loss(self, model: TrainedUpper, samples: Sequence[Sample], device: torch.device) -> Tensor:
-        """See `Objective`."""
+        """Summed loss of the samples' targets, each by its weight, with gradients."""
         batch = Batch.of(samples, device)
         logits = model(batch, read_trees(samples, self._trees))
         losses = nn.functional.cross_entropy(logits.float(), batch.targets, reduction="none")
-        return (losses * batch.weights).sum()
-
-
-class Distillation:
-    """`distill`: the upper model with the tree learns what the base model says that has the same text in its window.
-
-    The loss is the divergence of the two distributions, KL(base ‖ upper), at every target. Samples without a teacher
-    are compared with the base model on the same prompt.
-    """
-
-    name = "distill"
-
-    def __init__(self, trees: TreeReader | None = None) -> None:
-        self._trees = trees
-
-    def loss(self, model: TrainedUpper, samples: Sequence[Sample], device: torch.device) -> Tensor:
-        """See `Objective`."""
-        batch = Batch.of(samples, device)
-        taught = []
-        with torch.no_grad(), model.adapter.disabled():
-            for sample in samples:  # one by one: a teacher's text is long
-                taught.append(model(Batch.of([sample.teacher or sample], device)).float())
-        wanted = torch.cat(taught).log_softmax(dim=-1)
-        said = model(batch, read_trees(samples, self._trees)).float().log_softmax(dim=-1)
-        losses = nn.functional.kl_div(said, wanted, reduction="none", log_target=True).sum(dim=-1)
         return (losses * batch.weights).sum()
 
 

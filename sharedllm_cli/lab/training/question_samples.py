@@ -7,7 +7,8 @@ About a sixth of the questions can't be answered from their passages and are to 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from typing import TYPE_CHECKING
@@ -17,11 +18,11 @@ import numpy as np
 from sharedllm_cli.errors import DocumentError
 from sharedllm_cli.generation.prompt import NOT_IN_DOCUMENT, PassageText
 from sharedllm_cli.lab.training.corpus import Documents, LeafScores, LocatedDocument, LocatedQuestion, by_words
-from sharedllm_cli.lab.training.near_misses import near_miss
 from sharedllm_cli.lab.training.sample import Sample, question_answers
 from sharedllm_cli.lab.training.sampled_trees import TreePlan, chunks_of, plan
 from sharedllm_cli.reading.sources import passage_text
 from sharedllm_cli.retrieval.passages import Passage, best_last, select
+from sharedllm_cli.retrieval.terms import STOP_WORDS
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -32,6 +33,9 @@ _TRIED = 12
 FEW_QUESTIONS = 20
 """Documents with fewer are asked one question at a time: unanswerable ones are rarer there, so that a kind of question
 that only such documents have is not refused more often than others."""
+_NAME = re.compile(r"(?<=[a-z,'’”\"] )[A-Z][\w'’-]+(?: [A-Z][\w'’-]+)*")
+"""A name inside a sentence: words with capitals that don't begin it."""
+_NUMBER = re.compile(r"(?<![\w.,])(?:\d{1,3}(?:,\d{3})+|\d+)(?!\w)")
 
 
 @dataclass(frozen=True)
@@ -56,8 +60,6 @@ class Mixture:
     """Of these, how often the question names its document's title."""
     paged: float = 0.5
     """Of the documents, how many have pages, which stand in their passages' marks."""
-    tree: float = 0.0
-    """Samples that read a tree beside their passages, searched for the first of their questions."""
     tree_only: float = 0.0
     """Samples that read a tree and no passage: one question, as with `--evidence-tokens 0`."""
     least_tree: int = 1024
@@ -66,17 +68,17 @@ class Mixture:
     missing: float = 0.1
     """Of the samples with a tree alone, how many ask what it does not hold: half of them of a document that is not
     there, half of one whose chunks with the answer are taken out."""
-    found_in_tree: float = 0.7
-    """Where the passages beside a tree miss the answer, how often the tree holds it; else its chunks are taken out."""
     policy_noise: float = 0.25
     """Noise on the scores that search a tree, in their standard deviations: searches in use miss, too."""
     text: float = 0.0
     """Samples without a question, of the objective `lm`, among those of `qa`."""
+    text_tokens: int = 512
+    """Plain tokens after the tree in a sample of `lm`."""
 
     @property
     def reads_trees(self) -> bool:
         """Whether any sample reads a tree."""
-        return self.tree + self.tree_only + self.text > 0
+        return self.tree_only + self.text > 0
 
 
 @dataclass(frozen=True)
@@ -96,8 +98,6 @@ class Case:
     passages: list[PassageText]
     asked: list[Asked]
     tree: TreePlan | None = None
-    stranger: LocatedDocument | None = None
-    """The document of a foreign question."""
 
 
 class QuestionSamples:
@@ -111,16 +111,11 @@ class QuestionSamples:
         seed: int,
         window: int,
         mixture: Mixture | None = None,
-        taught: bool = False,
         scores: LeafScores = by_words,
         kinds: bool = False,
     ) -> None:
-        """`scores` choose passages and nodes, as they would for `ask`; `kinds` is that of the adapter that learns.
-
-        `taught` samples have a teacher: the documents of their tree stand whole in its prompt.
-        """
+        """`scores` choose passages and nodes, as they would for `ask`; `kinds` is that of the adapter that learns."""
         self._scores = scores
-        self._taught = taught
         self._kinds = kinds
         self._documents = documents
         self._tokenizer = tokenizer
@@ -132,17 +127,9 @@ class QuestionSamples:
         for case in self._cases(number):
             asked = [(one.question, one.answer) for one in case.asked]
             sample = question_answers(self._tokenizer, case.passages, asked, self._window, kinds=self._kinds)
-            if sample is None:
-                continue
-            sample = replace(sample, tree=case.tree)
-            if not self._taught:
-                return sample
-            teacher = question_answers(self._tokenizer, _whole(case), asked, self._window, kinds=self._kinds)
-            if teacher is not None:
-                return replace(sample, teacher=teacher)
-        raise DocumentError(
-            "no sample fits the model's window", hint="a teacher reads whole documents: lower --tree-tokens"
-        )
+            if sample is not None:
+                return replace(sample, tree=case.tree)
+        raise DocumentError("no sample fits the model's window")
 
     def case(self, number: int) -> Case:
         """What sample `number` asks, before it is put into tokens."""
@@ -157,7 +144,7 @@ class QuestionSamples:
                 found = True
                 yield case
         if not found:
-            raise DocumentError("no sample can be made of the data: too few answers stand in their documents")
+            raise DocumentError("no sample can be made of the data: too few answers are in their documents")
 
     def _case(self, random: np.random.Generator) -> Case | None:
         mixture = self._mixture
@@ -165,17 +152,9 @@ class QuestionSamples:
         if not document.questions:
             return None
         first = document.questions[int(random.integers(len(document.questions)))]
-        kind = random.random() if mixture.tree or mixture.tree_only else 1.0
-        if kind < mixture.tree_only:
+        if mixture.tree_only and random.random() < mixture.tree_only:
             return self._tree_case(file, document, first, random)
-        beside = kind < mixture.tree_only + mixture.tree
-        in_tree = beside and random.random() < self._mixture.found_in_tree
-        case = self._passages_case(file, document, first, random, in_tree=in_tree)
-        if case is None or not beside:
-            return case
-        gone = frozenset[int]() if case.asked[0].answerable else first.holding
-        tree = self._tree(file, [document], case.asked[0].question, random, without=gone)
-        return None if tree is None or case.stranger in tree.documents else replace(case, tree=tree)
+        return self._passages_case(file, document, first, random)
 
     def _tree_case(
         self, file: int, document: LocatedDocument, first: LocatedQuestion, random: np.random.Generator
@@ -236,15 +215,9 @@ class QuestionSamples:
         return plan(chosen, noisy, without=gone)
 
     def _passages_case(
-        self,
-        file: int,
-        document: LocatedDocument,
-        first: LocatedQuestion,
-        random: np.random.Generator,
-        *,
-        in_tree: bool,
+        self, file: int, document: LocatedDocument, first: LocatedQuestion, random: np.random.Generator
     ) -> Case | None:
-        """Passages and what is asked of them; the document's tree, where it is read beside, answers what they don't."""
+        """Passages and what is asked of them."""
         mixture = self._mixture
         other = None
         if document.title and random.random() < mixture.second_document:
@@ -257,15 +230,14 @@ class QuestionSamples:
         drawing = _Drawing(documents, first, budget, random, mixture, self._scores)
         if not drawing.choose(hide):
             return None
-        asked = drawing.asked(in_tree=in_tree)
-        stranger = None
+        asked = drawing.asked()
         rarely = 2.0 if len(asked) == 1 else 1.0
         if random.random() < mixture.foreign_question**rarely:
             _, stranger = self._documents.draw(random, file)
             asked += drawing.foreign(stranger)
         if random.random() < mixture.near_miss**rarely:
             asked += drawing.near_miss()
-        return Case(drawing.texts(), asked, stranger=stranger)
+        return Case(drawing.texts(), asked)
 
 
 class _Drawing:
@@ -328,13 +300,13 @@ class _Drawing:
     def _answers(self, one: LocatedQuestion) -> bool:
         return one.answered_by(self._whole, self.document.leaves.leaf_count)
 
-    def asked(self, *, in_tree: bool) -> list[Asked]:
-        """The first question, then others that the same passages answer; `in_tree`, the first has its answer there."""
+    def asked(self) -> list[Asked]:
+        """The first question, then others that the same passages answer."""
         there = [one for one in self.document.questions if one is not self.first and self._answers(one)]
         order = self._random.permutation(len(there))[:_TRIED]
         alike = (one for one in (there[int(place)] for place in order) if self._finds_alike(one))
         chosen = [self.first, *islice(alike, self._mixture.most_questions - 1)]
-        return [self._as_asked(one, in_tree or self._answers(one)) for one in chosen]
+        return [self._as_asked(one, self._answers(one)) for one in chosen]
 
     def _finds_alike(self, one: LocatedQuestion) -> bool:
         """Whether another question would be read over these passages with the same one last, as its best."""
@@ -380,14 +352,62 @@ class _Drawing:
         return Asked(question, one.answer if answerable else NOT_IN_DOCUMENT, one.answers, answerable)
 
 
-def _whole(case: Case) -> list[PassageText]:
-    """All documents of a case's tree, word for word; its passages where it has none."""
-    if case.tree is None:
-        return case.passages
-    return [PassageText(one.title, None, None, one.opened.document.text) for one in case.tree.documents]
-
-
 def _naming(question: str, title: str, random: np.random.Generator) -> str:
     """The question with its document's title in it, as a user with several documents would ask."""
     forms = (f'In "{title}": {question}', f"{title}: {question}", f"{question.rstrip('? ')} (in {title})?")
     return forms[int(random.integers(len(forms)))]
+
+
+@dataclass(frozen=True)
+class NearMiss:
+    """A question with a name or a number in place of its own, and the words put in."""
+
+    question: str
+    put_in: str
+
+
+def near_miss(question: str, others: Sequence[str], shown: str, random: np.random.Generator) -> NearMiss | None:
+    """The question about something that `shown` does not hold: a name from `others`, or another number.
+
+    `others` are questions and answers about other things. None where the question has neither name nor number, or none
+    of the names fits.
+    """
+    places = [*_NAME.finditer(question), *_NUMBER.finditer(question)]
+    if not places:
+        return None
+    place = places[int(random.integers(len(places)))]
+    own, there = place.group(), _plain(shown)
+    if own[0].isdigit():
+        found = _other_number(own, random)
+        fitting = [found] if found is not None else []
+    else:
+        known = sorted({name for text in others for name in _NAME.findall(text)})
+        words = len(own.split())
+        fitting = [name for name in known if len(name.split()) == words and name not in question and _is_name(name)]
+    fitting = [name for name in fitting if not _holds(there, name)]
+    if not fitting:
+        return None
+    chosen = fitting[int(random.integers(len(fitting)))]
+    return NearMiss(question[: place.start()] + chosen + question[place.end() :], chosen)
+
+
+def _other_number(own: str, random: np.random.Generator) -> str | None:
+    """A number of the same size and form; None of one that can't be changed so that it is still sensible."""
+    value = int(own.replace(",", ""))
+    spread = max(3, value // 50)
+    changed = value + int(random.integers(1, spread + 1)) * int(random.choice((-1, 1)))
+    if changed <= 0 or changed == value:
+        return None
+    return f"{changed:,}" if "," in own else str(changed)
+
+
+def _is_name(words: str) -> bool:
+    return not STOP_WORDS["english"] & {word.lower() for word in words.split()[:1]}
+
+
+def _holds(text: str, name: str) -> bool:
+    return re.search(rf"(?<!\w){re.escape(_plain(name))}(?!\w)", text) is not None
+
+
+def _plain(text: str) -> str:
+    return " ".join(text.lower().split())

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from sharedllm_cli.answering.kinds import Kind, kind_of
+from sharedllm_cli.errors import exit_with
 from sharedllm_cli.lab.training.records import Question, Record, read_records
 from sharedllm_cli.progress import Silent
 from sharedllm_cli.retrieval.terms import words
@@ -159,4 +160,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    exit_with(main)

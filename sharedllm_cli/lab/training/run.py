@@ -23,12 +23,12 @@ from sharedllm_cli.generation import prompt
 from sharedllm_cli.index.store import IndexStore
 from sharedllm_cli.lab import plots
 from sharedllm_cli.lab.training.corpus import Documents, LeafScores, ScoresByPolicy, load_splits, pieces, spread
-from sharedllm_cli.lab.training.objective import Distillation, NextTokens, Samples, TrainedUpper
+from sharedllm_cli.lab.training.objective import NextTokens, Samples, TrainedUpper
 from sharedllm_cli.lab.training.question_samples import Mixture, QuestionSamples
 from sharedllm_cli.lab.training.records import DataFile, Record
 from sharedllm_cli.lab.training.sample import Sample
 from sharedllm_cli.lab.training.sampled_trees import StoredTrees, TreeReader
-from sharedllm_cli.lab.training.text_samples import ContinueSamples, Lengths, MixedSamples, ReciteSamples
+from sharedllm_cli.lab.training.text_samples import ContinueSamples, MixedSamples
 from sharedllm_cli.lab.training.trainer import METRICS, Ending, Pace, Schedule, Trainer
 from sharedllm_cli.lab.training.validation import PLOT, Validation, draw
 from sharedllm_cli.model.adapter import WEIGHTS_FILE, Adapter, model_shape
@@ -42,7 +42,7 @@ from sharedllm_cli.retrieval.policies import policy
 
 TREES = "trees"
 """The folder in a run's folder for the trees that it reads."""
-OBJECTIVES = ("qa", "recite", "lm", "distill")
+OBJECTIVES = ("qa", "lm")
 """Of these `qa` alone can do without trees, and can have other samples among its own."""
 _LIBRARIES = ("torch", "transformers", "accelerate", "safetensors")
 
@@ -53,7 +53,7 @@ class Request:
 
     `hold_back` documents at the end of every file are never looked at (they are for measuring afterwards); the
     `validation` documents before them are never learned from, their loss is followed; of the others `documents` a file
-    are learned from, all unless said, and `text_pieces` of the pieces that `lm` and `recite` cut long texts into.
+    are learned from, all by default, and as many of the pieces that `lm` cuts long texts into.
     `start` is the folder of an adapter to go on from (its rank and layers stay); without one a new adapter is made.
     `gradient_checkpointing` trades work for memory; a run may be resumed with or without it. A new adapter
     reads the tree from `first_layer` on, None leaves it unread; `trees` is the folder of the trees that samples read,
@@ -72,11 +72,9 @@ class Request:
     validation_samples: int = 8
     skip_bad_lines: bool = False
     documents: int | None = None
-    text_pieces: int | None = None
     schedule: Schedule = field(default_factory=Schedule)
     pace: Pace = field(default_factory=Pace)
     mixture: Mixture = field(default_factory=Mixture)
-    lengths: Lengths = field(default_factory=Lengths)
     gradient_checkpointing: bool = False
     resume: bool = False
 
@@ -127,8 +125,8 @@ def run(request: Request, settings: Settings, *, home: Path, reporter: Reporter)
 
     def samples(part: str, seed: int) -> Samples:
         files = [(weight, getattr(split, part)) for weight, split in splits if getattr(split, part)]
-        pieces_of_text = request.text_pieces if part == "training" else None
-        return _samples(request, files, base, adapter.config, seed, pieces_of_text, scores)
+        most_pieces = request.documents if part == "training" else None
+        return _samples(request, files, base, adapter.config, seed, most_pieces, scores)
 
     validation: list[Sample] = []
     if request.validation:
@@ -136,7 +134,7 @@ def run(request: Request, settings: Settings, *, home: Path, reporter: Reporter)
         validation = [unseen[number] for number in range(request.validation_samples)]
     trainer = Trainer(
         TrainedUpper(upper, gradient_checkpointing=request.gradient_checkpointing),
-        Distillation(trees) if request.objective == "distill" else NextTokens(request.objective, trees),
+        NextTokens(request.objective, trees),
         samples("training", request.schedule.seed),
         request.run,
         request.schedule,
@@ -180,35 +178,30 @@ def _samples(
     base: BaseModel,
     config: AdapterConfig,
     seed: int,
-    text_pieces: int | None,
+    most_pieces: int | None,
     scores: LeafScores,
 ) -> Samples:
     """The samples of a request's objective over some documents; texts are cut into pieces, of which some are used."""
     mixture, tree = request.mixture, config.tree
-    if request.objective in ("recite", "lm"):
-        cut = [(weight, spread(pieces(records), text_pieces)) for weight, records in files]
-        documents = Documents(cut, base.tokenizer, tree, paged=0.0, by_length=True)
-        kind = ReciteSamples if request.objective == "recite" else ContinueSamples
-        return kind(documents, seed=seed, mixture=mixture, lengths=request.lengths)
+    texts = None
+    if request.objective == "lm" or mixture.text:
+        cut = [(weight, spread(pieces(records), most_pieces)) for weight, records in files]
+        read = Documents(cut, base.tokenizer, tree, paged=0.0, by_length=True)
+        texts = ContinueSamples(read, seed=seed, mixture=mixture)
+    if texts is not None and request.objective == "lm":
+        return texts
     asking = [(weight, records) for weight, records in files if any(record.questions for record in records)]
     documents = Documents(asking if mixture.text else files, base.tokenizer, tree, paged=mixture.paged)
-    taught = request.objective == "distill"
     questions = QuestionSamples(
         documents,
         base.tokenizer,
         seed=seed,
         window=base.window,
         mixture=mixture,
-        taught=taught,
         scores=scores,
         kinds=config.kinds,
     )
-    if not mixture.text:
-        return questions
-    whole = [(weight, spread(pieces(records), text_pieces)) for weight, records in files]
-    read = Documents(whole, base.tokenizer, tree, paged=0.0, by_length=True)
-    texts = ContinueSamples(read, seed=seed, mixture=mixture, lengths=request.lengths)
-    return MixedSamples(questions, texts, share=mixture.text, seed=seed)
+    return questions if texts is None else MixedSamples(questions, texts, share=mixture.text, seed=seed)
 
 
 def is_main_process() -> bool:
@@ -233,7 +226,7 @@ def _own_device(device: str) -> str:
 def _check(request: Request, settings: Settings) -> None:
     if request.objective not in OBJECTIVES:
         raise UsageError(f"unknown objective {request.objective!r}", hint=f"choose one of {', '.join(OBJECTIVES)}")
-    if request.objective in ("qa", "distill") and policy(settings.policy).node_vectors:
+    if request.objective == "qa" and policy(settings.policy).node_vectors:
         raise UsageError(f"--policy {settings.policy} can't be trained with", hint="choose hybrid, bm25, late or right")
     if request.mixture.text and request.objective != "qa":
         raise UsageError("--text-share is for --objective qa alone")
@@ -261,10 +254,8 @@ def _provenance(request: Request, settings: Settings, base: BaseModel, config: A
         "hold_back": request.hold_back,
         "validation": request.validation,
         "documents": request.documents,
-        "text_pieces": request.text_pieces,
         "policy": settings.policy,
         "mixture": asdict(request.mixture),
-        "lengths": asdict(request.lengths),
         "first_layer": request.first_layer,
         "rank": request.rank,
         "versions": {"sharedllm-cli": __version__} | {name: version(name) for name in _LIBRARIES},

@@ -40,8 +40,7 @@ class Sample:
 
     `targets[i]` is the token to be predicted after token i, NO_TARGET where nothing is learned; `positions` count
     within each branch; `branches` say which question a token belongs to. `tree` is what injected layers read, if
-    anything. `teacher` has the same targets after a prompt that holds the documents word for word. `weight` is
-    what each of its targets counts in the loss: a text has many, an answer few.
+    anything. `weight` is what each of its targets counts in the loss: a text has many, an answer few.
     """
 
     token_ids: np.ndarray
@@ -49,7 +48,6 @@ class Sample:
     branches: np.ndarray
     targets: np.ndarray
     tree: TreePlan | None = None
-    teacher: Sample | None = None
     weight: float = 1.0
 
     def __len__(self) -> int:

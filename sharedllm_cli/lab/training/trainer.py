@@ -1,7 +1,7 @@
 """The training loop, on Hugging Face Accelerate: one CPU, one GPU, or several by `accelerate launch`, the same code.
 
 Every step draws its samples by number, so a run is a function of its configuration: train 4 is train 2, resume,
-train 2. Knows no data and no loss; both come as an `Objective` and its `Samples`.
+train 2. Knows no data and no loss; both come as an objective and its `Samples`.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from accelerate import Accelerator  # type: ignore[import-untyped,unused-ignore]
 
 from sharedllm_cli.errors import UsageError
 from sharedllm_cli.lab.training import run_folder
-from sharedllm_cli.lab.training.objective import Objective, Samples, TrainedUpper
+from sharedllm_cli.lab.training.objective import NextTokens, Samples, TrainedUpper
 from sharedllm_cli.lab.training.run_folder import Position
 from sharedllm_cli.lab.training.sample import Sample, by_length
 from sharedllm_cli.lab.training.validation import Validation
@@ -86,7 +86,7 @@ class Trainer:
     def __init__(
         self,
         model: TrainedUpper,
-        objective: Objective,
+        objective: NextTokens,
         samples: Samples,
         run: Path,
         schedule: Schedule,

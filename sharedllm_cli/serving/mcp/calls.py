@@ -19,10 +19,9 @@ from sharedllm_cli.progress import Reporter
 from sharedllm_cli.serving.granted import Granted
 from sharedllm_cli.serving.host import Host, ProgressReporter, Work
 from sharedllm_cli.serving.mcp.arguments import checked
-from sharedllm_cli.serving.mcp.marking import one_line
 from sharedllm_cli.serving.mcp.places import Address
 from sharedllm_cli.serving.mcp.shapes import SHAPES, Shape
-from sharedllm_cli.serving.mcp.telling import Block, Told, answer_told, read_told, rows_told, search_told
+from sharedllm_cli.serving.mcp.telling import Block, Told, answer_told, one_line, read_told, rows_told, search_told
 from sharedllm_cli.serving.turns import Job, pieces_of
 
 LEAST_SECONDS = 0.1

@@ -25,10 +25,9 @@ from sharedllm_cli.serving.granted import Granted
 from sharedllm_cli.serving.host import Host
 from sharedllm_cli.serving.mcp.arguments import schema_of
 from sharedllm_cli.serving.mcp.calls import Step, Tools
-from sharedllm_cli.serving.mcp.marking import NOTICE, Marks, one_line
 from sharedllm_cli.serving.mcp.places import TEMPLATE, Address, contents_text, granted_name, page_text
 from sharedllm_cli.serving.mcp.shapes import Shape
-from sharedllm_cli.serving.mcp.telling import Block, Told, error_text
+from sharedllm_cli.serving.mcp.telling import NOTICE, Block, Marks, Told, error_text, one_line
 
 logger = logging.getLogger(__name__)
 

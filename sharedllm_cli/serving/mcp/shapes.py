@@ -1,18 +1,29 @@
 """What each tool takes and returns, and what the client's model reads of it.
 
-The shapes of `index` and `plan` are written out here: the dataclasses lie in rooms that load torch, and a client asks
-for the list of tools at once. A test holds them against each other.
+JSON Schema is read off the dataclasses whose JSON it is. The shapes of `index` and `plan` are written out here: their
+dataclasses are in rooms that load torch, and a client asks for the list of tools at once. A test compares them.
 """
 
 from __future__ import annotations
 
+import types
+import typing
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, fields, is_dataclass
+from typing import Any, Literal
 
+from sharedllm_cli.answer import (
+    Answer,
+    Coverage,
+    IndexUse,
+    ModelUse,
+    SearchResult,
+    Source,
+    Timing,
+    TreeRead,
+)
 from sharedllm_cli.config import MAX_SOURCES
 from sharedllm_cli.serving.mcp.arguments import Argument
-from sharedllm_cli.serving.mcp.schemas import a_list, an_object, answer_schema, or_null, search_schema
 
 MOST_SHOWN = 50
 """Passages that a search returns at most."""
@@ -99,6 +110,85 @@ def index_schema() -> dict[str, Any]:
     row |= dict.fromkeys(("pages", "tokens", "chunks", "bytes"), WHOLE)
     row |= {"seconds": NUMBER, "tokens_per_s": NUMBER, "skipped": BOOLEAN, "reason": or_null(TEXT)}
     return an_object({"indexed": a_list(an_object(row)), "failures": failures()})
+
+
+SCALARS: dict[Any, str] = {str: "string", int: "integer", float: "number", bool: "boolean"}
+
+
+def answer_schema() -> dict[str, Any]:
+    """The object of `ask --json`."""
+    found = of_dataclass(Answer)
+    found["properties"]["memory"] = an_object({"peak_bytes": {"type": "integer"}})
+    return _as_in(found, _ANSWER.to_json())
+
+
+def search_schema() -> dict[str, Any]:
+    """The object of `search --json`, without the files that were passed over."""
+    found = SearchResult("", "", [_SOURCE], [], [], 0.0, [])
+    return _as_in(of_dataclass(SearchResult), found.to_json())
+
+
+def an_object(properties: dict[str, Any], *, optional: typing.Collection[str] = ()) -> dict[str, Any]:
+    """The schema of an object with these properties and no others, all of them there unless `optional`."""
+    required = [name for name in properties if name not in optional]
+    return {"type": "object", "properties": properties, "required": required, "additionalProperties": False}
+
+
+def a_list(items: dict[str, Any]) -> dict[str, Any]:
+    """The schema of a list."""
+    return {"type": "array", "items": items}
+
+
+def or_null(schema: dict[str, Any]) -> dict[str, Any]:
+    """The schema of a value that may be missing."""
+    return schema | {"type": [schema["type"], "null"]}
+
+
+def of_dataclass(kind: type) -> dict[str, Any]:
+    """The schema of a dataclass as `asdict` makes it JSON."""
+    hints = typing.get_type_hints(kind)
+    return an_object({field.name: _of(hints[field.name]) for field in fields(kind)})
+
+
+def _of(kind: Any) -> dict[str, Any]:
+    if kind in SCALARS:
+        return {"type": SCALARS[kind]}
+    if isinstance(kind, type) and is_dataclass(kind):
+        return of_dataclass(kind)
+    origin, inside = typing.get_origin(kind), typing.get_args(kind)
+    if origin is list:
+        return a_list(_of(inside[0]))
+    if origin is Literal:
+        return {"type": "string", "enum": list(inside)}
+    if origin in (typing.Union, types.UnionType):
+        [other] = [one for one in inside if one is not type(None)]
+        return or_null(_of(other))
+    raise TypeError(f"no schema for {kind}")
+
+
+def _as_in(schema: dict[str, Any], sample: Any) -> dict[str, Any]:
+    """A schema with the properties alone that a sample has: its JSON leaves some of the fields out."""
+    if isinstance(sample, list):
+        return schema | {"items": _as_in(schema["items"], sample[0])} if sample else schema
+    if not isinstance(sample, dict):
+        return schema
+    return an_object({name: _as_in(schema["properties"][name], value) for name, value in sample.items()})
+
+
+_SOURCE = Source("", 1, None, "", True, 0.0, 0, 0, 0)
+_ANSWER = Answer(
+    question="",
+    answer="",
+    sources=[_SOURCE],
+    coverage=Coverage(0, 0, 0, 0, []),
+    tree=TreeRead(0, 0, None, ""),
+    answered=True,
+    reason=None,
+    index=IndexUse(True, True, None, 0),
+    model=ModelUse("", None, True, True, "", ""),
+    timing=Timing(),
+    peak_bytes=0,
+)
 
 
 SHAPES = (

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from sharedllm_cli.lab.training.near_misses import near_miss
+from sharedllm_cli.errors import DocumentError, exit_with
+from sharedllm_cli.lab.training.question_samples import near_miss
 from sharedllm_cli.lab.training.reasons import joined, sentences, with_reason
 from sharedllm_cli.lab.training.records import Question
 
@@ -59,3 +60,13 @@ def test_a_near_miss_asks_about_what_is_not_shown(seed: int) -> None:
 
 def test_a_question_without_a_name_or_number_has_no_near_miss() -> None:
     assert near_miss("who was he?", ["Who met Anna?"], "", np.random.default_rng(0)) is None
+
+
+def test_a_fault_of_a_module_run_by_itself_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    def fails() -> int:
+        raise DocumentError("there is no data file x.jsonl", hint="name one that is there")
+
+    with pytest.raises(SystemExit) as ended:
+        exit_with(fails)
+    assert ended.value.code == DocumentError.exit_code
+    assert capsys.readouterr().err == "error: there is no data file x.jsonl\nhint: name one that is there\n"

@@ -93,7 +93,7 @@ def test_a_policy_that_needs_vectors_of_nodes_is_refused_where_samples_are_searc
         train("qa")
     assert not (tmp_path / "qa").exists()
     with pytest.raises(DocumentError, match="too short"):  # nothing is searched there: it fails at its texts alone
-        train("recite", 0)
+        train("lm", 0)
 
 
 def test_passages_are_those_that_score_best(data_file: Path, tiny: BaseModel) -> None:

@@ -1,4 +1,4 @@
-"""Reciting, going on, and learning from the base model that reads the text itself."""
+"""Samples of text that continues after its tree."""
 
 from __future__ import annotations
 
@@ -15,12 +15,11 @@ from live_trees import LiveTrees
 from sharedllm_cli.config import InjectionConfig, TreeConfig
 from sharedllm_cli.errors import DocumentError
 from sharedllm_cli.lab.training.corpus import Documents, load_splits, pieces, spread
-from sharedllm_cli.lab.training.objective import Distillation, TrainedUpper
 from sharedllm_cli.lab.training.question_samples import Mixture, QuestionSamples
 from sharedllm_cli.lab.training.records import DataFile, Record, read_records
-from sharedllm_cli.lab.training.sample import NO_TARGET, Sample
+from sharedllm_cli.lab.training.sample import NO_TARGET
 from sharedllm_cli.lab.training.sampled_trees import TreePlan, TreeReader
-from sharedllm_cli.lab.training.text_samples import TEXT_TARGETS, ContinueSamples, Lengths, MixedSamples, ReciteSamples
+from sharedllm_cli.lab.training.text_samples import TEXT_TARGETS, ContinueSamples, MixedSamples
 from sharedllm_cli.model.adapter import Adapter, AdapterConfig, LowRankConfig, model_shape
 from sharedllm_cli.model.loading import BaseModel
 from sharedllm_cli.model.lower import LowerModel
@@ -28,8 +27,7 @@ from sharedllm_cli.model.upper import UpperModel
 from sharedllm_cli.progress import Silent
 
 TREE = TreeConfig(chunk_tokens=256)  # of leaves of 32 tokens
-LENGTHS = Lengths(cue=5, recited=9, recitations=3, least_text=60, most_text=100)
-MIXTURE = Mixture(least_tree=300, most_tree=700)
+MIXTURE = Mixture(least_tree=300, most_tree=700, text_tokens=80)
 
 
 def documents_of(data_file: Path, tokenizer: Any) -> Documents:
@@ -49,35 +47,13 @@ def spans(tree: TreePlan) -> list[tuple[int, int, int, int]]:
     return found
 
 
-def test_what_is_recited_stands_in_a_leaf_of_the_tree(data_file: Path, byte_tokenizer: Any) -> None:
-    samples = ReciteSamples(documents_of(data_file, byte_tokenizer), seed=0, mixture=MIXTURE, lengths=LENGTHS)
-    for number in range(20):
-        sample = samples[number]
-        assert sample.tree is not None
-        leaves = [span for span in spans(sample.tree) if span[3] == TREE.height]
-        texts = [
-            sample.tree.documents[number].leaves.tokens.ids[start:end].tolist() for number, start, end, _ in leaves
-        ]
-        branches = sorted(set(sample.branches.tolist()) - {0})
-        assert 1 <= len(branches) <= LENGTHS.recitations
-        for branch in branches:
-            own = sample.branches == branch
-            words = [*sample.token_ids[own].tolist(), int(sample.targets[own][-1])]
-            assert len(words) == LENGTHS.cue + LENGTHS.recited
-            assert (sample.targets[own] != NO_TARGET).sum() == LENGTHS.recited
-            size = len(words)
-            assert any(words == text[at : at + size] for text in texts for at in range(len(text) - size + 1))
-
-
 def test_going_on_follows_the_chunks_of_the_tree(data_file: Path, byte_tokenizer: Any) -> None:
-    samples = ContinueSamples(documents_of(data_file, byte_tokenizer), seed=0, mixture=MIXTURE, lengths=LENGTHS)
-    lengths = set()
+    samples = ContinueSamples(documents_of(data_file, byte_tokenizer), seed=0, mixture=MIXTURE)
     for number in range(20):
         sample = samples[number]
         assert sample.tree is not None
         assert sample.tree.chunks is not None
-        assert LENGTHS.least_text <= len(sample) <= LENGTHS.most_text
-        lengths.add(len(sample))
+        assert len(sample) == MIXTURE.text_tokens
         assert (sample.targets != NO_TARGET).all()
         assert sample.targets[:-1].tolist() == sample.token_ids[1:].tolist()
         own = sample.tree.documents[0].leaves
@@ -87,11 +63,10 @@ def test_going_on_follows_the_chunks_of_the_tree(data_file: Path, byte_tokenizer
         assert following == sample.token_ids.tolist()
         finest = [span for span in spans(sample.tree) if span[3] == TREE.height]
         assert max(end for _, _, end, _ in finest) == read[-1][1], "what is nearest to the text is finest"
-    assert len(lengths) > 5
 
 
 def test_chunks_that_are_read_are_numbered_from_zero(tiny: BaseModel, data_file: Path) -> None:
-    samples = ContinueSamples(documents_of(data_file, tiny.tokenizer), seed=0, mixture=MIXTURE, lengths=LENGTHS)
+    samples = ContinueSamples(documents_of(data_file, tiny.tokenizer), seed=0, mixture=MIXTURE)
     sample = next(one for one in map(samples.__getitem__, range(50)) if one.tree and (one.tree.chunks or (0,))[0] > 0)
     assert sample.tree is not None
     assert sample.tree.chunks is not None
@@ -129,67 +104,6 @@ def test_a_silenced_adapter_is_the_base_model(tiny: BaseModel) -> None:
         assert not torch.equal(upper.forward(tokens, None), plain)
 
 
-def taught(data_file: Path, tokenizer: Any) -> list[Sample]:
-    records = read_records(data_file, skip_bad_lines=False, reporter=Silent())
-    mixture = Mixture(tree_only=1.0, least_tree=300, most_tree=900)
-    documents = Documents([(1.0, records)], tokenizer, TREE, paged=0.0)
-    samples = QuestionSamples(documents, tokenizer, seed=0, window=4096, mixture=mixture, taught=True)
-    return [samples[number] for number in range(3)]
-
-
-def test_a_teacher_reads_the_documents_whole(data_file: Path, byte_tokenizer: Any) -> None:
-    for sample in taught(data_file, byte_tokenizer):
-        assert sample.teacher is not None
-        assert sample.tree is not None
-        shown = byte_tokenizer.decode(sample.teacher.token_ids.tolist())
-        assert all(document.opened.document.text in shown for document in sample.tree.documents)
-        assert sample.teacher.targets[sample.teacher.targets != NO_TARGET].tolist() == (
-            sample.targets[sample.targets != NO_TARGET].tolist()
-        )
-        assert len(sample.teacher) > len(sample)
-
-
-def test_a_teacher_that_fits_no_window_is_said(data_file: Path, byte_tokenizer: Any) -> None:
-    records = read_records(data_file, skip_bad_lines=False, reporter=Silent())
-    documents = Documents([(1.0, records)], byte_tokenizer, TREE, paged=0.0)
-    mixture = Mixture(tree_only=1.0, least_tree=2000, most_tree=2000)
-    samples = QuestionSamples(documents, byte_tokenizer, seed=0, window=1000, mixture=mixture, taught=True)
-    with pytest.raises(DocumentError, match="window"):
-        samples[0]
-
-
-def test_distillation_is_the_divergence_from_the_base_model(tiny: BaseModel, data_file: Path) -> None:
-    samples = [replace(sample, weight=0.5 + number) for number, sample in enumerate(taught(data_file, tiny.tokenizer))]
-    with torch.no_grad():
-        teachers = []
-        for sample in samples:
-            assert sample.teacher is not None
-            said = tiny.model(torch.from_numpy(sample.teacher.token_ids)[None]).logits[0]
-            teachers.append(said[torch.from_numpy(sample.teacher.targets) != NO_TARGET].double().softmax(-1))
-        upper, lower = reading(tiny), LowerModel(tiny.model, 2)
-        trees = TreeReader(upper, LiveTrees(lower))
-        expected = 0.0
-        for sample, teacher in zip(samples, teachers, strict=True):
-            assert sample.tree is not None
-            logits = upper.forward(torch.from_numpy(sample.token_ids)[None], trees.read([sample.tree]))[0]
-            student = logits[torch.from_numpy(sample.targets) != NO_TARGET].double().log_softmax(-1)
-            expected += sample.weight * float((teacher * (teacher.log() - student)).sum())
-    loss = Distillation(trees).loss(TrainedUpper(upper), samples, torch.device("cpu"))
-    assert float(loss.detach()) == pytest.approx(expected, rel=1e-3)
-    loss.backward()
-    own = TrainedUpper(upper).trained_parameters()
-    assert all(parameter.grad is not None for parameter in own.values())
-
-
-def test_what_says_the_same_has_nothing_to_learn(tiny: BaseModel, data_file: Path) -> None:
-    low_rank = LowRankConfig(2, 4.0, (2, 3), ("q_proj",))
-    config = AdapterConfig(tiny.name, model_shape(tiny.model), InjectionConfig("merged", 2), TREE, low_rank)
-    model = TrainedUpper(UpperModel(tiny.model, Adapter(tiny.model, config)))
-    plain = [replace(sample, tree=None, teacher=None) for sample in taught(data_file, tiny.tokenizer)]
-    loss = Distillation().loss(model, plain, torch.device("cpu"))
-    assert abs(float(loss.detach())) < 1e-3
-
-
 def test_long_documents_are_cut_and_nothing_is_lost() -> None:
     text = "".join(f"Line {number} of a long book.\n" for number in range(5000))
     cut = pieces([Record("b", "Book", text, ()), Record("s", "Short", "short", ())], 20_000)
@@ -201,21 +115,19 @@ def test_long_documents_are_cut_and_nothing_is_lost() -> None:
 
 
 def test_samples_of_text_depend_on_seed_and_number_alone(data_file: Path, byte_tokenizer: Any) -> None:
-    for kind in (ReciteSamples, ContinueSamples):
-        one = kind(documents_of(data_file, byte_tokenizer), seed=3, mixture=MIXTURE, lengths=LENGTHS)[4]
-        other = kind(documents_of(data_file, byte_tokenizer), seed=3, mixture=MIXTURE, lengths=LENGTHS)
-        _ = other[1]
-        np.testing.assert_array_equal(one.token_ids, other[4].token_ids)
-        assert one.tree is not None
-        assert other[4].tree is not None
-        assert one.tree.nodes == other[4].tree.nodes
+    one = ContinueSamples(documents_of(data_file, byte_tokenizer), seed=3, mixture=MIXTURE)[4]
+    other = ContinueSamples(documents_of(data_file, byte_tokenizer), seed=3, mixture=MIXTURE)
+    _ = other[1]
+    np.testing.assert_array_equal(one.token_ids, other[4].token_ids)
+    assert one.tree is not None
+    assert other[4].tree is not None
+    assert one.tree.nodes == other[4].tree.nodes
 
 
 def test_documents_too_short_are_said(byte_tokenizer: Any) -> None:
     documents = Documents([(1.0, [Record("d", "", "too short", ())])], byte_tokenizer, TREE, by_length=True)
-    for kind in (ReciteSamples, ContinueSamples):
-        with pytest.raises(DocumentError, match="too short"):
-            kind(documents, seed=0, mixture=MIXTURE, lengths=LENGTHS)[0]
+    with pytest.raises(DocumentError, match="too short"):
+        ContinueSamples(documents, seed=0, mixture=MIXTURE)[0]
 
 
 def test_a_text_file_is_data_whose_last_parts_are_kept_out(tmp_path: Path) -> None:
@@ -239,7 +151,7 @@ def test_texts_among_questions_count_as_much_as_an_answer(data_file: Path, byte_
     documents = Documents([(1.0, records)], byte_tokenizer, TREE, paged=0.0)
     questions = QuestionSamples(documents, byte_tokenizer, seed=0, window=4096, mixture=replace(MIXTURE, tree_only=1.0))
     read = documents_of(data_file, byte_tokenizer)
-    texts = ContinueSamples(read, seed=0, mixture=MIXTURE, lengths=LENGTHS)
+    texts = ContinueSamples(read, seed=0, mixture=MIXTURE)
     mixed, again = (MixedSamples(questions, texts, share=0.5, seed=0) for _ in range(2))
     kinds = []
     for number in range(60):

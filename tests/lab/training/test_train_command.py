@@ -96,8 +96,6 @@ def test_every_flag_of_the_tree_arrives(tiny_arguments: list[str], monkeypatch: 
 
     monkeypatch.setattr(training_run, "run", keep)
     flags = [
-        "--tree-share",
-        "0.25",
         "--tree-only-share",
         "0.4",
         "--text-share",
@@ -108,36 +106,31 @@ def test_every_flag_of_the_tree_arrives(tiny_arguments: list[str], monkeypatch: 
     flags += ["--tree-tokens", "300-900"]
     flags += ["--first-layer", "1", "--encoding", "chunk", "--injection", "additive"]
     flags += ["--passage-tokens", "100-200", "--validation-samples", "3", "--documents", "4"]
-    flags += ["--text-tokens", "90-120", "--text-pieces", "7"]
     code, _, err = call(*tiny_arguments, *flags)
     assert code == 0, err
     ((request, settings),) = seen
     mixture = request.mixture
-    assert (mixture.tree, mixture.tree_only, mixture.text) == (0.25, 0.4, 0.1)
+    assert (mixture.tree_only, mixture.text) == (0.4, 0.1)
     assert (mixture.least_tree, mixture.most_tree) == (300, 900)
     assert (mixture.least_evidence, mixture.most_evidence) == (100, 200)
     assert (request.trees, request.validation_samples, request.documents) == (Path("kept"), 3, 4)
-    assert (request.lengths.least_text, request.lengths.most_text, request.text_pieces) == (90, 120, 7)
     assert request.first_layer == 1
     assert (settings.encoding, settings.injection) == ("chunk", "additive")
 
 
 def test_texts_stand_among_questions_alone(tiny_arguments: list[str]) -> None:
-    code, _, err = call(*tiny_arguments, "--objective", "recite", "--text-share", "0.1")
+    code, _, err = call(*tiny_arguments, "--objective", "lm", "--text-share", "0.1")
     assert code == 2
     assert "--text-share is for --objective qa alone" in err
 
 
-@pytest.mark.parametrize("objective", ["recite", "lm", "distill"])
-def test_an_objective_of_the_tree_opens_the_gates(
-    tiny_arguments: list[str], monkeypatch: pytest.MonkeyPatch, objective: str
-) -> None:
+def test_an_objective_of_the_tree_opens_the_gates(tiny_arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[Any] = []
     outcome = training_run.Outcome("finished", Path("adapter"), 0, 0, 0, 1.0)
     monkeypatch.setattr(training_run, "run", lambda request, *_, **__: seen.append(request) or outcome)
-    assert call(*tiny_arguments, "--objective", objective)[0] == 0
+    assert call(*tiny_arguments, "--objective", "lm")[0] == 0
     assert seen[0].first_layer == 0
-    assert seen[0].objective == objective
+    assert seen[0].objective == "lm"
 
 
 @pytest.mark.usefixtures("bitsandbytes_alone")
@@ -173,8 +166,8 @@ def test_a_base_in_four_bits_is_trained_too(tiny_arguments: list[str], model_fol
         (["--objective", "dance"], 2, "unknown objective"),
         (["--lower-layers", "4"], 2, "all layers"),
         (["--hold-back", "12"], 3, "too few"),
-        (["--tree-share", "0.5", "--tree-tokens", "900"], 2, "two numbers"),
-        (["--tree-share", "0.5", "--first-layer", "2"], 2, "first injected layer"),
+        (["--tree-only-share", "0.5", "--tree-tokens", "900"], 2, "two numbers"),
+        (["--tree-only-share", "0.5", "--first-layer", "2"], 2, "first injected layer"),
     ],
 )
 def test_a_mistake_is_one_line_and_its_exit_code(

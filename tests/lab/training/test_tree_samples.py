@@ -104,7 +104,7 @@ def test_stored_trees_are_live_ones_within_their_rounding(
 def test_the_loss_is_that_of_the_upper_model_with_the_tree(tiny: BaseModel, data_file: Path, form: Injection) -> None:
     upper, lower = reading(tiny, form), LowerModel(tiny.model, 2)
     reader = TreeReader(upper, LiveTrees(lower))
-    samples = tree_samples(data_file, tiny.tokenizer, tree=0.5, tree_only=0.5)
+    samples = tree_samples(data_file, tiny.tokenizer, tree_only=1.0)
     drawn = [sample for sample in (samples[number] for number in range(6)) if (sample.branches <= 1).all()]
     assert len(drawn) >= 2
     drawn[0] = replace(drawn[0], weight=0.25)
@@ -166,7 +166,7 @@ def test_a_tree_alone_holds_the_document_that_is_asked_unless_it_is_missing(
 
 
 def test_samples_with_and_without_trees_stand_apart(data_file: Path, byte_tokenizer: Any) -> None:
-    samples = tree_samples(data_file, byte_tokenizer, tree=0.3, tree_only=0.3)
+    samples = tree_samples(data_file, byte_tokenizer, tree_only=0.5)
     drawn = [samples[number] for number in range(20)]
     groups = by_length(drawn, 4000)
     assert sum(len(group) for group in groups) == 20
@@ -214,26 +214,6 @@ def test_fewer_documents_are_spread_over_the_file() -> None:
     assert split.validation == [15, 16, 17]
 
 
-def test_beside_a_tree_that_holds_the_answer_a_question_is_answered(data_file: Path, byte_tokenizer: Any) -> None:
-    samples = tree_samples(
-        data_file, byte_tokenizer, tree=1.0, hard_unanswerable=1.0, found_in_tree=1.0, foreign_question=0.5
-    )
-    foreign = 0
-    for number in range(30):
-        case = samples.case(number)
-        assert case.tree is not None
-        shown = " ".join(passage.text for passage in case.passages)
-        assert case.asked[0].answerable
-        assert case.asked[0].answer not in shown, "its own passages were taken away"
-        for asked in case.asked[1:]:
-            if not asked.answerable:
-                foreign += 1
-                assert case.stranger is not None
-                assert case.stranger not in case.tree.documents
-                assert any(one.question == asked.question for one in case.stranger.questions)
-    assert foreign
-
-
 def holds(tree: TreePlan, text: str) -> bool:
     """Whether a text stands in one of the chunks that are read, word for word."""
     read = {node.chunk for node in tree.nodes}
@@ -247,21 +227,6 @@ def holds(tree: TreePlan, text: str) -> bool:
                 return True
         before += len(leaves.trees)
     return False
-
-
-def test_beside_a_tree_without_the_answer_either_it_is_not_in_the_document(
-    data_file: Path, byte_tokenizer: Any
-) -> None:
-    samples = tree_samples(data_file, byte_tokenizer, tree=1.0, hard_unanswerable=1.0, found_in_tree=0.0)
-    for number in range(30):
-        case = samples.case(number)
-        assert case.tree is not None
-        first = case.asked[0]
-        assert first.answer == NOT_IN_DOCUMENT
-        assert not first.answerable
-        assert not any(holds(case.tree, answer) for answer in first.answers)
-        assert case.tree.chunks is not None
-        assert {node.chunk for node in case.tree.nodes} == set(case.tree.chunks)
 
 
 def test_a_tree_alone_can_lack_the_answer_in_two_ways(data_file: Path, byte_tokenizer: Any) -> None:
