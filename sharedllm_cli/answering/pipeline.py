@@ -283,10 +283,13 @@ class Pipeline:
             yield NOT_IN_DOCUMENT, "stop"
             return
         suppressed = reading.refusal.suppressed if reading.refusal else None
-        compared = self.reader.beams(reading.prefilled, suppressed)
+        prefilled = reading.prefilled
+        if self.question.asks_for_verdict and reading.prompt.passages:
+            prefilled = self.reader.without_prior(prefilled)
+        compared = self.reader.beams(prefilled, suppressed)
         self._compared = compared is not None
-        tokens = self.reader.stream(reading.prefilled, suppressed) if compared is None else compared
-        pieces = self.reader.text(reading.prefilled, tokens)
+        tokens = self.reader.stream(prefilled, suppressed) if compared is None else compared
+        pieces = self.reader.text(prefilled, tokens)
         yield from self._checked_overview(pieces, reading.prompt) if self.reader.adapter_disabled else pieces
 
     def _checked_overview(self, pieces: Iterable[tuple[str, Finish | None]], prompt: Prompt) -> Pieces:

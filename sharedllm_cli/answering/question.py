@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from sharedllm_cli.answering.addresses import Asked, Place, place_of, section_remarks, section_tokens
-from sharedllm_cli.answering.kinds import rule_for
+from sharedllm_cli.answering.kinds import RULES, Kind, rule_for
 from sharedllm_cli.answering.wording import Wording
 from sharedllm_cli.config import Settings
 from sharedllm_cli.documents.pages import PageRange
@@ -115,6 +115,11 @@ class Question:
             place=place,
             compared=compared,
         )
+
+    @property
+    def asks_for_verdict(self) -> bool:
+        """Whether the model is to begin with yes or no."""
+        return self.judges and self.rule == RULES[Kind.YES_NO]
 
     def query(self, documents: Sequence[OpenDocument]) -> str:
         """What is searched for: the topic that the question names, else the question.

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from sharedllm_cli.answer import Timing
 from sharedllm_cli.answering.question import Question
+from sharedllm_cli.documents.chunking import plain_ids
 from sharedllm_cli.generation import prompt as prompts
 from sharedllm_cli.generation.decoding import Sampler, SuppressedSequence, reranked_tokens
 from sharedllm_cli.generation.prompt import PassageText, Prompt
@@ -32,6 +33,8 @@ from sharedllm_cli.progress import Reporter
 if TYPE_CHECKING:
     from sharedllm_cli.model.known_text import KnownText, KnownTextReader
 
+VERDICTS = ("Yes", "No")
+"""How an answer to a question of yes or no begins."""
 LEAST_PREFIX = 1024
 """Prompts that have at least this many tokens in common share the prefill of them."""
 
@@ -186,6 +189,22 @@ class Reader:
         costs = self.score(prefilled, self._refusal_ids)
         given = refuses(sum(costs), self._question.refuse_from)
         return Refusal(sum(costs), given, SuppressedSequence(self._refusal_ids, costs))
+
+    def without_prior(self, prefilled: Prefilled) -> Prefilled:
+        """The same, with yes and no weighed by what the passages add to the question.
+
+        A model says yes more readily than no whatever it reads. So the logits of both are moved by what sets them apart
+        where the question stands alone, without a passage (Zhao et al. 2021, "Calibrate Before Use", arXiv 2102.09690).
+        """
+        yes, no = (plain_ids(self._shared.base.tokenizer, verdict)[0] for verdict in VERDICTS)
+        if yes == no:
+            return prefilled
+        alone = self.prefill(self.prompt()).logits
+        prior = (alone[yes] - alone[no]) / 2
+        logits = prefilled.logits.clone()
+        logits[yes] -= prior
+        logits[no] += prior
+        return replace(prefilled, logits=logits)
 
     def begins_refusal(self, prefilled: Prefilled) -> bool:
         """Whether the likeliest token is the refusal's first."""

@@ -93,11 +93,11 @@ What `sharedllm ask --json` prints, and `chat --json` on a line for every answer
 PAGES = """\
 ## Pages and sections
 
-`--pages` takes pages as printed: `12`, `12-30`, `xii`, `A-3`, `xii-xv`, `A-3..A-7`, several with commas
-(`1,5-6`). A range of numbers that are not printed in the document is taken as counted from 1; `counted:12-30` is as
-counted always. Where a number could be either, a warning says which it was. Of an epub they are the pages of the print edition, if it marks them, else its
-parts; of a presentation its slides, of a workbook its sheets, of a mailbox its messages. With several documents each is
-asked for the pages by itself; those without them are left out, with a warning.
+`--pages` takes pages as printed: `12`, `12-30`, `xii`, `A-3`, `xii-xv`, `A-3..A-7`, several with commas (`1,5-6`). A
+range of numbers that are not printed in the document is taken as counted from 1; `counted:12-30` is as counted always.
+Where a number could be either, a warning says which it was. Of an epub they are the pages of the print edition, if it
+marks them, else its parts; of a presentation its slides, of a workbook its sheets, of a mailbox its messages. With
+several documents each is asked for the pages by itself; those without them are left out, with a warning.
 
 `--section` takes the number of a section, chapter or appendix (`4.2`, `chapter 3`, `appendix B`) or words of its
 heading (`Glossary`). It is read up to the next heading of its level. Headings are those of the outline and lines that

@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 from place_keeper import asked, keeping_to_places
+from torch import Tensor
 
 from sharedllm_cli.answering.extracts import UNJUDGED
+from sharedllm_cli.answering.reader import Prefilled, Reader
 from sharedllm_cli.config import Settings
+from sharedllm_cli.documents.chunking import plain_ids
 from sharedllm_cli.engine import Engine
 from sharedllm_cli.errors import UsageError
 from sharedllm_cli.generation.refusal import not_found
+from sharedllm_cli.model.adapter_config import CONFIG_FILE
+from sharedllm_cli.model.shared import load_shared
 from sharedllm_cli.model.upper import UpperModel
 from sharedllm_cli.progress import Silent
 
@@ -124,3 +132,62 @@ def test_nothing_is_told_before_the_quoted_line_is_whole(settings: Settings, rul
     assert not isinstance(answer, str)
     assert UNJUDGED in answer.warnings
     assert not Listening.told
+
+
+@pytest.fixture
+def judging(settings: Settings) -> Settings:
+    """The adapter as one that learned to answer by the kind of a question, and that never refuses."""
+    path = Path(settings.adapter or "") / CONFIG_FILE
+    data = json.loads(path.read_text(encoding="utf-8"))
+    path.write_text(json.dumps(data | {"kinds": True, "refuse_from": 1}), encoding="utf-8")
+    return settings
+
+
+@pytest.fixture
+def weighed(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Tensor, Tensor]]:
+    """The logits before and after what the question alone says was taken off."""
+    seen: list[tuple[Tensor, Tensor]] = []
+    original = Reader.without_prior
+
+    def without_prior(self: Reader, prefilled: Prefilled) -> Prefilled:
+        found = original(self, prefilled)
+        seen.append((prefilled.logits, found.logits))
+        return found
+
+    monkeypatch.setattr(Reader, "without_prior", without_prior)
+    return seen
+
+
+def test_yes_and_no_are_weighed_by_what_the_passages_add(
+    judging: Settings,
+    rules: str,
+    private_home: Path,
+    weighed: list[tuple[Tensor, Tensor]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    logits: list[Tensor] = []
+    original = UpperModel.prefill
+
+    def prefill(self: UpperModel, *given: Any) -> Any:
+        logits.append(original(self, *given)[0])
+        return logits[-1], original(self, *given)[1]
+
+    monkeypatch.setattr(UpperModel, "prefill", prefill)
+    asked(judging, rules, private_home, QUESTION)
+    shared = load_shared(judging, private_home, Silent())
+    yes, no = (plain_ids(shared.base.tokenizer, word)[0] for word in ("Yes", "No"))
+    ((before, after),) = weighed
+    with_passages, alone = logits
+    assert before is with_passages
+    added = (with_passages[yes] - with_passages[no]) - (alone[yes] - alone[no])
+    assert torch.allclose(after[yes] - after[no], added, atol=1e-5)
+    assert torch.allclose(after[yes] + after[no], before[yes] + before[no], atol=1e-5)
+    others = [place for place in range(len(before)) if place not in (yes, no)]
+    assert torch.equal(after[others], before[others])
+
+
+def test_other_questions_are_not_weighed_so(
+    judging: Settings, rules: str, private_home: Path, weighed: list[tuple[Tensor, Tensor]]
+) -> None:
+    asked(judging, rules, private_home, "What is landed on the island?", "Where is smoking allowed?")
+    assert not weighed
