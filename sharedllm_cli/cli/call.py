@@ -69,7 +69,8 @@ class Call:
         """
         if not self.settings.serve or not run_folder(self.home).is_dir():
             return None
-        from sharedllm_cli.serving.shell_client import can_open, find_warm
+        from sharedllm_cli.serving.ahead import can_open
+        from sharedllm_cli.serving.shell_client import find_warm
 
         if not can_open(documents):
             return None

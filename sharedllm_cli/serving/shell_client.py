@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import socket
-import stat
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, suppress
@@ -20,6 +19,7 @@ from sharedllm_cli.config import Settings
 from sharedllm_cli.errors import ResourceError, SharedLLMError
 from sharedllm_cli.progress import Reporter, Silent
 from sharedllm_cli.serving import wire
+from sharedllm_cli.serving.ahead import ask_request, can_open, open_request, take
 from sharedllm_cli.serving.sockets import connect, socket_path
 
 if TYPE_CHECKING:
@@ -90,26 +90,29 @@ def find_warm(
 
     `keep`: seconds that it stays at least after this question.
     """
-    connection = connect(socket_path(settings, home))
+    ahead = take(path := socket_path(settings, home))
+    if ahead is not None:
+        return WarmEngine(settings, home, reporter, own, ahead.connection, keep, ahead.sent)
+    connection = connect(path)
     return None if connection is None else WarmEngine(settings, home, reporter, own, connection, keep)
 
 
-def can_open(documents: Sequence[str]) -> bool:
-    """Whether another process finds the same documents: no pipe is among them, and the current folder exists."""
-    with suppress(OSError, ValueError):
-        os.getcwd()
-        return not any(map(_is_own, documents))
-    return False
+class _Line:
+    """A connection, what has been received over it, and the requests that were sent and not yet looked for."""
 
+    def __init__(self, connection: socket.socket, sent: Sequence[bytes] = ()) -> None:
+        self.connection, self.sent = connection, list(sent)
+        self.received = connection.makefile("rb")
 
-def _is_own(document: str) -> bool:
-    """Whether a path means something in this process alone."""
-    if document.startswith(("/dev/", "/proc/")):
-        return True
-    try:
-        return stat.S_ISFIFO(os.stat(os.path.expanduser(document)).st_mode)
-    except (OSError, ValueError):
-        return False
+    def send(self, request: bytes, data: bytes) -> None:
+        if self.sent:
+            self.sent.pop(0)  # this one: others would have been closed
+        else:
+            self.connection.sendall(request + data)
+
+    def close(self) -> None:
+        self.received.close()
+        self.connection.close()
 
 
 class WarmEngine:
@@ -123,13 +126,15 @@ class WarmEngine:
         own: Callable[[], Engine],
         connection: socket.socket,
         keep: float | None = None,
+        sent: Sequence[bytes] = (),
     ) -> None:
+        """`sent`: requests that are under way over the connection already (`ahead.py`)."""
         self.settings = settings
         self.home = home
         self.reporter = reporter
         self._own = own
         self._engine: Engine | None = None
-        self._connection: socket.socket | None = connection
+        self._line: _Line | None = _Line(connection, sent)
         self._newest: WarmLibrary | None = None
         self._keep = keep
 
@@ -154,10 +159,9 @@ class WarmEngine:
     ) -> WarmLibrary | Library:
         """As `Engine.open`, in the other process."""
         data = sys.stdin.buffer.read() if "-" in arguments and probe is None else None
-        request: dict[str, Any] = {"op": "open", "documents": list(arguments), "reindex": reindex}
         added_to_chat = self._newest is not None and any(argument.startswith("@") for argument in arguments)
         if self._engine is None and can_open(arguments) and not added_to_chat:
-            request |= {"folder": os.getcwd(), "settings": asdict(self.settings)}
+            request = open_request(arguments, self.settings, reindex=reindex)
             try:
                 for told in self._told(request, data, last=False):
                     if "opened" in told:
@@ -178,11 +182,10 @@ class WarmEngine:
         section: str | None = None,
     ) -> Iterator[str | AnswerSentence | Answer]:
         """As `Engine.ask`; closing the iterator stops the answer there."""
-        words = {"question": question, "section": section, "pages": None if pages is None else str(pages)}
-        request: dict[str, Any] = {"op": "ask", "settings": asdict(self.settings), **words}
-        request["history"] = [[turn.question, turn.answer] for turn in history]
+        request = ask_request(question, self.settings, history=history, pages=pages, section=section)
+        self._as_sent(request)
         paths: list[str] | None = None
-        if self._connection is None or library is not self._newest:
+        if self._line is None or library is not self._newest:
             paths = [one.path for one in library.documents if not one.attached]
             request |= {"documents": paths, "folder": os.getcwd()}
         self._newest = None
@@ -244,6 +247,28 @@ class WarmEngine:
         searcher = WordSearcher(self.settings, home=self.home, reporter=Silent())
         return open_words(searcher, arguments, probe=_standard_input(data, self.settings))
 
+    def _as_sent(self, request: dict[str, Any], data: bytes | None = None) -> bytes:
+        """A request as bytes. Where another one was sent ahead in its place, that connection is closed."""
+        if self._keep is not None:
+            request["keep"] = self._keep
+        if data is not None:
+            request["stdin"] = len(data)
+        text = wire.line(request)
+        if self._line is not None and self._line.sent and self._line.sent[0] != text:
+            self._line.close()
+            self._line = None
+        return text
+
+    def _connected(self) -> _Line:
+        """The connection that waits for a request, or a new one; whoever takes it puts it back or closes it."""
+        line, self._line = self._line, None
+        if line is not None:
+            return line
+        connection = connect(socket_path(self.settings, self.home))
+        if connection is None:
+            raise _LostError
+        return _Line(connection)
+
     def _told(
         self, request: dict[str, Any], data: bytes | None = None, *, last: bool = True
     ) -> Iterator[dict[str, Any]]:
@@ -251,18 +276,13 @@ class WarmEngine:
 
         Leaving early closes the connection, and with it ends the work. With `last` it is closed in any case.
         """
-        connection, self._connection = self._connection or connect(socket_path(self.settings, self.home)), None
-        if connection is None:
-            raise _LostError
-        if self._keep is not None:
-            request["keep"] = self._keep
-        if data is not None:
-            request["stdin"] = len(data)
+        text = self._as_sent(request, data)
+        line = self._connected()
         ended = False
         try:
-            with ExitStack() as tasks, connection.makefile("rb") as file:
-                connection.sendall(wire.line(request) + (data or b""))
-                for told in _remarked(wire.lines(file), self.reporter, tasks):
+            with ExitStack() as tasks:
+                line.send(text, data or b"")
+                for told in _remarked(wire.lines(line.received), self.reporter, tasks):
                     if "error" in told:
                         raise wire.raised(told["error"])
                     if "end" in told:
@@ -275,9 +295,9 @@ class WarmEngine:
             raise _LostError from None
         finally:
             if ended and not last:
-                self._connection = connection
+                self._line = line
             else:
-                connection.close()
+                line.close()
         if not ended:
             raise _LostError
 

@@ -27,8 +27,9 @@ from sharedllm_cli.errors import ModelError, ResourceError, UsageError
 from sharedllm_cli.home import run_folder
 from sharedllm_cli.progress import Silent
 from sharedllm_cli.serving import wire
+from sharedllm_cli.serving.ahead import can_open
 from sharedllm_cli.serving.host import Host
-from sharedllm_cli.serving.shell_client import WarmEngine, can_open, find_warm
+from sharedllm_cli.serving.shell_client import WarmEngine, find_warm
 from sharedllm_cli.serving.shell_server import ShellServer
 from sharedllm_cli.serving.sockets import bound, connect, has_sockets, listening, socket_path
 from sharedllm_cli.serving.turns import Job
