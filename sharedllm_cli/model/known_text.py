@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -69,7 +70,6 @@ class KnownTextReader:
     def __init__(self, upper: UpperModel, head: Sequence[int]) -> None:
         self._upper = upper
         self._head = list(head)
-        self._head_states: list[tuple[Tensor, Tensor]] | None = None
 
     @staticmethod
     def fits(upper: UpperModel) -> bool:
@@ -83,17 +83,14 @@ class KnownTextReader:
         ids = torch.tensor(list(token_ids), device=model.device)
         places = known.places.to(model.device)
         headed = list(token_ids[: len(self._head)]) == self._head
-        head = len(self._head) if headed and self._head_states is not None else 0
+        head = len(self._head) if headed else 0
         cache = upper.cache()
         self._lay(cache, known, places, head)
         unknown = torch.ones(len(ids), dtype=torch.bool, device=model.device)
         unknown[places], unknown[:head] = False, False
         rest = unknown.nonzero()[:, 0]
         before = torch.cat([torch.arange(head, device=model.device), places])
-        logits = self._run(ids[rest], rest, torch.cat([before, rest]), cache)
-        if headed and not head:
-            self._remember(cache, len(before))
-        return logits, cache
+        return self._run(ids[rest], rest, torch.cat([before, rest]), cache), cache
 
     def _lay(self, cache: DynamicCache, known: KnownText, places: Tensor, head: int) -> None:
         """Lay the head's keys and values, then the known ones, into an empty cache."""
@@ -105,7 +102,7 @@ class KnownTextReader:
             cosine, sine = rotations.of(layer)
             keys = rotate(known.keys[place][None].to(cosine.dtype), cosine, sine)
             states = [keys, known.values[place][None]]
-            if head and self._head_states is not None:
+            if head:
                 states = [
                     torch.cat([one.to(two), two], 2) for one, two in zip(self._head_states[place], states, strict=True)
                 ]
@@ -136,13 +133,11 @@ class KnownTextReader:
         last: Tensor = output.logits[0, -1]
         return last
 
-    def _remember(self, cache: DynamicCache, start: int) -> None:
-        """Keep the head's keys and values, which lie in the cache from `start` on."""
-        end = start + len(self._head)
+    @cached_property
+    def _head_states(self) -> list[tuple[Tensor, Tensor]]:
+        """The head's keys and values by layer, computed apart, so that the first prompt is read as every later one."""
+        cache = self._upper.cache()
+        model = self._upper.model
+        call_model(model, torch.tensor([self._head], device=model.device), cache, logits_to_keep=1)
         layers = [layer for layer in cache.layers if isinstance(layer, GrowingLayer)]
-        states = [(layer.keys, layer.values) for layer in layers]
-        self._head_states = [
-            (keys[:, :, start:end].clone(), values[:, :, start:end].clone())
-            for keys, values in states
-            if keys is not None and values is not None
-        ]
+        return [(layer.keys, layer.values) for layer in layers if layer.keys is not None and layer.values is not None]

@@ -45,6 +45,19 @@ _KNOWN: Mapping[str, Any] = {
         "additionalProperties": {"type": "string", "maxLength": 512},
     },
 }
+_CHAT_TOGETHER = [
+    {
+        "if": {"required": ["stream_options"], "properties": {"stream_options": {"type": "object"}}},
+        "then": {"required": ["stream"], "properties": {"stream": {"const": True}}},
+    },
+    {
+        "not": {
+            "required": ["max_tokens", "max_completion_tokens"],
+            "properties": {key: {"type": "integer"} for key in ("max_tokens", "max_completion_tokens")},
+        }
+    },
+]
+"""What `chat_request` refuses of parameters that are fine alone."""
 _STATUSES = {
     "400": "a parameter that is unknown or can't be meant so",
     "401": "no token",
@@ -71,7 +84,9 @@ def description(models: Sequence[str]) -> dict[str, Any]:
                 "get": _operation("One of them")
                 | {"parameters": [{"name": "name", "in": "path", "required": True, "schema": {"type": "string"}}]}
             },
-            "/v1/chat/completions": {"post": _asking("A chat completion", CHAT, ["model", "messages"], models)},
+            "/v1/chat/completions": {
+                "post": _asking("A chat completion", CHAT, ["model", "messages"], models, _CHAT_TOGETHER)
+            },
             "/v1/responses": {"post": _asking("A response", RESPONSES, ["model", "input"], models)},
         },
         "components": {
@@ -81,13 +96,16 @@ def description(models: Sequence[str]) -> dict[str, Any]:
     }
 
 
-def _asking(summary: str, known: Mapping[str, type], needed: list[str], models: Sequence[str]) -> dict[str, Any]:
+def _asking(
+    summary: str, known: Mapping[str, type], needed: list[str], models: Sequence[str], together: Sequence[Any] = ()
+) -> dict[str, Any]:
     properties: dict[str, Any] = {name: {"enum": [*values, None]} for name, values in NEUTRAL.items()}
     for name, kind in known.items():
         schema = _KNOWN.get(name, {"type": _TYPES.get(kind)} | ({"minimum": 1} if kind is int else {}))
         properties[name] = schema if name in needed else {"anyOf": [schema, {"type": "null"}]}
     properties["model"] = {"type": "string", "enum": list(models)}
     body = {"type": "object", "required": needed, "properties": properties, "additionalProperties": False}
+    body |= {"allOf": list(together)} if together else {}
     streamed = {"text/event-stream": {"schema": {"type": "string"}}}
     found = _operation(summary, more=streamed)
     return found | {"requestBody": {"required": True, "content": {"application/json": {"schema": body}}}}

@@ -69,7 +69,7 @@ CALLS: dict[str, list[tuple[str, ...]]] = {
     "search": [("search", "log.txt", "notes.md", "lamp")],
     "read": [("read", "notes.md"), ("read", "log.txt", "--outline")],
     "ask": [("ask", "log.txt", "Who lit the lamp?", "--max-new-tokens", "4")],
-    "index": [("index", "log.txt", "notes.md")],
+    "index": [("index", "log.txt", "notes.md"), ("index", "log.txt", "--grains", "fine")],
     "plan": [("plan", "log.txt")],
     "chat": [("chat", "notes.md", "--max-new-tokens", "4")],
     "indexes": [
@@ -136,6 +136,7 @@ def test_rm_leaves_nothing_of_a_document(call: Callable[..., Ran], private_home:
     for arguments in CALLS["search"] + CALLS["index"] + CALLS["collections"]:
         assert call(*arguments).code == 0
     assert call("collections", "rm", "shelf", "--yes").code == 0
+    assert len([*private_home.glob("indexes/log-*/trees-*")]) == 2, "the fine grain stands beside the trees"
     holding = [path for path in private_home.rglob("*") if path.is_file() and SECRET.encode() in path.read_bytes()]
     assert holding
     assert call("indexes", "rm", "log.txt", "notes.md", "--yes").code == 0

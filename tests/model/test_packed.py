@@ -327,7 +327,7 @@ def test_what_is_not_known_of_a_prompt_goes_through_steps(
     monkeypatch.setattr(known_text, "_MOST_STEPPED", 0)
     assert error(one_step, prefilled(short)) < 0.02
     expected, _ = upper.prefill(torch.tensor(long), None)
-    assert error(prefilled(long), expected) < 0.02
+    assert error(prefilled(long), expected) < 0.03  # the head apart has few states, which are rounded
     with upper.adapter.disabled():
         plain, _ = upper.prefill(torch.tensor(long), None)
     assert error(plain, expected) > 0.1  # so that the adapter's part would be missed
