@@ -304,8 +304,7 @@ def resolve(wanted: PageRange, document: Document) -> Resolved:
     if span := _counted(wanted.text, document):
         return Resolved([span], None if wanted.counted else _remark_on_counted(wanted, span, document))
     what = "part" if document.parts else "page"
-    numbers = _DASH.split(wanted.text)
-    if all(number.isdecimal() for number in numbers):
+    if all(end.isdecimal() for end in _DASH.split(wanted.text)):
         count = document.parts or len(document.pages)
         counts = f"{count} {what}{'s' if count > 1 else ''}"
         raise UsageError(f"--pages {wanted.text}: {document.name} has only {counts}", hint=_there_is(document))
