@@ -112,3 +112,27 @@ def test_transformers_comes_without_a_compiler_which_is_whole_when_asked_for(env
     assert done.returncode == 0, done.stderr
     found = done.stdout.strip()
     assert (found == "[]") is not bool(environment), found  # one process of several gets all of it
+
+
+ASKED = """
+import sys
+
+from sharedllm_cli.cli.app import main
+
+try:
+    main(sys.argv[2:])
+finally:
+    print([name for name in sys.argv[1].split() if name in sys.modules], file=sys.stderr)
+"""
+
+
+def test_an_answer_by_packed_weights_needs_no_compiler_either(command: list[str]) -> None:
+    """An embedding that is filled with random numbers on the meta device brings it along: two seconds of each ask."""
+    done = subprocess.run(
+        [sys.executable, "-c", ASKED, " ".join(NOT_ASKED_FOR), *command, "--quantize", "8bit"],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.splitlines()[-1] == "[]"

@@ -23,6 +23,7 @@ from sharedllm_cli.model.sparing import sparing
 with sparing():
     from transformers import AttentionInterface, AttentionMaskInterface, DynamicCache, PreTrainedModel
     from transformers.cache_utils import Cache, CacheLayerMixin, DynamicLayer
+    from transformers.initialization import no_init_weights
     from transformers.integrations.sdpa_attention import sdpa_attention_forward
     from transformers.masking_utils import create_causal_mask, create_sliding_window_causal_mask, sdpa_mask
 
@@ -41,6 +42,7 @@ __all__ = [
     "incompatible",
     "layer_inputs",
     "layer_keywords",
+    "no_init_weights",
     "sdpa_attention_forward",
     "sdpa_mask",
 ]

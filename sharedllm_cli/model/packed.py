@@ -24,6 +24,7 @@ from torch import Tensor, nn
 
 from sharedllm_cli.errors import ModelError, ResourceError
 from sharedllm_cli.memory import is_out_of_memory
+from sharedllm_cli.model.compat import no_init_weights
 from sharedllm_cli.model.cpu_attention import registered
 from sharedllm_cli.model.cross_attention import LowRank
 from sharedllm_cli.model.onnx_graph import Graph, product
@@ -222,7 +223,7 @@ def load_packed(folder: Path, files: Sequence[Path], facts: ModelFacts, placemen
     try:
         with quiet_transformers():
             config = architecture.config_class.from_pretrained(folder)
-            with init_empty_weights():
+            with init_empty_weights(), no_init_weights():  # a first embedding imports torch's compiler
                 model = architecture(config)
             model.set_attn_implementation(registered(placement.attention))
             if (folder / "generation_config.json").is_file():
