@@ -44,7 +44,9 @@ _ONCE = 2
 """So many times a map's few states are multiplied by unpacked rows: the library's own order of the weights is worth its
 time and memory only where an answer is decoded with them."""
 _PIECE = 1 << 22
-"""Numbers that are unpacked at once."""
+"""Numbers that are unpacked for one product."""
+_CACHED = 1 << 18
+"""Numbers that are unpacked in one go: in float32 they stay in a core's cache."""
 
 
 class PackedWeight(nn.Module):
@@ -99,17 +101,24 @@ class PackedWeight(nn.Module):
     def unpacked(self, rows: slice | Tensor, dtype: torch.dtype, addition: LowRank | None = None) -> Tensor:
         """Some of the rows as numbers, with what an adapter adds to them: [n, width]."""
         codes, scales = self.codes[rows], self.scales[rows]
-        if self.bits == 8:
-            # Rounded after the product: bfloat16 has no code above 256, and scales of its own would err twice.
-            values = codes.to(torch.float32).sub_(MIDDLE)
-        else:
-            assert self.zeros is not None
-            zeros = _whole(self.zeros[rows])[..., : codes.shape[1]].to(torch.float32)
-            values = _whole(codes).to(torch.float32).sub_(zeros.unsqueeze(-1))
-        found = values.mul_(scales.unsqueeze(-1)).flatten(1)
+        zeros = None if self.zeros is None else self.zeros[rows]
         if addition is not None:
-            found.addmm_(addition.up[rows].float(), addition.down.float(), alpha=addition.scale)
-        return found.to(dtype)
+            up, down = addition.up[rows].float(), addition.down.float()
+        found = torch.empty(len(codes), self.width, dtype=dtype)
+        step = max(1, _CACHED // self.width)
+        for start in range(0, len(codes), step):
+            piece = slice(start, start + step)
+            if zeros is None:
+                # Rounded after the product: bfloat16 has no code above 256, and scales of its own would err twice.
+                values = codes[piece].to(torch.float32).sub_(MIDDLE)
+            else:
+                middles = _whole(zeros[piece])[..., : codes.shape[1]].to(torch.float32)
+                values = _whole(codes[piece]).to(torch.float32).sub_(middles.unsqueeze(-1))
+            numbers = values.mul_(scales[piece].unsqueeze(-1)).flatten(1)
+            if addition is not None:
+                numbers.addmm_(up[piece], down, alpha=addition.scale)
+            found[piece] = numbers
+        return found
 
     def _decodes(self, states: Tensor) -> bool:
         """Whether these are few states of many to come."""
