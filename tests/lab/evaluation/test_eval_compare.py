@@ -193,7 +193,7 @@ def test_what_cannot_be_compared_is_said(first: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no question in common"):
         compare(Side((first,), "sharedllm"), Side((elsewhere,), "bm25"))
     (elsewhere / CONFIG).write_text('{"command": "eval qa", "data": {}}')
-    with pytest.raises(DocumentError, match="does not tell which data"):
+    with pytest.raises(DocumentError, match="does not name the data"):
         compare(Side((first,), "sharedllm"), Side((elsewhere,), "bm25"))
 
 
