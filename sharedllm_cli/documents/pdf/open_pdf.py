@@ -24,7 +24,7 @@ from sharedllm_cli.documents.metadata import of_pdf
 from sharedllm_cli.documents.pages import ExtractedPage, Extraction, OutlineEntry, name_pages
 from sharedllm_cli.documents.pdf import page_pieces, rules
 from sharedllm_cli.documents.pdf.beside import NOTHING, Beside, Looked
-from sharedllm_cli.documents.pdf.page_pieces import Named
+from sharedllm_cli.documents.pdf.fonts import Named
 from sharedllm_cli.documents.pdf.page_text import PageText, page_text
 from sharedllm_cli.documents.pdf.second_opinion import (
     SecondOpinion,

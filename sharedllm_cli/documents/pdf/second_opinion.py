@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from sharedllm_cli.documents.pages import AttachedFile, ExtractedPage, Extraction, OutlineEntry, name_pages
 from sharedllm_cli.documents.pdf import layers
+from sharedllm_cli.documents.pdf.fonts import Named
 from sharedllm_cli.documents.pdf.glyph_names import GlyphNames
-from sharedllm_cli.documents.pdf.page_pieces import Named
 from sharedllm_cli.errors import DocumentError
 from sharedllm_cli.progress import Reporter
 
