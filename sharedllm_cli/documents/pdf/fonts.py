@@ -31,6 +31,10 @@ Drawing = tuple[float, int, int | None, bool]
 """Size, direction in degrees and font of what is drawn as one, and whether it is painted."""
 
 
+_PLAIN = frozenset(map(chr, range(0x20, 0x7F)))
+"""Characters that mean what they are in any font that says so."""
+
+
 class _Known:
     """Characters of a font that were met: those that mean what they are, and those that mean something else."""
 
@@ -102,6 +106,9 @@ class Fonts:
             bare = text.replace(" ", "")
             unmapped = [letter for letter in new if map_error(self._handle, numbers[bare.index(letter)])]
             names = self._names(font, numbers, level) if unmapped else {}
+            if not unmapped:
+                known.plain |= new & _PLAIN
+                new -= _PLAIN
             for letter in new:
                 meaning = meaning_of(letter)
                 if letter in unmapped:

@@ -12,6 +12,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
+from operator import attrgetter
 
 from sharedllm_cli.documents.pdf.accents import composed
 from sharedllm_cli.documents.pdf.leftward import right_to_left
@@ -38,6 +39,8 @@ _UNCOUNTED = frozenset(" \x02\x03")
 _MOST_INITIALS = 20  # of a page
 _NOTE = re.compile(r"[\[(]?(\d{1,2})[\])]?(?:\.?\s|$)")
 
+
+_HEIGHT, _LEFT, _RIGHT, _ORDER = (attrgetter(name) for name in ("y", "x0", "x1", "order"))
 
 Gap = tuple[int, float, float]
 """A wide gap between words: the characters before it without spaces, where it begins and where it ends."""
@@ -127,16 +130,21 @@ def segments(pieces: Sequence[Piece]) -> list[Segment]:
     """The segments of pieces of one direction, in no particular order."""
     pieces = _with_initials(_opened(composed(pieces)))
     scripts = _scripts(pieces)
-    rows = _rows([piece for piece in pieces if piece not in scripts])
-    row_of = {piece: row for row in rows for piece in row.pieces}
-    for piece, script in scripts.items():
-        row = row_of.get(script.base)
-        if row is not None:
-            row.pieces.append(piece)
+    rows = _rows([piece for piece in pieces if piece not in scripts] if scripts else pieces)
+    if scripts:
+        row_of = {piece: row for row in rows for piece in row.pieces}
+        for piece, script in scripts.items():
+            row = row_of.get(script.base)
+            if row is not None:
+                row.pieces.append(piece)
     notes = _marks_of_notes(rows, scripts)
     found: list[Segment] = []
     for row in rows:
-        members = sorted(row.pieces, key=lambda piece: (piece.x0, piece in scripts, piece.order))
+        members = row.pieces
+        if len(members) == 1:
+            found.append(_segment(members, scripts, notes))
+            continue
+        members.sort(key=lambda piece: (piece.x0, piece in scripts, piece.order))
         for run in _runs(members, scripts):
             found.append(_segment(run, scripts, notes))
     return [segment for segment in found if segment.text]
@@ -172,7 +180,7 @@ def _opened(pieces: Sequence[Piece]) -> Sequence[Piece]:
     largest = max(sizes, default=0.0)
     if min(sizes, default=0.0) > 0.87 * largest:
         return pieces
-    by_height = sorted(pieces, key=lambda piece: piece.y)
+    by_height = sorted(pieces, key=_HEIGHT)
     heights = [piece.y for piece in by_height]
     cuts: dict[Piece, list[int]] = {}
     for piece in pieces:
@@ -217,16 +225,16 @@ def _cut(piece: Piece, places: Sequence[int]) -> list[Piece]:
 
 def _scripts(pieces: Sequence[Piece]) -> dict[Piece, _Script]:
     """The pieces that are raised or lowered figures of others."""
-    by_height = sorted(pieces, key=lambda piece: piece.y)
-    heights = [piece.y for piece in by_height]
-    largest = max((piece.size for piece in pieces), default=0.0)
     found: dict[Piece, _Script] = {}
+    full = 0.87 * max((piece.size for piece in pieces), default=0.0)
+    short = [piece for piece in pieces if len(piece.text) <= LONGEST_SCRIPT and piece.shown and not piece.upright]
+    short = [piece for piece in short if piece.size <= full or (len(piece.text) <= 4 and not piece.text.isalpha())]
+    if not short:
+        return found
+    by_height = sorted(pieces, key=_HEIGHT)
+    heights = [piece.y for piece in by_height]
     ends: dict[Piece, float] = {}
-    for piece in sorted(pieces, key=lambda piece: piece.x0):
-        if len(piece.text) > LONGEST_SCRIPT or not piece.shown or piece.upright:
-            continue
-        if piece.size > 0.87 * largest and (len(piece.text) > 4 or piece.text.isalpha()):
-            continue
+    for piece in sorted(short, key=_LEFT):
         reach = 2.0 * piece.size
         near = by_height[bisect_left(heights, piece.y - reach) : bisect_right(heights, piece.y + reach)]
         best: tuple[float, Piece] | None = None
@@ -336,22 +344,21 @@ def _runs(members: Sequence[Piece], scripts: dict[Piece, _Script]) -> Iterable[l
 def _segment(run: Sequence[Piece], scripts: dict[Piece, _Script], notes: frozenset[str]) -> Segment:
     if len(run) == 1 and run[0] not in scripts and not run[0].leftward:
         return _alone(run[0])
-    bases = [piece for piece in run if piece not in scripts] or list(run)
-    size = max(bases, key=lambda piece: len(piece.text)).size
-    y = statistics.median_low([piece.y for piece in bases])
     level = not scripts or not any(piece in scripts for piece in run)
+    bases = run if level else [piece for piece in run if piece not in scripts] or list(run)
+    size = max(bases, key=lambda piece: len(piece.text)).size
     if any(piece.leftward for piece in run):
         text = right_to_left(run)
         level = False
     else:
-        text = _letter_by_letter(run) or linear(_parts(run, scripts, size), notes)
+        text = _letter_by_letter(run) or (_on_one_level(run) if level else linear(_parts(run, scripts, size), notes))
     return Segment(
-        text=text,
-        x0=min(piece.x0 for piece in run),
-        x1=max(piece.x1 for piece in run),
-        y=y,
-        size=size,
-        order=min(piece.order for piece in run),
+        text,
+        min(map(_LEFT, run)),
+        max(map(_RIGHT, run)),
+        statistics.median_low(map(_HEIGHT, bases)),
+        size,
+        min(map(_ORDER, run)),
         marked=run[0] in scripts and scripts[run[0]].rise > 0,
         shown=run[0].shown,
         words=text.count(" ") + 1,
@@ -386,7 +393,7 @@ def _wide_gaps(run: Sequence[Piece], least: float) -> Sequence[Gap]:
 
 def _letter_by_letter(run: Sequence[Piece]) -> str | None:
     """The text of letters that are set one by one at an even distance; None of anything else."""
-    if len(run) < 5 or any(len(piece.text) > 1 for piece in run):
+    if len(run) < 5 or len(run[0].text) > 1 or any(len(piece.text) > 1 for piece in run):
         return None
     steps = [after.x0 - before.x0 for before, after in pairwise(run)]
     pitch = statistics.median_low(steps)
@@ -394,6 +401,16 @@ def _letter_by_letter(run: Sequence[Piece]) -> str | None:
         return None
     letters = zip(run[1:], steps, strict=True)
     return run[0].text + "".join(f" {piece.text}" if step > 1.4 * pitch else piece.text for piece, step in letters)
+
+
+def _on_one_level(run: Sequence[Piece]) -> str:
+    """The text of pieces none of which is raised or lowered."""
+    text = run[0].text
+    for before, piece in pairwise(run):
+        over = piece.x0 < before.x0 + 0.5 * (before.x1 - before.x0)
+        space = not over and _space_between(before, piece, level=True)
+        text += f" {piece.text}" if space and text and not text.endswith(" ") else piece.text
+    return text
 
 
 def _parts(run: Sequence[Piece], scripts: dict[Piece, _Script], size: float) -> list[Part]:
