@@ -36,7 +36,8 @@ _COMPATIBILITY = re.compile(
     "\uff61-\uff9f\U0001d400-\U0001d7ff]+"
 )
 # Bullets that symbol fonts put into the private use area.
-_SYMBOLS = str.maketrans({"\uf0b7": "•", "\uf0a7": "▪", "\uf0d8": "▸", "\uf0fc": "✓", "\u2044": "/"})
+_SYMBOLS = {"\uf0b7": "•", "\uf0a7": "▪", "\uf0d8": "▸", "\uf0fc": "✓", "\u2044": "/"}
+_SYMBOL = re.compile(f"[{''.join(_SYMBOLS)}]")
 # A run of these says no more than three of them: leaders of a table of contents, rules, blanks of a form.
 # Spaces before the first dot are entered at their beginning alone: a long run of spaces would be read once from each.
 _LEADERS = re.compile(r"(?:(?<![ \t])[ \t]+)?\.(?:[ \t]*\.){3,}|(?:…[ \t]*){2,}")
@@ -73,7 +74,7 @@ def clean(text: str, *, layout: bool = False) -> str:
         text = _with_windows_letters(text)
     text = _LINE_ENDS.sub("\n", text)
     if not text.isascii():
-        text = text.translate(_SYMBOLS)
+        text = _SYMBOL.sub(lambda match: _SYMBOLS[match[0]], text)
         text = _COMPATIBILITY.sub(lambda match: unicodedata.normalize("NFKC", match[0]), text)
         text = _ODD_SPACES.sub(" ", text)
     text = _INVISIBLE.sub("", text)

@@ -49,7 +49,7 @@ def strips(found: Sequence[Segment]) -> list[tuple[float, float]]:
     size = statistics.median([segment.size for segment in found])
     step = max(size / 5, (end - start) / 4000, 0.01)
     count = int((end - start) / step) + 2
-    steps = np.zeros(count + 1)
+    steps = [0.0] * (count + 1)
     for segment in found:
         steps[int((segment.x0 - start) / step + 0.5)] += 1
         steps[int((segment.x1 - start) / step + 0.5)] -= 1

@@ -98,6 +98,8 @@ class _Table:
         self.x0, self.x1 = min(cell.x0 for cell in self.found), max(cell.x1 for cell in self.found)
         self.rows: list[_Row] = []
         self.bounds = self._bounds()
+        if not self.bounds:
+            return
         self.lines = [self._cut(line) for line in lines]
         self.found = [cell for line in self.lines for cell in line.cells]
         self.rules = self._across(rules)

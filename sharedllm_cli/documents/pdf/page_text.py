@@ -329,7 +329,7 @@ _WORD_STEP = 1.6
 def gathered(pieces: Sequence[Piece]) -> Sequence[Piece]:
     """The pieces, those of a slope as one piece at its angle; the same sequence where there is none."""
     alone = [len(piece.text) == 1 and piece.turn == 0 for piece in pieces]
-    if sum(alone) < _LEAST_LETTERS:
+    if sum(alone) < _LEAST_LETTERS or not _in_a_row(alone):
         return pieces
     found: list[Piece] = []
     place = 0
@@ -342,6 +342,11 @@ def gathered(pieces: Sequence[Piece]) -> Sequence[Piece]:
             found.append(pieces[place])
             place += 1
     return found
+
+
+def _in_a_row(alone: Sequence[bool]) -> bool:
+    """Whether enough letters that stand alone are drawn one after the other."""
+    return bytes([True] * _LEAST_LETTERS) in bytes(alone)
 
 
 def _end(pieces: Sequence[Piece], alone: Sequence[bool], place: int) -> int:
