@@ -109,7 +109,8 @@ def read(text_page: Any, named: Named | None = None, *, trust: bool = False) -> 
     if not 0 < count <= MOST_CHARACTERS:
         return PagePieces([])
     codes = codes_of(text_page, handle, count)
-    return _Reader(handle, codes, boxes_of(handle, count), named, trust=trust).pieces()
+    boxes = boxes_of(handle, count, np.flatnonzero(codes != 0x20).tolist())
+    return _Reader(handle, codes, boxes, named, trust=trust).pieces()
 
 
 class _Reader:

@@ -54,17 +54,18 @@ class _Boxes:
         self.pointers = [ctypes.byref(self.numbers, 16 * place) for place in range(_AT_ONCE)]
 
 
-def boxes_of(handle: Any, count: int) -> Array:
-    """The characters' loose boxes."""
-    boxes = np.zeros((count, 4), np.float32)
-    places = _Boxes.free.pop() if _Boxes.free else _Boxes()
-    for first in range(0, count, _AT_ONCE):
-        last = min(first + _AT_ONCE, count)
-        places.array[:] = 0  # of a character without a box
-        deque(map(loose_box, repeat(handle), range(first, last), places.pointers), 0)
-        boxes[first:last] = places.array[: last - first]
-    _Boxes.free.append(places)
-    return boxes
+def boxes_of(handle: Any, count: int, places: Sequence[int] | None = None) -> Array:
+    """The characters' loose boxes; with `places` those of these characters alone, and zeros for the others."""
+    found = np.zeros((count, 4), np.float32)
+    asked = range(count) if places is None else places
+    boxes = _Boxes.free.pop() if _Boxes.free else _Boxes()
+    for first in range(0, len(asked), _AT_ONCE):
+        part = asked[first : first + _AT_ONCE]
+        boxes.array[:] = 0  # of a character without a box
+        deque(map(loose_box, repeat(handle), part, boxes.pointers), 0)
+        found[part] = boxes.array[: len(part)]
+    _Boxes.free.append(boxes)
+    return found
 
 
 class _Origins:
