@@ -34,6 +34,10 @@ _CELLS = re.compile(r"\S  \S|\S \| ?\S")
 # An entry of a book's index: words, and the pages that they are on.
 _PAGES = r"(?:\d{1,4}(?:[-–]\d{1,4})?|[ivxlc]{1,6})(?:f{1,2}|n)?\.?"
 _ENTRY = re.compile(rf"\W*[^\W\d_].{{0,80}}?,\s*{_PAGES}(?:,\s*{_PAGES})*,?")
+_SEE = re.compile(
+    r"\b(?:see|siehe|voir|véase|zie|vedi)(?: (?:also|under|auch|aussi|también|ook|anche))? \w", re.IGNORECASE
+)
+"""An entry that ends in a word under which the reader finds more."""
 _MAY_BE_CODE = re.compile(r"[>$#%+<:=&|{};]")  # quick, and true of most code
 _SENTENCE_ENDS, _CLOSING = (".", "!", "?", "…"), "\"'”’»)]"
 # A line of prose never ends a sentence so: `to`, `of the`, `on 30`.
@@ -247,6 +251,8 @@ def is_entry(line: str) -> bool:
 
 def _entry_continues(before: str, after: str) -> bool:
     """Whether an entry of an index goes on in the next line: with more pages, or before any."""
+    if _SEE.search(before) and not before.endswith(",") and not _UNFINISHED.search(before):
+        return False
     if before.endswith((",", "–", "-")):
         return after[:1].isdigit() or not before[-2:-1].isdigit()
     return not before[-1:].isdigit() and _starts_small(after) and _ENTRY.fullmatch(before.strip()) is None

@@ -269,7 +269,7 @@ def _distance(piece: Piece, base: Piece, end: float) -> float | None:
     if piece.x0 >= base.x1 - 0.2 * base.size and behind <= (0.6 if small and rise > 0.2 else 0.3) * base.size:
         return abs(max(behind, 0.0)) + 0.1 * abs(rise)
     before = base.x0 - piece.x1
-    if small and -0.15 * base.size <= before <= 0.6 * base.size:
+    if (small or rise > 0) and -0.15 * base.size <= before <= 0.6 * base.size:
         return base.size * 0.5 + before
     return None
 
