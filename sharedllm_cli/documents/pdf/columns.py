@@ -75,11 +75,10 @@ def strips(found: Sequence[Segment]) -> list[tuple[float, float]]:
     return [(begin, stop) for _, begin, stop in sorted(strips, reverse=True)[:6]]
 
 
-def bands(found: Sequence[Segment], low: float, high: float) -> list[tuple[bool, list[Segment]]]:
-    """From the top: each stretch of lines that cross a strip (True), and what is between them (False)."""
+def bands(rows: Sequence[Line], middle: float) -> list[tuple[bool, list[Segment]]]:
+    """From the top: each stretch of lines that cross the middle of a strip (True), and what is between them (False)."""
     bands: list[tuple[bool, list[Segment]]] = []
-    middle = (low + high) / 2
-    for row in rows_of(found):
+    for row in rows:
         crosses = any(cell.x0 < middle < cell.x1 for cell in row.cells)
         if bands and crosses == bands[-1][0]:
             bands[-1][1].extend(row.cells)

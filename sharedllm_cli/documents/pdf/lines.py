@@ -41,7 +41,7 @@ _MOST_INITIALS = 20  # of a page
 _NOTE = re.compile(r"[\[(]?(\d{1,2})[\])]?(?:\.?\s|$)")
 
 
-_HEIGHT, _LEFT, _RIGHT, _SIZE, _ORDER = (attrgetter(name) for name in ("y", "x0", "x1", "size", "order"))
+HEIGHT, LEFT, _RIGHT, _SIZE, _ORDER = (attrgetter(name) for name in ("y", "x0", "x1", "size", "order"))
 
 Gap = tuple[int, float, float]
 """A wide gap between words: the characters before it without spaces, where it begins and where it ends."""
@@ -179,7 +179,7 @@ def _opened(pieces: Sequence[Piece]) -> Sequence[Piece]:
     largest = max(sizes, default=0.0)
     if min(sizes, default=0.0) > 0.87 * largest:
         return pieces
-    by_height = sorted(pieces, key=_HEIGHT)
+    by_height = sorted(pieces, key=HEIGHT)
     heights = [piece.y for piece in by_height]
     cuts: dict[Piece, list[int]] = {}
     for piece in pieces:
@@ -229,11 +229,11 @@ def _scripts(pieces: Sequence[Piece]) -> dict[Piece, _Script]:
     short = [piece for piece in short if piece.size <= full or (len(piece.text) <= 4 and not piece.text.isalpha())]
     if not short:
         return found
-    by_height = sorted(pieces, key=_HEIGHT)
+    by_height = sorted(pieces, key=HEIGHT)
     heights = [piece.y for piece in by_height]
     ends: dict[Piece, float] = {}
     highest, lowest = (1.01 * share * max(map(_SIZE, pieces)) for share in (_HIGHEST, _LOWEST))
-    for piece in sorted(short, key=_LEFT):
+    for piece in sorted(short, key=LEFT):
         reach, y, x0, x1 = 2.0 * piece.size, piece.y, piece.x0, piece.x1
         low, high = bisect_left(heights, y - min(reach, highest)), bisect_right(heights, y + min(reach, lowest))
         best: tuple[float, Piece] | None = None
@@ -355,9 +355,9 @@ def _segment(run: Sequence[Piece], scripts: dict[Piece, _Script], notes: frozens
         text = _letter_by_letter(run) or (_on_one_level(run) if level else linear(_parts(run, scripts, size), notes))
     return Segment(
         text,
-        min(map(_LEFT, run)),
+        min(map(LEFT, run)),
         max(map(_RIGHT, run)),
-        statistics.median_low(map(_HEIGHT, bases)),
+        statistics.median_low(map(HEIGHT, bases)),
         size,
         min(map(_ORDER, run)),
         marked=run[0] in scripts and scripts[run[0]].rise > 0,

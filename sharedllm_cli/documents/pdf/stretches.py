@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from sharedllm_cli.documents.pdf.lines import Segment
+from sharedllm_cli.documents.pdf.lines import HEIGHT, LEFT, Segment
 from sharedllm_cli.documents.pdf.rows import Line
 from sharedllm_cli.documents.pdf.rules import Rule
 
@@ -17,7 +17,7 @@ FARTHEST = 5.0
 def seen_rows(found: Sequence[Segment]) -> list[Line]:
     """The segments that are seen beside each other, if their baselines are less than a line apart."""
     rows: list[Line] = []
-    for cell in sorted(found, key=lambda cell: -cell.y):
+    for cell in sorted(found, key=HEIGHT, reverse=True):
         last = rows[-1] if rows else None
         if last is not None and last.y - cell.y <= 0.75 * min(last.size, cell.size):
             level = last.y - cell.y <= 0.35 * min(last.size, cell.size)
@@ -26,7 +26,8 @@ def seen_rows(found: Sequence[Segment]) -> list[Line]:
                 continue
         rows.append(Line(cell.y, cell.size, [cell]))
     for row in rows:
-        row.cells.sort(key=lambda cell: cell.x0)
+        if len(row.cells) > 1:
+            row.cells.sort(key=LEFT)
     return rows
 
 
