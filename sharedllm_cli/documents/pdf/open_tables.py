@@ -18,13 +18,11 @@ from sharedllm_cli.documents.pdf.columns import is_prose
 from sharedllm_cli.documents.pdf.lines import Segment
 from sharedllm_cli.documents.pdf.rows import CELLS, NUMBER, Line, joined, joined_lines, rows_of
 from sharedllm_cli.documents.pdf.rules import Rule
-from sharedllm_cli.documents.pdf.stretches import LEAST_GAP, seen_rows, stretches
+from sharedllm_cli.documents.pdf.stretches import LEAST_GAP, WIDEST_LEAD, seen_rows, stands_over, stretches
 
 BAR = " | "
 LONGEST = 8.0
 """Lines of a cell on average, and a third of those of the longest; the cells of a table are no longer."""
-WIDEST_LEAD = 1.7
-"""Lines of a cell are no farther apart than this share of the size."""
 MOST_ROWS = 3_000
 """Of a page; more are not looked at."""
 
@@ -117,8 +115,8 @@ class _Table:
         count = int((self.x1 - self.x0) / step) + 2
         changes = np.zeros(count + 1)
         several = [line for line in self.lines if len(line.cells) > 1]
-        if several[3:] and several[0] is self.lines[0] and len(several[0].cells) < len(several[1].cells):
-            del several[0]  # the first line of a heading stands over several columns
+        if stands_over(self.lines):
+            del several[0]
         for line in several:
             for cell in line.cells:
                 for low, high in cell.parts(LEAST_GAP * self.size):
@@ -437,8 +435,8 @@ class _Table:
 
     def _sides(self, column: int, below: Sequence[Line]) -> tuple[float, float]:
         """Where the words of a column begin and end, its heading's first line left out."""
-        lines = [*below, *(line for row in self.rows[1:] for line in row.cells[column])]
-        cells = [cell for line in lines for cell in line.cells]
+        rows = (row.cells[column] for row in self.rows[1:])
+        cells = [cell for lines in (below, *rows) for line in lines for cell in line.cells]
         return min((cell.x0 for cell in cells), default=0.0), max((cell.x1 for cell in cells), default=0.0)
 
     @staticmethod
