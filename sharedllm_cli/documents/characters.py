@@ -36,7 +36,8 @@ _COMPATIBILITY = re.compile(
     "\uff61-\uff9f\U0001d400-\U0001d7ff]+"
 )
 # Bullets that symbol fonts put into the private use area.
-_SYMBOLS = str.maketrans({"\uf0b7": "•", "\uf0a7": "▪", "\uf0d8": "▸", "\uf0fc": "✓", "\u2044": "/"})
+_SYMBOLS = {"\uf0b7": "•", "\uf0a7": "▪", "\uf0d8": "▸", "\uf0fc": "✓", "\u2044": "/"}
+_SYMBOL = re.compile(f"[{''.join(_SYMBOLS)}]")
 # A run of these says no more than three of them: leaders of a table of contents, rules, blanks of a form.
 # Spaces before the first dot are entered at their beginning alone: a long run of spaces would be read once from each.
 _LEADERS = re.compile(r"(?:(?<![ \t])[ \t]+)?\.(?:[ \t]*\.){3,}|(?:…[ \t]*){2,}")
@@ -46,6 +47,8 @@ _LONG_RULES = tuple(4 * sign for sign in "_=*~─━═-")
 _INNER_SPACES = re.compile(r"(?<=\S)[ \t]+(?=\S)")
 _COLUMN_GAP = re.compile(r"(?<=\S)(?: ?\t[ \t]*| {2,}[ \t]*)(?=\S)")
 _MANY_BLANK_LINES = re.compile(r"\n{3,}")
+# Of these alone a text is as it should be: ASCII, letters of Europe, quotation marks, dashes, signs of mathematics.
+_PLAIN = re.compile("[\t\n -~\u00a1-\u00ac\u00ae-\u024f\u2010-\u2027\u2030-\u203a\u20ac\u2190-\u22ff]*")
 WIDEST_INDENT = 200
 """Columns of indentation that are kept: no reader tells more of them apart."""
 
@@ -68,17 +71,8 @@ def clean(text: str, *, layout: bool = False) -> str:
     space within a line is single spaces. A word broken at a line end by a marker of PDFium ends with `-` and a newline.
     """
     text = repair(text)
-    text = _BROKEN_WORD.sub("-\n", text) if "\ufffe" in text or "\x02" in text else text
-    if not text.isascii():
-        text = _with_windows_letters(text)
-    text = _LINE_ENDS.sub("\n", text)
-    if not text.isascii():
-        text = text.translate(_SYMBOLS)
-        text = _COMPATIBILITY.sub(lambda match: unicodedata.normalize("NFKC", match[0]), text)
-        text = _ODD_SPACES.sub(" ", text)
-    text = _INVISIBLE.sub("", text)
-    if not text.isascii():
-        text = unicodedata.normalize("NFC", _SOFT_HYPHEN.sub("", text))
+    if not _PLAIN.fullmatch(text):
+        text = _plain(text)
     if any(run in text for run in _LONG_RULES):
         text = _RULES.sub(r"\1\1\1", text)
     if "…" in text or _TWO_DOTS.search(text):
@@ -86,6 +80,21 @@ def clean(text: str, *, layout: bool = False) -> str:
             text = shorter
     lines = [_spaced(line, layout) for line in text.split("\n")]
     return _MANY_BLANK_LINES.sub("\n\n", "\n".join(lines)).strip("\n")
+
+
+def _plain(text: str) -> str:
+    text = _BROKEN_WORD.sub("-\n", text) if "\ufffe" in text or "\x02" in text else text
+    if not text.isascii():
+        text = _with_windows_letters(text)
+    text = _LINE_ENDS.sub("\n", text)
+    if not text.isascii():
+        text = _SYMBOL.sub(lambda match: _SYMBOLS[match[0]], text)
+        text = _COMPATIBILITY.sub(lambda match: unicodedata.normalize("NFKC", match[0]), text)
+        text = _ODD_SPACES.sub(" ", text)
+    text = _INVISIBLE.sub("", text)
+    if not text.isascii():
+        text = unicodedata.normalize("NFC", _SOFT_HYPHEN.sub("", text))
+    return text
 
 
 def _with_windows_letters(text: str) -> str:

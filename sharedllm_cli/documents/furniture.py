@@ -36,6 +36,8 @@ _NUMBERED = re.compile(
     r"(?:\d+(?:\.\d+)*|[ivxlc]+\b)?\W*",
     re.IGNORECASE,
 )
+_NO_LETTERS = re.compile(r"[^\w\n]+")
+_COUNT = re.compile(r"\s*\d+(?:\.\d+)*\.?\s+(?=[^\W\d])")
 _SENTENCE_ENDS = re.compile(r"[.!?][\"'”’»)]*\s+(?=\S)")
 LINES_OF_A_HEADING = 3
 """A heading in the text may be broken into this many lines."""
@@ -135,16 +137,19 @@ def _around(line: str, start: int, end: int) -> tuple[int, int]:
 
 
 def _letters(text: str) -> str:
-    return "".join(filter(str.isalnum, text.casefold()))
+    return _NO_LETTERS.sub("", text.casefold().replace("_", " "))
 
 
 def _lines_of_text(pages: Sequence[Sequence[str]], bodies: Sequence[Body]) -> set[str]:
-    """The lines that stay, alone and a few in a row, in letters and digits alone."""
+    """The lines that stay, alone and a few in a row, in letters and digits alone; headings without numbers, too."""
     told: set[str] = set()
     for lines, body in zip(pages, bodies, strict=True):
-        own = [_letters(line) for line in lines[body.first : body.last] if line.strip()]
+        own = _letters("\n".join(filter(str.strip, lines[body.first : body.last]))).split("\n")
         for count in range(1, LINES_OF_A_HEADING + 1):
             told.update("".join(own[place : place + count]) for place in range(len(own) - count + 1))
+        told.update(
+            _letters(line[match.end() :]) for line in lines[body.first : body.last] if (match := _COUNT.match(line))
+        )
     return told
 
 

@@ -34,14 +34,19 @@ _CELLS = re.compile(r"\S  \S|\S \| ?\S")
 # An entry of a book's index: words, and the pages that they are on.
 _PAGES = r"(?:\d{1,4}(?:[-–]\d{1,4})?|[ivxlc]{1,6})(?:f{1,2}|n)?\.?"
 _ENTRY = re.compile(rf"\W*[^\W\d_].{{0,80}}?,\s*{_PAGES}(?:,\s*{_PAGES})*,?")
+_SEE = re.compile(
+    r"\b(?:see|siehe|voir|véase|zie|vedi)(?: (?:also|under|auch|aussi|también|ook|anche))? \w", re.IGNORECASE
+)
+"""An entry that ends in a word under which the reader finds more."""
 _MAY_BE_CODE = re.compile(r"[>$#%+<:=&|{};]")  # quick, and true of most code
-_SENTENCE_END = re.compile(r"[.!?…][\"'”’»)\]]*$")
+_SENTENCE_ENDS, _CLOSING = (".", "!", "?", "…"), "\"'”’»)]"
 # A line of prose never ends a sentence so: `to`, `of the`, `on 30`.
 _UNFINISHED = re.compile(
     r"\b(?:a|an|and|at|by|for|from|in|of|on|or|that|the|to|with|das|dem|den|der|die|und|von|zu|de|des|du|et|la|le|les)"
     r"(?: \d{1,2}\.?)?$",
     re.IGNORECASE,
 )
+_LONGEST_UNFINISHED = 10  # what it matches is shorter
 _TRAILING_MARK = re.compile(r"[,.;:)\]](?:\s|$)")
 _MAIL_ADDRESS = re.compile(r"\w@")
 # Only entered where such characters begin: from each of them on, a long word would be read again and again.
@@ -54,11 +59,13 @@ _RAISED = r"(?:\d{1,3}|[*†‡§¶¹²³⁴-⁹]{1,3})"
 _AFTER_RAISED = re.compile(
     rf"(?:(?<=[^\W\d_])|(?<=[^\W\d_][,.;:)”’\"']))({_RAISED})[ \t]*(?:\r\n|\r|\n)(?: (?=\S)|(?=[,;:.)]))"
 )
+_GOES_ON = re.compile(r"[\r\n](?: \S|[,;:.)])")  # quick, and rare
 _REST_OF_ADDRESS = re.compile(r"[\w-]+@[\w-]|[\w/-]+\.[a-z]{2,4}(?!\w)", re.IGNORECASE)
 # What keeps its hyphen although nothing else in the document tells.
 _TENS = frozenset(["twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety"])
 _ONES = re.compile(r"(?:one|two|three|four|five|six|seven|eight|nine|first|second|third|\w+th)s?\b", re.IGNORECASE)
 _KEPT_PREFIXES = frozenset({"self", "well", "ex", "half", "quasi", "all"})
+_HYPHENS = tuple(LINE_END_HYPHENS)
 CONJUNCTIONS = frozenset({"and", "or", "to", "und", "oder", "bzw", "et", "ou", "y", "o", "e"})
 
 
@@ -92,7 +99,7 @@ def normalise(
     line parts the cells of a row, which goes on no line before it.
     """
     if reflow and not layout:
-        pages = [_AFTER_RAISED.sub(_rejoined, page) for page in pages]
+        pages = [_AFTER_RAISED.sub(_rejoined, page) if _GOES_ON.search(page) else page for page in pages]
     lines = [clean(page, layout=layout).split("\n") for page in pages]
     found = running_heads.bodies(lines) if running else [running_heads.Body(0, len(page), None) for page in lines]
     kept = [_without_blank_edges(page[body.first : body.last]) for page, body in zip(lines, found, strict=True)]
@@ -163,8 +170,7 @@ class _Joiner:
         """How many characters of the line before go, and what stands between it and the line after."""
         if blank and not crosses:
             return 0, "\n\n"
-        broken = self._broken_word(before, after.lstrip())
-        if broken is not None:
+        if before.endswith(_HYPHENS) and (broken := self._broken_word(before, after.lstrip())) is not None:
             return broken
         if measure.index:
             if not crosses and _entry_continues(before, after.lstrip()):
@@ -185,7 +191,7 @@ class _Joiner:
 
     def _broken_word(self, before: str, after: str) -> tuple[int, str] | None:
         """The seam inside a word that a hyphen breaks at the line end; None where there is none."""
-        if before[-1:] not in LINE_END_HYPHENS or not before[:-1]:
+        if not before[:-1]:
             return None
         head, tail = _HEAD_FRAGMENT.search(before[:-1]), _TAIL_FRAGMENT.match(after)
         if head is None or tail is None:
@@ -245,9 +251,15 @@ def is_entry(line: str) -> bool:
 
 def _entry_continues(before: str, after: str) -> bool:
     """Whether an entry of an index goes on in the next line: with more pages, or before any."""
+    if _SEE.search(before) and not before.endswith(",") and not _UNFINISHED.search(before):
+        return False
     if before.endswith((",", "–", "-")):
         return after[:1].isdigit() or not before[-2:-1].isdigit()
     return not before[-1:].isdigit() and _starts_small(after) and _ENTRY.fullmatch(before.strip()) is None
+
+
+def _ends_sentence(line: str) -> bool:
+    return line.rstrip(_CLOSING).endswith(_SENTENCE_ENDS)
 
 
 def _starts_small(text: str) -> bool:
@@ -283,18 +295,18 @@ def _continues(before: str, after: str, measure: _Measure) -> bool:
         return True
     if before.endswith(":"):
         return False
-    if _starts_small(after) and not _SENTENCE_END.search(before):
+    if _starts_small(after) and not _ends_sentence(before):
         return length >= measure.least
     if len(after) <= 4:
         return False
-    if _UNFINISHED.search(before) and length >= 0.6 * measure.width:
+    if _UNFINISHED.search(before[-_LONGEST_UNFINISHED:]) and length >= 0.6 * measure.width:
         return True
-    return length >= (0.92 if _SENTENCE_END.search(before) else 0.8) * measure.width
+    return length >= (0.92 if _ends_sentence(before) else 0.8) * measure.width
 
 
 def _runs_over(before: str, after: str) -> bool:
     """Whether a sentence runs over the page break."""
-    return _starts_small(after) and not _SENTENCE_END.search(before) and not before.endswith((":", ";"))
+    return _starts_small(after) and not _ends_sentence(before) and not before.endswith((":", ";"))
 
 
 def _space(before: str, after: str) -> str:
@@ -327,8 +339,5 @@ def _words_within_lines(pages: Iterable[Iterable[str]]) -> Counter[str]:
     lines = [line for page in pages for line in page]
     if not any(line[-1:] in LINE_END_HYPHENS for line in lines if line):
         return Counter()
-    words: Counter[str] = Counter()
-    for line in lines:
-        whole = line[: line.rfind(" ") + 1] if line[-1:] in LINE_END_HYPHENS else line
-        words.update(word.casefold() for word in _WORD.findall(whole))
-    return words
+    whole = (line[: line.rfind(" ") + 1] if line[-1:] in LINE_END_HYPHENS else line for line in lines)
+    return Counter(map(str.casefold, _WORD.findall("\n".join(whole))))

@@ -17,7 +17,7 @@ from functools import cached_property
 
 from sharedllm_cli.errors import UsageError
 
-READING_VERSION = "8"
+READING_VERSION = "9"
 """Raised whenever the same bytes of a file would come out as another text, other pages or other raw pages."""
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from heapq import heappop, heappush
 from itertools import pairwise, takewhile
@@ -89,7 +89,7 @@ def bodies(pages: Sequence[Sequence[str]]) -> list[Body]:
     tops = [[_describe(lines, place, index) for place in _edge(lines, 1)] for index, lines in enumerate(pages)]
     feet = [[_describe(lines, place, index) for place in _edge(lines, -1)] for index, lines in enumerate(pages)]
     filled = [[line for line in lines if line.strip()] for lines in pages]
-    inner = Counter(_pattern(line) for lines in filled for line in lines[EDGE_LINES:-EDGE_LINES])
+    inner = Counter(_patterns(line for lines in filled for line in lines[EDGE_LINES:-EDGE_LINES]))
     top, foot = _Judge(tops, count, inner, filled), _Judge(feet, count, inner, filled)
     top.opposite, foot.opposite = foot, top
     result = _remaining(pages, top, foot)
@@ -274,7 +274,7 @@ def _edge(lines: Sequence[str], direction: int) -> Iterator[int]:
 
 def _is_worded(line: str) -> bool:
     """Whether a line has words, and not a number alone."""
-    return sum(character.isalpha() for character in line) >= 3 and _BARE.fullmatch(line.strip()) is None
+    return sum(map(str.isalpha, line)) >= 3 and _BARE.fullmatch(line.strip()) is None
 
 
 def _squeeze(line: str) -> str:
@@ -286,11 +286,16 @@ def _pattern(line: str) -> str:
     return _DIGITS.sub("#", _squeeze(line))
 
 
+def _patterns(lines: Iterable[str]) -> list[str]:
+    """The patterns of many lines, all at once."""
+    return _DIGITS.sub("#", "\n".join(["".join(line.split()) for line in lines]).casefold()).split("\n")
+
+
 def _describe(lines: Sequence[str], place: int, index: int) -> _Line:
     text = lines[place].strip()
     if len(text) > LONGEST:
         return _Line(place, "", "", (), (), False)
-    words = "".join(text.split()) if sum(character.isalpha() for character in text) >= 3 else ""
+    words = "".join(text.split()) if sum(map(str.isalpha, text)) >= 3 else ""
     bare = bool(_BARE.fullmatch(text))
     # A sentence that names its own page is text.
     counting = bare or not (_SENTENCE.search(text) or _NUMBERED_HEADING.fullmatch(_NUMBER.sub("#", text)))

@@ -46,6 +46,12 @@ def test_a_head_is_kept_once_without_the_pages_own_numbers(head: str, words: str
     assert text.furniture[0][1] <= text.spans[0][1], "in the first page's text"
 
 
+@pytest.mark.parametrize("number", ["3 ", "3.2 ", "3. "])
+def test_a_head_that_repeats_a_numbered_heading_is_not_kept(number: str) -> None:
+    pages = [f"The boathouse {n}\n{number + 'The boathouse' if n == 1 else ''}\n{body(n)}" for n in range(1, 6)]
+    assert kept(normalise(pages)) == []
+
+
 def test_lone_page_numbers_are_not_kept() -> None:
     for form in ("{}", "- {} -", "Page {} of 5", "[{}]"):
         assert normalise(numbered(form)).furniture == ()

@@ -114,6 +114,22 @@ def test_the_note_itself_begins_with_its_mark() -> None:
     assert read(target.getvalue()).text == "The mills [1] stand still.\n\n[1] Two of them burned down."
 
 
+@pytest.mark.parametrize("size", [5.5, 7.0, 8.0])
+def test_the_mark_of_a_note_may_be_nearly_as_large_as_the_note(size: float) -> None:
+    target = BytesIO()
+    sheet = canvas.Canvas(target, pagesize=A4)
+    sheet.setFont("Helvetica", 11)
+    sheet.drawString(60, 700, "The ledger of the mill is lost.")
+    for row, note in enumerate(("It was in the museum.", "Quoted by Orde, page 14.")):
+        sheet.setFont("Helvetica", size)
+        sheet.drawString(60, 83 - 12 * row, str(row + 1))
+        sheet.setFont("Helvetica", 8)
+        sheet.drawString(67, 80 - 12 * row, note)
+    sheet.save()
+    found = [line for line in read(target.getvalue()).text.split("\n") if line]
+    assert found[1:] == ["[1] It was in the museum.", "[2] Quoted by Orde, page 14."]
+
+
 def test_a_mark_of_a_note_of_the_page_is_no_power() -> None:
     parts = [Part("It counted 38"), Part("2", 0.4, small=True), Part(".", 0.0)]
     assert linear(parts) == "It counted 38^2."

@@ -175,6 +175,58 @@ def test_an_entry_goes_on_in_the_next_line() -> None:
     assert found[-2:] == ["lighthouse of the northern pier, 6, 14", "moorings, 3, 9, 17, 21, 40"]
 
 
+def test_an_entry_that_sends_the_reader_on_ends_there() -> None:
+    lines = [
+        *ENTRIES,
+        "current, 33 see also tide",
+        "davit, 90",
+        "derrick, see crane",
+        "dinghy, 4",
+        "drift, see tide and",
+        "wind",
+    ]
+    texts = [(60.0, 700 - 13.0 * row, text) for row, text in enumerate(lines)]
+    found = read(drawn(texts)).text.split("\n")
+    assert found[12:] == [*lines[12:16], "drift, see tide and wind"]
+
+
+PUMPS = [
+    ("Heron", "12", "30", "410", "55"),
+    ("Bittern", "18", "44", "520", "61"),
+    ("Curlew", "9", "21", "380", "48"),
+    ("Avocet", "25", "57", "640", "77"),
+]
+PUMP_COLUMNS = [60.0, 170.0, 230.0, 310.0, 370.0]
+
+
+@pytest.mark.parametrize(
+    ("heads", "wanted"),
+    [
+        (
+            [(185.0, "Flow (l/min)"), (323.0, "Cost (pounds)")],
+            "Pump  Flow (l/min) spring  Flow (l/min) autumn  Cost (pounds) to buy  Cost (pounds) to run",
+        ),
+        ([(203.0, "Flow"), (341.0, "Cost")], "Pump  Flow spring  Flow autumn  Cost to buy  Cost to run"),
+        ([(170.0, "Flow"), (310.0, "Cost")], "Pump  Flow spring  autumn  Cost to buy  to run"),
+        (
+            [(170.0, "Flow by season"), (310.0, "Cost in pounds")],
+            "Pump  Flow by season spring  Flow by season autumn  Cost in pounds to buy  Cost in pounds to run",
+        ),
+        (
+            [(203.0, "Flow"), (310.0, "Price"), (370.0, "Cost")],
+            "Pump  Flow spring  Flow autumn  Price to buy  Cost to run",
+        ),
+    ],
+    ids=["wide", "narrow, in the middle", "narrow, at the left", "wide, at the left", "two of one column"],
+)
+def test_a_heading_over_several_columns_is_in_each_of_them(heads: Sequence[tuple[float, str]], wanted: str) -> None:
+    texts: list[Text] = [(x, 700.0, text) for x, text in heads]
+    rows = [("Pump", "spring", "autumn", "to buy", "to run"), *PUMPS]
+    for row, cells in enumerate(rows):
+        texts += [(x, 687.0 - 16 * row - 3 * (row > 0), cell) for x, cell in zip(PUMP_COLUMNS, cells, strict=True)]
+    assert raw_lines(drawn(texts)) == [wanted, *("  ".join(row) for row in PUMPS)]
+
+
 def test_columns_of_prose_beside_a_long_line_are_columns() -> None:
     target = BytesIO()
     sheet = canvas.Canvas(target, pagesize=A4)

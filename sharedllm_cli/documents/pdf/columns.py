@@ -49,7 +49,7 @@ def strips(found: Sequence[Segment]) -> list[tuple[float, float]]:
     size = statistics.median([segment.size for segment in found])
     step = max(size / 5, (end - start) / 4000, 0.01)
     count = int((end - start) / step) + 2
-    steps = np.zeros(count + 1)
+    steps = [0.0] * (count + 1)
     for segment in found:
         steps[int((segment.x0 - start) / step + 0.5)] += 1
         steps[int((segment.x1 - start) / step + 0.5)] -= 1
@@ -75,11 +75,10 @@ def strips(found: Sequence[Segment]) -> list[tuple[float, float]]:
     return [(begin, stop) for _, begin, stop in sorted(strips, reverse=True)[:6]]
 
 
-def bands(found: Sequence[Segment], low: float, high: float) -> list[tuple[bool, list[Segment]]]:
-    """From the top: each stretch of lines that cross a strip (True), and what is between them (False)."""
+def bands(rows: Sequence[Line], middle: float) -> list[tuple[bool, list[Segment]]]:
+    """From the top: each stretch of lines that cross the middle of a strip (True), and what is between them (False)."""
     bands: list[tuple[bool, list[Segment]]] = []
-    middle = (low + high) / 2
-    for row in rows_of(found):
+    for row in rows:
         crosses = any(cell.x0 < middle < cell.x1 for cell in row.cells)
         if bands and crosses == bands[-1][0]:
             bands[-1][1].extend(row.cells)

@@ -44,12 +44,16 @@ class _Table:
     widths: Mapping[int, float]
 
 
-class GlyphNames:
-    """What the names of glyphs say in the fonts of a page (its index)."""
+KnownFonts = dict[int, tuple[Any, _Table]]
+"""By the identity of a font, which lasts as long as it is kept here."""
 
-    def __init__(self, reader: pypdf.PdfReader, page: int) -> None:
+
+class GlyphNames:
+    """What the names of glyphs say in the fonts of a page (its index). `known` are the file's fonts that were read."""
+
+    def __init__(self, reader: pypdf.PdfReader, page: int, known: KnownFonts | None = None) -> None:
         self._fonts: dict[str, list[Any]] = {}
-        self._tables: dict[str, list[_Table]] = {}
+        self._known = {} if known is None else known
         for font in _fonts(page_of(reader, page)):
             self._fonts.setdefault(str(font.get("/BaseFont", "")).lstrip("/"), []).append(font)
 
@@ -60,14 +64,17 @@ class GlyphNames:
         and do not agree, a code has no character.
         """
         found: dict[int, str] = {}
-        if name not in self._tables:
-            fonts = self._fonts.get(name, ())
-            self._tables[name] = [_Table(_named(font), _widths(font)) for font in fonts]
-        for table in self._tables[name]:
+        for table in map(self._table, self._fonts.get(name, ())):
             if all(abs(table.widths.get(code, wide) - wide) < _ABOUT for code, wide in widths.items()):
                 for code, text in table.characters.items():
                     found[code] = text if found.get(code, text) == text else ""
         return {code: text for code, text in found.items() if text}
+
+    def _table(self, font: Any) -> _Table:
+        known = self._known.get(id(font))
+        if known is None:
+            known = self._known[id(font)] = font, _Table(_named(font), _widths(font))
+        return known[1]
 
 
 def _value(entry: Any) -> Any:

@@ -12,6 +12,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
+from operator import attrgetter
 
 from sharedllm_cli.documents.pdf.accents import composed
 from sharedllm_cli.documents.pdf.leftward import right_to_left
@@ -25,19 +26,22 @@ WORD_GAP = 0.15
 LONGEST_SCRIPT = 15
 """Characters of a raised or lowered part; a longer one is a line of its own."""
 
-
 ITEM = re.compile(r"[^\w\s]|\(?(?:\d{1,3}|[a-zA-Z]|[ivxIVX]{1,5})[.)]|\d{1,2}(?:\.\d{1,2}){1,3}\.?|\[\w{1,4}\]")
 """What begins an item of a list, a note or a numbered heading: the gap behind it parts no columns."""
 
 
 _LEVEL = 0.08
 """A piece that is raised or lowered by less than this share of the size stands on the line."""
+_HIGHEST, _LOWEST = 0.85, 0.6
+"""A piece is raised or lowered by no more than these shares of the size."""
 _WIDE_GAP = 0.5
 """Gaps of at least this share of the size may part the cells of a table, where other rows do so."""
 _UNCOUNTED = frozenset(" \x02\x03")
 _MOST_INITIALS = 20  # of a page
 _NOTE = re.compile(r"[\[(]?(\d{1,2})[\])]?(?:\.?\s|$)")
 
+
+HEIGHT, LEFT, _RIGHT, _SIZE, _ORDER = (attrgetter(name) for name in ("y", "x0", "x1", "size", "order"))
 
 Gap = tuple[int, float, float]
 """A wide gap between words: the characters before it without spaces, where it begins and where it ends."""
@@ -127,16 +131,21 @@ def segments(pieces: Sequence[Piece]) -> list[Segment]:
     """The segments of pieces of one direction, in no particular order."""
     pieces = _with_initials(_opened(composed(pieces)))
     scripts = _scripts(pieces)
-    rows = _rows([piece for piece in pieces if piece not in scripts])
-    row_of = {piece: row for row in rows for piece in row.pieces}
-    for piece, script in scripts.items():
-        row = row_of.get(script.base)
-        if row is not None:
-            row.pieces.append(piece)
+    rows = _rows([piece for piece in pieces if piece not in scripts] if scripts else pieces)
+    if scripts:
+        row_of = {piece: row for row in rows for piece in row.pieces}
+        for piece, script in scripts.items():
+            row = row_of.get(script.base)
+            if row is not None:
+                row.pieces.append(piece)
     notes = _marks_of_notes(rows, scripts)
     found: list[Segment] = []
     for row in rows:
-        members = sorted(row.pieces, key=lambda piece: (piece.x0, piece in scripts, piece.order))
+        members = row.pieces
+        if len(members) == 1:
+            found.append(_segment(members, scripts, notes))
+            continue
+        members.sort(key=lambda piece: (piece.x0, piece in scripts, piece.order))
         for run in _runs(members, scripts):
             found.append(_segment(run, scripts, notes))
     return [segment for segment in found if segment.text]
@@ -145,11 +154,9 @@ def segments(pieces: Sequence[Piece]) -> list[Segment]:
 def _with_initials(pieces: Sequence[Piece]) -> Sequence[Piece]:
     """The pieces with large initials, which reach down over several lines, joined to the first of these."""
     body = statistics.median_low([piece.size for piece in pieces]) if pieces else 0.0
-    initials = [piece for piece in pieces if len(piece.text) <= 2 and piece.text.isalpha() and piece.size > 1.8 * body][
-        :_MOST_INITIALS
-    ]
+    initials = [piece for piece in pieces if len(piece.text) <= 2 and piece.size > 1.8 * body and piece.text.isalpha()]
     kept = list(pieces)
-    for initial in initials:
+    for initial in initials[:_MOST_INITIALS]:
         top = initial.y + 0.8 * initial.size
         beside = [
             piece
@@ -168,19 +175,18 @@ def _with_initials(pieces: Sequence[Piece]) -> Sequence[Piece]:
 
 def _opened(pieces: Sequence[Piece]) -> Sequence[Piece]:
     """The pieces, cut in two where a raised or lowered one is drawn into a gap between their words."""
-    sizes = [piece.size for piece in pieces]
+    sizes = list(map(_SIZE, pieces))
     largest = max(sizes, default=0.0)
     if min(sizes, default=0.0) > 0.87 * largest:
         return pieces
-    by_height = sorted(pieces, key=lambda piece: piece.y)
+    by_height = sorted(pieces, key=HEIGHT)
     heights = [piece.y for piece in by_height]
     cuts: dict[Piece, list[int]] = {}
     for piece in pieces:
         if piece.size > 0.87 * largest or len(piece.text) > LONGEST_SCRIPT or not piece.shown:
             continue
-        for base in by_height[
-            bisect_left(heights, piece.y - 2 * piece.size) : bisect_right(heights, piece.y + 2 * piece.size)
-        ]:
+        reach = min(2 * piece.size, 0.61 * largest)
+        for base in by_height[bisect_left(heights, piece.y - reach) : bisect_right(heights, piece.y + reach)]:
             inside = base.x0 < piece.x0 and piece.x1 < base.x1 and piece.size <= 0.87 * base.size and base.lefts
             if inside and 0.08 <= abs(piece.y - base.y) / base.size <= 0.6:
                 place = bisect_left(base.lefts, (piece.x0 + piece.x1) / 2)
@@ -217,23 +223,22 @@ def _cut(piece: Piece, places: Sequence[int]) -> list[Piece]:
 
 def _scripts(pieces: Sequence[Piece]) -> dict[Piece, _Script]:
     """The pieces that are raised or lowered figures of others."""
-    by_height = sorted(pieces, key=lambda piece: piece.y)
-    heights = [piece.y for piece in by_height]
-    largest = max((piece.size for piece in pieces), default=0.0)
     found: dict[Piece, _Script] = {}
+    full = 0.87 * max(map(_SIZE, pieces), default=0.0)
+    short = [piece for piece in pieces if len(piece.text) <= LONGEST_SCRIPT and piece.shown and not piece.upright]
+    short = [piece for piece in short if piece.size <= full or (len(piece.text) <= 4 and not piece.text.isalpha())]
+    if not short:
+        return found
+    by_height = sorted(pieces, key=HEIGHT)
+    heights = [piece.y for piece in by_height]
     ends: dict[Piece, float] = {}
-    for piece in sorted(pieces, key=lambda piece: piece.x0):
-        if len(piece.text) > LONGEST_SCRIPT or not piece.shown or piece.upright:
-            continue
-        if piece.size > 0.87 * largest and (len(piece.text) > 4 or piece.text.isalpha()):
-            continue
-        reach = 2.0 * piece.size
-        near = by_height[bisect_left(heights, piece.y - reach) : bisect_right(heights, piece.y + reach)]
+    highest, lowest = (1.01 * share * max(map(_SIZE, pieces)) for share in (_HIGHEST, _LOWEST))
+    for piece in sorted(short, key=LEFT):
+        reach, y, x0, x1 = 2.0 * piece.size, piece.y, piece.x0, piece.x1
+        low, high = bisect_left(heights, y - min(reach, highest)), bisect_right(heights, y + min(reach, lowest))
         best: tuple[float, Piece] | None = None
-        for base in near:
-            if piece.x0 - base.x1 > reach or base.x0 - piece.x1 > reach:
-                continue
-            if abs(piece.y - base.y) < _LEVEL * base.size:
+        for base in by_height[low:high]:
+            if x0 - base.x1 > reach or base.x0 - x1 > reach or abs(y - base.y) < _LEVEL * base.size:
                 continue
             distance = _distance(piece, base, ends.get(base, base.x1)) if base not in found else None
             if distance is not None and (best is None or distance < best[0]):
@@ -249,7 +254,7 @@ def _scripts(pieces: Sequence[Piece]) -> dict[Piece, _Script]:
 def _distance(piece: Piece, base: Piece, end: float) -> float | None:
     """How far a raised or lowered piece is from what it may belong to; None where it can't belong to it."""
     rise = (piece.y - base.y) / base.size
-    if base is piece or not base.shown or not abs(rise) >= _LEVEL or not -0.6 <= rise <= 0.85:
+    if base is piece or not base.shown or not abs(rise) >= _LEVEL or not -_LOWEST <= rise <= _HIGHEST:
         return None
     small = piece.size <= 0.87 * base.size
     if not small and not (
@@ -264,7 +269,7 @@ def _distance(piece: Piece, base: Piece, end: float) -> float | None:
     if piece.x0 >= base.x1 - 0.2 * base.size and behind <= (0.6 if small and rise > 0.2 else 0.3) * base.size:
         return abs(max(behind, 0.0)) + 0.1 * abs(rise)
     before = base.x0 - piece.x1
-    if small and -0.15 * base.size <= before <= 0.6 * base.size:
+    if (small or rise > 0) and -0.15 * base.size <= before <= 0.6 * base.size:
         return base.size * 0.5 + before
     return None
 
@@ -272,26 +277,28 @@ def _distance(piece: Piece, base: Piece, end: float) -> float | None:
 def _rows(pieces: Sequence[Piece]) -> list[_Row]:
     rows: list[_Row] = []
     for piece in sorted(pieces, key=lambda piece: (-piece.y, piece.x0)):
+        y, size = piece.y, piece.size
         best = None
         for row in reversed(rows):
-            if row.y - piece.y > 0.4 * max(row.size, piece.size):
+            apart = row.y - y
+            if apart > 0.4 * (size if size > row.size else row.size):
                 break
-            if _same_line(row, piece) and (best is None or abs(row.y - piece.y) < abs(best.y - piece.y)):
+            if _same_line(row, piece) and (best is None or apart < abs(best.y - y)):
                 best = row
         if best is None:
-            rows.append(_Row(piece.y, piece.size, [piece]))
+            rows.append(_Row(y, size, [piece]))
         else:
             best.pieces.append(piece)
-            if len(piece.text) > 3 and piece.size > best.size:
-                best.size = piece.size
+            if size > best.size and len(piece.text) > 3:
+                best.size = size
     return rows
 
 
 def _same_line(row: _Row, piece: Piece) -> bool:
     apart = abs(row.y - piece.y)
-    if apart <= 0.12 * min(row.size, piece.size):
+    smaller, larger = (row.size, piece.size) if row.size < piece.size else (piece.size, row.size)
+    if apart <= 0.12 * smaller:
         return True
-    smaller, larger = sorted((row.size, piece.size))
     if apart > 0.35 * smaller or smaller < 0.75 * larger:
         return False
     return all(min(other.x1, piece.x1) - max(other.x0, piece.x0) <= 0.3 * smaller for other in row.pieces)
@@ -318,15 +325,17 @@ def _runs(members: Sequence[Piece], scripts: dict[Piece, _Script]) -> Iterable[l
     end = size = 0.0
     started = False
     for piece in members:
+        x1 = piece.x1
         if run:
-            larger = max(size, piece.size)
-            attached = piece in scripts and scripts[piece].base in run
-            if not started and piece.x0 - end < 5 * larger and piece.text[:1].isalpha():
-                attached = attached or ITEM.fullmatch("".join(part.text for part in run)) is not None
-            if piece.x0 - end > CELL_GAP * larger and not attached:
-                yield run
-                run, end, size, started = [], 0.0, 0.0, True
-        end = piece.x1 if not run else max(end, piece.x1)
+            larger = size if size > piece.size else piece.size
+            if piece.x0 - end > CELL_GAP * larger:
+                attached = piece in scripts and scripts[piece].base in run
+                if not started and piece.x0 - end < 5 * larger and piece.text[:1].isalpha():
+                    attached = attached or ITEM.fullmatch("".join(part.text for part in run)) is not None
+                if not attached:
+                    yield run
+                    run, end, size, started = [], 0.0, 0.0, True
+        end = x1 if not run or x1 > end else end
         size = piece.size if piece not in scripts else size or scripts[piece].base.size
         run.append(piece)
     if run:
@@ -336,22 +345,21 @@ def _runs(members: Sequence[Piece], scripts: dict[Piece, _Script]) -> Iterable[l
 def _segment(run: Sequence[Piece], scripts: dict[Piece, _Script], notes: frozenset[str]) -> Segment:
     if len(run) == 1 and run[0] not in scripts and not run[0].leftward:
         return _alone(run[0])
-    bases = [piece for piece in run if piece not in scripts] or list(run)
-    size = max(bases, key=lambda piece: len(piece.text)).size
-    y = statistics.median_low([piece.y for piece in bases])
     level = not scripts or not any(piece in scripts for piece in run)
+    bases = run if level else [piece for piece in run if piece not in scripts] or list(run)
+    size = max(bases, key=lambda piece: len(piece.text)).size
     if any(piece.leftward for piece in run):
         text = right_to_left(run)
         level = False
     else:
-        text = _letter_by_letter(run) or linear(_parts(run, scripts, size), notes)
+        text = _letter_by_letter(run) or (_on_one_level(run) if level else linear(_parts(run, scripts, size), notes))
     return Segment(
-        text=text,
-        x0=min(piece.x0 for piece in run),
-        x1=max(piece.x1 for piece in run),
-        y=y,
-        size=size,
-        order=min(piece.order for piece in run),
+        text,
+        min(map(LEFT, run)),
+        max(map(_RIGHT, run)),
+        statistics.median_low(map(HEIGHT, bases)),
+        size,
+        min(map(_ORDER, run)),
         marked=run[0] in scripts and scripts[run[0]].rise > 0,
         shown=run[0].shown,
         words=text.count(" ") + 1,
@@ -386,7 +394,7 @@ def _wide_gaps(run: Sequence[Piece], least: float) -> Sequence[Gap]:
 
 def _letter_by_letter(run: Sequence[Piece]) -> str | None:
     """The text of letters that are set one by one at an even distance; None of anything else."""
-    if len(run) < 5 or any(len(piece.text) > 1 for piece in run):
+    if len(run) < 5 or len(run[0].text) > 1 or any(len(piece.text) > 1 for piece in run):
         return None
     steps = [after.x0 - before.x0 for before, after in pairwise(run)]
     pitch = statistics.median_low(steps)
@@ -394,6 +402,16 @@ def _letter_by_letter(run: Sequence[Piece]) -> str | None:
         return None
     letters = zip(run[1:], steps, strict=True)
     return run[0].text + "".join(f" {piece.text}" if step > 1.4 * pitch else piece.text for piece, step in letters)
+
+
+def _on_one_level(run: Sequence[Piece]) -> str:
+    """The text of pieces none of which is raised or lowered."""
+    text = run[0].text
+    for before, piece in pairwise(run):
+        over = piece.x0 < before.x0 + 0.5 * (before.x1 - before.x0)
+        space = not over and text and not text.endswith(" ") and _space_between(before, piece, level=True)
+        text += f" {piece.text}" if space else piece.text
+    return text
 
 
 def _parts(run: Sequence[Piece], scripts: dict[Piece, _Script], size: float) -> list[Part]:

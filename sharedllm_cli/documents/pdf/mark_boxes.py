@@ -16,8 +16,9 @@ import pypdfium2.raw as pdfium
 
 from sharedllm_cli.documents.pdf import page_pieces, quoted_words
 from sharedllm_cli.documents.pdf.beside import Beside
+from sharedllm_cli.documents.pdf.fonts import Named
 from sharedllm_cli.documents.pdf.page_pictures import Box
-from sharedllm_cli.documents.pdf.page_pieces import Named, Piece
+from sharedllm_cli.documents.pdf.page_pieces import Piece
 from sharedllm_cli.documents.pdf.pdfium_calls import POINTER, boxes_of, codes_of
 from sharedllm_cli.documents.pdf.quoted_words import Found
 

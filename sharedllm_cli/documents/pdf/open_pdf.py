@@ -11,12 +11,12 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from itertools import pairwise
 
+import numpy as np
 import pypdfium2
 import pypdfium2.raw
 
@@ -24,7 +24,7 @@ from sharedllm_cli.documents.metadata import of_pdf
 from sharedllm_cli.documents.pages import ExtractedPage, Extraction, OutlineEntry, name_pages
 from sharedllm_cli.documents.pdf import page_pieces, rules
 from sharedllm_cli.documents.pdf.beside import NOTHING, Beside, Looked
-from sharedllm_cli.documents.pdf.page_pieces import Named
+from sharedllm_cli.documents.pdf.fonts import Named
 from sharedllm_cli.documents.pdf.page_text import PageText, page_text
 from sharedllm_cli.documents.pdf.second_opinion import (
     SecondOpinion,
@@ -302,7 +302,9 @@ _PAIRS = (
     "sh si sk so sp ss st su sz ta te th ti to tr ts tt tu ty ub uc ue ui ul um un ur us ut va ve vi vo wa we wh wi "
     "wo ym ys za ze zi zy "
 )
-_COMMON = frozenset(_PAIRS.split())
+_LETTERS = 26
+_IS_COMMON = np.zeros((_LETTERS, _LETTERS), bool)
+_IS_COMMON[tuple(np.array([[ord(letter) - ord("a") for letter in pair] for pair in _PAIRS.split()]).T)] = True
 
 
 SURE_PAIRS, SURE_SHARE = 8, 0.62
@@ -311,34 +313,41 @@ SURE_PAIRS, SURE_SHARE = 8, 0.62
 
 def surely_words(text: str) -> bool:
     """Whether letters that were guessed make words of a European language; too few of them are no proof."""
-    pairs = _pairs(_runs(text[:SAMPLE]))
+    pairs, common = _counted(text[:SAMPLE])
     words = [word for word in text[:SAMPLE].split() if len(word) > 2]
     signs = sum(_SIGN_WITHIN.search(word) is not None for word in words)
-    common = sum(map(_COMMON.__contains__, pairs))
-    return len(pairs) >= SURE_PAIRS and common >= SURE_SHARE * len(pairs) and signs < SIGNS_WITHIN * len(words)
+    return pairs >= SURE_PAIRS and common >= SURE_SHARE * pairs and signs < SIGNS_WITHIN * len(words)
 
 
 def is_words(text: str) -> bool:
     """False where the letters of the text can't be words of a European language, and are no other script."""
     text = text[:SAMPLE]
-    letters = sum(map(str.isalpha, text))
-    runs = _runs(text)
-    pairs = _pairs(runs)
-    if len(pairs) < FEW_PAIRS or sum(map(len, runs)) < 0.3 * letters:
+    pairs, common = _counted(text)
+    if pairs < FEW_PAIRS or common >= LEAST_SHARE * pairs:
         return True
-    if sum(map(_COMMON.__contains__, pairs)) >= LEAST_SHARE * len(pairs):
+    if sum(map(len, _runs(text))) < 0.3 * sum(map(str.isalpha, text)):
         return True
     words = [word for word in text.split() if len(word) > 2]
     signs = sum(_SIGN_WITHIN.search(word) is not None for word in words)
-    return len(pairs) < LEAST_PAIRS and signs < SIGNS_WITHIN * len(words)
+    return pairs < LEAST_PAIRS and signs < SIGNS_WITHIN * len(words)
 
 
 def _runs(text: str) -> list[str]:
     """The runs of letters, without accents and in small letters."""
+    return _RUNS.findall(_in_ascii(text))
+
+
+def _in_ascii(text: str) -> str:
     if not text.isascii():
         text = unicodedata.normalize("NFD", text).encode("ascii", "ignore").decode("ascii")
-    return _RUNS.findall(text.lower())
+    return text.lower()
 
 
-def _pairs(runs: Iterable[str]) -> list[str]:
-    return [first + second for run in runs for first, second in pairwise(run)]
+def _counted(text: str) -> tuple[int, int]:
+    """How many pairs of letters a text has in its runs of three and more, and how many of these are common."""
+    codes = np.frombuffer(f"  {_in_ascii(text)}  ".encode("ascii"), np.uint8) - np.uint8(ord("a"))
+    letters = codes < _LETTERS
+    together = letters[:-1] & letters[1:]
+    pairs = together[1:-1] & (together[:-2] | together[2:])
+    common = _IS_COMMON[codes[1:-2][pairs], codes[2:-1][pairs]]
+    return int(pairs.sum()), int(common.sum())

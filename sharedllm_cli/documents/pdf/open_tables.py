@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import statistics
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -18,13 +18,11 @@ from sharedllm_cli.documents.pdf.columns import is_prose
 from sharedllm_cli.documents.pdf.lines import Segment
 from sharedllm_cli.documents.pdf.rows import CELLS, NUMBER, Line, joined, joined_lines, rows_of
 from sharedllm_cli.documents.pdf.rules import Rule
-from sharedllm_cli.documents.pdf.stretches import LEAST_GAP, seen_rows, stretches
+from sharedllm_cli.documents.pdf.stretches import LEAST_GAP, WIDEST_LEAD, seen_rows, stands_over, stretches
 
 BAR = " | "
 LONGEST = 8.0
 """Lines of a cell on average, and a third of those of the longest; the cells of a table are no longer."""
-WIDEST_LEAD = 1.7
-"""Lines of a cell are no farther apart than this share of the size."""
 MOST_ROWS = 3_000
 """Of a page; more are not looked at."""
 
@@ -98,6 +96,8 @@ class _Table:
         self.x0, self.x1 = min(cell.x0 for cell in self.found), max(cell.x1 for cell in self.found)
         self.rows: list[_Row] = []
         self.bounds = self._bounds()
+        if not self.bounds:
+            return
         self.lines = [self._cut(line) for line in lines]
         self.found = [cell for line in self.lines for cell in line.cells]
         self.rules = self._across(rules)
@@ -115,6 +115,8 @@ class _Table:
         count = int((self.x1 - self.x0) / step) + 2
         changes = np.zeros(count + 1)
         several = [line for line in self.lines if len(line.cells) > 1]
+        if stands_over(self.lines):
+            del several[0]
         for line in several:
             for cell in line.cells:
                 for low, high in cell.parts(LEAST_GAP * self.size):
@@ -163,13 +165,8 @@ class _Table:
 
     def _lead(self, columns: Sequence[Sequence[Line]]) -> float:
         """Points between the lines within a cell: the least between lines of a column."""
-        leads = [
-            above.y - below.y
-            for column in columns
-            for above, below in pairwise(column)
-            if above.y - below.y > 0.8 * self.size
-        ]
-        return min([*leads, WIDEST_LEAD * self.size])
+        leads = (above.y - below.y for column in columns for above, below in pairwise(column))
+        return min([*(lead for lead in leads if lead > 0.8 * self.size), WIDEST_LEAD * self.size])
 
     def _rows(self) -> list[_Row]:
         if not self.lead > 0:
@@ -381,7 +378,8 @@ class _Table:
         holes = len(self.bounds) > 1 and any(not all(row.cells[1 : self._last(row)]) for row in several[1:])
         found = []
         for row in self.rows:
-            texts = [joined_lines([joined(line.cells) for line in cell]) for cell in row.cells]
+            cells = self._with_spans(row) if row is self.rows[0] else row.cells
+            texts = [joined_lines([joined(line.cells) for line in cell]) for cell in cells]
             if holes and len(row.filled) > 1:
                 text = " ".join(BAR.join(texts[: self._last(row) + 1]).split())
             else:
@@ -401,6 +399,45 @@ class _Table:
                 )
             )
         return found
+
+    def _with_spans(self, row: _Row) -> list[list[Line]]:
+        """The cells of a heading; a line that stands over the words of several columns is in each of them."""
+        top = max(line.y for cell in row.filled for line in cell)
+        heads = {column: cell[0] for column, cell in enumerate(row.cells) if cell and top - cell[0].y < 0.3 * self.size}
+        below = [cell[column in heads :] for column, cell in enumerate(row.cells)]
+        spans = [self._span(column, line, below, heads) for column, line in heads.items()]
+        cells = [list(cell) for cell in row.cells]
+        if all(one[1] < other[0] for one, other in pairwise(spans)):
+            for (column, line), (first, last) in zip(heads.items(), spans, strict=True):
+                for other in {*range(first, last + 1)} - {column}:
+                    cells[other].insert(0, line)
+        return cells
+
+    def _span(self, column: int, head: Line, below: Sequence[Sequence[Line]], heads: Container[int]) -> tuple[int, int]:
+        """The first and the last column that a line of a heading stands over, by where its middle is."""
+        x0, x1 = head.cells[0].x0, head.cells[-1].x1
+        free = [bool(lines) and (other == column or other not in heads) for other, lines in enumerate(below)]
+        starts_alike = below[column] and abs(below[column][0].cells[0].x0 - x0) < 0.3 * self.size
+        if not free[column] or column == 0 or (starts_alike and not any(x0 < bound < x1 for bound in self.bounds)):
+            return column, column
+        lefts, rights = zip(*(self._sides(other, lines) for other, lines in enumerate(below)), strict=True)
+        ends = [*lefts[1:], self.x1]  # a column reaches to its words' end, or to the next column
+        spans = [
+            (abs(lefts[first] + end - x0 - x1), first, last)
+            for first in range(1, column + 1)
+            for last in range(column, len(free))
+            for end in (rights[last], ends[last])
+            if all(free[first : last + 1]) and x0 < rights[last] and x1 > lefts[first]
+        ]
+        if starts_alike:  # both at the left
+            return column, max(last for _, first, last in spans if first == column and lefts[last] < x1)
+        return min(spans, key=lambda span: (round(span[0]), span[1] - span[2]))[1:]
+
+    def _sides(self, column: int, below: Sequence[Line]) -> tuple[float, float]:
+        """Where the words of a column begin and end, its heading's first line left out."""
+        rows = (row.cells[column] for row in self.rows[1:])
+        cells = [cell for lines in (below, *rows) for line in lines for cell in line.cells]
+        return min((cell.x0 for cell in cells), default=0.0), max((cell.x1 for cell in cells), default=0.0)
 
     @staticmethod
     def _last(row: _Row) -> int:

@@ -9,29 +9,25 @@ from __future__ import annotations
 import ctypes
 import math
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import pypdfium2.raw as pdfium
 
-from sharedllm_cli.documents.pdf.glyph_names import MARK, UNKNOWN, meaning_of, meant
+from sharedllm_cli.documents.pdf.fonts import Fonts, Named
+from sharedllm_cli.documents.pdf.glyph_names import MARK
 from sharedllm_cli.documents.pdf.pdfium_calls import (
     POINTER,
     Array,
     boxes_of,
     codes_of,
-    font_name,
     font_size,
     is_generated,
     is_hyphen,
     map_error,
     matrix_of,
-    object_font,
-    object_mode,
-    origin_of,
-    text_object,
+    origins_of,
     tight_box,
 )
 
@@ -56,7 +52,6 @@ _SEPARATES = np.isin(np.arange(_LAST + 1), _SEPARATORS)
 LEFTWARD = re.compile("[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefc]")
 """Letters of the scripts that run to the left."""
 
-Named = Callable[[str, Mapping[int, float]], Mapping[int, str]]
 Sides = tuple[float, float, float, float]
 """Left, bottom, right and top."""
 
@@ -114,15 +109,8 @@ def read(text_page: Any, named: Named | None = None, *, trust: bool = False) -> 
     if not 0 < count <= MOST_CHARACTERS:
         return PagePieces([])
     codes = codes_of(text_page, handle, count)
-    return _Reader(handle, codes, boxes_of(handle, count), named, trust=trust).pieces()
-
-
-class _Known:
-    """Characters of a font that were met: those that mean what they are, and those that mean something else."""
-
-    def __init__(self) -> None:
-        self.plain = {" "}
-        self.other: dict[str, str] = {}
+    boxes = boxes_of(handle, count, np.flatnonzero(codes != 0x20).tolist())
+    return _Reader(handle, codes, boxes, named, trust=trust).pieces()
 
 
 class _Reader:
@@ -130,21 +118,17 @@ class _Reader:
 
     def __init__(self, handle: Any, codes: Array, boxes: Array, named: Named | None, *, trust: bool) -> None:
         self.handle = handle
-        self.trust = trust
         self.codes = codes
         if not np.abs(boxes).max() < FARTHEST:  # nor where it is no number at all
             boxes = np.clip(np.nan_to_num(boxes), -FARTHEST, FARTHEST)
         self.left, self.right = np.minimum(boxes[:, 0], boxes[:, 2]), np.maximum(boxes[:, 0], boxes[:, 2])
         self.bottom, self.top = np.minimum(boxes[:, 1], boxes[:, 3]), np.maximum(boxes[:, 1], boxes[:, 3])
         self.found = PagePieces([])
-        self.drawings: dict[int | None, tuple[float, int, int | None, bool]] = {}
-        self.known: dict[int | None, _Known] = {}
-        self.named = named
-        self.numbers = (ctypes.c_double * 2)(), (ctypes.c_float * 6)()
+        self.fonts = Fonts(handle, codes, self.right - self.left, named, trust=trust)
+        self.numbers = (ctypes.c_float * 6)()
         self.tight = (ctypes.c_double * 4)()
         self.tight_sides = [ctypes.byref(self.tight, 8 * side) for side in range(4)]
-        self.origin = [ctypes.byref(self.numbers[0], 8 * side) for side in range(2)]
-        self.matrix = ctypes.byref(self.numbers[1])
+        self.matrix = ctypes.byref(self.numbers)
 
     def pieces(self) -> PagePieces:
         separator = _SEPARATES[np.minimum(self.codes, _LAST)]
@@ -216,7 +200,7 @@ class _Reader:
         """Let characters below each other follow only where the text is turned, or of a script that is set so."""
         below = np.flatnonzero(steps == 3)
         codes = self.codes[places]
-        matrix = self.numbers[1]
+        matrix = self.numbers
         for place in below.tolist():
             if codes[place] >= FIRST_WIDE and codes[place - 1] >= FIRST_WIDE:
                 steps[place] = 3 if apart[place - 1] < 0.35 * wide[place] else 0
@@ -274,7 +258,7 @@ class _Reader:
             tight_box(self.handle, place, *self.tight_sides)
             matrix_of(self.handle, place, self.matrix)
             high = abs(self.tight[3] - self.tight[2])
-            full = abs(font_size(self.handle, place)) * math.hypot(self.numbers[1][2], self.numbers[1][3])
+            full = abs(font_size(self.handle, place)) * math.hypot(self.numbers[2], self.numbers[3])
             if high > 0.55 * full:
                 break
             first -= 1
@@ -286,36 +270,55 @@ class _Reader:
     def _cut(self, places: Array, steps: Array, spaces: Array) -> None:
         """Make the pieces: each goes on as long as its characters follow each other in one way."""
         codes = self.codes[places]
-        starts = np.arange(len(places)) + np.cumsum(spaces) - spaces  # of each character, or of the space before it
-        spaced = np.insert(codes, np.flatnonzero(spaces), 0x20)
-        text = spaced.astype("<u4").tobytes().decode("utf-32-le", "surrogatepass")
-        bounds = [*starts.tolist(), len(text)]
+        before = np.cumsum(spaces)
+        bounds = np.arange(len(places)) + before  # of each character in the text
+        spaced = np.full(len(places) + int(before[-1]), 0x20, "<u4")
+        spaced[bounds] = codes
+        text = spaced.tobytes().decode("utf-32-le", "surrogatepass")
         left, right = self.left[places].tolist(), self.right[places].tolist()
-        numbers = places.tolist()
-        changes = np.flatnonzero((steps[1:] == 0) | (steps[1:] != steps[:-1])) + 1
-        ways = steps.tolist()
+        begins, ends = _stretches(steps)
+        first = np.array(begins)
+        own = places[first]
+        numbers = own.tolist()
+        follows = steps[np.minimum(first + 1, len(steps) - 1)].tolist()
+        spaced_before = spaces[first].tolist()
+        texts = np.append(bounds[first], len(text)).tolist()
+        wide = (codes[first] >= FIRST_WIDE).tolist()
         alone: list[tuple[Piece, Sides]] = []
-        begin = 0
-        for end in [*changes.tolist(), len(numbers)]:
-            # The second character says which way a piece goes.
-            if end < len(numbers) and ways[end] and end == begin + 1:
-                continue
-            going = ways[begin + 1] if end > begin + 1 else 0
+        pieces = self.found.pieces
+        are_plain, meant = self.fonts.are_plain, self.fonts.meant
+        for order, (begin, end, origin, bottom, top, (size, turn, font, shown), space, after) in enumerate(
+            zip(
+                *(begins, ends, origins_of(self.handle, numbers), self.bottom[own].tolist(), self.top[own].tolist()),
+                *(self.fonts.drawings(numbers), spaced_before, [*spaced_before[1:], False]),
+                strict=True,
+            )
+        ):
+            going = follows[order] if end > begin + 1 else 0
+            letters = text[texts[order] : texts[order + 1] - after]
             lefts, rights = left[begin:end], right[begin:end]
-            if going == 1:
-                place = numbers[begin]
-                sides = lefts[0], self.bottom.item(place), max(rights[-1], rights[0]), self.top.item(place)
+            if going < 2:
+                x0, x1, y = lefts[0], max(rights[0], rights[-1]), origin[1]
             else:
-                own = places[begin:end]
-                sides = min(lefts), float(self.bottom[own].min()), max(rights), float(self.top[own].max())
-            piece = self._piece(numbers[begin:end], text[bounds[begin] : bounds[end]], sides, going)
-            if piece.turn == 0:
-                piece.lefts, piece.rights = lefts, rights
-            piece.space_after = end < len(numbers) and text[bounds[end]] == " " and not piece.upright
-            self.found.pieces.append(piece)
-            if end == begin + 1 and piece.turn == 0 and codes[begin] >= FIRST_WIDE:
+                bottom, top = float(self.bottom[places[begin:end]].min()), float(self.top[places[begin:end]].max())
+                x0, x1, y = min(lefts), max(rights), origin[1]
+            sides = x0, bottom, x1, top
+            upright = going == 3 and turn % 180 == 0
+            if upright:
+                letters = letters.replace(" ", "")  # PDFium ends a line behind each sign
+                origin = (x0 + x1) / 2 - 0.3 * size, top
+                turn, space, after = 270, False, False
+            if not are_plain(letters, font):
+                letters = meant(letters, places[begin:end].tolist(), font, going == 1)
+            if turn:
+                x0, x1, y = _in_frame(turn, sides, origin, size)
+                lefts = rights = []
+            leftward = not turn and not letters.isascii() and LEFTWARD.search(letters) is not None
+            piece = Piece(letters, x0, x1, y, size, turn, order, space, after, shown, upright, lefts, rights, leftward)
+            pieces.append(piece)
+            if wide[order] and end == begin + 1 and not turn:
                 alone.append((piece, sides))
-            begin = end
+        self.found.unknown = self.fonts.unknown
         self._join_columns(alone)
 
     def _join_columns(self, alone: Sequence[tuple[Piece, Sides]]) -> None:
@@ -334,81 +337,16 @@ class _Reader:
                     piece.space_before = piece.space_after = False
                     break
 
-    def _piece(self, numbers: Sequence[int], text: str, sides: Sides, going: int) -> Piece:
-        """The piece of characters that PDFium lists under these numbers: their text, and the sides of all of them."""
-        first = numbers[0]
-        origin_of(self.handle, first, *self.origin)
-        thing = text_object(self.handle, first)
-        drawing = self.drawings.get(thing) if thing else None
-        if drawing is None:
-            drawing = self.drawings[thing] = self._drawing(first, thing)
-        size, turn, font, shown = drawing
-        upright = going == 3 and turn % 180 == 0
-        frame = 270 if upright else turn
-        x, y = self.numbers[0]
-        if upright:
-            x, y = (sides[0] + sides[2]) / 2 - 0.3 * size, sides[3]
-        x0, x1, y = _in_frame(frame, sides, (x, y), size)
-        space_before = text[0] == " " and not upright
-        text = text.replace(" ", "") if upright else text  # PDFium ends a line behind each sign
-        text = self._meant(text.lstrip(" "), numbers, font, going == 1)
-        piece = Piece(text, x0, x1, y, size, frame, len(self.found.pieces), space_before)
-        piece.shown = shown
-        piece.upright = upright
-        if frame == 0:
-            piece.leftward = not text.isascii() and LEFTWARD.search(text) is not None
-        return piece
 
-    def _drawing(self, first: int, thing: int | None) -> tuple[float, int, int | None, bool]:
-        """Size, direction and font of the object that a character is drawn by, and whether it is painted."""
-        matrix_of(self.handle, first, self.matrix)
-        matrix = self.numbers[1]
-        size = abs(font_size(self.handle, first)) * math.hypot(matrix[2], matrix[3]) or 1.0
-        turn = round(math.degrees(math.atan2(matrix[1], matrix[0]))) % 360
-        if not thing:
-            return size, turn, None, True
-        drawn = POINTER.from_param(thing)
-        return size, turn, object_font(drawn), object_mode(drawn) != pdfium.FPDF_TEXTRENDERMODE_INVISIBLE
-
-    def _meant(self, text: str, numbers: Sequence[int], font: int | None, level: bool) -> str:
-        """The characters that are meant, of text at places; those without meaning are counted, and become U+FFFD."""
-        known = self.known.get(font)
-        if known is None:
-            known = self.known[font] = _Known()
-        letters = set(text) - known.plain
-        if not letters:
-            return text
-        new = letters - known.other.keys()
-        if new:
-            bare = text.replace(" ", "")
-            unmapped = [letter for letter in new if map_error(self.handle, numbers[bare.index(letter)])]
-            names = self._names(font, numbers, level) if unmapped else {}
-            for letter in new:
-                meaning = meaning_of(letter)
-                if letter in unmapped:
-                    meaning = meant(names.get(ord(letter), "")) or (meaning if self.trust else UNKNOWN)
-                if meaning == letter:
-                    known.plain.add(letter)
-                else:
-                    known.other[letter] = meaning
-        if not known.other.keys() & letters:
-            return text
-        text = "".join([known.other.get(letter, letter) for letter in text])
-        self.found.unknown += text.count(UNKNOWN)
-        return text
-
-    def _names(self, font: int | None, numbers: Sequence[int], level: bool) -> Mapping[int, str]:
-        """Characters of a font's codes by its glyphs' names."""
-        if not font or self.named is None:
-            return {}
-        buffer = ctypes.create_string_buffer(256)
-        length = font_name(POINTER.from_param(font), buffer, ctypes.c_size_t(len(buffer)))
-        measured = numbers if level else ()
-        widths = {int(self.codes[number]): float(self.right[number] - self.left[number]) for number in measured}
-        matrix_of(self.handle, numbers[0], self.matrix)
-        size = abs(font_size(self.handle, numbers[0])) * math.hypot(self.numbers[1][0], self.numbers[1][1]) or 1.0
-        name = buffer.value.decode("utf-8", "replace") if length else ""
-        return self.named(name, {code: 1000 * wide / size for code, wide in widths.items()})
+def _stretches(steps: Array) -> tuple[list[int], list[int]]:
+    """Where the characters of each piece begin and end; a piece's second character says which way it goes."""
+    changes = np.flatnonzero((steps[1:] == 0) | (steps[1:] != steps[:-1])) + 1
+    begins, ends = [0], []
+    for end, goes_on in zip(changes.tolist(), (steps[changes] != 0).tolist(), strict=True):
+        if not (goes_on and end == begins[-1] + 1):
+            ends.append(end)
+            begins.append(end)
+    return begins, [*ends, len(steps)]
 
 
 def _repeated(codes: Array, x: Array, y: Array) -> bool:

@@ -155,16 +155,17 @@ class _Order:
         if self.open_tables:
             found = with_rows(found, self.rules, self.tables + 1)
         self.tables = max([self.tables, *(segment.table for segment in found)])
+        rows = rows_of(found)
         for low, high in strips(found):
             self.strips_left -= 1
             middle = (low + high) / 2
-            judged = [(band, *_judged(band, middle, crosses)) for crosses, band in bands(found, low, high)]
+            judged = [(band, *_judged(band, middle, crosses)) for crosses, band in bands(rows, middle)]
             if any(verdict in PARTED for _, verdict, _, _ in judged):
                 lines: list[str] = []
                 for band, verdict, left, right in judged:
                     lines += self._band(band, verdict, left, right, depth)
                 return lines
-        return self._by_rows(found)
+        return self._by_rows(found, rows)
 
     def _band(
         self, band: list[Segment], verdict: str, left: list[Segment], right: list[Segment], depth: int
@@ -198,8 +199,8 @@ class _Order:
             lines.append("")
         return lines[:-1]
 
-    def _by_rows(self, found: list[Segment]) -> list[str]:
-        rows = rows_of(found)
+    def _by_rows(self, found: list[Segment], rows: list[Line] | None = None) -> list[str]:
+        rows = rows_of(found) if rows is None else rows
         leads = [above.y - below.y for above, below in pairwise(row for row in rows if not row.cells[0].table)]
         usual = statistics.median_low(leads) if leads else 0.0
         lines: list[str] = []
@@ -329,7 +330,7 @@ _WORD_STEP = 1.6
 def gathered(pieces: Sequence[Piece]) -> Sequence[Piece]:
     """The pieces, those of a slope as one piece at its angle; the same sequence where there is none."""
     alone = [len(piece.text) == 1 and piece.turn == 0 for piece in pieces]
-    if sum(alone) < _LEAST_LETTERS:
+    if sum(alone) < _LEAST_LETTERS or not _in_a_row(alone):
         return pieces
     found: list[Piece] = []
     place = 0
@@ -342,6 +343,11 @@ def gathered(pieces: Sequence[Piece]) -> Sequence[Piece]:
             found.append(pieces[place])
             place += 1
     return found
+
+
+def _in_a_row(alone: Sequence[bool]) -> bool:
+    """Whether enough letters that stand alone are drawn one after the other."""
+    return bytes([True] * _LEAST_LETTERS) in bytes(alone)
 
 
 def _end(pieces: Sequence[Piece], alone: Sequence[bool], place: int) -> int:

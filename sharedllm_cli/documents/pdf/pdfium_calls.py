@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import sys
 from collections import deque
+from collections.abc import Sequence
 from itertools import repeat
 from typing import Any, ClassVar
 
@@ -53,17 +54,42 @@ class _Boxes:
         self.pointers = [ctypes.byref(self.numbers, 16 * place) for place in range(_AT_ONCE)]
 
 
-def boxes_of(handle: Any, count: int) -> Array:
-    """The characters' loose boxes."""
-    boxes = np.zeros((count, 4), np.float32)
-    places = _Boxes.free.pop() if _Boxes.free else _Boxes()
-    for first in range(0, count, _AT_ONCE):
-        last = min(first + _AT_ONCE, count)
-        places.array[:] = 0  # of a character without a box
-        deque(map(loose_box, repeat(handle), range(first, last), places.pointers), 0)
-        boxes[first:last] = places.array[: last - first]
-    _Boxes.free.append(places)
-    return boxes
+def boxes_of(handle: Any, count: int, places: Sequence[int] | None = None) -> Array:
+    """The characters' loose boxes; with `places` those of these characters alone, and zeros for the others."""
+    found = np.zeros((count, 4), np.float32)
+    asked = range(count) if places is None else places
+    boxes = _Boxes.free.pop() if _Boxes.free else _Boxes()
+    for first in range(0, len(asked), _AT_ONCE):
+        part = asked[first : first + _AT_ONCE]
+        boxes.array[:] = 0  # of a character without a box
+        deque(map(loose_box, repeat(handle), part, boxes.pointers), 0)
+        found[part] = boxes.array[: len(part)]
+    _Boxes.free.append(boxes)
+    return found
+
+
+class _Origins:
+    """Places for the origins of characters, as `_Boxes`."""
+
+    free: ClassVar[list[_Origins]] = []
+
+    def __init__(self) -> None:
+        self.numbers = (ctypes.c_double * (2 * _AT_ONCE))()
+        self.array = np.frombuffer(memoryview(self.numbers), np.float64).reshape(_AT_ONCE, 2)
+        self.xs = [ctypes.byref(self.numbers, 16 * place) for place in range(_AT_ONCE)]
+        self.ys = [ctypes.byref(self.numbers, 16 * place + 8) for place in range(_AT_ONCE)]
+
+
+def origins_of(handle: Any, places: Sequence[int]) -> list[tuple[float, float]]:
+    """The origins of the characters at these places."""
+    found: list[tuple[float, float]] = []
+    origins = _Origins.free.pop() if _Origins.free else _Origins()
+    for first in range(0, len(places), _AT_ONCE):
+        part = places[first : first + _AT_ONCE]
+        deque(map(origin_of, repeat(handle), part, origins.xs, origins.ys), 0)
+        found += map(tuple, origins.array[: len(part)].tolist())
+    _Origins.free.append(origins)
+    return found
 
 
 def codes_of(text_page: Any, handle: Any, count: int) -> Array:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 
 from sharedllm_cli.documents.normalise import keeps_hyphen
-from sharedllm_cli.documents.pdf.lines import Segment
+from sharedllm_cli.documents.pdf.lines import HEIGHT, LEFT, Segment
 
 CELLS = "  "
 """Between the cells of a row."""
@@ -34,26 +34,29 @@ class Line:
 def rows_of(found: Iterable[Segment]) -> list[Line]:
     """The segments by baselines, from the top."""
     rows: list[Line] = []
-    for segment in sorted(found, key=lambda segment: -segment.y):
-        last = rows[-1] if rows else None
+    last: Line | None = None
+    for segment in sorted(found, key=HEIGHT, reverse=True):
         if last is not None and _on_line(last, segment):
             last.cells.append(segment)
             last.size = max(last.size, segment.size)
         else:
-            rows.append(Line(segment.y, segment.size, [segment]))
+            last = Line(segment.y, segment.size, [segment])
+            rows.append(last)
     for row in rows:
-        row.cells.sort(key=lambda segment: segment.x0)
+        if len(row.cells) > 1:
+            row.cells.sort(key=LEFT)
     return rows
 
 
 def _on_line(line: Line, segment: Segment) -> bool:
     """Whether a segment stands on a line, or a little below its last one and beside all of it, as in a scanned row."""
-    size = min(line.size, segment.size)
-    if segment.table and any(cell.table == segment.table for cell in line.cells):
+    size = line.size if line.size < segment.size else segment.size
+    apart = line.y - segment.y
+    if apart > 0.6 * size or (segment.table and any(cell.table == segment.table for cell in line.cells)):
         return False
-    if line.y - segment.y <= 0.35 * size:
+    if apart <= 0.35 * size:
         return True
-    if line.y - segment.y > 0.6 * size or line.cells[-1].y - segment.y > 0.25 * size:
+    if line.cells[-1].y - segment.y > 0.25 * size:
         return False
     return not any(_overlap(cell, segment) for cell in line.cells)
 

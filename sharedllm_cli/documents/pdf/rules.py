@@ -106,7 +106,7 @@ Matrix = tuple[float, float, float, float, float, float]
 
 def _plain(typed: Any, result: Any, *arguments: Any) -> Any:
     """A function of PDFium with plain integers for pointers: far quicker to call than the typed one."""
-    return ctypes.CFUNCTYPE(result, *arguments)(ctypes.cast(typed, ctypes.c_void_p).value or 0)
+    return ctypes.PYFUNCTYPE(result, *arguments)(ctypes.cast(typed, ctypes.c_void_p).value or 0)
 
 
 _POINTER, _INT, _LONG = ctypes.c_void_p, ctypes.c_int, ctypes.c_ulong

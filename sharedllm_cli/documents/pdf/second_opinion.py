@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from sharedllm_cli.documents.pages import AttachedFile, ExtractedPage, Extraction, OutlineEntry, name_pages
 from sharedllm_cli.documents.pdf import layers
-from sharedllm_cli.documents.pdf.glyph_names import GlyphNames
-from sharedllm_cli.documents.pdf.page_pieces import Named
+from sharedllm_cli.documents.pdf.fonts import Named
+from sharedllm_cli.documents.pdf.glyph_names import GlyphNames, KnownFonts
 from sharedllm_cli.errors import DocumentError
 from sharedllm_cli.progress import Reporter
 
@@ -71,6 +71,7 @@ class SecondOpinion:
         self._unchecked: pypdf.PdfReader | None = None
         self._reader: pypdf.PdfReader | None = None
         self._refused = False
+        self._fonts: KnownFonts = {}
 
     def _open(self) -> pypdf.PdfReader | None:
         if self._reader is None and not self._refused:
@@ -113,7 +114,7 @@ class SecondOpinion:
         def named(font: str, widths: Mapping[int, float]) -> Mapping[int, str]:
             def ask(reader: pypdf.PdfReader) -> Mapping[int, str]:
                 if not names:
-                    names.append(GlyphNames(reader, index))
+                    names.append(GlyphNames(reader, index, self._fonts))
                 return names[0].characters(font, widths)
 
             return self._asked(ask, whole=False) or {}

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 
-from sharedllm_cli.documents.pdf.lines import Segment
+from sharedllm_cli.documents.pdf.lines import HEIGHT, LEFT, Segment
 from sharedllm_cli.documents.pdf.rows import Line
 from sharedllm_cli.documents.pdf.rules import Rule
 
 LEAST_GAP = 0.6
 """Columns are parted by at least this share of the size."""
+WIDEST_LEAD = 1.7
+"""Lines of a cell are no farther apart than this share of the size."""
 FARTHEST = 5.0
 """Rows of one table are no farther apart than this share of the size, unless a line is between them."""
 
@@ -17,7 +20,7 @@ FARTHEST = 5.0
 def seen_rows(found: Sequence[Segment]) -> list[Line]:
     """The segments that are seen beside each other, if their baselines are less than a line apart."""
     rows: list[Line] = []
-    for cell in sorted(found, key=lambda cell: -cell.y):
+    for cell in sorted(found, key=HEIGHT, reverse=True):
         last = rows[-1] if rows else None
         if last is not None and last.y - cell.y <= 0.75 * min(last.size, cell.size):
             level = last.y - cell.y <= 0.35 * min(last.size, cell.size)
@@ -26,7 +29,8 @@ def seen_rows(found: Sequence[Segment]) -> list[Line]:
                 continue
         rows.append(Line(cell.y, cell.size, [cell]))
     for row in rows:
-        row.cells.sort(key=lambda cell: cell.x0)
+        if len(row.cells) > 1:
+            row.cells.sort(key=LEFT)
     return rows
 
 
@@ -103,3 +107,13 @@ def _without(
 
 def _ruled(rules: Sequence[Rule], above: float, row: Line) -> bool:
     return any(row.y < rule.at < above for rule in rules)
+
+
+def stands_over(lines: Sequence[Line]) -> bool:
+    """Whether the first of the lines of a table is a heading of several words, each over the white of the next line."""
+    if len(lines) < 4 or not 1 < len(lines[0].cells) < min(len(line.cells) for line in lines[1:4]):
+        return False
+    first, second = lines[:2]
+    middles = [(one.x1 + two.x0) / 2 for one, two in pairwise(second.cells)]
+    near = first.y - second.y <= WIDEST_LEAD * first.size
+    return near and all(any(cell.x0 < middle < cell.x1 for middle in middles) for cell in first.cells)

@@ -4,6 +4,9 @@ Pages of known text, made by the producers that are installed, are read as `ask`
 the share of words in the right order, words lost, words invented, seconds of the processor a page. `--pages FOLDER`
 keeps the PDFs and makes only those that it lacks. The table goes to standard output.
 
+`--beside FILE...` reads PDFs of your own instead, beside PDFium's text alone and beside its text with the places of all
+characters: milliseconds of the processor a page, and how many times PDFium's text reading takes.
+
 Words are compared without punctuation at their ends. What changes a meaning is not forgiven: `10^6` and `10⁶` are the
 same, `106` and `10 6` are not.
 """
@@ -17,7 +20,9 @@ import sys
 import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
+from ctypes import cast
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import process_time
@@ -174,13 +179,63 @@ def _share(scores: Sequence[Score]) -> str:
     return f"{sum(score.in_order for score in scores) / total:.1%}" if total else "–"
 
 
+def pdfium_alone(data: bytes, *, boxes: bool) -> int:
+    """Ask PDFium for the text of each page, and with `boxes` for the places of its characters; the number of pages."""
+    import pypdfium2
+
+    from sharedllm_cli.documents.pdf.pdfium_calls import POINTER, boxes_of
+
+    with pypdfium2.PdfDocument(data) as document:
+        for page in document:
+            text = page.get_textpage()
+            text.get_text_range()
+            if boxes:
+                boxes_of(POINTER.from_param(cast(text.raw, POINTER).value or 0), text.count_chars())
+            text.close()
+            page.close()
+        return len(document)
+
+
+def beside_pdfium(paths: Sequence[Path], repeats: int) -> list[str]:
+    """A table of milliseconds a page: PDFium's text, with places, and reading; the best of the repeats, in turns."""
+    rows, total = [], [0.0] * 4
+    for path in paths:
+        data = path.read_bytes()
+        ways: tuple[Callable[[], object], ...] = (
+            partial(pdfium_alone, data, boxes=False),
+            partial(pdfium_alone, data, boxes=True),
+            partial(as_asked, path),
+        )
+        best = [float("inf")] * 3
+        for _ in range(repeats):
+            for place, way in enumerate(ways):
+                started = process_time()
+                way()
+                best[place] = min(best[place], process_time() - started)
+        pages = float(pdfium_alone(data, boxes=False))
+        total = [before + own for before, own in zip(total, (pages, *best), strict=True)]
+        rows.append(_times(path.name, (pages, *best)))
+    headings = ("file", "pages", "PDFium's text", "and places", "reading", "times its text", "times text and places")
+    return [f"| {' | '.join(row)} |" for row in (headings, ["---"] * len(headings), *rows, _times("all", total))]
+
+
+def _times(name: str, found: Sequence[float]) -> tuple[str, ...]:
+    pages, *seconds = found
+    own = (f"{1000 * one / pages:.1f}" for one in seconds)
+    return (name, f"{pages:.0f}", *own, *(f"{seconds[-1] / one:.1f}" for one in seconds[:-1]))
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; the exit code."""
     parser = argparse.ArgumentParser(prog="python -m sharedllm_cli.lab.bench.reading", description=__doc__)
     parser.add_argument("--out", type=Path, help="JSON with every page's words lost and invented")
     parser.add_argument("--pages", type=Path, help="folder that keeps the PDFs (default: a temporary one)")
     parser.add_argument("--repeats", type=int, default=3, help="readings of each PDF; the fastest counts")
+    parser.add_argument("--beside", type=Path, nargs="+", metavar="FILE", help="PDFs to read beside PDFium alone")
     asked = parser.parse_args(arguments)
+    if asked.beside:
+        print("\n".join(beside_pdfium(asked.beside, asked.repeats)))
+        return 0
     present = [producer for producer in PRODUCERS if producer.exists]
     for producer in PRODUCERS:
         if not producer.exists:

@@ -165,3 +165,19 @@ def test_a_program_that_makes_no_pdf_is_an_error(tmp_path: Path) -> None:
 def test_truth_is_one_text() -> None:
     sheet = Sheet("x", "Title", ("10^{6} H_{2}O",), rows=(("a", "b"),), stamp="DRAFT")
     assert truth(sheet) == Truth("Title\n10^6 H2O\na b", (), "DRAFT")
+
+
+def test_reading_is_timed_beside_pdfium_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    sheet = canvas.Canvas(str(tmp_path / "ferry.pdf"))
+    for page in range(3):
+        for row in range(40):
+            sheet.drawString(60, 780 - 15 * row, f"The ferry crosses {row} times on day {page} of the week.")
+        sheet.showPage()
+    sheet.save()
+    assert reading.main(["--beside", str(tmp_path / "ferry.pdf"), "--repeats", "1"]) == 0
+    heads, _, row, total = (line.strip("| ").split(" | ") for line in capsys.readouterr().out.splitlines())
+    assert dict(zip(heads, row, strict=True))["pages"] == "3"
+    text, places, read, times, _ = map(float, row[2:])
+    assert 0 < text <= places < read
+    assert read / text == pytest.approx(times, rel=0.3)
+    assert total[2:] == row[2:]
