@@ -116,6 +116,7 @@ class Catalogue:
         run("PRAGMA journal_mode = WAL")
         run("PRAGMA synchronous = NORMAL")
         run("PRAGMA trusted_schema = OFF")
+        run("PRAGMA secure_delete = ON")  # names and headings of a document that is gone leave no bytes
         found = [run(f"PRAGMA {name}").fetchone()[0] for name in ("application_id", "user_version")]
         if create and found == [0, 0]:
             run("BEGIN IMMEDIATE")

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import hmac
 import ipaddress
+import time
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from http.cookies import CookieError, SimpleCookie
 from typing import Any
@@ -24,7 +25,8 @@ Send = Callable[[dict[str, Any]], Awaitable[None]]
 MOST_BODY_BYTES = 4_000_000
 """A request's body, unless its path is granted more (`more_bytes`)."""
 BODY_SECONDS = 30.0
-"""A body has arrived within this time."""
+"""A body has arrived within this time, and one that takes longer arrives at `SLOWEST_BYTES` a second or more."""
+SLOWEST_BYTES = 100_000
 COOKIE = "sharedllm_token"
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 HEADERS = (
@@ -134,16 +136,21 @@ class _Bounded:
 
     def __init__(self, receive: Receive, limit: int) -> None:
         self._receive, self._left, self._whole = receive, limit, False
+        self._until: float | None = None
 
     async def __call__(self) -> dict[str, Any]:
         if self._whole:
             return await self._receive()
+        if self._until is None:
+            self._until = time.monotonic() + BODY_SECONDS
         try:
-            message = await asyncio.wait_for(self._receive(), BODY_SECONDS)
+            message = await asyncio.wait_for(self._receive(), self._until - time.monotonic())
         except TimeoutError:
             raise BodyError(408, f"the request did not arrive within {BODY_SECONDS:.0f} seconds") from None
         if message["type"] == "http.request":
-            self._left -= len(message.get("body", b""))
+            arrived = len(message.get("body", b""))
+            self._left -= arrived
+            self._until += arrived / SLOWEST_BYTES
             self._whole = not message.get("more_body", False)
             if self._left < 0:
                 raise BodyError(413, "the request is too long")

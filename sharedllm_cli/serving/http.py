@@ -101,14 +101,20 @@ def run_app(app: Any, listener: Any, ended: threading.Event) -> None:
     """Serve an application at a listening socket until `ended` is set, then let what runs end within seconds."""
     import uvicorn
 
+    from sharedllm_cli.serving.patience import Patience
+
+    patience = Patience()
+
     class Server(uvicorn.Server):
-        """Leaves the signals to the command, whose exit code tells them."""
+        """Leaves the signals to the command, whose exit code tells them, and waits for nobody for ever."""
 
         @contextmanager
         def capture_signals(self) -> Iterator[None]:
             yield
 
         async def on_tick(self, counter: int) -> bool:
+            if counter % 10 == 0:  # once a second
+                patience.look(self.server_state.connections)
             return await super().on_tick(counter) or ended.is_set()
 
     config = uvicorn.Config(

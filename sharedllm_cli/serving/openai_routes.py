@@ -73,7 +73,8 @@ async def _answered(
         section=asked.section,
         settings=asked.settings,
     )
-    caller = "" if request.client is None else f"{request.client.host}:{request.client.port}"
+    # A program that opens a connection for each question is one caller still.
+    caller = "program" if request.client is None else f"program {request.client.host}"
     told = form(asked)
     if asked.stream:
         return await EventStream.begun(request, host, work, told, caller=caller)

@@ -24,14 +24,24 @@ _MESSAGE = {
     "properties": {"role": {"enum": _ROLES}, "content": _CONTENT, "name": {"type": "string"}},
     "additionalProperties": False,
 }
-_MESSAGES = {"type": "array", "minItems": 1, "maxItems": MOST_MESSAGES, "items": _MESSAGE}
+_MESSAGES = {
+    "type": "array",
+    "minItems": 1,
+    "maxItems": MOST_MESSAGES,
+    "items": _MESSAGE,
+    "description": "the first that is no system or developer message is a user's, and so is the last, the question",
+}
 _KNOWN: Mapping[str, Any] = {
     "messages": _MESSAGES,
     "input": {"anyOf": [_SAID, _MESSAGES]},
     "temperature": {"type": "number", "minimum": 0, "maximum": 2},
     "top_p": {"type": "number", "exclusiveMinimum": 0, "maximum": 1},
     "seed": {"type": "integer", "minimum": 0, "maximum": MOST_SEED},
-    "evidence_tokens": {"type": "integer", "minimum": 0},
+    "evidence_tokens": {
+        "type": "integer",
+        "minimum": 0,
+        "description": "0 needs an adapter that reads the tree",
+    },
     "policy": {"enum": list(POLICIES)},
     "stream_options": {
         "type": "object",
@@ -106,7 +116,7 @@ def _asking(
     properties["model"] = {"type": "string", "enum": list(models)}
     body = {"type": "object", "required": needed, "properties": properties, "additionalProperties": False}
     body |= {"allOf": list(together)} if together else {}
-    streamed = {"text/event-stream": {"schema": {"type": "string"}}}
+    streamed: dict[str, Any] = {"text/event-stream": {}}  # 3.1 has no word for the form of each event
     found = _operation(summary, more=streamed)
     return found | {"requestBody": {"required": True, "content": {"application/json": {"schema": body}}}}
 

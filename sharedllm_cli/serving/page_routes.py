@@ -166,10 +166,10 @@ class Page:
 
         asked = _Question.of(await request.body(), self._host.settings)
         paths = await run_in_threadpool(self._granted.resolve, asked.documents)
-        events = self._events(asked, paths)
+        events = self._events(asked, paths, "page" if request.client is None else f"page {request.client.host}")
         return StreamingResponse(events, media_type="text/event-stream", headers={"content-security-policy": POLICY})
 
-    async def _events(self, asked: _Question, paths: list[str]) -> AsyncIterator[bytes]:
+    async def _events(self, asked: _Question, paths: list[str], caller: str) -> AsyncIterator[bytes]:
         """The answer as it is written, as server-sent events; an error is the last of them."""
         libraries: list[Library] = []
         live = _Live()
@@ -186,7 +186,7 @@ class Page:
             live.deliver = job.deliver
             return inner(job)
 
-        pieces = pieces_in_turn(self._host.turns, work, seconds=self._host.seconds)
+        pieces = pieces_in_turn(self._host.turns, work, caller=caller, seconds=self._host.seconds)
         try:
             yield _event("waiting", {"waiting": max(len(self._host.turns) - 1, 0), "loaded": self._host.loaded})
             async for piece in pieces:

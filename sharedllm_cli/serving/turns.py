@@ -1,7 +1,8 @@
 """One piece of work at a time, in turn: a bounded fair queue, and the one thread in which a model is used.
 
 Knows nothing of models and documents. Callers take turns: one with a hundred waiting questions does not delay another
-with one by more than the question that is running. Work that is stopped leaves the queue, or ends at its next step.
+with one by more than the question that is running, nor take all the places in the queue. Work that is stopped leaves
+the queue, or ends at its next step.
 """
 
 from __future__ import annotations
@@ -80,17 +81,27 @@ class Turns:
             return sum(map(len, self._waiting.values())) + (self._running is not None)
 
     def submit(self, job: Job) -> Job:
-        """Queue a job. Raises BusyError where too much work waits already."""
+        """Queue a job. Raises BusyError where too much work waits already, most of it this caller's.
+
+        Where most is another's, the newest of that caller's jobs ends with the error instead.
+        """
+        busy = BusyError(f"{self._most_waiting} questions are waiting already", hint="ask again later")
+        given_up = None
         with self._changed:
             if self._closed:
                 raise BusyError("the server is ending")
             if sum(map(len, self._waiting.values())) >= self._most_waiting:
-                raise BusyError(f"{self._most_waiting} questions are waiting already", hint="ask again later")
+                most = max(self._waiting.values(), key=len)
+                if len(most) <= len(self._waiting.get(job.caller, ())) + 1:
+                    raise busy
+                given_up = most.pop()
             self._waiting.setdefault(job.caller, deque()).append(job)
             if self._thread is None:
                 self._thread = threading.Thread(target=self._work, name="sharedllm-turns", daemon=True)
                 self._thread.start()
             self._changed.notify_all()
+        if given_up is not None:
+            given_up.deliver(Ended(busy))
         return job
 
     def stop(self, job: Job) -> None:

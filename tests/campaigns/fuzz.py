@@ -24,7 +24,7 @@ ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT))
 
 with atheris.instrument_imports(include=["sharedllm_cli"]):  # what is imported later gives no coverage to follow
-    from sharedllm_cli.cli.chat.session import decode
+    from sharedllm_cli.cli.chat.session import SavedDocument, SavedTurn, Session, decode, encode
     from sharedllm_cli.documents.process_frames import read_frame, unpacked
     from sharedllm_cli.documents.readers import Probe
     from sharedllm_cli.documents.sources import SourceFile
@@ -182,7 +182,11 @@ def seeds(target: str) -> list[bytes]:
         "records": [
             b'{"doc_id": "a", "document": "the words", "qas": [{"id": "1", "question": "q", "answers": ["words"]}]}\n'
         ],
-        "session": [b'{"version": 1, "turns": []}'],
+        "session": [
+            encode(
+                Session([SavedDocument("a.md", "/a.md", "0" * 64)], [SavedTurn("q", "a")], {"seed": 1}, "1-2", "", "s")
+            )
+        ],
         "template": [
             b"{% for m in messages %}{{ m['role'] ~ m.content | trim }}{% endfor %}"
             b"{% macro f(x) %}{{ x * 2 }}{% endmacro %}{{ f('a') }}"
@@ -220,6 +224,7 @@ def main() -> None:
     corpus = given.out / "corpus" / given.target
     corpus.mkdir(parents=True, exist_ok=True)
     for number, seed in enumerate(seeds(given.target)):
+        TARGETS[given.target](seed)  # raises where the seed is none: all that grows from it would be refused at once
         (corpus / f"seed-{number}").write_bytes(seed)
     run, found = TARGETS[given.target], set[str]()
 

@@ -145,6 +145,33 @@ def test_rm_leaves_nothing_of_a_document(call: Callable[..., Ran], private_home:
     assert [path for path in (private_home / "indexes").iterdir() if path.suffix != ".lock"] == []
 
 
+def test_a_collection_forgets_the_words_of_a_document_that_is_gone(
+    call: Callable[..., Ran], private_home: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "shelf"
+    folder.mkdir()
+    (folder / "kept.md").write_text("# The lamp\n\nIt burns at dusk.\n")
+    gone = [folder / f"quarantine{number}.md" for number in range(8)]
+    for number, path in enumerate(gone):
+        path.write_text(f"# Zanzibar parcel {number}\n\nWords of the ledger, {number}.\n")
+    assert call("collections", "add", "shelf", str(folder), "--workers", "1").code == 0
+
+    def holding(*words: bytes) -> list[Path]:
+        """Files that hold one of these, in whatever capitals."""
+        files = [path for path in private_home.rglob("*") if path.is_file()]
+        return [path for path in files if any(word in path.read_bytes().lower() for word in words)]
+
+    assert holding(b"zanzibar parcel")
+    for path in gone:
+        path.unlink()
+    assert call("collections", "update", "shelf", "--workers", "1").code == 0
+    assert call("indexes", "rm", *(path.name for path in gone), "--yes").code == 0
+    assert holding(b"zanzibar parcel", b"quarantine") == []
+    assert call("collections", "update", "shelf", "--rebuild", "--workers", "1").code == 0
+    assert holding(b"zanzibar", b"parcel", b"ledger") == []  # single words in the full text, too
+    assert call("search", "@shelf", "lamp").code == 0
+
+
 DAMAGED: dict[str, Callable[[Path], None]] = {
     "an index": lambda home: next(home.rglob("bundle.safetensors")).write_bytes(b"x" * 500),
     "usage": lambda home: next(home.rglob("bundle.safetensors")).with_name("usage.json").write_text("{"),

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import io
+import json
 import zipfile
 import zlib
 from collections.abc import Callable, Sequence
+
+from office_making import OFFICE, docx, relations, zipped
 
 WORDS = b"BT /F1 12 Tf 72 700 Td (The dog sleeps at nine in the kitchen of the house.) Tj ET"
 FONT = b"<</Type/Font/Subtype/Type1/BaseFont/Helvetica>>"
@@ -86,7 +89,86 @@ PAGE = b"<html><body><p>The dog sleeps at nine.</p></body></html>"
 OUTSIDE = b'<!DOCTYPE html [<!ENTITY x SYSTEM "file:///etc/hostname">]><html><body><p>Words &x;</p></body></html>'
 BOMB = b"<html><body><p>The dog.</p><!--" + b" " * LARGE + b"--></body></html>"
 
+LETTER = b"From: a@b.example\nTo: c@d.example\nSubject: The dog\nMIME-Version: 1.0\n"
+
+
+def parts_in_parts(depth: int) -> bytes:
+    """A mail whose parts hold parts."""
+    nested = (b'Content-Type: multipart/mixed; boundary="b%d"\n\n--b%d\n' % (one, one) for one in range(depth))
+    return LETTER + b"".join(nested) + b"Content-Type: text/plain\n\nThe dog sleeps.\n"
+
+
+def many_parts(count: int) -> bytes:
+    """A mail of so many parts."""
+    part = b"--b\nContent-Type: text/plain\n\nThe dog sleeps.\n"
+    return LETTER + b"Content-Type: multipart/mixed; boundary=b\n\n" + part * count + b"--b--\n"
+
+
+def notebook(outputs: list[object], **more: object) -> bytes:
+    """A notebook of one cell."""
+    return json.dumps({"cells": [{"cell_type": "code", "source": "dog", "outputs": outputs}], **more}).encode()
+
+
+def word(declared: str, text: str) -> bytes:
+    """A Word document of a paragraph, with these declarations before it."""
+    body = docx(f"<w:p><w:r><w:t>{text}</w:t></w:r></w:p><w:p><w:r><w:t>The dog.</w:t></w:r></w:p>")
+    with zipfile.ZipFile(io.BytesIO(body)) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    members["word/document.xml"] = f"<!DOCTYPE d [{declared}]>".encode() + members["word/document.xml"]
+    return zipped(members)
+
+
+def sheet(xml: str, relations_more: dict[str, tuple[str, str]] | None = None) -> bytes:
+    """A workbook of one sheet."""
+    names = f'xmlns="http://schemas.openxmlformats.org/spreadsheetml/2006/main" xmlns:r="{OFFICE}"'
+    targets = {"s": ("worksheet", "worksheets/sheet1.xml"), **(relations_more or {})}
+    return zipped(
+        {
+            "_rels/.rels": relations({"a": ("officeDocument", "xl/workbook.xml")}),
+            "xl/workbook.xml": f'<workbook {names}><sheets><sheet name="A" sheetId="1" r:id="s"/></sheets></workbook>',
+            "xl/_rels/workbook.xml.rels": relations(targets),
+            "xl/worksheets/sheet1.xml": f"<worksheet {names}>{xml}</worksheet>",
+        }
+    )
+
+
+CELL = '<sheetData><row r="1"><c r="A1" t="inlineStr"><is><t>The dog</t></is></c></row></sheetData>'
+
 FILES: dict[str, Callable[[], bytes]] = {
+    "parts in parts.eml": lambda: parts_in_parts(5000),
+    "messages in messages.eml": lambda: LETTER + b"Content-Type: message/rfc822\n\nSubject: x\n" * 5000 + b"\nThe dog.",
+    "parts.eml": lambda: many_parts(20_000),
+    "a field without an end.eml": lambda: LETTER + b"Cc: " + b"a@b.example, " * 200_000 + b"\n\nThe dog.",
+    "a comment without an end.eml": lambda: LETTER.replace(b"a@b", b"(" * 50_000 + b"a@b") + b"\nThe dog.",
+    "quotes without an end.eml": lambda: LETTER.replace(b"c@d", b'"' * 50_001 + b"c@d") + b"\nThe dog.",
+    "parameters.eml": lambda: (
+        LETTER + b"Content-Type: text/plain" + b"".join(b"; x*%d*=a" % one for one in range(50_000)) + b"\n\nThe dog."
+    ),
+    "letters.mbox": lambda: (b"From a@b.example Mon Jan  1 00:00:00 2024\n" + LETTER + b"\ndog\n\n") * 20_000,
+    "a table of an output.ipynb": lambda: notebook(
+        [{"output_type": "display_data", "data": {"text/html": "<table>" + "<tr><td>dog</td></tr>" * 300_000}}]
+    ),
+    "a list of an output.ipynb": lambda: notebook(
+        [{"output_type": "display_data", "data": {"text/markdown": "* dog\n" * 1_000_000}}]
+    ),
+    "outputs.ipynb": lambda: notebook([{"output_type": "stream", "text": "dog " * 100_000}] * 20),
+    "odd cells.ipynb": lambda: notebook([], worksheets=[{"cells": 7}, {"cells": "dog"}, {"cells": None}, 3]),
+    "entities.docx": lambda: word(
+        '<!ENTITY e0 "dog ">' + "".join(f'<!ENTITY e{one} "{f"&e{one - 1};" * 10}">' for one in range(1, 9)), "&e8;"
+    ),
+    "a long entity.docx": lambda: word(f'<!ENTITY e "{"dog " * 50_000}">', "&e;" * 1000),
+    "a file from outside.docx": lambda: word('<!ENTITY x SYSTEM "file:///etc/hostname">', "&x;"),
+    "a bomb.docx": lambda: docx("<w:p><w:r><w:t>dog</w:t></w:r></w:p>" + " " * (65 << 20)),
+    "tables in tables.docx": lambda: docx(
+        "<w:tbl><w:tr><w:tc>" * 60 + "<w:p><w:r><w:t>The dog.</w:t></w:r></w:p>" + "</w:tc></w:tr></w:tbl>" * 60
+    ),
+    "elements in elements.docx": lambda: docx("<w:sdt><w:sdtContent>" * 5000 + "<w:p><w:r><w:t>dog</w:t></w:r></w:p>"),
+    "a link outside.xlsx": lambda: sheet(CELL, {"e": ("externalLink", "file:///etc/hostname")}),
+    "a sheet outside.xlsx": lambda: sheet(CELL, {"s": ("worksheet", "../../../../etc/hostname")}),
+    "cells over cells.xlsx": lambda: sheet(
+        CELL + "<mergeCells>" + '<mergeCell ref="A1:XFD1048576"/>' * 2000 + "</mergeCells>"
+    ),
+    "a row of billions.xlsx": lambda: sheet(CELL.replace('r="1"', 'r="2000000000"') + "<cols/>"),
     "a bomb of a page.pdf": lambda: pdf(one_page(contents=packed(WORDS + b" " * LARGE))),
     "a bomb in a bomb.pdf": lambda: pdf(one_page(contents=packed(WORDS + b" " * LARGE, 3))),
     "a page tree that holds itself.pdf": lambda: pdf(one_page(tree=b"<</Type/Pages/Kids[2 0 R 3 0 R]/Count 2>>")),

@@ -125,6 +125,29 @@ def test_a_damaged_mail_is_read_as_far_as_it_goes(body: str) -> None:
     assert read(HEADER.replace("\r", "") + body, "a.eml").text.startswith("From: Ida <i@x.example>")
 
 
+def test_parts_nested_without_an_end_are_named_and_the_other_messages_read() -> None:
+    deep = "".join(f'Content-Type: multipart/mixed; boundary="b{one}"\n\n--b{one}\n' for one in range(2000))
+    line = "From a@b.example Mon Jan  1 00:00:00 2024\n"
+    first, second = (
+        "From: Ida <i@x.example>\nSubject: The bed\n",
+        "From: Jo <j@x.example>\nSubject: Hours\n\nUntil nine.",
+    )
+    document = read(f"{line}{first}{deep}\n\n{line}{second}", "a.mbox")
+    assert "The bed\n\nFrom: Ida <i@x.example>" in document.text
+    assert document.text.endswith("Hours\n\nFrom: Jo <j@x.example>\n\nUntil nine.")
+    assert document.warnings == ("a.mbox: the parts of the message 'The bed' are nested too deep to be read",)
+
+
+@pytest.mark.parametrize("field", ["(" * 40_000, '"' * 40_001, "a@b.example, " * 4_000])
+def test_a_field_without_an_end_leaves_the_text(field: str) -> None:
+    text = read(
+        f"From: Ida <i@x.example>\nDate: 3 Jun 2024\nMIME-Version: 1.0\nTo: {field}\n\nUntil nine.", "a.eml"
+    ).text
+    assert text.startswith("From: Ida <i@x.example>\nTo: ")
+    assert text.endswith("Until nine.")
+    assert len(text) < 21_000
+
+
 def test_a_saved_page_is_a_page() -> None:
     data = (
         "From: <Saved by Blink>\r\nSnapshot-Content-Location: https://x.example\r\nMIME-Version: 1.0\r\n"

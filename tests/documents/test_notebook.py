@@ -44,13 +44,23 @@ def test_a_table_is_rows_and_a_picture_is_said() -> None:
     assert document.warnings == ("a.ipynb: 1 picture among the outputs not read",)
 
 
+@pytest.mark.parametrize(
+    ("kind", "piece"), [("text/html", "<table><tr><td><b>2</b></table>"), ("text/markdown", "**2**\n\n")]
+)
+def test_an_output_that_is_cut_before_it_is_read_is_said(kind: str, piece: str) -> None:
+    output = {"output_type": "display_data", "data": {kind: piece + "<!-- -->\n\n" * 200_000}}
+    document = read(notebook(code("x", output)), "a.ipynb")
+    assert document.text.startswith("x\n\n2")
+    assert document.warnings == ("a.ipynb: 1 output cut at 100,000 characters",)
+
+
 def test_the_oldest_form_is_read() -> None:
     old = {"nbformat": 3, "worksheets": [{"cells": [{"cell_type": "heading", "level": 2, "source": ["Tides"]},
            {"cell_type": "code", "input": ["x = 1"], "outputs": []}]}]}  # fmt: skip
     assert read(json.dumps(old), "a.ipynb").text == "Tides\n\nx = 1"
 
 
-@pytest.mark.parametrize("text", ['{"cells": [', "{}", '{"cells": 3}'])
+@pytest.mark.parametrize("text", ['{"cells": [', "{}", '{"cells": 3}', '{"worksheets": [{"cells": 7}]}'])
 def test_what_is_no_notebook_is_an_error(text: str) -> None:
     with pytest.raises(DocumentError, match="notebook"):
         read(text, "a.ipynb")

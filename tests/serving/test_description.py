@@ -48,3 +48,10 @@ def test_what_is_described_is_what_is_taken(tmp_path: Path) -> None:
         answers.add(found := taken(body, granted))
         assert found == valid.is_valid(body), body
     assert answers == {True, False}
+
+
+def test_streams_have_no_schema_that_their_events_would_break(tmp_path: Path) -> None:
+    (tmp_path / "log.txt").write_text("The keeper lit the lamp.")
+    paths = description(model_names(Granted([str(tmp_path / "log.txt")])))["paths"]
+    for path in ("/v1/chat/completions", "/v1/responses"):
+        assert paths[path]["post"]["responses"]["200"]["content"]["text/event-stream"] == {}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import socket
+import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import Any
@@ -114,6 +115,35 @@ def test_a_slow_body_ends(address: str, monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(guard_module, "BODY_SECONDS", 0.2)
     head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: {address}\r\nContent-Length: 10\r\n\r\n1"
     assert raw(address, head.encode()).split()[1] == b"408"
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+def test_a_body_that_arrives_byte_by_byte_ends(address: str, chunked: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(guard_module, "BODY_SECONDS", 0.5)
+    length = "Transfer-Encoding: chunked" if chunked else "Content-Length: 1000"
+    head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: {address}\r\n{length}\r\n\r\n"
+    name, _, port = address.partition(":")
+    with socket.create_connection((name, int(port)), timeout=0.05) as connection:
+        connection.sendall(head.encode())
+        begun, said = time.monotonic(), b""
+        while not said and time.monotonic() - begun < 10:
+            connection.sendall(b"1\r\nx\r\n" if chunked else b"x")
+            with suppress(TimeoutError):
+                said = connection.recv(1000)
+    assert said.split()[1] == b"408"
+
+
+def test_a_long_body_has_the_time_of_its_length(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(guard_module, "BODY_SECONDS", 0.5)
+    monkeypatch.setattr(guard_module, "SLOWEST_BYTES", 10_000)
+    head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: {address}\r\nContent-Length: 50000\r\n\r\n"
+    name, _, port = address.partition(":")
+    with socket.create_connection((name, int(port)), timeout=20) as connection:
+        connection.sendall(head.encode())
+        for _ in range(10):
+            connection.sendall(b"x" * 5_000)
+            time.sleep(0.12)
+        assert connection.recv(1000).split()[1] == b"400"  # it arrived, and is no JSON
 
 
 def raw(address: str, data: bytes) -> bytes:

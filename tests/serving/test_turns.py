@@ -82,6 +82,24 @@ def test_too_much_work_is_refused_and_the_rest_done() -> None:
     assert [*running, *kept] == ["second", "kept"]
 
 
+def test_a_caller_who_fills_the_queue_leaves_room_for_another() -> None:
+    turns, gate, log = Turns(most_waiting=4), Gate(), list[str]()
+    running = Running(turns, gate)
+    assert next(running) == "first"
+    many = [Running(turns, noting(log, f"a{number}"), caller="a") for number in range(4)]
+    with pytest.raises(BusyError):
+        Running(turns, noting(log, "a4"), caller="a")
+    others = [Running(turns, noting(log, f"b{number}"), caller="b") for number in range(2)]
+    for newest in many[2:]:
+        with pytest.raises(BusyError, match="4 questions are waiting"):
+            next(newest)
+    with pytest.raises(BusyError):  # each has half
+        Running(turns, noting(log, "b2"), caller="b")
+    gate.go.set()
+    assert [list(one) for one in [*many[:2], *others]] == [["a0"], ["a1"], ["b0"], ["b1"]]
+    assert log == ["a0", "b0", "a1", "b1"]
+
+
 def test_work_that_takes_too_long_ends_with_an_error() -> None:
     def endless(job: Job) -> Iterator[str]:
         while True:

@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from email import errors, message_from_bytes, policy
 from email.headerregistry import Address
 from email.message import EmailMessage, Message
+from email.parser import BytesHeaderParser
+from functools import lru_cache
 from pathlib import Path
 
 from sharedllm_cli.answer import NotRead
@@ -34,6 +36,10 @@ MOST_PARTS = 1_000
 DEEPEST = 20
 LONGEST_NAME = 120
 LONGEST_SUBJECT = 200
+LONGEST_FIELD = 20_000
+"""Characters of a field of a header that are read."""
+MOST_QUOTES = 1_000
+"""Python's library takes the square of them."""
 _BEGINS = re.compile(rb"^From [^\n]*\d\d:\d\d[^\n]*\r?\n", re.MULTILINE)
 _ESCAPED = re.compile(rb"^>(>*From )", re.MULTILINE)
 _LENGTH = re.compile(rb"\A\d{1,12}[ \t]*\r?\n")
@@ -119,7 +125,7 @@ def _messages(data: bytes) -> list[EmailMessage]:
     starts = [
         match.start()
         for match in _BEGINS.finditer(data)
-        if not match.start() or data[: match.start()][-4:].replace(b"\r", b"").endswith(b"\n\n")
+        if not match.start() or data[max(0, match.start() - 4) : match.start()].replace(b"\r", b"").endswith(b"\n\n")
     ]
     if not starts or starts[0]:
         starts = [0, *starts]
@@ -128,8 +134,40 @@ def _messages(data: bytes) -> list[EmailMessage]:
     return [_parsed(_ESCAPED.sub(rb"\1", piece)) for piece in pieces if piece.strip()] or [_parsed(data)]
 
 
+class _TooDeepDefect(errors.MessageDefect):
+    """Parts within parts beyond what is looked at."""
+
+
+class _Headers(policy.EmailPolicy):
+    """A field's form is found once for all that look at it, and within bounds."""
+
+    def header_fetch_parse(self, name: str, value: str) -> str:
+        return _header(name, str(value))
+
+
+@lru_cache(maxsize=4096)
+def _header(name: str, value: str) -> str:
+    held = value if len(value) <= LONGEST_FIELD else value[:LONGEST_FIELD].rpartition(",")[0] or value[:LONGEST_FIELD]
+    if held.count('"') > MOST_QUOTES:
+        return " ".join(held.split())
+    try:
+        found: str = _AS_USUAL.header_fetch_parse(name, held)
+        return found
+    except RecursionError:  # comments in comments
+        return " ".join(held.split())
+
+
+_AS_USUAL = policy.default.clone(refold_source="none")
+_POLICY = _Headers(refold_source="none")
+
+
 def _parsed(data: bytes) -> EmailMessage:
-    message = message_from_bytes(data, policy=policy.default.clone(refold_source="none"))
+    try:
+        message = message_from_bytes(data, policy=_POLICY)
+    except RecursionError:
+        message = BytesHeaderParser(policy=_POLICY).parsebytes(data)
+        message.set_payload("")
+        message.defects.append(_TooDeepDefect())
     assert isinstance(message, EmailMessage)
     return message
 
@@ -142,6 +180,8 @@ def _mail(message: EmailMessage, name: str, level: int = 0) -> _Mail:
         blocks += _body(message, name, found, level)
     except (errors.MessageError, LookupError, ValueError, AssertionError, AttributeError, RecursionError) as failure:
         found.told.append(f"{name}: the message {found.subject!r:.80} is damaged ({type(failure).__name__})")
+    if any(isinstance(one, _TooDeepDefect) for one in message.defects):
+        found.told.append(f"{name}: the parts of the message {found.subject!r:.80} are nested too deep to be read")
     found.text = "\n\n".join(filter(str.strip, blocks))
     return found
 

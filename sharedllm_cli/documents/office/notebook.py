@@ -16,6 +16,8 @@ from sharedllm_cli.errors import DocumentError
 MOST_CELLS = 20_000
 LONGEST_OUTPUT = 100_000
 """Characters of a cell's output that are read."""
+LONGEST_MARKUP = 10 * LONGEST_OUTPUT
+"""Characters of a table or a page in an output from which these are made."""
 _COLOURS = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
 
@@ -45,9 +47,9 @@ def extract(text: str, name: str, warnings: list[str]) -> Extraction:
             outline += found.outline
             continue
         blocks.append(source.strip("\n"))
-        for output, is_picture in _outputs(cell.get("outputs")):
+        for output, is_picture, is_whole in _outputs(cell.get("outputs")):
             pictures += is_picture
-            cut += len(output) > LONGEST_OUTPUT
+            cut += len(output) > LONGEST_OUTPUT or not is_whole
             blocks.append(output[:LONGEST_OUTPUT].strip("\n"))
     if pictures:
         warnings = [*warnings, f"{name}: {pictures} picture{'s' if pictures > 1 else ''} among the outputs not read"]
@@ -69,31 +71,35 @@ def _cells(whole: Any) -> list[Any] | None:
     if not isinstance(whole, dict):
         return None
     if isinstance(sheets := whole.get("worksheets"), list):
-        return [cell for sheet in sheets if isinstance(sheet, dict) for cell in sheet.get("cells") or []]
+        lists = [sheet.get("cells") for sheet in sheets if isinstance(sheet, dict)]
+        named = [cells for cells in lists if isinstance(cells, list)]
+        return [cell for cells in named for cell in cells] if named else None
     cells = whole.get("cells")
     return cells if isinstance(cells, list) else None
 
 
-def _outputs(outputs: Any) -> Iterator[tuple[str, bool]]:
-    """The text of each output, and whether it is a picture: the plain form, else the table or the page in it."""
+def _outputs(outputs: Any) -> Iterator[tuple[str, bool, bool]]:
+    """The text of each output: the plain form, else the table or the page in it. Whether it is a picture, and whole."""
     for output in outputs if isinstance(outputs, list) else []:
         if not isinstance(output, dict):
             continue
         if output.get("output_type") in ("error", "pyerr"):
-            yield f"{output.get('ename', '')}: {output.get('evalue', '')}".strip(": "), False
+            yield f"{output.get('ename', '')}: {output.get('evalue', '')}".strip(": "), False, True
             continue
         data = output.get("data")
         held: dict[str, Any] = data if isinstance(data, dict) else output
-        html = _joined(held.get("text/html", held.get("html", "")))
+        page = _joined(held.get("text/html", held.get("html", "")))
+        html = page[:LONGEST_MARKUP]
         plain = _joined(held.get("text/plain", held.get("text", "")))
         if "<table" in html:
-            yield html_reader.from_html(html).text, False
+            yield html_reader.from_html(html).text, False, html == page
         elif markup := _joined(held.get("text/markdown", "")):
-            yield markdown.from_markdown(markup).text, False
+            yield markdown.from_markdown(markup[:LONGEST_OUTPUT]).text, False, len(markup) <= LONGEST_OUTPUT
         elif any(key.startswith("image/") or key in ("png", "jpeg", "svg") for key in held):
-            yield "", True
+            yield "", True, True
         elif plain or html:
-            yield _COLOURS.sub("", plain) if plain else unescape(html_reader.from_html(html).text), False
+            shown = _COLOURS.sub("", plain) if plain else unescape(html_reader.from_html(html).text)
+            yield shown, False, bool(plain) or html == page
 
 
 def _joined(value: Any) -> str:
