@@ -113,7 +113,7 @@ def show_help(conversation: Conversation, _: str) -> None:
     chat_facts.remark(
         conversation.call.console,
         "Anything else is a question. Alt-Enter or a backslash at the end starts a new line, Tab completes, Ctrl-R"
-        " searches the input history before, Ctrl-C stops an answer, Ctrl-D leaves.",
+        " searches what was typed before, Ctrl-C stops an answer, Ctrl-D leaves.",
     )
 
 
