@@ -125,7 +125,8 @@ _TOPICS = tuple(re.compile(rf"(?:{form})", re.IGNORECASE) for form in _TOPIC_FOR
 _ELLIPTIC = re.compile(r"(?:what|how) about |was ist mit |qu['’]en est-il", re.IGNORECASE)
 _POLITE = re.compile(r"\A(?:and|but|so|also|please|ok|okay|hi|hello)\b[,\s]*", re.IGNORECASE)
 _TRAILING = re.compile(
-    rf"(?:\s+(?:at all|anywhere|somewhere|(?:in|inside|within) (?:it|here|there|{_ANY_DOCUMENT})|please))+\Z",
+    rf"(?:\s+(?:at all|anywhere|somewhere|(?:in|inside|within) (?:it|here|there|{_ANY_DOCUMENT})|please|"
+    r"in (?:more |great |some )?detail|briefly|in short|in (?:a few|one|two|three) (?:words?|sentences?)))+\Z",
     re.IGNORECASE,
 )
 _ARTICLE = re.compile(

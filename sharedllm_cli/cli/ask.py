@@ -105,7 +105,7 @@ def ask(
         if report is not None:
             keep_report(call, answer, library, report.expanduser(), overwrite=overwrite)
         if open_number is not None:
-            open_source(call, answer, library, open_number)
+            open_source(call, answer, library, open_number, password=call.settings.password)
     return exit_code(library.failures)
 
 

@@ -1,4 +1,4 @@
-"""What `ask --report` and `ask --open` leave to look at: a file with the whole answer, and one source in a viewer."""
+"""What can be looked at: a file with the whole answer (`--report`), one source in a viewer (`--open`, `/open`)."""
 
 from __future__ import annotations
 
@@ -40,17 +40,20 @@ def keep_report(call: Call, answer: Answer, library: Library, path: Path, *, ove
     call.console.note(f"report: {path}")
 
 
-def open_source(call: Call, answer: Answer, library: Library, number: int) -> None:
-    """Show a source in the system's viewer, and say where its file is; UsageError for a number that no source has."""
+def open_source(
+    call: Call, answer: Answer, library: Library, number: int, *, password: str | None, asked_by: str = "--open"
+) -> None:
+    """Show a source in the system's viewer, and say where its file is; UsageError for a number that no source has.
+
+    `password` opens an encrypted file; `asked_by` is what the user typed before the number.
+    """
     count = len(answer.sources)
     if not 1 <= number <= count:
         there = f"its sources are 1 to {count}" if count > 1 else "it has one source" if count else "it has none"
-        raise UsageError(f"--open {number}: the answer has no such source", hint=there)
+        raise UsageError(f"{asked_by} {number}: the answer has no such source", hint=there)
     source = answer.sources[number - 1]
     with call.console.waiting("drawing the page"):
-        (sight,) = Sights(library.opened_for({source.document}), call.settings.password).of(
-            [source], answer.found_words, drawn=True
-        )
+        (sight,) = Sights(library.opened_for({source.document}), password).of([source], answer.found_words, drawn=True)
     stem = re.sub(r"[^\w.-]+", "-", Path(source.document).stem)[:60].strip("-.") or "source"
     where = f"-page-{source.page}" if sight.picture else ""
     mark = sha256_of_text(f"{source.document}\0{source.page}\0{source.quote}")[:8]

@@ -154,10 +154,11 @@ def show(call: Call, library: Library | WarmLibrary, found: SearchResult, *, fil
 def _passage(
     number: int, source: Source, found: SearchResult, *, several: bool, whole: bool
 ) -> Sequence[RenderableType]:
-    from rich.padding import Padding
     from rich.text import Text
 
-    head = Text.assemble((f"{number:3}  ", "bold cyan"), *place_text(source, several=several))
+    from sharedllm_cli.cli.terminal.screen import Hanging
+
+    head = Text.assemble(*place_text(source, several=several))
     head.append(f"  {source.score:.2f}", style="dim")
     shown = excerpt(harmless(source.quote), found.query, whole=whole, most=SHOWN_WORDS)
     words = Text("… " if shown.cut_before else "")
@@ -165,7 +166,7 @@ def _passage(
         words.append(" " if place else "")
         words.append(word, style="bold" if wanted else "")
     words.append(" …" if shown.cut_after else "")
-    return [head, Padding(words, (0, 0, 0, len(INDENT)))]
+    return [Hanging(head, Text(f"{number:3}  ", style="bold cyan")), Hanging(words, Text(INDENT))]
 
 
 def _nothing(found: SearchResult) -> str:

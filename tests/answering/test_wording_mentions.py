@@ -56,3 +56,8 @@ def test_other_questions_ask_about_no_topic(question: str) -> None:
 def test_after_another_question_what_about_asks_that_one() -> None:
     assert topic_asked_about("What about the cat?", leaning=True) is None
     assert topic_asked_about("Does it mention the cat?", leaning=True) == "cat"
+
+
+@pytest.mark.parametrize("manner", ["in detail", "in more detail please", "briefly", "in a few words"])
+def test_the_manner_of_an_answer_is_no_part_of_the_topic(manner: str) -> None:
+    assert topic_asked_about(f"Tell me about the keeper {manner}") == "keeper"

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from chat_talk import talk
 from fake_engine import Script, call, make_source
 from pdf_making import make_pdf
 
@@ -100,3 +101,45 @@ def test_the_file_of_a_source_that_no_viewer_shows_is_told_with_quiet_too(book: 
     (path,) = (private_home / "opened").iterdir()
     assert (done.code, done.out) == (0, "The lamp is lit at dusk.\n")
     assert done.err == f"source 1: {path}\n"
+
+
+def test_a_chat_opens_a_source_of_its_last_answer(
+    book: Script, monkeypatch: pytest.MonkeyPatch, private_home: Path
+) -> None:
+    done = talk(book, monkeypatch, "When is the lamp lit?", "/open", "/open 1")
+    (path,) = (private_home / "opened").iterdir()
+    assert done.err.count(f"source 1: {path}") == 2
+    assert path.read_bytes().startswith(b"\x89PNG")
+    assert done.out == "The lamp is lit at dusk.\n"
+
+
+@pytest.mark.parametrize(
+    ("lines", "said"),
+    [
+        (["/open"], "no sources yet: ask a question first"),
+        (
+            ["When is the lamp lit?", "/open 2"],
+            "error: /open 2: the answer has no such source\nhint: it has one source",
+        ),
+        (
+            ["When is the lamp lit?", "/open 0"],
+            "error: /open 0: the answer has no such source\nhint: it has one source",
+        ),
+        (["When is the lamp lit?", "/open book.pdf"], "error: /open takes the number of a source, got 'book.pdf'"),
+    ],
+)
+def test_a_chat_says_why_it_opens_nothing(
+    book: Script, monkeypatch: pytest.MonkeyPatch, private_home: Path, lines: list[str], said: str
+) -> None:
+    assert said in talk(book, monkeypatch, *lines).err
+    assert not (private_home / "opened").exists()
+
+
+def test_a_chat_opens_an_encrypted_document_with_the_password_that_was_set(
+    book: Script, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: list[str | None] = []
+    plain = looking.Sights
+    monkeypatch.setattr(looking, "Sights", lambda documents, password: given.append(password) or plain(documents))
+    talk(book, monkeypatch, "When is the lamp lit?", "/set password sesame", "/open")
+    assert given == ["sesame"]

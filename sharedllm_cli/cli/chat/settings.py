@@ -1,4 +1,4 @@
-"""What of the settings a chat can change while its model stays loaded, and what of them is saved."""
+"""The settings that a chat can change while its model stays loaded: how they are shown, and what of them is saved."""
 
 from __future__ import annotations
 
@@ -8,12 +8,16 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import Field, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sharedllm_cli.cli.call import Call
 from sharedllm_cli.config import OF_A_QUESTION, Resolved, Settings, resolve
 from sharedllm_cli.configuration import read_config
 from sharedllm_cli.errors import UsageError
+
+if TYPE_CHECKING:
+    from sharedllm_cli.cli.chat.conversation import Conversation
+    from sharedllm_cli.engine import Engine
 
 SECRET = frozenset({"password"})
 """Never shown and never saved."""
@@ -118,3 +122,55 @@ def resumed(call: Call, saved: Mapping[str, Any], name: str) -> Call:
     except UsageError as problem:
         raise UsageError(f"{name}: {problem.message}", hint=problem.hint) from None
     return replace(call, resolved=Resolved(settings, {**origins, **dict.fromkeys(wanted, "conversation")}))
+
+
+def told(conversation: Conversation, name: str) -> str:
+    """A setting's value as /set shows it; where the adapter decides, what it decides."""
+    if name == "pages":
+        return "all" if conversation.pages is None else str(conversation.pages)
+    if name == "section":
+        return conversation.section or "all"
+    if name in OF_THE_CHAT:
+        return _text(getattr(conversation, name))
+    value = getattr(conversation.engine.settings, name)
+    if name in SECRET:
+        return "none" if value is None else "given"
+    if value is not None:
+        return _text(value)
+    return _of_the_adapter(conversation.engine, name)
+
+
+def default_told(conversation: Conversation, name: str) -> str | None:
+    """The default of a setting that differs from it; None where it doesn't."""
+    if name == "pages":
+        return None if conversation.pages is None else "all"
+    if name == "section":
+        return None if conversation.section is None else "all"
+    if name in OF_THE_CHAT:
+        return None if getattr(conversation, name) else "on"
+    default = getattr(conversation.defaults, name)
+    if getattr(conversation.engine.settings, name) == default:
+        return None
+    if default is None:
+        return {"system": "built in", "password": "none"}.get(name, "the adapter's")
+    return _text(default)
+
+
+def _of_the_adapter(engine: Engine, name: str) -> str:
+    shared, settings = engine.shared, engine.settings
+    if name == "evidence_tokens":
+        return f"{shared.passage_budget(settings):,} (the adapter's)"
+    if name == "candidates":
+        return f"{shared.candidates(settings)} (the adapter's)"
+    if name == "tree":
+        return f"{_text(shared.reads_tree(settings))} (the adapter's)"
+    if name == "refuse_from":
+        threshold = shared.refuse_from(settings)
+        return "left to decoding" if threshold is None else f"{threshold:g} (the adapter's)"
+    return "built in"
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    return f"{value:g}" if isinstance(value, float) else str(value)

@@ -27,7 +27,7 @@ from sharedllm_cli.cli.chat.conversation import (
     without,
 )
 from sharedllm_cli.cli.chat.session import SUFFIX, Record, dated, read_session, write_session
-from sharedllm_cli.cli.chat.settings import DEFAULT, KNOBS, OF_THE_CHAT, SECRET, is_switch, shown_name
+from sharedllm_cli.cli.chat.settings import DEFAULT, KNOBS, OF_THE_CHAT, is_switch, shown_name
 from sharedllm_cli.cli.preflight import exit_code, page_range, report_failures
 from sharedllm_cli.cli.terminal.answers import show_sources
 from sharedllm_cli.cli.terminal.tables import number_of
@@ -36,13 +36,15 @@ from sharedllm_cli.documents.pages import PageRange, resolve
 from sharedllm_cli.errors import UsageError
 
 if TYPE_CHECKING:
-    from sharedllm_cli.engine import Engine, OpenDocument
+    from sharedllm_cli.answer import Answer
+    from sharedllm_cli.engine import OpenDocument
 
 
 LISTED = 10
 """So many kept conversations are listed by /load."""
 COMMAND = re.compile(r"/[^\s/]*(\s|$)")
 """`/etc/fstab` begins a question; a command has one slash."""
+NUMBER = re.compile(r"\d{1,9}")
 ALIASES = {"/exit": "/quit", "/q": "/quit", "/?": "/help", "/h": "/help"}
 YES, NO = ("on", "true", "yes", "1"), ("off", "false", "no", "0")
 
@@ -111,32 +113,43 @@ def show_help(conversation: Conversation, _: str) -> None:
     chat_facts.remark(
         conversation.call.console,
         "Anything else is a question. Alt-Enter or a backslash at the end starts a new line, Tab completes, Ctrl-R"
-        " searches the input history before, Ctrl-C stops an answer, Ctrl-D leaves.",
+        " searches what was typed before, Ctrl-C stops an answer, Ctrl-D leaves.",
     )
 
 
 def sources(conversation: Conversation, _: str) -> None:
-    console, last = conversation.call.console, conversation.last
-    if last is None:
-        console.say(no_answer(conversation, "sources"))
-    elif not last.sources:
-        console.say("no sources")
-    else:
-        show_sources(console, last, several=conversation.library.several, whole=True)
+    if last := last_answer(conversation, "sources"):
+        show_sources(conversation.call.console, last, several=conversation.library.several, whole=True)
+
+
+def look(conversation: Conversation, text: str) -> None:
+    from sharedllm_cli.cli.looking import open_source
+
+    if last := last_answer(conversation, "sources"):
+        if not NUMBER.fullmatch(text or "1"):
+            raise UsageError(f"/open takes the number of a source, got {text!r}", hint="/sources shows them")
+        number, password = int(text or "1"), conversation.engine.settings.password
+        open_source(conversation.call, last, conversation.library, number, password=password, asked_by="/open")
 
 
 def tree(conversation: Conversation, _: str) -> None:
-    console, last = conversation.call.console, conversation.last
+    if last := last_answer(conversation, "tree"):
+        chat_facts.show_tree(conversation.call.console, last, conversation.library, conversation.engine.settings)
+
+
+def last_answer(conversation: Conversation, wanted: str) -> Answer | None:
+    """The last answer; None, with a line about it, where there is none or it has no sources, if these are wanted."""
+    last = conversation.last
     if last is None:
-        console.say(no_answer(conversation, "tree"))
+        said = f"no {wanted}" + (
+            ": the last answer was stopped" if conversation.turns else " yet: ask a question first"
+        )
+    elif wanted == "sources" and not last.sources:
+        said = "no sources"
     else:
-        chat_facts.show_tree(console, last, conversation.library, conversation.engine.settings)
-
-
-def no_answer(conversation: Conversation, what: str) -> str:
-    if conversation.turns:
-        return f"no {what}: the last answer was stopped"
-    return f"no {what} yet: ask a question first"
+        return last
+    conversation.call.console.say(said)
+    return None
 
 
 def documents(conversation: Conversation, _: str) -> None:
@@ -303,7 +316,7 @@ def show_setting(conversation: Conversation, name: str, *, meaning: bool) -> Non
 
 
 def setting_row(conversation: Conversation, name: str) -> tuple[str, str]:
-    value, default = told(conversation, name), default_told(conversation, name)
+    value, default = chat_settings.told(conversation, name), chat_settings.default_told(conversation, name)
     return chat_settings.shown_name(name), value if default is None else f"{value} (default: {default})"
 
 
@@ -318,6 +331,7 @@ def leave(conversation: Conversation, _: str) -> None:
 COMMANDS: dict[str, Command] = {
     "/help": Command("", "this list", show_help),
     "/sources": Command("", "the sources of the last answer, quoted in full", sources),
+    "/open": Command("[N]", "show source N, its page with the words marked, in the system's viewer", look),
     "/tree": Command("", "the nodes of the context tree that it read, and where its passages are", tree),
     "/stats": Command("", "tokens, pages, seconds and memory of the last answer, and of all", stats),
     "/docs": Command("", "the documents of this chat, by number", documents),
@@ -386,55 +400,3 @@ def _switch(name: str, text: str) -> bool:
     if text.lower() not in YES + NO:
         raise UsageError(f"--{shown_name(name)} can't be {text!r}", hint="choose one of on, off, default")
     return text.lower() in YES
-
-
-def told(conversation: Conversation, name: str) -> str:
-    """A setting's value as /set shows it; where the adapter decides, what it decides."""
-    if name == "pages":
-        return "all" if conversation.pages is None else str(conversation.pages)
-    if name == "section":
-        return conversation.section or "all"
-    if name in OF_THE_CHAT:
-        return _text(getattr(conversation, name))
-    value = getattr(conversation.engine.settings, name)
-    if name in SECRET:
-        return "none" if value is None else "given"
-    if value is not None:
-        return _text(value)
-    return _of_the_adapter(conversation.engine, name)
-
-
-def default_told(conversation: Conversation, name: str) -> str | None:
-    """The default of a setting that differs from it; None where it doesn't."""
-    if name == "pages":
-        return None if conversation.pages is None else "all"
-    if name == "section":
-        return None if conversation.section is None else "all"
-    if name in OF_THE_CHAT:
-        return None if getattr(conversation, name) else "on"
-    default = getattr(conversation.defaults, name)
-    if getattr(conversation.engine.settings, name) == default:
-        return None
-    if default is None:
-        return {"system": "built in", "password": "none"}.get(name, "the adapter's")
-    return _text(default)
-
-
-def _of_the_adapter(engine: Engine, name: str) -> str:
-    shared, settings = engine.shared, engine.settings
-    if name == "evidence_tokens":
-        return f"{shared.passage_budget(settings):,} (the adapter's)"
-    if name == "candidates":
-        return f"{shared.candidates(settings)} (the adapter's)"
-    if name == "tree":
-        return f"{_text(shared.reads_tree(settings))} (the adapter's)"
-    if name == "refuse_from":
-        threshold = shared.refuse_from(settings)
-        return "left to decoding" if threshold is None else f"{threshold:g} (the adapter's)"
-    return "built in"
-
-
-def _text(value: Any) -> str:
-    if isinstance(value, bool):
-        return "on" if value else "off"
-    return f"{value:g}" if isinstance(value, float) else str(value)

@@ -134,27 +134,26 @@ def show_sources(
     """
     from rich.text import Text
 
+    from sharedllm_cli.cli.terminal.screen import Hanging
+
     main, beside = _grouped(answer)
     marked = max((number for sentence in answer.sentences for number in sentence.sources), default=0)
     most = len(main) if answer.matches else max(at_most, marked)
-    width = console.width() - len(INDENT)
     shown = 0
     for title, sources in ((_title(answer), main[:most]), ("Also found", beside[:at_most])):
         if sources:
             console.say("")
             console.say(Text(title, style="bold"))
         for number, source in enumerate(sources, shown + 1):
-            place = Text.assemble((f"{number:3}  ", "bold cyan"), *place_text(source, several=several))
+            place = Text.assemble(*place_text(source, several=several))
+            count = Text(f"{number:3}  ", style="bold cyan")
             if title != "Also found" or whole:
-                console.say(place)
+                console.say(Hanging(place, count))
                 if source.columns:
-                    console.say(Text(f"{INDENT}columns: {harmless(source.columns)}", style="dim"))
-                quote = _quote(source, answer, whole=whole)
-                for line in quote.wrap(console.rich(console.err), width) if console.err_is_terminal else [quote]:
-                    line.rstrip()
-                    console.say(Text(INDENT).append_text(line))
+                    console.say(Hanging(Text(f"columns: {harmless(source.columns)}", style="dim"), Text(INDENT)))
+                console.say(Hanging(_quote(source, answer, whole=whole), Text(INDENT)))
             else:
-                console.say(_one_line(place, source, answer, console.width()))
+                console.say(_one_line(count.append_text(place), source, answer, console.width()))
         shown += len(sources)
     left = len(main[most:]) + len(beside[at_most:])
     if left:

@@ -18,10 +18,9 @@ from sharedllm_cli.errors import SharedLLMError
 from sharedllm_cli.progress import Silent, Task
 
 if TYPE_CHECKING:
-    from rich.console import Console as RichConsole
     from rich.console import RenderableType
 
-    from sharedllm_cli.cli.terminal.screen import Bars
+    from sharedllm_cli.cli.terminal.screen import Bars, Screen
 
 CONTROLS = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180e\u200b\u200e\u200f"
@@ -69,7 +68,7 @@ class Console:
         self.kept: str | None = None
         """What an interrupted command leaves behind, told on Ctrl-C."""
         self.warned: set[str] = set()
-        self._rich: dict[int, RichConsole] = {}
+        self._rich: dict[int, Screen] = {}
         self._bars: Bars | None = None
 
     # Streams
@@ -82,7 +81,7 @@ class Console:
     def err_is_terminal(self) -> bool:
         return _is_terminal(self.err)
 
-    def rich(self, stream: TextIO) -> RichConsole:
+    def rich(self, stream: TextIO) -> Screen:
         """The styled console of a stream; on a non-terminal it writes plain text of any width."""
         key = id(stream)
         if key not in self._rich:
@@ -123,7 +122,7 @@ class Console:
     def result(self, renderable: RenderableType) -> None:
         """A command's result: a table or a block of text."""
         if self.out_is_terminal:
-            self.rich(self.out).print(renderable)
+            self.rich(self.out).show(renderable)
         else:
             with self.rich(self.out).capture() as captured:
                 self.rich(self.out).print(renderable)
@@ -150,10 +149,10 @@ class Console:
 
     # Standard error: everything else
 
-    def say(self, *renderables: RenderableType, style: str | None = None) -> None:
+    def say(self, renderable: RenderableType, style: str | None = None) -> None:
         """A line beside the result; nothing with --quiet."""
         if not self.quiet:
-            self._print(*renderables, style=style)
+            self._print(renderable, style=style)
 
     def say_plain(self, text: str) -> None:
         """A line beside the result that holds text of others (names of files and models)."""
@@ -215,8 +214,8 @@ class Console:
 
         self._print(Text.assemble((f"{label}: ", style), one_line(text)))
 
-    def _print(self, *renderables: RenderableType, style: str | None = None) -> None:
-        self.rich(self.err).print(*renderables, style=style)
+    def _print(self, renderable: RenderableType, style: str | None = None) -> None:
+        self.rich(self.err).show(renderable, style)
 
     # Progress
 

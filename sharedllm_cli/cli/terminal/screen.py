@@ -5,24 +5,30 @@ Imported only where something styled is printed: loading rich takes longer than 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from time import monotonic
 from types import TracebackType
 from typing import TYPE_CHECKING, NoReturn
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, SpinnerColumn, TaskID, TextColumn
+from rich.segment import Segment
+from rich.style import Style
 from rich.text import Text
 
 from sharedllm_cli.cli.terminal.tables import amount, count, duration
 
 if TYPE_CHECKING:
     from rich.console import Console as RichConsole
+    from rich.console import ConsoleOptions, RenderableType, RenderResult
     from rich.progress import Task as RichTask
     from rich.progress_bar import ProgressBar
 
 
 LONG = 2.0
 """Seconds from which on a finished task leaves a line behind."""
+NARROWEST = 10
+"""Columns that a text has at least beside what stands before it."""
 
 
 class Bars:
@@ -116,7 +122,41 @@ class Measure(ProgressColumn):
 
 
 class Screen(Console):
-    """Raises BrokenPipeError like any other stream; rich itself would end the process with a fault's exit code."""
+    """Leaves the breaking of lines to the terminal, so that what is copied has no others, and no blanks at their ends.
+
+    Raises BrokenPipeError like any other stream; rich itself would end the process with a fault's exit code.
+    """
+
+    def show(self, renderable: RenderableType, style: str | None = None) -> None:
+        """Print a text as it is; a table or a block as wide as the terminal."""
+        if isinstance(renderable, str | Text):
+            self.print(renderable, style=style, soft_wrap=True)
+            return
+        whole = Style.parse(style) if style else None
+        for line in self.render_lines(renderable, style=whole, pad=False):
+            self.print(Text.assemble(*((part.text, part.style or "") for part in _trimmed(line))), soft_wrap=True)
 
     def on_broken_pipe(self) -> NoReturn:
         raise BrokenPipeError
+
+
+class Hanging:
+    """A text behind what stands before its first line; its further lines are as far to the right."""
+
+    def __init__(self, text: Text, before: Text) -> None:
+        self._text, self._before = text, before
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        indent = self._before.cell_len
+        for number, line in enumerate(self._text.wrap(console, max(options.max_width - indent, NARROWEST))):
+            yield Text.assemble(" " * indent if number else self._before, line)
+
+
+def _trimmed(line: Sequence[Segment]) -> list[Segment]:
+    """A line without the blanks at its end, which only fill it up."""
+    parts = [part for part in line if not part.control]
+    while parts and not parts[-1].text.strip():
+        parts.pop()
+    if parts:
+        parts[-1] = Segment(parts[-1].text.rstrip(), parts[-1].style)
+    return parts
