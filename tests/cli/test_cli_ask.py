@@ -191,8 +191,9 @@ def test_a_long_quote_is_shortened_visibly_and_whole_where_asked_for(book: str) 
 def test_what_was_found_and_not_read_stands_last_in_few_words(book: str) -> None:
     words = " ".join(f"word{number}" for number in range(100))
     sources = [make_source(), make_source(page=80, page_label=None, quote=words, read=False, supports=False)]
-    err = call(Script(changes={"sources": sources}), "ask", book, "When?", terminal=True).err
-    err = re.sub(r"\x1b\[[0-9;]*m", "", err)
+    drawn = call(Script(changes={"sources": sources}), "ask", book, "When?", terminal=True).err
+    assert drawn.count("\x1b[1mpage ") == 2  # in the colour of the text: that of the number does not go on
+    err = re.sub(r"\x1b\[[0-9;]*m", "", drawn)
     headings = [line.strip() for line in err.splitlines() if line.strip() in ("Sources", "Also found")]
     assert headings == ["Sources", "Also found"]
     (line,) = [line for line in err.splitlines() if "page 80" in line]

@@ -146,7 +146,7 @@ def show_sources(
             console.say(Text(title, style="bold"))
         for number, source in enumerate(sources, shown + 1):
             place = Text.assemble(*place_text(source, several=several))
-            count = Text(f"{number:3}  ", style="bold cyan")
+            count = Text.assemble((f"{number:3}  ", "bold cyan"))  # a style of its own would go on into the place
             if title != "Also found" or whole:
                 console.say(Hanging(place, count))
                 if source.columns:
