@@ -31,12 +31,15 @@ def ship(
     evidence_tokens: int | None = None,
     text_bias: float | None = None,
     candidates: int | None = None,
+    mean_with: Path | None = None,
 ) -> str:
     """Write a trained adapter's folder with its weights in another dtype; returns the SHA-256 of its weights file.
 
     `beside_passages`, `refuse_from`, `evidence_tokens`, `text_bias` and `candidates`, where given, are what
-    measurements said (see `AdapterConfig`). Gates keep their dtype: a closed one is −∞ and stays it. Raises ModelError
-    for an untrained adapter and for weights that the dtype can't hold.
+    measurements said (see `AdapterConfig`). Gates keep their dtype: a closed one is −∞ and stays it. `mean_with`: the
+    adapter from which this one was trained on; the mean of both is written (Wortsman et al. 2022, "Robust fine-tuning
+    of zero-shot models", arXiv 2109.01903). Raises ModelError for an untrained adapter, for weights that the dtype
+    can't hold, and for adapters that are not of one shape.
     """
     config = read_config(adapter)
     measured = {
@@ -49,8 +52,11 @@ def ship(
     config = replace(config, **{name: value for name, value in measured.items() if value is not None})  # type: ignore[arg-type]
     if config.trained is None:
         raise ModelError(f"the adapter in {adapter} is not trained")
+    found = load_file(adapter / WEIGHTS_FILE)
+    if mean_with is not None:
+        found = _mean(found, load_file(mean_with / WEIGHTS_FILE), mean_with)
     tensors = {}
-    for name, tensor in load_file(adapter / WEIGHTS_FILE).items():
+    for name, tensor in found.items():
         narrow = tensor if name.endswith("gate") else tensor.to(dtype)
         if not name.endswith("gate") and not torch.isfinite(narrow).all():
             raise ModelError(f"{name} of the adapter in {adapter} does not fit {dtype}")
@@ -69,3 +75,12 @@ def ship(
         partial.chmod(0o644)
         partial.replace(folder / name)
     return hashlib.sha256((folder / WEIGHTS_FILE).read_bytes()).hexdigest()
+
+
+def _mean(found: dict[str, torch.Tensor], other: dict[str, torch.Tensor], place: Path) -> dict[str, torch.Tensor]:
+    """The mean of two adapters' weights, by name, in float32; the gates are the first one's."""
+    if {name: one.shape for name, one in found.items()} != {name: one.shape for name, one in other.items()}:
+        raise ModelError(f"the adapter in {place} is not of the same shape")
+    return {
+        name: one if name.endswith("gate") else (one.float() + other[name].float()) / 2 for name, one in found.items()
+    }

@@ -69,6 +69,29 @@ def weights(folder: Path) -> dict[str, torch.Tensor]:
     return load_file(folder / WEIGHTS_FILE)
 
 
+def test_the_mean_of_two_adapters_is_shipped(tiny: BaseModel, tmp_path: Path) -> None:
+    for place in ("later", "earlier"):
+        make_adapter(tiny, tmp_path / place)
+    later, earlier = weights(tmp_path / "later"), weights(tmp_path / "earlier")
+    ship(tmp_path / "later", tmp_path / "mean", dtype=torch.float32, mean_with=tmp_path / "earlier")
+    found = weights(tmp_path / "mean")
+    (name,) = [name for name in found if name.endswith("2.q_proj.up")]
+    assert not torch.equal(later[name], earlier[name])
+    torch.testing.assert_close(found[name], (later[name] + earlier[name]) / 2)
+    assert all(torch.equal(found[gate], later[gate]) for gate in found if gate.endswith("gate"))
+
+
+def test_adapters_of_other_shapes_have_no_mean(tiny: BaseModel, tmp_path: Path) -> None:
+    from safetensors.torch import save_file
+
+    make_adapter(tiny, tmp_path / "later")
+    (tmp_path / "other").mkdir()
+    less = dict(list(weights(tmp_path / "later").items())[1:])
+    save_file(less, tmp_path / "other" / WEIGHTS_FILE)
+    with pytest.raises(ModelError, match="not of the same shape"):
+        ship(tmp_path / "later", tmp_path / "out", mean_with=tmp_path / "other")
+
+
 def test_what_is_untrained_or_does_not_fit_is_not_shipped(tiny: BaseModel, tmp_path: Path) -> None:
     make_adapter(tiny, tmp_path / "untrained", trained=False)
     with pytest.raises(ModelError, match="not trained"):
