@@ -284,12 +284,15 @@ class Pipeline:
             return
         suppressed = reading.refusal.suppressed if reading.refusal else None
         prefilled = reading.prefilled
-        if self.question.asks_for_verdict and reading.prompt.passages:
+        verdict = self.question.asks_for_verdict and bool(reading.prompt.passages)
+        if verdict:
             prefilled = self.reader.without_prior(prefilled)
         compared = self.reader.beams(prefilled, suppressed)
         self._compared = compared is not None
         tokens = self.reader.stream(prefilled, suppressed) if compared is None else compared
         pieces = self.reader.text(prefilled, tokens)
+        if verdict:
+            pieces = self.reader.with_verdict_by_reason(pieces)
         yield from self._checked_overview(pieces, reading.prompt) if self.reader.adapter_disabled else pieces
 
     def _checked_overview(self, pieces: Iterable[tuple[str, Finish | None]], prompt: Prompt) -> Pieces:

@@ -6,9 +6,11 @@ Times the steps of a question (`Clock`). Knows no document and no route. `ask` a
 from __future__ import annotations
 
 import copy
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
+from functools import cached_property
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
 
 VERDICTS = ("Yes", "No")
 """How an answer to a question of yes or no begins."""
+_WITH_REASON = re.compile(rf"\s*(?P<verdict>{'|'.join(VERDICTS)})[.,:;]\s+(?P<reason>\S+\s+\S.*)", re.DOTALL)
 LEAST_PREFIX = 1024
 """Prompts that have at least this many tokens in common share the prefill of them."""
 
@@ -196,15 +199,42 @@ class Reader:
         A model says yes more readily than no whatever it reads. So the logits of both are moved by what sets them apart
         where the question stands alone, without a passage (Zhao et al. 2021, "Calibrate Before Use", arXiv 2102.09690).
         """
-        yes, no = (plain_ids(self._shared.base.tokenizer, verdict)[0] for verdict in VERDICTS)
+        yes, no = self._verdict_ids
         if yes == no:
             return prefilled
-        alone = self.prefill(self.prompt()).logits
-        prior = (alone[yes] - alone[no]) / 2
         logits = prefilled.logits.clone()
-        logits[yes] -= prior
-        logits[no] += prior
+        logits[yes] -= self._prior / 2
+        logits[no] += self._prior / 2
         return replace(prefilled, logits=logits)
+
+    @cached_property
+    def _verdict_ids(self) -> tuple[int, int]:
+        yes, no = (plain_ids(self._shared.base.tokenizer, verdict)[0] for verdict in VERDICTS)
+        return yes, no
+
+    @cached_property
+    def _prior(self) -> float:
+        """How far yes is above no where the question stands alone."""
+        return self._yes_above_no(self.prompt())
+
+    def _yes_above_no(self, prompt: Prompt) -> float:
+        logits, (yes, no) = self.prefill(prompt).logits, self._verdict_ids
+        return float(logits[yes] - logits[no])
+
+    def with_verdict_by_reason(self, pieces: Pieces) -> Pieces:
+        """An answer of yes or no with its reason, all at once: with the verdict that the reason gives.
+
+        The verdict is decoded before its reason. Weighed by the reason alone, as the only passage, it is right more
+        often (docs/log/2026-12.md).
+        """
+        written = list(pieces)
+        text = "".join(piece for piece, _ in written)
+        found = _WITH_REASON.fullmatch(text)
+        if found is not None:
+            given = self._yes_above_no(self.prompt([PassageText("", None, None, found["reason"])])) > self._prior
+            text = text[: found.start("verdict")] + VERDICTS[not given] + text[found.end("verdict") :]
+            written = [(text if place == 0 else "", finish) for place, (_, finish) in enumerate(written)]
+        yield from written
 
     def begins_refusal(self, prefilled: Prefilled) -> bool:
         """Whether the likeliest token is the refusal's first."""

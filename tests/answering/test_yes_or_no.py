@@ -19,6 +19,7 @@ from sharedllm_cli.config import Settings
 from sharedllm_cli.documents.chunking import plain_ids
 from sharedllm_cli.engine import Engine
 from sharedllm_cli.errors import UsageError
+from sharedllm_cli.generation.prompt import Prompt
 from sharedllm_cli.generation.refusal import not_found
 from sharedllm_cli.model.adapter_config import CONFIG_FILE
 from sharedllm_cli.model.shared import load_shared
@@ -191,3 +192,42 @@ def test_other_questions_are_not_weighed_so(
 ) -> None:
     asked(judging, rules, private_home, "What is landed on the island?", "Where is smoking allowed?")
     assert not weighed
+
+
+@pytest.mark.parametrize(
+    ("written", "above", "answer", "reasons"),
+    [
+        (
+            ("Y", "es", ". Smoking is not allowed here."),
+            -1.0,
+            "No. Smoking is not allowed here.",
+            ["Smoking is not allowed here."],
+        ),
+        (("No. Smoking is allowed here.",), 2.0, "Yes. Smoking is allowed here.", ["Smoking is allowed here."]),
+        (("Yes", ", it is allowed."), 2.0, "Yes, it is allowed.", ["it is allowed."]),
+        (("Yes.",), -1.0, "Yes.", []),
+        (("No person may smoke here.",), 2.0, "No person may smoke here.", []),
+    ],
+)
+def test_the_reason_alone_decides_between_yes_and_no(
+    written: tuple[str, ...],
+    above: float,
+    answer: str,
+    reasons: list[str],
+    judging: Settings,
+    rules: str,
+    private_home: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    read: list[tuple[str, ...]] = []
+
+    def yes_above_no(self: Reader, prompt: Prompt) -> float:
+        read.append(tuple(prompt.passage_texts))
+        return above if prompt.passages else 0.5
+
+    monkeypatch.setattr(Reader, "_yes_above_no", yes_above_no)
+    pieces = [(piece, "stop" if place == len(written) else None) for place, piece in enumerate(written, 1)]
+    monkeypatch.setattr(Reader, "text", lambda *_: iter(pieces))
+    (found,) = asked(judging, rules, private_home, QUESTION)
+    assert found.answer == answer
+    assert [list(passages) for passages in read if passages] == ([reasons] if reasons else [])
