@@ -16,7 +16,7 @@ from place_keeper import keeping_to_places
 from sharedllm_cli.model.adapter_config import CONFIG_FILE, read_config
 
 ROOT = Path(__file__).parents[1]
-MOST_MODULES, MOST_FILES_RUN = 101, 82
+MOST_MODULES, MOST_FILES_RUN = 101, 83
 """Modules of ours that are imported, and files of ours of which a function runs. Lower these when they fall."""
 NOT_NEEDED = (
     *("index.build", "index.catalog", "index.encoding", "index.explain", "index.layout", "index.nodes", "planning"),
