@@ -284,7 +284,7 @@ class Pipeline:
             return
         suppressed = reading.refusal.suppressed if reading.refusal else None
         prefilled = reading.prefilled
-        verdict = self.question.asks_for_verdict and bool(reading.prompt.passages)
+        verdict = self.weighs_verdict(reading)
         if verdict:
             prefilled = self.reader.without_prior(prefilled)
         compared = self.reader.beams(prefilled, suppressed)
@@ -294,6 +294,10 @@ class Pipeline:
         if verdict:
             pieces = self.reader.with_verdict_by_reason(pieces)
         yield from self._checked_overview(pieces, reading.prompt) if self.reader.adapter_disabled else pieces
+
+    def weighs_verdict(self, reading: Reading) -> bool:
+        """Whether yes and no are weighed by what was read: by all of it before the answer, by the reason after it."""
+        return self.question.asks_for_verdict and bool(reading.prompt.passages)
 
     def _checked_overview(self, pieces: Iterable[tuple[str, Finish | None]], prompt: Prompt) -> Pieces:
         """The first sentences of an overview, all at once: a refusal where it names what the passages do not hold."""

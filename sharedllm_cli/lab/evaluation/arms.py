@@ -217,12 +217,17 @@ class DocumentReader:
 
     def _decoded(self, read: Read, reading: Reading, suppressed: SuppressedSequence | None) -> tuple[str, list[int]]:
         """The text and the tokens of the likeliest answer; the reading's cache stays as it is."""
-        reader = read.pipeline.reader
-        tokens = reader.beams(reading.prefilled, suppressed)
+        reader, prefilled = read.pipeline.reader, reading.prefilled
+        verdict = read.pipeline.weighs_verdict(reading)
+        if verdict:
+            prefilled = reader.without_prior(prefilled)
+        tokens = reader.beams(prefilled, suppressed)
         if tokens is None:
-            tokens = list(reader.stream(reading.prefilled.copy(), suppressed))
-        text = "".join(piece for piece, _ in reader.text(reading.prefilled, tokens)).strip()
-        return text, [one.token for one in tokens]
+            tokens = list(reader.stream(prefilled.copy(), suppressed))
+        pieces = reader.text(prefilled, tokens)
+        if verdict:
+            pieces = reader.with_verdict_by_reason(pieces)
+        return "".join(piece for piece, _ in pieces).strip(), [one.token for one in tokens]
 
 
 def _plain_refusal(answer: str) -> str:
