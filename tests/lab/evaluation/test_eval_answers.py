@@ -12,6 +12,8 @@ import pytest
 import torch
 
 from sharedllm_cli.answer import Answer
+from sharedllm_cli.answering import reader as answering
+from sharedllm_cli.answering.pipeline import Pipeline
 from sharedllm_cli.config import Settings
 from sharedllm_cli.engine import Engine
 from sharedllm_cli.errors import UsageError
@@ -198,6 +200,23 @@ def test_the_arm_sharedllm_answers_as_ask_does(
     assert answered.route == told.route == "passages"
     assert got.tree_keys == told.tree.kept_keys
     assert (got.tree_keys > 0) is tree
+
+
+def test_a_verdict_is_weighed_as_ask_weighs_it(
+    lights_file: Path, reading: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weighed: list[Any] = []
+
+    def without_prior(_: Any, prefilled: Any) -> Any:
+        weighed.append(prefilled)
+        return prefilled
+
+    monkeypatch.setattr(Pipeline, "weighs_verdict", lambda *_: True)
+    monkeypatch.setattr(answering.Reader, "without_prior", without_prior)
+    monkeypatch.setattr(answering.Reader, "with_verdict_by_reason", lambda *_: iter([("No. It is dark.", "stop")]))
+    reader = readers(lights_file, reading, tmp_path)(0)
+    assert reader.answer(read(reader, "sharedllm"), [5, 6, 7]).answer == "No. It is dark."
+    assert weighed
 
 
 @pytest.mark.parametrize("arm", ["closed", "sharedllm"])
