@@ -229,11 +229,13 @@ class Reader:
         """
         written = list(pieces)
         text = "".join(piece for piece, _ in written)
-        found = _WITH_REASON.fullmatch(text)
-        if found is not None:
-            given = self._yes_above_no(self.prompt([PassageText("", None, None, found["reason"])])) > self._prior
-            text = text[: found.start("verdict")] + VERDICTS[not given] + text[found.end("verdict") :]
-            written = [(text if place == 0 else "", finish) for place, (_, finish) in enumerate(written)]
+        found, (yes, no) = _WITH_REASON.fullmatch(text), self._verdict_ids
+        if found is not None and yes != no:
+            prompt = self.prompt([PassageText("", None, None, found["reason"])])
+            if prompt.passages:  # the window has room for the reason
+                given = self._yes_above_no(prompt) > self._prior
+                text = text[: found.start("verdict")] + VERDICTS[not given] + text[found.end("verdict") :]
+                written = [(text if place == 0 else "", finish) for place, (_, finish) in enumerate(written)]
         yield from written
 
     def begins_refusal(self, prefilled: Prefilled) -> bool:

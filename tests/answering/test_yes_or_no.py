@@ -231,3 +231,12 @@ def test_the_reason_alone_decides_between_yes_and_no(
     (found,) = asked(judging, rules, private_home, QUESTION)
     assert found.answer == answer
     assert [list(passages) for passages in read if passages] == ([reasons] if reasons else [])
+
+
+def test_a_reason_that_can_not_be_weighed_changes_nothing(
+    judging: Settings, rules: str, private_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Reader, "text", lambda *_: iter([("Yes. Smoking is allowed here.", "stop")]))
+    monkeypatch.setattr(Reader, "_verdict_ids", (7, 7))
+    (found,) = asked(judging, rules, private_home, QUESTION)
+    assert found.answer == "Yes. Smoking is allowed here.", "both words begin with one token"

@@ -125,7 +125,7 @@ def told(name: str, begun: float, **facts: Any) -> None:
 
 
 def many(port: int, process: psutil.Process, count: int, at_once: int) -> None:
-    """So many requests in each way in turn, so many at once."""
+    """Send `count` requests in each way in turn, `at_once` of them at a time."""
     alone = {question: chat(port, question) for question in QUESTIONS}
     assert len(set(alone.values())) > 1, alone
     begun, done, memory, lock = time.monotonic(), 0, [], threading.Lock()

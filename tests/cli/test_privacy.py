@@ -136,7 +136,7 @@ def test_rm_leaves_nothing_of_a_document(call: Callable[..., Ran], private_home:
     for arguments in CALLS["search"] + CALLS["index"] + CALLS["collections"]:
         assert call(*arguments).code == 0
     assert call("collections", "rm", "shelf", "--yes").code == 0
-    assert len([*private_home.glob("indexes/log-*/trees-*")]) == 2, "the fine grain stands beside the trees"
+    assert len([*private_home.glob("indexes/log-*/trees-*")]) == 2, "trees and the fine grain, a folder each"
     holding = [path for path in private_home.rglob("*") if path.is_file() and SECRET.encode() in path.read_bytes()]
     assert holding
     assert call("indexes", "rm", "log.txt", "notes.md", "--yes").code == 0

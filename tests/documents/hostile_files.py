@@ -99,7 +99,7 @@ def parts_in_parts(depth: int) -> bytes:
 
 
 def many_parts(count: int) -> bytes:
-    """A mail of so many parts."""
+    """A mail with this number of parts."""
     part = b"--b\nContent-Type: text/plain\n\nThe dog sleeps.\n"
     return LETTER + b"Content-Type: multipart/mixed; boundary=b\n\n" + part * count + b"--b--\n"
 

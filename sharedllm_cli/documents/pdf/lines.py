@@ -405,7 +405,7 @@ def _letter_by_letter(run: Sequence[Piece]) -> str | None:
 
 
 def _on_one_level(run: Sequence[Piece]) -> str:
-    """The text of pieces none of which is raised or lowered."""
+    """The text of pieces that stand on the line, with no raised or lowered one among them."""
     text = run[0].text
     for before, piece in pairwise(run):
         over = piece.x0 < before.x0 + 0.5 * (before.x1 - before.x0)
