@@ -140,7 +140,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, action="append", required=True)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--hold-back", type=int, default=10, help="leave out this many documents at the end of each file")
+    parser.add_argument("--hold-back", type=int, default=10, help="leave out the last N documents of each file")
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
     records: list[Record] = []
